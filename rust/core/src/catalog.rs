@@ -1,0 +1,1 @@
+//! What is shipped: the hardware and the models known by name, embedded from `rust/core/data/`.

@@ -1,0 +1,1 @@
+//! Other tools' figures, reproduced exactly, so that their users can see what changes and why.

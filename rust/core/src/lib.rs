@@ -1,0 +1,15 @@
+//! What does a step of a language model cost on given hardware, and what bounds it?
+//!
+//! Pure functions from (model, hardware, layout, precision, batch shape) to FLOPs, bytes, seconds and memory:
+//! no clock, no randomness, no files, no Python. The order of the modules below is the reading order; a module
+//! imports only modules above it.
+
+pub mod units;
+pub mod error;
+pub mod names;
+pub mod format;
+pub mod table;
+pub mod hardware;
+pub mod model;
+pub mod catalog;
+pub mod compat;
