@@ -108,7 +108,9 @@ impl Format {
             "float32" | "float" | "f32" => Some(Format::Fp32),
             "bfloat16" => Some(Format::Bf16),
             "float16" | "half" | "f16" => Some(Format::Fp16),
-            "float8-e4m3fn" | "float8-e4m3" | "float8-e5m2" | "e4m3" | "e5m2" | "fp8-e4m3" | "fp8-e5m2" => Some(Format::Fp8),
+            "float8-e4m3fn" | "float8-e4m3" | "float8-e5m2" | "e4m3" | "e5m2" | "fp8-e4m3" | "fp8-e5m2" => {
+                Some(Format::Fp8)
+            }
             "nvfp4" | "mxfp4" | "e2m1" => Some(Format::Fp4),
             _ => Format::ALL.into_iter().find(|format| format.name() == plain),
         };

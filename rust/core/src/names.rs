@@ -58,7 +58,10 @@ mod tests {
     #[test]
     fn a_near_name_is_found_before_a_far_one() {
         assert_eq!(nearest("h10", ["t4", "h100-sxm", "a100-pcie"], 1), ["h100-sxm"]);
-        assert_eq!(nearest("lama-3.1-8b", ["llama-3.1-70b", "llama-3.1-8b", "opt-125m"], 1), ["llama-3.1-8b"]);
+        assert_eq!(
+            nearest("lama-3.1-8b", ["llama-3.1-70b", "llama-3.1-8b", "opt-125m"], 1),
+            ["llama-3.1-8b"]
+        );
     }
 
     #[test]
