@@ -1,0 +1,259 @@
+//! Does it fit, and how much KV cache is left? The ideal answer, and what an engine allocates.
+
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::lower::{Lowering, lower, stage_share};
+use crate::model::{LayerGroup, Mixer, Model, Span};
+use crate::op::mla::indexer_key_bytes;
+use crate::op::state;
+use crate::precision::Precision;
+use crate::shape::Reaches;
+use crate::step::Deployment;
+use crate::units::MIB;
+
+/// What an engine keeps free for itself besides weights, activations and cache, as far as vLLM's own profile run sees
+/// it: kernels, workspaces. Assumed; measured engines show 0.1–0.6 GiB.
+pub const RUNTIME_BYTES: f64 = 300.0 * MIB;
+/// Communication buffers once several devices work together (NCCL channels and custom all-reduce buffers). Assumed.
+pub const COMMUNICATION_BYTES: f64 = 800.0 * MIB;
+/// CUDA graphs, which vLLM has estimated and subtracted since v0.21. Assumed.
+pub const GRAPH_BYTES: f64 = 500.0 * MIB;
+
+/// fp32 copies of the logits alive at once in a profile run that samples with top-k and top-p: the logits, their
+/// sorted copy, the permutation (64-bit: two), probabilities, cumulative sums, and the sort's double buffer (three).
+const LOGIT_COPIES: f64 = 9.0;
+
+/// How an engine divides a device's memory (vLLM's names and rules, 0.33).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EngineMemory {
+    /// Share of the device the engine may use.
+    pub gpu_memory_utilization: f64,
+    /// Tokens of a KV block.
+    pub block_size: u64,
+    /// Tokens of the largest step, which the profile run allocates activations for.
+    pub max_num_batched_tokens: u64,
+    /// Sequences of the largest step, which the profile run allocates logits for.
+    pub max_num_seqs: u64,
+    /// Whether CUDA graphs are captured and their estimate subtracted.
+    pub cuda_graphs: bool,
+}
+
+/// What lies in the memory of the busiest device, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Memory {
+    /// What the driver reports.
+    pub capacity: f64,
+    /// Weights, embedding, head and vectors included.
+    pub weights: f64,
+    /// KV cache and state of the sequences asked about, not rounded to blocks.
+    pub kv: f64,
+    /// Peak of activations alive at once in the step asked about.
+    pub activations: f64,
+    /// What the engine may use.
+    pub usable: f64,
+    /// What the engine's profile run finds alive at its peak.
+    pub engine_activations: f64,
+    /// Runtime, communication buffers, graphs.
+    pub runtime: f64,
+    /// What is left for KV blocks.
+    pub for_kv: f64,
+    /// Bytes of one block over all layers of the device, at the context asked about.
+    pub block_bytes: f64,
+    /// KV blocks the engine allocates (block 0, which vLLM never uses, included); 0 if the weights do not fit.
+    pub num_gpu_blocks: u64,
+    /// Sequences of that context that fit by bytes alone.
+    pub ideal_sequences: u64,
+    /// Sequences of that context that fit in the engine's blocks.
+    pub engine_sequences: u64,
+    /// Blocks that the sequences asked about take in the engine.
+    pub blocks_needed: u64,
+}
+
+impl Memory {
+    /// Bytes in use ideally: weights, cache and activations.
+    pub fn ideal_bytes(&self) -> f64 {
+        self.weights + self.kv + self.activations
+    }
+
+    /// Bytes in use as the engine allocates them for the sequences asked about.
+    pub fn engine_bytes(&self) -> f64 {
+        self.weights + self.engine_activations + self.runtime + self.blocks_needed as f64 * self.block_bytes
+    }
+
+    /// Whether the sequences asked about fit by bytes alone.
+    pub fn fits_ideally(&self) -> bool {
+        self.ideal_bytes() <= self.capacity
+    }
+
+    /// Whether they fit in the engine.
+    pub fn fits(&self) -> bool {
+        self.num_gpu_blocks > self.blocks_needed
+    }
+}
+
+/// Bytes of cache one sequence holds on one device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KvLayout {
+    /// (bytes a token, cap in tokens) of each kind of layer.
+    growing: Vec<(f64, Option<u64>)>,
+    /// Bytes a sequence, whatever its length.
+    pub state: f64,
+}
+
+impl KvLayout {
+    /// The cache of one sequence on the busiest device.
+    pub fn of(model: &Model, layout: Layout, precision: &Precision) -> KvLayout {
+        let share = stage_share(model, layout);
+        let mut kv = KvLayout { growing: Vec::new(), state: 0.0 };
+        for group in &model.layers {
+            kv.add(group, share * group.count as f64, layout, precision);
+        }
+        kv
+    }
+
+    fn add(&mut self, group: &LayerGroup, layers: f64, layout: Layout, precision: &Precision) {
+        let element = precision.kv.bytes(1.0);
+        let tp = layout.tp as f64;
+        let activation = precision.activation.bytes();
+        match &group.mixer {
+            Some(Mixer::Attention(a)) if a.causal && !a.shares_kv => {
+                let heads = (a.kv_heads as f64 / tp).ceil();
+                let bytes = layers * heads * (a.head_dim + a.value_dim) as f64 * element;
+                let cap = match a.span {
+                    Span::Window(w) | Span::Chunk(w) => Some(w),
+                    Span::Full | Span::TopK(_) => None,
+                };
+                self.grow(bytes, cap);
+            }
+            Some(Mixer::Mla(m)) => {
+                let own = m.indexer.as_ref().filter(|indexer| indexer.own).map_or(0.0, indexer_key_bytes);
+                self.grow(layers * ((m.kv_lora + m.rope_dim) as f64 * element + own), None);
+            }
+            Some(Mixer::Mamba(m)) => self.state += layers * state::mamba_state_bytes(m, activation, tp),
+            Some(Mixer::Linear(l)) => self.state += layers * state::linear_state_bytes(l, activation, tp),
+            _ => {}
+        }
+    }
+
+    fn grow(&mut self, bytes: f64, cap: Option<u64>) {
+        match self.growing.iter_mut().find(|(_, known)| *known == cap) {
+            Some((sum, _)) => *sum += bytes,
+            None => self.growing.push((bytes, cap)),
+        }
+    }
+
+    /// Bytes that one more token adds while every layer still grows.
+    pub fn bytes_per_token(&self) -> f64 {
+        self.growing.iter().map(|(bytes, _)| bytes).sum()
+    }
+
+    /// Bytes of a sequence of `tokens`, every layer holding at most its window.
+    pub fn bytes(&self, tokens: u64) -> f64 {
+        let held = |cap: &Option<u64>| cap.map_or(tokens, |cap| cap.min(tokens)) as f64;
+        self.state + self.growing.iter().map(|(bytes, cap)| bytes * held(cap)).sum::<f64>()
+    }
+}
+
+/// Bytes of weights on the busiest device: every matrix sharded as it is, vectors (norms, biases) on every device,
+/// the vision tower on every device of the first stage.
+pub fn weight_bytes(deployment: &Deployment) -> Result<f64> {
+    let (model, precision) = (&deployment.model, &deployment.precision);
+    let reaches = Reaches::of(model)?;
+    let how = Lowering::default();
+    let whole = lower(model, Layout::default(), precision, how, &reaches);
+    let matrices: f64 = whole.iter().map(|op| op.repeat * op.work.resident.elements).sum();
+    let vectors = (model.parameters() as f64 - matrices).max(0.0) * stage_share(model, deployment.layout);
+    let mine = lower(model, deployment.layout, precision, how, &reaches);
+    let sharded: f64 = mine.iter().map(|op| op.stage_repeat * op.work.resident.bytes).sum();
+    let width = precision.activation.bytes();
+    Ok(sharded + (vectors + model.vision_parameters() as f64) * width)
+}
+
+/// Memory of the busiest device with `sequences` of `context` tokens each, in a step of `tokens` new tokens of which
+/// `rows` are sampled.
+///
+/// # Errors
+/// A device of unknown capacity.
+pub fn memory(
+    deployment: &Deployment,
+    engine: &EngineMemory,
+    sequences: u64,
+    context: u64,
+    tokens: f64,
+    rows: f64,
+) -> Result<Memory> {
+    let (model, layout) = (&deployment.model, deployment.layout);
+    let capacity = deployment.hardware.memory.capacity.value.ok_or_else(|| {
+        Error::spec("hardware.memory.device.capacity", "must be known", "unknown", "give it in a hardware file")
+    })?;
+    let weights = weight_bytes(deployment)?;
+    let kv = KvLayout::of(model, layout, &deployment.precision);
+    let a_sequence = kv.bytes(context);
+    let activations = activation_peak(deployment, tokens, rows, 1.0);
+    let most = engine.max_num_batched_tokens as f64;
+    let engine_activations =
+        activation_peak(deployment, most, most.min(engine.max_num_seqs as f64), LOGIT_COPIES);
+    let several = if layout.gpus() > 1 { COMMUNICATION_BYTES } else { 0.0 };
+    let graphs = if engine.cuda_graphs { GRAPH_BYTES } else { 0.0 };
+    let runtime = RUNTIME_BYTES + several + graphs;
+    let usable = (capacity * engine.gpu_memory_utilization).ceil();
+    let for_kv = (usable - weights - engine_activations - runtime).max(0.0);
+    let blocks_each = context.div_ceil(engine.block_size).max(1);
+    let rounded = blocks_each * engine.block_size;
+    let block_bytes = kv.bytes(rounded) / blocks_each as f64;
+    let num_gpu_blocks = if block_bytes > 0.0 { (for_kv / block_bytes).floor() as u64 } else { 0 };
+    let left = (capacity - weights - activations).max(0.0);
+    let by_bytes = if a_sequence > 0.0 { (left / a_sequence).floor() as u64 } else { 0 };
+    Ok(Memory {
+        capacity,
+        weights,
+        kv: a_sequence * sequences as f64,
+        activations,
+        usable,
+        engine_activations,
+        runtime,
+        for_kv,
+        block_bytes,
+        num_gpu_blocks,
+        ideal_sequences: by_bytes,
+        engine_sequences: num_gpu_blocks.saturating_sub(1) / blocks_each,
+        blocks_needed: blocks_each * sequences,
+    })
+}
+
+/// Peak bytes of activations alive at once: residual and hidden state beside the widest intermediate of a layer, or
+/// the logits, whichever is more (lifetimes do not overlap).
+fn activation_peak(deployment: &Deployment, tokens: f64, rows: f64, logit_copies: f64) -> f64 {
+    let (model, tp) = (&deployment.model, deployment.layout.tp as f64);
+    let bytes = deployment.precision.activation.bytes();
+    let widest = model.layers.iter().map(|group| widest_intermediate(group, tp)).fold(0.0, f64::max);
+    let layers = tokens * (2.0 * model.hidden as f64 + widest) * bytes;
+    let row = if logit_copies > 1.0 { bytes + 4.0 * logit_copies } else { bytes };
+    let logits = if model.head { rows * model.vocab as f64 * row } else { 0.0 };
+    let states = tokens * model.hidden as f64 * bytes;
+    layers.max(states + logits)
+}
+
+/// Elements a token has alive in the widest place of a layer: gate, up and their product, or q, k, v and the output.
+fn widest_intermediate(group: &LayerGroup, tp: f64) -> f64 {
+    use crate::model::Ffn;
+    let gated = |gated: bool| if gated { 3.0 } else { 2.0 };
+    let ffn = match &group.ffn {
+        Some(Ffn::Dense(dense)) => gated(dense.gated) * dense.intermediate as f64 / tp,
+        Some(Ffn::Moe(moe)) => {
+            let routed = gated(moe.gated) * (moe.top_k * moe.intermediate) as f64;
+            (routed + gated(moe.gated) * moe.shared_intermediate as f64) / tp
+        }
+        None => 0.0,
+    };
+    let mixer = match &group.mixer {
+        Some(Mixer::Attention(a)) => {
+            (2.0 * (a.heads * a.head_dim) as f64 + (a.kv_heads * (a.head_dim + a.value_dim)) as f64) / tp
+        }
+        Some(Mixer::Mla(m)) => (m.heads * (2 * (m.nope_dim + m.rope_dim) + 2 * m.value_dim)) as f64 / tp,
+        Some(Mixer::Mamba(m)) => 3.0 * m.inner as f64 / tp,
+        Some(Mixer::Linear(l)) => (l.input_columns + l.value_heads * l.value_dim) as f64 / tp,
+        None => 0.0,
+    };
+    ffn.max(mixer)
+}

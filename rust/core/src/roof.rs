@@ -1,0 +1,200 @@
+//! A device's ceilings, and how long work takes under them.
+
+use crate::collective::Group;
+use crate::error::{Error, Result};
+use crate::format::Format;
+use crate::hardware::Hardware;
+use crate::network::Network;
+use crate::shape::Sums;
+use crate::work::{Op, Transfer};
+
+/// What bounds an operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Bound {
+    /// The tensor unit.
+    Compute,
+    /// The vector unit.
+    Vector,
+    /// The bandwidth of the device's memory.
+    Memory,
+    /// A link between devices.
+    Link,
+}
+
+impl Bound {
+    /// Every bound, in the order of screens.
+    pub const ALL: [Bound; 4] = [Bound::Memory, Bound::Compute, Bound::Vector, Bound::Link];
+
+    /// Its name in columns and on screens.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Bound::Compute => "compute",
+            Bound::Vector => "vector",
+            Bound::Memory => "memory",
+            Bound::Link => "link",
+        }
+    }
+}
+
+/// The ceilings of one device and its links.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Roof {
+    hardware: String,
+    tensor: Vec<(Format, f64)>,
+    vector: f64,
+    bandwidth: f64,
+    network: Network,
+}
+
+/// One occurrence of an operator: what it does and how long that takes at least.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cost {
+    /// Operations on the tensor unit.
+    pub flops: f64,
+    /// Operations on the vector unit.
+    pub vector_flops: f64,
+    /// Bytes of weights.
+    pub weight_bytes: f64,
+    /// Bytes of activations.
+    pub activation_bytes: f64,
+    /// Bytes of KV cache and state.
+    pub kv_bytes: f64,
+    /// Bytes sent over links.
+    pub link_bytes: f64,
+    /// Seconds: the longest of its ceilings.
+    pub seconds: f64,
+    /// What bounds it.
+    pub bound: Bound,
+}
+
+impl Cost {
+    /// Bytes of the device's memory.
+    pub fn memory_bytes(&self) -> f64 {
+        self.weight_bytes + self.activation_bytes + self.kv_bytes
+    }
+}
+
+/// An operator with its ceilings looked up, ready to be priced.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Priced {
+    op: Op,
+    per_flop: f64,
+    per_vector_flop: f64,
+    per_byte: f64,
+    group: Option<(Transfer, Group)>,
+}
+
+impl Roof {
+    /// The ceilings of `hardware`.
+    ///
+    /// # Errors
+    /// A device without a bandwidth.
+    pub fn of(hardware: &Hardware) -> Result<Roof> {
+        let bandwidth = hardware.memory.bandwidth.value.ok_or_else(|| {
+            Error::spec("hardware.memory.device.bandwidth", "must be known", "unknown", "give it in a hardware file")
+        })?;
+        let tensor =
+            Format::ALL.iter().filter_map(|f| hardware.tensor_peak(*f, false).map(|peak| (*f, peak))).collect();
+        Ok(Roof {
+            hardware: hardware.name.clone(),
+            tensor,
+            vector: hardware.vector_peak(Format::Fp32),
+            bandwidth,
+            network: Network::of(hardware),
+        })
+    }
+
+    /// The peak a multiplication in `format` runs at, FLOP/s.
+    ///
+    /// # Errors
+    /// A format the device can only multiply at an unknown rate.
+    pub fn peak(&self, format: Format) -> Result<f64> {
+        self.tensor.iter().find(|(known, _)| *known == format).map(|(_, peak)| *peak).ok_or_else(|| {
+            Error::spec(
+                format!("hardware.tensor.dense.{format}"),
+                format!("must be known to multiply in {format} on `{}`", self.hardware),
+                "unknown",
+                "choose another quantization, or give the peak in a hardware file",
+            )
+        })
+    }
+
+    /// Bytes/s of the device's memory.
+    pub fn bandwidth(&self) -> f64 {
+        self.bandwidth
+    }
+
+    /// The same device with compute, memory bandwidth and links faster by these factors.
+    #[must_use]
+    pub fn faster(&self, compute: f64, memory: f64, link: f64) -> Roof {
+        Roof {
+            hardware: self.hardware.clone(),
+            tensor: self.tensor.iter().map(|(format, peak)| (*format, peak * compute)).collect(),
+            vector: self.vector * compute,
+            bandwidth: self.bandwidth * memory,
+            network: self.network.faster(link),
+        }
+    }
+
+    /// Looks up the ceilings of an operator.
+    ///
+    /// # Errors
+    /// A format without a known peak, a transfer without a known link.
+    pub fn price(&self, op: Op) -> Result<Priced> {
+        let needs_tensor = op.work.flops != crate::work::Rate::ZERO;
+        let per_flop = if needs_tensor { 1.0 / self.peak(op.format)? } else { 0.0 };
+        let group = match op.work.transfer {
+            Some(transfer) => Some((transfer, self.group(&transfer)?)),
+            None => None,
+        };
+        Ok(Priced { op, per_flop, per_vector_flop: 1.0 / self.vector, per_byte: 1.0 / self.bandwidth, group })
+    }
+
+    /// How `transfer`'s devices lie over machines: neighbours fill a machine first.
+    fn group(&self, transfer: &Transfer) -> Result<Group> {
+        let inner = self.network.inner(&self.hardware)?;
+        let reach = transfer.ranks * transfer.stride;
+        let machines = reach.div_ceil(inner.domain).min(transfer.ranks).max(1);
+        let inside = transfer.ranks.div_ceil(machines);
+        let outer = if machines > 1 { self.network.outer(&self.hardware)? } else { inner };
+        Ok(Group { inside, machines, inner, outer, latency: false })
+    }
+}
+
+impl Priced {
+    /// The operator.
+    pub fn op(&self) -> &Op {
+        &self.op
+    }
+
+    /// What one occurrence costs in a step of these sums; `None` if it does not run in it.
+    pub fn cost(&self, sums: &Sums) -> Option<Cost> {
+        let part = self.op.sums(sums)?;
+        let work = &self.op.work;
+        let at = |rate: &crate::work::Rate| rate.of(&part, self.op.reach);
+        let touched = work.touched.map(|touched| (touched, touched.experts(part.tokens)));
+        let (expert_bytes, conversions) = touched
+            .map_or((0.0, 0.0), |(t, experts)| (t.bytes_per_expert * experts, t.conversions_per_expert * experts));
+        let flops = at(&work.flops);
+        let vector_flops = at(&work.vector_flops) + conversions;
+        let weight_bytes = at(&work.weight_bytes) + expert_bytes;
+        let activation_bytes = at(&work.activation_bytes);
+        let kv_bytes = at(&work.kv_bytes);
+        let link = self.group.map(|(transfer, group)| group.cost(transfer.collective, at(&transfer.bytes)));
+        let (mut seconds, mut bound) = ((weight_bytes + activation_bytes + kv_bytes) * self.per_byte, Bound::Memory);
+        for (candidate, kind) in [
+            (flops * self.per_flop, Bound::Compute),
+            (vector_flops * self.per_vector_flop, Bound::Vector),
+            (link.map_or(0.0, |link| link.seconds), Bound::Link),
+        ] {
+            if candidate > seconds {
+                (seconds, bound) = (candidate, kind);
+            }
+        }
+        if link.is_some() {
+            bound = Bound::Link;
+        }
+        let link_bytes = link.map_or(0.0, |link| link.bytes);
+        Some(Cost { flops, vector_flops, weight_bytes, activation_bytes, kv_bytes, link_bytes, seconds, bound })
+    }
+}

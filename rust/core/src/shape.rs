@@ -1,0 +1,270 @@
+//! What a step processes, as sums: pricing reads these and never the list of requests.
+
+use crate::error::{Error, Result};
+use crate::model::{Attention, Mixer, Model, Span};
+
+/// Most distinct attention reaches one model may mix (Gemma 4 mixes two).
+pub const MAX_REACHES: usize = 4;
+
+/// Which keys a query reaches: a span, and whether later tokens are hidden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// What a query sees.
+    pub span: Span,
+    /// Whether later tokens are hidden.
+    pub causal: bool,
+}
+
+/// The distinct reaches of a model; the first is always causal and full.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reaches(Vec<Reach>);
+
+impl Reaches {
+    /// Collects them from the layers.
+    ///
+    /// # Errors
+    /// A model that mixes more than [`MAX_REACHES`].
+    pub fn of(model: &Model) -> Result<Reaches> {
+        let mut reaches = Reaches(vec![Reach { span: Span::Full, causal: true }]);
+        let tower = model.vision.iter().flat_map(|tower| &tower.layers);
+        for group in model.layers.iter().chain(tower) {
+            match &group.mixer {
+                Some(Mixer::Attention(Attention { span, causal, .. })) => {
+                    reaches.add(Reach { span: *span, causal: *causal });
+                }
+                Some(Mixer::Mla(mla)) => {
+                    if let Some(indexer) = &mla.indexer {
+                        reaches.add(Reach { span: Span::TopK(indexer.top_k), causal: true });
+                    }
+                }
+                _ => {}
+            }
+        }
+        if reaches.0.len() > MAX_REACHES {
+            return Err(Error::spec(
+                "model.layers",
+                format!("must mix at most {MAX_REACHES} kinds of attention span"),
+                reaches.0.len(),
+                "",
+            ));
+        }
+        Ok(reaches)
+    }
+
+    fn add(&mut self, reach: Reach) {
+        if !self.0.contains(&reach) {
+            self.0.push(reach);
+        }
+    }
+
+    /// Where `reach` stands, or 0 (full) if it is not among them.
+    pub fn index(&self, reach: Reach) -> usize {
+        self.0.iter().position(|known| *known == reach).unwrap_or(0)
+    }
+
+    /// Sums of an empty step.
+    pub fn empty(&self) -> Sums {
+        Sums::default()
+    }
+
+    /// Adds `count` sequences that each bring `new` tokens on top of `context` tokens already in their cache.
+    pub fn add_item(&self, sums: &mut Sums, phase: Phase, count: f64, new: u64, context: u64, sampled: u64) {
+        let part = match phase {
+            Phase::Prefill => &mut sums.prefill,
+            Phase::Decode => &mut sums.decode,
+        };
+        part.tokens += count * new as f64;
+        part.sequences += count;
+        part.logits += count * sampled as f64;
+        sums.longest = sums.longest.max(context + new);
+        for (reach, sum) in self.0.iter().zip(&mut part.reach) {
+            let (pairs, keys) = reach.sums(new, context);
+            sum.pairs += count * pairs;
+            sum.keys += count * keys;
+        }
+    }
+}
+
+impl Reach {
+    /// (query, key) pairs, and distinct keys read, of `q` new tokens on top of `c` in the cache (PHYSICS: causal
+    /// attention counts `q·(c + (q+1)/2)` pairs, not `q·(c+q)`).
+    pub fn sums(self, q: u64, c: u64) -> (f64, f64) {
+        let (new, context) = (q as f64, c as f64);
+        if !self.causal {
+            return bidirectional(self.span, new, context);
+        }
+        match self.span {
+            Span::Full => (new * (context + (new + 1.0) / 2.0), context + new),
+            Span::Window(w) => {
+                let w = w as f64;
+                (capped_pairs(new, context, w), (context + new).min(w + new - 1.0))
+            }
+            Span::TopK(k) => {
+                let pairs = capped_pairs(new, context, k as f64);
+                (pairs, (context + new).min(pairs))
+            }
+            Span::Chunk(size) => {
+                let upto = |n: u64| {
+                    let (whole, rest) = ((n / size) as f64, (n % size) as f64);
+                    let size = size as f64;
+                    whole * size * (size + 1.0) / 2.0 + rest * (rest + 1.0) / 2.0
+                };
+                (upto(c + q) - upto(c), (c + q - c / size * size) as f64)
+            }
+        }
+    }
+}
+
+/// Σ_{j=1..q} min(c + j, w).
+fn capped_pairs(q: f64, c: f64, w: f64) -> f64 {
+    let growing = (w - c).clamp(0.0, q);
+    growing * c + growing * (growing + 1.0) / 2.0 + (q - growing) * w
+}
+
+/// Every query sees both sides, within half a window each way where there is one.
+fn bidirectional(span: Span, q: f64, c: f64) -> (f64, f64) {
+    match span {
+        Span::Window(w) if (w as f64) < c + q => {
+            let half = (w as f64 / 2.0).floor().min(q - 1.0).max(0.0);
+            let one_side = half * (half - 1.0) / 2.0 + (q - half) * half;
+            (q + 2.0 * one_side, c + q)
+        }
+        _ => (q * (c + q), c + q),
+    }
+}
+
+/// The two kinds of work a sequence brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Prompt tokens.
+    Prefill,
+    /// One token (and drafts, if any) after the prompt.
+    Decode,
+}
+
+/// Sums over the attention of one reach.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ReachSums {
+    /// (query, key) pairs.
+    pub pairs: f64,
+    /// Keys (and values) read once each.
+    pub keys: f64,
+}
+
+/// Sums over the sequences of one phase.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct PhaseSums {
+    /// New tokens.
+    pub tokens: f64,
+    /// Sequences.
+    pub sequences: f64,
+    /// Rows whose logits are needed.
+    pub logits: f64,
+    /// Attention, per reach of the model.
+    pub reach: [ReachSums; MAX_REACHES],
+}
+
+/// What a step processes.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Sums {
+    /// Prompt tokens and their attention.
+    pub prefill: PhaseSums,
+    /// Decoding sequences and their attention.
+    pub decode: PhaseSums,
+    /// Longest context after the step, tokens.
+    pub longest: u64,
+}
+
+impl PhaseSums {
+    fn plus(&self, other: &PhaseSums) -> PhaseSums {
+        let mut sum = *self;
+        sum.tokens += other.tokens;
+        sum.sequences += other.sequences;
+        sum.logits += other.logits;
+        for (mine, theirs) in sum.reach.iter_mut().zip(&other.reach) {
+            mine.pairs += theirs.pairs;
+            mine.keys += theirs.keys;
+        }
+        sum
+    }
+}
+
+impl Sums {
+    /// Prefill and decode together.
+    pub fn all(&self) -> PhaseSums {
+        self.prefill.plus(&self.decode)
+    }
+
+    /// Both steps as one.
+    pub fn plus(&self, other: &Sums) -> Sums {
+        Sums {
+            prefill: self.prefill.plus(&other.prefill),
+            decode: self.decode.plus(&other.decode),
+            longest: self.longest.max(other.longest),
+        }
+    }
+
+    /// Whether nothing is processed.
+    pub fn is_empty(&self) -> bool {
+        self.prefill.tokens + self.decode.tokens == 0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn counted(reach: Reach, q: u64, c: u64) -> (f64, f64) {
+        let mut pairs = 0;
+        let mut keys = std::collections::BTreeSet::new();
+        for position in c..c + q {
+            let from = match reach.span {
+                Span::Full => 0,
+                Span::Window(w) => (position + 1).saturating_sub(w),
+                Span::Chunk(size) => position / size * size,
+                Span::TopK(k) => (position + 1).saturating_sub(k),
+            };
+            pairs += position + 1 - from;
+            keys.extend(from..=position);
+        }
+        (pairs as f64, keys.len() as f64)
+    }
+
+    proptest! {
+        #[test]
+        fn closed_forms_equal_counting_every_pair(q in 1u64..60, c in 0u64..90, size in 1u64..50) {
+            for span in [Span::Full, Span::Window(size), Span::Chunk(size)] {
+                let reach = Reach { span, causal: true };
+                prop_assert_eq!(reach.sums(q, c), counted(reach, q, c));
+            }
+            let top = Reach { span: Span::TopK(size), causal: true };
+            prop_assert_eq!(top.sums(q, c).0, counted(top, q, c).0);
+        }
+
+        #[test]
+        fn splitting_a_prompt_into_chunks_keeps_its_pairs(q in 2u64..500, cut in 1u64..499, size in 1u64..300) {
+            prop_assume!(cut < q);
+            for span in [Span::Full, Span::Window(size), Span::Chunk(size), Span::TopK(size)] {
+                let reach = Reach { span, causal: true };
+                prop_assert_eq!(reach.sums(q, 0).0, reach.sums(cut, 0).0 + reach.sums(q - cut, cut).0);
+            }
+        }
+
+        #[test]
+        fn a_two_sided_window_equals_counting(q in 1u64..80, w in 1u64..60) {
+            let half = w / 2;
+            let counted: u64 = (0..q).map(|i| (i + half).min(q - 1) + 1 - i.saturating_sub(half)).sum();
+            let reach = Reach { span: Span::Window(w), causal: false };
+            let expected = if w < q { counted } else { q * q };
+            prop_assert_eq!(reach.sums(q, 0).0, expected as f64);
+        }
+    }
+
+    #[test]
+    fn a_decode_token_sees_its_context_and_itself() {
+        let reach = Reach { span: Span::Full, causal: true };
+        assert_eq!(reach.sums(1, 2048), (2049.0, 2049.0));
+        assert_eq!(reach.sums(2048, 0), (2048.0 * 2049.0 / 2.0, 2048.0));
+    }
+}

@@ -1,0 +1,200 @@
+//! One deployment, compiled: prices a step from its sums, in seconds alone or operator by operator.
+
+use crate::efficiency::{Efficiency, Estimate};
+use crate::error::Result;
+use crate::format::Format;
+use crate::hardware::Hardware;
+use crate::layout::Layout;
+use crate::lower::{Lowering, lower, tower_ops};
+use crate::model::Model;
+use crate::op::elementwise::Fusion;
+use crate::precision::Precision;
+use crate::roof::{Bound, Cost, Priced, Roof};
+use crate::shape::{Reaches, Sums};
+use crate::work::{Family, Op};
+
+/// What is deployed: the four things a price depends on, and how the operators are run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deployment {
+    /// The model.
+    pub model: Model,
+    /// The device.
+    pub hardware: Hardware,
+    /// How the model is spread.
+    pub layout: Layout,
+    /// In which formats it runs.
+    pub precision: Precision,
+    /// Fusion and kernels.
+    pub lowering: Lowering,
+    /// Share of the computing time that hides communication, 0 to 1; 0 exposes all of it.
+    pub overlap: f64,
+    /// What turns the roofline into a prediction.
+    pub efficiency: Efficiency,
+}
+
+/// What is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stack {
+    /// The model itself.
+    Model,
+    /// Its vision tower, a "token" being a patch.
+    Tower,
+}
+
+/// A compiled deployment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pricer {
+    ops: Vec<Priced>,
+    reaches: Reaches,
+    overlap: f64,
+    efficiency: Efficiency,
+}
+
+/// Seconds of one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepTime {
+    /// From the first stage's start to the last stage's end.
+    pub step: Estimate,
+    /// The same by the datasheet alone.
+    pub ideal: f64,
+    /// What the busiest pipeline stage takes: how often a step can start. Equals `step` without pipeline.
+    pub stage: f64,
+}
+
+/// All occurrences of one operator in one step, on the busiest device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpCost {
+    /// Where it stands among the deployment's operators.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// Its family.
+    pub family: Family,
+    /// The format it multiplies in.
+    pub format: Format,
+    /// Occurrences on the busiest device.
+    pub repeat: f64,
+    /// Work and ideal seconds of all occurrences together.
+    pub cost: Cost,
+    /// Predicted seconds of all occurrences together.
+    pub predicted: Estimate,
+}
+
+impl Deployment {
+    /// Checks the layout and looks up every ceiling.
+    ///
+    /// # Errors
+    /// A layout the model does not allow, a peak or link that is needed and not known.
+    pub fn compile(&self) -> Result<Pricer> {
+        self.layout.check(&self.model)?;
+        self.compile_on(&Roof::of(&self.hardware)?, Stack::Model)
+    }
+
+    /// The same on given ceilings, or for the vision tower.
+    ///
+    /// # Errors
+    /// A peak or link that is needed and not known.
+    pub fn compile_on(&self, roof: &Roof, stack: Stack) -> Result<Pricer> {
+        let reaches = Reaches::of(&self.model)?;
+        let ops = match (stack, &self.model.vision) {
+            (Stack::Tower, Some(tower)) => tower_ops(tower, &self.precision, self.lowering, &reaches),
+            _ => lower(&self.model, self.layout, &self.precision, self.lowering, &reaches),
+        };
+        let ops = ops.into_iter().map(|op| roof.price(op)).collect::<Result<Vec<_>>>()?;
+        Ok(Pricer { ops, reaches, overlap: self.overlap, efficiency: self.efficiency.clone() })
+    }
+
+    /// Fusion level of its operators.
+    pub fn fusion(&self) -> Fusion {
+        self.lowering.fusion
+    }
+}
+
+impl Pricer {
+    /// What the model's attention reaches: needed to fill [`Sums`].
+    pub fn reaches(&self) -> &Reaches {
+        &self.reaches
+    }
+
+    /// The operators, in order.
+    pub fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.ops.iter().map(Priced::op)
+    }
+
+    /// Seconds of one step of these sums: a few multiplications an operator, nothing allocated.
+    pub fn seconds(&self, sums: &Sums) -> StepTime {
+        let mut total = Parts::default();
+        let mut stage = Parts::default();
+        for priced in &self.ops {
+            if let Some(cost) = priced.cost(sums) {
+                total.add(&cost, priced.op().repeat);
+                stage.add(&cost, priced.op().stage_repeat);
+            }
+        }
+        let ideal = total.exposed(self.overlap);
+        StepTime { step: self.efficiency.predict(ideal), ideal, stage: stage.exposed(self.overlap) }
+    }
+
+    /// What each operator costs in a step of these sums, on the busiest device.
+    pub fn op_costs(&self, sums: &Sums) -> Vec<OpCost> {
+        self.costs(sums, |op| op.stage_repeat)
+    }
+
+    /// What each operator costs in a step of these sums, over all pipeline stages of one rank.
+    pub fn whole_costs(&self, sums: &Sums) -> Vec<OpCost> {
+        self.costs(sums, |op| op.repeat)
+    }
+
+    fn costs(&self, sums: &Sums, repeat: impl Fn(&Op) -> f64) -> Vec<OpCost> {
+        let row = |(index, priced): (usize, &Priced)| {
+            let (op, repeat) = (priced.op(), repeat(priced.op()));
+            let cost = times(priced.cost(sums)?, repeat);
+            (repeat > 0.0).then(|| OpCost {
+                index,
+                name: op.name.clone(),
+                family: op.family,
+                format: op.format,
+                repeat,
+                cost,
+                predicted: self.efficiency.predict(cost.seconds),
+            })
+        };
+        self.ops.iter().enumerate().filter_map(row).collect()
+    }
+}
+
+/// Computing and communicating seconds.
+#[derive(Default)]
+struct Parts {
+    compute: f64,
+    link: f64,
+}
+
+impl Parts {
+    fn add(&mut self, cost: &Cost, repeat: f64) {
+        let seconds = cost.seconds * repeat;
+        if cost.bound == Bound::Link {
+            self.link += seconds;
+        } else {
+            self.compute += seconds;
+        }
+    }
+
+    /// Communication shows only where computing does not hide it (PHYSICS §4).
+    fn exposed(&self, overlap: f64) -> f64 {
+        self.compute + (self.link - overlap * self.compute).max(0.0)
+    }
+}
+
+fn times(cost: Cost, repeat: f64) -> Cost {
+    Cost {
+        flops: cost.flops * repeat,
+        vector_flops: cost.vector_flops * repeat,
+        weight_bytes: cost.weight_bytes * repeat,
+        activation_bytes: cost.activation_bytes * repeat,
+        kv_bytes: cost.kv_bytes * repeat,
+        link_bytes: cost.link_bytes * repeat,
+        seconds: cost.seconds * repeat,
+        bound: cost.bound,
+    }
+}

@@ -1,0 +1,255 @@
+//! What an operator does, as coefficients of a step's sums: FLOPs, bytes of each kind, bytes over a link.
+
+use crate::format::Format;
+use crate::shape::{PhaseSums, Sums};
+
+/// A quantity that is linear in a step's sums.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Rate {
+    /// Once a step in which the operator runs at all.
+    pub fixed: f64,
+    /// Per new token.
+    pub token: f64,
+    /// Per row whose logits are needed.
+    pub logit: f64,
+    /// Per sequence.
+    pub sequence: f64,
+    /// Per (query, key) pair of the operator's reach.
+    pub pair: f64,
+    /// Per key read, of the operator's reach.
+    pub key: f64,
+}
+
+impl Rate {
+    /// Nothing.
+    pub const ZERO: Rate = Rate { fixed: 0.0, token: 0.0, logit: 0.0, sequence: 0.0, pair: 0.0, key: 0.0 };
+
+    /// Once a step.
+    pub const fn fixed(value: f64) -> Rate {
+        Rate { fixed: value, ..Rate::ZERO }
+    }
+
+    /// Per new token.
+    pub const fn token(value: f64) -> Rate {
+        Rate { token: value, ..Rate::ZERO }
+    }
+
+    /// Per row whose logits are needed.
+    pub const fn logit(value: f64) -> Rate {
+        Rate { logit: value, ..Rate::ZERO }
+    }
+
+    /// Its value for the sums of one phase and one reach.
+    pub fn of(&self, sums: &PhaseSums, reach: usize) -> f64 {
+        let attention = &sums.reach[reach];
+        self.fixed
+            + self.token * sums.tokens
+            + self.logit * sums.logits
+            + self.sequence * sums.sequences
+            + self.pair * attention.pairs
+            + self.key * attention.keys
+    }
+
+    /// Every coefficient times `factor`.
+    #[must_use]
+    pub fn times(self, factor: f64) -> Rate {
+        Rate {
+            fixed: self.fixed * factor,
+            token: self.token * factor,
+            logit: self.logit * factor,
+            sequence: self.sequence * factor,
+            pair: self.pair * factor,
+            key: self.key * factor,
+        }
+    }
+}
+
+impl std::ops::Add for Rate {
+    type Output = Rate;
+    fn add(self, other: Rate) -> Rate {
+        Rate {
+            fixed: self.fixed + other.fixed,
+            token: self.token + other.token,
+            logit: self.logit + other.logit,
+            sequence: self.sequence + other.sequence,
+            pair: self.pair + other.pair,
+            key: self.key + other.key,
+        }
+    }
+}
+
+/// Weights of which a step reads only the experts its tokens visit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Touched {
+    /// Bytes of one expert's matrices on this device.
+    pub bytes_per_expert: f64,
+    /// Vector operations to bring one expert's weights into the format they are multiplied in.
+    pub conversions_per_expert: f64,
+    /// Experts on this device.
+    pub local: f64,
+    /// Chance that one token leaves a given expert alone: 1 − top_k/experts.
+    pub missed: f64,
+    /// Tokens that meet at the experts, per token of this rank.
+    pub ranks: f64,
+}
+
+impl Touched {
+    /// Expected experts read: E·(1 − (1 − k/E)^T) (PHYSICS §2), uniform routing.
+    pub fn experts(&self, tokens: f64) -> f64 {
+        self.local * (1.0 - self.missed.powf(tokens * self.ranks))
+    }
+}
+
+/// Which collective an operator is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collective {
+    /// Everyone ends with the sum.
+    AllReduce,
+    /// Everyone ends with all shards.
+    AllGather,
+    /// Everyone ends with a shard of the sum.
+    ReduceScatter,
+    /// Everyone sends a part to everyone.
+    AllToAll,
+    /// One neighbour sends to the next.
+    PointToPoint,
+}
+
+/// Bytes that cross links.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Transfer {
+    /// How.
+    pub collective: Collective,
+    /// Among how many devices.
+    pub ranks: u64,
+    /// How far apart neighbours of the group stand, in devices (1: next to each other).
+    pub stride: u64,
+    /// Bytes of the full buffer (PHYSICS §4's M).
+    pub bytes: Rate,
+}
+
+/// What an operator does in one occurrence.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Work {
+    /// Operations on the tensor unit (a multiply-add is two).
+    pub flops: Rate,
+    /// Operations on the vector unit.
+    pub vector_flops: Rate,
+    /// Bytes of weights read.
+    pub weight_bytes: Rate,
+    /// Bytes of weights read that depend on which experts are visited.
+    pub touched: Option<Touched>,
+    /// Bytes of activations read and written.
+    pub activation_bytes: Rate,
+    /// Bytes of KV cache or state read and written.
+    pub kv_bytes: Rate,
+    /// Bytes over links.
+    pub transfer: Option<Transfer>,
+    /// Weights that lie in this device's memory for it.
+    pub resident: Resident,
+}
+
+/// Weights in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Resident {
+    /// Numbers.
+    pub elements: f64,
+    /// Bytes, scales included.
+    pub bytes: f64,
+}
+
+/// What family an operator belongs to: one efficiency model each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// Dense matrix multiplication.
+    Gemm,
+    /// Grouped matrix multiplication over experts.
+    MoeGemm,
+    /// Softmax attention.
+    Attention,
+    /// Latent attention.
+    Mla,
+    /// State-space and linear attention.
+    State,
+    /// Norms, activations, rotary embedding, gathers.
+    Elementwise,
+    /// Collectives and point-to-point transfers.
+    Link,
+}
+
+impl Family {
+    /// Its name in columns and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Family::Gemm => "gemm",
+            Family::MoeGemm => "moe",
+            Family::Attention => "attention",
+            Family::Mla => "mla",
+            Family::State => "state",
+            Family::Elementwise => "elementwise",
+            Family::Link => "link",
+        }
+    }
+}
+
+/// Which sequences of a step an operator runs over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// All of them.
+    All,
+    /// Prompts.
+    Prefill,
+    /// Decoding sequences.
+    Decode,
+}
+
+/// One operator of a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Op {
+    /// Its name.
+    pub name: String,
+    /// Its family.
+    pub family: Family,
+    /// Occurrences in one pass through the whole model.
+    pub repeat: f64,
+    /// Occurrences on the busiest pipeline stage.
+    pub stage_repeat: f64,
+    /// Which sequences it runs over.
+    pub over: Over,
+    /// Which attention sums it reads.
+    pub reach: usize,
+    /// The format it multiplies in.
+    pub format: Format,
+    /// Whether it runs only in steps that need logits.
+    pub needs_logits: bool,
+    /// What one occurrence does.
+    pub work: Work,
+}
+
+impl Op {
+    /// An operator over all sequences that occurs once.
+    pub fn new(name: impl Into<String>, family: Family, format: Format, work: Work) -> Op {
+        Op {
+            name: name.into(),
+            family,
+            repeat: 1.0,
+            stage_repeat: 1.0,
+            over: Over::All,
+            reach: 0,
+            format,
+            needs_logits: false,
+            work,
+        }
+    }
+
+    /// The sums it reads, and whether it runs at all.
+    pub fn sums(&self, sums: &Sums) -> Option<PhaseSums> {
+        let part = match self.over {
+            Over::All => sums.all(),
+            Over::Prefill => sums.prefill,
+            Over::Decode => sums.decode,
+        };
+        let runs = part.tokens > 0.0 && (!self.needs_logits || part.logits > 0.0);
+        runs.then_some(part)
+    }
+}
