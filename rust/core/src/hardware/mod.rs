@@ -2,6 +2,15 @@
 
 use crate::format::Format;
 
+mod quantity;
+mod document;
+mod file;
+mod peaks;
+mod facts;
+
+pub use facts::facts;
+pub use file::hardware_from_toml;
+
 /// A number from a datasheet: in SI units, or null where nobody published it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Fact {

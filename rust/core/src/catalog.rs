@@ -1,1 +1,0 @@
-//! What is shipped: the hardware and the models known by name, embedded from `rust/core/data/`.

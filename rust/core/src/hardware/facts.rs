@@ -1,0 +1,113 @@
+//! A device as a table, one row a field, for reading.
+
+use super::quantity::Quantity;
+use super::{Fact, Hardware, Link};
+use crate::table::{Column, Table};
+
+/// Every field of a device as rows of `field, value, unit, source`; an unknown value is null, and its source says
+/// where it was looked for (empty where the file is silent).
+pub fn facts(hardware: &Hardware) -> Table {
+    let mut rows = Rows::default();
+    rows.text("name", &hardware.name);
+    rows.text("title", &hardware.title);
+    rows.text("vendor", &hardware.vendor);
+    rows.text("kind", hardware.kind.name());
+    rows.text("architecture", &hardware.architecture);
+    rows.text("aliases", &hardware.aliases.join(", "));
+    let units = [
+        ("tensor.dense", &hardware.tensor_dense),
+        ("tensor.sparse", &hardware.tensor_sparse),
+        ("vector", &hardware.vector),
+    ];
+    for (unit, peaks) in units {
+        for (format, fact) in peaks {
+            rows.fact(format!("{unit}.{format}"), fact, Quantity::Rate);
+        }
+    }
+    rows.fact("compute.cores", &hardware.cores, Quantity::Count);
+    rows.fact("compute.clock", &hardware.clock, Quantity::Frequency);
+    let memories = [
+        ("device", &hardware.memory),
+        ("l2", &hardware.l2),
+        ("on_chip", &hardware.on_chip),
+        ("host", &hardware.host),
+    ];
+    for (level, memory) in memories {
+        rows.fact(format!("memory.{level}.capacity"), &memory.capacity, Quantity::Capacity);
+        rows.fact(format!("memory.{level}.bandwidth"), &memory.bandwidth, Quantity::Bandwidth);
+    }
+    rows.link("host", &hardware.host_link);
+    rows.link("scale_up", &hardware.scale_up);
+    rows.link("scale_out", &hardware.scale_out);
+    rows.fact("power.tdp", &hardware.tdp, Quantity::Power);
+    rows.fact("power.idle", &hardware.idle, Quantity::Power);
+    rows.fact("price.rent", &hardware.price, Quantity::Price);
+    rows.table()
+}
+
+#[derive(Default)]
+struct Rows {
+    field: Vec<String>,
+    value: Vec<Option<String>>,
+    unit: Vec<Option<String>>,
+    source: Vec<String>,
+}
+
+impl Rows {
+    fn push(&mut self, field: impl Into<String>, value: Option<String>, unit: Option<&str>, source: &str) {
+        self.field.push(field.into());
+        self.value.push(value);
+        self.unit.push(unit.map(str::to_string));
+        self.source.push(source.to_string());
+    }
+
+    fn text(&mut self, field: impl Into<String>, value: &str) {
+        self.push(field, Some(value.to_string()).filter(|value| !value.is_empty()), None, "");
+    }
+
+    fn fact(&mut self, field: impl Into<String>, fact: &Fact, quantity: Quantity) {
+        let shown = fact.value.map(|value| quantity.shown(value));
+        let value = shown.map(|(value, _)| six_digits(value));
+        self.push(field, value, shown.map(|(_, unit)| unit), &fact.source);
+    }
+
+    fn link(&mut self, level: &str, link: &Link) {
+        let field = |name: &str| format!("link.{level}.{name}");
+        self.text(field("name"), &link.name);
+        self.fact(field("bandwidth"), &link.bandwidth, Quantity::Bandwidth);
+        self.fact(field("latency"), &link.latency, Quantity::Time);
+        if link.domain != u32::MAX {
+            self.push(field("domain"), Some(link.domain.to_string()), Some("count"), "");
+        }
+        self.text(field("topology"), link.topology.name());
+        self.text(field("in_network"), if link.in_network { "yes" } else { "no" });
+    }
+
+    fn table(self) -> Table {
+        Table::new()
+            .with("field", Column::Str(self.field))
+            .with("value", Column::OptStr(self.value))
+            .with("unit", Column::OptStr(self.unit))
+            .with("source", Column::Str(self.source))
+    }
+}
+
+/// A number to six significant digits, without trailing zeros.
+fn six_digits(value: f64) -> String {
+    let decimals = 5 - value.abs().log10().floor() as i32;
+    let scale = 10f64.powi(decimals);
+    format!("{}", (value * scale).round() / scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_to_six_digits() {
+        assert_eq!(six_digits(989.5), "989.5");
+        assert_eq!(six_digits(79.647_460_9), "79.6475");
+        assert_eq!(six_digits(40_960.0), "40960");
+        assert_eq!(six_digits(0.000_123_456_78), "0.000123457");
+    }
+}
