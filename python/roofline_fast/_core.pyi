@@ -2,8 +2,12 @@
 
 from typing import Any, Final, final
 
+__all__ = ["Progress", "Table", "__version__", "_probe"]
+
 __version__: Final[str]
-DEBUG: Final[bool]
+
+def _probe(what: str, progress: Progress | None = None) -> None:
+    """Break in a chosen way, to show that a panic and Ctrl-C come out as they should."""
 
 @final
 class Progress:
