@@ -38,9 +38,8 @@ def main() -> None:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     )
-    print(
-        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, {commit.stdout.strip()}"
-    )
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, Python {platform.python_version()}, {commit.stdout.strip()}")
     empty = statistics.median(seconds(python("")))
     print(f"{'an empty Python':<28} median {1e3 * empty:8.1f} ms")
     for name, script in SCRIPTS.items():

@@ -1,11 +1,11 @@
 """Writes ``chat.jsonl``: ten minutes of synthetic chat traffic in the native trace format.
 
 No request in it was ever made by anybody. Lengths follow the quantiles, and gaps between arrivals the
-variation, of the conversation trace of Azure LLM inference of 2023-11-16 (Patel et al., "Splitwise", ISCA 2024;
-Azure/AzurePublicDataset, CC-BY-4.0): 19,366 requests, prompts of 1,155 and outputs of 211 tokens on average,
-coefficient of variation of the gaps 1.09. That trace says nothing about shared prefixes. Here a request whose
-prompt is long enough continues an earlier conversation, as the turns of a chat do, and every conversation begins
-with one of three system prompts.
+variation, of the conversation trace of Azure LLM inference of 2023-11-16 (Patel et al., "Splitwise", ISCA
+2024; Azure/AzurePublicDataset, CC-BY-4.0): 19,366 requests, prompts of 1,155 and outputs of 211 tokens on
+average, coefficient of variation of the gaps 1.09. That trace says nothing about shared prefixes. Here a
+request whose prompt is long enough continues an earlier conversation, as the turns of a chat do, and every
+conversation begins with one of three system prompts.
 
 ``python examples/make_chat.py`` writes the file again, byte for byte.
 """
@@ -49,7 +49,7 @@ def arrivals(draw: random.Random) -> list[float]:
 
 
 def lengths(tokens: tuple[int, ...], draw: random.Random) -> list[int]:
-    """Return one length from each of as many equal shares of the distribution as there are requests, shuffled."""
+    """Return one length from each of ``REQUESTS`` equal shares of the distribution, shuffled."""
     drawn = [quantile((row + draw.random()) / REQUESTS, tokens) for row in range(REQUESTS)]
     draw.shuffle(drawn)
     return drawn
@@ -73,7 +73,7 @@ class Conversation:
         self.idle_since = 0.0
 
     def turn(self, prompt: int, output: int, arrival: float, fresh: Iterator[int]) -> list[int]:
-        """Return the block ids of a prompt that holds all that went before; its last, partial block is its own."""
+        """Return the block ids of a prompt that holds all before it; its last, partial block is its own."""
         whole, partial = divmod(prompt, BLOCK_SIZE)
         self._grow(whole, fresh)
         ids = self.blocks[:whole] + ([next(fresh)] if partial else [])
