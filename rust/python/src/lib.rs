@@ -1,1 +1,27 @@
-//! The door.
+//! The door: how Python asks. Each function extracts its arguments, enters the library once, and wraps the result.
+
+mod errors;
+mod enter;
+mod table;
+mod columns;
+mod probe;
+
+use pyo3::exceptions::PyRuntimeWarning;
+use pyo3::prelude::*;
+
+/// The compiled half of `roofline_fast`; what it holds is spelled out in `_core.pyi`.
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    enter::remember_panics();
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<enter::Progress>()?;
+    module.add_class::<table::Table>()?;
+    module.add_function(wrap_pyfunction!(probe::_probe, module)?)?;
+    if cfg!(debug_assertions) { warn_of_debug_build(module.py()) } else { Ok(()) }
+}
+
+/// A debug build is right but ten times slower: whoever times it should know.
+fn warn_of_debug_build(py: Python<'_>) -> PyResult<()> {
+    let text = c"this is a debug build of roofline_fast, an order of magnitude slower than a release build";
+    PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), text, 1)
+}

@@ -1,0 +1,89 @@
+"""What the command says beside its results: errors and hints on stderr, and their exit codes."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+import typer
+
+from roofline_fast.cli.grammar import unknown
+from roofline_fast.errors import DoesNotFitError, InternalError, RooflineError
+
+INTERNAL = 1
+BAD_INPUT = 2
+INFEASIBLE = 3
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+def say(text: str) -> None:
+    """Write one line to stderr."""
+    typer.echo(text, err=True)
+
+
+def failure(error: Exception) -> int:
+    """Tell the user what went wrong, never with a traceback, and return the exit code."""
+    if isinstance(error, BrokenPipeError):
+        return _broken_pipe()
+    if isinstance(error, typer.Abort):
+        return INTERRUPTED
+    if isinstance(error, typer.TyperException):
+        error = _usage(error)
+    if isinstance(error, InternalError) or not isinstance(error, RooflineError | OSError):
+        return _internal(error)
+    say(f"error: {_message(error)}")
+    if hint := getattr(error, "hint", ""):
+        say(f"hint: {hint}")
+    return INFEASIBLE if isinstance(error, DoesNotFitError) else BAD_INPUT
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _usage(error: typer.TyperException) -> RooflineError:
+    """Rewrite what the parser says in our words: the rule, and where to read about it."""
+    context = getattr(error, "ctx", None)
+    option = getattr(error, "option_name", None)
+    if context is not None and type(error).__name__ == "NoSuchOption" and option:
+        known = [name for parameter in context.command.get_params(context) for name in parameter.opts]
+        return unknown("flag", option, (name for name in known if name.startswith("--")))
+    text = error.format_message().rstrip(".")
+    path = context.command_path if context is not None else "roofline-fast"
+    return RooflineError(text[:1].lower() + text[1:], hint=f"see `{path} --help`")
+
+
+def _internal(error: Exception) -> int:
+    """Print what to send with a report; it fits one screen."""
+    from roofline_fast import __version__
+
+    say("error: roofline-fast broke one of its own rules: a mistake of the program, not of your input")
+    for line in [*f"{type(error).__name__}: {error}".splitlines()[:8], *_places(error)]:
+        say(f"  {line}")
+    say(f"  roofline-fast {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    say("  " + " ".join(["roofline-fast", *sys.argv[1:]]))
+    say("hint: please report these lines")
+    return INTERNAL
+
+
+def _places(error: Exception) -> list[str]:
+    """Return where in this package it happened, innermost last."""
+    import traceback
+
+    places = []
+    for frame in traceback.extract_tb(error.__traceback__):
+        _, package, file = frame.filename.rpartition("roofline_fast")
+        if package:
+            places.append(f"at {frame.name}, {package}{file}:{frame.lineno}")
+    return places[-5:]
+
+
+def _broken_pipe() -> int:
+    """Let `| head` end quietly: nothing more may be written, not even when Python closes stdout."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE

@@ -1,0 +1,151 @@
+//! Columns on their way in: numpy arrays, polars columns, anything with the Arrow or the buffer interface.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+use pyo3::buffer::{Element, PyBuffer};
+use pyo3::prelude::*;
+use pyo3_arrow::input::AnyArray;
+
+use crate::errors;
+
+/// Numbers as they came: whole ones exact, the others as floats.
+enum Numbers {
+    Signed(Vec<i64>),
+    Unsigned(Vec<u64>),
+    Floats(Vec<f64>),
+}
+
+/// A column of numbers, as floats.
+///
+/// # Errors
+/// `SpecError` naming `field` if it is not a column of numbers, or holds nulls.
+pub fn floats(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Vec<f64>> {
+    Ok(match numbers(value, field)? {
+        Numbers::Signed(rows) => rows.into_iter().map(|row| row as f64).collect(),
+        Numbers::Unsigned(rows) => rows.into_iter().map(|row| row as f64).collect(),
+        Numbers::Floats(rows) => rows,
+    })
+}
+
+/// A column of counts: whole numbers, none negative.
+///
+/// # Errors
+/// `SpecError` naming `field` if it is not, or holds nulls.
+pub fn counts(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Vec<u64>> {
+    let py = value.py();
+    match numbers(value, field)? {
+        Numbers::Unsigned(rows) => Ok(rows),
+        Numbers::Signed(rows) => rows
+            .into_iter()
+            .map(|row| u64::try_from(row))
+            .collect::<Result<_, _>>()
+            .map_err(|_| errors::spec(py, field, "must not be negative", "a negative number", "")),
+        Numbers::Floats(_) => {
+            let hint = "convert it first: `.astype(\"int64\")` or `.cast(pl.Int64)`";
+            Err(errors::spec(py, field, "must be a column of whole numbers", "floats", hint))
+        }
+    }
+}
+
+/// A column of texts.
+///
+/// # Errors
+/// `SpecError` naming `field` if it is not, or holds nulls.
+pub fn texts(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Vec<String>> {
+    let wrong = |what: String| {
+        errors::spec(value.py(), field, "must be a column of texts", what, "pass a list or a polars column")
+    };
+    if let Ok(list) = value.extract::<Vec<String>>() {
+        return Ok(list);
+    }
+    let mut rows = Vec::new();
+    for chunk in arrow_chunks(value)?.ok_or_else(|| wrong(type_name(value)))? {
+        refuse_nulls(value.py(), &chunk, field)?;
+        match chunk.data_type() {
+            DataType::Utf8 => rows.extend(chunk.as_string::<i32>().iter().flatten().map(str::to_string)),
+            DataType::LargeUtf8 => rows.extend(chunk.as_string::<i64>().iter().flatten().map(str::to_string)),
+            DataType::Utf8View => rows.extend(chunk.as_string_view().iter().flatten().map(str::to_string)),
+            other => return Err(wrong(other.to_string())),
+        }
+    }
+    Ok(rows)
+}
+
+fn numbers(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Numbers> {
+    match arrow_chunks(value)? {
+        Some(chunks) => from_arrow(value.py(), &chunks, field),
+        None => from_buffer(value).ok_or_else(|| not_numbers(value.py(), field, type_name(value))),
+    }
+}
+
+/// Its chunks, if it speaks Arrow: both the array and the stream interface.
+fn arrow_chunks(value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<ArrayRef>>> {
+    if !value.hasattr("__arrow_c_stream__")? && !value.hasattr("__arrow_c_array__")? {
+        return Ok(None);
+    }
+    let chunked = value.extract::<AnyArray>()?.into_chunked_array()?;
+    Ok(Some(chunked.chunks().to_vec()))
+}
+
+fn from_arrow(py: Python<'_>, chunks: &[ArrayRef], field: &str) -> PyResult<Numbers> {
+    let Some(first) = chunks.first() else { return Ok(Numbers::Unsigned(Vec::new())) };
+    for chunk in chunks {
+        refuse_nulls(py, chunk, field)?;
+    }
+    match first.data_type() {
+        DataType::Float64 => Ok(Numbers::Floats(gather::<Float64Type, f64>(chunks))),
+        DataType::Float32 => Ok(Numbers::Floats(gather::<Float32Type, f64>(chunks))),
+        DataType::Int64 => Ok(Numbers::Signed(gather::<Int64Type, i64>(chunks))),
+        DataType::Int32 => Ok(Numbers::Signed(gather::<Int32Type, i64>(chunks))),
+        DataType::Int16 => Ok(Numbers::Signed(gather::<Int16Type, i64>(chunks))),
+        DataType::Int8 => Ok(Numbers::Signed(gather::<Int8Type, i64>(chunks))),
+        DataType::UInt64 => Ok(Numbers::Unsigned(gather::<UInt64Type, u64>(chunks))),
+        DataType::UInt32 => Ok(Numbers::Unsigned(gather::<UInt32Type, u64>(chunks))),
+        DataType::UInt16 => Ok(Numbers::Unsigned(gather::<UInt16Type, u64>(chunks))),
+        DataType::UInt8 => Ok(Numbers::Unsigned(gather::<UInt8Type, u64>(chunks))),
+        other => Err(not_numbers(py, field, other.to_string())),
+    }
+}
+
+/// The values of all chunks, widened.
+fn gather<T: ArrowPrimitiveType, W: From<T::Native>>(chunks: &[ArrayRef]) -> Vec<W> {
+    let values = |chunk: &ArrayRef| chunk.as_primitive::<T>().values().to_vec();
+    chunks.iter().flat_map(values).map(W::from).collect()
+}
+
+/// The values behind the buffer interface (numpy arrays, `array.array`), strided or not.
+fn from_buffer(value: &Bound<'_, PyAny>) -> Option<Numbers> {
+    copy::<f64, f64>(value)
+        .or_else(|| copy::<f32, f64>(value))
+        .map(Numbers::Floats)
+        .or_else(|| copy::<i64, i64>(value).or_else(|| copy::<i32, i64>(value)).map(Numbers::Signed))
+        .or_else(|| copy::<i16, i64>(value).or_else(|| copy::<i8, i64>(value)).map(Numbers::Signed))
+        .or_else(|| copy::<u64, u64>(value).or_else(|| copy::<u32, u64>(value)).map(Numbers::Unsigned))
+        .or_else(|| copy::<u16, u64>(value).or_else(|| copy::<u8, u64>(value)).map(Numbers::Unsigned))
+}
+
+fn copy<T: Element, W: From<T>>(value: &Bound<'_, PyAny>) -> Option<Vec<W>> {
+    let buffer = PyBuffer::<T>::get(value).ok().filter(|buffer| buffer.dimensions() == 1)?;
+    Some(buffer.to_vec(value.py()).ok()?.into_iter().map(W::from).collect())
+}
+
+fn refuse_nulls(py: Python<'_>, chunk: &ArrayRef, field: &str) -> PyResult<()> {
+    match chunk.null_count() {
+        0 => Ok(()),
+        nulls => Err(errors::spec(py, field, "must hold no nulls", nulls, "fill or drop them first")),
+    }
+}
+
+fn not_numbers(py: Python<'_>, field: &str, what: String) -> PyErr {
+    let hint = "pass a numpy array, a polars column, or anything with the Arrow interface";
+    errors::spec(py, field, "must be a column of numbers", what, hint)
+}
+
+fn type_name(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().name().map_or_else(|_| "an unnamed type".to_string(), |name| name.to_string())
+}

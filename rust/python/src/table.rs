@@ -1,0 +1,97 @@
+//! Results on their way out: a table of the library as an Arrow stream.
+
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, LargeStringArray, RecordBatch, RecordBatchOptions,
+    StructArray, UInt32Array, UInt64Array,
+};
+use arrow_schema::{ArrowError, DataType, Field, Schema};
+use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
+use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
+use roofline_core::table::{Column, Table as Rows};
+
+use crate::errors;
+
+/// Columns of equal length, read by anything that speaks Arrow: `polars.DataFrame(table)`.
+#[pyclass(frozen, module = "roofline_fast._core")]
+pub struct Table {
+    batch: RecordBatch,
+}
+
+impl Table {
+    /// Hands the columns over, without copying numbers.
+    ///
+    /// # Errors
+    /// `InternalError` if the columns differ in length: [`Rows`] does not let that happen.
+    pub fn new(py: Python<'_>, rows: Rows) -> PyResult<Table> {
+        match record_batch(rows) {
+            Ok(batch) => Ok(Table { batch }),
+            Err(broken) => Err(errors::internal(py, &broken.to_string())),
+        }
+    }
+}
+
+#[pymethods]
+impl Table {
+    /// How many rows it has.
+    #[getter]
+    fn num_rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// The names of its columns, in order.
+    #[getter]
+    fn columns(&self) -> Vec<String> {
+        self.batch.schema_ref().fields().iter().map(|field| field.name().clone()).collect()
+    }
+
+    fn __len__(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Table({} rows: {})", self.batch.num_rows(), self.columns().join(", "))
+    }
+
+    /// The Arrow PyCapsule interface: zero copy, any number of times.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        let fields = DataType::Struct(self.batch.schema_ref().fields().clone());
+        let rows: ArrayRef = Arc::new(StructArray::from(self.batch.clone()));
+        let stream = ArrayIterator::new([Ok(rows)], Arc::new(Field::new("", fields, false)));
+        Ok(to_stream_pycapsule(py, Box::new(stream), requested_schema)?)
+    }
+}
+
+fn record_batch(rows: Rows) -> Result<RecordBatch, ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    let mut fields = Vec::new();
+    let mut arrays = Vec::new();
+    for (name, column) in rows.into_columns() {
+        let (array, nullable) = arrow(column);
+        fields.push(Field::new(name, array.data_type().clone(), nullable));
+        arrays.push(array);
+    }
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+}
+
+/// The column as Arrow knows it, and whether it may hold nulls.
+fn arrow(column: Column) -> (ArrayRef, bool) {
+    match column {
+        Column::F64(rows) => (Arc::new(Float64Array::from(rows)), false),
+        Column::OptF64(rows) => (Arc::new(Float64Array::from(rows)), true),
+        Column::U64(rows) => (Arc::new(UInt64Array::from(rows)), false),
+        Column::OptU64(rows) => (Arc::new(UInt64Array::from(rows)), true),
+        Column::U32(rows) => (Arc::new(UInt32Array::from(rows)), false),
+        Column::I64(rows) => (Arc::new(Int64Array::from(rows)), false),
+        Column::Bool(rows) => (Arc::new(BooleanArray::from(rows)), false),
+        Column::Str(rows) => (Arc::new(LargeStringArray::from(rows)), false),
+        Column::OptStr(rows) => (Arc::new(LargeStringArray::from(rows)), true),
+    }
+}
