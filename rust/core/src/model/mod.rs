@@ -5,6 +5,9 @@
 
 use crate::format::{Format, Storage};
 
+pub mod parameters;
+pub mod hf;
+
 /// What the model is run as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
@@ -31,6 +34,8 @@ pub struct Model {
     pub hidden: u64,
     /// Vocabulary (rows of the embedding); 0 where there is none (DiT).
     pub vocab: u64,
+    /// Width of an embedding's row: `hidden`, but for models that project it (OPT-350m, ELECTRA).
+    pub embedding_width: u64,
     /// Whether embedding and head are one tensor, stored once.
     pub tied_embeddings: bool,
     /// Whether there is a language-model head (encoders and DiT have none).

@@ -1,0 +1,194 @@
+//! The pieces most families are built of: sizes under their usual names, plain attention, a layer, a decoder.
+
+use super::keys::Keys;
+use super::quant::Modules;
+use crate::error::Result;
+use crate::format::Format;
+use crate::model::{Attention, Dense, Ffn, LayerGroup, Linear, Mixer, Model, Quant, Span, Task};
+
+/// A model as its family reads it: one group a layer, nothing quantized yet.
+#[derive(Debug)]
+pub struct Draft {
+    /// The model.
+    pub model: Model,
+    /// What its checkpoint calls the parts of a layer.
+    pub modules: Modules,
+}
+
+impl Draft {
+    /// The same with the final norm (and whatever else stands outside the layers) of `parameters`.
+    #[must_use]
+    pub fn with_other(mut self, parameters: u64) -> Draft {
+        self.model.other_parameters = parameters;
+        self
+    }
+
+    /// The same with other names for the parts of a layer.
+    #[must_use]
+    pub fn with_modules(mut self, modules: Modules) -> Draft {
+        self.modules = modules;
+        self
+    }
+}
+
+/// The sizes every decoder has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Width of the residual stream.
+    pub hidden: u64,
+    /// Layers.
+    pub layers: u64,
+    /// Vocabulary.
+    pub vocab: u64,
+    /// Query heads.
+    pub heads: u64,
+    /// Key/value heads.
+    pub kv_heads: u64,
+    /// Width of a head.
+    pub head_dim: u64,
+}
+
+impl Sizes {
+    /// The sizes under the names Llama gave them.
+    ///
+    /// # Errors
+    /// One is absent or not positive, or the heads do not share out.
+    pub fn read(keys: &Keys<'_>) -> Result<Sizes> {
+        let heads = keys.size("num_attention_heads")?;
+        Sizes {
+            hidden: keys.size("hidden_size")?,
+            layers: keys.size("num_hidden_layers")?,
+            vocab: keys.size("vocab_size")?,
+            heads,
+            kv_heads: keys.size_or("num_key_value_heads", heads)?,
+            head_dim: 0,
+        }
+        .with_head_dim(keys, "head_dim", "num_attention_heads")
+    }
+
+    /// The same with the head width under `key`, or hidden ÷ heads where that is absent; checks that heads share out.
+    ///
+    /// # Errors
+    /// The width is neither given nor whole, or the query heads do not share the key/value heads evenly.
+    pub fn with_head_dim(mut self, keys: &Keys<'_>, key: &str, heads_key: &str) -> Result<Sizes> {
+        let shares = self.heads % self.kv_heads == 0;
+        if !shares {
+            let must = format!("must be divisible by the {} key/value heads", self.kv_heads);
+            return Err(keys.error(heads_key, must, self.heads, ""));
+        }
+        self.head_dim = match keys.optional_size(key)? {
+            Some(given) => given,
+            None if self.hidden % self.heads == 0 => self.hidden / self.heads,
+            None => {
+                let must = format!("must divide the hidden width {} where no `{key}` is given", self.hidden);
+                return Err(keys.error(heads_key, must, self.heads, "give the head width"));
+            }
+        };
+        Ok(self)
+    }
+
+    /// Causal attention of these heads over everything before, without biases, with rotary positions.
+    pub fn attention(&self) -> Attention {
+        Attention {
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            value_dim: self.head_dim,
+            span: Span::Full,
+            causal: true,
+            qkv_bias: false,
+            output_bias: false,
+            qk_norm_parameters: 0,
+            output_gate: false,
+            other_parameters: 0,
+            value_is_key: false,
+            shares_kv: false,
+            rope: true,
+        }
+    }
+
+    /// A layer of two RMS norms.
+    pub fn layer(&self, attention: Attention, ffn: Ffn) -> LayerGroup {
+        layer(Some(Mixer::Attention(attention)), Some(ffn), 2, 2 * self.hidden)
+    }
+
+    /// `count` layers, each made from its index.
+    ///
+    /// # Errors
+    /// The first of `make`.
+    pub fn each(&self, make: impl FnMut(u64) -> Result<LayerGroup>) -> Result<Vec<LayerGroup>> {
+        (0..self.layers).map(make).collect()
+    }
+}
+
+/// One layer, unquantized.
+pub fn layer(mixer: Option<Mixer>, ffn: Option<Ffn>, norms: u64, norm_parameters: u64) -> LayerGroup {
+    let quant = Quant::uniform(Linear::plain(Format::Bf16));
+    LayerGroup { count: 1, mixer, ffn, parallel: false, norm_parameters, norms, quant }
+}
+
+/// The usual three-matrix network without biases.
+pub fn gated(intermediate: u64) -> Ffn {
+    Ffn::Dense(Dense { intermediate, gated: true, bias: false })
+}
+
+/// The older two-matrix network.
+pub fn plain(intermediate: u64, bias: bool) -> Ffn {
+    Ffn::Dense(Dense { intermediate, gated: false, bias })
+}
+
+/// A decoder of these layers with a final RMS norm, whose head is the embedding where the configuration says so
+/// (or, where it is silent, if `tied`: each family's own default).
+///
+/// # Errors
+/// A key of the wrong kind.
+pub fn decoder(keys: &Keys<'_>, sizes: &Sizes, tied: bool, layers: Vec<LayerGroup>) -> Result<Draft> {
+    let model = Model {
+        name: String::new(),
+        title: String::new(),
+        family: String::new(),
+        task: Task::Decoder,
+        hidden: sizes.hidden,
+        vocab: sizes.vocab,
+        embedding_width: sizes.hidden,
+        tied_embeddings: keys.flag("tie_word_embeddings", tied)?,
+        head: true,
+        head_bias: false,
+        other_parameters: sizes.hidden,
+        max_context: keys.optional_size("max_position_embeddings")?,
+        dtype: Format::Bf16,
+        kv_format: None,
+        quantization: None,
+        layers,
+        vision: None,
+        mtp_layers: keys.count_or("num_nextn_predict_layers", 0)?,
+        notes: Vec::new(),
+    };
+    Ok(Draft { model, modules: Modules::LLAMA })
+}
+
+/// What each layer sees, from `layer_types` and `sliding_window`; full attention where neither says otherwise.
+///
+/// # Errors
+/// A layer type that is not understood, or a window that is needed and absent.
+pub fn spans(keys: &Keys<'_>, layers: u64) -> Result<Option<Vec<Span>>> {
+    let Some(types) = keys.texts_per_layer("layer_types", layers)? else { return Ok(None) };
+    types.into_iter().map(|name| span(keys, name)).collect::<Result<_>>().map(Some)
+}
+
+fn span(keys: &Keys<'_>, name: &str) -> Result<Span> {
+    match name {
+        "full_attention" | "attention" | "global_attention" => Ok(Span::Full),
+        "sliding_attention" | "local_attention" => keys.size("sliding_window").map(Span::Window),
+        "chunked_attention" => keys.size("attention_chunk_size").map(Span::Chunk),
+        other => {
+            let must = "must hold full_attention, sliding_attention or chunked_attention here";
+            Err(keys.error("layer_types", must, other, ""))
+        }
+    }
+}
+
+/// The window of every layer that has one by a repeating pattern: of each `period` layers the last sees everything.
+pub fn every_nth_full(layer: u64, period: u64, window: u64) -> Span {
+    if (layer + 1) % period == 0 { Span::Full } else { Span::Window(window) }
+}
