@@ -1,6 +1,8 @@
 //! What is shipped: the hardware and the models known by name, embedded from `rust/core/data/`.
 
+mod model_files;
 pub mod hardware;
+pub mod models;
 
 /// What a name stands for.
 #[derive(Debug, Clone, PartialEq)]
