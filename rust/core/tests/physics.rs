@@ -1,6 +1,6 @@
 //! Figures that the cost model must reproduce, each computed by hand or by an independent tool.
 
-use roofline_core::analysis::{Analysis, pricer, times};
+use roofline_core::analysis::Analyst;
 use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::hardware::Hardware;
@@ -47,7 +47,7 @@ fn point(question: Question, batch_size: u64, input_len: u64) -> Point {
 }
 
 fn milliseconds(deployment: &Deployment, point: Point) -> f64 {
-    times(&pricer(deployment, &point).unwrap(), &point).step.ideal * 1e3
+    Analyst::new(deployment.clone(), &ENGINE).unwrap().times(&point).unwrap().step.ideal * 1e3
 }
 
 fn close(value: f64, expected: f64, tolerance: f64) {
@@ -107,7 +107,7 @@ fn vllm_blocks_on_an_rtx_4090_are_predicted_within_five_percent() {
         cuda_graphs: false,
         ..ENGINE
     };
-    let memory = Analysis::of(&d, &point(Question::Decode, 1, 2047), &engine).unwrap().memory;
+    let memory = Analyst::new(d, &engine).unwrap().outcome(&point(Question::Decode, 1, 2047)).unwrap().memory;
     println!("{memory:?}");
     close(memory.num_gpu_blocks as f64, 2588.0, 0.05);
 }
