@@ -55,8 +55,8 @@ impl Family {
             None if has("depth") && has("num_heads") => Ok(Family::Dit),
             other => Err(Error::spec(
                 "config: model_type",
-                "must be one the tool has a module for (AssertionError: config file is not found, please specify \
-                 it manually.)",
+                "must be one the tool has a module for (AssertionError: config file is not \
+                 found, please specify it manually.)",
                 other.unwrap_or("none"),
                 "known: llama, opt, chatglm, gptj, and DiT by its `depth` and `num_heads`; where you named \
                  configs/Llama.py by hand, set model_type to `llama`",
@@ -252,8 +252,8 @@ mod tests {
     #[test]
     fn each_family_reads_its_own_keys() {
         let chatglm = json!({
-            "model_type": "chatglm", "hidden_size": 4096, "num_attention_heads": 32, "multi_query_group_num": 2,
-            "num_layers": 28, "ffn_hidden_size": 13696, "padded_vocab_size": 65024,
+            "model_type": "chatglm", "hidden_size": 4096, "num_attention_heads": 32, "num_layers": 28,
+            "multi_query_group_num": 2, "ffn_hidden_size": 13696, "padded_vocab_size": 65024,
         });
         let sizes = Sizes::read(&chatglm).unwrap();
         assert_eq!(
@@ -281,8 +281,8 @@ mod tests {
         let error = Sizes::read(&json!({"model_type": "mistral"})).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "config: model_type must be one the tool has a module for (AssertionError: config file is not found, \
-             please specify it manually.): mistral"
+            "config: model_type must be one the tool has a module for (AssertionError: config file is not \
+             found, please specify it manually.): mistral"
         );
         assert!(error.hint().contains("set model_type to `llama`"));
     }
@@ -323,8 +323,8 @@ mod tests {
         );
         assert_eq!(
             refusal(Version::Main472f71f, 2),
-            "tp_size must be 1 in a version without tensor parallelism (TypeError: analyze() got an unexpected \
-             keyword argument 'tp_size'): 2"
+            "tp_size must be 1 in a version without tensor parallelism (TypeError: analyze() got an \
+             unexpected keyword argument 'tp_size'): 2"
         );
     }
 }
