@@ -4,12 +4,12 @@
 //! names and with its own hardware table. `docs/llm-viewer.md` lists, mistake by mistake, where the cost
 //! model of this library differs and why.
 
+mod version;
 mod hardware;
 mod model;
-mod phase;
 mod row;
+mod phase;
 mod tables;
-mod version;
 
 use serde_json::Value;
 
@@ -99,8 +99,8 @@ pub struct ViewerGeneration {
 /// # Errors
 /// [`Error::Spec`](crate::error::Error::Spec) carrying the tool's own exception where it would have raised
 /// one (a `tp_size` that does not divide, hardware without an INT8 peak, a family without a module), or
-/// naming a key the configuration lacks; [`Error::UnknownName`](crate::error::Error::UnknownName) for hardware
-/// that is not in that version's table.
+/// naming a key the configuration lacks; [`Error::UnknownName`](crate::error::Error::UnknownName) for
+/// hardware that is not in that version's table.
 pub fn analyze(version: Version, config: &Value, hardware: &str, inputs: &Inputs) -> Result<ViewerAnalysis> {
     let case = Case::new(version, Sizes::read(config)?, hardware, *inputs)?;
     let seqlen = f64::from(inputs.seqlen);
