@@ -85,9 +85,9 @@ impl Memory {
         self.ideal_bytes() <= self.capacity
     }
 
-    /// Whether they fit in the engine.
+    /// Whether they fit in the engine; a model without a cache fits if its weights and activations do.
     pub fn fits(&self) -> bool {
-        self.num_gpu_blocks > self.blocks_needed
+        if self.block_bytes > 0.0 { self.num_gpu_blocks > self.blocks_needed } else { self.for_kv > 0.0 }
     }
 }
 
@@ -169,61 +169,93 @@ pub fn weight_bytes(deployment: &Deployment) -> Result<f64> {
     Ok(sharded + (vectors + model.vision_parameters() as f64) * width)
 }
 
-/// Memory of the busiest device with `sequences` of `context` tokens each, in a step of `tokens` new tokens of which
-/// `rows` are sampled.
-///
-/// # Errors
-/// A device of unknown capacity.
-pub fn memory(
-    deployment: &Deployment,
-    engine: &EngineMemory,
-    sequences: u64,
-    context: u64,
-    tokens: f64,
-    rows: f64,
-) -> Result<Memory> {
-    let (model, layout) = (&deployment.model, deployment.layout);
-    let capacity = deployment.hardware.memory.capacity.value.ok_or_else(|| {
-        Error::spec("hardware.memory.device.capacity", "must be known", "unknown", "give it in a hardware file")
-    })?;
-    let weights = weight_bytes(deployment)?;
-    let kv = KvLayout::of(model, layout, &deployment.precision);
-    let a_sequence = kv.bytes(context);
-    let activations = activation_peak(deployment, tokens, rows, 1.0);
-    let most = engine.max_num_batched_tokens as f64;
-    let engine_activations =
-        activation_peak(deployment, most, most.min(engine.max_num_seqs as f64), LOGIT_COPIES);
-    let several = if layout.gpus() > 1 { COMMUNICATION_BYTES } else { 0.0 };
-    let graphs = if engine.cuda_graphs { GRAPH_BYTES } else { 0.0 };
-    let runtime = RUNTIME_BYTES + several + graphs;
-    let usable = (capacity * engine.gpu_memory_utilization).ceil();
-    let for_kv = (usable - weights - engine_activations - runtime).max(0.0);
-    let blocks_each = context.div_ceil(engine.block_size).max(1);
-    let rounded = blocks_each * engine.block_size;
-    let block_bytes = kv.bytes(rounded) / blocks_each as f64;
-    let num_gpu_blocks = if block_bytes > 0.0 { (for_kv / block_bytes).floor() as u64 } else { 0 };
-    let left = (capacity - weights - activations).max(0.0);
-    let by_bytes = if a_sequence > 0.0 { (left / a_sequence).floor() as u64 } else { 0 };
-    Ok(Memory {
-        capacity,
-        weights,
-        kv: a_sequence * sequences as f64,
-        activations,
-        usable,
-        engine_activations,
-        runtime,
-        for_kv,
-        block_bytes,
-        num_gpu_blocks,
-        ideal_sequences: by_bytes,
-        engine_sequences: num_gpu_blocks.saturating_sub(1) / blocks_each,
-        blocks_needed: blocks_each * sequences,
-    })
+/// What does not depend on the sequences asked about: weights, cache geometry, what the engine keeps for itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryPlan {
+    capacity: f64,
+    weights: f64,
+    kv: KvLayout,
+    usable: f64,
+    engine_activations: f64,
+    runtime: f64,
+    block_size: u64,
+}
+
+impl MemoryPlan {
+    /// Divides the memory of a deployment's busiest device.
+    ///
+    /// # Errors
+    /// A device of unknown capacity.
+    pub fn of(deployment: &Deployment, engine: &EngineMemory) -> Result<MemoryPlan> {
+        let capacity = deployment.hardware.memory.capacity.value.ok_or_else(|| {
+            Error::spec("hardware.memory.device.capacity", "must be known", "unknown", "give it in a hardware file")
+        })?;
+        let most = engine.max_num_batched_tokens as f64;
+        let rows = most.min(engine.max_num_seqs as f64);
+        let several = if deployment.layout.gpus() > 1 { COMMUNICATION_BYTES } else { 0.0 };
+        let graphs = if engine.cuda_graphs { GRAPH_BYTES } else { 0.0 };
+        Ok(MemoryPlan {
+            capacity,
+            weights: weight_bytes(deployment)?,
+            kv: KvLayout::of(&deployment.model, deployment.layout, &deployment.precision),
+            usable: (capacity * engine.gpu_memory_utilization).ceil(),
+            engine_activations: activation_peak(deployment, most, rows, LOGIT_COPIES),
+            runtime: RUNTIME_BYTES + several + graphs,
+            block_size: engine.block_size,
+        })
+    }
+
+    /// Cache of one sequence.
+    pub fn kv(&self) -> &KvLayout {
+        &self.kv
+    }
+
+    /// Blocks of the whole model that the engine allocates where sequences hold `context` tokens, block 0 included.
+    ///
+    /// A block is `block_size` tokens of one sequence over all layers. Where layers hold at most a window, or a state
+    /// of constant size, its bytes are those of a sequence of that length shared out over the sequence's blocks.
+    pub fn blocks(&self, context: u64) -> u64 {
+        let bytes = self.block_bytes(context);
+        if bytes > 0.0 { (self.for_kv() / bytes).floor() as u64 } else { 0 }
+    }
+
+    fn block_bytes(&self, context: u64) -> f64 {
+        let each = context.div_ceil(self.block_size).max(1);
+        self.kv.bytes(each * self.block_size) / each as f64
+    }
+
+    fn for_kv(&self) -> f64 {
+        (self.usable - self.weights - self.engine_activations - self.runtime).max(0.0)
+    }
+
+    /// Memory with `sequences` of `context` tokens each, and `activations` bytes alive in the step.
+    pub fn with(&self, sequences: u64, context: u64, activations: f64) -> Memory {
+        let a_sequence = self.kv.bytes(context);
+        let blocks_each = context.div_ceil(self.block_size).max(1);
+        let left = (self.capacity - self.weights - activations).max(0.0);
+        let fitting = |bytes: f64| if a_sequence > 0.0 { (bytes / a_sequence).floor() as u64 } else { 0 };
+        let num_gpu_blocks = self.blocks(context);
+        Memory {
+            capacity: self.capacity,
+            weights: self.weights,
+            kv: a_sequence * sequences as f64,
+            activations,
+            usable: self.usable,
+            engine_activations: self.engine_activations,
+            runtime: self.runtime,
+            for_kv: self.for_kv(),
+            block_bytes: self.block_bytes(context),
+            num_gpu_blocks,
+            ideal_sequences: fitting(left),
+            engine_sequences: num_gpu_blocks.saturating_sub(1) / blocks_each,
+            blocks_needed: if a_sequence > 0.0 { blocks_each * sequences } else { 0 },
+        }
+    }
 }
 
 /// Peak bytes of activations alive at once: residual and hidden state beside the widest intermediate of a layer, or
 /// the logits, whichever is more (lifetimes do not overlap).
-fn activation_peak(deployment: &Deployment, tokens: f64, rows: f64, logit_copies: f64) -> f64 {
+pub fn activation_peak(deployment: &Deployment, tokens: f64, rows: f64, logit_copies: f64) -> f64 {
     let (model, tp) = (&deployment.model, deployment.layout.tp as f64);
     let bytes = deployment.precision.activation.bytes();
     let widest = model.layers.iter().map(|group| widest_intermediate(group, tp)).fold(0.0, f64::max);

@@ -194,6 +194,9 @@ impl Priced {
         if link.is_some() {
             bound = Bound::Link;
         }
+        if work.fused {
+            seconds = 0.0;
+        }
         let link_bytes = link.map_or(0.0, |link| link.bytes);
         Some(Cost { flops, vector_flops, weight_bytes, activation_bytes, kv_bytes, link_bytes, seconds, bound })
     }

@@ -2,7 +2,6 @@
 
 use crate::efficiency::{Efficiency, Estimate};
 use crate::error::Result;
-use crate::format::Format;
 use crate::hardware::Hardware;
 use crate::layout::Layout;
 use crate::lower::{Lowering, lower, tower_ops};
@@ -11,7 +10,7 @@ use crate::op::elementwise::Fusion;
 use crate::precision::Precision;
 use crate::roof::{Bound, Cost, Priced, Roof};
 use crate::shape::{Reaches, Sums};
-use crate::work::{Family, Op};
+use crate::work::Op;
 
 /// What is deployed: the four things a price depends on, and how the operators are run.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,25 +60,6 @@ pub struct StepTime {
     pub stage: f64,
 }
 
-/// All occurrences of one operator in one step, on the busiest device.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OpCost {
-    /// Where it stands among the deployment's operators.
-    pub index: usize,
-    /// Its name.
-    pub name: String,
-    /// Its family.
-    pub family: Family,
-    /// The format it multiplies in.
-    pub format: Format,
-    /// Occurrences on the busiest device.
-    pub repeat: f64,
-    /// Work and ideal seconds of all occurrences together.
-    pub cost: Cost,
-    /// Predicted seconds of all occurrences together.
-    pub predicted: Estimate,
-}
-
 impl Deployment {
     /// Checks the layout and looks up every ceiling.
     ///
@@ -116,6 +96,11 @@ impl Pricer {
         &self.reaches
     }
 
+    /// Share of the computing time that hides communication.
+    pub fn overlap(&self) -> f64 {
+        self.overlap
+    }
+
     /// The operators, in order.
     pub fn ops(&self) -> impl Iterator<Item = &Op> {
         self.ops.iter().map(Priced::op)
@@ -135,31 +120,18 @@ impl Pricer {
         StepTime { step: self.efficiency.predict(ideal), ideal, stage: stage.exposed(self.overlap) }
     }
 
-    /// What each operator costs in a step of these sums, on the busiest device.
-    pub fn op_costs(&self, sums: &Sums) -> Vec<OpCost> {
-        self.costs(sums, |op| op.stage_repeat)
+    /// Hands every operator that runs in a step of these sums to `see`, with its place and one occurrence's cost.
+    pub fn each(&self, sums: &Sums, mut see: impl FnMut(usize, &Op, Cost)) {
+        for (index, priced) in self.ops.iter().enumerate() {
+            if let Some(cost) = priced.cost(sums) {
+                see(index, priced.op(), cost);
+            }
+        }
     }
 
-    /// What each operator costs in a step of these sums, over all pipeline stages of one rank.
-    pub fn whole_costs(&self, sums: &Sums) -> Vec<OpCost> {
-        self.costs(sums, |op| op.repeat)
-    }
-
-    fn costs(&self, sums: &Sums, repeat: impl Fn(&Op) -> f64) -> Vec<OpCost> {
-        let row = |(index, priced): (usize, &Priced)| {
-            let (op, repeat) = (priced.op(), repeat(priced.op()));
-            let cost = times(priced.cost(sums)?, repeat);
-            (repeat > 0.0).then(|| OpCost {
-                index,
-                name: op.name.clone(),
-                family: op.family,
-                format: op.format,
-                repeat,
-                cost,
-                predicted: self.efficiency.predict(cost.seconds),
-            })
-        };
-        self.ops.iter().enumerate().filter_map(row).collect()
+    /// The prediction for an operator of so many ideal seconds.
+    pub fn predict(&self, ideal: f64) -> Estimate {
+        self.efficiency.predict(ideal)
     }
 }
 
@@ -183,18 +155,5 @@ impl Parts {
     /// Communication shows only where computing does not hide it (PHYSICS §4).
     fn exposed(&self, overlap: f64) -> f64 {
         self.compute + (self.link - overlap * self.compute).max(0.0)
-    }
-}
-
-fn times(cost: Cost, repeat: f64) -> Cost {
-    Cost {
-        flops: cost.flops * repeat,
-        vector_flops: cost.vector_flops * repeat,
-        weight_bytes: cost.weight_bytes * repeat,
-        activation_bytes: cost.activation_bytes * repeat,
-        kv_bytes: cost.kv_bytes * repeat,
-        link_bytes: cost.link_bytes * repeat,
-        seconds: cost.seconds * repeat,
-        bound: cost.bound,
     }
 }

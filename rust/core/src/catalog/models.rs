@@ -130,5 +130,4 @@ fn unreadable(name: &str, why: &toml::de::Error) -> Error {
 }
 
 #[cfg(test)]
-#[path = "models_tests.rs"]
 mod tests;

@@ -15,7 +15,7 @@ impl Builder<'_> {
         let share = std::mem::replace(&mut self.stage_share, if self.layout.pp > 1 { 0.0 } else { 1.0 });
         let table = self.precision.vocabulary();
         let rows = model.vocab as f64 / self.tp;
-        let mut work = vocabulary::embedding(self.hidden, rows, table, self.bytes);
+        let mut work = vocabulary::embedding(model.embedding_width as f64, rows, table, self.bytes);
         if model.tied_embeddings && model.head && self.layout.pp == 1 {
             work.resident = Default::default();
         }
@@ -35,7 +35,7 @@ impl Builder<'_> {
         }
         let vocab = model.vocab as f64;
         let linear = self.precision.vocabulary();
-        let work = vocabulary::head(self.hidden, vocab / self.tp, linear, self.bytes);
+        let work = vocabulary::head(model.embedding_width as f64, vocab / self.tp, linear, self.bytes);
         let mut op = Op::new("lm_head", Family::Gemm, linear.activation, work);
         op.needs_logits = true;
         self.push(op);

@@ -42,8 +42,9 @@ impl Fusion {
 
 /// An operator that does `ops` vector operations a token and passes `elements` activations a token through memory.
 pub fn pass(ops: f64, elements: f64, activation_bytes: f64, fusion: Fusion) -> Work {
-    let moved = if fusion == Fusion::Full { 0.0 } else { elements * activation_bytes };
-    Work { vector_flops: Rate::token(ops), activation_bytes: Rate::token(moved), ..Work::default() }
+    let fused = fusion == Fusion::Full;
+    let moved = if fused { 0.0 } else { elements * activation_bytes };
+    Work { vector_flops: Rate::token(ops), activation_bytes: Rate::token(moved), fused, ..Work::default() }
 }
 
 /// Residual add and norm over `width`: fused 2 reads and 2 writes; apart 3 + 2 passes. RMS norm is 4 operations an

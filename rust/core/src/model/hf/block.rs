@@ -71,11 +71,6 @@ impl Sizes {
     /// # Errors
     /// The width is neither given nor whole, or the query heads do not share the key/value heads evenly.
     pub fn with_head_dim(mut self, keys: &Keys<'_>, key: &str, heads_key: &str) -> Result<Sizes> {
-        let shares = self.heads % self.kv_heads == 0;
-        if !shares {
-            let must = format!("must be divisible by the {} key/value heads", self.kv_heads);
-            return Err(keys.error(heads_key, must, self.heads, ""));
-        }
         self.head_dim = match keys.optional_size(key)? {
             Some(given) => given,
             None if self.hidden % self.heads == 0 => self.hidden / self.heads,
@@ -84,7 +79,23 @@ impl Sizes {
                 return Err(keys.error(heads_key, must, self.heads, "give the head width"));
             }
         };
-        Ok(self)
+        self.checked_as(keys, heads_key)
+    }
+
+    /// The same, if every key/value head serves equally many query heads.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn checked(self, keys: &Keys<'_>) -> Result<Sizes> {
+        self.checked_as(keys, "num_attention_heads")
+    }
+
+    fn checked_as(self, keys: &Keys<'_>, heads_key: &str) -> Result<Sizes> {
+        if self.heads % self.kv_heads == 0 {
+            return Ok(self);
+        }
+        let must = format!("must be divisible by the {} key/value heads", self.kv_heads);
+        Err(keys.error(heads_key, must, self.heads, ""))
     }
 
     /// Causal attention of these heads over everything before, without biases, with rotary positions.

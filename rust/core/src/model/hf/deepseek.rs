@@ -3,13 +3,14 @@
 use super::block::{Draft, Sizes, decoder, gated, layer};
 use super::keys::Keys;
 use super::llama::experts;
-use super::{Family, Source};
+use super::{Family, Source, vision};
 use crate::error::Result;
 use crate::model::{Ffn, Indexer, Mixer, Mla, Moe};
 
 pub(super) const FAMILIES: &[Family] = &[
     Family { types: &["deepseek_v2"], architectures: &["DeepseekV2ForCausalLM"], read: latent },
     Family { types: &["deepseek_v3", "kimi_k2"], architectures: &["DeepseekV3ForCausalLM"], read: latent },
+    Family { types: &["kimi_k25"], architectures: &["KimiK25ForConditionalGeneration"], read: kimi_vision },
     Family { types: &["deepseek_v32"], architectures: &["DeepseekV32ForCausalLM"], read: latent },
     Family { types: &["glm_moe_dsa"], architectures: &["GlmMoeDsaForCausalLM"], read: latent },
     Family { types: &["deepseek"], architectures: &["DeepseekForCausalLM"], read: first },
@@ -36,6 +37,15 @@ pub(super) fn latent(source: &Source<'_>) -> Result<Draft> {
         Ok(layer(Some(Mixer::Mla(mla)), Some(sparse.of(index)), 2, 2 * sizes.hidden))
     })?;
     decoder(keys, &sizes, false, layers)
+}
+
+/// Kimi-K2.5: Kimi-K2 with a vision tower.
+fn kimi_vision(source: &Source<'_>) -> Result<Draft> {
+    let mut draft = latent(source)?;
+    let hidden = draft.model.hidden;
+    draft.model.vision = source.vision.as_ref().map(|keys| vision::moonvit(keys, hidden)).transpose()?;
+    source.root.ignore(&["use_unified_vision_chunk"]);
+    Ok(draft)
 }
 
 /// DeepSeek V1: plain attention.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::block::{self, Draft, Sizes, decoder, gated};
 use super::keys::Keys;
 use super::quant::Modules;
-use super::{Family, Source};
+use super::{Family, Source, vision};
 use crate::error::Result;
 use crate::model::{Dense, Ffn, Moe, Span};
 
@@ -125,7 +125,8 @@ fn llama4(source: &Source<'_>) -> Result<Draft> {
             if sparse { Ffn::Moe(Moe { shared_intermediate: expert, ..moe.clone() }) } else { gated(dense) };
         Ok(sizes.layer(attention, ffn))
     })?;
-    let draft = decoder(keys, &sizes, false, layers)?;
+    let mut draft = decoder(keys, &sizes, false, layers)?;
+    draft.model.vision = source.vision.as_ref().map(|keys| vision::llama4(keys, sizes.hidden)).transpose()?;
     Ok(draft.with_modules(Modules::LLAMA4))
 }
 

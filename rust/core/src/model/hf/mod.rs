@@ -7,7 +7,11 @@ mod quant;
 mod scheme;
 mod block;
 mod llama;
+mod vision;
 mod qwen;
+mod hybrid;
+mod qwen_vision;
+mod gemma;
 mod deepseek;
 #[cfg(test)]
 mod tests;
@@ -56,7 +60,14 @@ struct Family {
 }
 
 /// Every family, in reading order.
-const FAMILIES: &[&[Family]] = &[llama::FAMILIES, qwen::FAMILIES, deepseek::FAMILIES];
+const FAMILIES: &[&[Family]] = &[
+    llama::FAMILIES,
+    qwen::FAMILIES,
+    qwen_vision::FAMILIES,
+    gemma::FAMILIES,
+    deepseek::FAMILIES,
+    hybrid::FAMILIES,
+];
 
 fn families() -> impl Iterator<Item = &'static Family> {
     FAMILIES.iter().flat_map(|families| families.iter())
@@ -132,8 +143,9 @@ fn finish(name: &str, source: &Source<'_>, draft: Draft) -> Result<Model> {
     model.name = name.to_string();
     model.title = title(name);
     model.family = source.family.to_string();
+    let whole = source.root.flag("tie_word_embeddings", model.tied_embeddings)?;
     if !source.text().has("tie_word_embeddings") {
-        model.tied_embeddings = source.root.flag("tie_word_embeddings", model.tied_embeddings)?;
+        model.tied_embeddings = whole;
     }
     model.dtype = dtype(source, &mut model.notes)?;
     for layer in

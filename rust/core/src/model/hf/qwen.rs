@@ -59,7 +59,7 @@ pub(super) fn normed(keys: &Keys<'_>, sizes: &Sizes) -> Result<Attention> {
     Ok(Attention { qkv_bias, output_bias: bias, qk_norm_parameters: norms, ..sizes.attention() })
 }
 
-fn qwen2(source: &Source<'_>) -> Result<Draft> {
+pub(super) fn qwen2(source: &Source<'_>) -> Result<Draft> {
     let keys = source.text();
     let sizes = Sizes::read(keys)?;
     let intermediate = keys.size("intermediate_size")?;

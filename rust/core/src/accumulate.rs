@@ -1,0 +1,185 @@
+//! The operators of one or many steps, added up.
+
+use crate::efficiency::Estimate;
+use crate::format::Format;
+use crate::roof::{Bound, Cost};
+use crate::shape::Sums;
+use crate::step::Pricer;
+use crate::work::{Family, Op};
+
+/// Work of one device, or of the whole deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Totals {
+    /// Operations on the tensor unit.
+    pub flops: f64,
+    /// Operations on the vector unit.
+    pub vector_flops: f64,
+    /// Bytes of weights read.
+    pub weight_bytes: f64,
+    /// Bytes of activations read and written.
+    pub activation_bytes: f64,
+    /// Bytes of KV cache and state read and written.
+    pub kv_bytes: f64,
+    /// Bytes sent over links.
+    pub link_bytes: f64,
+}
+
+/// All occurrences of one operator on the busiest device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpTotal {
+    /// Its name.
+    pub name: String,
+    /// Its family.
+    pub family: Family,
+    /// The format it multiplies in.
+    pub format: Format,
+    /// Occurrences in one step.
+    pub repeat: f64,
+    /// What they do together.
+    pub work: Totals,
+    /// Ideal seconds of all together.
+    pub ideal: f64,
+    /// Predicted seconds of all together.
+    pub predicted: Estimate,
+    /// What bounds most of that time.
+    pub bound: Bound,
+}
+
+/// What one or many steps do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Accumulated {
+    ops: Vec<Slot>,
+    overlap: f64,
+    /// Work over all pipeline stages of one rank.
+    pub rank: Totals,
+}
+
+/// One operator so far.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Slot {
+    runs: bool,
+    work: Totals,
+    seconds: [f64; 4],
+}
+
+impl Totals {
+    /// Bytes of device memory moved.
+    pub fn bytes(&self) -> f64 {
+        self.weight_bytes + self.activation_bytes + self.kv_bytes
+    }
+
+    /// FLOP per byte of device memory; `None` where none is moved.
+    pub fn intensity(&self) -> Option<f64> {
+        (self.bytes() > 0.0).then(|| self.flops / self.bytes())
+    }
+
+    /// Everything `times` as much.
+    #[must_use]
+    pub fn times(&self, times: f64) -> Totals {
+        let mut product = Totals::default();
+        product.add(self, times);
+        product
+    }
+
+    fn add(&mut self, other: &Totals, times: f64) {
+        self.flops += other.flops * times;
+        self.vector_flops += other.vector_flops * times;
+        self.weight_bytes += other.weight_bytes * times;
+        self.activation_bytes += other.activation_bytes * times;
+        self.kv_bytes += other.kv_bytes * times;
+        self.link_bytes += other.link_bytes * times;
+    }
+}
+
+impl From<&Cost> for Totals {
+    fn from(cost: &Cost) -> Totals {
+        Totals {
+            flops: cost.flops,
+            vector_flops: cost.vector_flops,
+            weight_bytes: cost.weight_bytes,
+            activation_bytes: cost.activation_bytes,
+            kv_bytes: cost.kv_bytes,
+            link_bytes: cost.link_bytes,
+        }
+    }
+}
+
+impl Accumulated {
+    /// Nothing yet, for the operators of `pricer`.
+    pub fn new(pricer: &Pricer) -> Accumulated {
+        Accumulated {
+            ops: vec![Slot::default(); pricer.ops().count()],
+            overlap: pricer.overlap(),
+            rank: Totals::default(),
+        }
+    }
+
+    /// Adds a step.
+    pub fn add(&mut self, pricer: &Pricer, sums: &Sums) {
+        pricer.each(sums, |index, op, cost| {
+            let work = Totals::from(&cost);
+            self.rank.add(&work, op.repeat);
+            let slot = &mut self.ops[index];
+            slot.runs = true;
+            slot.work.add(&work, op.stage_repeat);
+            slot.seconds[cost.bound as usize] += cost.seconds * op.stage_repeat;
+        });
+    }
+
+    /// Work of the busiest device.
+    pub fn device(&self) -> Totals {
+        self.ops.iter().fold(Totals::default(), |mut sum, slot| {
+            sum.add(&slot.work, 1.0);
+            sum
+        })
+    }
+
+    /// Seconds of the busiest device by what bounds them, communication only as far as it shows; largest first.
+    pub fn bounds(&self) -> Vec<(Bound, f64)> {
+        let mut seconds = [0.0; 4];
+        for slot in &self.ops {
+            for (sum, more) in seconds.iter_mut().zip(slot.seconds) {
+                *sum += more;
+            }
+        }
+        let computing: f64 = Bound::ALL.iter().filter(|b| **b != Bound::Link).map(|b| seconds[*b as usize]).sum();
+        let link = &mut seconds[Bound::Link as usize];
+        *link = (*link - self.overlap * computing).max(0.0);
+        let mut by_bound: Vec<(Bound, f64)> =
+            Bound::ALL.into_iter().map(|b| (b, seconds[b as usize])).filter(|(_, s)| *s > 0.0).collect();
+        by_bound.sort_by(|a, b| b.1.total_cmp(&a.1));
+        by_bound
+    }
+
+    /// What bounds most of the time.
+    pub fn bound(&self) -> Bound {
+        self.bounds().first().map_or(Bound::Memory, |(bound, _)| *bound)
+    }
+
+    /// Seconds in which the device itself is busy (not waiting for links).
+    pub fn busy(&self) -> f64 {
+        self.bounds().iter().filter(|(bound, _)| *bound != Bound::Link).map(|(_, seconds)| seconds).sum()
+    }
+
+    /// The operators that ran on the busiest device, in order.
+    pub fn ops(&self, pricer: &Pricer) -> Vec<OpTotal> {
+        let row = |(op, slot): (&Op, &Slot)| {
+            let ideal: f64 = slot.seconds.iter().sum();
+            let most = Bound::ALL.into_iter().max_by(|a, b| {
+                slot.seconds[*a as usize].total_cmp(&slot.seconds[*b as usize]).then(b.cmp(a))
+            });
+            let bound = if op.work.transfer.is_some() { Bound::Link } else { most.unwrap_or(Bound::Memory) };
+            (slot.runs && op.stage_repeat > 0.0).then(|| OpTotal {
+                name: op.name.clone(),
+                family: op.family,
+                format: op.format,
+                repeat: op.stage_repeat,
+                work: slot.work,
+                ideal,
+                predicted: pricer.predict(ideal),
+                bound,
+            })
+        };
+        pricer.ops().zip(&self.ops).filter_map(row).collect()
+    }
+}

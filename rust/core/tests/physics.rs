@@ -1,0 +1,145 @@
+//! Figures that the cost model must reproduce, each computed by hand or by an independent tool.
+
+use roofline_core::analysis::Analyst;
+use roofline_core::catalog;
+use roofline_core::efficiency::Efficiency;
+use roofline_core::hardware::Hardware;
+use roofline_core::layout::Layout;
+use roofline_core::lower::Lowering;
+use roofline_core::memory::EngineMemory;
+use roofline_core::model::Model;
+use roofline_core::op::elementwise::Fusion;
+use roofline_core::point::{Point, Question};
+use roofline_core::precision::{Precision, Request};
+use roofline_core::step::Deployment;
+
+const ENGINE: EngineMemory = EngineMemory {
+    gpu_memory_utilization: 0.92,
+    block_size: 16,
+    max_num_batched_tokens: 8192,
+    max_num_seqs: 1024,
+    cuda_graphs: true,
+};
+
+fn model(name: &str) -> Model {
+    catalog::models::model(name).unwrap()
+}
+
+fn hardware(name: &str) -> Hardware {
+    catalog::hardware::hardware(name).unwrap().item
+}
+
+fn deployment(model: Model, hardware: Hardware, tp: u64) -> Deployment {
+    let precision = Precision::resolve(&model, &Request::default()).unwrap();
+    Deployment {
+        model,
+        hardware,
+        layout: Layout { tp, ..Layout::default() },
+        precision,
+        lowering: Lowering::default(),
+        overlap: 0.0,
+        efficiency: Efficiency::Ideal,
+    }
+}
+
+fn point(question: Question, batch_size: u64, input_len: u64) -> Point {
+    Point { question, batch_size, input_len, output_len: 1, prefix_len: 0, chunk: 0 }
+}
+
+fn milliseconds(deployment: &Deployment, point: Point) -> f64 {
+    Analyst::new(deployment.clone(), &ENGINE).unwrap().times(&point).unwrap().step.ideal * 1e3
+}
+
+fn close(value: f64, expected: f64, tolerance: f64) {
+    assert!((value / expected - 1.0).abs() < tolerance, "{value} should be {expected} within {tolerance}");
+}
+
+/// The independent reference's devices: 989 TFLOP/s and 3.35 TB/s, 312 and 2.039.
+fn with_roof(mut hardware: Hardware, peak: f64, bandwidth: f64) -> Hardware {
+    for (_, fact) in &mut hardware.tensor_dense {
+        fact.value = Some(peak);
+    }
+    hardware.memory.bandwidth.value = Some(bandwidth);
+    hardware
+}
+
+#[test]
+fn the_independent_reference_is_reproduced_within_one_percent() {
+    use Question::{Decode, Prefill};
+    let h100 = || with_roof(hardware("h100-sxm"), 989e12, 3.35e12);
+    let a100 = || with_roof(hardware("a100-80gb-sxm"), 312e12, 2.039e12);
+    for (name, device, tp, question, batch, len, expected) in [
+        ("llama-3.1-8b", h100(), 1, Prefill, 1, 2048, 30.331),
+        ("llama-3.1-8b", h100(), 1, Decode, 32, 2048, 7.092),
+        ("llama-2-7b", a100(), 1, Prefill, 1, 2048, 88.673),
+        ("llama-2-7b", a100(), 1, Decode, 16, 2048, 14.943),
+        ("qwen3-8b", h100(), 1, Prefill, 1, 4096, 62.908),
+        ("qwen3-8b", h100(), 1, Decode, 64, 5120, 19.040),
+        ("llama-3.1-70b", h100(), 8, Prefill, 1, 4096, 115.489),
+        ("llama-3.1-70b", h100(), 8, Decode, 64, 4096, 9.191),
+        ("mixtral-8x7b", h100(), 4, Decode, 64, 2048, 8.407),
+    ] {
+        let priced = milliseconds(&deployment(model(name), device, tp), point(question, batch, len));
+        println!("{name} tp{tp} {question:?} b{batch} s{len}: {priced:.3} ms, reference {expected}");
+        close(priced, expected, 0.01);
+    }
+}
+
+#[test]
+fn less_fusion_costs_more_by_the_known_amounts() {
+    let priced = |fusion| {
+        let mut d = deployment(model("llama-3.1-8b"), hardware("h100-sxm"), 1);
+        d.lowering.fusion = fusion;
+        milliseconds(&d, point(Question::Prefill, 1, 2048))
+    };
+    close(priced(Fusion::Full), 30.3, 0.005);
+    close(priced(Fusion::Engine), 33.7, 0.005);
+    close(priced(Fusion::None), 34.0, 0.005);
+}
+
+#[test]
+fn vllm_blocks_on_an_rtx_4090_are_predicted_within_five_percent() {
+    let d = deployment(model("llama-3.1-8b"), hardware("rtx-4090"), 1);
+    let engine = EngineMemory {
+        gpu_memory_utilization: 0.9,
+        max_num_batched_tokens: 2048,
+        max_num_seqs: 256,
+        cuda_graphs: false,
+        ..ENGINE
+    };
+    let memory = Analyst::new(d, &engine).unwrap().outcome(&point(Question::Decode, 1, 2047)).unwrap().memory;
+    println!("{memory:?}");
+    close(memory.num_gpu_blocks as f64, 2588.0, 0.05);
+}
+
+#[test]
+fn weights_on_one_device_are_all_parameters() {
+    for name in catalog::models::model_names() {
+        let model = model(name);
+        let bytes = model.dtype.bytes();
+        let (parameters, quantized) = (model.parameters() as f64, model.quantization.is_some());
+        let vision = model.vision_parameters() as f64;
+        let d = deployment(model, hardware("h100-sxm"), 1);
+        let weights = roofline_core::memory::weight_bytes(&d).unwrap();
+        if !quantized && bytes == 2.0 {
+            close(weights, (parameters + vision) * bytes, 1e-9);
+        }
+        assert!(weights > 0.1 * parameters, "{name}");
+    }
+}
+
+#[test]
+fn the_matrices_are_nearly_all_of_a_model() {
+    use roofline_core::lower::lower;
+    use roofline_core::shape::Reaches;
+    for name in catalog::models::model_names() {
+        let model = model(name);
+        let precision = Precision::resolve(&model, &Request::default()).unwrap();
+        let reaches = Reaches::of(&model).unwrap();
+        let ops = lower(&model, Layout::default(), &precision, Lowering::default(), &reaches);
+        let matrices: f64 = ops.iter().map(|op| op.repeat * op.work.resident.elements).sum();
+        let share = matrices / model.parameters() as f64;
+        println!("{name}: {share:.5}");
+        assert!((0.985..=1.0000001).contains(&share), "{name}: {share}");
+    }
+}
