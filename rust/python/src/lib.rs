@@ -5,6 +5,12 @@ mod enter;
 mod table;
 mod columns;
 mod probe;
+mod files;
+mod hardware;
+mod model;
+mod deployment;
+mod analysis;
+mod llm_viewer;
 
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
@@ -17,6 +23,18 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<enter::Progress>()?;
     module.add_class::<table::Table>()?;
     module.add_function(wrap_pyfunction!(probe::_probe, module)?)?;
+    module.add_class::<hardware::Hardware>()?;
+    module.add_class::<model::Model>()?;
+    module.add_class::<deployment::Layout>()?;
+    module.add_class::<deployment::Precision>()?;
+    module.add_class::<deployment::Deployment>()?;
+    module.add_class::<analysis::Point>()?;
+    module.add_class::<analysis::EngineMemory>()?;
+    module.add_class::<analysis::Analysis>()?;
+    module.add_function(wrap_pyfunction!(analysis::analyze, module)?)?;
+    module.add_class::<llm_viewer::ViewerInputs>()?;
+    module.add_function(wrap_pyfunction!(llm_viewer::llm_viewer_analyze, module)?)?;
+    module.add_function(wrap_pyfunction!(llm_viewer::llm_viewer_generate, module)?)?;
     if cfg!(debug_assertions) { warn_of_debug_build(module.py()) } else { Ok(()) }
 }
 

@@ -20,6 +20,14 @@ pub enum Error {
         /// What to do about it, or empty.
         hint: String,
     },
+    /// Several mistakes of one trace, all at once.
+    #[error("{file} has mistakes of {} kinds:\n{}", errors.len(), list(errors))]
+    Traces {
+        /// The file as the user named it.
+        file: String,
+        /// One of each kind, in the order of their first lines.
+        errors: Vec<Error>,
+    },
     /// A rule of the cost model or of a specification.
     #[error(transparent)]
     Core(#[from] roofline_core::error::Error),
@@ -32,16 +40,51 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// A broken rule of a trace: file, line (0 where the whole file is meant), field (or empty), what must hold, what was.
+    pub fn trace(
+        file: impl Into<String>,
+        line: u64,
+        field: impl Into<String>,
+        must: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Error {
+        Error::Trace {
+            file: file.into(),
+            line,
+            field: field.into(),
+            must: must.into(),
+            value: value.into(),
+            hint: String::new(),
+        }
+    }
+
+    /// The same with a remedy, where it is one that carries its own.
+    #[must_use]
+    pub fn hinted(mut self, remedy: impl Into<String>) -> Error {
+        if let Error::Trace { hint, .. } = &mut self {
+            *hint = remedy.into();
+        }
+        self
+    }
+
     /// What to do about it; empty where nothing better can be said.
     pub fn hint(&self) -> String {
         match self {
             Error::Trace { hint, .. } => hint.clone(),
             Error::Core(error) => error.hint(),
-            Error::Interrupted => String::new(),
+            Error::Traces { .. } | Error::Interrupted => String::new(),
         }
     }
 }
 
 fn place(file: &str, line: u64) -> String {
     if line == 0 { format!("{file}: ") } else { format!("{file}:{line}: ") }
+}
+
+fn list(errors: &[Error]) -> String {
+    let line = |error: &Error| match error.hint() {
+        hint if hint.is_empty() => format!("  {error}"),
+        hint => format!("  {error} ({hint})"),
+    };
+    errors.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -1,4 +1,35 @@
 //! Requests as columns: when each arrives, how long its prompt and output are, which prefix it shares.
+//!
+//! [`read`] goes from bytes to columns in five stages, one file each: the container (compression), detection (which
+//! format, and why), the rows (JSON or CSV), the columns (rules, repairs, mistakes), and finishing (order, origin,
+//! checks over the whole). Nothing that changes a number is repaired in silence.
+
+mod number;
+mod datetime;
+mod options;
+mod format;
+mod report;
+mod container;
+mod records;
+mod mistakes;
+mod diagnose;
+mod detect;
+mod hashes;
+mod sessions;
+mod columns;
+mod json;
+mod csv;
+mod finish;
+mod read;
+mod cut;
+mod inspect;
+
+pub use detect::{Detection, detect};
+pub use format::Format;
+pub use inspect::{Inspection, Lengths, inspect};
+pub use options::{OnError, PriorityOrder, ReadOptions, TimeUnit, ZeroOutput};
+pub use read::{read, read_file};
+pub use report::{Report, Warning};
 
 /// Which tokens prompts share, as hash ids of their leading blocks (compared as a path, never one by one).
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -11,10 +42,67 @@ pub struct BlockHashes {
     pub ids: Vec<u32>,
 }
 
+impl BlockHashes {
+    /// The hash path of a request: the ids of its leading blocks, first block first.
+    pub fn path(&self, request: usize) -> &[u32] {
+        &self.ids[self.offsets[request] as usize..self.offsets[request + 1] as usize]
+    }
+
+    /// How many whole blocks of an engine that holds `engine_block` tokens a block lie on the hash path of a request
+    /// with `prompt_tokens`: only those can be found in, or added to, a prefix cache.
+    pub fn engine_blocks(&self, request: usize, prompt_tokens: u32, engine_block: u32) -> u32 {
+        let hashed = self.path(request).len() as u64 * u64::from(self.block_size);
+        (hashed.min(u64::from(prompt_tokens)) / u64::from(engine_block.max(1))) as u32
+    }
+
+    /// What block `k` of an engine holds: the id of the trace block in which its last token lies, and how many tokens
+    /// of that trace block it reaches (1 ..= `block_size`). None beyond the hash path.
+    ///
+    /// The last token of engine block `k` of `e` tokens is token `t = (k + 1)·e − 1` of the prompt; it lies in trace
+    /// block `p = t / B` and reaches `t mod B + 1` tokens of it (`B` = [`BlockHashes::block_size`]). An id stands for
+    /// its block *and* what precedes it on the path, so two engine blocks at the same `k` hold the same tokens if and
+    /// only if the paths up to `p` are equal. For `e = 16`, `B = 512`, that is `p = k·16/512`, reached in 32 steps.
+    /// This is arithmetic: the finer blocks are never stored.
+    ///
+    /// ```
+    /// use roofline_sim::trace::BlockHashes;
+    /// let hashes = BlockHashes { block_size: 512, offsets: vec![0, 2], ids: vec![7, 9] };
+    /// assert_eq!(hashes.engine_block(0, 0, 16), Some((7, 16)));
+    /// assert_eq!(hashes.engine_block(0, 31, 16), Some((7, 512)));
+    /// assert_eq!(hashes.engine_block(0, 32, 16), Some((9, 16)));
+    /// assert_eq!(hashes.engine_block(0, 64, 16), None);
+    /// ```
+    pub fn engine_block(&self, request: usize, k: u32, engine_block: u32) -> Option<(u32, u32)> {
+        let token = (u64::from(k) + 1) * u64::from(engine_block.max(1)) - 1;
+        let block = u64::from(self.block_size.max(1));
+        let id = *self.path(request).get((token / block) as usize)?;
+        Some((id, (token % block) as u32 + 1))
+    }
+}
+
+/// Which requests belong together, and which wait for another to complete.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sessions {
+    /// How many sessions there are.
+    pub count: u32,
+    /// The session of each request, or [`Sessions::NONE`].
+    pub session: Vec<u32>,
+    /// The request (its row here) that must complete before this one starts, or [`Sessions::NONE`].
+    pub after: Vec<u32>,
+    /// Nanoseconds between that completion and this one's start.
+    pub delay_ns: Vec<u64>,
+}
+
+impl Sessions {
+    /// No session, or no request to wait for.
+    pub const NONE: u32 = u32::MAX;
+}
+
 /// A workload in columns, sorted by arrival; ties keep their order in the file.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Trace {
-    /// Nanoseconds since the trace began.
+    /// Nanoseconds since the trace began. For a request that waits for another (see [`Sessions::after`]) the
+    /// earliest it can be: the other's arrival and the delay.
     pub arrival_ns: Vec<u64>,
     /// Tokens of the whole prompt, shared prefix included.
     pub prompt_tokens: Vec<u32>,
@@ -26,6 +114,8 @@ pub struct Trace {
     pub priority: Vec<i32>,
     /// Shared prefixes, if the file tells.
     pub hashes: Option<BlockHashes>,
+    /// Sessions and what waits for what, if the file tells.
+    pub sessions: Option<Sessions>,
     /// The model the file names, if it names exactly one.
     pub model: Option<String>,
 }

@@ -1,0 +1,155 @@
+//! Parts of a trace: a window of time, the first requests, a faster clock.
+
+use super::{BlockHashes, Sessions, Trace};
+use crate::error::Result;
+use roofline_core::error::Error;
+
+impl Trace {
+    /// The requests that arrive in `[start_s, end_s)`, with the clock at 0 at `start_s`.
+    ///
+    /// A request that waited for one outside of the window waits for none.
+    ///
+    /// # Errors
+    /// Bounds that are not `0 <= start_s < end_s`.
+    pub fn window(&self, start_s: f64, end_s: f64) -> Result<Trace> {
+        if !(start_s >= 0.0 && end_s > start_s) {
+            return Err(Error::spec(
+                "window",
+                "must be start:end in seconds, 0 <= start < end",
+                format!("{start_s}:{end_s}"),
+                "",
+            )
+            .into());
+        }
+        let (start, end) = (nanos(start_s), nanos(end_s));
+        let from = self.arrival_ns.partition_point(|arrival| *arrival < start);
+        let to = self.arrival_ns.partition_point(|arrival| *arrival < end);
+        let mut part = self.rows(from, to);
+        part.arrival_ns.iter_mut().for_each(|arrival| *arrival -= start);
+        Ok(part)
+    }
+
+    /// The first `count` requests.
+    pub fn limit(&self, count: usize) -> Trace {
+        self.rows(0, count.min(self.len()))
+    }
+
+    /// The same requests with every time divided by `factor`: above 1 is faster.
+    ///
+    /// # Errors
+    /// A factor that is not positive and finite.
+    pub fn speedup(mut self, factor: f64) -> Result<Trace> {
+        if !(factor.is_finite() && factor > 0.0) {
+            return Err(Error::spec("speedup", "must be positive", factor, "2 replays twice as fast").into());
+        }
+        let faster = |time: &mut u64| *time = (*time as f64 / factor).round() as u64;
+        self.arrival_ns.iter_mut().for_each(faster);
+        if let Some(sessions) = &mut self.sessions {
+            sessions.delay_ns.iter_mut().for_each(faster);
+        }
+        Ok(self)
+    }
+
+    /// Rows `from..to` of every column.
+    fn rows(&self, from: usize, to: usize) -> Trace {
+        let some = |empty: bool| if empty { 0..0 } else { from..to };
+        Trace {
+            arrival_ns: self.arrival_ns[from..to].to_vec(),
+            prompt_tokens: self.prompt_tokens[from..to].to_vec(),
+            output_tokens: self.output_tokens[from..to].to_vec(),
+            ids: self.ids[some(self.ids.is_empty())].to_vec(),
+            priority: self.priority[some(self.priority.is_empty())].to_vec(),
+            hashes: self.hashes.as_ref().map(|hashes| hashes.rows(from, to)),
+            sessions: self.sessions.as_ref().map(|sessions| sessions.rows(from, to)),
+            model: self.model.clone(),
+        }
+    }
+}
+
+impl BlockHashes {
+    fn rows(&self, from: usize, to: usize) -> BlockHashes {
+        let base = self.offsets[from];
+        BlockHashes {
+            block_size: self.block_size,
+            offsets: self.offsets[from..=to].iter().map(|offset| offset - base).collect(),
+            ids: self.ids[base as usize..self.offsets[to] as usize].to_vec(),
+        }
+    }
+}
+
+impl Sessions {
+    fn rows(&self, from: usize, to: usize) -> Sessions {
+        let kept = |after: &u32| (from..to).contains(&(*after as usize));
+        let moved = |after: &u32| if kept(after) { after - from as u32 } else { Sessions::NONE };
+        Sessions {
+            count: self.count,
+            session: self.session[from..to].to_vec(),
+            after: self.after[from..to].iter().map(moved).collect(),
+            delay_ns: self.delay_ns[from..to].to_vec(),
+        }
+    }
+}
+
+/// Seconds as nanoseconds, beyond the largest at the largest.
+fn nanos(seconds: f64) -> u64 {
+    (seconds * 1e9).round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace() -> Trace {
+        Trace {
+            arrival_ns: vec![0, 1_000_000_000, 2_000_000_000, 2_500_000_000],
+            prompt_tokens: vec![16, 32, 48, 64],
+            output_tokens: vec![1, 2, 3, 4],
+            ids: ["a", "b", "c", "d"].map(String::from).to_vec(),
+            hashes: Some(BlockHashes {
+                block_size: 16,
+                offsets: vec![0, 1, 3, 6, 10],
+                ids: (0..10).collect(),
+            }),
+            sessions: Some(Sessions {
+                count: 2,
+                session: vec![0, 1, 0, 1],
+                after: vec![Sessions::NONE, Sessions::NONE, 0, 1],
+                delay_ns: vec![0, 0, 500, 700],
+            }),
+            ..Trace::default()
+        }
+    }
+
+    #[test]
+    fn a_window_keeps_what_arrives_in_it_and_starts_at_zero() {
+        let part = trace().window(1.0, 2.5).unwrap();
+        assert_eq!(part.arrival_ns, [0, 1_000_000_000]);
+        assert_eq!(part.ids, ["b", "c"]);
+        assert_eq!(part.hashes.as_ref().unwrap().path(1), [3, 4, 5]);
+        assert_eq!(part.sessions.unwrap().after, [Sessions::NONE, Sessions::NONE]);
+        assert_eq!(trace().window(1.0, 9.0).unwrap().sessions.unwrap().after[2], 0);
+    }
+
+    #[test]
+    fn a_window_must_not_be_empty_or_backwards() {
+        assert_eq!(
+            trace().window(5.0, 5.0).unwrap_err().to_string(),
+            "window must be start:end in seconds, 0 <= start < end: 5:5"
+        );
+        assert!(trace().window(f64::NAN, 5.0).is_err());
+    }
+
+    #[test]
+    fn a_limit_keeps_the_first() {
+        assert_eq!(trace().limit(2).prompt_tokens, [16, 32]);
+        assert_eq!(trace().limit(9), trace());
+    }
+
+    #[test]
+    fn a_speedup_of_two_halves_every_time() {
+        let faster = trace().speedup(2.0).unwrap();
+        assert_eq!(faster.arrival_ns[3], 1_250_000_000);
+        assert_eq!(faster.sessions.unwrap().delay_ns, [0, 0, 250, 350]);
+        assert_eq!(trace().speedup(0.0).unwrap_err().to_string(), "speedup must be positive: 0");
+    }
+}

@@ -1,0 +1,313 @@
+//! Which format a file has, told from the names of its fields, and why.
+
+use roofline_core::names;
+
+use super::container::{self, Content};
+use super::diagnose::{broken, is_comment};
+use super::format::Format;
+use super::mistakes::shortened;
+use super::options::ReadOptions;
+use super::records::{Lines, Records, fields};
+use crate::error::{Error, Result};
+
+/// How many records are looked at.
+const RECORDS: usize = 64;
+
+/// What a file was recognised as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detection {
+    /// The format.
+    pub format: Format,
+    /// By what it was recognised.
+    pub why: String,
+}
+
+/// How a text is laid out.
+pub(super) enum Layout<'a> {
+    /// JSON values.
+    Json(Records<'a>),
+    /// Rows of columns with this character between them.
+    Csv(u8),
+}
+
+/// Recognises a file without reading it as a whole.
+///
+/// # Errors
+/// Files that are no trace, and fields that belong to no known format (with the nearest names).
+pub fn detect(origin: &str, bytes: &[u8], options: &ReadOptions) -> Result<Detection> {
+    match container::open(origin, bytes)?.0 {
+        Content::Text(text) => Ok(find(origin, &text, options, &mut Vec::new())?.0),
+        Content::Parquet(bytes) => Ok(parquet(&bytes)),
+        Content::Arrow => Ok(Detection { format: Format::Baseten, why: "it is an Arrow file".to_string() }),
+    }
+}
+
+/// A Parquet file by the column names in its footer, where they stand as plain text.
+pub(super) fn parquet(bytes: &[u8]) -> Detection {
+    let footer = &bytes[bytes.len().saturating_sub(1 << 20)..];
+    let holds = |name: &str| memchr::memmem::find(footer, name.as_bytes()).is_some();
+    if holds("timestamp_start_unix_ms") {
+        return Detection {
+            format: Format::Baseten,
+            why: "Parquet with `timestamp_start_unix_ms`".to_string(),
+        };
+    }
+    Detection { format: Format::Native, why: "Parquet columns".to_string() }
+}
+
+/// A rule: of each group of names at least one must be there. The first rule that holds for any record decides.
+struct Rule {
+    format: Format,
+    groups: &'static [&'static [&'static str]],
+    /// A text that the value of the first group's field must hold, or empty.
+    within: &'static str,
+}
+
+const fn rule(format: Format, groups: &'static [&'static [&'static str]]) -> Rule {
+    Rule { format, groups, within: "" }
+}
+
+const JSON_RULES: &[Rule] = &[
+    rule(Format::Native, &[&["trace"]]),
+    rule(Format::DynamoRequest, &[&["schema", "event"], &["event_type", "event"]]),
+    rule(Format::SageMaker, &[&["captureData"], &["eventMetadata"]]),
+    rule(Format::TraceLab, &[&["prefix_tokens"], &["newly_append_tokens"], &["timing_events"]]),
+    rule(Format::Bailian, &[&["chat_id"], &["parent_chat_id"]]),
+    rule(Format::LlmServingSim, &[&["sub_requests", "arrival_time_ns"], &["sub_requests", "input_toks"]]),
+    rule(Format::AppliedCompute, &[&["num_turns"], &["input_prompt_length"]]),
+    rule(Format::Weka, &[&["requests"], &["block_size"], &["id"]]),
+    Rule { format: Format::Satf, groups: &[&["format"], &["sessions"]], within: "satf" },
+    rule(Format::OtelGenAi, &[&["spans"]]),
+    rule(
+        Format::AgenticMooncake,
+        &[
+            &["wait_for", "branches", "tool_wait_ms", "tool_events", "prefix_reset"],
+            &["input_length", "input_tokens"],
+        ],
+    ),
+    rule(Format::Apex, &[&["StartTimeOffset"], &["ContextTokens"]]),
+    rule(Format::Baseten, &[&["timestamp_start_unix_ms"]]),
+    rule(Format::OpenAiResponse, &[&["usage"], &["created", "created_at"]]),
+    rule(Format::LiteLlm, &[&["startTime"], &["prompt_tokens"]]),
+    rule(Format::OpenAiBatch, &[&["custom_id"], &["body"]]),
+    rule(
+        Format::Native,
+        &[
+            &["arrival_s", "arrival_ms", "arrival_us", "arrival_ns", "arrival"],
+            &["prompt_tokens", "input_tokens"],
+        ],
+    ),
+    rule(Format::Mooncake, &[&["timestamp", "created_time"], &["input_length", "input_tokens"]]),
+    rule(Format::Vidur, &[&["arrived_at"], &["num_prefill_tokens"]]),
+    Rule { format: Format::AiperfDag, groups: &[&["turns"]], within: "\"spawns\"" },
+    Rule { format: Format::AiperfDag, groups: &[&["turns"]], within: "\"forks\"" },
+    rule(Format::AiperfMultiTurn, &[&["turns"]]),
+    rule(Format::ShareGpt, &[&["conversations"]]),
+    rule(Format::AiperfSingleTurn, &[&["text", "texts", "text_input"]]),
+    rule(Format::VllmCustom, &[&["prompt"]]),
+    rule(Format::Mooncake, &[&["input_length", "input_tokens"], &["output_length", "output_tokens"]]),
+];
+
+const CSV_RULES: &[Rule] = &[
+    rule(Format::AzureLmm, &[&["contexttokens"], &["generatedtokens"], &["numimages"]]),
+    rule(Format::AzureLlm, &[&["contexttokens"], &["generatedtokens"]]),
+    rule(Format::BurstGpt, &[&["request tokens"], &["response tokens"]]),
+    rule(Format::Vidur, &[&["num_prefill_tokens"], &["arrived_at"]]),
+    rule(Format::VidurLengths, &[&["num_prefill_tokens"], &["num_decode_tokens"]]),
+    rule(Format::SplitwiseSim, &[&["prompt_size"], &["token_size"]]),
+    rule(Format::TraceLabSession, &[&["prefix_len"], &["input_len"]]),
+    rule(Format::Blis, &[&["arrival_time_us"], &["slo_class"]]),
+    rule(Format::LiteLlm, &[&["starttime"], &["prompt_tokens"]]),
+    rule(
+        Format::Native,
+        &[
+            &["arrival_s", "arrival_ms", "arrival_us", "arrival_ns", "arrival"],
+            &["prompt_tokens", "input_tokens"],
+        ],
+    ),
+    rule(Format::Mooncake, &[&["timestamp", "created_time"], &["input_length", "input_tokens"]]),
+];
+
+impl Rule {
+    /// The names by which the rule holds, or none.
+    fn holds<'f>(&self, fields: &'f [(String, &str)]) -> Option<Vec<&'f str>> {
+        let find = |names: &&[&str]| fields.iter().find(|(name, _)| names.contains(&name.as_str()));
+        let found = self.groups.iter().map(find).collect::<Option<Vec<_>>>()?;
+        found.first()?.1.contains(self.within).then(|| {
+            let mut names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+            names.dedup();
+            names
+        })
+    }
+}
+
+/// The format of one JSON record.
+pub(super) fn of_record(fields: &[(String, &str)]) -> Option<Format> {
+    JSON_RULES.iter().find(|rule| rule.holds(fields).is_some()).map(|rule| rule.format)
+}
+
+/// Finds format and layout of a text.
+///
+/// # Errors
+/// Fields that belong to no known format.
+pub(super) fn find<'a>(
+    origin: &str,
+    text: &'a [u8],
+    options: &ReadOptions,
+    information: &mut Vec<String>,
+) -> Result<(Detection, Layout<'a>)> {
+    let Some(first) = Lines::new(text).find(|record| !is_comment(record)) else {
+        let lines = text.split(|byte| *byte == b'\n').count() - usize::from(text.ends_with(b"\n"));
+        return Err(Error::trace(
+            origin,
+            0,
+            "",
+            "the file must hold requests",
+            format!("{lines} blank lines"),
+        ));
+    };
+    let (found, layout) = match first.text.first() {
+        Some(b'{' | b'[') => json(origin, text, options, information)?,
+        _ => csv(origin, text, options)?,
+    };
+    let chosen =
+        options.format.map(|format| Detection { format, why: "chosen with `--trace-format`".to_string() });
+    match chosen.or(found) {
+        Some(detection) => Ok((detection, layout)),
+        None => Err(unknown(origin, text, &layout)),
+    }
+}
+
+type Found<'a> = (Option<Detection>, Layout<'a>);
+
+fn json<'a>(
+    origin: &str,
+    text: &'a [u8],
+    options: &ReadOptions,
+    information: &mut Vec<String>,
+) -> Result<Found<'a>> {
+    let records = Records::cut(origin, text, information)?;
+    if let Some(detection) = by_rules(&records) {
+        return Ok((Some(detection), Layout::Json(records)));
+    }
+    if let Some((key, inside)) = records.unwrapped(text) {
+        let detection = by_rules(&inside);
+        if detection.is_some() || options.format.is_some() {
+            information.push(format!("requests found under key `{key}`"));
+            return Ok((detection, Layout::Json(inside)));
+        }
+    }
+    Ok((None, Layout::Json(records)))
+}
+
+fn by_rules(records: &Records) -> Option<Detection> {
+    let head: Vec<_> = records.iter().take(RECORDS).filter_map(|record| fields(record.text).ok()).collect();
+    JSON_RULES.iter().find_map(|rule| {
+        let names = head.iter().find_map(|fields| rule.holds(fields))?;
+        Some(Detection { format: rule.format, why: explained(&names) })
+    })
+}
+
+fn explained(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("it has {} and {last}", rest.join(", ")),
+        _ => format!("it has {}", quoted.join("")),
+    }
+}
+
+fn csv<'a>(origin: &str, text: &'a [u8], options: &ReadOptions) -> Result<Found<'a>> {
+    let mut rows =
+        text.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|row| !row.trim_ascii().is_empty());
+    let (header, second) = (rows.next().unwrap_or_default(), rows.next().unwrap_or_default());
+    if header.starts_with(b"trace_version:") {
+        let why = "it begins with `trace_version:`".to_string();
+        return Ok((Some(Detection { format: Format::BlisHeader, why }), Layout::Csv(b',')));
+    }
+    let delimiter = options.csv_delimiter.unwrap_or_else(|| delimiter_of(header));
+    if delimiter == b';' && second.contains(&b',') && options.csv_delimiter.is_none() {
+        let value = "columns separated by `;`, with commas in the numbers";
+        return Err(Error::trace(origin, 1, "", "what separates columns and decimals must be clear", value)
+            .hinted("`--csv-delimiter \";\" --csv-decimal \",\"` reads it so"));
+    }
+    let cells = header_cells(header, delimiter);
+    let fields: Vec<(String, &str)> = cells.iter().map(|cell| (cell.to_ascii_lowercase(), "")).collect();
+    let found = CSV_RULES.iter().find_map(|rule| {
+        let names = rule.holds(&fields)?;
+        Some(Detection { format: rule.format, why: explained(&names) })
+    });
+    let found = found.or_else(|| {
+        let clients = cells.len() == 6 && matches!(cells[3].as_str(), "Gamma" | "Weibull");
+        let why = "its rows are start, rate, cv and a named distribution".to_string();
+        clients.then_some(Detection { format: Format::ServeGenClients, why })
+    });
+    Ok((found, Layout::Csv(delimiter)))
+}
+
+/// The character of `,`, `;` and tab that is most frequent; a comma where there is none.
+fn delimiter_of(header: &[u8]) -> u8 {
+    let count = |delimiter: u8| header.iter().filter(|byte| **byte == delimiter).count();
+    [b'\t', b';', b','].into_iter().max_by_key(|delimiter| count(*delimiter)).unwrap_or(b',')
+}
+
+/// The names of a header, without quotes and outer blanks.
+pub(super) fn header_cells(header: &[u8], delimiter: u8) -> Vec<String> {
+    let text = String::from_utf8_lossy(header);
+    let cell = |cell: &str| cell.trim().trim_matches('"').trim().to_string();
+    text.split(char::from(delimiter)).map(cell).collect()
+}
+
+/// The error for a file no rule holds for: what was found, and what may be meant.
+fn unknown(origin: &str, text: &[u8], layout: &Layout) -> Error {
+    let must = "the fields must be those of a known format";
+    let (line, found) = match layout {
+        Layout::Json(records) => {
+            let first = records.iter().find_map(|record| Some((record.line, fields(record.text).ok()?)));
+            let Some((line, first)) = first else {
+                return match records.iter().next() {
+                    Some(record) => {
+                        let mistake = broken(&record);
+                        Error::trace(origin, record.line, mistake.field, mistake.must, mistake.value)
+                            .hinted(mistake.hint)
+                    }
+                    None => Error::trace(origin, 0, "", "the file must hold requests", "nothing"),
+                };
+            };
+            (line, first.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+        }
+        Layout::Csv(delimiter) => {
+            let header = Lines::new(text).next().map_or(&[][..], |record| record.text);
+            let cells = header_cells(header, *delimiter);
+            if cells.iter().all(|cell| cell.parse::<f64>().is_ok()) {
+                return Error::trace(origin, 1, "", "the first line must name the columns", cells.join(","))
+                    .hinted(
+                        "add a line such as `arrived_at,num_prefill_tokens,num_decode_tokens` before it",
+                    );
+            }
+            (1, cells)
+        }
+    };
+    Error::trace(origin, line, "", must, shortened(&found.join(", "))).hinted(remedy(&found))
+}
+
+/// The known name that a name among `found` is a misspelling of, as a question.
+pub(super) fn misspelt(found: &[String]) -> Option<String> {
+    let known = || Format::ALL.iter().filter_map(|format| format.schema()).flat_map(|schema| schema.aliases);
+    found.iter().find_map(|name| {
+        let distance = |other: &str| names::edit_distance(&name.to_lowercase(), &other.to_lowercase());
+        let exact = known().any(|alias| alias.name.eq_ignore_ascii_case(name));
+        let near = known().filter(|alias| alias.name.len() > 4).min_by_key(|alias| distance(alias.name))?;
+        (!exact && distance(near.name) <= 2).then(|| format!("did you mean `{}` for `{name}`?", near.name))
+    })
+}
+
+/// What may have been meant by the fields `found`: misspelt names first, else the known formats.
+fn remedy(found: &[String]) -> String {
+    misspelt(found).unwrap_or_else(|| {
+        let read = Format::ALL.iter().filter(|format| format.schema().is_some()).map(|format| format.name());
+        format!(
+            "rename its fields to `arrival_s`, `prompt_tokens` and `output_tokens`, or name one of {} with `--trace-format`",
+            read.collect::<Vec<_>>().join(", ")
+        )
+    })
+}

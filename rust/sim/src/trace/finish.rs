@@ -1,0 +1,347 @@
+//! The last stage of reading: what can only be judged over the whole file, then time order and the origin of time.
+
+use rustc_hash::FxHashMap;
+
+use super::columns::{Columns, MISSING, Tallies, Tally};
+use super::detect;
+use super::format::{Format, Slot};
+use super::options::{OnError, ReadOptions, TimeUnit, ZeroOutput};
+use super::report::Report;
+use super::sessions::Noticed;
+use super::{BlockHashes, Sessions, Trace, datetime};
+use crate::error::{Error, Result};
+
+/// Turns the columns of a file into a trace, and tells the report what was repaired on the way.
+///
+/// # Errors
+/// The mistakes of the rows (unless they are skipped), a field that no row has, and files without a request.
+pub(super) fn finish(mut columns: Columns, report: &mut Report, options: &ReadOptions) -> Result<Trace> {
+    report.rows = columns.rows;
+    report.time_unit = columns.arrival_unit();
+    columns_everywhere_missing(&columns, &report.origin)?;
+    let mistakes = std::mem::take(&mut columns.mistakes);
+    report.dropped_broken = mistakes.rows;
+    for (text, count, line) in mistakes.told() {
+        report.warn(text, count, line, "");
+    }
+    let broken = !mistakes.is_empty();
+    if broken && (options.on_error == OnError::Stop || columns.arrival.is_empty()) {
+        return Err(mistakes.into_error(&report.origin));
+    }
+    if broken {
+        let (kept, rows) = (columns.arrival.len(), columns.rows);
+        report.inform(format!("{kept} of {rows} rows kept, {} left out", report.dropped_broken));
+    }
+    if columns.arrival.is_empty() {
+        return Err(without_requests(&columns, report));
+    }
+    told(&mut columns, report, options)?;
+    assemble(columns, report)
+}
+
+/// The error for a file in which no row at all has a field that no request is without.
+fn columns_everywhere_missing(columns: &Columns, origin: &str) -> Result<()> {
+    let aliases = columns.schema.aliases;
+    for (slot, what) in
+        [(Slot::Arrival, "arrival times"), (Slot::Prompt, "prompt lengths"), (Slot::Output, "output lengths")]
+    {
+        let names: Vec<&str> =
+            aliases.iter().filter(|alias| alias.slot == slot).map(|alias| alias.name).collect();
+        let (Some(first), false) = (names.first(), columns.rows == 0) else { continue };
+        if columns.mistakes.count(first, MISSING) < columns.rows {
+            continue;
+        }
+        let seen = |index: &usize| columns.seen >> index & 1 == 1;
+        let known = (0..aliases.len()).filter(seen).map(|index| aliases[index].name.to_string());
+        let found: Vec<String> = known.chain(columns.unknown.iter().cloned()).collect();
+        let value = format!("no {what} (looked for {}; found {})", names.join(", "), found.join(", "));
+        let hint = detect::misspelt(&found).unwrap_or_else(|| match slot {
+            Slot::Arrival => NO_ARRIVALS.to_string(),
+            _ => format!("rename the field that holds the {what} to `{first}`"),
+        });
+        return Err(Error::trace(origin, 0, "", format!("the file must have {what}"), value).hinted(hint));
+    }
+    Ok(())
+}
+
+/// What helps a file that says how long requests are, not when they come.
+pub(super) const NO_ARRIVALS: &str =
+    "add arrivals, or say how requests come: --request-rate, --concurrency or --arrivals";
+
+fn without_requests(columns: &Columns, report: &Report) -> Error {
+    let name = report.format.name();
+    let value = match columns.rows {
+        0 => format!("a header ({name}) but no rows"),
+        rows => format!("{rows} rows, all without output"),
+    };
+    let hint = if columns.rows > 0 { "`--zero-output prefill` keeps them" } else { "" };
+    Error::trace(&report.origin, 0, "", "the file must hold requests", value).hinted(hint)
+}
+
+/// Tells what the rows had, and refuses what the options refuse.
+fn told(columns: &mut Columns, report: &mut Report, options: &ReadOptions) -> Result<()> {
+    let Tallies {
+        repeated_key,
+        quoted,
+        zero_output,
+        hash_mismatch,
+        back_in_time,
+        largest_step_ns,
+        zoned,
+        unzoned,
+        fractional,
+    } = std::mem::take(&mut columns.tallies);
+    let mut warn = |tally: &Tally, text: String, hint: &str| {
+        if tally.count > 0 {
+            report.warn(text, tally.count, tally.first_line, hint);
+        }
+    };
+    let rows = columns.rows;
+    let key = &repeated_key.detail;
+    warn(&repeated_key, format!("a key appears twice in a line (first: {key}): its last value is used"), "");
+    warn(&quoted, format!("{} numbers were in quotes", quoted.count), "");
+    let policy = options.zero_output.unwrap_or(columns.schema.zero_output);
+    let reading = match policy {
+        ZeroOutput::Drop => "left out as failed calls",
+        ZeroOutput::Prefill => "kept as prompts that generate nothing",
+        ZeroOutput::One => "read as 1 token",
+    };
+    let share = format!("{} of {rows} requests have 0 output tokens: {reading}", zero_output.count);
+    warn(&zero_output, share, "`--zero-output drop|prefill|one`");
+    let text = format!(
+        "hash ids do not match the prompt at {} tokens an id on {} of {rows} lines ({})",
+        columns.block_size, hash_mismatch.count, hash_mismatch.detail
+    );
+    warn(&hash_mismatch, text, "set `--trace-block-size`");
+    if zoned.count > 0 {
+        warn(&unzoned, format!("{} times have no zone: read as UTC", unzoned.count), "");
+    }
+    let text = format!(
+        "arrivals were not in time order ({} of {rows} lines go back in time, by at most {} ms): sorted, ties kept",
+        back_in_time.count,
+        largest_step_ns.unsigned_abs() as f64 / 1e6
+    );
+    if back_in_time.count > 0 && options.require_sorted {
+        let must = "arrivals must not go back in time (`--require-sorted`)";
+        let value = format!("{} lines do, first line {}", back_in_time.count, back_in_time.first_line);
+        return Err(Error::trace(&report.origin, back_in_time.first_line, "", must, value));
+    }
+    warn(&back_in_time, text, "`--require-sorted` refuses this");
+    if policy == ZeroOutput::Drop {
+        report.dropped_zero_output = zero_output.count;
+    }
+    doubtful_unit(columns, fractional, report, options);
+    told_of_fields(columns, report);
+    Ok(())
+}
+
+/// Warns where milliseconds are assumed and seconds are likelier.
+fn doubtful_unit(columns: &Columns, fractional: bool, report: &mut Report, options: &ReadOptions) {
+    let assumed = columns.format() == Format::Mooncake
+        && options.time_unit.is_none()
+        && report.time_unit == TimeUnit::Millis
+        && columns.hashes.is_none();
+    let (Some(first), Some(last)) = (columns.arrival.iter().min(), columns.arrival.iter().max()) else {
+        return;
+    };
+    if !assumed || first == last {
+        return;
+    }
+    let gaps = (columns.arrival.len() - 1) as f64;
+    let as_millis = gaps / ((*last as f64 - *first as f64) / 1e9);
+    let as_seconds = as_millis / 1e3;
+    let fast = as_millis >= 1e3 && gaps >= 2.0;
+    if (0.01..=1e3).contains(&as_seconds) && (fast || fractional && as_millis >= 100.0) {
+        let text = format!(
+            "read as ms (Mooncake), which gives {as_millis:.0} req/s; looks like seconds ({as_seconds:.2} req/s)"
+        );
+        report.warn(text, 0, 0, "`--time-unit s`, or `--time-unit ms` to confirm");
+    }
+}
+
+/// Tells of fields that had no effect, and of models.
+fn told_of_fields(columns: &Columns, report: &mut Report) {
+    if !columns.unknown.is_empty() {
+        report.inform(format!("ignored fields: {}", columns.unknown.join(", ")));
+    }
+    let unused = columns
+        .schema
+        .aliases
+        .iter()
+        .enumerate()
+        .filter(|(index, alias)| alias.slot == Slot::Unused && columns.seen >> index & 1 == 1);
+    let unused: Vec<&str> = unused.map(|(_, alias)| alias.name).collect();
+    if !unused.is_empty() {
+        report.inform(format!("known fields that have no effect yet: {}", unused.join(", ")));
+    }
+    if columns.models.len() > 1 {
+        let models: Vec<String> =
+            columns.models.iter().map(|(model, count)| format!("{model} ({count})")).collect();
+        report.inform(format!("several models, read as one workload: {}", models.join(", ")));
+    }
+}
+
+/// The trace in time order, beginning at 0.
+fn assemble(columns: Columns, report: &mut Report) -> Result<Trace> {
+    let order = time_order(&columns.arrival);
+    let first = columns.arrival.iter().copied().min().unwrap_or(0);
+    told_of_origin(first, &columns, report);
+    let since = |arrival: i64| (i128::from(arrival) - i128::from(first)) as u64;
+    let mut trace = Trace {
+        arrival_ns: columns.arrival.into_iter().map(since).collect(),
+        prompt_tokens: columns.prompt,
+        output_tokens: columns.output,
+        ids: columns.ids,
+        priority: columns.priority,
+        hashes: columns.hashes.map(|hashes| hashes.into_hashes(columns.block_size)),
+        sessions: None,
+        model: match columns.models.as_slice() {
+            [(model, _)] => Some(model.clone()),
+            _ => None,
+        },
+    };
+    if let Some(sessions) = columns.sessions {
+        let (sessions, noticed) = sessions.finish();
+        told_of_sessions(&sessions, noticed, report);
+        trace.sessions = Some(sessions);
+    }
+    unique_ids(&mut trace.ids, report);
+    report.block_size = trace.hashes.as_ref().map(|hashes| hashes.block_size);
+    report.kept = trace.len() as u64;
+    Ok(match order {
+        Some(order) => trace.reordered(&order),
+        None => trace,
+    })
+}
+
+/// The rows in order of arrival, ties as they are; none if they are in order already.
+fn time_order(arrival: &[i64]) -> Option<Vec<u32>> {
+    if arrival.is_sorted() {
+        return None;
+    }
+    let mut order: Vec<u32> = (0..arrival.len() as u32).collect();
+    order.sort_by_key(|row| arrival[*row as usize]);
+    Some(order)
+}
+
+fn told_of_origin(first: i64, columns: &Columns, report: &mut Report) {
+    report.origin_ns = first;
+    let last = columns.arrival.iter().copied().max().unwrap_or(first);
+    // Unix times of the years 1990 to 2100 are taken for dates; no trace is that far from its own beginning.
+    let is_date = (631_152_000_000_000_000..4_102_444_800_000_000_000).contains(&first);
+    if first < 0 && report.time_unit != TimeUnit::DateTime {
+        let text =
+            format!("the first arrival is at {} ms: all are shifted so that it is at 0", first as f64 / 1e6);
+        report.warn(text, 0, 0, "");
+    } else if is_date {
+        report.inform(format!("absolute times, shifted to 0 at {}", datetime::format(first)));
+    } else if first != 0 {
+        report.inform(format!("the first arrival is at {} s, shifted to 0", first as f64 / 1e9));
+    }
+    if first == last && columns.arrival.len() > 1 {
+        report.inform(format!(
+            "all {} requests arrive at once: a burst, its rate is infinite",
+            columns.arrival.len()
+        ));
+    }
+}
+
+fn told_of_sessions(sessions: &Sessions, noticed: Noticed, report: &mut Report) {
+    let line = noticed.first_line;
+    if noticed.out_of_order > 0 {
+        report.warn(
+            "turns of a session are not in order: ordered by arrival",
+            noticed.out_of_order,
+            line,
+            "",
+        );
+    }
+    if noticed.repeated > 0 {
+        report.warn("a session has the same turn twice: both are kept", noticed.repeated, line, "");
+    }
+    if noticed.shrinking > 0 {
+        let text =
+            "a prompt is shorter than the one before it in its session: lengths are read as full prompts";
+        report.warn(text, noticed.shrinking, line, "if they are new tokens only, `--turn-lengths delta`");
+    }
+    let waiting = sessions.after.iter().filter(|after| **after != Sessions::NONE).count();
+    if waiting > 0 {
+        report.inform(format!("{waiting} requests start only after another completes"));
+    }
+}
+
+/// Makes the ids unique: the second `a` becomes `a#2`.
+fn unique_ids(ids: &mut [String], report: &mut Report) {
+    let mut seen: FxHashMap<String, u32> = FxHashMap::default();
+    let (mut repeated, mut first) = (0, (0, String::new()));
+    for (row, id) in ids.iter_mut().enumerate() {
+        let times = seen.entry(id.clone()).or_insert(0);
+        *times += 1;
+        if *times > 1 {
+            repeated += 1;
+            if repeated == 1 {
+                first = (row as u64 + 1, id.clone());
+            }
+            let mut number = *times;
+            while seen.contains_key(&format!("{id}#{number}")) {
+                number += 1;
+            }
+            *id = format!("{id}#{number}");
+            seen.insert(id.clone(), 1);
+        }
+    }
+    if repeated > 0 {
+        let (row, id) = first;
+        let text = format!(
+            "an id is used twice (first: \"{id}\", request {row}): all are kept, with ids made unique"
+        );
+        report.warn(text, repeated, 0, "");
+    }
+}
+
+impl Trace {
+    /// The rows in another order.
+    fn reordered(self, order: &[u32]) -> Trace {
+        fn pick<T: Clone>(column: &[T], order: &[u32]) -> Vec<T> {
+            let all = if column.is_empty() { &[] } else { order };
+            all.iter().map(|row| column[*row as usize].clone()).collect()
+        }
+        Trace {
+            arrival_ns: pick(&self.arrival_ns, order),
+            prompt_tokens: pick(&self.prompt_tokens, order),
+            output_tokens: pick(&self.output_tokens, order),
+            ids: pick(&self.ids, order),
+            priority: pick(&self.priority, order),
+            hashes: self.hashes.map(|hashes| hashes.reordered(order)),
+            sessions: self.sessions.map(|sessions| {
+                let mut place = vec![Sessions::NONE; order.len()];
+                for (now, before) in order.iter().enumerate() {
+                    place[*before as usize] = now as u32;
+                }
+                let moved = |after: u32| if after == Sessions::NONE { after } else { place[after as usize] };
+                Sessions {
+                    count: sessions.count,
+                    session: pick(&sessions.session, order),
+                    after: pick(&sessions.after, order).into_iter().map(moved).collect(),
+                    delay_ns: pick(&sessions.delay_ns, order),
+                }
+            }),
+            model: self.model,
+        }
+    }
+}
+
+impl BlockHashes {
+    fn reordered(&self, order: &[u32]) -> BlockHashes {
+        let mut moved = BlockHashes {
+            block_size: self.block_size,
+            offsets: vec![0],
+            ids: Vec::with_capacity(self.ids.len()),
+        };
+        for row in order {
+            moved.ids.extend_from_slice(self.path(*row as usize));
+            moved.offsets.push(moved.ids.len() as u64);
+        }
+        moved
+    }
+}

@@ -1,0 +1,91 @@
+//! Hash ids of prompts, read exactly and made dense.
+
+use rustc_hash::FxHashMap;
+
+use super::BlockHashes;
+use super::mistakes::{Mistake, shortened};
+
+/// The paths of the requests read so far.
+pub(super) struct HashColumn {
+    offsets: Vec<u64>,
+    ids: Vec<u32>,
+    dense: FxHashMap<u64, u32>,
+}
+
+impl HashColumn {
+    /// For `requests` that had no hashes.
+    pub fn after(requests: usize) -> HashColumn {
+        HashColumn { offsets: vec![0; requests + 1], ids: Vec::new(), dense: FxHashMap::default() }
+    }
+
+    /// Reads the JSON list `text` as the path of the next request, which [`HashColumn::keep`] confirms.
+    pub fn read(&mut self, field: &str, text: &str) -> Result<usize, Mistake> {
+        let start = self.offsets[self.offsets.len() - 1] as usize;
+        self.ids.truncate(start);
+        let Some(list) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) else {
+            return Err(Mistake::new(field, "must be a list of whole numbers", shortened(text)));
+        };
+        if list.trim_ascii().is_empty() {
+            return Ok(0);
+        }
+        for item in list.as_bytes().split(|byte| *byte == b',') {
+            let Some(hash) = exact(item.trim_ascii()) else {
+                let value = String::from_utf8_lossy(item.trim_ascii()).into_owned();
+                return Err(Mistake::new(field, "must hold whole numbers from 0 to 2^64 - 1", value));
+            };
+            let next = self.dense.len() as u32;
+            self.ids.push(*self.dense.entry(hash).or_insert(next));
+        }
+        Ok(self.ids.len() - start)
+    }
+
+    /// Ends the path of a request, as read or empty.
+    pub fn keep(&mut self, read: bool) {
+        if !read {
+            self.ids.truncate(self.offsets[self.offsets.len() - 1] as usize);
+        }
+        self.offsets.push(self.ids.len() as u64);
+    }
+
+    /// The paths, for ids of `block_size` tokens.
+    pub fn into_hashes(self, block_size: u32) -> BlockHashes {
+        BlockHashes { block_size, offsets: self.offsets, ids: self.ids }
+    }
+}
+
+/// A whole number, never through a float: hashes use all 64 bits.
+fn exact(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |sum, byte| match byte {
+        b'0'..=b'9' => sum.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_above_2_to_63_that_differ_by_one_stay_different() {
+        let mut column = HashColumn::after(0);
+        assert_eq!(column.read("h", "[18435288317095910706, 13761487376996030303]"), Ok(2));
+        column.keep(true);
+        assert_eq!(column.read("h", "[18435288317095910706,13761487376996030304]"), Ok(2));
+        column.keep(true);
+        let hashes = column.into_hashes(16);
+        assert_eq!((hashes.path(0), hashes.path(1)), (&[0, 1][..], &[0, 2][..]));
+    }
+
+    #[test]
+    fn what_is_no_hash_is_refused_and_leaves_nothing_behind() {
+        let mut column = HashColumn::after(1);
+        for text in ["[1, -1]", "[\"a1b2\"]", "[1.5]", "[18446744073709551616]", "[1,,2]", "7", "[[1]]"] {
+            assert!(column.read("h", text).is_err(), "{text}");
+        }
+        column.keep(false);
+        assert_eq!(column.into_hashes(16).offsets, [0, 0, 0]);
+    }
+}

@@ -1,0 +1,187 @@
+//! Reading a trace: from the bytes of a file to columns, with a report of what was found.
+
+use std::path::Path;
+
+use super::columns::Columns;
+use super::container::{self, Content};
+use super::detect::{self, Detection, Layout};
+use super::finish::{self, finish};
+use super::format::Format;
+use super::mistakes::shortened;
+use super::number;
+use super::options::{ReadOptions, TimeUnit};
+use super::records::{Record, Records, fields};
+use super::report::Report;
+use super::{Trace, csv, json};
+use crate::error::{Error, Result};
+
+/// Reads the file at `path`; see [`read`].
+///
+/// # Errors
+/// Those of [`read`], and a file that cannot be opened.
+pub fn read_file(path: impl AsRef<Path>, options: &ReadOptions) -> Result<(Trace, Report)> {
+    let origin = path.as_ref().display().to_string();
+    let bytes = std::fs::read(path.as_ref())
+        .map_err(|error| Error::trace(&origin, 0, "", "the file must be readable", error.to_string()))?;
+    read(&origin, &bytes, options)
+}
+
+/// Reads a trace from the bytes of a file that the user calls `origin`: JSON Lines, JSON or CSV, plain, gzip or zstd.
+///
+/// Whatever would change a number is refused, with every kind of mistake at once and where it is; what can be repaired
+/// without changing one is, and [`Report::warnings`] says so once with its count. Times are exact: decimals and dates
+/// become nanoseconds without passing through a float. The window, the speedup and the limit of `options` are applied
+/// at the end, in this order.
+///
+/// # Errors
+/// Files that are no trace or of a format that is not read yet, rows that break a rule (unless they are skipped), and
+/// files without a request.
+///
+/// ```
+/// use roofline_sim::trace::{ReadOptions, read};
+///
+/// let csv = b"arrived_at,num_prefill_tokens,num_decode_tokens\n0.0,374,44\n4.31,396,109\n";
+/// let (trace, report) = read("day.csv", csv, &ReadOptions::default())?;
+/// assert_eq!(trace.arrival_ns, [0, 4_310_000_000]);
+/// assert_eq!(report.format.name(), "vidur");
+///
+/// let error = read("day.jsonl", br#"{"timestamp": 0, "input_lenght": 7, "output_length": 9}"#, &ReadOptions::default());
+/// assert_eq!(error.unwrap_err().hint(), "did you mean `input_length` for `input_lenght`?");
+/// # Ok::<(), roofline_sim::error::Error>(())
+/// ```
+pub fn read(origin: &str, bytes: &[u8], options: &ReadOptions) -> Result<(Trace, Report)> {
+    let (content, information) = container::open(origin, bytes)?;
+    let text = match content {
+        Content::Text(text) => text,
+        Content::Parquet(bytes) => {
+            let complete = bytes.len() >= 12 && bytes.ends_with(b"PAR1");
+            return Err(binary_columns(origin, "Parquet", detect::parquet(&bytes).format, complete));
+        }
+        Content::Arrow => return Err(binary_columns(origin, "Arrow", Format::Baseten, true)),
+    };
+    let mut information = information;
+    let (detection, layout) = detect::find(origin, &text, options, &mut information)?;
+    let mut columns = Columns::new(schema(origin, &detection)?, options);
+    let mut report = blank_report(origin, detection, information);
+    match layout {
+        Layout::Json(records) => rows_of_json(origin, &records, &mut columns, &mut report, options)?,
+        Layout::Csv(delimiter) => csv::read(origin, &text, delimiter, &mut columns)?,
+    }
+    let mut trace = finish(columns, &mut report, options)?;
+    if let Some((start, end)) = options.window_s {
+        trace = trace.window(start, end)?;
+    }
+    if let Some(factor) = options.speedup {
+        trace = trace.speedup(factor)?;
+    }
+    if let Some(count) = options.limit {
+        trace = trace.limit(count);
+    }
+    if trace.is_empty() {
+        let value = format!("none of {}", report.kept);
+        return Err(Error::trace(origin, 0, "", "`--window` and `--limit` must leave requests", value));
+    }
+    Ok((trace, report))
+}
+
+/// How the rows of a detected format are read.
+fn schema(origin: &str, detection: &Detection) -> Result<&'static super::format::Schema> {
+    let format = detection.format;
+    format.schema().ok_or_else(|| {
+        if format == Format::VidurLengths {
+            let value = format!("no arrival times ({}, {})", format.words(), detection.why);
+            return Error::trace(origin, 0, "", "the file must have arrival times", value)
+                .hinted(finish::NO_ARRIVALS);
+        }
+        let value = format!("{}, which is not read yet ({})", format.words(), detection.why);
+        Error::trace(origin, 0, "", "the format must be one that is read", value).hinted(format!(
+            "convert it to fields `arrival_s`, `prompt_tokens`, `output_tokens`; if it is something else, name it with \
+             `--trace-format`"
+        ))
+    })
+}
+
+fn binary_columns(origin: &str, kind: &str, format: Format, complete: bool) -> Error {
+    if !complete {
+        return Error::trace(origin, 0, "", "the Parquet file must be complete", "its footer is missing")
+            .hinted("the download or the writer was probably interrupted; get the file again");
+    }
+    let value = format!("{} in {kind}, which is not read yet", format.words());
+    Error::trace(origin, 0, "", "the file must be JSON Lines, JSON or CSV", value)
+        .hinted("polars writes it as text: pl.read_parquet(FILE).write_ndjson(\"trace.jsonl\")")
+}
+
+fn blank_report(origin: &str, detection: Detection, information: Vec<String>) -> Report {
+    Report {
+        origin: origin.to_string(),
+        format: detection.format,
+        why: detection.why,
+        time_unit: TimeUnit::Seconds,
+        block_size: None,
+        rows: 0,
+        kept: 0,
+        dropped_broken: 0,
+        dropped_zero_output: 0,
+        origin_ns: 0,
+        warnings: Vec::new(),
+        information,
+    }
+}
+
+/// Reads the rows, after the header object that a native file may begin with.
+fn rows_of_json(
+    origin: &str,
+    records: &Records,
+    columns: &mut Columns,
+    report: &mut Report,
+    options: &ReadOptions,
+) -> Result<()> {
+    let mut rows = records.iter().peekable();
+    if columns.format() == Format::Native {
+        let head = rows.peek().and_then(|record| fields(record.text).ok());
+        if let Some(head) = head.filter(|head| head.iter().any(|(key, _)| key == "trace")) {
+            if let Some(record) = rows.next() {
+                header(origin, &record, &head, columns, report, options)?;
+            }
+        }
+    }
+    json::read(rows, columns);
+    Ok(())
+}
+
+/// Reads the header object of a native file.
+fn header(
+    origin: &str,
+    record: &Record,
+    head: &[(String, &str)],
+    columns: &mut Columns,
+    report: &mut Report,
+    options: &ReadOptions,
+) -> Result<()> {
+    let refuse = |key: &str, must: &str, value: &str| {
+        Err(Error::trace(origin, record.line, key, must, shortened(value)))
+    };
+    let mut unknown = Vec::new();
+    for (key, value) in head {
+        match (key.as_str(), value.trim_matches('"')) {
+            ("trace", "roofline-fast/1") | ("hash_scope", "global") | ("turn_lengths", "full") => {}
+            ("block_rule", "ceil") => columns.whole_blocks = false,
+            ("block_rule", "floor") => columns.whole_blocks = true,
+            ("block_size", value) => match number::tokens(value.as_bytes()) {
+                Ok(size) if size > 0 => columns.block_size = options.trace_block_size.unwrap_or(size),
+                _ => return refuse(key, "must be a whole number of tokens, at least 1", value),
+            },
+            ("time_unit", value) if TimeUnit::named(value).is_some() => {}
+            ("trace", value) => return refuse(key, "must be `roofline-fast/1`", value),
+            ("hash_scope", value) => return refuse(key, "must be `global`", value),
+            ("turn_lengths", value) => return refuse(key, "must be `full`", value),
+            ("block_rule", value) => return refuse(key, "must be `ceil` or `floor`", value),
+            ("time_unit", value) => return refuse(key, "must be s, ms, us, ns or datetime", value),
+            (key, _) => unknown.push(key.to_string()),
+        }
+    }
+    if !unknown.is_empty() {
+        report.inform(format!("ignored fields of the header: {}", unknown.join(", ")));
+    }
+    Ok(())
+}
