@@ -12,7 +12,16 @@ use crate::names;
 /// A device from the text of its file; `origin` is the file's name, with which every mistake begins.
 ///
 /// A file needs `name`, the device memory's capacity and bandwidth, and one peak (`bf16` or `fp16` under
-/// `[tensor.dense]`, or `fp32` under `[vector]`). Everything else may be left out and is then unknown.
+/// `[tensor.dense]`, or `fp32` under `[vector]`). Everything else may be left out and is then unknown:
+///
+/// | table | keys |
+/// |---|---|
+/// | the file itself | `name`, `title`, `vendor`, `kind` (`gpu`, `accelerator`, `soc`, `cpu`, `pim`), `architecture`, `aliases` |
+/// | `tensor.dense`, `tensor.sparse`, `vector` | a peak per number format |
+/// | `compute` | `cores`, `clock` |
+/// | `memory.device`, `.l2`, `.on_chip` (of one core), `.host` | `capacity`, `bandwidth` |
+/// | `link.host`, `.scale_up`, `.scale_out` | `name`, `bandwidth` (a direction, a device), `latency` (a hop), `topology` (`switch`, `mesh`, `ring`, `torus`, `pcie`), `in_network`; `scale_up` also `domain` |
+/// | `power`, `price` | `tdp`, `idle`; `rent` |
 ///
 /// ```
 /// let device = roofline_core::hardware::hardware_from_toml(
@@ -73,7 +82,8 @@ const TOPOLOGIES: [(&str, Topology); 5] = [
 ];
 
 fn not_toml(origin: &str, text: &str, error: &toml::de::Error) -> Error {
-    let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+    let before = error.span().map_or(0, |span| span.start);
+    let line = 1 + text.bytes().take(before).filter(|byte| *byte == b'\n').count();
     Error::spec(format!("{origin}: line {line}"), "must be TOML", error.message(), "")
 }
 

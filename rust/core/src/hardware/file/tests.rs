@@ -1,5 +1,7 @@
 //! What a device file may say, and what is answered to one that is wrong.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const MINIMAL: &str = r#"
@@ -260,5 +262,23 @@ fn every_kind_and_topology_is_written_as_it_is_read() {
     }
     for (name, topology) in TOPOLOGIES {
         assert_eq!(topology.name(), name);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_answered_with_a_panic(text in any::<String>(), cut in 0..MINIMAL.len(), junk in ".{0,8}") {
+        let _ = hardware_from_toml("any.toml", &text);
+        let (head, tail) = MINIMAL.split_at(cut);
+        let _ = hardware_from_toml("any.toml", &format!("{head}{junk}{tail}"));
+    }
+
+    #[test]
+    fn a_value_is_the_same_in_every_unit(value in 0.001..1e6f64, index in 0usize..8) {
+        let (unit, size) = Quantity::Capacity.units()[index];
+        let capacity = format!("{{ value = {value:?}, unit = \"{unit}\" }}");
+        let text = MINIMAL.replace("{ value = 48, unit = \"GiB\" }", &capacity);
+        let device = hardware_from_toml("any.toml", &text).unwrap();
+        prop_assert_eq!(device.memory.capacity.value, Some(value * size));
     }
 }
