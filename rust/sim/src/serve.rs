@@ -1,0 +1,244 @@
+//! A deployment ready to serve: its KV cache sized as the engine sizes it, its steps priced by the cost model.
+
+use std::cell::Cell;
+
+use roofline_core::analysis::Analyst;
+use roofline_core::error::{Error, Result};
+use roofline_core::memory::EngineMemory;
+use roofline_core::model::Task;
+use roofline_core::roof::Bound;
+use roofline_core::shape::{Phase as CorePhase, Sums};
+use roofline_core::step::{Deployment, Pricer};
+use roofline_core::units::GIB;
+
+use crate::scheduler::config::EngineConfig;
+use crate::scheduler::preset::{DeviceClass, preset};
+use crate::step_cost::{Phase, StepCost, StepItem};
+use crate::trace::Trace;
+
+/// Share of the device's memory that vLLM 0.33 uses unless told otherwise.
+pub const GPU_MEMORY_UTILIZATION: f64 = 0.92;
+
+/// Prices steps with the cost model, and keeps account of what bounded them.
+#[derive(Debug, Clone)]
+pub struct ModelCost {
+    pricer: Pricer,
+    ledger: Cell<[f64; 4]>,
+}
+
+impl ModelCost {
+    /// Prices with a compiled deployment.
+    pub fn new(pricer: Pricer) -> ModelCost {
+        ModelCost { pricer, ledger: Cell::default() }
+    }
+
+    /// Seconds of all steps priced so far by what bounded them, in the order of [`Bound::ALL`].
+    pub fn bounds(&self) -> [f64; 4] {
+        let ledger = self.ledger.get();
+        Bound::ALL.map(|bound| ledger[bound as usize])
+    }
+}
+
+impl StepCost for ModelCost {
+    type Sums = Sums;
+
+    fn add(&self, sums: &mut Sums, item: StepItem) {
+        let phase = match item.phase {
+            Phase::Prefill => CorePhase::Prefill,
+            Phase::Decode => CorePhase::Decode,
+        };
+        let (new, context, rows) =
+            (u64::from(item.new_tokens), u64::from(item.context), u64::from(item.sampled_rows));
+        self.pricer.reaches().add_item(sums, phase, 1.0, new, context, rows);
+    }
+
+    fn seconds(&self, sums: &Sums) -> f64 {
+        let mut ledger = self.ledger.get();
+        self.pricer.each(sums, |_, op, cost| ledger[cost.bound as usize] += cost.seconds * op.repeat);
+        self.ledger.set(ledger);
+        self.pricer.seconds(sums).step.seconds
+    }
+}
+
+/// What a user sets of an engine; what is absent keeps the preset's value.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Knobs {
+    /// Share of the device's memory the engine may use.
+    pub gpu_memory_utilization: Option<f64>,
+    /// KV blocks instead of what memory gives.
+    pub num_gpu_blocks_override: Option<u32>,
+    /// Tokens of prompt and answer together.
+    pub max_model_len: Option<u32>,
+    /// Sequences that may run at once.
+    pub max_num_seqs: Option<u32>,
+    /// Tokens a step may process.
+    pub max_num_batched_tokens: Option<u32>,
+    /// Tokens a KV block holds.
+    pub block_size: Option<u32>,
+    /// Whether a prompt may be computed in several steps.
+    pub enable_chunked_prefill: Option<bool>,
+    /// Whether prefixes are found again.
+    pub enable_prefix_caching: Option<bool>,
+    /// Whether a step is scheduled while the one before it runs.
+    pub async_scheduling: Option<bool>,
+    /// `fcfs` or `priority`.
+    pub scheduling_policy: Option<String>,
+    /// Share of the blocks left free when a request is admitted beside others.
+    pub watermark: Option<f64>,
+    /// Most tokens of one prompt a step takes while others run or wait.
+    pub long_prefill_token_threshold: Option<u32>,
+    /// Whether a request is admitted only if its whole prompt fits.
+    pub scheduler_reserve_full_isl: Option<bool>,
+    /// Prompts are computed every this many steps while others decode.
+    pub prefill_schedule_interval: Option<u32>,
+    /// Sequences that may run at once, if fewer than `max_num_seqs`.
+    pub max_num_active_seqs: Option<u32>,
+}
+
+impl Knobs {
+    /// The engine of that name on this device, with what the user set; KV blocks and context length are not decided yet.
+    ///
+    /// # Errors
+    /// An unknown engine or policy.
+    pub fn engine(&self, name: &str, deployment: &Deployment) -> Result<EngineConfig> {
+        let hardware = &deployment.hardware;
+        let memory = hardware.memory.capacity.value.unwrap_or(0.0);
+        let mut engine = preset(name, DeviceClass::of(memory, &hardware.name))?;
+        let set = |field: &mut u32, value: Option<u32>| *field = value.unwrap_or(*field);
+        let switch = |field: &mut bool, value: Option<bool>| *field = value.unwrap_or(*field);
+        set(&mut engine.max_num_seqs, self.max_num_seqs);
+        set(&mut engine.max_num_batched_tokens, self.max_num_batched_tokens);
+        set(&mut engine.block_size, self.block_size);
+        set(&mut engine.long_prefill_token_threshold, self.long_prefill_token_threshold);
+        set(&mut engine.prefill_schedule_interval, self.prefill_schedule_interval);
+        switch(&mut engine.enable_chunked_prefill, self.enable_chunked_prefill);
+        switch(&mut engine.enable_prefix_caching, self.enable_prefix_caching);
+        switch(&mut engine.async_scheduling, self.async_scheduling);
+        switch(&mut engine.scheduler_reserve_full_isl, self.scheduler_reserve_full_isl);
+        engine.max_num_active_seqs = self.max_num_active_seqs;
+        engine.watermark = self.watermark.unwrap_or(engine.watermark);
+        if let Some(policy) = &self.scheduling_policy {
+            engine.scheduling_policy = crate::scheduler::config::Policy::parse(policy)?;
+        }
+        if self.max_num_seqs.is_none() {
+            engine.max_num_seqs = engine.max_num_seqs.min(engine.max_num_batched_tokens);
+        }
+        engine.pipeline_parallel = deployment.layout.pp as u32;
+        engine.data_parallel = deployment.layout.dp as u32;
+        Ok(engine)
+    }
+
+    /// How that engine divides a device's memory.
+    ///
+    /// # Errors
+    /// A utilization outside (0, 1].
+    pub fn memory(&self, engine: &EngineConfig) -> Result<EngineMemory> {
+        let utilization = self.gpu_memory_utilization.unwrap_or(GPU_MEMORY_UTILIZATION);
+        if !(utilization > 0.0 && utilization <= 1.0) {
+            return Err(Error::spec(
+                "gpu_memory_utilization",
+                "must be above 0 and at most 1",
+                utilization,
+                "",
+            ));
+        }
+        Ok(EngineMemory {
+            gpu_memory_utilization: utilization,
+            block_size: u64::from(engine.block_size.max(1)),
+            max_num_batched_tokens: u64::from(engine.max_num_batched_tokens),
+            max_num_seqs: u64::from(engine.max_num_seqs),
+            cuda_graphs: true,
+        })
+    }
+}
+
+/// A deployment ready to serve a trace.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// The engine, its KV blocks and context length decided.
+    pub engine: EngineConfig,
+    /// What a step costs.
+    pub cost: ModelCost,
+    /// Sentences about what was decided.
+    pub notes: Vec<String>,
+}
+
+impl Server {
+    /// Sizes the cache and compiles the cost.
+    ///
+    /// Where layers hold at most a window or a constant state, blocks are sized for sequences of the trace's mean
+    /// length (prompt and answer).
+    ///
+    /// # Errors
+    /// A model that generates nothing, weights that do not fit, settings no engine could start with.
+    pub fn new(deployment: Deployment, name: &str, knobs: &Knobs, trace: &Trace) -> Result<Server> {
+        if deployment.model.task != Task::Decoder {
+            return Err(Error::spec(
+                "model",
+                "must generate tokens to be served",
+                &deployment.model.name,
+                "use `analyze` for encoders and diffusion models",
+            ));
+        }
+        let mut engine = knobs.engine(name, &deployment)?;
+        let analyst = Analyst::new(deployment, &knobs.memory(&engine)?)?;
+        engine.num_gpu_blocks = match knobs.num_gpu_blocks_override {
+            Some(blocks) => blocks,
+            None => blocks(&analyst, &engine, trace)?,
+        };
+        let mut notes = analyst.deployment().model.notes.clone();
+        engine.max_model_len = Some(model_len(&analyst, &engine, knobs.max_model_len, &mut notes)?);
+        if let (Some(length), None) = (engine.max_model_len, knobs.max_num_batched_tokens) {
+            engine = engine.adjusted_to(length);
+        }
+        engine.limits()?;
+        Ok(Server { engine, cost: ModelCost::new(analyst.pricer().clone()), notes })
+    }
+}
+
+/// KV blocks that memory gives.
+fn blocks(analyst: &Analyst, engine: &EngineConfig, trace: &Trace) -> Result<u32> {
+    let sum = |lengths: &[u32]| -> u64 { lengths.iter().map(|&length| u64::from(length)).sum() };
+    let mean = (sum(&trace.prompt_tokens) + sum(&trace.output_tokens)) / (trace.len() as u64).max(1);
+    let context = mean.max(u64::from(engine.block_size));
+    let blocks = analyst.memory().blocks(context);
+    if blocks < 2 {
+        let memory = analyst.memory().with(1, context, 0.0);
+        let deployment = analyst.deployment();
+        return Err(Error::DoesNotFit {
+            what: format!(
+                "{} ({}) on {}x {}",
+                deployment.model.title,
+                deployment.precision.weights_name,
+                deployment.layout.gpus(),
+                deployment.hardware.title
+            ),
+            needed_gib: memory.engine_bytes() / GIB,
+            available_gib: memory.usable / GIB,
+            hint: "use more devices (tp, pp), fewer bits (quantization), a smaller max_num_batched_tokens, or more \
+                   memory"
+                .to_string(),
+        });
+    }
+    Ok(u32::try_from(blocks).unwrap_or(u32::MAX))
+}
+
+/// Context length: as set, or the model's own, or what the cache holds if that is less (said aloud).
+fn model_len(
+    analyst: &Analyst,
+    engine: &EngineConfig,
+    set: Option<u32>,
+    notes: &mut Vec<String>,
+) -> Result<u32> {
+    if let Some(length) = set {
+        return Ok(length);
+    }
+    let holds = engine.num_gpu_blocks.saturating_sub(1).saturating_mul(engine.block_size);
+    let own =
+        analyst.deployment().model.max_context.map_or(u32::MAX, |own| u32::try_from(own).unwrap_or(u32::MAX));
+    if own > holds {
+        notes
+            .push(format!("max-model-len {holds}: what the KV cache holds, less than the model's own {own}"));
+    }
+    Ok(own.min(holds))
+}
