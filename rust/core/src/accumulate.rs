@@ -142,7 +142,8 @@ impl Accumulated {
                 *sum += more;
             }
         }
-        let computing: f64 = Bound::ALL.iter().filter(|b| **b != Bound::Link).map(|b| seconds[*b as usize]).sum();
+        let computing: f64 =
+            Bound::ALL.iter().filter(|b| **b != Bound::Link).map(|b| seconds[*b as usize]).sum();
         let link = &mut seconds[Bound::Link as usize];
         *link = (*link - self.overlap * computing).max(0.0);
         let mut by_bound: Vec<(Bound, f64)> =

@@ -149,9 +149,11 @@ impl Analyst {
         let memory = self.memory.with(point.batch_size, point.context(), activations);
         let (hardware, layout) = (&self.deployment.hardware, self.deployment.layout);
         let (gpus, seconds) = (layout.gpus() as f64, times.step.step.seconds);
-        let energy_j = hardware.tdp.value.zip(hardware.idle.value).map(|(tdp, idle)| {
-            gpus * (idle * seconds + (tdp - idle) * done.busy())
-        });
+        let energy_j = hardware
+            .tdp
+            .value
+            .zip(hardware.idle.value)
+            .map(|(tdp, idle)| gpus * (idle * seconds + (tdp - idle) * done.busy()));
         let leaves = !matches!(point.question, Question::Prefill | Question::Encode);
         Ok(Outcome {
             tokens_per_gpu_s: times.tokens * layout.dp as f64 / times.step.stage / gpus,
@@ -200,7 +202,11 @@ impl Analyst {
 
     fn stack(&self, point: &Point) -> &Pricer {
         match &self.tower {
-            Some(tower) if point.question == Question::Encode && self.deployment.model.task == Task::Decoder => tower,
+            Some(tower)
+                if point.question == Question::Encode && self.deployment.model.task == Task::Decoder =>
+            {
+                tower
+            }
             _ => &self.model,
         }
     }
@@ -219,7 +225,8 @@ fn each_step(pricer: &Pricer, point: &Point, mut see: impl FnMut(&Sums)) {
         Question::Chat => {
             point.prompt_steps(reaches, true).iter().for_each(&mut see);
             let start = point.prefix_len + point.input_len;
-            (start..start + point.output_len - 1).for_each(|context| see(&point.decode_step(reaches, context)));
+            (start..start + point.output_len - 1)
+                .for_each(|context| see(&point.decode_step(reaches, context)));
         }
     }
 }
@@ -293,11 +300,8 @@ impl Sum {
 impl From<Sum> for StepTime {
     fn from(sum: Sum) -> StepTime {
         let banded = sum.banded > 0 && sum.banded == sum.steps;
-        let step = Estimate {
-            seconds: sum.step,
-            low: banded.then_some(sum.low),
-            high: banded.then_some(sum.high),
-        };
+        let step =
+            Estimate { seconds: sum.step, low: banded.then_some(sum.low), high: banded.then_some(sum.high) };
         StepTime { step, ideal: sum.ideal, stage: sum.stage }
     }
 }
@@ -342,9 +346,8 @@ impl Analysis {
 
 /// FLOP/B of the ridge of the format that most tensor operations run in.
 fn ridge(ops: &[OpTotal], roof: &Roof) -> (Format, f64) {
-    let flops = |format: Format| -> f64 {
-        ops.iter().filter(|op| op.format == format).map(|op| op.work.flops).sum()
-    };
+    let flops =
+        |format: Format| -> f64 { ops.iter().filter(|op| op.format == format).map(|op| op.work.flops).sum() };
     let main = Format::ALL.into_iter().max_by(|a, b| flops(*a).total_cmp(&flops(*b))).unwrap_or(Format::Bf16);
     (main, roof.peak(main).map_or(0.0, |peak| peak / roof.bandwidth()))
 }

@@ -74,9 +74,10 @@ impl Group {
         let near = (self.inside - 1) as f64 / g * bytes;
         let far = (self.machines - 1) as f64 * self.inside as f64 / g * bytes;
         let alpha = |level: Level, peers: f64| if self.latency { peers * level.latency } else { 0.0 };
-        let inside = near / self.inner.usable(self.inside.max(2)) + alpha(self.inner, (self.inside - 1) as f64);
+        let inside =
+            near / self.inner.usable(self.inside.max(2)) + alpha(self.inner, (self.inside - 1) as f64);
         let across = if self.machines > 1 {
-            far / self.outer.bandwidth + alpha(self.outer, (self.machines - 1) as f64)
+            far / self.outer.usable(self.machines) + alpha(self.outer, (self.machines - 1) as f64)
         } else {
             0.0
         };

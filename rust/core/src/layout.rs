@@ -119,7 +119,10 @@ impl Layout {
         if !whole {
             errors.push(Error::spec(
                 "layout.ep",
-                format!("must be 1, a divisor of tp, or a multiple of tp that divides tp·dp = {}", self.tp * self.dp),
+                format!(
+                    "must be 1, a divisor of tp, or a multiple of tp that divides tp·dp = {}",
+                    self.tp * self.dp
+                ),
                 self.ep,
                 format!("use 1 or {}", self.tp * self.dp),
             ));

@@ -188,7 +188,12 @@ impl MemoryPlan {
     /// A device of unknown capacity.
     pub fn of(deployment: &Deployment, engine: &EngineMemory) -> Result<MemoryPlan> {
         let capacity = deployment.hardware.memory.capacity.value.ok_or_else(|| {
-            Error::spec("hardware.memory.device.capacity", "must be known", "unknown", "give it in a hardware file")
+            Error::spec(
+                "hardware.memory.device.capacity",
+                "must be known",
+                "unknown",
+                "give it in a hardware file",
+            )
         })?;
         let most = engine.max_num_batched_tokens as f64;
         let rows = most.min(engine.max_num_seqs as f64);

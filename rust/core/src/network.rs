@@ -1,7 +1,7 @@
 //! The links of a deployment: how fast a group of devices can exchange bytes.
 
 use crate::error::{Error, Result};
-use crate::hardware::{Fact, Hardware, Topology};
+use crate::hardware::{Hardware, Link, Topology};
 
 /// Devices of one host where they have no scale-up link of their own and talk over PCIe.
 pub const PCIE_DOMAIN: u64 = 8;
@@ -19,11 +19,13 @@ pub struct Level {
     pub topology: Topology,
 }
 
-/// The links inside a machine (or rack), and between machines.
+/// The links of a deployment, fastest first: scale-up, the host's PCIe where scale-up joins fewer devices than a host
+/// holds (bridges), and scale-out.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Network {
-    inner: Option<Level>,
-    outer: Option<Level>,
+    up: Option<Level>,
+    host: Option<Level>,
+    out: Option<Level>,
 }
 
 impl Level {
@@ -42,69 +44,57 @@ impl Level {
 impl Network {
     /// The links of a machine. Devices without a scale-up link talk over the host's PCIe, [`PCIE_DOMAIN`] to a host.
     pub fn of(hardware: &Hardware) -> Network {
-        let seconds = |fact: &Fact| fact.value.unwrap_or(0.0);
-        let up = &hardware.scale_up;
-        let inner = match (up.bandwidth.value, hardware.host_link.bandwidth.value) {
-            (Some(bandwidth), _) if up.domain > 1 => Some(Level {
+        let level = |link: &Link, domain: u64| {
+            link.bandwidth.value.map(|bandwidth| Level {
                 bandwidth,
-                latency: seconds(&up.latency),
-                domain: u64::from(up.domain),
-                topology: up.topology,
-            }),
-            (_, Some(bandwidth)) => Some(Level {
-                bandwidth,
-                latency: seconds(&hardware.host_link.latency),
-                domain: PCIE_DOMAIN,
-                topology: Topology::Pcie,
-            }),
-            _ => None,
+                latency: link.latency.value.unwrap_or(0.0),
+                domain,
+                topology: link.topology,
+            })
         };
-        let out = &hardware.scale_out;
-        let outer = out.bandwidth.value.map(|bandwidth| Level {
-            bandwidth,
-            latency: seconds(&out.latency),
-            domain: u64::MAX,
-            topology: Topology::Switch,
-        });
-        Network { inner, outer }
+        let up = &hardware.scale_up;
+        let host = &hardware.host_link;
+        Network {
+            up: if up.domain > 1 { level(up, u64::from(up.domain)) } else { None },
+            host: if host.topology == Topology::Pcie { level(host, PCIE_DOMAIN) } else { None },
+            out: level(&hardware.scale_out, u64::MAX),
+        }
     }
 
-    /// Both bandwidths times `factor`: what a faster link would bring.
+    /// Every bandwidth times `factor`: what faster links would bring.
     #[must_use]
     pub fn faster(mut self, factor: f64) -> Network {
-        for level in [&mut self.inner, &mut self.outer].into_iter().flatten() {
+        for level in [&mut self.up, &mut self.host, &mut self.out].into_iter().flatten() {
             level.bandwidth *= factor;
         }
         self
     }
 
-    /// The level inside a machine.
+    /// The links that a group standing `reach` devices apart uses: among neighbours, and beyond them.
     ///
     /// # Errors
-    /// A device of which no link is known.
-    pub fn inner(&self, hardware: &str) -> Result<Level> {
-        self.inner.ok_or_else(|| {
+    /// A device of which no link that reaches so far is known.
+    pub fn levels(&self, reach: u64, hardware: &str) -> Result<(Level, Level)> {
+        let near = self.up.or(self.host).or(self.out).ok_or_else(|| {
             Error::spec(
                 "hardware.link.scale_up.bandwidth",
                 format!("must be known to use several `{hardware}`"),
                 "unknown",
-                "give link.scale_up (or link.host) in a hardware file of your own, or use tp = pp = dp = 1",
+                "give link.scale_up (or link.scale_out) in a hardware file of your own, or use tp = pp = dp = 1",
             )
-        })
-    }
-
-    /// The level between machines.
-    ///
-    /// # Errors
-    /// A device of which no such link is known.
-    pub fn outer(&self, hardware: &str) -> Result<Level> {
-        self.outer.ok_or_else(|| {
+        })?;
+        if reach <= near.domain {
+            return Ok((near, near));
+        }
+        let host = self.host.filter(|host| reach <= host.domain && near.domain < host.domain);
+        let far = host.or(self.out).ok_or_else(|| {
             Error::spec(
                 "hardware.link.scale_out.bandwidth",
                 format!("must be known to spread over several machines of `{hardware}`"),
                 "unknown",
                 "give link.scale_out in a hardware file of your own, or use fewer devices",
             )
-        })
+        })?;
+        Ok((near, far))
     }
 }

@@ -113,7 +113,10 @@ impl Point {
         match self.question {
             Question::Encode if decodes && model.vision.is_none() => errors.push(Error::spec(
                 "phase",
-                format!("must be one of prefill, decode, mixed, chat for `{}`, which has no vision tower", model.name),
+                format!(
+                    "must be one of prefill, decode, mixed, chat for `{}`, which has no vision tower",
+                    model.name
+                ),
                 "encode",
                 "",
             )),

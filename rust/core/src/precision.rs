@@ -22,18 +22,58 @@ const INT4_GROUP: Storage = Storage::grouped(Format::Int4, 16.0 + 4.0, 128);
 
 /// Every scheme with a name.
 pub const SCHEMES: [Scheme; 16] = [
-    scheme("bf16", Some(Storage::plain(Format::Bf16)), Some(Format::Bf16), "bfloat16 weights and activations"),
-    scheme("fp16", Some(Storage::plain(Format::Fp16)), Some(Format::Fp16), "half-precision weights and activations"),
+    scheme(
+        "bf16",
+        Some(Storage::plain(Format::Bf16)),
+        Some(Format::Bf16),
+        "bfloat16 weights and activations",
+    ),
+    scheme(
+        "fp16",
+        Some(Storage::plain(Format::Fp16)),
+        Some(Format::Fp16),
+        "half-precision weights and activations",
+    ),
     scheme("fp32", Some(Storage::plain(Format::Fp32)), Some(Format::Fp32), "single precision"),
-    scheme("fp8", Some(Storage::plain(Format::Fp8)), Some(Format::Fp8), "FP8 weights and activations, a scale a tensor or row"),
-    scheme("fp8-block", Some(Storage::FP8_BLOCK), Some(Format::Fp8), "FP8 with a scale per 128×128 block (DeepSeek)"),
-    scheme("int8", Some(Storage::plain(Format::Int8)), Some(Format::Int8), "INT8 weights and activations (SmoothQuant)"),
+    scheme(
+        "fp8",
+        Some(Storage::plain(Format::Fp8)),
+        Some(Format::Fp8),
+        "FP8 weights and activations, a scale a tensor or row",
+    ),
+    scheme(
+        "fp8-block",
+        Some(Storage::FP8_BLOCK),
+        Some(Format::Fp8),
+        "FP8 with a scale per 128×128 block (DeepSeek)",
+    ),
+    scheme(
+        "int8",
+        Some(Storage::plain(Format::Int8)),
+        Some(Format::Int8),
+        "INT8 weights and activations (SmoothQuant)",
+    ),
     scheme("w8a16", Some(Storage::plain(Format::Int8)), None, "INT8 weights, 16-bit multiplication"),
-    scheme("w4a16", Some(INT4_GROUP), None, "INT4 weights in groups of 128 with scale and zero point, 16-bit multiplication"),
+    scheme(
+        "w4a16",
+        Some(INT4_GROUP),
+        None,
+        "INT4 weights in groups of 128 with scale and zero point, 16-bit multiplication",
+    ),
     scheme("awq", Some(INT4_GROUP), None, "as w4a16"),
     scheme("gptq", Some(INT4_GROUP), None, "as w4a16"),
-    scheme("w3a16", Some(Storage::grouped(Format::Int3, 20.0, 128)), None, "INT3 weights, 16-bit multiplication"),
-    scheme("w2a16", Some(Storage::grouped(Format::Int2, 20.0, 64)), None, "INT2 weights in groups of 64, 16-bit multiplication"),
+    scheme(
+        "w3a16",
+        Some(Storage::grouped(Format::Int3, 20.0, 128)),
+        None,
+        "INT3 weights, 16-bit multiplication",
+    ),
+    scheme(
+        "w2a16",
+        Some(Storage::grouped(Format::Int2, 20.0, 64)),
+        None,
+        "INT2 weights in groups of 64, 16-bit multiplication",
+    ),
     scheme("w4a8", Some(INT4_GROUP), Some(Format::Int8), "INT4 weights, INT8 activations (QServe)"),
     scheme("w4afp8", Some(INT4_GROUP), Some(Format::Fp8), "INT4 weights, FP8 activations"),
     scheme("nvfp4", Some(Storage::NVFP4), Some(Format::Fp4), "NVFP4 weights and activations"),
@@ -173,7 +213,13 @@ fn kv_format(name: &str) -> Result<Format> {
     const KNOWN: [&str; 6] = ["auto", "bf16", "fp16", "fp8", "int8", "int4"];
     let format = Format::parse(name).map_err(|_| names::unknown("kv_cache_dtype", name, KNOWN))?;
     match format {
-        Format::Bf16 | Format::Fp16 | Format::Fp32 | Format::Fp8 | Format::Int8 | Format::Int4 | Format::Fp4 => Ok(format),
+        Format::Bf16
+        | Format::Fp16
+        | Format::Fp32
+        | Format::Fp8
+        | Format::Int8
+        | Format::Int4
+        | Format::Fp4 => Ok(format),
         _ => Err(names::unknown("kv_cache_dtype", name, KNOWN)),
     }
 }

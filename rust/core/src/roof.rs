@@ -91,10 +91,17 @@ impl Roof {
     /// A device without a bandwidth.
     pub fn of(hardware: &Hardware) -> Result<Roof> {
         let bandwidth = hardware.memory.bandwidth.value.ok_or_else(|| {
-            Error::spec("hardware.memory.device.bandwidth", "must be known", "unknown", "give it in a hardware file")
+            Error::spec(
+                "hardware.memory.device.bandwidth",
+                "must be known",
+                "unknown",
+                "give it in a hardware file",
+            )
         })?;
-        let tensor =
-            Format::ALL.iter().filter_map(|f| hardware.tensor_peak(*f, false).map(|peak| (*f, peak))).collect();
+        let tensor = Format::ALL
+            .iter()
+            .filter_map(|f| hardware.tensor_peak(*f, false).map(|peak| (*f, peak)))
+            .collect();
         Ok(Roof {
             hardware: hardware.name.clone(),
             tensor,
@@ -152,11 +159,10 @@ impl Roof {
 
     /// How `transfer`'s devices lie over machines: neighbours fill a machine first.
     fn group(&self, transfer: &Transfer) -> Result<Group> {
-        let inner = self.network.inner(&self.hardware)?;
         let reach = transfer.ranks * transfer.stride;
+        let (inner, outer) = self.network.levels(reach, &self.hardware)?;
         let machines = reach.div_ceil(inner.domain).min(transfer.ranks).max(1);
         let inside = transfer.ranks.div_ceil(machines);
-        let outer = if machines > 1 { self.network.outer(&self.hardware)? } else { inner };
         Ok(Group { inside, machines, inner, outer, latency: false })
     }
 }
@@ -173,15 +179,17 @@ impl Priced {
         let work = &self.op.work;
         let at = |rate: &crate::work::Rate| rate.of(&part, self.op.reach);
         let touched = work.touched.map(|touched| (touched, touched.experts(part.tokens)));
-        let (expert_bytes, conversions) = touched
-            .map_or((0.0, 0.0), |(t, experts)| (t.bytes_per_expert * experts, t.conversions_per_expert * experts));
+        let (expert_bytes, conversions) = touched.map_or((0.0, 0.0), |(t, experts)| {
+            (t.bytes_per_expert * experts, t.conversions_per_expert * experts)
+        });
         let flops = at(&work.flops);
         let vector_flops = at(&work.vector_flops) + conversions;
         let weight_bytes = at(&work.weight_bytes) + expert_bytes;
         let activation_bytes = at(&work.activation_bytes);
         let kv_bytes = at(&work.kv_bytes);
         let link = self.group.map(|(transfer, group)| group.cost(transfer.collective, at(&transfer.bytes)));
-        let (mut seconds, mut bound) = ((weight_bytes + activation_bytes + kv_bytes) * self.per_byte, Bound::Memory);
+        let (mut seconds, mut bound) =
+            ((weight_bytes + activation_bytes + kv_bytes) * self.per_byte, Bound::Memory);
         for (candidate, kind) in [
             (flops * self.per_flop, Bound::Compute),
             (vector_flops * self.per_vector_flop, Bound::Vector),
@@ -198,6 +206,15 @@ impl Priced {
             seconds = 0.0;
         }
         let link_bytes = link.map_or(0.0, |link| link.bytes);
-        Some(Cost { flops, vector_flops, weight_bytes, activation_bytes, kv_bytes, link_bytes, seconds, bound })
+        Some(Cost {
+            flops,
+            vector_flops,
+            weight_bytes,
+            activation_bytes,
+            kv_bytes,
+            link_bytes,
+            seconds,
+            bound,
+        })
     }
 }

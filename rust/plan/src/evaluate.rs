@@ -1,6 +1,7 @@
 //! A frame of configurations in, the same rows with results out.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use rayon::prelude::*;
 use roofline_core::analysis::{Analyst, Outcome};
@@ -180,9 +181,9 @@ pub fn evaluate(configurations: &Configurations, columns: &[String]) -> Result<T
     let mut compiled: HashMap<Key<'_>, Analyst> = HashMap::new();
     for row in 0..configurations.rows {
         let key = configurations.key(row);
-        if !compiled.contains_key(&key) {
-            let analyst = configurations.compile(&key).map_err(|source| Error::Row { row, source })?;
-            compiled.insert(key, analyst);
+        if let Entry::Vacant(place) = compiled.entry(key) {
+            let analyst = configurations.compile(place.key()).map_err(|source| Error::Row { row, source })?;
+            place.insert(analyst);
         }
     }
     let price = |row: usize| -> Result<Row> {

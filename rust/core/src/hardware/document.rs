@@ -1,7 +1,5 @@
 //! Walking a TOML document with every mistake kept under its path, so that all are reported at once.
 
-use std::str::FromStr;
-
 use toml::{Table, Value};
 
 use super::Fact;
@@ -86,9 +84,8 @@ impl<'a> Reader<'a> {
     pub(super) fn only(&mut self, section: &Section<'_>, known: &[&str]) {
         let Some(table) = section.table else { return };
         for key in table.keys().filter(|key| !known.contains(&key.as_str())) {
-            let nearest = names::nearest(key, known.iter().copied(), 1).join("");
             let must = format!("must be one of {}", known.join(", "));
-            self.fail(&section.path_of(key), &must, key, &format!("did you mean `{nearest}`?"));
+            self.fail(&section.path_of(key), &must, key, &did_you_mean(key, known));
         }
     }
 
@@ -141,17 +138,18 @@ impl<'a> Reader<'a> {
         whole
     }
 
-    /// The member of an enumeration under `key`, if there is one; `choices` are its names.
-    pub(super) fn choice<T: FromStr>(
+    /// The one of `choices` that `key` names, if there is one.
+    pub(super) fn choice<T: Copy>(
         &mut self,
         section: &Section<'_>,
         key: &str,
-        choices: &[&str],
+        choices: &[(&str, T)],
     ) -> Option<T> {
         let text = self.text(section, key)?;
-        let chosen = T::from_str(&text).ok();
+        let chosen = choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice);
         if chosen.is_none() {
-            self.fail(&section.path_of(key), &format!("must be one of {}", choices.join(", ")), &text, "");
+            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            self.fail(&section.path_of(key), &format!("must be one of {}", names.join(", ")), &text, "");
         }
         chosen
     }
@@ -168,13 +166,16 @@ impl<'a> Reader<'a> {
     /// It is written `{ value = 3.35, unit = "TB/s", source = "..." }`, or `{ unknown = true, source = "..." }`
     /// where nobody published it. A fact without a source has the document as its source.
     pub(super) fn fact(&mut self, section: &Section<'_>, key: &str, quantity: Quantity) -> Fact {
-        if section.get(key).is_none() {
-            return Fact::default();
-        }
-        let fact = self.section(section, key);
-        if !fact.is_present() {
-            return Fact::default();
-        }
+        let path = section.path_of(key);
+        let fact = match section.get(key) {
+            None => return Fact::default(),
+            Some(Value::Table(table)) => Section { path, table: Some(table) },
+            Some(other) => {
+                let hint = r#"write it as `{ value = ..., unit = "...", source = "..." }`"#;
+                self.fail(&path, "must be a table", other, hint);
+                return Fact::default();
+            }
+        };
         self.only(&fact, &["value", "unit", "source", "unknown"]);
         let source = self.text(&fact, "source").unwrap_or_else(|| self.origin.to_string());
         let unknown = self.truth(&fact, "unknown");
@@ -203,8 +204,8 @@ impl<'a> Reader<'a> {
             }
             Some(_) => {}
         }
-        let units = quantity.units().iter().map(|(unit, _)| *unit);
-        let must = format!("must be one of {}", units.clone().collect::<Vec<_>>().join(", "));
+        let units: Vec<&str> = quantity.units().iter().map(|(unit, _)| *unit).collect();
+        let must = format!("must be one of {}", units.join(", "));
         let unit = match fact.get("unit") {
             None => {
                 self.fail(&fact.path_of("unit"), &must, "missing", "");
@@ -215,11 +216,20 @@ impl<'a> Reader<'a> {
         let size = unit.and_then(|unit| {
             let size = quantity.size_of(&unit);
             if size.is_none() {
-                let nearest = names::nearest(&unit, units, 1).join("");
-                self.fail(&fact.path_of("unit"), &must, &unit, &format!("did you mean `{nearest}`?"));
+                self.fail(&fact.path_of("unit"), &must, &unit, &did_you_mean(&unit, &units));
             }
             size
         });
         Some(number? * size?)
     }
+}
+
+/// A question after the nearest of `known`, if that begins like `given`.
+fn did_you_mean(given: &str, known: &[&str]) -> String {
+    let given = names::normalise(given);
+    let plain: Vec<String> = known.iter().map(|name| names::normalise(name)).collect();
+    let nearest = names::nearest(&given, plain.iter().map(String::as_str), 1).concat();
+    let position =
+        plain.iter().position(|name| *name == nearest && name.chars().next() == given.chars().next());
+    position.map(|index| format!("did you mean `{}`?", known[index])).unwrap_or_default()
 }

@@ -102,6 +102,44 @@ fn six_digits(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hardware::hardware_from_toml;
+
+    #[test]
+    fn every_field_is_a_row_with_its_unit_and_source() {
+        let text = r#"
+            name = "test"
+            aliases = ["other"]
+            [tensor.dense]
+            bf16 = { value = 1.5, unit = "PFLOP/s", source = "a sheet" }
+            [memory.device]
+            capacity = { value = 81_559, unit = "MiB", source = "a driver" }
+            bandwidth = { value = 3.35, unit = "TB/s", source = "a sheet" }
+            [link.scale_up]
+            name = "Wire"
+            bandwidth = { value = 450, unit = "GB/s", source = "a sheet" }
+            domain = 8
+            [power]
+            tdp = { unknown = true, source = "looked in the sheet" }
+        "#;
+        let table = facts(&hardware_from_toml("test.toml", text).unwrap());
+        let texts = |name: &str| match table.column(name) {
+            Some(Column::Str(rows)) => rows.iter().map(|row| Some(row.clone())).collect::<Vec<_>>(),
+            Some(Column::OptStr(rows)) => rows.clone(),
+            other => panic!("{name}: {other:?}"),
+        };
+        let columns = ["field", "value", "unit", "source"].map(texts);
+        let row = |field: &str| {
+            let row = columns[0].iter().position(|known| known.as_deref() == Some(field)).unwrap();
+            columns.each_ref().map(|column| column[row].clone().unwrap_or("null".into())).join(" | ")
+        };
+        assert_eq!(row("aliases"), "aliases | other | null | ");
+        assert_eq!(row("tensor.dense.bf16"), "tensor.dense.bf16 | 1500 | TFLOP/s | a sheet");
+        assert_eq!(row("memory.device.capacity"), "memory.device.capacity | 79.6475 | GiB | a driver");
+        assert_eq!(row("link.scale_up.domain"), "link.scale_up.domain | 8 | count | ");
+        assert_eq!(row("link.scale_up.topology"), "link.scale_up.topology | switch | null | ");
+        assert_eq!(row("power.tdp"), "power.tdp | null | null | looked in the sheet");
+        assert_eq!(row("power.idle"), "power.idle | null | null | ");
+    }
 
     #[test]
     fn numbers_are_shown_to_six_digits() {

@@ -1,7 +1,5 @@
 //! A device from its TOML file: one file a device, every value with its unit and its source.
 
-use std::str::FromStr;
-
 use toml::Table;
 
 use super::document::{Reader, Section};
@@ -14,7 +12,16 @@ use crate::names;
 /// A device from the text of its file; `origin` is the file's name, with which every mistake begins.
 ///
 /// A file needs `name`, the device memory's capacity and bandwidth, and one peak (`bf16` or `fp16` under
-/// `[tensor.dense]`, or `fp32` under `[vector]`). Everything else may be left out and is then unknown.
+/// `[tensor.dense]`, or `fp32` under `[vector]`). Everything else may be left out and is then unknown:
+///
+/// | table | keys |
+/// |---|---|
+/// | the file itself | `name`, `title`, `vendor`, `kind` (`gpu`, `accelerator`, `soc`, `cpu`, `pim`), `architecture`, `aliases` |
+/// | `tensor.dense`, `tensor.sparse`, `vector` | a peak per number format |
+/// | `compute` | `cores`, `clock` |
+/// | `memory.device`, `.l2`, `.on_chip` (of one core), `.host` | `capacity`, `bandwidth` |
+/// | `link.host`, `.scale_up`, `.scale_out` | `name`, `bandwidth` (a direction, a device), `latency` (a hop), `topology` (`switch`, `mesh`, `ring`, `torus`, `pcie`), `in_network`; `scale_up` also `domain` |
+/// | `power`, `price` | `tdp`, `idle`; `rent` |
 ///
 /// ```
 /// let device = roofline_core::hardware::hardware_from_toml(
@@ -75,7 +82,8 @@ const TOPOLOGIES: [(&str, Topology); 5] = [
 ];
 
 fn not_toml(origin: &str, text: &str, error: &toml::de::Error) -> Error {
-    let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+    let before = error.span().map_or(0, |span| span.start);
+    let line = 1 + text.bytes().take(before).filter(|byte| *byte == b'\n').count();
     Error::spec(format!("{origin}: line {line}"), "must be TOML", error.message(), "")
 }
 
@@ -108,7 +116,7 @@ fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Hardware {
     Hardware {
         title: reader.text(root, "title").unwrap_or_else(|| name.clone()),
         vendor: reader.text(root, "vendor").unwrap_or_else(|| "unknown".into()),
-        kind: reader.choice(root, "kind", &KINDS.map(|(name, _)| name)).unwrap_or(Kind::Gpu),
+        kind: reader.choice(root, "kind", &KINDS).unwrap_or(Kind::Gpu),
         architecture: reader.text(root, "architecture").unwrap_or_else(|| "unknown".into()),
         aliases: reader.texts(root, "aliases"),
         tensor_dense,
@@ -175,7 +183,7 @@ fn device_memory(reader: &mut Reader<'_>, memories: &Section<'_>) -> Memory {
         for (key, fact) in [("capacity", &memory.capacity), ("bandwidth", &memory.bandwidth)] {
             if fact.value.is_none() {
                 let was = if fact.source.is_empty() { "missing" } else { "unknown" };
-                reader.fail(&format!("memory.device.{key}"), "must be given: a roofline needs it", was, "");
+                reader.fail(&format!("memory.device.{key}"), "must be given, a roofline needs it", was, "");
             }
         }
     }
@@ -215,26 +223,8 @@ fn link(reader: &mut Reader<'_>, links: &Section<'_>, key: &str, rule: DomainRul
         bandwidth: reader.fact(&section, "bandwidth", Quantity::Bandwidth),
         latency: reader.fact(&section, "latency", Quantity::Time),
         domain,
-        topology: reader.choice(&section, "topology", &TOPOLOGIES.map(|(name, _)| name)).unwrap_or_default(),
+        topology: reader.choice(&section, "topology", &TOPOLOGIES).unwrap_or_default(),
         in_network: reader.truth(&section, "in_network"),
-    }
-}
-
-/// The member of that name.
-fn member<T: Copy>(members: &[(&str, T)], name: &str) -> Result<T, ()> {
-    members.iter().find(|(known, _)| *known == name).map(|(_, member)| *member).ok_or(())
-}
-
-/// The name of a member, as files write it.
-fn name_of<T: PartialEq>(members: &[(&'static str, T)], member: &T) -> &'static str {
-    members.iter().find(|(_, known)| known == member).map_or("", |(name, _)| name)
-}
-
-impl FromStr for Kind {
-    type Err = ();
-
-    fn from_str(name: &str) -> Result<Kind, ()> {
-        member(&KINDS, name)
     }
 }
 
@@ -245,17 +235,16 @@ impl Kind {
     }
 }
 
-impl FromStr for Topology {
-    type Err = ();
-
-    fn from_str(name: &str) -> Result<Topology, ()> {
-        member(&TOPOLOGIES, name)
-    }
-}
-
 impl Topology {
     /// Its name, as files write it.
     pub fn name(self) -> &'static str {
         name_of(&TOPOLOGIES, &self)
     }
 }
+
+fn name_of<T: PartialEq>(choices: &[(&'static str, T)], choice: &T) -> &'static str {
+    choices.iter().find(|(_, known)| known == choice).map_or("", |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,7 @@ pub struct Link {
     pub bandwidth: Fact,
     /// Seconds per hop.
     pub latency: Fact,
-    /// Devices in one domain; 1 where there is no such link.
+    /// Devices in one domain; 1 where there is no such link, `u32::MAX` where it reaches as many as there are.
     pub domain: u32,
     /// How they are wired.
     pub topology: Topology,

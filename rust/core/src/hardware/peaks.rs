@@ -5,8 +5,8 @@ use crate::format::Format;
 
 /// The formats that hold every number of `format`, itself first, then ever wider.
 ///
-/// Integers of 8 bits and fewer fit in the 11-bit significand of fp16; bf16 and fp16 stand in for one another, as
-/// engines do where only one of them multiplies.
+/// Integers of 8 bits and fewer are exact in the 8-bit significand of bf16; bf16 and fp16 stand in for one another,
+/// as they do in engines where only one of them multiplies.
 const fn wider(format: Format) -> &'static [Format] {
     use Format::*;
     match format {
@@ -18,11 +18,11 @@ const fn wider(format: Format) -> &'static [Format] {
         Fp8 => &[Fp8, Bf16, Fp16, Tf32, Fp32, Fp64],
         Fp6 => &[Fp6, Fp8, Bf16, Fp16, Tf32, Fp32, Fp64],
         Fp4 => &[Fp4, Fp6, Fp8, Bf16, Fp16, Tf32, Fp32, Fp64],
-        Int8 => &[Int8, Fp16, Bf16, Tf32, Fp32, Fp64],
-        Int4 => &[Int4, Int8, Fp16, Bf16, Tf32, Fp32, Fp64],
-        Int3 => &[Int3, Int4, Int8, Fp16, Bf16, Tf32, Fp32, Fp64],
-        Int2 => &[Int2, Int3, Int4, Int8, Fp16, Bf16, Tf32, Fp32, Fp64],
-        Int1 => &[Int1, Int2, Int3, Int4, Int8, Fp16, Bf16, Tf32, Fp32, Fp64],
+        Int8 => &[Int8, Bf16, Fp16, Tf32, Fp32, Fp64],
+        Int4 => &[Int4, Int8, Bf16, Fp16, Tf32, Fp32, Fp64],
+        Int3 => &[Int3, Int4, Int8, Bf16, Fp16, Tf32, Fp32, Fp64],
+        Int2 => &[Int2, Int3, Int4, Int8, Bf16, Fp16, Tf32, Fp32, Fp64],
+        Int1 => &[Int1, Int2, Int3, Int4, Int8, Bf16, Fp16, Tf32, Fp32, Fp64],
     }
 }
 

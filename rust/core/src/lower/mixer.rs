@@ -49,7 +49,13 @@ impl Builder<'_> {
         let suffix = span_suffix(attention.span);
         let reach = self.reaches.index(Reach { span: attention.span, causal: attention.causal });
         if self.how.flash_attention {
-            self.attend(format!("attention{suffix}"), Family::Attention, attention::fused(heads), reach, Over::All);
+            self.attend(
+                format!("attention{suffix}"),
+                Family::Attention,
+                attention::fused(heads),
+                reach,
+                Over::All,
+            );
         } else {
             for (name, family, work) in [
                 ("qk_matmul", Family::Attention, attention::scores(heads)),
@@ -117,7 +123,13 @@ impl Builder<'_> {
                 self.over("mla_absorb", Family::Gemm, linear.activation, absorption, Over::All);
                 let reach = self.reaches.index(Reach { span: Span::TopK(indexer.top_k), causal: true });
                 let work = mla::absorbed(latent, heads, self.bytes, kv_bytes);
-                self.attend(format!("mla_sparse[top {}]", indexer.top_k), Family::Mla, work, reach, Over::All);
+                self.attend(
+                    format!("mla_sparse[top {}]", indexer.top_k),
+                    Family::Mla,
+                    work,
+                    reach,
+                    Over::All,
+                );
             }
         }
         self.gemm("o_proj", linear, heads * latent.value_dim as f64, self.hidden);

@@ -31,7 +31,13 @@ impl Default for Lowering {
 }
 
 /// The operators of one step through `model`, as one device of `layout` runs them; equal ones are merged.
-pub fn lower(model: &Model, layout: Layout, precision: &Precision, how: Lowering, reaches: &Reaches) -> Vec<Op> {
+pub fn lower(
+    model: &Model,
+    layout: Layout,
+    precision: &Precision,
+    how: Lowering,
+    reaches: &Reaches,
+) -> Vec<Op> {
     let mut builder = Builder::new(model.hidden, layout, precision, how, reaches);
     builder.stage_share = stage_share(model, layout);
     builder.entry(model);
@@ -151,12 +157,19 @@ impl<'a> Builder<'a> {
 
     /// The sum over tensor-parallel ranks after a row-parallel multiplication.
     fn all_reduce(&mut self) {
-        self.transfer("all_reduce", Collective::AllReduce, self.layout.tp, 1, Rate::token(self.hidden * self.bytes));
+        self.transfer(
+            "all_reduce",
+            Collective::AllReduce,
+            self.layout.tp,
+            1,
+            Rate::token(self.hidden * self.bytes),
+        );
     }
 
     fn transfer(&mut self, name: &str, collective: Collective, ranks: u64, stride: u64, bytes: Rate) {
         if ranks > 1 {
-            let work = Work { transfer: Some(Transfer { collective, ranks, stride, bytes }), ..Work::default() };
+            let work =
+                Work { transfer: Some(Transfer { collective, ranks, stride, bytes }), ..Work::default() };
             let mut op = Op::new(name, Family::Link, self.activation, work);
             op.needs_logits = bytes.logit > 0.0;
             op.over = Over::All;

@@ -33,7 +33,9 @@ pub fn fused(heads: Heads) -> Work {
     Work {
         flops: Rate { pair: 2.0 * (heads.key_dim + heads.value_dim) * heads.query, ..Rate::ZERO },
         vector_flops: Rate { pair: SOFTMAX_OPS * heads.query, ..Rate::ZERO },
-        activation_bytes: Rate::token((heads.key_dim + heads.value_dim) * heads.query * heads.activation_bytes),
+        activation_bytes: Rate::token(
+            (heads.key_dim + heads.value_dim) * heads.query * heads.activation_bytes,
+        ),
         kv_bytes: Rate { key: kv_element, token: if heads.writes { kv_element } else { 0.0 }, ..Rate::ZERO },
         ..Work::default()
     }

@@ -37,7 +37,8 @@ pub fn mamba(mamba: &Mamba, activation_bytes: f64, tp: f64) -> Work {
 
 /// Bytes of one sequence's state in one linear-attention layer on one of `tp` devices.
 pub fn linear_state_bytes(linear: &LinearAttention, activation_bytes: f64, tp: f64) -> f64 {
-    let matrices = (linear.value_heads * linear.key_dim * linear.value_dim) as f64 * linear.state_format.bytes();
+    let matrices =
+        (linear.value_heads * linear.key_dim * linear.value_dim) as f64 * linear.state_format.bytes();
     let tail = linear_conv_channels(linear) * linear.conv.saturating_sub(1) as f64 * activation_bytes;
     (matrices + tail) / tp
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::hardware::{Kind, Topology, facts};
 
@@ -275,4 +277,13 @@ fn the_table_has_a_row_a_device_and_nulls_where_nothing_is_known() {
     assert_eq!(value("fp8_tflops"), None);
     assert_eq!(value("scale_up_gb_s"), Some(300.0));
     assert_eq!(value("tdp_w"), Some(400.0));
+}
+
+proptest! {
+    #[test]
+    fn any_name_is_found_or_answered_with_three_nearest(name in any::<String>()) {
+        if let Err(error) = hardware(&name) {
+            prop_assert_eq!(error.hint().matches(", ").count(), 2);
+        }
+    }
 }

@@ -1,15 +1,15 @@
 //! LLM-Viewer's figures, its mistakes included: what its users move over from.
 //!
-//! LLM-Viewer (hahnyuan/LLM-Viewer, MIT; arXiv 2402.16363) is reproduced per [`Version`], under its own names
-//! and with its own hardware table. `docs/llm-viewer.md` lists, mistake by mistake, where the cost model of this
-//! library differs and why.
+//! LLM-Viewer (hahnyuan/LLM-Viewer, MIT; arXiv 2402.16363) is reproduced per [`Version`], under its own
+//! names and with its own hardware table. `docs/llm-viewer.md` lists, mistake by mistake, where the cost
+//! model of this library differs and why.
 
+mod version;
 mod hardware;
 mod model;
-mod phase;
 mod row;
+mod phase;
 mod tables;
-mod version;
 
 use serde_json::Value;
 
@@ -80,8 +80,8 @@ pub struct ViewerGeneration {
 
 /// Prefill and decode of one step, as `version` of LLM-Viewer computes them.
 ///
-/// `config` is a Hugging Face `config.json` (or the tool's own parameters of a DiT), `hardware` an entry of the
-/// tool's table. Units: operations (a multiply-add is two), bytes, OP/s, seconds.
+/// `config` is a Hugging Face `config.json` (or the tool's own parameters of a DiT), `hardware` an entry of
+/// the tool's table. Units: operations (a multiply-add is two), bytes, OP/s, seconds.
 ///
 /// ```
 /// use roofline_core::compat::llm_viewer::{Inputs, Version, analyze};
@@ -97,9 +97,10 @@ pub struct ViewerGeneration {
 /// ```
 ///
 /// # Errors
-/// [`crate::error::Error::Spec`] carrying the tool's own exception where it would have raised one (a `tp_size` that
-/// does not divide, hardware without an INT8 peak, a family without a module), or naming a key the configuration
-/// lacks; [`crate::error::Error::UnknownName`] for hardware that is not in that version's table.
+/// [`Error::Spec`](crate::error::Error::Spec) carrying the tool's own exception where it would have raised
+/// one (a `tp_size` that does not divide, hardware without an INT8 peak, a family without a module), or
+/// naming a key the configuration lacks; [`Error::UnknownName`](crate::error::Error::UnknownName) for
+/// hardware that is not in that version's table.
 pub fn analyze(version: Version, config: &Value, hardware: &str, inputs: &Inputs) -> Result<ViewerAnalysis> {
     let case = Case::new(version, Sizes::read(config)?, hardware, *inputs)?;
     let seqlen = f64::from(inputs.seqlen);
@@ -117,8 +118,8 @@ pub fn analyze(version: Version, config: &Value, hardware: &str, inputs: &Inputs
     })
 }
 
-/// A whole generation as `version` computes it: the prefill of `prompt_len` tokens, then a decode step for every
-/// cache length from `prompt_len` up to `prompt_len + gen_len`, the last excluded.
+/// A whole generation as `version` computes it: the prefill of `prompt_len` tokens, then a decode step for
+/// every cache length from `prompt_len` up to `prompt_len + gen_len`, the last excluded.
 ///
 /// `inputs.seqlen` is not read. Runs in time proportional to `gen_len`.
 ///

@@ -41,7 +41,7 @@ pub(super) struct Linear {
 }
 
 impl Family {
-    /// The module for a configuration: by `model_type`, or by the keys that only one family has.
+    /// The module for a configuration: by `model_type`, or without one by the keys that only one family has.
     ///
     /// # Errors
     /// [`Error::Spec`] with the tool's assertion where it has no module.
@@ -53,13 +53,17 @@ impl Family {
             Some("chatglm") => Ok(Family::ChatGlm3),
             Some("gptj") => Ok(Family::GptJ),
             None if has("depth") && has("num_heads") => Ok(Family::Dit),
+            None if has("multi_query_group_num") => Ok(Family::ChatGlm3),
+            None if has("ffn_dim") => Ok(Family::Opt),
+            None if has("n_embd") => Ok(Family::GptJ),
+            None if has("intermediate_size") => Ok(Family::Llama),
             other => Err(Error::spec(
                 "config: model_type",
-                "must be one the tool has a module for (AssertionError: config file is not found, please specify \
-                 it manually.)",
+                "must be one the tool has a module for (AssertionError: config file is not \
+                 found, please specify it manually.)",
                 other.unwrap_or("none"),
-                "known: llama, opt, chatglm, gptj, and DiT by its `depth` and `num_heads`; where you named \
-                 configs/Llama.py by hand, set model_type to `llama`",
+                "known: llama, opt, chatglm, gptj, and DiT (which has no model_type, but `depth` and \
+                 `num_heads`); where you named configs/Llama.py by hand, set model_type to `llama`",
             )),
         }
     }
@@ -252,8 +256,8 @@ mod tests {
     #[test]
     fn each_family_reads_its_own_keys() {
         let chatglm = json!({
-            "model_type": "chatglm", "hidden_size": 4096, "num_attention_heads": 32, "multi_query_group_num": 2,
-            "num_layers": 28, "ffn_hidden_size": 13696, "padded_vocab_size": 65024,
+            "model_type": "chatglm", "hidden_size": 4096, "num_attention_heads": 32, "num_layers": 28,
+            "multi_query_group_num": 2, "ffn_hidden_size": 13696, "padded_vocab_size": 65024,
         });
         let sizes = Sizes::read(&chatglm).unwrap();
         assert_eq!(
@@ -281,10 +285,20 @@ mod tests {
         let error = Sizes::read(&json!({"model_type": "mistral"})).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "config: model_type must be one the tool has a module for (AssertionError: config file is not found, \
-             please specify it manually.): mistral"
+            "config: model_type must be one the tool has a module for (AssertionError: config file is not \
+             found, please specify it manually.): mistral"
         );
         assert!(error.hint().contains("set model_type to `llama`"));
+    }
+
+    #[test]
+    fn without_a_model_type_the_keys_tell_the_family() {
+        let family = |key: &str| Family::of(&json!({key: 1}));
+        assert_eq!(family("multi_query_group_num"), Ok(Family::ChatGlm3));
+        assert_eq!(family("ffn_dim"), Ok(Family::Opt));
+        assert_eq!(family("n_embd"), Ok(Family::GptJ));
+        assert_eq!(family("intermediate_size"), Ok(Family::Llama));
+        assert!(family("hidden_size").unwrap_err().to_string().ends_with("manually.): none"));
     }
 
     #[test]
@@ -323,8 +337,8 @@ mod tests {
         );
         assert_eq!(
             refusal(Version::Main472f71f, 2),
-            "tp_size must be 1 in a version without tensor parallelism (TypeError: analyze() got an unexpected \
-             keyword argument 'tp_size'): 2"
+            "tp_size must be 1 in a version without tensor parallelism (TypeError: analyze() got an \
+             unexpected keyword argument 'tp_size'): 2"
         );
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Case {
     peak: f64,
 }
 
-/// The two phases the tool tells apart; not by their query tokens alone, for it treats a prompt of one otherwise.
+/// The two phases the tool tells apart, by name: a prompt of one token is not priced like a decode step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// One new token a sequence.
@@ -171,8 +171,8 @@ impl Case {
         ]
     }
 
-    /// FlashAttention-2 as the tool has it: the output is written twice, and has one column for each *cached token*
-    /// (the proposal corrects that to one for each element of a head).
+    /// FlashAttention-2 as the tool has it: the output is written twice, and has one column for each *cached
+    /// token* (the proposal corrects that to one for each element of a head).
     ///
     /// # Errors
     /// [`Error::Spec`] with the tool's `ZeroDivisionError` for KV of zero bits or heads of zero elements.

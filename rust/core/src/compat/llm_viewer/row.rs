@@ -162,9 +162,7 @@ mod tests {
             refusal(Traffic { ops: 1.0, ..Traffic::default() }),
             "softmax must do operations and move bytes (ZeroDivisionError: float division by zero): 0 bytes"
         );
-        assert_eq!(
-            refusal(Traffic { load_act: 1.0, ..Traffic::default() }),
-            "softmax must do operations and move bytes (ZeroDivisionError: float division by zero): 0 operations"
-        );
+        let idle = refusal(Traffic { load_act: 1.0, ..Traffic::default() });
+        assert!(idle.ends_with("(ZeroDivisionError: float division by zero): 0 operations"), "{idle}");
     }
 }

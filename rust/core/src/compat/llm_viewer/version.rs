@@ -21,11 +21,11 @@ use crate::names;
 pub enum Version {
     /// `1893e4b`, the main branch of 2024-09-11: tensor parallelism.
     Main1893e4b,
-    /// `472f71f`, the main branch of 2024-07-30: no tensor parallelism, flash attention reads the KV cache once
-    /// per query head, the KV projections have a fractional width where the heads do not divide.
+    /// `472f71f`, the main branch of 2024-07-30: no tensor parallelism, flash attention reads the KV cache
+    /// once per query head, the KV projections have a fractional width where the heads do not divide.
     Main472f71f,
-    /// `pr27-df2cba9-reconstructed`, an open proposal on top of `1893e4b`: flash attention stores its output by
-    /// head width, peaks for INT4, a fallback where a narrow peak is missing.
+    /// `pr27-df2cba9-reconstructed`, an open proposal on top of `1893e4b`: flash attention stores its output
+    /// by head width, peaks for INT4, a fallback where a narrow peak is missing.
     Pr27Df2cba9,
 }
 
