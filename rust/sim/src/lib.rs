@@ -5,3 +5,12 @@
 
 pub mod error;
 pub mod trace;
+pub mod time;
+pub mod request;
+pub mod step_cost;
+pub mod step;
+pub mod kv;
+pub mod scheduler;
+pub mod metrics;
+pub mod engine;
+pub mod run;

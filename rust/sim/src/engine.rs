@@ -1,0 +1,223 @@
+//! One replica of an engine in simulated time: schedule, run, process the result, with several steps under way.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use roofline_core::error::Error as CoreError;
+
+use crate::error::{Error, Result};
+use crate::metrics::records::{Recorder, Records, Span};
+use crate::metrics::steps::Record;
+use crate::request::Workload;
+use crate::scheduler::config::EngineConfig;
+use crate::scheduler::vllm::{Status, Vllm};
+use crate::step::Step;
+use crate::step_cost::{Phase, StepCost, StepItem};
+use crate::time::Clock;
+
+/// How a caller on another thread follows a simulation, and stops it.
+#[derive(Debug, Default)]
+pub struct Monitor {
+    /// Requests done so far.
+    pub done: AtomicU64,
+    /// Set to stop.
+    pub cancel: AtomicBool,
+}
+
+/// Calls of the scheduler between two looks at [`Monitor::cancel`].
+const CALLS_PER_LOOK: u64 = 256;
+
+/// A step that is scheduled and whose result was not yet processed.
+struct Flight<T> {
+    step: Step,
+    end: T,
+}
+
+/// A replica while it runs.
+pub struct Replica<'a, C: Clock, P: StepCost> {
+    scheduler: Vllm<'a>,
+    recorder: Recorder<'a, C>,
+    cost: &'a P,
+    monitor: &'a Monitor,
+    arrivals: Vec<C::Instant>,
+    /// Requests that have arrived.
+    arrived: usize,
+    now: C::Instant,
+    /// For each pipeline stage when it is done with what it was given.
+    stages: Vec<C::Instant>,
+    flights: VecDeque<Flight<C::Instant>>,
+    /// Steps to be used again.
+    spare: Vec<Step>,
+    /// Calls since one scheduled or preempted something.
+    idle_calls: u64,
+}
+
+impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
+    /// An idle replica that is to serve `requests`, rows of the workload in order of arrival.
+    ///
+    /// # Errors
+    /// Settings no engine could start with.
+    pub fn new(
+        config: &'a EngineConfig,
+        workload: Workload<'a>,
+        requests: &'a [u32],
+        replica: u32,
+        cost: &'a P,
+        record: Record,
+        monitor: &'a Monitor,
+    ) -> Result<Replica<'a, C, P>> {
+        let arrivals: Vec<_> =
+            requests.iter().map(|&request| workload.arrival::<C>(request as usize)).collect();
+        Ok(Replica {
+            scheduler: Vllm::new(config, workload, requests)?,
+            recorder: Recorder::new(record, replica, requests, &arrivals),
+            cost,
+            monitor,
+            arrivals,
+            arrived: 0,
+            now: C::Instant::default(),
+            stages: vec![C::Instant::default(); config.pipeline_parallel as usize],
+            flights: VecDeque::new(),
+            spare: Vec::new(),
+            idle_calls: 0,
+        })
+    }
+
+    /// Serves all requests.
+    ///
+    /// # Errors
+    /// A step cost that is negative or not finite; a stop asked for.
+    pub fn run(mut self) -> Result<Records> {
+        while self.advance()? {}
+        Ok(self.finish())
+    }
+
+    /// What was recorded, complete or not.
+    pub fn finish(self) -> Records {
+        self.recorder.finish(&self.scheduler, self.now)
+    }
+
+    /// Checks what must hold between any two moves: blocks and requests are conserved.
+    ///
+    /// # Errors
+    /// The law that is broken, in words.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        self.scheduler.check(self.arrived)
+    }
+
+    /// Moves on to the next decision or result; `false` when nothing is left to happen.
+    ///
+    /// # Errors
+    /// A step cost that is negative or not finite; a stop asked for.
+    pub fn advance(&mut self) -> Result<bool> {
+        self.enqueue();
+        if self.scheduler.has_requests() {
+            self.schedule()?;
+            let full = self.flights.len() >= self.scheduler.limits().batches_in_flight as usize;
+            let empty = self.flights.back().is_none_or(|flight| flight.step.is_empty());
+            if !full && (!empty || self.scheduler.has_requests()) {
+                return Ok(true);
+            }
+        }
+        if self.process() {
+            return Ok(!self.is_stuck() || self.jump());
+        }
+        Ok(self.jump())
+    }
+
+    /// Requests wait, nothing is under way, and the scheduler has had every chance to start them.
+    fn is_stuck(&self) -> bool {
+        let stages = self.stages.len() as u64;
+        let calls = if self.scheduler.limits().batches_in_flight == 1 { 1 } else { 2 * (stages + 1) };
+        self.idle_calls >= calls
+            && self.scheduler.has_unfinished()
+            && self.flights.iter().all(|flight| flight.step.is_empty())
+    }
+
+    fn enqueue(&mut self) {
+        while self.arrivals.get(self.arrived).is_some_and(|&arrival| arrival <= self.now) {
+            if self.scheduler.arrive(self.arrived as u32) == Status::Rejected {
+                self.monitor.done.fetch_add(1, Ordering::Relaxed);
+            }
+            self.arrived += 1;
+        }
+    }
+
+    /// Moves to the next arrival; `false` if there is none.
+    fn jump(&mut self) -> bool {
+        match self.arrivals.get(self.arrived) {
+            Some(&arrival) => {
+                self.now = C::later(self.now, arrival);
+                self.idle_calls = 0;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn schedule(&mut self) -> Result<()> {
+        let mut step = self.spare.pop().unwrap_or_default();
+        self.scheduler.schedule(&mut step);
+        if self.scheduler.calls().is_multiple_of(CALLS_PER_LOOK)
+            && self.monitor.cancel.load(Ordering::Relaxed)
+        {
+            return Err(Error::Interrupted);
+        }
+        let mut span = Span { scheduled: self.now, start: self.now, end: self.now };
+        let mut busy_s = 0.0;
+        if !step.is_empty() {
+            busy_s = self.price(&step)? / self.stages.len() as f64;
+            (span.start, span.end) = self.occupy(busy_s);
+        }
+        if step.is_empty() && step.preempted.is_empty() {
+            self.idle_calls += 1;
+        } else {
+            self.idle_calls = 0;
+            self.recorder.scheduled(&self.scheduler, &step, span, busy_s);
+        }
+        self.flights.push_back(Flight { step, end: span.end });
+        Ok(())
+    }
+
+    /// Passes a step through the stages, `seconds` in each; when it begins and ends.
+    fn occupy(&mut self, seconds: f64) -> (C::Instant, C::Instant) {
+        let start = C::later(self.now, self.stages[0]);
+        let mut end = start;
+        for stage in &mut self.stages {
+            end = C::after(C::later(end, *stage), seconds);
+            *stage = end;
+        }
+        (start, end)
+    }
+
+    fn price(&self, step: &Step) -> Result<f64> {
+        let mut sums = P::Sums::default();
+        for entry in step.entries() {
+            let item = StepItem {
+                new_tokens: entry.tokens,
+                context: entry.context - entry.tokens,
+                phase: if entry.prefill { Phase::Prefill } else { Phase::Decode },
+                sampled_rows: if entry.samples { 1 + entry.drafts } else { 0 },
+            };
+            self.cost.add(&mut sums, item);
+        }
+        let seconds = self.cost.seconds(&sums);
+        if seconds.is_finite() && seconds >= 0.0 {
+            return Ok(seconds);
+        }
+        let must = "must be finite and not negative, in seconds";
+        Err(Error::Core(CoreError::spec("step_cost", must, seconds, "")))
+    }
+
+    /// Processes the oldest result under way; `false` if none is.
+    fn process(&mut self) -> bool {
+        let Some(mut flight) = self.flights.pop_front() else { return false };
+        self.now = C::later(self.now, flight.end);
+        self.scheduler.update(&mut flight.step);
+        self.recorder.delivered(&flight.step, flight.end);
+        let finished = flight.step.deliveries.iter().filter(|delivery| delivery.finished).count();
+        self.monitor.done.fetch_add(finished as u64, Ordering::Relaxed);
+        self.spare.push(flight.step);
+        true
+    }
+}

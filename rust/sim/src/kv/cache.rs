@@ -1,0 +1,302 @@
+//! The KV cache of one engine: which blocks each sequence has, and which prefixes can be found in them.
+
+use super::blocks::{Blocks, NONE};
+use super::prefix::Prefixes;
+use crate::request::{Cursor, Piece, Workload};
+
+/// What a sequence has in the cache.
+#[derive(Debug, Clone, Default)]
+struct Table {
+    blocks: Vec<u32>,
+    /// Tokens its blocks hold.
+    capacity: u32,
+    /// Leading blocks whose prefixes are registered.
+    registered: u32,
+    /// The prefix of each of its leading blocks whose tokens are known.
+    prefixes: Vec<u32>,
+    /// Where the next block's tokens begin.
+    cursor: Cursor,
+}
+
+/// The shape of a KV cache.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheShape {
+    /// Tokens a block holds.
+    pub block_size: u32,
+    /// Blocks, the null block included.
+    pub blocks: u32,
+    /// Whether prefixes are found again.
+    pub prefix_caching: bool,
+    /// Tokens after a block that are part of its prefix (EAGLE and MTP drafts depend on them).
+    pub hash_lookahead: u32,
+}
+
+/// Blocks, tables and prefixes of one engine.
+#[derive(Debug, Clone)]
+pub struct KvCache<'a> {
+    workload: Workload<'a>,
+    /// For each sequence its request in the workload.
+    requests: &'a [u32],
+    shape: CacheShape,
+    blocks: Blocks,
+    prefixes: Prefixes,
+    tables: Vec<Table>,
+    /// The blocks the last lookup found.
+    hits: Vec<u32>,
+    /// The pieces of the block that is being hashed.
+    content: Vec<Piece>,
+}
+
+impl<'a> KvCache<'a> {
+    /// An empty cache for sequences `0..requests.len()`, each a request of the workload.
+    pub fn new(workload: Workload<'a>, requests: &'a [u32], shape: CacheShape) -> KvCache<'a> {
+        KvCache {
+            workload,
+            requests,
+            shape,
+            blocks: Blocks::new(shape.blocks),
+            prefixes: Prefixes::new(if shape.prefix_caching { shape.blocks } else { 0 }),
+            tables: vec![Table::default(); requests.len()],
+            hits: Vec::new(),
+            content: Vec::new(),
+        }
+    }
+
+    /// The first `tokens` tokens of a sequence are known: prefixes of full blocks follow.
+    pub fn know(&mut self, sequence: u32, tokens: u32) {
+        if !self.shape.prefix_caching {
+            return;
+        }
+        let CacheShape { block_size, hash_lookahead, .. } = self.shape;
+        let table = &mut self.tables[sequence as usize];
+        let request = self.requests[sequence as usize] as usize;
+        while (table.prefixes.len() as u64 + 1) * u64::from(block_size) + u64::from(hash_lookahead)
+            <= u64::from(tokens)
+        {
+            self.content.clear();
+            let next = collect(&self.workload, request, table.cursor, block_size, &mut self.content);
+            collect(&self.workload, request, next, hash_lookahead, &mut self.content);
+            let parent = table.prefixes.last().copied().unwrap_or(NONE);
+            table.prefixes.push(self.prefixes.intern(parent, &self.content));
+            table.cursor = next;
+        }
+    }
+
+    /// Looks for the longest cached beginning of a sequence of `tokens` tokens: (blocks, those of them that are free).
+    ///
+    /// The last token is never taken from the cache: its logits are needed.
+    pub fn look_up(&mut self, sequence: u32, tokens: u32) -> (u32, u32) {
+        self.hits.clear();
+        if !self.shape.prefix_caching {
+            return (0, 0);
+        }
+        let most = ((tokens - 1) / self.shape.block_size) as usize;
+        let table = &self.tables[sequence as usize];
+        let mut free = 0;
+        for &prefix in table.prefixes.iter().take(most) {
+            let block = self.prefixes.block(prefix);
+            if block == NONE {
+                break;
+            }
+            free += u32::from(self.blocks.is_free(block));
+            self.hits.push(block);
+        }
+        (self.hits.len() as u32, free)
+    }
+
+    /// Gives a sequence the blocks found by the last [`KvCache::look_up`], which must have been its own.
+    pub fn take_hits(&mut self, sequence: u32) {
+        let table = &mut self.tables[sequence as usize];
+        for &block in &self.hits {
+            self.blocks.touch(block);
+        }
+        table.blocks.extend_from_slice(&self.hits);
+        table.registered = self.hits.len() as u32;
+        table.capacity = self.hits.len() as u32 * self.shape.block_size;
+    }
+
+    /// Blocks that `tokens` tokens take.
+    pub fn blocks_for(&self, tokens: u32) -> u32 {
+        tokens.div_ceil(self.shape.block_size)
+    }
+
+    /// Whether a sequence can have room for `tokens` tokens in all.
+    pub fn can_hold(&self, sequence: u32, tokens: u32) -> bool {
+        let table = &self.tables[sequence as usize];
+        tokens <= table.capacity || self.blocks_for(tokens) - table.blocks.len() as u32 <= self.blocks.free()
+    }
+
+    /// Gives a sequence room for `tokens` tokens in all, as far as there are blocks.
+    pub fn grow(&mut self, sequence: u32, tokens: u32) {
+        let table = &mut self.tables[sequence as usize];
+        while table.capacity < tokens {
+            let Some(block) = self.blocks.take() else { return };
+            let evicted = self.blocks.prefix(block);
+            if evicted != NONE {
+                self.prefixes.forget(evicted, block);
+                self.blocks.set_prefix(block, NONE);
+            }
+            table.blocks.push(block);
+            table.capacity += self.shape.block_size;
+        }
+    }
+
+    /// The first `tokens` tokens of a sequence can now be found by others, in whole blocks.
+    pub fn register(&mut self, sequence: u32, tokens: u32) {
+        if !self.shape.prefix_caching {
+            return;
+        }
+        let table = &mut self.tables[sequence as usize];
+        while (u64::from(table.registered) + 1) * u64::from(self.shape.block_size) <= u64::from(tokens) {
+            let place = table.registered as usize;
+            let (Some(&prefix), Some(&block)) = (table.prefixes.get(place), table.blocks.get(place)) else {
+                return;
+            };
+            self.prefixes.register(prefix, block);
+            self.blocks.set_prefix(block, prefix);
+            table.registered += 1;
+        }
+    }
+
+    /// Takes all blocks from a sequence; its tokens stay known.
+    pub fn release(&mut self, sequence: u32) {
+        let table = &mut self.tables[sequence as usize];
+        self.blocks.release(&table.blocks);
+        table.blocks.clear();
+        (table.capacity, table.registered) = (0, 0);
+    }
+
+    /// Takes all blocks from a sequence that will not return.
+    pub fn finish(&mut self, sequence: u32) {
+        self.release(sequence);
+        let table = std::mem::take(&mut self.tables[sequence as usize]);
+        self.prefixes.retire(&table.prefixes);
+    }
+
+    /// Blocks no sequence uses; some of them may hold cached prefixes.
+    pub fn free(&self) -> u32 {
+        self.blocks.free()
+    }
+
+    /// Blocks that can be used at all.
+    pub fn usable(&self) -> u32 {
+        self.blocks.usable()
+    }
+
+    /// Distinct prefixes that can be found.
+    pub fn cached(&self) -> u32 {
+        self.prefixes.cached()
+    }
+
+    /// Checks what must always hold: every block is free or used, used as often as tables name it, never both.
+    ///
+    /// # Errors
+    /// The law that is broken, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let mut uses = vec![0u32; self.blocks.usable() as usize + 1];
+        for table in &self.tables {
+            for &block in &table.blocks {
+                uses[block as usize] += 1;
+            }
+            if table.capacity != table.blocks.len() as u32 * self.shape.block_size {
+                return Err("a table's capacity must be that of its blocks".into());
+            }
+        }
+        let mut free = 0;
+        for block in self.blocks.free_list() {
+            free += 1;
+            if uses[block as usize] != 0 {
+                return Err(format!("a free block must have no user: block {block}"));
+            }
+        }
+        if free != self.blocks.free() {
+            return Err(format!("the free list must hold the {} free blocks: {free}", self.blocks.free()));
+        }
+        let used = uses.iter().filter(|&&count| count > 0).count() as u32;
+        if free + used != self.blocks.usable() {
+            let all = self.blocks.usable();
+            return Err(format!("free and used blocks must be all {all} blocks: {free} and {used}"));
+        }
+        match (1..uses.len()).find(|&block| uses[block] != self.blocks.references(block as u32)) {
+            Some(block) => Err(format!("a block must be counted once for each user: block {block}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Appends the next `tokens` tokens of a request to `content`; the place behind them.
+fn collect(
+    workload: &Workload<'_>,
+    request: usize,
+    mut cursor: Cursor,
+    mut tokens: u32,
+    content: &mut Vec<Piece>,
+) -> Cursor {
+    while tokens > 0 {
+        let (piece, next) = workload.piece(request, cursor, tokens);
+        (cursor, tokens) = (next, tokens - piece.length);
+        match content.last_mut() {
+            Some(last) if last.segment == piece.segment && last.start + last.length == piece.start => {
+                last.length += piece.length;
+            }
+            _ => content.push(piece),
+        }
+    }
+    cursor
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{BlockHashes, Trace};
+
+    #[test]
+    fn blocks_of_any_size_are_found_under_coarser_hashes() {
+        let hashes = BlockHashes { block_size: 8, offsets: vec![0, 3, 6], ids: vec![0, 1, 2, 0, 1, 3] };
+        let trace = Trace {
+            arrival_ns: vec![0; 2],
+            prompt_tokens: vec![20; 2],
+            output_tokens: vec![1; 2],
+            hashes: Some(hashes),
+            ..Trace::default()
+        };
+        let workload = Workload::new(&trace, None).unwrap();
+        for (block_size, expected) in [(4, 4), (8, 2), (3, 5), (16, 1)] {
+            let shape = CacheShape { block_size, blocks: 30, prefix_caching: true, hash_lookahead: 0 };
+            let mut cache = KvCache::new(workload, &[0, 1], shape);
+            for sequence in [0, 1] {
+                cache.know(sequence, 20);
+            }
+            assert_eq!(cache.look_up(1, 20), (0, 0));
+            cache.grow(0, 20);
+            cache.register(0, 20);
+            assert_eq!(cache.look_up(1, 20), (expected, 0), "blocks of {block_size}");
+            cache.take_hits(1);
+            cache.grow(1, 20);
+            cache.check().unwrap();
+            cache.finish(0);
+            cache.release(1);
+            cache.check().unwrap();
+            assert_eq!((cache.free(), cache.look_up(1, 20).1), (29, expected));
+        }
+    }
+
+    #[test]
+    fn the_last_token_is_always_computed() {
+        let hashes = BlockHashes { block_size: 4, offsets: vec![0, 2], ids: vec![0, 1] };
+        let trace = Trace {
+            arrival_ns: vec![0],
+            prompt_tokens: vec![8],
+            output_tokens: vec![1],
+            hashes: Some(hashes),
+            ..Trace::default()
+        };
+        let shape = CacheShape { block_size: 4, blocks: 9, prefix_caching: true, hash_lookahead: 0 };
+        let mut cache = KvCache::new(Workload::new(&trace, None).unwrap(), &[0], shape);
+        cache.know(0, 8);
+        cache.grow(0, 8);
+        cache.register(0, 8);
+        cache.release(0);
+        assert_eq!((cache.look_up(0, 8).0, cache.look_up(0, 9).0), (1, 2));
+    }
+}

@@ -1,0 +1,321 @@
+//! What happened to each request, written down while a replica runs and handed over as columns.
+
+use roofline_core::table::{Column, Table};
+
+use super::steps::{Decisions, Record, Steps};
+use crate::scheduler::vllm::{Status, Vllm};
+use crate::step::Step;
+use crate::time::Clock;
+
+/// Requests of a simulation, one row each, in the order of the trace; times in seconds since the trace began.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Requests {
+    /// Identifiers: as in the trace, or the row number.
+    pub request_id: Vec<String>,
+    /// When it arrived.
+    pub arrival_s: Vec<f64>,
+    /// When the first step it was in began.
+    pub first_scheduled_s: Vec<Option<f64>>,
+    /// When its first token was there.
+    pub first_token_s: Vec<Option<f64>>,
+    /// When its last token was there.
+    pub finish_s: Vec<Option<f64>>,
+    /// Tokens of its prompt.
+    pub prompt_tokens: Vec<u32>,
+    /// Tokens it was given.
+    pub output_tokens: Vec<u32>,
+    /// Tokens of the prompt found cached at its first admission.
+    pub cached_tokens: Vec<u32>,
+    /// How often it was preempted.
+    pub preemptions: Vec<u32>,
+    /// Time to first token, queueing included.
+    pub ttft_s: Vec<Option<f64>>,
+    /// Time per output token after the first: (E2E − TTFT)/(output − 1); absent for a single token.
+    pub tpot_s: Vec<Option<f64>>,
+    /// Arrival to last token.
+    pub e2e_s: Vec<Option<f64>>,
+    /// The replica that served it.
+    pub replica: Vec<u32>,
+    /// Where it stood at the end.
+    pub status: Vec<Status>,
+}
+
+impl Requests {
+    /// Rows.
+    pub fn len(&self) -> usize {
+        self.arrival_s.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.arrival_s.is_empty()
+    }
+
+    /// How many stand there.
+    pub fn count(&self, status: Status) -> usize {
+        self.status.iter().filter(|&&known| known == status).count()
+    }
+
+    /// The columns.
+    pub fn to_table(&self) -> Table {
+        let names = self.status.iter().map(|status| status.name().to_string()).collect();
+        Table::new()
+            .with("request_id", Column::Str(self.request_id.clone()))
+            .with("arrival_s", Column::F64(self.arrival_s.clone()))
+            .with("first_scheduled_s", Column::OptF64(self.first_scheduled_s.clone()))
+            .with("first_token_s", Column::OptF64(self.first_token_s.clone()))
+            .with("finish_s", Column::OptF64(self.finish_s.clone()))
+            .with("prompt_tokens", Column::U32(self.prompt_tokens.clone()))
+            .with("output_tokens", Column::U32(self.output_tokens.clone()))
+            .with("cached_tokens", Column::U32(self.cached_tokens.clone()))
+            .with("preemptions", Column::U32(self.preemptions.clone()))
+            .with("ttft_s", Column::OptF64(self.ttft_s.clone()))
+            .with("tpot_s", Column::OptF64(self.tpot_s.clone()))
+            .with("e2e_s", Column::OptF64(self.e2e_s.clone()))
+            .with("replica", Column::U32(self.replica.clone()))
+            .with("status", Column::Str(names))
+    }
+}
+
+/// Sums over the steps of a simulation, all replicas together.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Totals {
+    /// Steps that processed something.
+    pub steps: u64,
+    /// Calls of the scheduler.
+    pub calls: u64,
+    /// Tokens processed, recomputed ones included.
+    pub scheduled_tokens: u64,
+    /// Preemptions.
+    pub preemptions: u64,
+    /// Seconds in steps that computed prompts only.
+    pub prefill_s: f64,
+    /// Seconds in steps that continued answers only.
+    pub decode_s: f64,
+    /// Seconds in steps that did both.
+    pub mixed_s: f64,
+    /// Largest share of the blocks in use after a call, over calls and replicas.
+    pub kv_peak: f64,
+    /// Most requests running at once in a replica.
+    pub max_running: u32,
+    /// Most requests waiting at once in a replica.
+    pub max_waiting: u32,
+    /// When the last step of the last replica ended, seconds since the trace began.
+    pub end_s: f64,
+}
+
+impl Totals {
+    /// Adds those of another replica.
+    pub fn append(&mut self, other: &Totals) {
+        self.steps += other.steps;
+        self.calls += other.calls;
+        self.scheduled_tokens += other.scheduled_tokens;
+        self.preemptions += other.preemptions;
+        self.prefill_s += other.prefill_s;
+        self.decode_s += other.decode_s;
+        self.mixed_s += other.mixed_s;
+        self.kv_peak = self.kv_peak.max(other.kv_peak);
+        self.max_running = self.max_running.max(other.max_running);
+        self.max_waiting = self.max_waiting.max(other.max_waiting);
+        self.end_s = self.end_s.max(other.end_s);
+    }
+}
+
+/// Instants of one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeline<T> {
+    arrival: T,
+    first_scheduled: T,
+    first_token: T,
+    last_token: T,
+    /// Tokens delivered.
+    delivered: u32,
+    scheduled: bool,
+}
+
+/// What one replica writes down.
+#[derive(Debug)]
+pub struct Recorder<'a, C: Clock> {
+    record: Record,
+    replica: u32,
+    /// For each sequence its row of the trace.
+    requests: &'a [u32],
+    timelines: Vec<Timeline<C::Instant>>,
+    /// Seconds between two deliveries of a request, and how many such gaps followed each other.
+    gaps: Vec<(f64, u64)>,
+    totals: Totals,
+    steps: Steps,
+}
+
+/// What one replica has written down.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Records {
+    /// For each sequence (first scheduled, first token, finish) in seconds since the trace began.
+    pub instants: Vec<[Option<f64>; 3]>,
+    /// For each sequence (TTFT, E2E) in seconds.
+    pub latencies: Vec<[Option<f64>; 2]>,
+    /// Tokens delivered to each sequence.
+    pub delivered: Vec<u32>,
+    /// Where each sequence stands, how often it was preempted, the tokens it found cached.
+    pub outcomes: Vec<(Status, u32, Option<u32>)>,
+    /// Gaps between deliveries in seconds, and how often each came.
+    pub gaps: Vec<(f64, u64)>,
+    /// Sums over steps.
+    pub totals: Totals,
+    /// The steps, if recorded.
+    pub steps: Steps,
+}
+
+/// When a step was scheduled, began and ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Span<T> {
+    /// Scheduled.
+    pub scheduled: T,
+    /// Began.
+    pub start: T,
+    /// Its result was there.
+    pub end: T,
+}
+
+impl<'a, C: Clock> Recorder<'a, C> {
+    /// Nothing has happened yet to the requests, which arrive at these instants.
+    pub fn new(
+        record: Record,
+        replica: u32,
+        requests: &'a [u32],
+        arrivals: &[C::Instant],
+    ) -> Recorder<'a, C> {
+        let timeline = |&arrival: &C::Instant| Timeline {
+            arrival,
+            first_scheduled: C::Instant::default(),
+            first_token: C::Instant::default(),
+            last_token: C::Instant::default(),
+            delivered: 0,
+            scheduled: false,
+        };
+        let decisions = (record == Record::Decisions).then(Decisions::default);
+        Recorder {
+            record,
+            replica,
+            requests,
+            timelines: arrivals.iter().map(timeline).collect(),
+            gaps: Vec::new(),
+            totals: Totals::default(),
+            steps: Steps { decisions, ..Steps::default() },
+        }
+    }
+
+    /// A step was decided; `busy_s` is how long it occupies the device.
+    pub fn scheduled(&mut self, scheduler: &Vllm<'_>, step: &Step, span: Span<C::Instant>, busy_s: f64) {
+        for &(sequence, _) in &step.admitted {
+            let timeline = &mut self.timelines[sequence as usize];
+            if !timeline.scheduled {
+                (timeline.scheduled, timeline.first_scheduled) = (true, span.start);
+            }
+        }
+        let (mut tokens, mut prefill, mut prefills) = (0u32, 0u32, 0usize);
+        for entry in step.entries() {
+            tokens += entry.tokens;
+            if entry.prefill {
+                prefill += entry.tokens;
+                prefills += 1;
+            }
+        }
+        let usable = scheduler.kv().usable();
+        let used = f64::from(usable - scheduler.kv().free()) / f64::from(usable.max(1));
+        let totals = &mut self.totals;
+        totals.steps += u64::from(!step.is_empty());
+        totals.scheduled_tokens += u64::from(tokens);
+        totals.preemptions += step.preempted.len() as u64;
+        totals.kv_peak = totals.kv_peak.max(used);
+        totals.max_running = totals.max_running.max(scheduler.running() as u32);
+        totals.max_waiting = totals.max_waiting.max(scheduler.waiting() as u32);
+        let share = match prefills {
+            0 => &mut totals.decode_s,
+            all if all == step.entries().len() => &mut totals.prefill_s,
+            _ => &mut totals.mixed_s,
+        };
+        *share += busy_s;
+        if self.record != Record::Summary {
+            self.write_row(scheduler, step, span, (tokens, prefill));
+        }
+    }
+
+    fn write_row(&mut self, scheduler: &Vllm<'_>, step: &Step, span: Span<C::Instant>, tokens: (u32, u32)) {
+        let rows = &mut self.steps;
+        rows.call.push(scheduler.calls() - 1);
+        rows.scheduled_s.push(C::seconds(span.scheduled));
+        rows.start_s.push(C::seconds(span.start));
+        rows.end_s.push(C::seconds(span.end));
+        rows.scheduled_tokens.push(tokens.0);
+        rows.prefill_tokens.push(tokens.1);
+        rows.context_tokens.push(step.entries().iter().map(|entry| u64::from(entry.context)).sum());
+        rows.running.push(scheduler.running() as u32);
+        rows.waiting.push(scheduler.waiting() as u32);
+        rows.free_blocks.push(scheduler.kv().free());
+        rows.cached_hashes.push(scheduler.kv().cached());
+        rows.preempted.push(step.preempted.len() as u32);
+        rows.replica.push(self.replica);
+        if let Some(decisions) = &mut rows.decisions {
+            let request = |sequence: u32| self.requests[sequence as usize];
+            decisions.request.push(step.entries().iter().map(|entry| request(entry.request)));
+            decisions.tokens.push(step.entries().iter().map(|entry| entry.tokens));
+            decisions.context.push(step.entries().iter().map(|entry| entry.context));
+            decisions.drafts.push(step.entries().iter().map(|entry| entry.drafts));
+            decisions.admitted.push(step.admitted.iter().map(|&(sequence, _)| request(sequence)));
+            decisions.admitted_cached.push(step.admitted.iter().map(|&(_, cached)| cached));
+            decisions.preempted.push(step.preempted.iter().map(|&sequence| request(sequence)));
+        }
+    }
+
+    /// The result of a step (or of a call that only preempted) was processed; it was there at `end`.
+    pub fn delivered(&mut self, step: &Step, end: C::Instant) {
+        for delivery in &step.deliveries {
+            let timeline = &mut self.timelines[delivery.request as usize];
+            if timeline.delivered == 0 {
+                timeline.first_token = end;
+            } else {
+                let gap = C::seconds_between(timeline.last_token, end);
+                match self.gaps.last_mut() {
+                    Some((last, count)) if *last == gap => *count += 1,
+                    _ => self.gaps.push((gap, 1)),
+                }
+            }
+            timeline.last_token = end;
+            timeline.delivered += delivery.tokens;
+        }
+        if let Some(decisions) = &mut self.steps.decisions
+            && !(step.is_empty() && step.preempted.is_empty())
+        {
+            let finished = step.deliveries.iter().filter(|delivery| delivery.finished);
+            decisions.finished.push(finished.map(|delivery| self.requests[delivery.request as usize]));
+        }
+    }
+
+    /// Everything written down.
+    pub fn finish(mut self, scheduler: &Vllm<'_>, end: C::Instant) -> Records {
+        self.totals.calls = scheduler.calls();
+        self.totals.end_s = C::seconds(end);
+        let outcomes: Vec<_> =
+            (0..self.timelines.len()).map(|sequence| scheduler.outcome(sequence as u32)).collect();
+        let mut records =
+            Records { gaps: self.gaps, totals: self.totals, steps: self.steps, ..Records::default() };
+        for (timeline, outcome) in self.timelines.iter().zip(&outcomes) {
+            let begun = timeline.delivered > 0;
+            let finished = outcome.0 == Status::Finished;
+            let since_arrival = |instant| C::seconds_between(timeline.arrival, instant);
+            records.instants.push([
+                timeline.scheduled.then(|| C::seconds(timeline.first_scheduled)),
+                begun.then(|| C::seconds(timeline.first_token)),
+                finished.then(|| C::seconds(timeline.last_token)),
+            ]);
+            records.latencies.push([
+                begun.then(|| since_arrival(timeline.first_token)),
+                finished.then(|| since_arrival(timeline.last_token)),
+            ]);
+            records.delivered.push(timeline.delivered);
+        }
+        records.outcomes = outcomes;
+        records
+    }
+}

@@ -1,0 +1,113 @@
+//! A whole simulation: a workload through the replicas of an engine, and what came of it.
+
+use crate::engine::{Monitor, Replica};
+use crate::error::Result;
+use crate::metrics::records::{Records, Requests, Totals};
+use crate::metrics::slo::Slo;
+use crate::metrics::steps::{Decisions, Record, Steps};
+use crate::metrics::summary::{Measured, Summary};
+use crate::request::Workload;
+use crate::scheduler::config::EngineConfig;
+use crate::scheduler::vllm::Status;
+use crate::step_cost::StepCost;
+use crate::time::Clock;
+
+/// What came of a simulation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Simulation {
+    /// One row a request, in the order of the trace.
+    pub requests: Requests,
+    /// One row a step, replica after replica; empty unless recorded.
+    pub steps: Steps,
+    /// Sums over the steps of all replicas.
+    pub totals: Totals,
+    /// Seconds between two deliveries of a request, and how often each came.
+    pub gaps: Vec<(f64, u64)>,
+    /// Replicas that served.
+    pub replicas: u32,
+}
+
+impl Simulation {
+    /// The simulation in numbers.
+    pub fn summary(&self, slo: Option<&Slo>, percentiles: &[f64]) -> Summary {
+        let Simulation { requests, totals, gaps, replicas, .. } = self;
+        Summary::of(Measured { requests, totals, gaps, replicas: *replicas }, slo, percentiles)
+    }
+}
+
+/// Serves a workload with `config.data_parallel` replicas of an engine; request `i` goes to replica `i mod replicas`.
+///
+/// # Errors
+/// Settings no engine could start with, a step cost that is negative or not finite, a stop asked for.
+pub fn simulate<C: Clock, P: StepCost>(
+    workload: Workload<'_>,
+    config: &EngineConfig,
+    cost: &P,
+    record: Record,
+    monitor: &Monitor,
+) -> Result<Simulation> {
+    config.limits()?;
+    let mut simulation = empty(workload, config.data_parallel, record);
+    let replicas = config.data_parallel as usize;
+    for replica in 0..replicas {
+        let rows: Vec<u32> = (replica..workload.len()).step_by(replicas).map(|row| row as u32).collect();
+        let engine = Replica::<C, P>::new(config, workload, &rows, replica as u32, cost, record, monitor)?;
+        merge(&mut simulation, &workload.trace().output_tokens, &rows, replica as u32, engine.run()?);
+    }
+    Ok(simulation)
+}
+
+fn empty(workload: Workload<'_>, replicas: u32, record: Record) -> Simulation {
+    let trace = workload.trace();
+    let count = workload.len();
+    let decisions = (record == Record::Decisions).then(Decisions::default);
+    Simulation {
+        requests: Requests {
+            request_id: (0..count)
+                .map(|row| trace.ids.get(row).cloned().unwrap_or_else(|| row.to_string()))
+                .collect(),
+            arrival_s: trace.arrival_ns.iter().map(|&nanos| nanos as f64 / 1e9).collect(),
+            first_scheduled_s: vec![None; count],
+            first_token_s: vec![None; count],
+            finish_s: vec![None; count],
+            prompt_tokens: trace.prompt_tokens.clone(),
+            output_tokens: vec![0; count],
+            cached_tokens: vec![0; count],
+            preemptions: vec![0; count],
+            ttft_s: vec![None; count],
+            tpot_s: vec![None; count],
+            e2e_s: vec![None; count],
+            replica: vec![0; count],
+            status: vec![Status::Expected; count],
+        },
+        steps: Steps { decisions, ..Steps::default() },
+        totals: Totals::default(),
+        gaps: Vec::new(),
+        replicas,
+    }
+}
+
+fn merge(simulation: &mut Simulation, asked: &[u32], rows: &[u32], replica: u32, records: Records) {
+    let requests = &mut simulation.requests;
+    for (place, &row) in rows.iter().enumerate() {
+        let row = row as usize;
+        let [ttft, e2e] = records.latencies[place];
+        let delivered = records.delivered[place];
+        let (status, preemptions, cached) = records.outcomes[place];
+        [requests.first_scheduled_s[row], requests.first_token_s[row], requests.finish_s[row]] =
+            records.instants[place];
+        (requests.ttft_s[row], requests.e2e_s[row]) = (ttft, e2e);
+        requests.tpot_s[row] = match (ttft, e2e) {
+            (Some(ttft), Some(e2e)) if delivered > 1 => Some((e2e - ttft) / f64::from(delivered - 1)),
+            _ => None,
+        };
+        // A request for no output ends with the token its prompt yields, which nobody asked for.
+        requests.output_tokens[row] = delivered.min(asked[row]);
+        requests.cached_tokens[row] = cached.unwrap_or(0);
+        (requests.preemptions[row], requests.replica[row], requests.status[row]) =
+            (preemptions, replica, status);
+    }
+    simulation.totals.append(&records.totals);
+    simulation.gaps.extend(records.gaps);
+    simulation.steps.append(&records.steps);
+}
