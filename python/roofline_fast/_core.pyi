@@ -1,18 +1,37 @@
 """The compiled half: what Rust hands to Python."""
 
+from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any, Final, final
 
-__all__ = ["Progress", "Table", "__version__", "_probe"]
+__all__ = [
+    "Analysis",
+    "Configurations",
+    "Deployment",
+    "EngineMemory",
+    "Hardware",
+    "Layout",
+    "Model",
+    "Point",
+    "Precision",
+    "Progress",
+    "Table",
+    "Trace",
+    "TraceOptions",
+    "ViewerInputs",
+    "__version__",
+    "_probe",
+    "analyze",
+    "evaluate",
+    "llm_viewer_analyze",
+    "llm_viewer_generate",
+]
 
 __version__: Final[str]
 
-def _probe(what: str, progress: Progress | None = None) -> None:
-    """Break in a chosen way, to show that a panic and Ctrl-C come out as they should."""
-
+def _probe(what: str, progress: Progress | None = None) -> None: ...
 @final
 class Progress:
-    """How far a long call has come: handed in as ``progress=``, read from another thread."""
-
     def __new__(cls) -> Progress: ...
     @property
     def done(self) -> int: ...
@@ -21,11 +40,275 @@ class Progress:
 
 @final
 class Table:
-    """Columns of equal length, read by anything that speaks Arrow: ``polars.DataFrame(table)``."""
-
     @property
     def num_rows(self) -> int: ...
     @property
     def columns(self) -> list[str]: ...
     def __len__(self) -> int: ...
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
+
+@final
+class Hardware:
+    def __new__(cls, name: str) -> Hardware: ...
+    @staticmethod
+    def from_toml(path: str | PathLike[str]) -> Hardware: ...
+    @staticmethod
+    def catalog() -> Table: ...
+    @staticmethod
+    def names() -> list[str]: ...
+    def facts(self) -> Table: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def note(self) -> str | None: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __ne__(self, other: object) -> bool: ...
+
+@final
+class Model:
+    def __new__(cls, name: str) -> Model: ...
+    @staticmethod
+    def from_config(path: str | PathLike[str]) -> Model: ...
+    @staticmethod
+    def catalog() -> Table: ...
+    @staticmethod
+    def names() -> list[str]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def parameters(self) -> int: ...
+    @property
+    def active_parameters(self) -> int: ...
+    @property
+    def vision_parameters(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def max_context(self) -> int | None: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def quantization(self) -> str | None: ...
+    @property
+    def notes(self) -> list[str]: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __ne__(self, other: object) -> bool: ...
+
+@final
+class Layout:
+    def __new__(cls, *, tp: int = 1, pp: int = 1, dp: int = 1, ep: int = 1) -> Layout: ...
+    @property
+    def tp(self) -> int: ...
+    @property
+    def pp(self) -> int: ...
+    @property
+    def dp(self) -> int: ...
+    @property
+    def ep(self) -> int: ...
+    @property
+    def gpus(self) -> int: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __ne__(self, other: object) -> bool: ...
+
+@final
+class Precision:
+    def __new__(
+        cls,
+        *,
+        quantization: str | None = None,
+        kv_cache_dtype: str | None = None,
+        w_bits: int | None = None,
+        a_bits: int | None = None,
+    ) -> Precision: ...
+
+@final
+class Deployment:
+    def __new__(
+        cls,
+        model: Model,
+        hardware: Hardware,
+        layout: Layout,
+        precision: Precision,
+        *,
+        fusion: str = "full",
+        flash_attention: bool = True,
+        overlap: float = 0.0,
+    ) -> Deployment: ...
+    @property
+    def gpus(self) -> int: ...
+    @property
+    def weights_format(self) -> str: ...
+    @property
+    def kv_format(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+
+@final
+class Point:
+    def __new__(
+        cls,
+        phase: str,
+        *,
+        batch_size: int,
+        input_len: int,
+        output_len: int = 0,
+        prefix_len: int = 0,
+        chunk: int = 0,
+    ) -> Point: ...
+
+@final
+class EngineMemory:
+    def __new__(
+        cls,
+        *,
+        gpu_memory_utilization: float,
+        block_size: int,
+        max_num_batched_tokens: int,
+        max_num_seqs: int,
+        cuda_graphs: bool,
+    ) -> EngineMemory: ...
+
+def analyze(deployment: Deployment, point: Point, engine: EngineMemory) -> Analysis: ...
+@final
+class Analysis:
+    @property
+    def step_s(self) -> float: ...
+    @property
+    def ideal_s(self) -> float: ...
+    @property
+    def low_s(self) -> float | None: ...
+    @property
+    def high_s(self) -> float | None: ...
+    @property
+    def stage_s(self) -> float: ...
+    @property
+    def ttft_s(self) -> float | None: ...
+    @property
+    def tpot_s(self) -> float | None: ...
+    @property
+    def e2e_s(self) -> float | None: ...
+    @property
+    def tokens(self) -> float: ...
+    @property
+    def tokens_per_gpu_s(self) -> float: ...
+    @property
+    def tokens_per_user_s(self) -> float | None: ...
+    @property
+    def bound(self) -> str: ...
+    @property
+    def bounds(self) -> list[tuple[str, float]]: ...
+    @property
+    def ops(self) -> Table: ...
+    @property
+    def memory(self) -> Table: ...
+    @property
+    def totals(self) -> Table: ...
+    @property
+    def ridge(self) -> tuple[float, str]: ...
+    @property
+    def compute_bound_tokens(self) -> float | None: ...
+    @property
+    def sensitivity(self) -> list[tuple[str, float]]: ...
+    @property
+    def energy_j(self) -> float | None: ...
+    @property
+    def usd(self) -> float | None: ...
+    @property
+    def notes(self) -> list[str]: ...
+
+@final
+class Configurations:
+    def __new__(
+        cls,
+        rows: int,
+        columns: Mapping[str, Any],
+        *,
+        models: Sequence[Model],
+        devices: Sequence[Hardware],
+        engines: Sequence[EngineMemory],
+    ) -> Configurations: ...
+
+def evaluate(
+    configurations: Configurations, results: Sequence[str], progress: Progress | None = None
+) -> Table: ...
+@final
+class TraceOptions:
+    def __new__(
+        cls,
+        *,
+        format: str | None = None,
+        time_unit: str | None = None,
+        on_error: str = "stop",
+        zero_output: str | None = None,
+        trace_block_size: int | None = None,
+        require_sorted: bool = False,
+        priority_order: str = "lower-first",
+        csv_delimiter: str | None = None,
+        csv_decimal: str = ".",
+        window_s: tuple[float, float] | None = None,
+        speedup: float | None = None,
+        limit: int | None = None,
+    ) -> TraceOptions: ...
+
+@final
+class Trace:
+    def __new__(
+        cls,
+        arrival_s: Any,
+        prompt_tokens: Any,
+        output_tokens: Any,
+        *,
+        ids: Any = None,
+        priority: Any = None,
+    ) -> Trace: ...
+    @staticmethod
+    def read(
+        path: str | PathLike[str], options: TraceOptions | None = None, progress: Progress | None = None
+    ) -> Trace: ...
+    def __len__(self) -> int: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def requests(self) -> Table: ...
+    def inspect(self) -> Table: ...
+    @property
+    def origin(self) -> str | None: ...
+    @property
+    def format(self) -> str | None: ...
+    @property
+    def why(self) -> str | None: ...
+    @property
+    def time_unit(self) -> str | None: ...
+    @property
+    def block_size(self) -> int | None: ...
+    @property
+    def warnings(self) -> list[tuple[str, int, int, str]]: ...
+    @property
+    def information(self) -> list[str]: ...
+
+@final
+class ViewerInputs:
+    def __new__(
+        cls,
+        *,
+        batchsize: int = 1,
+        seqlen: int = 1,
+        w_bit: int = 16,
+        a_bit: int = 16,
+        kv_bit: int = 16,
+        use_flashattention: bool = False,
+        tp_size: int = 1,
+    ) -> ViewerInputs: ...
+
+def llm_viewer_analyze(
+    config: str | PathLike[str], hardware: str, inputs: ViewerInputs, version: str
+) -> tuple[Table, Table]: ...
+def llm_viewer_generate(
+    config: str | PathLike[str], hardware: str, inputs: ViewerInputs, gen_len: int, version: str
+) -> Table: ...

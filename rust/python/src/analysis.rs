@@ -1,7 +1,8 @@
 //! One question about a deployment, and its answer operator by operator.
 
 use pyo3::prelude::*;
-use roofline_core::analysis::{Analysis as Answer, Totals};
+use roofline_core::accumulate::Totals;
+use roofline_core::analysis::{Analysis as Answer, Analyst};
 use roofline_core::memory::EngineMemory as Division;
 use roofline_core::point::{Point as Asked, Question};
 use roofline_core::table::{Column, Table as Rows};
@@ -13,7 +14,7 @@ use crate::table::Table;
 /// What is asked about, and how large it is.
 #[pyclass(frozen, module = "roofline_fast._core")]
 pub struct Point {
-    asked: Asked,
+    pub asked: Asked,
 }
 
 #[pymethods]
@@ -37,7 +38,7 @@ impl Point {
 /// How an engine divides a device's memory.
 #[pyclass(frozen, module = "roofline_fast._core")]
 pub struct EngineMemory {
-    division: Division,
+    pub division: Division,
 }
 
 #[pymethods]
@@ -70,7 +71,8 @@ pub fn analyze(
     point: &Point,
     engine: &EngineMemory,
 ) -> PyResult<Analysis> {
-    let answer = enter(py, || Answer::of(&deployment.deployed, &point.asked, &engine.division))?;
+    let deployed = deployment.deployed.clone();
+    let answer = enter(py, || Analyst::new(deployed, &engine.division)?.analyze(&point.asked))?;
     Ok(Analysis { answer, source: deployment.deployed.efficiency.source().to_string() })
 }
 
@@ -86,67 +88,80 @@ impl Analysis {
     /// What was asked about: a step, or the whole request for `chat`.
     #[getter]
     fn step_s(&self) -> f64 {
-        self.answer.times.step.step.seconds
+        self.answer.outcome.times.step.step.seconds
     }
 
     /// The same by the datasheet alone.
     #[getter]
     fn ideal_s(&self) -> f64 {
-        self.answer.times.step.ideal
+        self.answer.outcome.times.step.ideal
     }
 
     /// P10 of the prediction; `None` where no error was measured.
     #[getter]
     fn low_s(&self) -> Option<f64> {
-        self.answer.times.step.step.low
+        self.answer.outcome.times.step.step.low
     }
 
     /// P90 of the prediction; `None` where no error was measured.
     #[getter]
     fn high_s(&self) -> Option<f64> {
-        self.answer.times.step.step.high
+        self.answer.outcome.times.step.step.high
     }
 
     /// What the busiest pipeline stage takes.
     #[getter]
     fn stage_s(&self) -> f64 {
-        self.answer.times.step.stage
+        self.answer.outcome.times.step.stage
     }
 
     /// Time to first token (prefill, chat).
     #[getter]
     fn ttft_s(&self) -> Option<f64> {
-        self.answer.times.ttft
+        self.answer.outcome.times.ttft
     }
 
     /// Time per output token (decode, mixed, chat).
     #[getter]
     fn tpot_s(&self) -> Option<f64> {
-        self.answer.times.tpot
+        self.answer.outcome.times.tpot
     }
 
     /// The whole request (chat).
     #[getter]
     fn e2e_s(&self) -> Option<f64> {
-        self.answer.times.e2e
+        self.answer.outcome.times.e2e
     }
 
     /// Tokens that enter (prefill, encode) or leave (otherwise) one rank in that time.
     #[getter]
     fn tokens(&self) -> f64 {
-        self.answer.times.tokens
+        self.answer.outcome.times.tokens
+    }
+
+    /// Tokens a second and device of the whole deployment.
+    #[getter]
+    fn tokens_per_gpu_s(&self) -> f64 {
+        self.answer.outcome.tokens_per_gpu_s
+    }
+
+    /// Tokens a second that one sequence sees (decode, mixed, chat).
+    #[getter]
+    fn tokens_per_user_s(&self) -> Option<f64> {
+        self.answer.outcome.tokens_per_user_s
     }
 
     /// What bounds most of the time.
     #[getter]
     fn bound(&self) -> &'static str {
-        self.answer.bound().name()
+        self.answer.outcome.done.bound().name()
     }
 
     /// Share of the time each bound takes, largest first.
     #[getter]
     fn bounds(&self) -> Vec<(&'static str, f64)> {
-        self.answer.bounds.iter().map(|(bound, share)| (bound.name(), *share)).collect()
+        let bounds = self.answer.outcome.done.bounds();
+        bounds.into_iter().map(|(bound, share)| (bound.name(), share)).collect()
     }
 
     /// One row an operator: of the busiest device, all occurrences together.
@@ -189,13 +204,13 @@ impl Analysis {
     /// Energy of the deployment, J; `None` where the device's power is unknown.
     #[getter]
     fn energy_j(&self) -> Option<f64> {
-        self.answer.energy_j
+        self.answer.outcome.energy_j
     }
 
     /// Indicative price, USD; `None` where unknown.
     #[getter]
     fn usd(&self) -> Option<f64> {
-        self.answer.usd
+        self.answer.outcome.usd
     }
 
     /// Sentences to print with it.
@@ -207,7 +222,7 @@ impl Analysis {
 
 impl Analysis {
     fn memory_table(&self) -> Rows {
-        let memory = &self.answer.memory;
+        let memory = &self.answer.outcome.memory;
         let bytes = [
             ("capacity_bytes", memory.capacity),
             ("usable_bytes", memory.usable),
@@ -247,5 +262,5 @@ fn totals_table(scopes: [(&str, &Totals); 2]) -> Rows {
         .with("activation_bytes", number(|totals| totals.activation_bytes))
         .with("kv_bytes", number(|totals| totals.kv_bytes))
         .with("link_bytes", number(|totals| totals.link_bytes))
-        .with("intensity", number(Totals::intensity))
+        .with("intensity", Column::OptF64(scopes.iter().map(|(_, totals)| totals.intensity()).collect()))
 }

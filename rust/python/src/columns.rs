@@ -42,13 +42,26 @@ pub fn counts(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Vec<u64>> {
         Numbers::Unsigned(rows) => Ok(rows),
         Numbers::Signed(rows) => rows
             .into_iter()
-            .map(|row| u64::try_from(row))
+            .map(u64::try_from)
             .collect::<Result<_, _>>()
             .map_err(|_| errors::spec(py, field, "must not be negative", "a negative number", "")),
-        Numbers::Floats(_) => {
-            let hint = "convert it first: `.astype(\"int64\")` or `.cast(pl.Int64)`";
-            Err(errors::spec(py, field, "must be a column of whole numbers", "floats", hint))
-        }
+        Numbers::Floats(_) => Err(not_whole(py, field)),
+    }
+}
+
+/// A column of whole numbers of either sign.
+///
+/// # Errors
+/// `SpecError` naming `field` if it is not, or holds nulls.
+pub fn integers(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Vec<i64>> {
+    match numbers(value, field)? {
+        Numbers::Signed(rows) => Ok(rows),
+        Numbers::Unsigned(rows) => rows
+            .into_iter()
+            .map(i64::try_from)
+            .collect::<Result<_, _>>()
+            .map_err(|_| errors::spec(value.py(), field, "must be below 2^63", "a larger number", "")),
+        Numbers::Floats(_) => Err(not_whole(value.py(), field)),
     }
 }
 
@@ -139,6 +152,11 @@ fn refuse_nulls(py: Python<'_>, chunk: &ArrayRef, field: &str) -> PyResult<()> {
         0 => Ok(()),
         nulls => Err(errors::spec(py, field, "must hold no nulls", nulls, "fill or drop them first")),
     }
+}
+
+fn not_whole(py: Python<'_>, field: &str) -> PyErr {
+    let hint = "convert it first: `.astype(\"int64\")` or `.cast(pl.Int64)`";
+    errors::spec(py, field, "must be a column of whole numbers", "floats", hint)
 }
 
 fn not_numbers(py: Python<'_>, field: &str, what: String) -> PyErr {

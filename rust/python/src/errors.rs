@@ -4,6 +4,7 @@ use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use roofline_core::error::Error as CoreError;
+use roofline_plan::error::Error as PlanError;
 use roofline_sim::error::Error as SimError;
 
 /// The Python exception for an error: its class, its message and its attributes.
@@ -14,13 +15,7 @@ pub trait IntoPyErr {
 
 impl IntoPyErr for CoreError {
     fn into_py_err(self, py: Python<'_>) -> PyErr {
-        let class = match self {
-            CoreError::UnknownName { .. } => "UnknownNameError",
-            CoreError::DoesNotFit { .. } => "DoesNotFitError",
-            _ => "SpecError",
-        };
-        let attributes = [("field", self.field()), ("value", self.value()), ("hint", self.hint())];
-        exception(py, class, &self.to_string(), &attributes, None)
+        core_exception(py, &self.to_string(), &self)
     }
 }
 
@@ -38,8 +33,17 @@ impl IntoPyErr for SimError {
                 ];
                 exception(py, "TraceError", &self.to_string(), &attributes, Some(line))
             }
+            SimError::Traces { ref file, .. } => {
+                exception(py, "TraceError", &self.to_string(), &[("file", file.clone())], None)
+            }
             other => exception(py, "RooflineError", &other.to_string(), &[("hint", other.hint())], None),
         }
+    }
+}
+
+impl IntoPyErr for PlanError {
+    fn into_py_err(self, py: Python<'_>) -> PyErr {
+        core_exception(py, &self.to_string(), self.source())
     }
 }
 
@@ -51,6 +55,17 @@ pub fn internal(py: Python<'_>, report: &str) -> PyErr {
 /// A rule of an argument of the door itself: `spec(py, "batch_size", "must be whole numbers", "float64", "")`.
 pub fn spec(py: Python<'_>, field: &str, must: &str, value: impl std::fmt::Display, hint: &str) -> PyErr {
     CoreError::spec(field, must, value, hint).into_py_err(py)
+}
+
+/// The exception of a mistake under a message that may say more, such as the row it stands in.
+fn core_exception(py: Python<'_>, message: &str, mistake: &CoreError) -> PyErr {
+    let class = match mistake {
+        CoreError::UnknownName { .. } => "UnknownNameError",
+        CoreError::DoesNotFit { .. } => "DoesNotFitError",
+        _ => "SpecError",
+    };
+    let attributes = [("field", mistake.field()), ("value", mistake.value()), ("hint", mistake.hint())];
+    exception(py, class, message, &attributes, None)
 }
 
 /// `roofline_fast.errors.<class>(message, **attributes)`; if even that fails, the reason it did.

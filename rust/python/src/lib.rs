@@ -10,6 +10,8 @@ mod hardware;
 mod model;
 mod deployment;
 mod analysis;
+mod evaluate;
+mod trace;
 mod llm_viewer;
 
 use pyo3::exceptions::PyRuntimeWarning;
@@ -32,6 +34,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<analysis::EngineMemory>()?;
     module.add_class::<analysis::Analysis>()?;
     module.add_function(wrap_pyfunction!(analysis::analyze, module)?)?;
+    module.add_class::<evaluate::Configurations>()?;
+    module.add_function(wrap_pyfunction!(evaluate::evaluate, module)?)?;
+    module.add_class::<trace::TraceOptions>()?;
+    module.add_class::<trace::Trace>()?;
     module.add_class::<llm_viewer::ViewerInputs>()?;
     module.add_function(wrap_pyfunction!(llm_viewer::llm_viewer_analyze, module)?)?;
     module.add_function(wrap_pyfunction!(llm_viewer::llm_viewer_generate, module)?)?;

@@ -89,11 +89,27 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
     /// A step cost that is negative or not finite; a stop asked for.
     pub fn run(mut self) -> Result<Records> {
         while self.advance()? {}
-        Ok(self.recorder.finish(&self.scheduler, self.now))
+        Ok(self.finish())
+    }
+
+    /// What was recorded, complete or not.
+    pub fn finish(self) -> Records {
+        self.recorder.finish(&self.scheduler, self.now)
+    }
+
+    /// Checks what must hold between any two moves: blocks and requests are conserved.
+    ///
+    /// # Errors
+    /// The law that is broken, in words.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        self.scheduler.check(self.arrived)
     }
 
     /// Moves on to the next decision or result; `false` when nothing is left to happen.
-    fn advance(&mut self) -> Result<bool> {
+    ///
+    /// # Errors
+    /// A step cost that is negative or not finite; a stop asked for.
+    pub fn advance(&mut self) -> Result<bool> {
         self.enqueue();
         if self.scheduler.has_requests() {
             self.schedule()?;

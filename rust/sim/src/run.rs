@@ -3,7 +3,9 @@
 use crate::engine::{Monitor, Replica};
 use crate::error::Result;
 use crate::metrics::records::{Records, Requests, Totals};
+use crate::metrics::slo::Slo;
 use crate::metrics::steps::{Decisions, Record, Steps};
+use crate::metrics::summary::{Measured, Summary};
 use crate::request::Workload;
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::vllm::Status;
@@ -21,6 +23,16 @@ pub struct Simulation {
     pub totals: Totals,
     /// Seconds between two deliveries of a request, and how often each came.
     pub gaps: Vec<(f64, u64)>,
+    /// Replicas that served.
+    pub replicas: u32,
+}
+
+impl Simulation {
+    /// The simulation in numbers.
+    pub fn summary(&self, slo: Option<&Slo>, percentiles: &[f64]) -> Summary {
+        let Simulation { requests, totals, gaps, replicas, .. } = self;
+        Summary::of(Measured { requests, totals, gaps, replicas: *replicas }, slo, percentiles)
+    }
 }
 
 /// Serves a workload with `config.data_parallel` replicas of an engine; request `i` goes to replica `i mod replicas`.
@@ -35,17 +47,17 @@ pub fn simulate<C: Clock, P: StepCost>(
     monitor: &Monitor,
 ) -> Result<Simulation> {
     config.limits()?;
-    let mut simulation = empty(workload, record);
+    let mut simulation = empty(workload, config.data_parallel, record);
     let replicas = config.data_parallel as usize;
     for replica in 0..replicas {
         let rows: Vec<u32> = (replica..workload.len()).step_by(replicas).map(|row| row as u32).collect();
         let engine = Replica::<C, P>::new(config, workload, &rows, replica as u32, cost, record, monitor)?;
-        merge(&mut simulation, &rows, replica as u32, engine.run()?);
+        merge(&mut simulation, &workload.trace().output_tokens, &rows, replica as u32, engine.run()?);
     }
     Ok(simulation)
 }
 
-fn empty(workload: Workload<'_>, record: Record) -> Simulation {
+fn empty(workload: Workload<'_>, replicas: u32, record: Record) -> Simulation {
     let trace = workload.trace();
     let count = workload.len();
     let decisions = (record == Record::Decisions).then(Decisions::default);
@@ -71,10 +83,11 @@ fn empty(workload: Workload<'_>, record: Record) -> Simulation {
         steps: Steps { decisions, ..Steps::default() },
         totals: Totals::default(),
         gaps: Vec::new(),
+        replicas,
     }
 }
 
-fn merge(simulation: &mut Simulation, rows: &[u32], replica: u32, records: Records) {
+fn merge(simulation: &mut Simulation, asked: &[u32], rows: &[u32], replica: u32, records: Records) {
     let requests = &mut simulation.requests;
     for (place, &row) in rows.iter().enumerate() {
         let row = row as usize;
@@ -88,7 +101,8 @@ fn merge(simulation: &mut Simulation, rows: &[u32], replica: u32, records: Recor
             (Some(ttft), Some(e2e)) if delivered > 1 => Some((e2e - ttft) / f64::from(delivered - 1)),
             _ => None,
         };
-        requests.output_tokens[row] = delivered;
+        // A request for no output ends with the token its prompt yields, which nobody asked for.
+        requests.output_tokens[row] = delivered.min(asked[row]);
         requests.cached_tokens[row] = cached.unwrap_or(0);
         (requests.preemptions[row], requests.replica[row], requests.status[row]) =
             (preemptions, replica, status);

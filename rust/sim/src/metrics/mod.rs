@@ -1,7 +1,7 @@
 //! What is measured of a simulation.
 
-// pub mod percentiles;
-// pub mod slo;
+pub mod percentiles;
+pub mod slo;
 pub mod records;
 pub mod steps;
-// pub mod summary;
+pub mod summary;

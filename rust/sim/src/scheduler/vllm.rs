@@ -573,11 +573,11 @@ impl<'a> Vllm<'a> {
         self.kv.finish(sequence);
     }
 
-    /// Checks what must always hold between two calls.
+    /// Checks what must always hold between two calls, when `arrived` requests have arrived.
     ///
     /// # Errors
     /// The law that is broken, in words.
-    pub fn check(&self) -> std::result::Result<(), String> {
+    pub fn check(&self, arrived: usize) -> std::result::Result<(), String> {
         self.kv.check()?;
         if self.running.len() > self.limits.running as usize {
             return Err(format!("at most {} requests must run: {}", self.limits.running, self.running.len()));
@@ -585,6 +585,9 @@ impl<'a> Vllm<'a> {
         let count = |status: Status| self.sequences.iter().filter(|state| state.status == status).count();
         if count(Status::Running) != self.running.len() || count(Status::Waiting) != self.waiting.len() {
             return Err("every living request must run or wait, once".into());
+        }
+        if count(Status::Expected) + arrived != self.sequences.len() {
+            return Err(format!("every request that arrived must be known: {arrived}"));
         }
         Ok(())
     }

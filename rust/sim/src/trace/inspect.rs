@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use roofline_core::table::{Column, Table};
 
-use super::report::{Report, Warning};
+use super::report::Warning;
 use super::{BlockHashes, Trace};
 
 /// Mean and percentiles of a count; percentiles are interpolated between the nearest ranks.
@@ -51,8 +51,8 @@ pub struct Inspection {
     pub warnings: Vec<Warning>,
 }
 
-/// Measures a trace.
-pub fn inspect(trace: &Trace, report: &Report) -> Inspection {
+/// Measures a trace; `warnings` is what reading it repaired.
+pub fn inspect(trace: &Trace, warnings: &[Warning]) -> Inspection {
     let span_s = trace.arrival_ns.last().map_or(0.0, |last| (last - trace.arrival_ns[0]) as f64 / 1e9);
     Inspection {
         requests: trace.len() as u64,
@@ -66,7 +66,7 @@ pub fn inspect(trace: &Trace, report: &Report) -> Inspection {
         peak_to_mean_60s: peak_to_mean(&trace.arrival_ns, 60_000_000_000),
         prefix_hit: trace.hashes.as_ref().map(|hashes| prefix_hit(&trace.prompt_tokens, hashes)),
         sessions: trace.sessions.as_ref().map(|sessions| u64::from(sessions.count)),
-        warnings: report.warnings.clone(),
+        warnings: warnings.to_vec(),
     }
 }
 

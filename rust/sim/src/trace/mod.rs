@@ -21,9 +21,11 @@ mod json;
 mod csv;
 mod finish;
 mod read;
+mod assemble;
 mod cut;
 mod inspect;
 
+pub use assemble::TraceColumns;
 pub use detect::{Detection, detect};
 pub use format::Format;
 pub use inspect::{Inspection, Lengths, inspect};

@@ -1,0 +1,119 @@
+//! A frame of configurations in, the same rows with results out.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use roofline_plan::evaluate::{self as plan, Values};
+
+use crate::analysis::EngineMemory;
+use crate::columns;
+use crate::enter::{Progress, enter_long};
+use crate::errors;
+use crate::hardware::Hardware;
+use crate::model::Model;
+use crate::table::Table;
+
+/// The configurations of a frame: each of its columns is one value for all rows, or one a row.
+#[pyclass(frozen, module = "roofline_fast._core")]
+pub struct Configurations {
+    configurations: plan::Configurations,
+}
+
+#[pymethods]
+impl Configurations {
+    /// `columns` holds every axis by name; `model` and `hw` are places in `models` and `devices`, and `engines` says
+    /// for each device how an engine divides its memory.
+    #[new]
+    #[pyo3(signature = (rows, columns, *, models, devices, engines))]
+    fn new(
+        rows: usize,
+        columns: &Bound<'_, PyDict>,
+        models: Vec<PyRef<'_, Model>>,
+        devices: Vec<PyRef<'_, Hardware>>,
+        engines: Vec<PyRef<'_, EngineMemory>>,
+    ) -> PyResult<Configurations> {
+        let axes = Axes { rows, columns };
+        let configurations = plan::Configurations {
+            rows,
+            model: axes.places("model", models.len())?,
+            hw: axes.places("hw", devices.len().min(engines.len()))?,
+            models: models.iter().map(|model| model.model.clone()).collect(),
+            devices: devices.iter().map(|hardware| hardware.device.clone()).collect(),
+            engines: engines.iter().map(|engine| engine.division).collect(),
+            tp: axes.counts("tp", 1)?,
+            pp: axes.counts("pp", 1)?,
+            dp: axes.counts("dp", 1)?,
+            ep: axes.counts("ep", 1)?,
+            quantization: axes.texts("quantization", "auto")?,
+            kv_cache_dtype: axes.texts("kv_cache_dtype", "auto")?,
+            batch_size: axes.counts("batch_size", 1)?,
+            input_len: axes.counts("input_len", 1)?,
+            output_len: axes.counts("output_len", 1)?,
+            prefix_len: axes.counts("prefix_len", 0)?,
+            chunk: axes.counts("chunk", 0)?,
+            phase: axes.texts("phase", "decode")?,
+        };
+        Ok(Configurations { configurations })
+    }
+}
+
+/// Prices every row; only the `results` named are computed into columns, all of them where none is named.
+#[pyfunction]
+#[pyo3(signature = (configurations, results, progress=None))]
+pub fn evaluate(
+    py: Python<'_>,
+    configurations: &Configurations,
+    results: Vec<String>,
+    progress: Option<&Progress>,
+) -> PyResult<Table> {
+    let work = |_: &_| plan::evaluate(&configurations.configurations, &results);
+    Table::new(py, enter_long(py, progress, work)?)
+}
+
+/// The columns of a frame while they are taken apart.
+struct Axes<'a, 'py> {
+    rows: usize,
+    columns: &'a Bound<'py, PyDict>,
+}
+
+impl Axes<'_, '_> {
+    fn counts(&self, name: &str, default: u64) -> PyResult<Values<u64>> {
+        match self.columns.get_item(name)? {
+            None => Ok(Values::All(default)),
+            Some(value) => match value.extract::<u64>() {
+                Ok(one) => Ok(Values::All(one)),
+                Err(_) => self.each(name, columns::counts(&value, name)?),
+            },
+        }
+    }
+
+    fn texts(&self, name: &str, default: &str) -> PyResult<Values<String>> {
+        match self.columns.get_item(name)? {
+            None => Ok(Values::All(default.to_string())),
+            Some(value) => match value.extract::<String>() {
+                Ok(one) => Ok(Values::All(one)),
+                Err(_) => self.each(name, columns::texts(&value, name)?),
+            },
+        }
+    }
+
+    /// Places in a list of `count` things.
+    fn places(&self, name: &str, count: usize) -> PyResult<Values<usize>> {
+        let place = |index: &u64| usize::try_from(*index).ok().filter(|index| *index < count);
+        let places = match self.counts(name, 0)? {
+            Values::All(one) => place(&one).map(Values::All),
+            Values::Each(each) => each.iter().map(place).collect::<Option<_>>().map(Values::Each),
+        };
+        places.ok_or_else(|| {
+            let must = format!("must be a place in a list of {count}");
+            errors::spec(self.columns.py(), name, &must, "a larger one", "")
+        })
+    }
+
+    fn each<T>(&self, name: &str, values: Vec<T>) -> PyResult<Values<T>> {
+        if values.len() == self.rows {
+            return Ok(Values::Each(values));
+        }
+        let must = format!("must have one value, or one for each of the {} rows", self.rows);
+        Err(errors::spec(self.columns.py(), name, &must, values.len(), ""))
+    }
+}

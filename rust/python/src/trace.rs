@@ -1,0 +1,225 @@
+//! Traces: from files in any format that is known, and from columns.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use roofline_core::error::{Error, Result};
+use roofline_core::names;
+use roofline_core::table::{Column, Table as Rows};
+use roofline_sim::trace::{
+    self, Format, OnError, PriorityOrder, ReadOptions, Report, TimeUnit, Trace as Requests, TraceColumns,
+    ZeroOutput,
+};
+
+use crate::columns;
+use crate::enter::{Progress, enter, enter_long};
+use crate::table::Table;
+
+/// How a trace is read; what is left out trusts detection and refuses what would change the numbers.
+#[pyclass(frozen, module = "roofline_fast._core")]
+pub struct TraceOptions {
+    options: ReadOptions,
+}
+
+#[pymethods]
+impl TraceOptions {
+    #[new]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a constructor, one a field")]
+    #[pyo3(signature = (*, format=None, time_unit=None, on_error="stop", zero_output=None, trace_block_size=None,
+        require_sorted=false, priority_order="lower-first", csv_delimiter=None, csv_decimal=".", window_s=None,
+        speedup=None, limit=None))]
+    fn new(
+        py: Python<'_>,
+        format: Option<&str>,
+        time_unit: Option<&str>,
+        on_error: &str,
+        zero_output: Option<&str>,
+        trace_block_size: Option<u32>,
+        require_sorted: bool,
+        priority_order: &str,
+        csv_delimiter: Option<char>,
+        csv_decimal: &str,
+        window_s: Option<(f64, f64)>,
+        speedup: Option<f64>,
+        limit: Option<usize>,
+    ) -> PyResult<TraceOptions> {
+        let options = enter(py, || {
+            Ok::<_, Error>(ReadOptions {
+                format: format.map(format_named).transpose()?,
+                time_unit: time_unit.map(|name| among("time_unit", name, &TIME_UNITS)).transpose()?,
+                on_error: among("on_error", on_error, &ON_ERROR)?,
+                zero_output: zero_output.map(|name| among("zero_output", name, &ZERO_OUTPUT)).transpose()?,
+                trace_block_size,
+                require_sorted,
+                priority_order: among("priority_order", priority_order, &PRIORITY_ORDER)?,
+                csv_delimiter: csv_delimiter.map(one_byte).transpose()?,
+                decimal_comma: among("csv_decimal", csv_decimal, &[(".", false), (",", true)])?,
+                window_s,
+                speedup,
+                limit,
+            })
+        })?;
+        Ok(TraceOptions { options })
+    }
+}
+
+const TIME_UNITS: [(&str, TimeUnit); 5] = [
+    ("s", TimeUnit::Seconds),
+    ("ms", TimeUnit::Millis),
+    ("us", TimeUnit::Micros),
+    ("ns", TimeUnit::Nanos),
+    ("datetime", TimeUnit::DateTime),
+];
+const ON_ERROR: [(&str, OnError); 2] = [("stop", OnError::Stop), ("skip", OnError::Skip)];
+const ZERO_OUTPUT: [(&str, ZeroOutput); 3] =
+    [("drop", ZeroOutput::Drop), ("prefill", ZeroOutput::Prefill), ("one", ZeroOutput::One)];
+const PRIORITY_ORDER: [(&str, PriorityOrder); 2] =
+    [("lower-first", PriorityOrder::LowerFirst), ("higher-first", PriorityOrder::HigherFirst)];
+
+/// A workload in columns, sorted by arrival.
+#[pyclass(frozen, module = "roofline_fast._core")]
+pub struct Trace {
+    pub requests: Requests,
+    /// What reading it found, where it was read.
+    report: Option<Report>,
+}
+
+#[pymethods]
+impl Trace {
+    #[new]
+    #[pyo3(signature = (arrival_s, prompt_tokens, output_tokens, *, ids=None, priority=None))]
+    fn new(
+        arrival_s: &Bound<'_, PyAny>,
+        prompt_tokens: &Bound<'_, PyAny>,
+        output_tokens: &Bound<'_, PyAny>,
+        ids: Option<&Bound<'_, PyAny>>,
+        priority: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Trace> {
+        let columns = TraceColumns {
+            arrival_s: columns::floats(arrival_s, "arrival_s")?,
+            prompt_tokens: columns::counts(prompt_tokens, "prompt_tokens")?,
+            output_tokens: columns::counts(output_tokens, "output_tokens")?,
+            ids: ids.map_or(Ok(Vec::new()), |ids| columns::texts(ids, "ids"))?,
+            priority: priority.map_or(Ok(Vec::new()), |priority| columns::integers(priority, "priority"))?,
+        };
+        let requests = enter(arrival_s.py(), || Requests::from_columns(columns))?;
+        Ok(Trace { requests, report: None })
+    }
+
+    /// The trace a file holds: JSON Lines, JSON or CSV, plain, gzip or zstd, in any format that is known.
+    #[staticmethod]
+    #[pyo3(signature = (path, options=None, progress=None))]
+    fn read(
+        py: Python<'_>,
+        path: PathBuf,
+        options: Option<&TraceOptions>,
+        progress: Option<&Progress>,
+    ) -> PyResult<Trace> {
+        let options = options.map_or_else(ReadOptions::default, |options| options.options.clone());
+        let (requests, report) = enter_long(py, progress, |_| trace::read_file(path, &options))?;
+        Ok(Trace { requests, report: Some(report) })
+    }
+
+    fn __len__(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// The model the file names, if it names exactly one.
+    #[getter]
+    fn model(&self) -> Option<&str> {
+        self.requests.model.as_deref()
+    }
+
+    /// One row a request: `request_id, arrival_s, prompt_tokens, output_tokens`, and `priority` where it has any.
+    #[getter]
+    fn requests(&self, py: Python<'_>) -> PyResult<Table> {
+        Table::new(py, request_table(&self.requests))
+    }
+
+    /// What it is like, as rows of `metric, value, unit`; what is not known is null.
+    fn inspect(&self, py: Python<'_>) -> PyResult<Table> {
+        let warnings = self.report.as_ref().map_or(&[][..], |report| &report.warnings);
+        let measure = |_: &_| Ok::<_, Error>(trace::inspect(&self.requests, warnings).table());
+        let table = enter_long(py, None, measure)?;
+        Table::new(py, table)
+    }
+
+    /// The file as the user named it; `None` for a trace made of columns, as all that follows.
+    #[getter]
+    fn origin(&self) -> Option<&str> {
+        self.report.as_ref().map(|report| report.origin.as_str())
+    }
+
+    /// What it was read as (`mooncake`).
+    #[getter]
+    fn format(&self) -> Option<&'static str> {
+        self.report.as_ref().map(|report| report.format.name())
+    }
+
+    /// By what it was recognised.
+    #[getter]
+    fn why(&self) -> Option<&str> {
+        self.report.as_ref().map(|report| report.why.as_str())
+    }
+
+    /// The unit its arrivals were read in (`ms`).
+    #[getter]
+    fn time_unit(&self) -> Option<&'static str> {
+        self.report.as_ref().map(|report| report.time_unit.name())
+    }
+
+    /// Tokens of a hash id, where it has hash ids.
+    #[getter]
+    fn block_size(&self) -> Option<u32> {
+        self.requests.hashes.as_ref().map(|hashes| hashes.block_size)
+    }
+
+    /// What was repaired: text, how many rows, the first line, and what changes the reading.
+    #[getter]
+    fn warnings(&self) -> Vec<(String, u64, u64, String)> {
+        let said = |warning: &trace::Warning| {
+            (warning.text.clone(), warning.count, warning.first_line, warning.hint.clone())
+        };
+        self.report.iter().flat_map(|report| report.warnings.iter().map(said)).collect()
+    }
+
+    /// What was assumed.
+    #[getter]
+    fn information(&self) -> Vec<String> {
+        self.report.as_ref().map_or_else(Vec::new, |report| report.information.clone())
+    }
+}
+
+fn request_table(trace: &Requests) -> Rows {
+    let ids = if trace.ids.is_empty() {
+        (0..trace.len()).map(|row| row.to_string()).collect()
+    } else {
+        trace.ids.clone()
+    };
+    let mut table = Rows::new()
+        .with("request_id", Column::Str(ids))
+        .with("arrival_s", Column::F64(trace.arrival_ns.iter().map(|ns| *ns as f64 / 1e9).collect()))
+        .with("prompt_tokens", Column::U32(trace.prompt_tokens.clone()))
+        .with("output_tokens", Column::U32(trace.output_tokens.clone()));
+    if !trace.priority.is_empty() {
+        table.push("priority", Column::I64(trace.priority.iter().copied().map(i64::from).collect()));
+    }
+    table
+}
+
+fn format_named(name: &str) -> Result<Format> {
+    let known = Format::ALL.iter().map(|format| format.name());
+    Format::named(name).ok_or_else(|| names::unknown("trace format", name, known))
+}
+
+fn among<T: Copy>(kind: &'static str, name: &str, known: &[(&str, T)]) -> Result<T> {
+    let found = known.iter().find(|(candidate, _)| *candidate == name);
+    found
+        .map(|(_, value)| *value)
+        .ok_or_else(|| names::unknown(kind, name, known.iter().map(|(name, _)| *name)))
+}
+
+fn one_byte(delimiter: char) -> Result<u8> {
+    let hint = "use one of , ; | or a tab";
+    u8::try_from(delimiter).map_err(|_| Error::spec("csv_delimiter", "must be one byte", delimiter, hint))
+}

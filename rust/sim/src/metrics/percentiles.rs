@@ -1,0 +1,119 @@
+//! Means and exact percentiles of values that come many times each.
+
+/// Values in order, each with its count.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Distribution {
+    /// Values from small to large, with the number of values up to and including them.
+    cumulative: Vec<(f64, u64)>,
+    mean: f64,
+    deviation: f64,
+}
+
+impl Distribution {
+    /// The distribution of values with counts; values must be numbers, not NaN.
+    pub fn of(values: impl IntoIterator<Item = (f64, u64)>) -> Distribution {
+        let mut cumulative: Vec<(f64, u64)> = values.into_iter().filter(|&(_, count)| count > 0).collect();
+        cumulative.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let count: u64 = cumulative.iter().map(|&(_, count)| count).sum();
+        let over = |f: &dyn Fn(f64) -> f64| {
+            let sum: f64 = cumulative.iter().map(|&(value, count)| f(value) * count as f64).sum();
+            sum / count.max(1) as f64
+        };
+        let mean = over(&|value| value);
+        let deviation = over(&|value| (value - mean).powi(2)).sqrt();
+        let mut below = 0;
+        for (_, count) in &mut cumulative {
+            below += *count;
+            *count = below;
+        }
+        Distribution { cumulative, mean, deviation }
+    }
+
+    /// How many values.
+    pub fn count(&self) -> u64 {
+        self.cumulative.last().map_or(0, |&(_, count)| count)
+    }
+
+    /// The mean, `None` without values.
+    pub fn mean(&self) -> Option<f64> {
+        (self.count() > 0).then_some(self.mean)
+    }
+
+    /// The standard deviation of the values themselves (numpy's default), `None` without values.
+    pub fn deviation(&self) -> Option<f64> {
+        (self.count() > 0).then_some(self.deviation)
+    }
+
+    /// The largest value, `None` without values.
+    pub fn max(&self) -> Option<f64> {
+        self.cumulative.last().map(|&(value, _)| value)
+    }
+
+    /// The value below which `percent` of the values lie, interpolated linearly between neighbours as numpy does;
+    /// `None` without values.
+    ///
+    /// ```
+    /// use roofline_sim::metrics::percentiles::Distribution;
+    /// let gaps = Distribution::of([(20.0, 1), (10.0, 3)]);
+    /// assert_eq!(gaps.percentile(50.0), Some(10.0));
+    /// assert_eq!(gaps.percentile(90.0), Some(17.0));
+    /// ```
+    pub fn percentile(&self, percent: f64) -> Option<f64> {
+        let last = self.count().checked_sub(1)?;
+        let rank = last as f64 * (percent / 100.0).clamp(0.0, 1.0);
+        let below = rank.floor();
+        let share = rank - below;
+        let (low, high) = (self.at(below as u64), self.at((below as u64 + 1).min(last)));
+        let step = high - low;
+        Some(if share >= 0.5 { high - step * (1.0 - share) } else { low + step * share })
+    }
+
+    /// The value at a place in the sorted list, counted from 0.
+    fn at(&self, place: u64) -> f64 {
+        let index = self.cumulative.partition_point(|&(_, count)| count <= place);
+        self.cumulative[index].0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn percentiles_are_those_of_numpy() {
+        // numpy.percentile([3, 1, 2, 10], [0, 25, 50, 90, 99, 100])
+        let values = Distribution::of([3.0, 1.0, 2.0, 10.0].map(|value| (value, 1)));
+        for (percent, expected) in
+            [(0.0, 1.0), (25.0, 1.75), (50.0, 2.5), (90.0, 7.9), (99.0, 9.79), (100.0, 10.0)]
+        {
+            let found = values.percentile(percent).unwrap();
+            assert!((found - expected).abs() < 1e-12, "{percent}: {found}");
+        }
+        // numpy.std([3, 1, 2, 10])
+        assert!((values.deviation().unwrap() - 3.5355339059327378).abs() < 1e-12);
+        assert_eq!((values.mean(), values.max()), (Some(4.0), Some(10.0)));
+    }
+
+    #[test]
+    fn without_values_nothing_is_known() {
+        let none = Distribution::of([(1.0, 0)]);
+        assert_eq!((none.count(), none.mean(), none.deviation()), (0, None, None));
+        assert_eq!((none.max(), none.percentile(50.0)), (None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn a_count_is_worth_as_many_single_values(
+            values in prop::collection::vec((0u8..20, 1u64..5), 1..20),
+            percent in 0.0..100.0f64,
+        ) {
+            let values: Vec<(f64, u64)> = values.iter().map(|&(value, count)| (value.into(), count)).collect();
+            let single = values.iter().flat_map(|&(value, count)| (0..count).map(move |_| (value, 1)));
+            prop_assert_eq!(
+                Distribution::of(single).percentile(percent),
+                Distribution::of(values.clone()).percentile(percent)
+            );
+        }
+    }
+}

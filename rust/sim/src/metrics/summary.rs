@@ -1,0 +1,248 @@
+//! A simulation in some fifty numbers, under the names `vllm bench serve` writes into its result files.
+
+use super::percentiles::Distribution;
+use super::records::{Requests, Totals};
+use super::slo::{Metric, Slo};
+use crate::scheduler::vllm::Status;
+
+/// A value of a summary.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value {
+    /// A count.
+    Count(u64),
+    /// A number, with the unit its name says.
+    Number(f64),
+    /// A verdict.
+    Truth(bool),
+    /// Not known: nothing to measure it on.
+    Unknown,
+}
+
+impl From<Option<f64>> for Value {
+    fn from(number: Option<f64>) -> Value {
+        number.map_or(Value::Unknown, Value::Number)
+    }
+}
+
+/// What is to be summarised, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured<'a> {
+    /// The requests.
+    pub requests: &'a Requests,
+    /// Sums over steps.
+    pub totals: &'a Totals,
+    /// Gaps between deliveries in seconds, and how often each came.
+    pub gaps: &'a [(f64, u64)],
+    /// Replicas that served.
+    pub replicas: u32,
+}
+
+/// The percentiles of a summary where none are asked for.
+pub const PERCENTILES: [f64; 4] = [50.0, 90.0, 95.0, 99.0];
+
+/// A simulation in numbers, in the order in which they are read.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Summary {
+    entries: Vec<(String, Value)>,
+}
+
+impl Summary {
+    /// Summarises; `percentiles` are between 0 and 100.
+    pub fn of(measured: Measured<'_>, slo: Option<&Slo>, percentiles: &[f64]) -> Summary {
+        let latencies = latencies(&measured);
+        let window = Window::of(measured.requests);
+        let mut summary = Summary::default();
+        summary.counts(&measured);
+        summary.rates(&measured, &window);
+        for (place, (name, _)) in Metric::ALL.iter().enumerate() {
+            summary.latency(name, &latencies[place], percentiles);
+        }
+        summary.objectives(&measured, slo, &latencies, window.duration_s());
+        summary.device(&measured, window.duration_s());
+        summary.load(&measured, &window);
+        summary
+    }
+
+    /// Names and values, in order.
+    pub fn entries(&self) -> &[(String, Value)] {
+        &self.entries
+    }
+
+    /// The value of that name.
+    pub fn get(&self, name: &str) -> Option<Value> {
+        self.entries.iter().find(|(known, _)| known == name).map(|&(_, value)| value)
+    }
+
+    fn push(&mut self, name: impl Into<String>, value: Value) {
+        self.entries.push((name.into(), value));
+    }
+
+    fn counts(&mut self, measured: &Measured<'_>) {
+        let requests = measured.requests;
+        self.push("injected", Value::Count(requests.len() as u64));
+        self.push("completed", Value::Count(requests.count(Status::Finished) as u64));
+        self.push("running", Value::Count(requests.count(Status::Running) as u64));
+        self.push("waiting", Value::Count(requests.count(Status::Waiting) as u64));
+        self.push("rejected", Value::Count(requests.count(Status::Rejected) as u64));
+    }
+
+    fn rates(&mut self, measured: &Measured<'_>, window: &Window) {
+        let requests = measured.requests;
+        let sum = |column: &[u32]| -> u64 {
+            let finished =
+                requests.status.iter().zip(column).filter(|(status, _)| **status == Status::Finished);
+            finished.map(|(_, &tokens)| u64::from(tokens)).sum()
+        };
+        let (input, output) = (sum(&requests.prompt_tokens), sum(&requests.output_tokens));
+        let rate = |count: u64| Value::from(ratio(count as f64, window.duration_s()));
+        self.push("duration", Value::Number(window.duration_s()));
+        self.push("total_input_tokens", Value::Count(input));
+        self.push("total_output_tokens", Value::Count(output));
+        self.push("request_throughput", rate(requests.count(Status::Finished) as u64));
+        self.push("output_throughput", rate(output));
+        self.push("total_token_throughput", rate(input + output));
+    }
+
+    fn latency(&mut self, name: &str, seconds: &Distribution, percentiles: &[f64]) {
+        let ms = |seconds: Option<f64>| Value::from(seconds.map(|seconds| seconds * 1e3));
+        self.push(format!("mean_{name}_ms"), ms(seconds.mean()));
+        self.push(format!("median_{name}_ms"), ms(seconds.percentile(50.0)));
+        self.push(format!("std_{name}_ms"), ms(seconds.deviation()));
+        for &percent in percentiles {
+            self.push(format!("p{percent}_{name}_ms"), ms(seconds.percentile(percent)));
+        }
+        self.push(format!("max_{name}_ms"), ms(seconds.max()));
+    }
+
+    fn objectives(
+        &mut self,
+        measured: &Measured<'_>,
+        slo: Option<&Slo>,
+        latencies: &[Distribution; 4],
+        duration_s: f64,
+    ) {
+        let Some(slo) = slo else {
+            self.push("request_goodput", Value::Unknown);
+            return;
+        };
+        let requests = measured.requests;
+        let met = (0..requests.len()).filter(|&row| match (requests.ttft_s[row], requests.e2e_s[row]) {
+            (Some(ttft), Some(e2e)) => slo.is_met_by(ttft, requests.tpot_s[row], e2e),
+            _ => false,
+        });
+        let met = met.count() as f64;
+        let percentiles_met = slo.objectives.iter().all(|objective| {
+            let place = Metric::ALL.iter().position(|(_, metric)| *metric == objective.metric);
+            match (objective.percentile, place) {
+                (Some(percent), Some(place)) => latencies[place]
+                    .percentile(percent)
+                    .is_none_or(|seconds| seconds * 1e3 <= objective.limit_ms),
+                _ => true,
+            }
+        });
+        let attainment = ratio(met, requests.len() as f64);
+        self.push("request_goodput", ratio(met, duration_s).into());
+        self.push("slo_attainment", attainment.into());
+        self.push("slo_percentiles_met", Value::Truth(percentiles_met));
+    }
+
+    fn device(&mut self, measured: &Measured<'_>, duration_s: f64) {
+        let totals = measured.totals;
+        let requests = measured.requests;
+        let total = duration_s * f64::from(measured.replicas);
+        let share = |seconds: f64| Value::from(ratio(seconds, total));
+        let busy = totals.prefill_s + totals.decode_s + totals.mixed_s;
+        let scheduled = (0..requests.len()).filter(|&row| requests.first_scheduled_s[row].is_some());
+        let (cached, prompt) = scheduled.fold((0u64, 0u64), |(cached, prompt), row| {
+            (cached + u64::from(requests.cached_tokens[row]), prompt + u64::from(requests.prompt_tokens[row]))
+        });
+        self.push("steps", Value::Count(totals.steps));
+        self.push("schedule_calls", Value::Count(totals.calls));
+        self.push("scheduled_tokens", Value::Count(totals.scheduled_tokens));
+        self.push("preemptions", Value::Count(totals.preemptions));
+        self.push("prefix_hit_rate", ratio(cached as f64, prompt as f64).into());
+        self.push("kv_peak", Value::Number(totals.kv_peak));
+        self.push("max_running", Value::Count(u64::from(totals.max_running)));
+        self.push("max_waiting", Value::Count(u64::from(totals.max_waiting)));
+        self.push("prefill_time_share", share(totals.prefill_s));
+        self.push("decode_time_share", share(totals.decode_s));
+        self.push("mixed_time_share", share(totals.mixed_s));
+        self.push("idle_time_share", share((total - busy).max(0.0)));
+    }
+
+    fn load(&mut self, measured: &Measured<'_>, window: &Window) {
+        let growth = window.queue_growth(measured.requests);
+        self.push("offered_rate", window.offered_rate().into());
+        self.push("queue_growth_per_s", growth.map(|growth| growth.0).into());
+        self.push("overloaded", growth.map_or(Value::Unknown, |growth| Value::Truth(growth.1)));
+    }
+}
+
+/// The time a simulation covers, seconds since the trace began.
+struct Window {
+    requests: usize,
+    first_arrival_s: f64,
+    last_arrival_s: f64,
+    end_s: f64,
+}
+
+impl Window {
+    fn of(requests: &Requests) -> Window {
+        let last_arrival_s = requests.arrival_s.last().copied().unwrap_or(0.0);
+        Window {
+            requests: requests.len(),
+            first_arrival_s: requests.arrival_s.first().copied().unwrap_or(0.0),
+            last_arrival_s,
+            end_s: requests.finish_s.iter().flatten().fold(last_arrival_s, |end, &finish| end.max(finish)),
+        }
+    }
+
+    /// From the first arrival to the last token, or the last arrival if that is later.
+    fn duration_s(&self) -> f64 {
+        self.end_s - self.first_arrival_s
+    }
+
+    /// Requests a second while they arrived; unknown when all arrived at once.
+    fn offered_rate(&self) -> Option<f64> {
+        ratio(self.requests.saturating_sub(1) as f64, self.last_arrival_s - self.first_arrival_s)
+    }
+
+    /// By how many requests a second the queue grew from the second to the last quarter of the arrivals' time, and
+    /// whether that is overload: more than chance gives, and more than 1 % of what arrives.
+    ///
+    /// The mean queue of a quarter is the time its requests spent waiting in it, divided by its length; single bursts
+    /// weigh little. Chance is taken as 10 requests and the square root of what arrived in between.
+    fn queue_growth(&self, requests: &Requests) -> Option<(f64, bool)> {
+        let offered = self.offered_rate()?;
+        let quarter = (self.last_arrival_s - self.first_arrival_s) / 4.0;
+        let mean_queue = |from: f64| {
+            let to = from + quarter;
+            let waited =
+                (0..requests.len()).filter(|&row| requests.status[row] != Status::Rejected).map(|row| {
+                    let scheduled = requests.first_scheduled_s[row].unwrap_or(f64::INFINITY);
+                    (scheduled.min(to) - requests.arrival_s[row].max(from)).max(0.0)
+                });
+            waited.sum::<f64>() / quarter
+        };
+        let increase =
+            mean_queue(self.first_arrival_s + 3.0 * quarter) - mean_queue(self.first_arrival_s + quarter);
+        let growth = increase / (2.0 * quarter);
+        let chance = 10.0 + (self.requests as f64 / 2.0).sqrt();
+        Some((growth, increase > chance && growth > 0.01 * offered))
+    }
+}
+
+fn ratio(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0).then_some(part / whole)
+}
+
+/// In the order of [`Metric::ALL`]; latencies are those of completed requests, as a client measures them.
+fn latencies(measured: &Measured<'_>) -> [Distribution; 4] {
+    let requests = measured.requests;
+    let of = |column: &[Option<f64>]| {
+        let finished = (0..requests.len()).filter(|&row| requests.status[row] == Status::Finished);
+        Distribution::of(finished.filter_map(|row| column[row]).map(|seconds| (seconds, 1)))
+    };
+    let gaps = Distribution::of(measured.gaps.iter().copied());
+    [of(&requests.ttft_s), of(&requests.tpot_s), gaps, of(&requests.e2e_s)]
+}
