@@ -60,7 +60,7 @@ fn first(source: &Source<'_>) -> Result<Draft> {
 }
 
 /// Sizes of a model whose head widths stand under names of their own (`head_dim` says nothing then).
-fn sizes(keys: &Keys<'_>) -> Result<Sizes> {
+pub(super) fn sizes(keys: &Keys<'_>) -> Result<Sizes> {
     keys.ignore(&["head_dim", "num_key_value_heads", "qk_head_dim"]);
     let heads = keys.size("num_attention_heads")?;
     Ok(Sizes {
@@ -73,7 +73,7 @@ fn sizes(keys: &Keys<'_>) -> Result<Sizes> {
     })
 }
 
-fn mla(keys: &Keys<'_>, sizes: &Sizes) -> Result<Mla> {
+pub(super) fn mla(keys: &Keys<'_>, sizes: &Sizes) -> Result<Mla> {
     let indexer = match keys.optional_size("index_topk")? {
         None => None,
         Some(top_k) => Some(Indexer {
@@ -127,6 +127,14 @@ impl Sparse {
             Some(moe) if self.is_sparse[index as usize] => Ffn::Moe(moe.clone()),
             _ => gated(self.dense),
         }
+    }
+
+    /// The same with a correction an expert (families that have it without saying so).
+    pub(super) fn corrected(mut self) -> Sparse {
+        if let Some(moe) = &mut self.moe {
+            moe.router_other_parameters = moe.experts;
+        }
+        self
     }
 
     /// Experts after the first `first_k_dense_replace` layers, in every `moe_layer_freq`-th one.

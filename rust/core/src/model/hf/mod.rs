@@ -9,10 +9,13 @@ mod block;
 mod llama;
 mod vision;
 mod qwen;
+mod deepseek;
 mod hybrid;
+mod linear;
+mod relatives;
+mod sparse;
 mod qwen_vision;
 mod gemma;
-mod deepseek;
 #[cfg(test)]
 mod tests;
 
@@ -67,6 +70,9 @@ const FAMILIES: &[&[Family]] = &[
     gemma::FAMILIES,
     deepseek::FAMILIES,
     hybrid::FAMILIES,
+    linear::FAMILIES,
+    relatives::FAMILIES,
+    sparse::FAMILIES,
 ];
 
 fn families() -> impl Iterator<Item = &'static Family> {
