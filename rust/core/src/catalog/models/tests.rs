@@ -146,6 +146,7 @@ fn a_name_is_found_however_people_write_it() {
         ("mistralai/Mistral-7B-Instruct-v0.3", "mistral-7b-v0.3"),
         ("google/gemma-2-9b-it", "gemma-2-9b"),
         ("gpt-2", "gpt2"),
+        ("DiT-XL/2", "dit-xl-2"),
         ("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "llama-3.1-8b"),
     ];
     for (written, meant) in spellings {
