@@ -11,6 +11,9 @@ pub(super) const FAMILIES: &[Family] =
 /// Width of the sinusoidal time embedding.
 const FREQUENCIES: u64 = 256;
 
+/// Side of the latent of an image of 256 × 256 pixels.
+const LATENT: u64 = 32;
+
 /// DiT: six modulation vectors a layer, made once an image from its time step and class.
 fn dit(source: &Source<'_>) -> Result<Draft> {
     let keys = source.text();
@@ -39,9 +42,14 @@ fn dit(source: &Source<'_>) -> Result<Draft> {
         Some(classes) => classes,
         None => keys.size_or("num_embeds_ada_norm", 1000)?,
     };
-    keys.ignore(&["input_size", "sample_size", "class_dropout_prob", "norm_type", "norm_elementwise_affine"]);
+    keys.ignore(&["class_dropout_prob", "norm_type", "norm_elementwise_affine"]);
     keys.ignore(&["attention_bias", "num_embeds_ada_norm", "norm_num_groups", "upcast_attention"]);
-    let patch = keys.size("patch_size")?.pow(2);
+    let side = keys.size("patch_size")?;
+    let image = keys.optional_size("input_size")?.or(keys.optional_size("sample_size")?).unwrap_or(LATENT);
+    if image % side != 0 {
+        return Err(keys.error("patch_size", format!("must divide the latent's side {image}"), side, ""));
+    }
+    let (patch, patches) = (side * side, (image / side).pow(2));
     let attention =
         Attention { causal: false, rope: false, qkv_bias: true, output_bias: true, ..sizes.attention() };
     let network = plain((hidden as f64 * ratio) as u64, true);
@@ -52,7 +60,10 @@ fn dit(source: &Source<'_>) -> Result<Draft> {
     let time = (FREQUENCIES + 1) * hidden + (hidden + 1) * hidden;
     let class = (classes + 1) * hidden;
     let output = (hidden + 1) * 2 * hidden + (hidden + 1) * patch * outputs;
-    let mut draft = decoder(keys, &sizes, false, layers)?.with_other(input + time + class + output);
+    // The table of positions is fixed, yet kept.
+    let other = input + patches * hidden + time + class + output;
+    let mut draft = decoder(keys, &sizes, false, layers)?.with_other(other);
+    draft.model.max_context = Some(patches);
     draft.model.task = Task::Diffusion;
     draft.model.head = false;
     Ok(draft)
