@@ -135,7 +135,7 @@ impl Sizes {
 /// One layer, unquantized.
 pub fn layer(mixer: Option<Mixer>, ffn: Option<Ffn>, norms: u64, norm_parameters: u64) -> LayerGroup {
     let quant = Quant::uniform(Linear::plain(Format::Bf16));
-    LayerGroup { count: 1, mixer, ffn, parallel: false, norm_parameters, norms, quant }
+    LayerGroup { count: 1, mixer, ffn, parallel: false, norm_parameters, norms, modulation: 0, quant }
 }
 
 /// The usual three-matrix network without biases.

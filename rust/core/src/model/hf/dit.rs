@@ -3,7 +3,7 @@
 use super::block::{Draft, Sizes, decoder, layer, plain};
 use super::{Family, Source};
 use crate::error::Result;
-use crate::model::{Attention, Mixer, Task};
+use crate::model::{Attention, LayerGroup, Mixer, Task};
 
 pub(super) const FAMILIES: &[Family] =
     &[Family { types: &["dit"], architectures: &["DiTTransformer2DModel", "DiT"], read: dit }];
@@ -53,8 +53,9 @@ fn dit(source: &Source<'_>) -> Result<Draft> {
     let attention =
         Attention { causal: false, rope: false, qkv_bias: true, output_bias: true, ..sizes.attention() };
     let network = plain((hidden as f64 * ratio) as u64, true);
-    let modulation = (hidden + 1) * 6 * hidden;
-    let group = layer(Some(Mixer::Attention(attention)), Some(network), 2, modulation);
+    let columns = 6 * hidden;
+    let group = layer(Some(Mixer::Attention(attention)), Some(network), 2, (hidden + 1) * columns);
+    let group = LayerGroup { modulation: columns, ..group };
     let layers = (0..layers).map(|_| group.clone()).collect();
     let input = (patch * channels + 1) * hidden;
     let time = (FREQUENCIES + 1) * hidden + (hidden + 1) * hidden;
