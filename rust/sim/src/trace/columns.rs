@@ -48,9 +48,11 @@ impl<'a> Row<'a> {
         *value = Some((alias, text));
     }
 
-    /// Whether it has what no request is without.
+    /// Whether it has what no request is without: both lengths, and when it starts or what it waits for.
     pub fn is_complete(&self) -> bool {
-        [Slot::Arrival, Slot::Prompt, Slot::Output].iter().all(|slot| self.values[*slot as usize].is_some())
+        let has = |slot: &Slot| self.values[*slot as usize].is_some();
+        [Slot::Prompt, Slot::Output].iter().all(has)
+            && [Slot::Arrival, Slot::Session, Slot::After].iter().any(has)
     }
 
     /// A value that is there and not null.
@@ -108,6 +110,8 @@ pub(super) struct Columns {
     pub sessions: Option<SessionColumns>,
     pub models: Vec<(String, u64)>,
     arrival_alias: Option<u8>,
+    /// The last arrival that stood in the file.
+    last_given: Option<i64>,
     /// Field names that belong to no known field, in order.
     pub unknown: Vec<String>,
     /// Which of the aliases were seen.
@@ -134,6 +138,7 @@ impl Columns {
             sessions: None,
             models: Vec::new(),
             arrival_alias: None,
+            last_given: None,
             unknown: Vec::new(),
             seen: 0,
             rows: 0,
@@ -249,8 +254,8 @@ impl Columns {
         let priority = self.priority(row)?;
         let hashed = self.hash_path(row, prompt)?;
         self.keep(row, (arrival, prompt, output), turn, priority, hashed);
-        if own_arrival.is_some() {
-            self.follow_time(row.line);
+        if let Some(arrival) = own_arrival {
+            self.follow_time(row.line, arrival);
         }
         Ok(())
     }
@@ -504,11 +509,9 @@ impl Columns {
         }
     }
 
-    /// Notes if the request just appended arrives before the one above it.
-    fn follow_time(&mut self, line: u64) {
-        if let [.., before, now] = self.arrival[..]
-            && now < before
-        {
+    /// Notes if an arrival lies before the one above it.
+    fn follow_time(&mut self, line: u64, now: i64) {
+        if let Some(before) = self.last_given.replace(now).filter(|before| now < *before) {
             self.tallies.back_in_time.note(line, String::new);
             self.tallies.largest_step_ns = self.tallies.largest_step_ns.min(now.saturating_sub(before));
         }

@@ -26,7 +26,7 @@ pub(super) fn finish(mut columns: Columns, report: &mut Report, options: &ReadOp
     }
     let broken = !mistakes.is_empty();
     if broken && (options.on_error == OnError::Stop || columns.arrival.is_empty()) {
-        return Err(mistakes.into_error(&report.origin));
+        return Err(mistakes.into_error(&report.origin, columns.rows));
     }
     if broken {
         let (kept, rows) = (columns.arrival.len(), columns.rows);
