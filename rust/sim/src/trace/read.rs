@@ -94,10 +94,10 @@ fn schema(origin: &str, detection: &Detection) -> Result<&'static super::format:
                 .hinted(finish::NO_ARRIVALS);
         }
         let value = format!("{}, which is not read yet ({})", format.words(), detection.why);
-        Error::trace(origin, 0, "", "the format must be one that is read", value).hinted(format!(
+        Error::trace(origin, 0, "", "the format must be one that is read", value).hinted(
             "convert it to fields `arrival_s`, `prompt_tokens`, `output_tokens`; if it is something else, name it with \
-             `--trace-format`"
-        ))
+             `--trace-format`",
+        )
     })
 }
 
@@ -139,10 +139,9 @@ fn rows_of_json(
     let mut rows = records.iter().peekable();
     if columns.format() == Format::Native {
         let head = rows.peek().and_then(|record| fields(record.text).ok());
-        if let Some(head) = head.filter(|head| head.iter().any(|(key, _)| key == "trace")) {
-            if let Some(record) = rows.next() {
-                header(origin, &record, &head, columns, report, options)?;
-            }
+        let head = head.filter(|head| head.iter().any(|(key, _)| key == "trace"));
+        if let Some((head, record)) = head.and_then(|head| Some((head, rows.next()?))) {
+            header(origin, &record, &head, columns, report, options)?;
         }
     }
     json::read(rows, columns);
