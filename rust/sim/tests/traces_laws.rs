@@ -19,7 +19,7 @@ fn traces() -> impl Strategy<Value = Trace> {
             trace.arrival_ns.push(now * 1_000_000);
             trace.prompt_tokens.push(prompt);
             trace.output_tokens.push(output);
-            let hashes = trace.hashes.as_mut().unwrap();
+            let hashes = trace.hashes.as_mut().expect("set above");
             for id in path {
                 let dense = seen.iter().position(|known| *known == id).unwrap_or_else(|| {
                     seen.push(id);
@@ -66,14 +66,14 @@ fn written(trace: &Trace, format: Format) -> String {
 
 fn gzipped(text: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(text).unwrap();
-    encoder.finish().unwrap()
+    encoder.write_all(text).expect("memory takes all");
+    encoder.finish().expect("memory takes all")
 }
 
 /// The same text in every packing: plain, one gzip member, two, one zstd frame, two.
 fn packings(text: &[u8]) -> Vec<Vec<u8>> {
     let (head, tail) = text.split_at(text.len() / 2);
-    let zstd = |part: &[u8]| zstd::stream::encode_all(part, 1).unwrap();
+    let zstd = |part: &[u8]| zstd::stream::encode_all(part, 1).expect("memory takes all");
     vec![
         text.to_vec(),
         gzipped(text),

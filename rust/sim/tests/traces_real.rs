@@ -7,7 +7,7 @@ use roofline_sim::trace::{Inspection, ReadOptions, inspect, read, read_file};
 /// Reads and measures a file of the shared traces; none where it is absent.
 fn inspected(folder: &str, file: &str) -> Option<Inspection> {
     let path = common::traces(folder)?.join(file);
-    let (trace, report) = read_file(&path, &ReadOptions::default()).unwrap();
+    let (trace, report) = read_file(&path, &ReadOptions::default()).expect("the file is a good trace");
     Some(inspect(&trace, &report))
 }
 

@@ -105,6 +105,7 @@ const JSON_RULES: &[Rule] = &[
     rule(Format::ShareGpt, &[&["conversations"]]),
     rule(Format::AiperfSingleTurn, &[&["text", "texts", "text_input"]]),
     rule(Format::VllmCustom, &[&["prompt"]]),
+    rule(Format::Native, &[&["prompt_tokens"], &["output_tokens"]]),
     rule(Format::Mooncake, &[&["input_length", "input_tokens"], &["output_length", "output_tokens"]]),
 ];
 
@@ -126,6 +127,8 @@ const CSV_RULES: &[Rule] = &[
         ],
     ),
     rule(Format::Mooncake, &[&["timestamp", "created_time"], &["input_length", "input_tokens"]]),
+    rule(Format::Native, &[&["prompt_tokens"], &["output_tokens"]]),
+    rule(Format::Mooncake, &[&["input_length", "input_tokens"], &["output_length", "output_tokens"]]),
 ];
 
 impl Rule {

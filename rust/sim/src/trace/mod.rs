@@ -16,6 +16,8 @@ mod diagnose;
 mod detect;
 mod hashes;
 mod sessions;
+mod row;
+mod values;
 mod columns;
 mod json;
 mod csv;

@@ -8,9 +8,12 @@ pub fn traces(folder: &str) -> Option<PathBuf> {
     if root.is_dir() {
         return Some(root);
     }
-    #[allow(clippy::print_stdout)]
-    {
-        println!("skipped: {} is absent", root.display());
-    }
+    skip(&root.display().to_string());
     None
+}
+
+/// Says that a test, or a part of it, is skipped for lack of a file.
+#[allow(clippy::print_stdout)]
+pub fn skip(absent: &str) {
+    println!("skipped: {absent} is absent");
 }
