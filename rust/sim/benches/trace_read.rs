@@ -51,6 +51,16 @@ fn rows_a_second(criterion: &mut Criterion) {
             bencher.iter(|| read("bench", text, &ReadOptions::default()).map(|(trace, _)| trace.len()));
         });
     }
+    let conversation = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../../shared/data/traces/mooncake/conversation_trace.jsonl.zst"
+    );
+    if let Ok(bytes) = std::fs::read(conversation) {
+        group.throughput(Throughput::Elements(12_031));
+        group.bench_function("the Mooncake conversation trace, zstd", |bencher| {
+            bencher.iter(|| read("bench", &bytes, &ReadOptions::default()).map(|(trace, _)| trace.len()));
+        });
+    }
     group.finish();
 }
 

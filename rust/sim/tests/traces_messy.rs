@@ -94,7 +94,7 @@ const TOLD: &[(&str, &[&str])] = &[
     ),
     ("hash_bad_values.jsonl", &[":1: hash_ids must hold whole numbers", "-1", "(1, 2, 3)"]),
     ("session_turns_out_of_order.jsonl", &["not in order", "the same turn twice"]),
-    ("session_shrinking_context.jsonl", &["read as full prompts", "--turn-lengths delta"]),
+    ("session_shrinking_context.jsonl", &["read as full prompts", "new tokens only"]),
     ("semicolon_delimiter.csv", &["`;`", "--csv-delimiter \";\" --csv-decimal \",\""]),
     ("no_header.csv", &["must name the columns: 0.0,374,44"]),
     ("quoted_thousands.csv", &[":2: num_prefill_tokens", "thousands separator: 1,024"]),

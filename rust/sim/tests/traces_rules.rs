@@ -256,7 +256,7 @@ fn skipping_counts_what_it_leaves_out_and_says_why() {
 }
 
 #[test]
-fn more_than_twenty_kinds_of_mistakes_stop_the_reading() {
+fn a_mistake_of_fifty_lines_is_told_once_with_its_first_lines() {
     let row = |line: u32| {
         format!(
             "{{\"timestamp\": {line}, \"input_length\": 5, \"output_length\": 1, \"hash_ids\": {line}}}\n"
@@ -279,4 +279,24 @@ fn times_without_lengths_and_lengths_without_times_are_told_apart() {
         times.starts_with("t:1: the fields must be those of a known format: arrival_s, tokens"),
         "{times}"
     );
+}
+
+#[test]
+fn options_must_make_sense_by_themselves() {
+    let error = |options| reading(MOONCAKE, options).unwrap_err().to_string();
+    let block = ReadOptions { trace_block_size: Some(0), ..ReadOptions::default() };
+    assert_eq!(error(block), "trace_block_size must be at least 1 token: 0");
+    let delimiter = ReadOptions { csv_delimiter: Some(b'"'), ..ReadOptions::default() };
+    assert_eq!(
+        error(delimiter),
+        "csv_delimiter must be one ASCII character that is no quote and no line end: 0x22"
+    );
+}
+
+#[test]
+fn a_delay_keeps_its_unit_where_arrivals_are_dates() {
+    let text = "{\"session_id\": 1, \"timestamp\": \"2026-01-01 00:00:00\", \"input_length\": 8, \"output_length\": 2}\n\
+                {\"session_id\": 1, \"delay\": 5, \"input_length\": 9, \"output_length\": 2}\n";
+    let dates = ReadOptions { time_unit: Some(TimeUnit::DateTime), ..ReadOptions::default() };
+    assert_eq!(trace(text, dates).sessions.unwrap().delay_ns, [0, 5_000_000]);
 }

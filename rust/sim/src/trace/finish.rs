@@ -5,7 +5,8 @@ use rustc_hash::FxHashMap;
 use super::columns::Columns;
 use super::detect;
 use super::format::{Format, Slot};
-use super::options::{OnError, ReadOptions, TimeUnit, ZeroOutput};
+use super::options::ReadOptions;
+use super::policy::{OnError, TimeUnit, ZeroOutput};
 use super::report::Report;
 use super::sessions::Noticed;
 use super::values::{MISSING, Tallies, Tally};
@@ -268,7 +269,12 @@ fn told_of_sessions(sessions: &Sessions, noticed: Noticed, report: &mut Report) 
     if noticed.shrinking > 0 {
         let text =
             "a prompt is shorter than the one before it in its session: lengths are read as full prompts";
-        report.warn(text, noticed.shrinking, line, "if they are new tokens only, `--turn-lengths delta`");
+        report.warn(
+            text,
+            noticed.shrinking,
+            line,
+            "if they count new tokens only, add the tokens of the turns before",
+        );
     }
     let waiting = sessions.after.iter().filter(|after| **after != Sessions::NONE).count();
     if waiting > 0 {

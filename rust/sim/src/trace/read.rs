@@ -9,7 +9,8 @@ use super::finish::{self, finish};
 use super::format::Format;
 use super::mistakes::shortened;
 use super::number;
-use super::options::{ReadOptions, TimeUnit};
+use super::options::ReadOptions;
+use super::policy::TimeUnit;
 use super::records::{Record, Records, fields};
 use super::report::Report;
 use super::{Trace, csv, json};
@@ -50,6 +51,7 @@ pub fn read_file(path: impl AsRef<Path>, options: &ReadOptions) -> Result<(Trace
 /// # Ok::<(), roofline_sim::error::Error>(())
 /// ```
 pub fn read(origin: &str, bytes: &[u8], options: &ReadOptions) -> Result<(Trace, Report)> {
+    options.check()?;
     let (content, information) = container::open(origin, bytes)?;
     let text = match content {
         Content::Text(text) => text,

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use super::datetime;
-use super::format::{Schema, Slot};
+use super::format::{Alias, Schema, Slot};
 use super::mistakes::{Mistake, shortened};
 use super::number::{self, Broken};
-use super::options::{PriorityOrder, ReadOptions, TimeUnit};
+use super::options::ReadOptions;
+use super::policy::{PriorityOrder, TimeUnit};
 use super::row::Row;
 
 /// What is said of a field that a row lacks.
@@ -60,10 +61,12 @@ impl Values {
         Values { schema, options, tallies, arrival_alias: None, last_given: None }
     }
 
-    /// The unit of a field's times.
+    /// The unit of a field's times. Only an arrival can be a date: a delay keeps the format's unit.
     pub fn unit(&self, alias: u8) -> TimeUnit {
-        let own = self.schema.aliases[usize::from(alias)].unit;
-        own.or(self.options.time_unit).unwrap_or(self.schema.unit)
+        let Alias { slot, unit: own, .. } = self.schema.aliases[usize::from(alias)];
+        let chosen =
+            self.options.time_unit.filter(|unit| slot == Slot::Arrival || *unit != TimeUnit::DateTime);
+        own.or(chosen).unwrap_or(self.schema.unit)
     }
 
     /// The unit of the arrivals.
@@ -72,6 +75,7 @@ impl Values {
             .map_or(self.options.time_unit.unwrap_or(self.schema.unit), |alias| self.unit(alias))
     }
 
+    /// The name a user knows a field by.
     pub fn name(&self, alias: u8) -> &'static str {
         self.schema.aliases[usize::from(alias)].name
     }
@@ -107,6 +111,7 @@ impl Values {
         if self.options.decimal_comma { Cow::Owned(text.replace(',', ".")) } else { Cow::Borrowed(text) }
     }
 
+    /// A count of tokens.
     pub fn count(&mut self, row: &Row, slot: Slot) -> Result<u32, Mistake> {
         let Some((alias, raw)) = row.given(slot) else { return Err(self.missing(slot, row)) };
         if let Ok(count) = number::tokens(raw.as_bytes()) {
