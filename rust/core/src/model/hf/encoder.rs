@@ -57,13 +57,17 @@ fn bert(source: &Source<'_>) -> Result<Draft> {
     let sizes = Sizes::read(keys)?;
     keys.only("position_embedding_type", &[Value::from("absolute")])?;
     keys.only("is_decoder", &[Value::Bool(false)])?;
-    let (directionality, pooled) = (keys.names().filter(|key| key.starts_with("pooler_")), "directionality");
-    let pooler_keys: Vec<&str> = directionality.chain([pooled]).collect();
-    keys.ignore(&pooler_keys);
+    keys.ignore(&pooler_keys(keys));
+    keys.ignore(&["directionality"]);
     let positions = keys.size("max_position_embeddings")? + keys.count_or("type_vocab_size", 2)?;
     let pooler = (sizes.hidden + 1) * sizes.hidden;
     let other = positions * sizes.hidden + 2 * sizes.hidden + pooler;
     encoder(keys, &sizes, layers(&sizes, keys.size("intermediate_size")?), other)
+}
+
+/// Settings of the pooler, which is a matrix as wide as the model whatever they say.
+fn pooler_keys<'a>(keys: &Keys<'a>) -> Vec<&'a str> {
+    keys.names().filter(|key| key.starts_with("pooler_")).collect()
 }
 
 /// DistilBERT: neither sentence types nor a pooler.
@@ -124,8 +128,7 @@ fn deberta(source: &Source<'_>) -> Result<Draft> {
     keys.only("share_att_key", &[Value::Bool(true)])?;
     keys.only("conv_kernel_size", &[])?;
     keys.only("embedding_size", &[Value::from(sizes.hidden)])?;
-    let pooler: Vec<&str> = keys.names().filter(|key| key.starts_with("pooler_")).collect();
-    keys.ignore(&pooler);
+    keys.ignore(&pooler_keys(keys));
     keys.ignore(&["pos_att_type", "legacy", "max_relative_positions"]);
     let positions = keys.size("max_position_embeddings")?;
     let types = keys.count_or("type_vocab_size", 0)?;

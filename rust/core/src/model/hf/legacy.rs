@@ -204,7 +204,7 @@ fn starcoder2(source: &Source<'_>) -> Result<Draft> {
     let bias = keys.flag("use_bias", true)?;
     keys.only("norm_type", &[Value::from("layer_norm")])?;
     keys.only("mlp_type", &[Value::from("default")])?;
-    let span = keys.optional_size("sliding_window")?.map_or(Span::Full, Span::Window);
+    let span = keys.optional_tokens("sliding_window")?.map_or(Span::Full, Span::Window);
     let attention = Attention { span, ..biased(&sizes, bias, true) };
     let group = normed(&sizes, attention, plain(keys.size("intermediate_size")?, bias), 2);
     Ok(decoder(keys, &sizes, true, repeat(&sizes, &group))?.with_other(2 * sizes.hidden))

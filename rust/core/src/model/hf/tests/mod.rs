@@ -3,10 +3,12 @@
 mod published;
 mod counts;
 mod counts_mixed;
+mod counts_towers;
 mod layers;
 mod quantization;
 mod refusals;
 
+use super::json::without_infinities;
 use super::*;
 
 /// The model of a configuration that must load.
