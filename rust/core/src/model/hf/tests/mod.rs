@@ -7,6 +7,7 @@ mod counts_towers;
 mod layers;
 mod quantization;
 mod refusals;
+mod robustness;
 
 use super::json::without_infinities;
 use super::*;
