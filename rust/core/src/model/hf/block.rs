@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use super::quant::Modules;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::model::{Attention, Dense, Ffn, LayerGroup, Linear, Mixer, Model, Moe, Quant, Span, Task};
 
@@ -30,6 +30,9 @@ impl Draft {
         self
     }
 }
+
+/// More layers than any model has.
+pub const MOST_LAYERS: u64 = 4096;
 
 /// The sizes every decoder has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,12 +126,24 @@ impl Sizes {
         layer(Some(Mixer::Attention(attention)), Some(ffn), 2, 2 * self.hidden)
     }
 
-    /// `count` layers, each made from its index.
+    /// Every layer, made from its index.
     ///
     /// # Errors
-    /// The first of `make`.
+    /// More layers than any model has, or the first error of `make`.
     pub fn each(&self, make: impl FnMut(u64) -> Result<LayerGroup>) -> Result<Vec<LayerGroup>> {
+        if self.layers > MOST_LAYERS {
+            let must = format!("must be at most {MOST_LAYERS}");
+            return Err(Error::spec("config.json: number of layers", must, self.layers, ""));
+        }
         (0..self.layers).map(make).collect()
+    }
+
+    /// Every layer, all like this one.
+    ///
+    /// # Errors
+    /// More layers than any model has.
+    pub fn all(&self, layer: &LayerGroup) -> Result<Vec<LayerGroup>> {
+        self.each(|_| Ok(layer.clone()))
     }
 }
 

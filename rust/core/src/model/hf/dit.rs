@@ -56,7 +56,7 @@ fn dit(source: &Source<'_>) -> Result<Draft> {
     let network = plain((hidden as f64 * ratio) as u64, true);
     let modulation = (hidden + 1) * 6 * hidden;
     let group = layer(Some(Mixer::Attention(attention)), Some(network), 2, modulation);
-    let layers = (0..layers).map(|_| group.clone()).collect();
+    let layers = sizes.all(&group)?;
     let input = (patch * channels + 1) * hidden;
     let time = (FREQUENCIES + 1) * hidden + (hidden + 1) * hidden;
     let class = (classes + 1) * hidden;

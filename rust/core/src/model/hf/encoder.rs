@@ -43,12 +43,12 @@ fn encoder(keys: &Keys<'_>, sizes: &Sizes, layers: Vec<LayerGroup>, other: u64) 
 }
 
 /// BERT's layer: biases everywhere, a norm with bias behind each part.
-fn layers(sizes: &Sizes, intermediate: u64) -> Vec<LayerGroup> {
+fn layers(sizes: &Sizes, intermediate: u64) -> Result<Vec<LayerGroup>> {
     let attention =
         Attention { causal: false, rope: false, qkv_bias: true, output_bias: true, ..sizes.attention() };
     let mixer = Mixer::Attention(attention);
     let group = layer(Some(mixer), Some(plain(intermediate, true)), 2, 4 * sizes.hidden);
-    (0..sizes.layers).map(|_| group.clone()).collect()
+    sizes.all(&group)
 }
 
 /// BERT and RoBERTa: words, positions and sentence types added up; a pooler over the first token.
@@ -62,7 +62,7 @@ fn bert(source: &Source<'_>) -> Result<Draft> {
     let positions = keys.size("max_position_embeddings")? + keys.count_or("type_vocab_size", 2)?;
     let pooler = (sizes.hidden + 1) * sizes.hidden;
     let other = positions * sizes.hidden + 2 * sizes.hidden + pooler;
-    encoder(keys, &sizes, layers(&sizes, keys.size("intermediate_size")?), other)
+    encoder(keys, &sizes, layers(&sizes, keys.size("intermediate_size")?)?, other)
 }
 
 /// Settings of the pooler, which is a matrix as wide as the model whatever they say.
@@ -85,7 +85,7 @@ fn distilbert(source: &Source<'_>) -> Result<Draft> {
     .with_head_dim(keys, "head_dim", "n_heads")?;
     keys.ignore(&["sinusoidal_pos_embds", "tie_weights_"]);
     let other = keys.size("max_position_embeddings")? * sizes.hidden + 2 * sizes.hidden;
-    encoder(keys, &sizes, layers(&sizes, keys.size("hidden_dim")?), other)
+    encoder(keys, &sizes, layers(&sizes, keys.size("hidden_dim")?)?, other)
 }
 
 /// ModernBERT: gated networks, rotary positions, windows in two of three layers, no biases.
@@ -141,7 +141,7 @@ fn deberta(source: &Source<'_>) -> Result<Draft> {
         0
     };
     let other = (absolute + types + relative + 2) * sizes.hidden;
-    let mut draft = encoder(keys, &sizes, layers(&sizes, keys.size("intermediate_size")?), other)?;
+    let mut draft = encoder(keys, &sizes, layers(&sizes, keys.size("intermediate_size")?)?, other)?;
     draft.model.notes.push("scores by relative position (disentangled attention) are not priced".into());
     Ok(draft)
 }

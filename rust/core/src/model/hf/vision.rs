@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::block::layer;
+use super::block::{MOST_LAYERS, layer};
 use super::keys::Keys;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Attention, Dense, Ffn, LayerGroup, Mixer, Span, Tower};
 
 /// A plain vision transformer.
@@ -39,6 +39,10 @@ impl Vit {
         if !self.hidden.is_multiple_of(self.heads) {
             let must = format!("must divide the tower's width {}", self.hidden);
             return Err(keys.error(heads, must, self.heads, ""));
+        }
+        if self.layers > MOST_LAYERS {
+            let must = format!("must have at most {MOST_LAYERS} layers");
+            return Err(Error::spec("config.json: vision_config", must, self.layers, ""));
         }
         Ok(self)
     }
