@@ -170,3 +170,15 @@ fn a_mamba_1_layer_sums_its_selection_over_tensor_parallel_ranks() {
     let sum = analysis.ops.iter().find(|op| op.name == "x_all_reduce").unwrap();
     assert_eq!((sum.repeat, sum.work.link_bytes), (28.0, 28.0 * 8.0 * (256.0 + 2.0 * 16.0) * 2.0));
 }
+
+#[test]
+fn operands_of_two_widths_are_multiplied_in_the_wider() {
+    let format = |w_bits, a_bits| {
+        let mut d = deployment(model("llama-3.1-8b"), hardware("a100-80gb-sxm"), 1);
+        let request = Request { w_bits: Some(w_bits), a_bits: Some(a_bits), ..Request::default() };
+        d.precision = Precision::resolve(&d.model, &request).unwrap();
+        let analysis = Analyst::new(d, &ENGINE).unwrap().analyze(&point(Question::Prefill, 1, 512)).unwrap();
+        analysis.ops.iter().find(|op| op.name == "o_proj").unwrap().format.name()
+    };
+    assert_eq!((format(16, 8), format(8, 4), format(4, 8), format(8, 16)), ("bf16", "int8", "int8", "bf16"));
+}
