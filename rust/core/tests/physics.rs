@@ -1,5 +1,7 @@
 //! Figures that the cost model must reproduce, each computed by hand or by an independent tool.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may stop, and shows what it compared")]
+
 use roofline_core::analysis::Analyst;
 use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
