@@ -1,5 +1,7 @@
 //! Laws of the simulation, on random workloads through random engines.
 
+#![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
+
 use proptest::prelude::*;
 use roofline_sim::engine::{Monitor, Replica};
 use roofline_sim::metrics::records::Requests;
