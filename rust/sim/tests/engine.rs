@@ -163,6 +163,7 @@ fn a_summary_counts_every_gap_and_every_second() {
     assert_eq!(number(&summary, "max_tpot_ms"), 1e3 * both);
     assert_eq!(number(&summary, "mean_tpot_ms"), 1e3 * (both + (3.0 * both + 2.0 * alone) / 5.0) / 2.0);
     assert_eq!(count(&summary, "total_input_tokens"), 20);
+    assert_eq!(count(&summary, "max_concurrent_requests"), 2);
     assert_eq!(number(&summary, "output_throughput"), 10.0 / duration);
     assert_eq!(number(&summary, "total_token_throughput"), 30.0 / duration);
     assert_eq!(number(&summary, "request_goodput"), 1.0 / duration);

@@ -1,7 +1,8 @@
 //! The scheduler of vLLM 0.33.0 (V1, `v1/core/sched/scheduler.py`), request by request and step by step.
 //!
 //! One full-attention KV group; no LoRA, multimodal input, KV connector or structured output. It is written to be
-//! read beside the original and to decide exactly as it does; it is the twin any faster one is held against.
+//! read beside the original and to decide exactly as it does; it is the twin any faster one is held against. vLLM gives and takes blocks while it decides, so this scheduler holds the
+//! KV cache of its engine; clocks and measurements are not its business.
 
 mod sequence;
 mod running;
