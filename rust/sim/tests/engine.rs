@@ -190,6 +190,16 @@ fn a_queue_that_grows_is_called_overload_and_one_that_does_not_is_not() {
 }
 
 #[test]
+fn nothing_can_be_said_of_no_requests() {
+    let simulation = run(&trace(&[]), &engine("vllm"));
+    assert!(simulation.requests.is_empty() && simulation.steps.is_empty());
+    let summary = simulation.summary(Some(&Slo::parse("ttft:5").unwrap()), &PERCENTILES);
+    for name in ["request_throughput", "mean_ttft_ms", "p99_itl_ms", "request_goodput", "overloaded"] {
+        assert_eq!(summary.get(name), Some(Value::Unknown), "{name}");
+    }
+}
+
+#[test]
 fn a_simulation_stops_when_asked() {
     let trace = trace(&[(0, 10, 1000)]);
     let workload = Workload::new(&trace, None).unwrap();
