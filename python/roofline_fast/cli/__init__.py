@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from roofline_fast.cli import analyze, catalog, simulate, trace
 from roofline_fast.cli.grammar import Group
 from roofline_fast.cli.talk import failure
 
@@ -39,6 +40,10 @@ def _root(
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+for command in (analyze, simulate, trace, catalog):
+    command.register(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from roofline_fast.cli.grammar import unknown
+from roofline_fast.suggest import unknown
 from roofline_fast.errors import DoesNotFitError, InternalError, RooflineError
 
 INTERNAL = 1
@@ -20,6 +20,12 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 def say(text: str) -> None:
     """Write one line to stderr."""
     typer.echo(text, err=True)
+
+
+def note(text: str, *, quiet: bool = False) -> None:
+    """Write one line of talk to stderr, unless the user wants quiet."""
+    if not quiet:
+        say(text)
 
 
 def failure(error: Exception) -> int:
