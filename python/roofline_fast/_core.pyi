@@ -8,6 +8,7 @@ __all__ = [
     "Analysis",
     "Configurations",
     "Deployment",
+    "Engine",
     "EngineMemory",
     "Hardware",
     "Layout",
@@ -15,6 +16,7 @@ __all__ = [
     "Point",
     "Precision",
     "Progress",
+    "Simulation",
     "Table",
     "Trace",
     "TraceOptions",
@@ -313,6 +315,54 @@ class Trace:
     def warnings(self) -> list[tuple[str, int, int, str]]: ...
     @property
     def information(self) -> list[str]: ...
+
+@final
+class Engine:
+    def __new__(
+        cls,
+        name: str = "vllm",
+        *,
+        gpu_memory_utilization: float | None = None,
+        num_gpu_blocks_override: int | None = None,
+        max_model_len: int | None = None,
+        max_num_seqs: int | None = None,
+        max_num_batched_tokens: int | None = None,
+        block_size: int | None = None,
+        enable_chunked_prefill: bool | None = None,
+        enable_prefix_caching: bool | None = None,
+        async_scheduling: bool | None = None,
+        scheduling_policy: str | None = None,
+        watermark: float | None = None,
+        long_prefill_token_threshold: int | None = None,
+        scheduler_reserve_full_isl: bool | None = None,
+        prefill_schedule_interval: int | None = None,
+        max_num_active_seqs: int | None = None,
+    ) -> Engine: ...
+    def simulate(
+        self,
+        deployment: Deployment,
+        trace: Trace,
+        *,
+        record: str = "summary",
+        step_cost: str | None = None,
+        progress: Progress | None = None,
+    ) -> Simulation: ...
+
+@final
+class Simulation:
+    def summary(
+        self, slo: str | None = None, percentiles: Sequence[float] = ...
+    ) -> dict[str, int | float | bool | None]: ...
+    @property
+    def requests(self) -> Table: ...
+    @property
+    def steps(self) -> Table: ...
+    @property
+    def settings(self) -> dict[str, int | float | bool | str | None]: ...
+    @property
+    def bounds(self) -> list[tuple[str, float]]: ...
+    @property
+    def notes(self) -> list[str]: ...
 
 @final
 class ViewerInputs:

@@ -1,12 +1,13 @@
 //! The one way into the library: every call that computes passes [`enter`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use roofline_sim::engine::Monitor;
 
 use crate::errors::{self, IntoPyErr};
 
@@ -26,12 +27,10 @@ pub struct Progress {
 /// The counters of a [`Progress`] as the working thread sees them.
 #[derive(Default)]
 pub struct Shared {
-    /// Units of work finished.
-    pub done: AtomicU64,
+    /// Units of work finished, and whether the user pressed Ctrl-C: the work should then return soon.
+    pub monitor: Monitor,
     /// Units of work in all; 0 until known.
     pub total: AtomicU64,
-    /// Set when the user pressed Ctrl-C: the work should return soon.
-    pub stop: AtomicBool,
 }
 
 #[pymethods]
@@ -44,7 +43,7 @@ impl Progress {
     /// Units of work finished.
     #[getter]
     fn done(&self) -> u64 {
-        self.shared.done.load(Ordering::Relaxed)
+        self.shared.monitor.done.load(Ordering::Relaxed)
     }
 
     /// Units of work in all; 0 until known.
@@ -95,7 +94,7 @@ pub fn enter_long<T: Send, E: IntoPyErr + Send>(
                     Err(RecvTimeoutError::Timeout) if interrupted.is_some() => {}
                     Err(RecvTimeoutError::Timeout) => {
                         if let Err(signal) = Python::attach(|py| py.check_signals()) {
-                            shared.stop.store(true, Ordering::Relaxed);
+                            shared.monitor.cancel.store(true, Ordering::Relaxed);
                             interrupted = Some(signal);
                         }
                     }

@@ -12,6 +12,7 @@ mod deployment;
 mod analysis;
 mod evaluate;
 mod trace;
+mod simulate;
 mod llm_viewer;
 
 use pyo3::exceptions::PyRuntimeWarning;
@@ -38,6 +39,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(evaluate::evaluate, module)?)?;
     module.add_class::<trace::TraceOptions>()?;
     module.add_class::<trace::Trace>()?;
+    module.add_class::<simulate::Engine>()?;
+    module.add_class::<simulate::Simulation>()?;
     module.add_class::<llm_viewer::ViewerInputs>()?;
     module.add_function(wrap_pyfunction!(llm_viewer::llm_viewer_analyze, module)?)?;
     module.add_function(wrap_pyfunction!(llm_viewer::llm_viewer_generate, module)?)?;

@@ -16,8 +16,8 @@ pub fn _probe(py: Python<'_>, what: &str, progress: Option<&Progress>) -> PyResu
         "panic" => enter(py, || -> Result<()> { panic!("a probe was asked to panic") }),
         "panic-long" => enter_long(py, progress, |_| -> Result<()> { panic!("a probe was asked to panic") }),
         "wait" => enter_long(py, progress, |counters| -> Result<()> {
-            while !counters.stop.load(Ordering::Relaxed) {
-                counters.done.fetch_add(1, Ordering::Relaxed);
+            while !counters.monitor.cancel.load(Ordering::Relaxed) {
+                counters.monitor.done.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(1));
             }
             Ok(())

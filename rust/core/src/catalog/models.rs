@@ -101,8 +101,8 @@ pub fn model_table() -> Result<Table> {
 
 /// Name and text of the file that `name` means: its own name first, then the aliases.
 fn find(name: &str) -> Result<(&'static str, &'static str)> {
-    let wanted = key(name);
-    if let Some(found) = FILES.iter().find(|(known, _)| *known == wanted) {
+    let (given, wanted) = (names::normalise(name), key(name));
+    if let Some(found) = FILES.iter().find(|(known, _)| *known == given || *known == wanted) {
         return Ok(*found);
     }
     for (known, text) in FILES {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
+use crate::model::hf::model_from_json;
 
 /// What others say a model has.
 #[derive(Deserialize)]
@@ -146,6 +147,7 @@ fn a_name_is_found_however_people_write_it() {
         ("mistralai/Mistral-7B-Instruct-v0.3", "mistral-7b-v0.3"),
         ("google/gemma-2-9b-it", "gemma-2-9b"),
         ("gpt-2", "gpt2"),
+        ("DiT-XL/2", "dit-xl-2"),
         ("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "llama-3.1-8b"),
     ];
     for (written, meant) in spellings {
@@ -193,4 +195,31 @@ fn the_table_has_a_row_a_model() {
     };
     let row = names.iter().position(|name| name == "gpt-oss-20b").unwrap();
     assert_eq!(quantizations[row].as_deref(), Some("mxfp4"));
+}
+
+#[test]
+#[allow(clippy::print_stdout)]
+fn a_catalogue_model_is_the_one_its_published_configuration_describes() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/models");
+    if !shared.is_dir() {
+        return println!("skipped: {} is not there", shared.display());
+    }
+    let (mut compared, mut different) = (0, Vec::new());
+    for (name, file) in files() {
+        for alias in &file.aliases {
+            let Ok(text) = std::fs::read_to_string(shared.join(alias.replace('/', "--") + ".json")) else {
+                continue;
+            };
+            let (ours, theirs) = (model(name).unwrap(), model_from_json(name, &text).unwrap());
+            // The copy of Llama 4's configuration there leaves the vision tower out.
+            let vision = theirs.vision.clone().or(ours.vision.clone());
+            let theirs = Model { title: ours.title.clone(), notes: ours.notes.clone(), vision, ..theirs };
+            compared += 1;
+            if ours != theirs {
+                different.push(format!("{alias}\n  ours   {ours:?}\n  theirs {theirs:?}"));
+            }
+        }
+    }
+    assert!(compared >= 40, "{compared}");
+    assert!(different.is_empty(), "{} of {compared} differ:\n{}", different.len(), different.join("\n"));
 }

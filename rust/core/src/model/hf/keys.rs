@@ -250,8 +250,11 @@ impl<'a> Keys<'a> {
         match self.get(key) {
             Some(value) if !understood.contains(value) => {
                 let list = understood.iter().map(Value::to_string).collect::<Vec<_>>().join(" or ");
-                let must = format!("must be {list}, the only value that is understood");
-                Err(self.error(key, must, value, "open an issue with the model's name"))
+                let must = match list.as_str() {
+                    "" => "must not be given, since it is not understood".to_string(),
+                    _ => format!("must be {list}, the only value that is understood"),
+                };
+                Err(self.error(key, must, shorten(value), "open an issue with the model's name"))
             }
             _ => Ok(()),
         }

@@ -14,6 +14,9 @@ mod hybrid;
 mod linear;
 mod relatives;
 mod sparse;
+mod legacy;
+mod encoder;
+mod dit;
 mod qwen_vision;
 mod gemma;
 #[cfg(test)]
@@ -73,11 +76,33 @@ const FAMILIES: &[&[Family]] = &[
     linear::FAMILIES,
     relatives::FAMILIES,
     sparse::FAMILIES,
+    legacy::FAMILIES,
+    encoder::FAMILIES,
+    dit::FAMILIES,
 ];
 
 fn families() -> impl Iterator<Item = &'static Family> {
     FAMILIES.iter().flat_map(|families| families.iter())
 }
+
+/// Families that are known, and why they are not read.
+const REFUSED: &[(&str, &str)] = &[
+    ("t5", ENCODER_DECODER),
+    ("mt5", ENCODER_DECODER),
+    ("umt5", ENCODER_DECODER),
+    ("bart", ENCODER_DECODER),
+    ("mbart", ENCODER_DECODER),
+    ("whisper", ENCODER_DECODER),
+    ("marian", ENCODER_DECODER),
+    ("pegasus", ENCODER_DECODER),
+    ("gemma3n", "per-layer embeddings and AltUp are not modelled"),
+    ("mllama", "cross-attention to images is not modelled"),
+    ("falcon_h1", "attention and Mamba side by side in one layer are not modelled"),
+    ("phi3small", "block-sparse attention is not modelled"),
+    ("rwkv", "RWKV is not modelled"),
+];
+
+const ENCODER_DECODER: &str = "an encoder with a decoder that attends to it is not modelled";
 
 /// Names of the objects a decoder inside a larger model is configured by.
 const TEXT_OBJECTS: &[&str] = &["text_config", "llm_config", "language_config"];
@@ -126,6 +151,10 @@ fn find(root: &Keys<'_>) -> Result<(&'static Family, &'static str)> {
     if let Some(found) = by_type {
         return Ok(found);
     }
+    if let Some((name, why)) = REFUSED.iter().find(|(name, _)| Some(*name) == kind) {
+        let must = "must be a family that is modelled";
+        return Err(root.error("model_type", must, name, why));
+    }
     let mut architectures = root.texts("architectures")?.unwrap_or_default();
     architectures.extend(root.text("_class_name")?);
     let by_architecture = families().find_map(|family| {
@@ -139,6 +168,7 @@ fn find(root: &Keys<'_>) -> Result<(&'static Family, &'static str)> {
             name,
             families().flat_map(|family| family.types.iter().copied()),
         )),
+        (None, None) if root.has("patch_size") && root.has("depth") => Ok((&dit::FAMILIES[0], "dit")),
         (None, None) => Err(root.missing("model_type")),
     }
 }

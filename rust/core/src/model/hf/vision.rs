@@ -233,7 +233,7 @@ pub(super) fn llama4(keys: &Keys<'_>, text_hidden: u64) -> Result<Tower> {
     let intermediate = keys.size("intermediate_size")?;
     let vit = Vit::read(keys, "num_hidden_layers", "num_attention_heads", intermediate)?;
     keys.ignore(&["vision_feature_layer", "vision_feature_select_strategy", "multi_modal_projector_bias"]);
-    let pixels = 3 * keys.size("patch_size")?.pow(2);
+    let pixels = keys.size_or("num_channels", 3)? * keys.size("patch_size")?.pow(2);
     let side = keys.size("image_size")? / keys.size("patch_size")?;
     let shrink = keys.number_or("pixel_shuffle_ratio", 0.5)?;
     let merged = (1.0 / (shrink * shrink)).round().max(1.0) as u64;

@@ -1,0 +1,227 @@
+//! An engine that serves a trace, and what came of it.
+
+use std::sync::atomic::Ordering;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use roofline_core::error::{Error as CoreError, Result as CoreResult};
+use roofline_core::names;
+use roofline_core::roof::Bound;
+use roofline_sim::engine::Monitor;
+use roofline_sim::error::Result;
+use roofline_sim::metrics::slo::Slo;
+use roofline_sim::metrics::steps::Record;
+use roofline_sim::metrics::summary::Value;
+use roofline_sim::request::Workload;
+use roofline_sim::run::{self, Simulation as Served};
+use roofline_sim::scheduler::config::{EngineConfig, Policy};
+use roofline_sim::serve::{Knobs, Server};
+use roofline_sim::step_cost::LinearCost;
+use roofline_sim::time::FixedClock;
+
+use crate::deployment::Deployment;
+use crate::enter::{Progress, enter, enter_long};
+use crate::table::Table;
+use crate::trace::Trace;
+
+/// A serving engine by name, and what is set of it; what is left out keeps its default.
+#[pyclass(frozen, module = "roofline_fast._core")]
+pub struct Engine {
+    name: String,
+    knobs: Knobs,
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a constructor, one a field")]
+    #[pyo3(signature = (name="vllm".to_string(), *, gpu_memory_utilization=None, num_gpu_blocks_override=None,
+        max_model_len=None, max_num_seqs=None, max_num_batched_tokens=None, block_size=None,
+        enable_chunked_prefill=None, enable_prefix_caching=None, async_scheduling=None, scheduling_policy=None,
+        watermark=None, long_prefill_token_threshold=None, scheduler_reserve_full_isl=None,
+        prefill_schedule_interval=None, max_num_active_seqs=None),
+        text_signature = "(name='vllm', *, gpu_memory_utilization=None, num_gpu_blocks_override=None, \
+        max_model_len=None, max_num_seqs=None, max_num_batched_tokens=None, block_size=None, \
+        enable_chunked_prefill=None, enable_prefix_caching=None, async_scheduling=None, scheduling_policy=None, \
+        watermark=None, long_prefill_token_threshold=None, scheduler_reserve_full_isl=None, \
+        prefill_schedule_interval=None, max_num_active_seqs=None)")]
+    fn new(
+        name: String,
+        gpu_memory_utilization: Option<f64>,
+        num_gpu_blocks_override: Option<u32>,
+        max_model_len: Option<u32>,
+        max_num_seqs: Option<u32>,
+        max_num_batched_tokens: Option<u32>,
+        block_size: Option<u32>,
+        enable_chunked_prefill: Option<bool>,
+        enable_prefix_caching: Option<bool>,
+        async_scheduling: Option<bool>,
+        scheduling_policy: Option<String>,
+        watermark: Option<f64>,
+        long_prefill_token_threshold: Option<u32>,
+        scheduler_reserve_full_isl: Option<bool>,
+        prefill_schedule_interval: Option<u32>,
+        max_num_active_seqs: Option<u32>,
+    ) -> Engine {
+        let knobs = Knobs {
+            gpu_memory_utilization,
+            num_gpu_blocks_override,
+            max_model_len,
+            max_num_seqs,
+            max_num_batched_tokens,
+            block_size,
+            enable_chunked_prefill,
+            enable_prefix_caching,
+            async_scheduling,
+            scheduling_policy,
+            watermark,
+            long_prefill_token_threshold,
+            scheduler_reserve_full_isl,
+            prefill_schedule_interval,
+            max_num_active_seqs,
+        };
+        Engine { name, knobs }
+    }
+
+    /// Serves the trace; a `step_cost` of `linear:A,B,C` replaces the cost model.
+    #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, progress=None))]
+    fn simulate(
+        &self,
+        py: Python<'_>,
+        deployment: &Deployment,
+        trace: &Trace,
+        record: &str,
+        step_cost: Option<&str>,
+        progress: Option<&Progress>,
+    ) -> PyResult<Simulation> {
+        enter_long(py, progress, |shared| {
+            shared.total.store(trace.requests.len() as u64, Ordering::Relaxed);
+            self.serve(deployment, trace, record_named(record)?, step_cost, &shared.monitor)
+        })
+    }
+}
+
+impl Engine {
+    fn serve(
+        &self,
+        deployment: &Deployment,
+        trace: &Trace,
+        record: Record,
+        step_cost: Option<&str>,
+        monitor: &Monitor,
+    ) -> Result<Simulation> {
+        let trace = &trace.requests;
+        let server = Server::new(deployment.deployed.clone(), &self.name, &self.knobs, trace)?;
+        let workload = Workload::new(trace, None)?;
+        let engine = &server.engine;
+        let served = match step_cost.map(LinearCost::parse).transpose()? {
+            Some(cost) => run::simulate::<FixedClock, _>(workload, engine, &cost, record, monitor)?,
+            None => run::simulate::<FixedClock, _>(workload, engine, &server.cost, record, monitor)?,
+        };
+        Ok(Simulation { served, bounds: server.cost.bounds(), engine: server.engine, notes: server.notes })
+    }
+}
+
+/// What came of serving a trace.
+#[pyclass(frozen, module = "roofline_fast._core")]
+pub struct Simulation {
+    served: Served,
+    engine: EngineConfig,
+    /// Seconds of all steps by what bounded them, in the order of [`Bound::ALL`].
+    bounds: [f64; 4],
+    notes: Vec<String>,
+}
+
+#[pymethods]
+impl Simulation {
+    /// Some fifty numbers under the names `vllm bench serve` writes; an unknown one is `None`.
+    #[pyo3(signature = (slo=None, percentiles=vec![50.0, 90.0, 95.0, 99.0]), text_signature = "(self, slo=None, percentiles=...)")]
+    fn summary<'py>(&self, py: Python<'py>, slo: Option<&str>, percentiles: Vec<f64>) -> PyResult<Dict<'py>> {
+        let summary = enter(py, || {
+            percentiles.iter().try_for_each(|percent| in_range(*percent))?;
+            Ok::<_, CoreError>(self.served.summary(slo.map(Slo::parse).transpose()?.as_ref(), &percentiles))
+        })?;
+        let dict = PyDict::new(py);
+        for (name, value) in summary.entries() {
+            match value {
+                Value::Count(count) => dict.set_item(name, count)?,
+                Value::Number(number) => dict.set_item(name, number)?,
+                Value::Truth(truth) => dict.set_item(name, truth)?,
+                Value::Unknown => dict.set_item(name, py.None())?,
+            }
+        }
+        Ok(dict)
+    }
+
+    /// One row a request, in the order of the trace.
+    #[getter]
+    fn requests(&self, py: Python<'_>) -> PyResult<Table> {
+        Table::new(py, self.served.requests.to_table())
+    }
+
+    /// One row a step; none unless recorded.
+    #[getter]
+    fn steps(&self, py: Python<'_>) -> PyResult<Table> {
+        Table::new(py, self.served.steps.to_table())
+    }
+
+    /// The engine's settings as they were, under vLLM's names.
+    #[getter]
+    fn settings<'py>(&self, py: Python<'py>) -> PyResult<Dict<'py>> {
+        let (engine, dict) = (&self.engine, PyDict::new(py));
+        dict.set_item("max_num_seqs", engine.max_num_seqs)?;
+        dict.set_item("max_num_batched_tokens", engine.max_num_batched_tokens)?;
+        dict.set_item("max_model_len", engine.max_model_len)?;
+        dict.set_item("block_size", engine.block_size)?;
+        dict.set_item("num_gpu_blocks", engine.num_gpu_blocks)?;
+        dict.set_item("enable_chunked_prefill", engine.enable_chunked_prefill)?;
+        dict.set_item("enable_prefix_caching", engine.enable_prefix_caching)?;
+        dict.set_item("async_scheduling", engine.async_scheduling)?;
+        dict.set_item("scheduling_policy", policy_name(engine.scheduling_policy))?;
+        dict.set_item("watermark", engine.watermark)?;
+        dict.set_item("long_prefill_token_threshold", engine.long_prefill_token_threshold)?;
+        dict.set_item("scheduler_reserve_full_isl", engine.scheduler_reserve_full_isl)?;
+        dict.set_item("prefill_schedule_interval", engine.prefill_schedule_interval)?;
+        dict.set_item("max_num_active_seqs", engine.max_num_active_seqs)?;
+        dict.set_item("pipeline_parallel_size", engine.pipeline_parallel)?;
+        dict.set_item("data_parallel_size", engine.data_parallel)?;
+        Ok(dict)
+    }
+
+    /// Seconds of all steps by what bounded them; zeros under a `step_cost`.
+    #[getter]
+    fn bounds(&self) -> Vec<(&'static str, f64)> {
+        Bound::ALL.into_iter().zip(self.bounds).map(|(bound, seconds)| (bound.name(), seconds)).collect()
+    }
+
+    /// Sentences to print with it.
+    #[getter]
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+}
+
+type Dict<'py> = pyo3::Bound<'py, PyDict>;
+
+fn policy_name(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Fcfs => "fcfs",
+        Policy::Priority => "priority",
+    }
+}
+
+fn record_named(name: &str) -> CoreResult<Record> {
+    match name {
+        "summary" => Ok(Record::Summary),
+        "steps" => Ok(Record::Steps),
+        "decisions" => Ok(Record::Decisions),
+        _ => Err(names::unknown("record", name, ["summary", "steps", "decisions"])),
+    }
+}
+
+fn in_range(percent: f64) -> CoreResult<()> {
+    if (0.0..=100.0).contains(&percent) {
+        return Ok(());
+    }
+    Err(CoreError::spec("percentiles", "must be between 0 and 100", percent, ""))
+}
