@@ -179,16 +179,6 @@ class EngineMemory:
         max_num_seqs: int,
         cuda_graphs: bool,
     ) -> EngineMemory: ...
-    @staticmethod
-    def of(
-        engine: str,
-        hardware: Hardware,
-        *,
-        gpu_memory_utilization: float | None = None,
-        block_size: int | None = None,
-        max_num_batched_tokens: int | None = None,
-        max_num_seqs: int | None = None,
-    ) -> EngineMemory: ...
     @property
     def gpu_memory_utilization(self) -> float: ...
     @property
@@ -338,6 +328,7 @@ class Engine:
         prefill_schedule_interval: int | None = None,
         max_num_active_seqs: int | None = None,
     ) -> Engine: ...
+    def memory(self, hardware: Hardware) -> EngineMemory: ...
     def simulate(
         self,
         deployment: Deployment,

@@ -168,14 +168,13 @@ def analyze(
         "prefix_len": prefix_len,
         "chunk": (MIXED_CHUNK if phase == "mixed" else 0) if chunk is None else chunk,
     }
-    memory = _core.EngineMemory.of(
+    memory = _core.Engine(
         engine,
-        device.compiled,
         gpu_memory_utilization=gpu_memory_utilization,
         block_size=block_size,
         max_num_batched_tokens=max_num_batched_tokens,
         max_num_seqs=max_num_seqs,
-    )
+    ).memory(device.compiled)
     answer = _core.analyze(deployment, _core.Point(phase, **asked), memory)
     inputs_used = {
         "model": found.name,

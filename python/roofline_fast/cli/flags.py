@@ -38,6 +38,10 @@ Dp = Annotated[int, typer.Option("--dp", "--data-parallel-size", help="Replicas.
 Ep = Annotated[
     int, typer.Option("--ep", "--expert-parallel-size", help="GPUs that share the experts.", rich_help_panel=LAYOUT)
 ]
+EnableExpertParallel = Annotated[
+    bool,
+    typer.Option("--enable-expert-parallel", help="The same as --ep TP×DP.", rich_help_panel=LAYOUT),
+]
 Quantization = Annotated[
     str | None,
     typer.Option(
@@ -82,6 +86,26 @@ BlockSize = Annotated[
 ]
 MaxNumSeqs = Annotated[int | None, typer.Option(help="Sequences running at once.", rich_help_panel=ENGINE)]
 MaxNumBatchedTokens = Annotated[int | None, typer.Option(help="Tokens of a step.", rich_help_panel=ENGINE)]
+TRACE = "How the trace is read"
+TraceFormat = Annotated[
+    str | None, typer.Option(help="What it is, instead of what is detected.", rich_help_panel=TRACE)
+]
+TraceBlockSize = Annotated[int | None, typer.Option(help="Tokens of a hash id.", rich_help_panel=TRACE)]
+TimeUnit = Annotated[
+    str | None, typer.Option(help="Unit of arrivals: s, ms, us, ns or datetime.", rich_help_panel=TRACE)
+]
+OnError = Annotated[str, typer.Option(help="What a bad row does: stop or skip.", rich_help_panel=TRACE)]
+ZeroOutput = Annotated[
+    str | None, typer.Option(help="Requests for no output: drop, prefill or one.", rich_help_panel=TRACE)
+]
+Window = Annotated[
+    str | None, typer.Option(metavar="A:B", help="Keep arrivals from second A to B.", rich_help_panel=TRACE)
+]
+Speedup = Annotated[
+    float | None,
+    typer.Option("--speedup", "--rate-scale", help="Above 1 arrivals come faster.", rich_help_panel=TRACE),
+]
+Limit = Annotated[int | None, typer.Option(help="Keep the first requests.", rich_help_panel=TRACE)]
 Format = Annotated[str, typer.Option("--format", help="table, json or csv.", rich_help_panel=OUTPUT)]
 Output = Annotated[
     Path | None,
@@ -108,3 +132,12 @@ def one_model(argument: str | None, flag: str | None) -> str:
     if argument is not None and flag is not None:
         raise SpecError(f"MODEL must be given once: {argument} and --model {flag}", field="MODEL")
     return required("MODEL", argument if flag is None else flag)
+
+
+def experts(ep: int, enable_expert_parallel: bool, tp: int, dp: int) -> int:
+    """Return over how many GPUs experts are spread: vLLM's switch spreads them over all of a pipeline stage."""
+    if not enable_expert_parallel:
+        return ep
+    if ep != 1:
+        raise SpecError(f"--ep must be left out with --enable-expert-parallel: {ep}", field="--ep", value=str(ep))
+    return tp * dp

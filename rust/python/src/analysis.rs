@@ -6,11 +6,9 @@ use roofline_core::analysis::{Analysis as Answer, Analyst};
 use roofline_core::memory::EngineMemory as Division;
 use roofline_core::point::{Point as Asked, Question};
 use roofline_core::table::{Column, Table as Rows};
-use roofline_sim::serve::Knobs;
 
 use crate::deployment::Deployment;
 use crate::enter::enter;
-use crate::hardware::Hardware;
 use crate::table::Table;
 
 /// What is asked about, and how large it is.
@@ -62,30 +60,6 @@ impl EngineMemory {
             cuda_graphs,
         };
         EngineMemory { division }
-    }
-
-    /// The division that an engine of that name starts with on a device; what is given replaces its choice.
-    #[staticmethod]
-    #[pyo3(signature = (engine, hardware, *, gpu_memory_utilization=None, block_size=None,
-        max_num_batched_tokens=None, max_num_seqs=None))]
-    fn of(
-        py: Python<'_>,
-        engine: &str,
-        hardware: &Hardware,
-        gpu_memory_utilization: Option<f64>,
-        block_size: Option<u32>,
-        max_num_batched_tokens: Option<u32>,
-        max_num_seqs: Option<u32>,
-    ) -> PyResult<EngineMemory> {
-        let knobs = Knobs {
-            gpu_memory_utilization,
-            block_size,
-            max_num_batched_tokens,
-            max_num_seqs,
-            ..Knobs::default()
-        };
-        let division = enter(py, || knobs.memory(&knobs.on(engine, &hardware.device)?))?;
-        Ok(EngineMemory { division })
     }
 
     /// Share of the device's memory that the engine may use.
