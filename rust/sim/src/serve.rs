@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use roofline_core::analysis::Analyst;
 use roofline_core::error::{Error, Result};
+use roofline_core::hardware::Hardware;
 use roofline_core::memory::EngineMemory;
 use roofline_core::model::Task;
 use roofline_core::roof::Bound;
@@ -96,12 +97,23 @@ pub struct Knobs {
 }
 
 impl Knobs {
-    /// The engine of that name on this device, with what the user set; KV blocks and context length are not decided yet.
+    /// The engine of that name for a deployment, with what the user set; KV blocks and context length are not decided
+    /// yet.
     ///
     /// # Errors
     /// An unknown engine or policy.
     pub fn engine(&self, name: &str, deployment: &Deployment) -> Result<EngineConfig> {
-        let hardware = &deployment.hardware;
+        let mut engine = self.on(name, &deployment.hardware)?;
+        engine.pipeline_parallel = deployment.layout.pp as u32;
+        engine.data_parallel = deployment.layout.dp as u32;
+        Ok(engine)
+    }
+
+    /// The same for one replica of one stage on a device.
+    ///
+    /// # Errors
+    /// An unknown engine or policy.
+    pub fn on(&self, name: &str, hardware: &Hardware) -> Result<EngineConfig> {
         let memory = hardware.memory.capacity.value.unwrap_or(0.0);
         let mut engine = preset(name, DeviceClass::of(memory, &hardware.name))?;
         let set = |field: &mut u32, value: Option<u32>| *field = value.unwrap_or(*field);
@@ -123,8 +135,6 @@ impl Knobs {
         if self.max_num_seqs.is_none() {
             engine.max_num_seqs = engine.max_num_seqs.min(engine.max_num_batched_tokens);
         }
-        engine.pipeline_parallel = deployment.layout.pp as u32;
-        engine.data_parallel = deployment.layout.dp as u32;
         Ok(engine)
     }
 
