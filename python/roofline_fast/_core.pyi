@@ -32,6 +32,7 @@ __all__ = [
 __version__: Final[str]
 
 def _probe(what: str, progress: Progress | None = None) -> None: ...
+
 @final
 class Progress:
     def __new__(cls) -> Progress: ...
@@ -189,6 +190,7 @@ class EngineMemory:
     def max_num_seqs(self) -> int: ...
 
 def analyze(deployment: Deployment, point: Point, engine: EngineMemory) -> Analysis: ...
+
 @final
 class Analysis:
     @property
@@ -251,6 +253,7 @@ class Configurations:
 def evaluate(
     configurations: Configurations, results: Sequence[str], progress: Progress | None = None
 ) -> Table: ...
+
 @final
 class TraceOptions:
     def __new__(
