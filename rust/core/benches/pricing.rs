@@ -34,8 +34,14 @@ fn deployment(model: &str, tp: u64) -> Option<Deployment> {
 }
 
 fn pricing(criterion: &mut Criterion) {
-    let point =
-        Point { question: Question::Decode, batch_size: 64, input_len: 4096, output_len: 1, prefix_len: 0, chunk: 0 };
+    let point = Point {
+        question: Question::Decode,
+        batch_size: 64,
+        input_len: 4096,
+        output_len: 1,
+        prefix_len: 0,
+        chunk: 0,
+    };
     for (name, tp) in [("llama-3.1-8b", 1), ("llama-3.1-70b", 8), ("deepseek-v3", 8)] {
         let Some(deployment) = deployment(name, tp) else { continue };
         let Ok(analyst) = Analyst::new(deployment.clone(), &ENGINE) else { continue };

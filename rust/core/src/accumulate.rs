@@ -41,8 +41,8 @@ pub struct OpTotal {
     pub ideal: f64,
     /// Predicted seconds of all together.
     pub predicted: Estimate,
-    /// What bounds most of that time.
-    pub bound: Bound,
+    /// What bounds most of that time; `None` where it runs inside its neighbours.
+    pub bound: Option<Bound>,
 }
 
 /// What one or many steps do.
@@ -166,10 +166,9 @@ impl Accumulated {
     pub fn ops(&self, pricer: &Pricer) -> Vec<OpTotal> {
         let row = |(op, slot): (&Op, &Slot)| {
             let ideal: f64 = slot.seconds.iter().sum();
-            let most = Bound::ALL.into_iter().max_by(|a, b| {
-                slot.seconds[*a as usize].total_cmp(&slot.seconds[*b as usize]).then(b.cmp(a))
-            });
-            let bound = if op.work.transfer.is_some() { Bound::Link } else { most.unwrap_or(Bound::Memory) };
+            let seconds = |bound: &Bound| slot.seconds[*bound as usize];
+            let most = Bound::ALL.into_iter().max_by(|a, b| seconds(a).total_cmp(&seconds(b)));
+            let bound = if op.work.fused { None } else { most };
             (slot.runs && op.stage_repeat > 0.0).then(|| OpTotal {
                 name: op.name.clone(),
                 family: op.family,

@@ -329,7 +329,7 @@ impl Analysis {
             .with("low_s", maybe(&|op| op.predicted.low))
             .with("high_s", maybe(&|op| op.predicted.high))
             .with("share", number(&|op| if total > 0.0 { op.predicted.seconds / total } else { 0.0 }))
-            .with("bound", text(|op| op.bound.name()))
+            .with("bound", text(|op| op.bound.map_or("fused", Bound::name)))
             .with("source", Column::Str(vec![source.to_string(); rows.len()]))
             .with("family", text(|op| op.family.name()))
             .with("format", text(|op| op.format.name()))

@@ -28,7 +28,7 @@ impl IntoPyErr for SimError {
                 let attributes = [
                     ("field", field.clone()),
                     ("value", value.clone()),
-                    ("hint", hint.clone()),
+                    ("hint", hint.to_string()),
                     ("file", file.clone()),
                 ];
                 exception(py, "TraceError", &self.to_string(), &attributes, Some(line))

@@ -50,6 +50,8 @@ pub struct Replica<'a, C: Clock, P: StepCost> {
     spare: Vec<Step>,
     /// Calls since one scheduled or preempted something.
     idle_calls: u64,
+    /// Preemptions since a token was delivered.
+    barren_preemptions: u64,
 }
 
 impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
@@ -80,13 +82,14 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
             flights: VecDeque::new(),
             spare: Vec::new(),
             idle_calls: 0,
+            barren_preemptions: 0,
         })
     }
 
     /// Serves all requests.
     ///
     /// # Errors
-    /// A step cost that is negative or not finite; a stop asked for.
+    /// A step cost that is negative or not finite; requests that preempt each other for ever; a stop asked for.
     pub fn run(mut self) -> Result<Records> {
         while self.advance()? {}
         Ok(self.finish())
@@ -108,7 +111,7 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
     /// Moves on to the next decision or result; `false` when nothing is left to happen.
     ///
     /// # Errors
-    /// A step cost that is negative or not finite; a stop asked for.
+    /// A step cost that is negative or not finite; requests that preempt each other for ever; a stop asked for.
     pub fn advance(&mut self) -> Result<bool> {
         self.enqueue();
         if self.scheduler.has_requests() {
@@ -163,6 +166,7 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         {
             return Err(Error::Interrupted);
         }
+        self.check_progress(&step)?;
         let mut span = Span { scheduled: self.now, start: self.now, end: self.now };
         let mut busy_s = 0.0;
         if !step.is_empty() {
@@ -177,6 +181,20 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         }
         self.flights.push_back(Flight { step, end: span.end });
         Ok(())
+    }
+
+    /// Requests of equal rank can take each other's blocks for ever, none ever reaching its next token.
+    fn check_progress(&mut self, step: &Step) -> Result<()> {
+        self.barren_preemptions += step.preempted.len() as u64;
+        let requests = (self.scheduler.running() + self.scheduler.waiting()) as u64;
+        if self.barren_preemptions < 1000 + 64 * requests {
+            return Ok(());
+        }
+        let hint = "as the real engine would, they preempt each other for ever; \
+                    set scheduler_reserve_full_isl, or give them more blocks";
+        let must = "must let some request reach its next token between preemptions";
+        let value = format!("{} preemptions without one", self.barren_preemptions);
+        Err(Error::Core(CoreError::spec("num_gpu_blocks", must, value, hint)))
     }
 
     /// Passes a step through the stages, `seconds` in each; when it begins and ends.
@@ -215,6 +233,9 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         self.now = C::later(self.now, flight.end);
         self.scheduler.update(&mut flight.step);
         self.recorder.delivered(&flight.step, flight.end);
+        if !flight.step.deliveries.is_empty() {
+            self.barren_preemptions = 0;
+        }
         let finished = flight.step.deliveries.iter().filter(|delivery| delivery.finished).count();
         self.monitor.done.fetch_add(finished as u64, Ordering::Relaxed);
         self.spare.push(flight.step);

@@ -14,11 +14,11 @@ pub enum Error {
         /// The field, or empty.
         field: String,
         /// What must hold.
-        must: String,
+        must: Box<str>,
         /// What was.
         value: String,
         /// What to do about it, or empty.
-        hint: String,
+        hint: Box<str>,
     },
     /// Several mistakes of one trace, all at once.
     #[error("{file} has mistakes of {} kinds:\n{}", errors.len(), list(errors))]
@@ -45,7 +45,7 @@ impl Error {
         file: impl Into<String>,
         line: u64,
         field: impl Into<String>,
-        must: impl Into<String>,
+        must: impl Into<Box<str>>,
         value: impl Into<String>,
     ) -> Error {
         Error::Trace {
@@ -54,13 +54,13 @@ impl Error {
             field: field.into(),
             must: must.into(),
             value: value.into(),
-            hint: String::new(),
+            hint: Box::default(),
         }
     }
 
     /// The same with a remedy, where it is one that carries its own.
     #[must_use]
-    pub fn hinted(mut self, remedy: impl Into<String>) -> Error {
+    pub fn hinted(mut self, remedy: impl Into<Box<str>>) -> Error {
         if let Error::Trace { hint, .. } = &mut self {
             *hint = remedy.into();
         }
@@ -70,7 +70,7 @@ impl Error {
     /// What to do about it; empty where nothing better can be said.
     pub fn hint(&self) -> String {
         match self {
-            Error::Trace { hint, .. } => hint.clone(),
+            Error::Trace { hint, .. } => hint.to_string(),
             Error::Core(error) => error.hint(),
             Error::Traces { .. } | Error::Interrupted => String::new(),
         }

@@ -128,6 +128,7 @@ impl<'a> Builder<'a> {
             let name = if index < added { "add_norm" } else { "norm" };
             self.push(Op::new(name, Family::Elementwise, self.activation, work));
         }
+        self.modulation(group);
         if let Some(mixer) = &group.mixer {
             self.mixer(group, mixer);
             if !(group.parallel && group.ffn.is_some()) {
@@ -144,6 +145,21 @@ impl<'a> Builder<'a> {
         if inputs * outputs > 0.0 {
             let work = crate::op::linear::gemm(inputs, outputs, linear, self.bytes);
             self.push(Op::new(name, Family::Gemm, linear.activation, work));
+        }
+    }
+
+    /// Scales and shifts of a diffusion layer's norms, made once an image from its time step and class.
+    fn modulation(&mut self, group: &LayerGroup) {
+        if group.modulation > 0 {
+            let plain = Linear::plain(self.activation);
+            let once =
+                crate::op::linear::gemm(self.hidden, group.modulation as f64 / self.tp, plain, self.bytes);
+            let work = Work {
+                flops: Rate { sequence: once.flops.token, ..Rate::ZERO },
+                activation_bytes: Rate { sequence: once.activation_bytes.token, ..Rate::ZERO },
+                ..once
+            };
+            self.push(Op::new("modulation", Family::Gemm, plain.activation, work));
         }
     }
 

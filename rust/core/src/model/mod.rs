@@ -77,6 +77,9 @@ pub struct LayerGroup {
     pub norm_parameters: u64,
     /// Norms run in one layer (two, or four with pre- and post-norms as Gemma has).
     pub norms: u64,
+    /// Columns of the `hidden × columns` product that makes a layer's scales and shifts once an image (DiT), else 0;
+    /// its parameters are among `norm_parameters`.
+    pub modulation: u64,
     /// How its matrices are stored and multiplied.
     pub quant: Quant,
 }

@@ -1,6 +1,7 @@
 //! Counts every tensor of a model exactly, by part of a layer.
 
 use super::{Attention, Ffn, LayerGroup, LinearAttention, Mamba, Mixer, Mla, Model, Moe, Part};
+use crate::format::Format;
 
 impl Model {
     /// Every parameter of the decoder: layers, embedding, head, norms; vision tower and MTP layers apart.
@@ -35,6 +36,21 @@ impl Model {
         matrix + if self.head && self.head_bias { self.vocab } else { 0 }
     }
 
+    /// Bytes of every weight as the checkpoint stores it, scales included: the decoder, and the vision tower where
+    /// there is one; embedding, head and norms in the model's own format.
+    pub fn weight_bytes(&self) -> f64 {
+        let layers = |groups: &[LayerGroup], hidden: u64| {
+            groups
+                .iter()
+                .map(|group| group.count as f64 * layer_bytes(group, hidden, self.dtype))
+                .sum::<f64>()
+        };
+        let tower = self.vision.as_ref().map_or(0.0, |tower| {
+            layers(&tower.layers, tower.hidden) + tower.other_parameters as f64 * self.dtype.bytes()
+        });
+        layers(&self.layers, self.hidden) + self.outside_layers() as f64 * self.dtype.bytes() + tower
+    }
+
     fn outside_layers(&self) -> u64 {
         self.embedding_parameters() + self.head_parameters() + self.other_parameters
     }
@@ -43,6 +59,15 @@ impl Model {
 /// Parameters of one layer of the group, all parts and norms.
 pub fn layer_total(group: &LayerGroup, hidden: u64) -> u64 {
     group.norm_parameters + Part::ALL.iter().map(|part| layer_parameters(group, hidden, *part)).sum::<u64>()
+}
+
+/// Bytes of one layer of the group as it is stored, scales included; norms in `dtype`.
+pub fn layer_bytes(group: &LayerGroup, hidden: u64, dtype: Format) -> f64 {
+    let part = |part: &Part| {
+        let parameters = layer_parameters(group, hidden, *part) as f64;
+        group.quant.of(*part).weight.bytes(parameters)
+    };
+    group.norm_parameters as f64 * dtype.bytes() + Part::ALL.iter().map(part).sum::<f64>()
 }
 
 /// Parameters of `part` in one layer of the group; 0 where it has no such part. Norms of the layer are in no part.
@@ -154,4 +179,63 @@ fn shared_parameters(moe: &Moe, hidden: u64) -> u64 {
     let gate = if moe.shared_gate { hidden } else { 0 };
     let latent = moe.latent.map_or(0, |latent| 2 * hidden * latent);
     network_parameters(hidden, moe.shared_intermediate, moe.gated, false) + gate + latent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::hf::model_from_json;
+
+    const SMALL: &str = r#""model_type": "mixtral", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "vocab_size": 1000, "num_local_experts": 4"#;
+
+    fn small(extra: &str) -> Model {
+        model_from_json("small", &format!("{{{SMALL}, {extra}}}")).unwrap()
+    }
+
+    #[test]
+    fn a_small_model_counts_as_by_hand() {
+        let model = small(r#""num_experts_per_tok": 1"#);
+        let attention = 64 * 64 + 2 * 64 * 16 + 64 * 64;
+        let expert = 3 * 64 * 96;
+        let layer = attention + 4 * expert + 64 * 4 + 2 * 64;
+        assert_eq!(model.parameters(), 3 * layer + 2 * 64_000 + 64);
+        assert_eq!(model.active_parameters(), model.parameters() - 3 * 3 * expert);
+    }
+
+    #[test]
+    fn the_parts_of_a_layer_and_its_norms_are_all_of_it() {
+        let model = small(r#""num_experts_per_tok": 2"#);
+        let group = &model.layers[0];
+        let parts: u64 = Part::ALL.iter().map(|part| layer_parameters(group, model.hidden, *part)).sum();
+        assert_eq!(parts + group.norm_parameters, layer_total(group, model.hidden));
+        assert_eq!(layer_parameters(group, model.hidden, Part::State), 0);
+    }
+
+    #[test]
+    fn a_token_that_visits_every_expert_meets_every_parameter() {
+        let model = small(r#""num_experts_per_tok": 4"#);
+        assert_eq!(model.active_parameters(), model.parameters());
+    }
+
+    #[test]
+    fn a_tied_head_is_stored_once() {
+        let apart = small(r#""num_experts_per_tok": 1"#);
+        let tied = small(r#""num_experts_per_tok": 1, "tie_word_embeddings": true"#);
+        assert_eq!(apart.parameters() - tied.parameters(), 64_000);
+        assert_eq!((tied.head_parameters(), tied.embedding_parameters()), (0, 64_000));
+    }
+
+    #[test]
+    fn unquantized_weights_take_two_bytes_a_parameter_and_quantized_ones_bits_and_scales() {
+        let plain = small(r#""num_experts_per_tok": 1"#);
+        assert_eq!(plain.weight_bytes(), 2.0 * plain.parameters() as f64);
+        let awq = small(
+            r#""num_experts_per_tok": 1, "quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 64}"#,
+        );
+        let routers_norms_and_ends = 3 * (64 * 4 + 2 * 64) + 2 * 64_000 + 64;
+        let matrices = awq.parameters() - routers_norms_and_ends;
+        let bytes = matrices as f64 * (4.0 + 20.0 / 64.0) / 8.0 + 2.0 * routers_norms_and_ends as f64;
+        assert!((awq.weight_bytes() - bytes).abs() < 1e-6, "{} {bytes}", awq.weight_bytes());
+    }
 }

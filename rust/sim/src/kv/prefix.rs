@@ -23,15 +23,21 @@ struct Entry {
     oldest: u32,
     newest: u32,
     owner: Owner,
+    /// What it adds to its parent; meaningless for private content.
+    content: Content,
+    /// The first shared prefix that continued this one. Most prefixes are continued in one way only: then no map of
+    /// paths is needed.
+    first_child: u32,
 }
 
-/// What leads to a block: the prefix before it, and the place its tokens have in a segment (or a list of such places).
-type Path = (u32, u32, u32);
+/// What a block adds to a path: the place of its tokens in a segment, or a composite and [`NONE`].
+type Content = (u32, u32);
 
 /// All prefixes met so far, and the blocks that hold them.
 #[derive(Debug, Clone)]
 pub struct Prefixes {
-    paths: FxHashMap<Path, u32>,
+    /// Prefixes by what leads to them, the first children of others apart.
+    paths: FxHashMap<(u32, Content), u32>,
     /// Contents of several pieces, numbered.
     composites: FxHashMap<Vec<Piece>, u32>,
     entries: Vec<Entry>,
@@ -59,17 +65,26 @@ impl Prefixes {
     pub fn intern(&mut self, parent: u32, content: &[Piece]) -> u32 {
         let private_parent = parent != NONE && self.entries[parent as usize].owner != Owner::Shared;
         if private_parent || content.iter().any(|piece| piece.segment == Piece::PRIVATE) {
-            return self.create(Owner::Private);
+            return self.create(Owner::Private, (NONE, NONE));
         }
-        let path = match content {
-            [piece] => (parent, piece.segment, piece.start),
-            pieces => (parent, self.composite(pieces), NONE),
+        let content = match content {
+            [piece] => (piece.segment, piece.start),
+            pieces => (self.composite(pieces), NONE),
         };
-        if let Some(&known) = self.paths.get(&path) {
+        let sibling = if parent == NONE { NONE } else { self.entries[parent as usize].first_child };
+        if sibling != NONE && self.entries[sibling as usize].content == content {
+            return sibling;
+        }
+        if sibling == NONE && parent != NONE {
+            let prefix = self.create(Owner::Shared, content);
+            self.entries[parent as usize].first_child = prefix;
+            return prefix;
+        }
+        if let Some(&known) = self.paths.get(&(parent, content)) {
             return known;
         }
-        let prefix = self.create(Owner::Shared);
-        self.paths.insert(path, prefix);
+        let prefix = self.create(Owner::Shared, content);
+        self.paths.insert((parent, content), prefix);
         prefix
     }
 
@@ -82,8 +97,8 @@ impl Prefixes {
         number
     }
 
-    fn create(&mut self, owner: Owner) -> u32 {
-        let entry = Entry { oldest: NONE, newest: NONE, owner };
+    fn create(&mut self, owner: Owner, content: Content) -> u32 {
+        let entry = Entry { oldest: NONE, newest: NONE, owner, content, first_child: NONE };
         if let Some(prefix) = self.spare.pop() {
             self.entries[prefix as usize] = entry;
             return prefix;

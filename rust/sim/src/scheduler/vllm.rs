@@ -433,7 +433,6 @@ impl<'a> Vllm<'a> {
             return None;
         }
         let mut tokens = known - cached;
-        let mut drafts = 0;
         // A row that computes one token beside decodes is padded to their shape.
         let padded = self.limits.drafts > 0
             && tokens == 1
@@ -441,8 +440,7 @@ impl<'a> Vllm<'a> {
             && (decoding || cached > 0)
             && cached + 2 + self.limits.drafts <= self.limits.model_len;
         if padded {
-            drafts = self.limits.drafts;
-            tokens += drafts;
+            tokens += self.limits.drafts;
             if tokens > room {
                 return None;
             }
@@ -460,7 +458,7 @@ impl<'a> Vllm<'a> {
         Some(Entry {
             request: sequence,
             tokens,
-            drafts,
+            drafts: if padded { tokens - 1 } else { 0 },
             padded,
             prefill: true,
             context: cached + tokens,

@@ -1,7 +1,8 @@
 //! Rows of comma-separated values: columns are found by the names in the header, never by position.
 
-use super::columns::{Columns, Row};
+use super::columns::Columns;
 use super::mistakes::Mistake;
+use super::row::Row;
 use crate::error::{Error, Result};
 
 /// Reads the rows into columns; stops early once there are too many kinds of mistakes.
@@ -13,7 +14,8 @@ pub(super) fn read(origin: &str, text: &[u8], delimiter: u8, columns: &mut Colum
         csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).has_headers(false).from_reader(text);
     let mut record = csv::ByteRecord::new();
     let mut header: Option<Vec<Option<u8>>> = None;
-    while reader.read_byte_record(&mut record).unwrap_or(false) {
+    // Bytes in memory cannot fail to be read, and rows of any length are accepted here: the end is the only way out.
+    while let Ok(true) = reader.read_byte_record(&mut record) {
         let line = record.position().map_or(0, csv::Position::line);
         if record.iter().all(|cell| cell.trim_ascii().is_empty()) && record.len() <= 1 {
             continue;

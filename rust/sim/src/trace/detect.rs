@@ -105,6 +105,7 @@ const JSON_RULES: &[Rule] = &[
     rule(Format::ShareGpt, &[&["conversations"]]),
     rule(Format::AiperfSingleTurn, &[&["text", "texts", "text_input"]]),
     rule(Format::VllmCustom, &[&["prompt"]]),
+    rule(Format::Native, &[&["prompt_tokens"], &["output_tokens"]]),
     rule(Format::Mooncake, &[&["input_length", "input_tokens"], &["output_length", "output_tokens"]]),
 ];
 
@@ -126,18 +127,16 @@ const CSV_RULES: &[Rule] = &[
         ],
     ),
     rule(Format::Mooncake, &[&["timestamp", "created_time"], &["input_length", "input_tokens"]]),
+    rule(Format::Native, &[&["prompt_tokens"], &["output_tokens"]]),
+    rule(Format::Mooncake, &[&["input_length", "input_tokens"], &["output_length", "output_tokens"]]),
 ];
 
 impl Rule {
-    /// The names by which the rule holds, or none.
-    fn holds<'f>(&self, fields: &'f [(String, &str)]) -> Option<Vec<&'f str>> {
+    /// The fields by which the rule holds, or none.
+    fn holds<'f, 't>(&self, fields: &'f [(String, &'t str)]) -> Option<Vec<&'f (String, &'t str)>> {
         let find = |names: &&[&str]| fields.iter().find(|(name, _)| names.contains(&name.as_str()));
         let found = self.groups.iter().map(find).collect::<Option<Vec<_>>>()?;
-        found.first()?.1.contains(self.within).then(|| {
-            let mut names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
-            names.dedup();
-            names
-        })
+        found.first()?.1.contains(self.within).then_some(found)
     }
 }
 
@@ -203,13 +202,14 @@ fn json<'a>(
 fn by_rules(records: &Records) -> Option<Detection> {
     let head: Vec<_> = records.iter().take(RECORDS).filter_map(|record| fields(record.text).ok()).collect();
     JSON_RULES.iter().find_map(|rule| {
-        let names = head.iter().find_map(|fields| rule.holds(fields))?;
-        Some(Detection { format: rule.format, why: explained(&names) })
+        let found = head.iter().find_map(|fields| rule.holds(fields))?;
+        Some(Detection { format: rule.format, why: explained(found.iter().map(|(name, _)| name.as_str())) })
     })
 }
 
-fn explained(names: &[&str]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+fn explained<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let mut quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    quoted.dedup();
     match quoted.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("it has {} and {last}", rest.join(", ")),
         _ => format!("it has {}", quoted.join("")),
@@ -231,10 +231,11 @@ fn csv<'a>(origin: &str, text: &'a [u8], options: &ReadOptions) -> Result<Found<
             .hinted("`--csv-delimiter \";\" --csv-decimal \",\"` reads it so"));
     }
     let cells = header_cells(header, delimiter);
-    let fields: Vec<(String, &str)> = cells.iter().map(|cell| (cell.to_ascii_lowercase(), "")).collect();
+    let fields: Vec<(String, &str)> =
+        cells.iter().map(|cell| (cell.to_ascii_lowercase(), cell.as_str())).collect();
     let found = CSV_RULES.iter().find_map(|rule| {
-        let names = rule.holds(&fields)?;
-        Some(Detection { format: rule.format, why: explained(&names) })
+        let found = rule.holds(&fields)?;
+        Some(Detection { format: rule.format, why: explained(found.iter().map(|(_, name)| *name)) })
     });
     let found = found.or_else(|| {
         let clients = cells.len() == 6 && matches!(cells[3].as_str(), "Gamma" | "Weibull");

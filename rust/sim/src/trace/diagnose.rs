@@ -43,7 +43,8 @@ pub(super) fn broken(record: &Record) -> Mistake {
         return Mistake::new("", "the line must be complete JSON", value)
             .hinted("the writer was probably killed: `--on-error skip` keeps the complete requests");
     }
-    Mistake::new("", "the line must be valid JSON", format!("{} at column {}", plain(&error), error.column()))
+    let column = error.column() + usize::from(error.is_eof());
+    Mistake::new("", "the line must be valid JSON", format!("{} at column {column}", plain(&error)))
 }
 
 /// The field with a value of NaN or Infinity as Python writes it, and that value.

@@ -2,12 +2,14 @@
 
 use rustc_hash::FxHashMap;
 
-use super::columns::{Columns, MISSING, Tallies, Tally};
+use super::columns::Columns;
 use super::detect;
 use super::format::{Format, Slot};
-use super::options::{OnError, ReadOptions, TimeUnit, ZeroOutput};
+use super::options::ReadOptions;
+use super::policy::{OnError, TimeUnit, ZeroOutput};
 use super::report::Report;
 use super::sessions::Noticed;
+use super::values::{MISSING, Tallies, Tally};
 use super::{BlockHashes, Sessions, Trace, datetime};
 use crate::error::{Error, Result};
 
@@ -17,7 +19,7 @@ use crate::error::{Error, Result};
 /// The mistakes of the rows (unless they are skipped), a field that no row has, and files without a request.
 pub(super) fn finish(mut columns: Columns, report: &mut Report, options: &ReadOptions) -> Result<Trace> {
     report.rows = columns.rows;
-    report.time_unit = columns.arrival_unit();
+    report.time_unit = columns.values.arrival_unit();
     columns_everywhere_missing(&columns, &report.origin)?;
     let mistakes = std::mem::take(&mut columns.mistakes);
     report.dropped_broken = mistakes.rows;
@@ -26,7 +28,7 @@ pub(super) fn finish(mut columns: Columns, report: &mut Report, options: &ReadOp
     }
     let broken = !mistakes.is_empty();
     if broken && (options.on_error == OnError::Stop || columns.arrival.is_empty()) {
-        return Err(mistakes.into_error(&report.origin));
+        return Err(mistakes.into_error(&report.origin, columns.rows));
     }
     if broken {
         let (kept, rows) = (columns.arrival.len(), columns.rows);
@@ -41,7 +43,7 @@ pub(super) fn finish(mut columns: Columns, report: &mut Report, options: &ReadOp
 
 /// The error for a file in which no row at all has a field that no request is without.
 fn columns_everywhere_missing(columns: &Columns, origin: &str) -> Result<()> {
-    let aliases = columns.schema.aliases;
+    let aliases = columns.values.schema.aliases;
     for (slot, what) in
         [(Slot::Arrival, "arrival times"), (Slot::Prompt, "prompt lengths"), (Slot::Output, "output lengths")]
     {
@@ -90,7 +92,7 @@ fn told(columns: &mut Columns, report: &mut Report, options: &ReadOptions) -> Re
         zoned,
         unzoned,
         fractional,
-    } = std::mem::take(&mut columns.tallies);
+    } = std::mem::take(&mut columns.values.tallies);
     let mut warn = |tally: &Tally, text: String, hint: &str| {
         if tally.count > 0 {
             report.warn(text, tally.count, tally.first_line, hint);
@@ -100,7 +102,7 @@ fn told(columns: &mut Columns, report: &mut Report, options: &ReadOptions) -> Re
     let key = &repeated_key.detail;
     warn(&repeated_key, format!("a key appears twice in a line (first: {key}): its last value is used"), "");
     warn(&quoted, format!("{} numbers were in quotes", quoted.count), "");
-    let policy = options.zero_output.unwrap_or(columns.schema.zero_output);
+    let policy = options.zero_output.unwrap_or(columns.values.schema.zero_output);
     let reading = match policy {
         ZeroOutput::Drop => "left out as failed calls",
         ZeroOutput::Prefill => "kept as prompts that generate nothing",
@@ -129,6 +131,10 @@ fn told(columns: &mut Columns, report: &mut Report, options: &ReadOptions) -> Re
     warn(&back_in_time, text, "`--require-sorted` refuses this");
     if policy == ZeroOutput::Drop {
         report.dropped_zero_output = zero_output.count;
+    }
+    if options.time_unit.is_some_and(|unit| unit != report.time_unit) {
+        let unit = report.time_unit.name();
+        report.inform(format!("`--time-unit` has no effect: the name of the arrival field says {unit}"));
     }
     doubtful_unit(columns, fractional, report, options);
     told_of_fields(columns, report);
@@ -165,6 +171,7 @@ fn told_of_fields(columns: &Columns, report: &mut Report) {
         report.inform(format!("ignored fields: {}", columns.unknown.join(", ")));
     }
     let unused = columns
+        .values
         .schema
         .aliases
         .iter()
@@ -262,7 +269,12 @@ fn told_of_sessions(sessions: &Sessions, noticed: Noticed, report: &mut Report) 
     if noticed.shrinking > 0 {
         let text =
             "a prompt is shorter than the one before it in its session: lengths are read as full prompts";
-        report.warn(text, noticed.shrinking, line, "if they are new tokens only, `--turn-lengths delta`");
+        report.warn(
+            text,
+            noticed.shrinking,
+            line,
+            "if they count new tokens only, add the tokens of the turns before",
+        );
     }
     let waiting = sessions.after.iter().filter(|after| **after != Sessions::NONE).count();
     if waiting > 0 {

@@ -1,6 +1,6 @@
 //! The trace formats people have: their names, and which field of each means what.
 
-use super::options::{TimeUnit, ZeroOutput};
+use super::policy::{TimeUnit, ZeroOutput};
 
 macro_rules! formats {
     ($($(#[$doc:meta])* $variant:ident $name:literal $words:literal),* $(,)?) => {

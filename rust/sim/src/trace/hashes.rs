@@ -9,13 +9,46 @@ use super::mistakes::{Mistake, shortened};
 pub(super) struct HashColumn {
     offsets: Vec<u64>,
     ids: Vec<u32>,
-    dense: FxHashMap<u64, u32>,
+    dense: Dense,
+}
+
+/// Dense numbers of hashes, in the order in which they are first seen.
+#[derive(Default)]
+struct Dense {
+    /// One more than the number of each hash below [`Dense::SMALL`]; 0 where it was not seen. Most files number their
+    /// blocks from 0, and an index is several times faster than a hash map.
+    small: Vec<u32>,
+    large: FxHashMap<u64, u32>,
+    count: u32,
+}
+
+impl Dense {
+    /// At most 16 MiB of indices.
+    const SMALL: u64 = 1 << 22;
+
+    fn of(&mut self, hash: u64) -> u32 {
+        let number = if hash < Self::SMALL {
+            let place = hash as usize;
+            if place >= self.small.len() {
+                self.small.resize((place + 1).next_power_of_two(), 0);
+            }
+            let seen = &mut self.small[place];
+            if *seen == 0 {
+                *seen = self.count + 1;
+            }
+            *seen - 1
+        } else {
+            *self.large.entry(hash).or_insert(self.count)
+        };
+        self.count = self.count.max(number + 1);
+        number
+    }
 }
 
 impl HashColumn {
     /// For `requests` that had no hashes.
     pub fn after(requests: usize) -> HashColumn {
-        HashColumn { offsets: vec![0; requests + 1], ids: Vec::new(), dense: FxHashMap::default() }
+        HashColumn { offsets: vec![0; requests + 1], ids: Vec::new(), dense: Dense::default() }
     }
 
     /// Reads the JSON list `text` as the path of the next request, which [`HashColumn::keep`] confirms.
@@ -33,8 +66,7 @@ impl HashColumn {
                 let value = String::from_utf8_lossy(item.trim_ascii()).into_owned();
                 return Err(Mistake::new(field, "must hold whole numbers from 0 to 2^64 - 1", value));
             };
-            let next = self.dense.len() as u32;
-            self.ids.push(*self.dense.entry(hash).or_insert(next));
+            self.ids.push(self.dense.of(hash));
         }
         Ok(self.ids.len() - start)
     }

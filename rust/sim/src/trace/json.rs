@@ -5,11 +5,12 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::columns::{Columns, Row};
+use super::columns::Columns;
 use super::detect;
 use super::diagnose::broken;
 use super::mistakes::Mistake;
 use super::records::{Record, fields};
+use super::row::Row;
 
 /// How deep a value may be nested.
 const DEPTH_MAX: usize = 128;

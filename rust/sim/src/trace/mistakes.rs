@@ -76,9 +76,11 @@ impl Mistakes {
         })
     }
 
-    /// The error that refuses the file.
-    pub fn into_error(self, file: &str) -> Error {
-        let mut errors: Vec<Error> = self.kinds.into_iter().map(|kind| kind.into_error(file)).collect();
+    /// The error that refuses the file, of which `rows` were read.
+    pub fn into_error(self, file: &str, rows: u64) -> Error {
+        let skip = format!("`--on-error skip` leaves out {} of {rows} rows", self.rows);
+        let mut errors: Vec<Error> =
+            self.kinds.into_iter().map(|kind| kind.into_error(file, &skip)).collect();
         match errors.len() {
             1 => errors.remove(0),
             _ => Error::Traces { file: file.to_string(), errors },
@@ -87,18 +89,14 @@ impl Mistakes {
 }
 
 impl Kind {
-    fn into_error(self, file: &str) -> Error {
+    fn into_error(self, file: &str, skip: &str) -> Error {
         let lines = self.lines.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
         let more = match self.count {
             1 => String::new(),
             count if count as usize > self.lines.len() => format!("{count} lines (first: {lines})"),
             count => format!("{count} lines ({lines})"),
         };
-        let hint = if self.first.hint.is_empty() && self.lines[0] > 0 {
-            "`--on-error skip` leaves such lines out"
-        } else {
-            self.first.hint
-        };
+        let hint = if self.first.hint.is_empty() { skip } else { self.first.hint };
         let hint = if more.is_empty() { hint.to_string() } else { format!("{more}; {hint}") };
         Error::trace(file, self.lines[0], self.first.field, self.first.must, self.first.value).hinted(hint)
     }
@@ -121,9 +119,9 @@ mod tests {
         let mut mistakes = Mistakes::default();
         mistakes.add(2, Mistake::new("input_length", "must be at least 0", "-5"));
         mistakes.add(7, Mistake::new("input_length", "must be at least 0", "-9"));
-        let error = mistakes.into_error("t.jsonl");
+        let error = mistakes.into_error("t.jsonl", 9);
         assert_eq!(error.to_string(), "t.jsonl:2: input_length must be at least 0: -5");
-        assert_eq!(error.hint(), "2 lines (2, 7); `--on-error skip` leaves such lines out");
+        assert_eq!(error.hint(), "2 lines (2, 7); `--on-error skip` leaves out 2 of 9 rows");
     }
 
     #[test]
@@ -131,11 +129,11 @@ mod tests {
         let mut mistakes = Mistakes::default();
         mistakes.add(1, Mistake::new("a", "must be given", "missing"));
         mistakes.add(3, Mistake::new("b", "must be given", "missing").hinted("name it"));
-        let error = mistakes.into_error("t.jsonl");
+        let error = mistakes.into_error("t.jsonl", 4);
         assert_eq!(
             error.to_string(),
             "t.jsonl has mistakes of 2 kinds:\n  t.jsonl:1: a must be given: missing \
-             (`--on-error skip` leaves such lines out)\n  t.jsonl:3: b must be given: missing (name it)"
+             (`--on-error skip` leaves out 2 of 4 rows)\n  t.jsonl:3: b must be given: missing (name it)"
         );
     }
 

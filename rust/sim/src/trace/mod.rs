@@ -6,8 +6,9 @@
 
 mod number;
 mod datetime;
-mod options;
+mod policy;
 mod format;
+mod options;
 mod report;
 mod container;
 mod records;
@@ -16,20 +17,23 @@ mod diagnose;
 mod detect;
 mod hashes;
 mod sessions;
+mod row;
+mod values;
 mod columns;
 mod json;
 mod csv;
 mod finish;
-mod read;
 mod assemble;
 mod cut;
+mod read;
 mod inspect;
 
 pub use assemble::TraceColumns;
 pub use detect::{Detection, detect};
 pub use format::Format;
 pub use inspect::{Inspection, Lengths, inspect};
-pub use options::{OnError, PriorityOrder, ReadOptions, TimeUnit, ZeroOutput};
+pub use options::ReadOptions;
+pub use policy::{OnError, PriorityOrder, TimeUnit, ZeroOutput};
 pub use read::{read, read_file};
 pub use report::{Report, Warning};
 
@@ -103,8 +107,8 @@ impl Sessions {
 /// A workload in columns, sorted by arrival; ties keep their order in the file.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Trace {
-    /// Nanoseconds since the trace began. For a request that waits for another (see [`Sessions::after`]) the
-    /// earliest it can be: the other's arrival and the delay.
+    /// Nanoseconds since the trace began. For a request that waits for another (see [`Sessions::after`]) and has no
+    /// arrival of its own, the earliest it can be: the other's arrival and the delay.
     pub arrival_ns: Vec<u64>,
     /// Tokens of the whole prompt, shared prefix included.
     pub prompt_tokens: Vec<u32>,

@@ -129,7 +129,7 @@ pub(super) fn describe(text: &str) -> &'static str {
     let lower = text.trim_start_matches(['-', '+']).to_ascii_lowercase();
     match lower.as_str() {
         "" => "nothing",
-        "null" | "none" | "na" | "n/a" | "<na>" => "null",
+        "null" => "null",
         "true" | "false" => "a boolean",
         "nan" => "NaN",
         "inf" | "infinity" => "infinity",
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(describe("1,024"), "a text with a thousands separator");
         assert_eq!(describe("-Infinity"), "infinity");
         assert_eq!(describe("NaN"), "NaN");
-        assert_eq!(describe("n/a"), "null");
+        assert_eq!(describe("n/a"), "a text");
         assert_eq!(describe("true"), "a boolean");
         assert_eq!(describe("soon"), "a text");
     }

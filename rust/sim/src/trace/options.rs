@@ -1,82 +1,9 @@
 //! What a user may say about how a trace is to be read.
 
 use super::format::Format;
-
-/// What one unit of a number that stands for time is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimeUnit {
-    /// Seconds.
-    Seconds,
-    /// Milliseconds.
-    Millis,
-    /// Microseconds.
-    Micros,
-    /// Nanoseconds.
-    Nanos,
-    /// No number at all: a date with a time of day.
-    DateTime,
-}
-
-impl TimeUnit {
-    /// Its short name: `s`, `ms`, `us`, `ns` or `datetime`.
-    pub fn name(self) -> &'static str {
-        match self {
-            TimeUnit::Seconds => "s",
-            TimeUnit::Millis => "ms",
-            TimeUnit::Micros => "us",
-            TimeUnit::Nanos => "ns",
-            TimeUnit::DateTime => "datetime",
-        }
-    }
-
-    /// The unit of that short name.
-    pub fn named(name: &str) -> Option<TimeUnit> {
-        [TimeUnit::Seconds, TimeUnit::Millis, TimeUnit::Micros, TimeUnit::Nanos, TimeUnit::DateTime]
-            .into_iter()
-            .find(|unit| unit.name() == name)
-    }
-
-    /// The power of ten that turns it into nanoseconds; a date has none and gives 0.
-    pub(super) fn nanos_exponent(self) -> i32 {
-        match self {
-            TimeUnit::Seconds => 9,
-            TimeUnit::Millis => 6,
-            TimeUnit::Micros => 3,
-            TimeUnit::Nanos | TimeUnit::DateTime => 0,
-        }
-    }
-}
-
-/// What happens to a row that breaks a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnError {
-    /// The file is refused.
-    #[default]
-    Stop,
-    /// The row is left out, and counted.
-    Skip,
-}
-
-/// What a request that generates no token means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ZeroOutput {
-    /// A failed call: left out, and counted.
-    Drop,
-    /// A prompt that is processed and answered with nothing.
-    Prefill,
-    /// One token.
-    One,
-}
-
-/// Which end of the file's priorities is served first; a [`Trace`](super::Trace) holds lower first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PriorityOrder {
-    /// Lower first, as in vLLM: taken as written.
-    #[default]
-    LowerFirst,
-    /// Higher first, as in SGLang and Dynamo: negated.
-    HigherFirst,
-}
+use super::policy::{OnError, PriorityOrder, TimeUnit, ZeroOutput};
+use crate::error::Result;
+use roofline_core::error::Error;
 
 /// How a trace is read; the default trusts detection and refuses what would change the numbers.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -105,4 +32,21 @@ pub struct ReadOptions {
     pub speedup: Option<f64>,
     /// Keeps the first so many requests (`--limit`); applied last.
     pub limit: Option<usize>,
+}
+
+impl ReadOptions {
+    /// What must hold of the options by themselves.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.trace_block_size == Some(0) {
+            return Err(Error::spec("trace_block_size", "must be at least 1 token", 0, "").into());
+        }
+        let quoting = |byte: u8| matches!(byte, b'"' | b'\n' | b'\r');
+        match self.csv_delimiter {
+            Some(byte) if quoting(byte) || !byte.is_ascii() => {
+                let must = "must be one ASCII character that is no quote and no line end";
+                Err(Error::spec("csv_delimiter", must, format!("0x{byte:02x}"), "").into())
+            }
+            _ => Ok(()),
+        }
+    }
 }

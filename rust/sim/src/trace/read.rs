@@ -9,7 +9,8 @@ use super::finish::{self, finish};
 use super::format::Format;
 use super::mistakes::shortened;
 use super::number;
-use super::options::{ReadOptions, TimeUnit};
+use super::options::ReadOptions;
+use super::policy::TimeUnit;
 use super::records::{Record, Records, fields};
 use super::report::Report;
 use super::{Trace, csv, json};
@@ -50,6 +51,7 @@ pub fn read_file(path: impl AsRef<Path>, options: &ReadOptions) -> Result<(Trace
 /// # Ok::<(), roofline_sim::error::Error>(())
 /// ```
 pub fn read(origin: &str, bytes: &[u8], options: &ReadOptions) -> Result<(Trace, Report)> {
+    options.check()?;
     let (content, information) = container::open(origin, bytes)?;
     let text = match content {
         Content::Text(text) => text,
@@ -94,10 +96,10 @@ fn schema(origin: &str, detection: &Detection) -> Result<&'static super::format:
                 .hinted(finish::NO_ARRIVALS);
         }
         let value = format!("{}, which is not read yet ({})", format.words(), detection.why);
-        Error::trace(origin, 0, "", "the format must be one that is read", value).hinted(format!(
+        Error::trace(origin, 0, "", "the format must be one that is read", value).hinted(
             "convert it to fields `arrival_s`, `prompt_tokens`, `output_tokens`; if it is something else, name it with \
-             `--trace-format`"
-        ))
+             `--trace-format`",
+        )
     })
 }
 
@@ -139,10 +141,9 @@ fn rows_of_json(
     let mut rows = records.iter().peekable();
     if columns.format() == Format::Native {
         let head = rows.peek().and_then(|record| fields(record.text).ok());
-        if let Some(head) = head.filter(|head| head.iter().any(|(key, _)| key == "trace")) {
-            if let Some(record) = rows.next() {
-                header(origin, &record, &head, columns, report, options)?;
-            }
+        let head = head.filter(|head| head.iter().any(|(key, _)| key == "trace"));
+        if let Some((head, record)) = head.and_then(|head| Some((head, rows.next()?))) {
+            header(origin, &record, &head, columns, report, options)?;
         }
     }
     json::read(rows, columns);

@@ -1,7 +1,7 @@
 //! What reading a trace found, assumed and repaired.
 
 use super::format::Format;
-use super::options::TimeUnit;
+use super::policy::TimeUnit;
 
 /// Something repaired, said once with how often it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

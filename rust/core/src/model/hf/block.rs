@@ -2,9 +2,9 @@
 
 use super::keys::Keys;
 use super::quant::Modules;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::Format;
-use crate::model::{Attention, Dense, Ffn, LayerGroup, Linear, Mixer, Model, Quant, Span, Task};
+use crate::model::{Attention, Dense, Ffn, LayerGroup, Linear, Mixer, Model, Moe, Quant, Span, Task};
 
 /// A model as its family reads it: one group a layer, nothing quantized yet.
 #[derive(Debug)]
@@ -30,6 +30,9 @@ impl Draft {
         self
     }
 }
+
+/// More layers than any model has.
+pub const MOST_LAYERS: u64 = 4096;
 
 /// The sizes every decoder has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +76,7 @@ impl Sizes {
     pub fn with_head_dim(mut self, keys: &Keys<'_>, key: &str, heads_key: &str) -> Result<Sizes> {
         self.head_dim = match keys.optional_size(key)? {
             Some(given) => given,
-            None if self.hidden % self.heads == 0 => self.hidden / self.heads,
+            None if self.hidden.is_multiple_of(self.heads) => self.hidden / self.heads,
             None => {
                 let must = format!("must divide the hidden width {} where no `{key}` is given", self.hidden);
                 return Err(keys.error(heads_key, must, self.heads, "give the head width"));
@@ -91,7 +94,7 @@ impl Sizes {
     }
 
     fn checked_as(self, keys: &Keys<'_>, heads_key: &str) -> Result<Sizes> {
-        if self.heads % self.kv_heads == 0 {
+        if self.heads.is_multiple_of(self.kv_heads) {
             return Ok(self);
         }
         let must = format!("must be divisible by the {} key/value heads", self.kv_heads);
@@ -123,19 +126,31 @@ impl Sizes {
         layer(Some(Mixer::Attention(attention)), Some(ffn), 2, 2 * self.hidden)
     }
 
-    /// `count` layers, each made from its index.
+    /// Every layer, made from its index.
     ///
     /// # Errors
-    /// The first of `make`.
+    /// More layers than any model has, or the first error of `make`.
     pub fn each(&self, make: impl FnMut(u64) -> Result<LayerGroup>) -> Result<Vec<LayerGroup>> {
+        if self.layers > MOST_LAYERS {
+            let must = format!("must be at most {MOST_LAYERS}");
+            return Err(Error::spec("config.json: number of layers", must, self.layers, ""));
+        }
         (0..self.layers).map(make).collect()
+    }
+
+    /// Every layer, all like this one.
+    ///
+    /// # Errors
+    /// More layers than any model has.
+    pub fn all(&self, layer: &LayerGroup) -> Result<Vec<LayerGroup>> {
+        self.each(|_| Ok(layer.clone()))
     }
 }
 
 /// One layer, unquantized.
 pub fn layer(mixer: Option<Mixer>, ffn: Option<Ffn>, norms: u64, norm_parameters: u64) -> LayerGroup {
     let quant = Quant::uniform(Linear::plain(Format::Bf16));
-    LayerGroup { count: 1, mixer, ffn, parallel: false, norm_parameters, norms, quant }
+    LayerGroup { count: 1, mixer, ffn, parallel: false, norm_parameters, norms, modulation: 0, quant }
 }
 
 /// The usual three-matrix network without biases.
@@ -166,7 +181,7 @@ pub fn decoder(keys: &Keys<'_>, sizes: &Sizes, tied: bool, layers: Vec<LayerGrou
         head: true,
         head_bias: false,
         other_parameters: sizes.hidden,
-        max_context: keys.optional_size("max_position_embeddings")?,
+        max_context: keys.optional_tokens("max_position_embeddings")?,
         dtype: Format::Bf16,
         kv_format: None,
         quantization: None,
@@ -190,8 +205,8 @@ pub fn spans(keys: &Keys<'_>, layers: u64) -> Result<Option<Vec<Span>>> {
 fn span(keys: &Keys<'_>, name: &str) -> Result<Span> {
     match name {
         "full_attention" | "attention" | "global_attention" => Ok(Span::Full),
-        "sliding_attention" | "local_attention" => keys.size("sliding_window").map(Span::Window),
-        "chunked_attention" => keys.size("attention_chunk_size").map(Span::Chunk),
+        "sliding_attention" | "local_attention" => needed(keys, "sliding_window").map(Span::Window),
+        "chunked_attention" => needed(keys, "attention_chunk_size").map(Span::Chunk),
         other => {
             let must = "must hold full_attention, sliding_attention or chunked_attention here";
             Err(keys.error("layer_types", must, other, ""))
@@ -199,7 +214,51 @@ fn span(keys: &Keys<'_>, name: &str) -> Result<Span> {
     }
 }
 
+fn needed(keys: &Keys<'_>, key: &str) -> Result<u64> {
+    keys.optional_tokens(key)?.ok_or_else(|| keys.missing(key))
+}
+
 /// The window of every layer that has one by a repeating pattern: of each `period` layers the last sees everything.
 pub fn every_nth_full(layer: u64, period: u64, window: u64) -> Span {
-    if (layer + 1) % period == 0 { Span::Full } else { Span::Window(window) }
+    if (layer + 1).is_multiple_of(period) { Span::Full } else { Span::Window(window) }
+}
+
+/// Experts without anything beside them, their number and the number a token visits under the first name that is there.
+///
+/// # Errors
+/// A number is absent or not positive, or a token visits more experts than there are.
+pub fn experts(keys: &Keys<'_>, count: &[&str], top_k: &[&str], intermediate: u64) -> Result<Moe> {
+    let experts = keys.size_of(count)?;
+    let visited = keys.size_of(top_k)?;
+    if visited > experts {
+        let must = format!("must be at most the {experts} experts");
+        return Err(keys.error(top_k[0], must, visited, ""));
+    }
+    Ok(Moe {
+        experts,
+        top_k: visited,
+        intermediate,
+        gated: true,
+        bias: false,
+        router_other_parameters: 0,
+        shared_intermediate: 0,
+        shared_gate: false,
+        dense_intermediate: 0,
+        latent: None,
+    })
+}
+
+/// Which layers use rotary positions: `no_rope_layers` (1: they do), or all but every
+/// `no_rope_layer_interval`-th.
+///
+/// # Errors
+/// A list that is not as long as there are layers.
+pub fn rotary_layers(keys: &Keys<'_>, layers: u64) -> Result<Vec<bool>> {
+    let interval = keys.size_or("no_rope_layer_interval", 4)?;
+    let listed = keys.list("no_rope_layers")?.is_some_and(|list| !list.is_empty());
+    let given = if listed { keys.counts_per_layer("no_rope_layers", layers)? } else { None };
+    Ok(match given {
+        Some(given) => given.into_iter().map(|rotary| rotary != 0).collect(),
+        None => (0..layers).map(|layer| (layer + 1) % interval != 0).collect(),
+    })
 }

@@ -1,11 +1,10 @@
 //! DeepSeek and those built like it (Kimi, GLM-5): latent attention, sparse attention, experts after dense layers.
 
-use super::block::{Draft, Sizes, decoder, gated, layer};
+use super::block::{Draft, Sizes, decoder, experts, gated, layer};
 use super::keys::Keys;
-use super::llama::experts;
 use super::{Family, Source, vision};
 use crate::error::Result;
-use crate::model::{Ffn, Indexer, Mixer, Mla, Moe};
+use crate::model::{Attention, Ffn, Indexer, Mixer, Mla, Moe};
 
 pub(super) const FAMILIES: &[Family] = &[
     Family { types: &["deepseek_v2"], architectures: &["DeepseekV2ForCausalLM"], read: latent },
@@ -54,7 +53,7 @@ fn first(source: &Source<'_>) -> Result<Draft> {
     let sizes = Sizes::read(keys)?;
     let bias = keys.flag("attention_bias", false)?;
     let sparse = Sparse::read(keys, &sizes)?;
-    let attention = crate::model::Attention { qkv_bias: bias, output_bias: bias, ..sizes.attention() };
+    let attention = Attention { qkv_bias: bias, output_bias: bias, ..sizes.attention() };
     let layers = sizes.each(|index| Ok(sizes.layer(attention.clone(), sparse.of(index))))?;
     decoder(keys, &sizes, false, layers)
 }
@@ -173,7 +172,7 @@ fn sparse_layers(keys: &Keys<'_>, layers: u64) -> Result<Vec<bool>> {
     let is_sparse = |layer: u64| match (&by_type, &by_list) {
         (Some(types), _) => types[layer as usize] == "sparse",
         (None, Some(list)) => list[layer as usize] != 0,
-        (None, None) => layer >= first && layer % every == 0,
+        (None, None) => layer >= first && layer.is_multiple_of(every),
     };
     Ok((0..layers).map(is_sparse).collect())
 }

@@ -3,7 +3,7 @@
 use super::block::{Draft, Sizes, decoder, layer, plain};
 use super::{Family, Source};
 use crate::error::Result;
-use crate::model::{Attention, Mixer, Task};
+use crate::model::{Attention, LayerGroup, Mixer, Task};
 
 pub(super) const FAMILIES: &[Family] =
     &[Family { types: &["dit"], architectures: &["DiTTransformer2DModel", "DiT"], read: dit }];
@@ -32,7 +32,7 @@ fn dit(source: &Source<'_>) -> Result<Draft> {
     if !(ratio > 0.0 && ratio < 1024.0) {
         return Err(keys.error("mlp_ratio", "must be positive", ratio, ""));
     }
-    let channels = keys.size_or("in_channels", 4)?;
+    let channels = keys.size_within("in_channels", 4, 1024)?;
     let outputs = match keys.optional_size("out_channels")? {
         Some(outputs) => outputs,
         None if keys.flag("learn_sigma", true)? => 2 * channels,
@@ -44,8 +44,9 @@ fn dit(source: &Source<'_>) -> Result<Draft> {
     };
     keys.ignore(&["class_dropout_prob", "norm_type", "norm_elementwise_affine"]);
     keys.ignore(&["attention_bias", "num_embeds_ada_norm", "norm_num_groups", "upcast_attention"]);
-    let side = keys.size("patch_size")?;
-    let image = keys.optional_size("input_size")?.or(keys.optional_size("sample_size")?).unwrap_or(LATENT);
+    let side = keys.size_within("patch_size", 2, 256)?;
+    let size = if keys.has("input_size") { "input_size" } else { "sample_size" };
+    let image = keys.size_within(size, LATENT, 16_384)?;
     if image % side != 0 {
         return Err(keys.error("patch_size", format!("must divide the latent's side {image}"), side, ""));
     }
@@ -53,9 +54,10 @@ fn dit(source: &Source<'_>) -> Result<Draft> {
     let attention =
         Attention { causal: false, rope: false, qkv_bias: true, output_bias: true, ..sizes.attention() };
     let network = plain((hidden as f64 * ratio) as u64, true);
-    let modulation = (hidden + 1) * 6 * hidden;
-    let group = layer(Some(Mixer::Attention(attention)), Some(network), 2, modulation);
-    let layers = (0..layers).map(|_| group.clone()).collect();
+    let columns = 6 * hidden;
+    let group = layer(Some(Mixer::Attention(attention)), Some(network), 2, (hidden + 1) * columns);
+    let group = LayerGroup { modulation: columns, ..group };
+    let layers = sizes.all(&group)?;
     let input = (patch * channels + 1) * hidden;
     let time = (FREQUENCIES + 1) * hidden + (hidden + 1) * hidden;
     let class = (classes + 1) * hidden;

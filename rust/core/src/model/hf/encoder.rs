@@ -43,12 +43,12 @@ fn encoder(keys: &Keys<'_>, sizes: &Sizes, layers: Vec<LayerGroup>, other: u64) 
 }
 
 /// BERT's layer: biases everywhere, a norm with bias behind each part.
-fn layers(sizes: &Sizes, intermediate: u64) -> Vec<LayerGroup> {
+fn layers(sizes: &Sizes, intermediate: u64) -> Result<Vec<LayerGroup>> {
     let attention =
         Attention { causal: false, rope: false, qkv_bias: true, output_bias: true, ..sizes.attention() };
     let mixer = Mixer::Attention(attention);
     let group = layer(Some(mixer), Some(plain(intermediate, true)), 2, 4 * sizes.hidden);
-    (0..sizes.layers).map(|_| group.clone()).collect()
+    sizes.all(&group)
 }
 
 /// BERT and RoBERTa: words, positions and sentence types added up; a pooler over the first token.
@@ -57,13 +57,17 @@ fn bert(source: &Source<'_>) -> Result<Draft> {
     let sizes = Sizes::read(keys)?;
     keys.only("position_embedding_type", &[Value::from("absolute")])?;
     keys.only("is_decoder", &[Value::Bool(false)])?;
-    let (directionality, pooled) = (keys.names().filter(|key| key.starts_with("pooler_")), "directionality");
-    let pooler_keys: Vec<&str> = directionality.chain([pooled]).collect();
-    keys.ignore(&pooler_keys);
+    keys.ignore(&pooler_keys(keys));
+    keys.ignore(&["directionality"]);
     let positions = keys.size("max_position_embeddings")? + keys.count_or("type_vocab_size", 2)?;
     let pooler = (sizes.hidden + 1) * sizes.hidden;
     let other = positions * sizes.hidden + 2 * sizes.hidden + pooler;
-    encoder(keys, &sizes, layers(&sizes, keys.size("intermediate_size")?), other)
+    encoder(keys, &sizes, layers(&sizes, keys.size("intermediate_size")?)?, other)
+}
+
+/// Settings of the pooler, which is a matrix as wide as the model whatever they say.
+fn pooler_keys<'a>(keys: &Keys<'a>) -> Vec<&'a str> {
+    keys.names().filter(|key| key.starts_with("pooler_")).collect()
 }
 
 /// DistilBERT: neither sentence types nor a pooler.
@@ -81,7 +85,7 @@ fn distilbert(source: &Source<'_>) -> Result<Draft> {
     .with_head_dim(keys, "head_dim", "n_heads")?;
     keys.ignore(&["sinusoidal_pos_embds", "tie_weights_"]);
     let other = keys.size("max_position_embeddings")? * sizes.hidden + 2 * sizes.hidden;
-    encoder(keys, &sizes, layers(&sizes, keys.size("hidden_dim")?), other)
+    encoder(keys, &sizes, layers(&sizes, keys.size("hidden_dim")?)?, other)
 }
 
 /// ModernBERT: gated networks, rotary positions, windows in two of three layers, no biases.
@@ -124,8 +128,7 @@ fn deberta(source: &Source<'_>) -> Result<Draft> {
     keys.only("share_att_key", &[Value::Bool(true)])?;
     keys.only("conv_kernel_size", &[])?;
     keys.only("embedding_size", &[Value::from(sizes.hidden)])?;
-    let pooler: Vec<&str> = keys.names().filter(|key| key.starts_with("pooler_")).collect();
-    keys.ignore(&pooler);
+    keys.ignore(&pooler_keys(keys));
     keys.ignore(&["pos_att_type", "legacy", "max_relative_positions"]);
     let positions = keys.size("max_position_embeddings")?;
     let types = keys.count_or("type_vocab_size", 0)?;
@@ -138,7 +141,7 @@ fn deberta(source: &Source<'_>) -> Result<Draft> {
         0
     };
     let other = (absolute + types + relative + 2) * sizes.hidden;
-    let mut draft = encoder(keys, &sizes, layers(&sizes, keys.size("intermediate_size")?), other)?;
+    let mut draft = encoder(keys, &sizes, layers(&sizes, keys.size("intermediate_size")?)?, other)?;
     draft.model.notes.push("scores by relative position (disentangled attention) are not priced".into());
     Ok(draft)
 }

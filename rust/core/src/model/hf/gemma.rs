@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
-use super::block::{self, Draft, Sizes, decoder, every_nth_full, gated, layer};
+use super::block::{self, Draft, Sizes, decoder, every_nth_full, experts, gated, layer};
 use super::keys::Keys;
-use super::llama::experts;
 use super::quant::Modules;
 use super::{Family, Source, vision};
 use crate::error::Result;

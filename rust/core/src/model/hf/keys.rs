@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 use super::known;
 use crate::error::{Error, Result};
 
+/// No size of a model comes near it; products of three such sizes still fit 64 bits.
+const LARGEST: u64 = 1 << 20;
+
 /// One object of a configuration, and which of its keys have been read.
 #[derive(Debug)]
 pub struct Keys<'a> {
@@ -130,12 +133,45 @@ impl<'a> Keys<'a> {
         self.get(key).map(|value| self.whole(key, value)).transpose()
     }
 
+    /// A number of tokens of at least 1 (which may be larger than any width), if the key is there.
+    ///
+    /// # Errors
+    /// The value is no positive whole number.
+    pub fn optional_tokens(&self, key: &str) -> Result<Option<u64>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match self.whole_below(key, value, LARGEST << 10)? {
+            0 => Err(self.error(key, "must be at least 1", 0, "")),
+            tokens => Ok(Some(tokens)),
+        }
+    }
+
     fn whole(&self, key: &str, value: &Value) -> Result<u64> {
+        self.whole_below(key, value, LARGEST)
+    }
+
+    fn whole_below(&self, key: &str, value: &Value, largest: u64) -> Result<u64> {
         let whole = value.as_u64().or_else(|| {
             let number = value.as_f64()?;
             (number.fract() == 0.0 && (0.0..9e15).contains(&number)).then_some(number as u64)
         });
-        whole.ok_or_else(|| self.error(key, "must be a whole number, not negative", value, ""))
+        match whole {
+            None => Err(self.error(key, "must be a whole number, not negative", value, "")),
+            Some(whole) if whole > largest => {
+                Err(self.error(key, format!("must be at most {largest}"), whole, ""))
+            }
+            Some(whole) => Ok(whole),
+        }
+    }
+
+    /// A whole number of at least 1 and at most `most`, or `default` where the key is absent.
+    ///
+    /// # Errors
+    /// The value is none.
+    pub fn size_within(&self, key: &str, default: u64, most: u64) -> Result<u64> {
+        match self.size_or(key, default)? {
+            size if size > most => Err(self.error(key, format!("must be at most {most}"), size, "")),
+            size => Ok(size),
+        }
     }
 
     /// A number, or `default` where the key is absent.

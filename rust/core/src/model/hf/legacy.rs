@@ -58,11 +58,6 @@ fn normed(sizes: &Sizes, attention: Attention, ffn: Ffn, norms: u64) -> LayerGro
     layer(Some(Mixer::Attention(attention)), Some(ffn), norms, norms * 2 * sizes.hidden)
 }
 
-/// Equal layers of this kind.
-fn repeat(sizes: &Sizes, group: &LayerGroup) -> Vec<LayerGroup> {
-    (0..sizes.layers).map(|_| group.clone()).collect()
-}
-
 /// OPT: learned positions (two more than the context), and in OPT-350m an embedding narrower than the model.
 fn opt(source: &Source<'_>) -> Result<Draft> {
     let keys = source.text();
@@ -80,7 +75,7 @@ fn opt(source: &Source<'_>) -> Result<Draft> {
     let norm = if before && weights && !without_final { 2 * sizes.hidden } else { 0 };
     let projections = if narrow == sizes.hidden { 0 } else { 2 * narrow * sizes.hidden };
     let other = positions * sizes.hidden + norm + projections;
-    let mut draft = decoder(keys, &sizes, true, repeat(&sizes, &group))?.with_other(other);
+    let mut draft = decoder(keys, &sizes, true, sizes.all(&group)?)?.with_other(other);
     draft.model.embedding_width = narrow;
     Ok(draft)
 }
@@ -113,7 +108,7 @@ fn learned(keys: &Keys<'_>, sizes: &Sizes, attention: Attention) -> Result<Draft
     let intermediate = keys.size_or("n_inner", 4 * sizes.hidden)?;
     keys.ignore(&["n_ctx"]);
     let group = normed(sizes, attention, plain(intermediate, true), 2);
-    let mut draft = decoder(keys, sizes, true, repeat(sizes, &group))?;
+    let mut draft = decoder(keys, sizes, true, sizes.all(&group)?)?;
     draft.model.max_context = Some(context);
     Ok(draft.with_other(context * sizes.hidden + 2 * sizes.hidden))
 }
@@ -125,7 +120,7 @@ fn gptj(source: &Source<'_>) -> Result<Draft> {
     let intermediate = keys.size_or("n_inner", 4 * sizes.hidden)?;
     keys.ignore(&["n_ctx"]);
     let group = normed(&sizes, biased(&sizes, false, true), plain(intermediate, true), 1);
-    let layers = repeat(&sizes, &LayerGroup { parallel: true, ..group });
+    let layers = sizes.all(&LayerGroup { parallel: true, ..group })?;
     let mut draft = decoder(keys, &sizes, false, layers)?.with_other(2 * sizes.hidden);
     draft.model.max_context = keys.optional_size("n_positions")?;
     draft.model.head_bias = true;
@@ -139,7 +134,7 @@ fn gpt_neox(source: &Source<'_>) -> Result<Draft> {
     let bias = keys.flag("attention_bias", true)?;
     let parallel = keys.flag("use_parallel_residual", true)?;
     let group = normed(&sizes, biased(&sizes, bias, true), plain(keys.size("intermediate_size")?, true), 2);
-    let layers = repeat(&sizes, &LayerGroup { parallel, ..group });
+    let layers = sizes.all(&LayerGroup { parallel, ..group })?;
     Ok(decoder(keys, &sizes, false, layers)?.with_other(2 * sizes.hidden))
 }
 
@@ -166,7 +161,7 @@ fn falcon(source: &Source<'_>) -> Result<Draft> {
     let intermediate = keys.size_or("ffn_hidden_size", 4 * sizes.hidden)?;
     keys.ignore(&["apply_residual_connection_post_layernorm"]);
     let group = normed(&sizes, biased(&sizes, bias, !alibi), plain(intermediate, bias), norms);
-    let layers = repeat(&sizes, &LayerGroup { parallel, ..group });
+    let layers = sizes.all(&LayerGroup { parallel, ..group })?;
     Ok(decoder(keys, &sizes, true, layers)?.with_other(2 * sizes.hidden))
 }
 
@@ -182,7 +177,7 @@ fn bloom(source: &Source<'_>) -> Result<Draft> {
     ]);
     keys.ignore(&["skip_bias_add_qkv", "slow_but_exact", "masked_softmax_fusion"]);
     let group = normed(&sizes, biased(&sizes, true, false), plain(4 * sizes.hidden, true), 2);
-    Ok(decoder(keys, &sizes, true, repeat(&sizes, &group))?.with_other(4 * sizes.hidden))
+    Ok(decoder(keys, &sizes, true, sizes.all(&group)?)?.with_other(4 * sizes.hidden))
 }
 
 /// Phi-1 and 2: biases everywhere (the head too), side by side behind one norm.
@@ -192,7 +187,7 @@ fn phi(source: &Source<'_>) -> Result<Draft> {
     keys.only("qk_layernorm", &[Value::Bool(false)])?;
     let intermediate = keys.size_or("intermediate_size", 4 * sizes.hidden)?;
     let group = normed(&sizes, biased(&sizes, true, true), plain(intermediate, true), 1);
-    let layers = repeat(&sizes, &LayerGroup { parallel: true, ..group });
+    let layers = sizes.all(&LayerGroup { parallel: true, ..group })?;
     let mut draft = decoder(keys, &sizes, false, layers)?.with_other(2 * sizes.hidden);
     draft.model.head_bias = true;
     Ok(draft)
@@ -204,10 +199,10 @@ fn starcoder2(source: &Source<'_>) -> Result<Draft> {
     let bias = keys.flag("use_bias", true)?;
     keys.only("norm_type", &[Value::from("layer_norm")])?;
     keys.only("mlp_type", &[Value::from("default")])?;
-    let span = keys.optional_size("sliding_window")?.map_or(Span::Full, Span::Window);
+    let span = keys.optional_tokens("sliding_window")?.map_or(Span::Full, Span::Window);
     let attention = Attention { span, ..biased(&sizes, bias, true) };
     let group = normed(&sizes, attention, plain(keys.size("intermediate_size")?, bias), 2);
-    Ok(decoder(keys, &sizes, true, repeat(&sizes, &group))?.with_other(2 * sizes.hidden))
+    Ok(decoder(keys, &sizes, true, sizes.all(&group)?)?.with_other(2 * sizes.hidden))
 }
 
 /// ChatGLM 2 and 3, and GLM-4-9B as first published: Llama's layer under Megatron's names.
@@ -237,7 +232,7 @@ fn chatglm(source: &Source<'_>) -> Result<Draft> {
     keys.ignore(&["attention_softmax_in_fp32", "bias_dropout_fusion", "interleaved_qkv", "original_rope"]);
     let attention = Attention { qkv_bias: keys.flag("add_qkv_bias", false)?, ..sizes.attention() };
     let group = sizes.layer(attention, gated(keys.size("ffn_hidden_size")?));
-    let mut draft = decoder(keys, &sizes, false, repeat(&sizes, &group))?;
+    let mut draft = decoder(keys, &sizes, false, sizes.all(&group)?)?;
     draft.model.max_context = keys.optional_size("seq_length")?;
     Ok(draft.with_modules(Modules { attention: "self_attention", ..Modules::LLAMA }))
 }

@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
-use super::block::{Draft, Sizes, decoder, gated, layer};
+use super::block::{Draft, Sizes, decoder, experts, gated, layer};
 use super::keys::Keys;
-use super::llama::experts;
 use super::quant::Modules;
 use super::{Family, Source, deepseek};
 use crate::error::Result;
@@ -172,7 +171,7 @@ fn searched_attention(block: &Keys<'_>, sizes: &Sizes) -> Result<Option<Attentio
         keys.only(key, &[])?;
     }
     let group = keys.size("n_heads_in_group")?;
-    if sizes.heads % group != 0 {
+    if !sizes.heads.is_multiple_of(group) {
         let must = format!("must divide the {} heads", sizes.heads);
         return Err(keys.error("n_heads_in_group", must, group, ""));
     }

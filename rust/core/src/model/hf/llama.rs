@@ -2,16 +2,17 @@
 
 use serde_json::Value;
 
-use super::block::{self, Draft, Sizes, decoder, gated};
+use super::block::{self, Draft, Sizes, decoder, experts, gated, rotary_layers};
 use super::keys::Keys;
 use super::quant::Modules;
 use super::{Family, Source, vision};
 use crate::error::Result;
-use crate::model::{Dense, Ffn, Moe, Span};
+use crate::model::{Attention, Dense, Ffn, Moe, Span};
 
 pub(super) const FAMILIES: &[Family] = &[
     Family { types: &["llama"], architectures: &["LlamaForCausalLM", "YiForCausalLM"], read: llama },
     Family { types: &["mistral"], architectures: &["MistralForCausalLM"], read: mistral },
+    Family { types: &["mistral3"], architectures: &["Mistral3ForConditionalGeneration"], read: mistral3 },
     Family { types: &["mixtral"], architectures: &["MixtralForCausalLM"], read: mixtral },
     Family {
         types: &["llama4", "llama4_text"],
@@ -22,38 +23,16 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { types: &["minimax_m2"], architectures: &["MiniMaxM2ForCausalLM"], read: minimax_m2 },
 ];
 
-/// Experts without anything beside them.
-pub(super) fn experts(keys: &Keys<'_>, count: &[&str], top_k: &[&str], intermediate: u64) -> Result<Moe> {
-    let experts = keys.size_of(count)?;
-    let visited = keys.size_of(top_k)?;
-    if visited > experts {
-        let must = format!("must be at most the {experts} experts");
-        return Err(keys.error(top_k[0], must, visited, ""));
-    }
-    Ok(Moe {
-        experts,
-        top_k: visited,
-        intermediate,
-        gated: true,
-        bias: false,
-        router_other_parameters: 0,
-        shared_intermediate: 0,
-        shared_gate: false,
-        dense_intermediate: 0,
-        latent: None,
-    })
-}
-
 /// What every layer sees: its own type where given, else the same window everywhere, if any.
 fn uniform_span(keys: &Keys<'_>) -> Result<Span> {
-    Ok(keys.optional_size("sliding_window")?.map_or(Span::Full, Span::Window))
+    Ok(keys.optional_tokens("sliding_window")?.map_or(Span::Full, Span::Window))
 }
 
 fn llama(source: &Source<'_>) -> Result<Draft> {
     let keys = source.text();
     let sizes = Sizes::read(keys)?;
     let bias = keys.flag("attention_bias", false)?;
-    let attention = crate::model::Attention { qkv_bias: bias, output_bias: bias, ..sizes.attention() };
+    let attention = Attention { qkv_bias: bias, output_bias: bias, ..sizes.attention() };
     let network = Dense {
         intermediate: keys.size("intermediate_size")?,
         gated: true,
@@ -71,9 +50,18 @@ fn mistral(source: &Source<'_>) -> Result<Draft> {
     let spans = block::spans(keys, sizes.layers)?;
     let layers = sizes.each(|index| {
         let span = spans.as_ref().map_or(everywhere, |spans| spans[index as usize]);
-        Ok(sizes.layer(crate::model::Attention { span, ..sizes.attention() }, gated(intermediate)))
+        Ok(sizes.layer(Attention { span, ..sizes.attention() }, gated(intermediate)))
     })?;
     decoder(keys, &sizes, false, layers)
+}
+
+/// Mistral Small 3.1 and later: Mistral with a vision tower.
+fn mistral3(source: &Source<'_>) -> Result<Draft> {
+    let mut draft = mistral(source)?;
+    let hidden = draft.model.hidden;
+    let tower = source.vision.as_ref().map(|keys| vision::pixtral(keys, &source.root, hidden));
+    draft.model.vision = tower.transpose()?;
+    Ok(draft)
 }
 
 fn mixtral(source: &Source<'_>) -> Result<Draft> {
@@ -82,7 +70,7 @@ fn mixtral(source: &Source<'_>) -> Result<Draft> {
     let span = uniform_span(keys)?;
     let moe =
         experts(keys, &["num_local_experts"], &["num_experts_per_tok"], keys.size("intermediate_size")?)?;
-    let attention = crate::model::Attention { span, ..sizes.attention() };
+    let attention = Attention { span, ..sizes.attention() };
     let layers = sizes.each(|_| Ok(sizes.layer(attention.clone(), Ffn::Moe(moe.clone()))))?;
     Ok(decoder(keys, &sizes, false, layers)?.with_modules(Modules::MIXTRAL))
 }
@@ -94,7 +82,7 @@ fn llama4(source: &Source<'_>) -> Result<Draft> {
     let sizes = Sizes::read(keys)?;
     let bias = keys.flag("attention_bias", false)?;
     let rope = rotary_layers(keys, sizes.layers)?;
-    let chunk = keys.optional_size("attention_chunk_size")?;
+    let chunk = keys.optional_tokens("attention_chunk_size")?;
     let spans = block::spans(keys, sizes.layers)?;
     let expert = keys.size("intermediate_size")?;
     let dense = keys.size_or("intermediate_size_mlp", 16384)?;
@@ -113,13 +101,8 @@ fn llama4(source: &Source<'_>) -> Result<Draft> {
         let at = index as usize;
         let by_rope = if rope[at] { chunk.map_or(Span::Full, Span::Chunk) } else { Span::Full };
         let span = spans.as_ref().map_or(by_rope, |spans| spans[at]);
-        let attention = crate::model::Attention {
-            span,
-            rope: rope[at],
-            qkv_bias: bias,
-            output_bias: bias,
-            ..sizes.attention()
-        };
+        let attention =
+            Attention { span, rope: rope[at], qkv_bias: bias, output_bias: bias, ..sizes.attention() };
         let sparse = listed.as_ref().map_or((index + 1) % step == 0, |listed| listed.contains(&index));
         let ffn =
             if sparse { Ffn::Moe(Moe { shared_intermediate: expert, ..moe.clone() }) } else { gated(dense) };
@@ -128,18 +111,6 @@ fn llama4(source: &Source<'_>) -> Result<Draft> {
     let mut draft = decoder(keys, &sizes, false, layers)?;
     draft.model.vision = source.vision.as_ref().map(|keys| vision::llama4(keys, sizes.hidden)).transpose()?;
     Ok(draft.with_modules(Modules::LLAMA4))
-}
-
-/// Which layers use rotary positions: `no_rope_layers` (1: they do), or all but every
-/// `no_rope_layer_interval`-th.
-pub(super) fn rotary_layers(keys: &Keys<'_>, layers: u64) -> Result<Vec<bool>> {
-    let interval = keys.size_or("no_rope_layer_interval", 4)?;
-    let listed = keys.list("no_rope_layers")?.is_some_and(|list| !list.is_empty());
-    let given = if listed { keys.counts_per_layer("no_rope_layers", layers)? } else { None };
-    Ok(match given {
-        Some(given) => given.into_iter().map(|rotary| rotary != 0).collect(),
-        None => (0..layers).map(|layer| (layer + 1) % interval != 0).collect(),
-    })
 }
 
 /// gpt-oss: biases everywhere, a sink a head, windows in every other layer.
@@ -156,11 +127,11 @@ fn gpt_oss(source: &Source<'_>) -> Result<Draft> {
     )?;
     let moe = Moe { bias: true, router_other_parameters: moe.experts, ..moe };
     keys.ignore(&["initial_context_length"]);
-    let window = keys.optional_size("sliding_window")?;
+    let window = keys.optional_tokens("sliding_window")?;
     let spans = block::spans(keys, sizes.layers)?;
     let layers = sizes.each(|index| {
         let alternate = if index % 2 == 0 { window.map_or(Span::Full, Span::Window) } else { Span::Full };
-        let attention = crate::model::Attention {
+        let attention = Attention {
             span: spans.as_ref().map_or(alternate, |spans| spans[index as usize]),
             qkv_bias: bias,
             output_bias: bias,
@@ -187,19 +158,13 @@ fn minimax_m2(source: &Source<'_>) -> Result<Draft> {
     keys.only("qk_norm_type", &[Value::from("per_layer")])?;
     let norms =
         if keys.flag("use_qk_norm", true)? { (sizes.heads + sizes.kv_heads) * sizes.head_dim } else { 0 };
-    if let Some(kinds) = keys.counts_per_layer("attn_type_list", sizes.layers)? {
-        if let Some(other) = kinds.into_iter().find(|kind| *kind != 1) {
-            let must = "must hold 1 (full attention) only";
-            return Err(keys.error(
-                "attn_type_list",
-                must,
-                other,
-                "lightning attention is read as `minimax`",
-            ));
-        }
+    if let Some(kinds) = keys.counts_per_layer("attn_type_list", sizes.layers)?
+        && let Some(other) = kinds.into_iter().find(|kind| *kind != 1)
+    {
+        let must = "must hold 1 (full attention) only";
+        return Err(keys.error("attn_type_list", must, other, "lightning attention is read as `minimax`"));
     }
-    let attention =
-        crate::model::Attention { qk_norm_parameters: norms, span: uniform_span(keys)?, ..sizes.attention() };
+    let attention = Attention { qk_norm_parameters: norms, span: uniform_span(keys)?, ..sizes.attention() };
     let layers = sizes.each(|_| Ok(sizes.layer(attention.clone(), Ffn::Moe(moe.clone()))))?;
     let mut draft = decoder(keys, &sizes, false, layers)?.with_modules(Modules::MIXTRAL);
     let modules = keys.count_or("num_mtp_modules", 0)?;

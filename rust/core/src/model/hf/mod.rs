@@ -1,24 +1,28 @@
 //! Reads a Hugging Face `config.json` into a [`Model`]: every key that costs is understood or refused by name.
 
+mod json;
 mod known;
 mod keys;
 mod pattern;
-mod quant;
 mod scheme;
+mod method;
+mod quant;
 mod block;
-mod llama;
 mod vision;
+mod llama;
 mod qwen;
 mod deepseek;
+mod gemma;
+mod mamba;
 mod hybrid;
+mod qwen_vision;
 mod linear;
+mod style;
 mod relatives;
 mod sparse;
 mod legacy;
 mod encoder;
 mod dit;
-mod qwen_vision;
-mod gemma;
 #[cfg(test)]
 mod tests;
 
@@ -26,10 +30,10 @@ use serde_json::Value;
 
 use self::block::Draft;
 use self::keys::Keys;
-use self::quant::Quantization;
+use self::scheme::Quantization;
 use crate::error::{Error, Result};
 use crate::format::Format;
-use crate::model::{LayerGroup, Linear, Model, Quant};
+use crate::model::{LayerGroup, Linear, Model, Quant, parameters};
 use crate::names;
 
 /// A configuration taken apart: the decoder's object may lie inside the whole one.
@@ -72,6 +76,7 @@ const FAMILIES: &[&[Family]] = &[
     qwen_vision::FAMILIES,
     gemma::FAMILIES,
     deepseek::FAMILIES,
+    mamba::FAMILIES,
     hybrid::FAMILIES,
     linear::FAMILIES,
     relatives::FAMILIES,
@@ -112,7 +117,7 @@ const TEXT_OBJECTS: &[&str] = &["text_config", "llm_config", "language_config"];
 /// # Errors
 /// Text that is not JSON, and everything [`model_from_config`] refuses.
 pub fn model_from_json(name: &str, text: &str) -> Result<Model> {
-    let config: Value = serde_json::from_str(&without_infinities(text)).map_err(|why| {
+    let config: Value = serde_json::from_str(&json::without_infinities(text)).map_err(|why| {
         Error::spec(
             name,
             "must be JSON",
@@ -207,7 +212,25 @@ fn finish(name: &str, source: &Source<'_>, draft: Draft) -> Result<Model> {
         tower.layers = together(std::mem::take(&mut tower.layers));
     }
     model.notes.extend(passed_over(source)?);
-    Ok(model)
+    countable(&model).map(|()| model)
+}
+
+/// Refuses a model whose parameters do not fit a 64-bit float exactly: no such model exists, and counts may be added.
+fn countable(model: &Model) -> Result<()> {
+    const MOST: u128 = 1 << 53;
+    let layers = |groups: &[LayerGroup], hidden: u64| {
+        let of =
+            |group: &LayerGroup| u128::from(group.count) * u128::from(parameters::layer_total(group, hidden));
+        groups.iter().map(of).sum::<u128>()
+    };
+    let tower = model.vision.as_ref().map_or(0, |tower| layers(&tower.layers, tower.hidden));
+    let total = layers(&model.layers, model.hidden) + tower;
+    match total {
+        total if total > MOST => {
+            Err(Error::spec("config.json", "must describe at most 2^53 parameters", total, "check its sizes"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `meta-llama--Llama-3.1-8B.json` → `Llama-3.1-8B`.
@@ -266,43 +289,4 @@ fn passed_over(source: &Source<'_>) -> Result<Option<String>> {
     }
     Error::all("config.json", errors)?;
     Ok((!unknown.is_empty()).then(|| format!("not understood, taken not to matter: {}", unknown.join(", "))))
-}
-
-/// The same JSON with `Infinity` and `NaN`, which Python writes and JSON does not know, as `null`.
-fn without_infinities(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(['"', 'I', 'N', '-']) {
-        clean.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let word = ["-Infinity", "Infinity", "NaN"].iter().find(|word| rest.starts_with(**word));
-        let length = match word {
-            Some(word) => {
-                clean.push_str("null");
-                word.len()
-            }
-            None => {
-                let length = if rest.starts_with('"') { string_length(rest) } else { 1 };
-                clean.push_str(&rest[..length]);
-                length
-            }
-        };
-        rest = &rest[length..];
-    }
-    clean.push_str(rest);
-    clean
-}
-
-/// Bytes of the JSON string at the start of `text`, quotes included; all of it where it does not end.
-fn string_length(text: &str) -> usize {
-    let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
 }

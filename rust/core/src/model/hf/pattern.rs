@@ -57,7 +57,7 @@ impl Pattern {
             Pattern::Segments(segments) => has_segments(path, segments),
             Pattern::Stars(stars) => {
                 let ends = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
-                ends.into_iter().any(|end| glob(stars.as_bytes(), path[..end].as_bytes()))
+                ends.into_iter().any(|end| glob(stars.as_bytes(), &path.as_bytes()[..end]))
             }
             Pattern::Expression(regex) => {
                 PREFIXES.iter().any(|prefix| regex.is_match(&format!("{prefix}{path}")))

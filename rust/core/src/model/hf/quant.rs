@@ -1,12 +1,10 @@
 //! Quantization configurations: how each part of each layer of a checkpoint is stored.
 
-use serde_json::Value;
-
 use super::keys::Keys;
-use super::pattern::Pattern;
-use super::scheme;
+use super::method;
+use super::scheme::{Quantization, Target};
 use crate::error::Result;
-use crate::format::{Format, Storage};
+use crate::format::Format;
 use crate::model::{Ffn, LayerGroup, Linear, Mixer, Part, Quant};
 use crate::names;
 
@@ -87,35 +85,45 @@ impl Modules {
     }
 }
 
-/// Where a rule of a quantization applies.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Target {
-    /// Every linear layer.
-    All,
-    /// Routed experts only.
-    Experts,
-    /// Modules of these names.
-    Modules(Vec<Pattern>),
-}
-
-/// A checkpoint's quantization.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Quantization {
-    /// As users say it (`fp8`, `awq`).
-    pub name: String,
-    /// What is stored how; the first rule that applies counts.
-    pub rules: Vec<(Target, Linear)>,
-    /// Modules left as they were.
-    pub excluded: Vec<Pattern>,
-    /// KV cache format it asks for.
-    pub kv_format: Option<Format>,
-    /// Sentences about what was assumed.
-    pub notes: Vec<String>,
-}
-
 /// Methods that are understood.
 const METHODS: &[&str] =
     &["fp8", "fbgemm_fp8", "mxfp4", "gptq", "awq", "compressed-tensors", "modelopt", "bitsandbytes"];
+
+/// Keys of quantizations that change neither what is stored nor how it is multiplied.
+const WITHOUT_EFFECT: &[&str] = &[
+    "activation_scheme",
+    "activation_scale_ub",
+    "backend",
+    "block_name_to_quantize",
+    "bnb_4bit_compute_dtype",
+    "bnb_4bit_quant_storage",
+    "bnb_4bit_quant_type",
+    "cache_block_outputs",
+    "checkpoint_format",
+    "damp_percent",
+    "dataset",
+    "desc_act",
+    "exllama_config",
+    "fmt",
+    "format",
+    "global_compression_ratio",
+    "group_size",
+    "is_marlin_format",
+    "meta",
+    "model_file_base_name",
+    "model_seqlen",
+    "module_name_preceding_first_block",
+    "pad_token_id",
+    "producer",
+    "quantization_status",
+    "quantized_layers",
+    "scale_fmt",
+    "static_groups",
+    "sym",
+    "true_sequential",
+    "use_exllama",
+    "version",
+];
 
 impl Quantization {
     /// The quantization under `quantization_config` (or `compression_config`), if there is one.
@@ -135,17 +143,26 @@ impl Quantization {
             None if config.has("load_in_4bit") || config.has("load_in_8bit") => "bitsandbytes".into(),
             None => return Err(config.missing("quant_method")),
         };
-        let quantization = match method.as_str() {
-            "fp8" => scheme::fp8(&config)?,
-            "fbgemm_fp8" => scheme::fbgemm(&config)?,
-            "mxfp4" => scheme::mxfp4(&config, dtype)?,
-            "gptq" => scheme::gptq(&config, dtype)?,
-            "awq" => scheme::awq(&config, dtype)?,
-            "compressed-tensors" => scheme::compressed_tensors(&config, dtype)?,
-            "modelopt" | "modelopt_fp4" | "modelopt_mixed" => scheme::modelopt(&config, dtype)?,
-            "bitsandbytes" => scheme::bitsandbytes(&config, dtype)?,
+        let mut quantization = match method.as_str() {
+            "fp8" => method::fp8(&config)?,
+            "fbgemm_fp8" => method::fbgemm(&config)?,
+            "mxfp4" => method::mxfp4(&config, dtype)?,
+            "gptq" => method::gptq(&config, dtype)?,
+            "awq" => method::awq(&config, dtype)?,
+            "compressed-tensors" => method::compressed_tensors(&config, dtype)?,
+            "modelopt" | "modelopt_fp4" | "modelopt_mixed" => method::modelopt(&config, dtype)?,
+            "bitsandbytes" => method::bitsandbytes(&config, dtype)?,
             other => return Err(names::unknown("quantization method", other, METHODS.iter().copied())),
         };
+        if config.flag("lm_head", false)? {
+            quantization.notes.push("the checkpoint quantizes the head too; it is priced unquantized".into());
+        }
+        config.only("dynamic", &[])?;
+        if let Some(sparsity) = config.child("sparsity_config")? {
+            sparsity.only("format", &["dense".into()])?;
+        }
+        config.ignore(WITHOUT_EFFECT);
+        quantization.notes.extend(unread(config.finish()?));
         Ok(Some(quantization))
     }
 
@@ -247,60 +264,6 @@ fn summary(stored: Vec<(Part, Linear)>, dtype: Format) -> Quant {
     Quant { default, parts: stored.into_iter().filter(|(_, linear)| *linear != default).collect() }
 }
 
-/// The storage of a float or integer of `bits` bits with a scale per `group` (0: per tensor or row).
-///
-/// # Errors
-/// No format has so many bits.
-pub fn storage(keys: &Keys<'_>, kind: &str, bits: u64, group: u32, zero_point: bool) -> Result<Storage> {
-    let format = match (kind, bits) {
-        ("float", 8) => Format::Fp8,
-        ("float", 4) => Format::Fp4,
-        ("int", 8) => Format::Int8,
-        ("int", 4) => Format::Int4,
-        ("int", 3) => Format::Int3,
-        ("int", 2) => Format::Int2,
-        _ => {
-            let must = "must be 2, 3, 4 or 8 (int) or 4 or 8 (float)";
-            return Err(keys.error("num_bits", must, format!("{bits} ({kind})"), ""));
-        }
-    };
-    Ok(match (format, group) {
-        (Format::Fp4, 32) => Storage::MXFP4,
-        (Format::Fp4, _) => Storage::NVFP4,
-        (_, 0) => Storage::plain(format),
-        (_, group) => {
-            let zero = if zero_point { bits as f64 } else { 0.0 };
-            Storage::grouped(format, 16.0 + zero, group)
-        }
-    })
-}
-
-/// Patterns under any of `keys`.
-///
-/// # Errors
-/// A list that holds something else than texts, or an expression that cannot be read.
-pub fn patterns(config: &Keys<'_>, keys: &[&str]) -> Result<Vec<Pattern>> {
-    let mut found = Vec::new();
-    for key in keys {
-        for text in config.texts(key)?.unwrap_or_default() {
-            found.push(Pattern::parse(text).map_err(|why| config.error(key, why, text, ""))?);
-        }
-    }
-    Ok(found)
-}
-
-/// A KV cache format written as a name (`FP8`) or as an object with `num_bits` and `type`.
-///
-/// # Errors
-/// Neither of the two, or a format that is not known.
-pub fn kv_format(config: &Keys<'_>, key: &str) -> Result<Option<Format>> {
-    match config.get(key) {
-        None => Ok(None),
-        Some(Value::String(name)) => Format::parse(name).map(Some),
-        Some(value) => {
-            let scheme = Keys::new(&config.field(key), value)?;
-            let kind = scheme.text("type")?.unwrap_or("float");
-            storage(&scheme, kind, scheme.size("num_bits")?, 0, false).map(|storage| Some(storage.format))
-        }
-    }
+fn unread(keys: Vec<String>) -> Option<String> {
+    (!keys.is_empty()).then(|| format!("not understood, taken not to matter: {}", keys.join(", ")))
 }

@@ -1,8 +1,7 @@
 //! Qwen 2, 2.5 and 3, dense and with experts.
 
-use super::block::{Draft, Sizes, decoder, gated};
+use super::block::{Draft, Sizes, decoder, experts, gated};
 use super::keys::Keys;
-use super::llama::experts;
 use super::quant::Modules;
 use super::{Family, Source, block};
 use crate::error::Result;
@@ -105,7 +104,7 @@ impl Sparse {
     }
 
     fn is_sparse(&self, index: u64) -> bool {
-        (index + 1) % self.step == 0 && !self.dense_layers.contains(&index)
+        (index + 1).is_multiple_of(self.step) && !self.dense_layers.contains(&index)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::block::{Draft, Sizes, decoder, gated, layer};
 use super::keys::Keys;
 use super::quant::Modules;
-use super::{Family, Source, hybrid, qwen, vision};
+use super::{Family, Source, mamba, qwen, vision};
 use crate::error::Result;
 use crate::model::{Attention, Ffn, LinearAttention, LinearKind, Mixer};
 
@@ -124,6 +124,6 @@ fn delta_net(keys: &Keys<'_>) -> Result<LinearAttention> {
         conv,
         input_columns: 2 * keys_width + 2 * values_width + 2 * value_heads,
         other_parameters: (2 * keys_width + values_width) * conv + 2 * value_heads + value_dim,
-        state_format: hybrid::state_format(keys, "mamba_ssm_dtype")?,
+        state_format: mamba::state_format(keys, "mamba_ssm_dtype")?,
     })
 }

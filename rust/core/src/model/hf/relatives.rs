@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::block::{self, Draft, Sizes, decoder, every_nth_full, layer};
+use super::block::{self, Draft, Sizes, every_nth_full, rotary_layers};
 use super::keys::Keys;
-use super::llama::rotary_layers;
+use super::style::{Style, spanned, uniform};
 use super::{Family, Source};
 use crate::error::Result;
-use crate::model::{Attention, Dense, Ffn, LayerGroup, Mixer, Span};
+use crate::model::Span;
 
 pub(super) const FAMILIES: &[Family] = &[
     Family { types: &["granite"], architectures: &["GraniteForCausalLM"], read: granite },
@@ -20,8 +20,11 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     Family { types: &["smollm3"], architectures: &["SmolLM3ForCausalLM"], read: smollm3 },
     Family { types: &["exaone4"], architectures: &["Exaone4ForCausalLM"], read: exaone4 },
-    Family { types: &["internlm"], architectures: &["InternLMForCausalLM"], read: internlm },
-    Family { types: &["internlm2"], architectures: &["InternLM2ForCausalLM"], read: internlm2 },
+    Family {
+        types: &["internlm", "internlm2"],
+        architectures: &["InternLMForCausalLM", "InternLM2ForCausalLM"],
+        read: internlm,
+    },
     Family { types: &["internlm3"], architectures: &["InternLM3ForCausalLM"], read: internlm3 },
     Family {
         types: &["baichuan"],
@@ -41,74 +44,6 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { types: &["cohere2"], architectures: &["Cohere2ForCausalLM"], read: cohere2 },
     Family { types: &["nemotron"], architectures: &["NemotronForCausalLM"], read: nemotron },
 ];
-
-/// How a family's layer differs from Llama's.
-#[derive(Debug, Clone, Copy)]
-struct Style {
-    qkv_bias: bool,
-    output_bias: bool,
-    mlp_bias: bool,
-    gated: bool,
-    /// Parameters of norms on queries and keys.
-    qk_norm: u64,
-    /// Norms of a layer.
-    norms: u64,
-    /// Parameters of one norm.
-    norm: u64,
-    parallel: bool,
-    tied: bool,
-}
-
-impl Style {
-    fn llama(sizes: &Sizes) -> Style {
-        Style {
-            qkv_bias: false,
-            output_bias: false,
-            mlp_bias: false,
-            gated: true,
-            qk_norm: 0,
-            norms: 2,
-            norm: sizes.hidden,
-            parallel: false,
-            tied: false,
-        }
-    }
-
-    /// The same with biases on all attention projections or on none.
-    fn attention_bias(self, bias: bool) -> Style {
-        Style { qkv_bias: bias, output_bias: bias, ..self }
-    }
-
-    fn layer(&self, sizes: &Sizes, intermediate: u64, span: Span, rope: bool) -> LayerGroup {
-        let attention = Attention {
-            span,
-            rope,
-            qkv_bias: self.qkv_bias,
-            output_bias: self.output_bias,
-            qk_norm_parameters: self.qk_norm,
-            ..sizes.attention()
-        };
-        let network = Dense { intermediate, gated: self.gated, bias: self.mlp_bias };
-        let mixer = Some(Mixer::Attention(attention));
-        let group = layer(mixer, Some(Ffn::Dense(network)), self.norms, self.norms * self.norm);
-        LayerGroup { parallel: self.parallel, ..group }
-    }
-}
-
-/// A decoder of this style whose layers all see everything.
-fn uniform(keys: &Keys<'_>, sizes: &Sizes, style: Style) -> Result<Draft> {
-    spanned(keys, sizes, style, |_| (Span::Full, true))
-}
-
-/// A decoder of this style; `see` says of each layer what it sees and whether it has rotary positions.
-fn spanned(keys: &Keys<'_>, sizes: &Sizes, style: Style, see: impl Fn(u64) -> (Span, bool)) -> Result<Draft> {
-    let intermediate = keys.size("intermediate_size")?;
-    let layers = sizes.each(|index| {
-        let (span, rope) = see(index);
-        Ok(style.layer(sizes, intermediate, span, rope))
-    })?;
-    Ok(decoder(keys, sizes, style.tied, layers)?.with_other(style.norm))
-}
 
 fn granite(source: &Source<'_>) -> Result<Draft> {
     let keys = source.text();
@@ -145,7 +80,7 @@ fn olmo2(source: &Source<'_>) -> Result<Draft> {
     let style = Style::llama(&sizes).attention_bias(keys.flag("attention_bias", false)?);
     let style = Style { qk_norm: (sizes.heads + sizes.kv_heads) * sizes.head_dim, ..style };
     let spans = block::spans(keys, sizes.layers)?;
-    let window = keys.optional_size("sliding_window")?;
+    let window = keys.optional_tokens("sliding_window")?;
     spanned(keys, &sizes, style, |index| {
         let by_pattern = window.map_or(Span::Full, |window| every_nth_full(index, 4, window));
         (spans.as_ref().map_or(by_pattern, |spans| spans[index as usize]), true)
@@ -171,7 +106,7 @@ fn smollm3(source: &Source<'_>) -> Result<Draft> {
 fn exaone4(source: &Source<'_>) -> Result<Draft> {
     let keys = source.text();
     let sizes = Sizes::read(keys)?;
-    let window = keys.optional_size("sliding_window")?;
+    let window = keys.optional_tokens("sliding_window")?;
     let period = match keys.get("sliding_window_pattern") {
         Some(Value::String(pattern)) => (pattern.len() as u64).max(1),
         _ => keys.size_or("sliding_window_pattern", 4)?,
@@ -186,12 +121,6 @@ fn exaone4(source: &Source<'_>) -> Result<Draft> {
 }
 
 fn internlm(source: &Source<'_>) -> Result<Draft> {
-    let keys = source.text();
-    let sizes = Sizes::read(keys)?;
-    uniform(keys, &sizes, Style::llama(&sizes).attention_bias(keys.flag("bias", true)?))
-}
-
-fn internlm2(source: &Source<'_>) -> Result<Draft> {
     let keys = source.text();
     let sizes = Sizes::read(keys)?;
     uniform(keys, &sizes, Style::llama(&sizes).attention_bias(keys.flag("bias", true)?))
@@ -259,7 +188,7 @@ fn phi3(source: &Source<'_>) -> Result<Draft> {
     let style = Style::llama(&sizes).attention_bias(bias);
     keys.only("full_attn_mod", &[Value::from(1)])?;
     keys.ignore(&["original_max_position_embeddings", "interpolate_factor"]);
-    let span = keys.optional_size("sliding_window")?.map_or(Span::Full, Span::Window);
+    let span = keys.optional_tokens("sliding_window")?.map_or(Span::Full, Span::Window);
     spanned(keys, &sizes, Style { mlp_bias: keys.flag("mlp_bias", false)?, ..style }, |_| (span, true))
 }
 

@@ -1,7 +1,6 @@
 //! Decoders with experts outside the large families: GLM-4.5, dots, Ernie, Granite, Phi, DBRX, Arctic.
 
-use super::block::{Draft, Sizes, decoder, gated, layer};
-use super::llama::experts;
+use super::block::{Draft, Sizes, decoder, experts, gated, layer};
 use super::quant::Modules;
 use super::{Family, Source, deepseek};
 use crate::error::Result;
@@ -44,7 +43,7 @@ fn dots(source: &Source<'_>) -> Result<Draft> {
     let sparse = deepseek::Sparse::read(keys, &sizes)?.corrected();
     let bias = keys.flag("attention_bias", false)?;
     let windowed = keys.flag("use_sliding_window", false)?;
-    let window = keys.optional_size("sliding_window")?;
+    let window = keys.optional_tokens("sliding_window")?;
     let first = keys.count_or("max_window_layers", sizes.layers)?;
     let spans = super::block::spans(keys, sizes.layers)?;
     let layers = sizes.each(|index| {
@@ -113,7 +112,7 @@ fn phi(source: &Source<'_>) -> Result<Draft> {
     let keys = source.text();
     let sizes = Sizes::read(keys)?;
     let bias = keys.flag("attention_bias", false)?;
-    let span = keys.optional_size("sliding_window")?.map_or(Span::Full, Span::Window);
+    let span = keys.optional_tokens("sliding_window")?.map_or(Span::Full, Span::Window);
     let moe =
         experts(keys, &["num_local_experts"], &["num_experts_per_tok"], keys.size("intermediate_size")?)?;
     keys.ignore(&["original_max_position_embeddings", "input_jitter_noise"]);
@@ -164,7 +163,7 @@ fn arctic(source: &Source<'_>) -> Result<Draft> {
     let keys = source.text();
     let sizes = Sizes::read(keys)?;
     let bias = keys.flag("attention_bias", false)?;
-    let span = keys.optional_size("sliding_window")?.map_or(Span::Full, Span::Window);
+    let span = keys.optional_tokens("sliding_window")?.map_or(Span::Full, Span::Window);
     let intermediate = keys.size("intermediate_size")?;
     let moe = experts(keys, &["num_local_experts"], &["num_experts_per_tok"], intermediate)?;
     let every = keys.size_or("moe_layer_frequency", 2)?;

@@ -3,10 +3,13 @@
 mod published;
 mod counts;
 mod counts_mixed;
+mod counts_towers;
 mod layers;
 mod quantization;
 mod refusals;
+mod robustness;
 
+use super::json::without_infinities;
 use super::*;
 
 /// The model of a configuration that must load.

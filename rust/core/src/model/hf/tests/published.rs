@@ -204,3 +204,19 @@ fn a_quantization_that_only_the_name_tells_of_is_noted() {
     assert_eq!(model.quantization, None);
     assert!(model.notes.iter().any(|note| note.contains("the name says nvfp4")), "{:?}", model.notes);
 }
+
+#[test]
+fn checkpoints_take_the_bytes_they_take_on_disk() {
+    let Some(files) = files() else { return };
+    // Sizes of the safetensors files in GB, as listed beside them.
+    for (name, gigabytes) in [
+        ("openai--gpt-oss-120b", 65.25),
+        ("openai--gpt-oss-20b", 13.76),
+        ("meta-llama--Meta-Llama-3.1-8B", 16.06),
+        ("Qwen--Qwen3-30B-A3B", 61.07),
+        ("Qwen--Qwen3-30B-A3B-FP8", 31.2),
+    ] {
+        let counted = model(&files, name).weight_bytes() / 1e9;
+        assert!((counted / gigabytes - 1.0).abs() < 0.005, "{name}: {counted}");
+    }
+}

@@ -123,6 +123,15 @@ fn an_unknown_method_or_algorithm_is_refused_by_name() {
     assert!(group.contains("must be a whole number, or -1"), "{group}");
     let expression = refused(r#"{"quant_method": "fp8", "ignored_layers": ["re:("]}"#);
     assert!(expression.contains("must hold expressions that can be read"), "{expression}");
+    let overrides = refused(r#"{"quant_method": "gptq", "bits": 4, "dynamic": {"-:.*gate.*": {}}}"#);
+    assert!(overrides.contains("quantization_config.dynamic must not be given"), "{overrides}");
+    let sparse = r#"{"quant_method": "fp8", "sparsity_config": {"format": "sparse-24-bitmask"}}"#;
+    assert!(refused(sparse).contains("sparsity_config.format must be"), "{}", refused(sparse));
+    let unknown = refused(r#"{"quant_method": "fp8", "zebra_group": 3}"#);
+    assert!(
+        unknown.starts_with("config.json: quantization_config.zebra_group must be understood"),
+        "{unknown}"
+    );
     let neither = refused(r#"{"quant_method": "bitsandbytes"}"#);
     assert!(neither.contains("must be true, or load_in_8bit"), "{neither}");
 }

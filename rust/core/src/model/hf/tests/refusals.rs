@@ -54,6 +54,7 @@ fn sizes_must_be_positive_and_whole() {
         (r#"{"hidden_size": -64}"#, "config.json: hidden_size must be a whole number, not negative: -64"),
         (r#"{"hidden_size": 64.5}"#, "config.json: hidden_size must be a whole number, not negative: 64.5"),
         (r#"{"hidden_size": "64"}"#, "config.json: hidden_size must be a whole number, not negative: \"64\""),
+        (r#"{"hidden_size": 1e9}"#, "config.json: hidden_size must be at most 1048576: 1000000000"),
         (r#"{"attention_bias": 1}"#, "config.json: attention_bias must be true or false: 1"),
         (r#"{"dtype": 16}"#, "config.json: dtype must be a text: a number"),
         (r#"{"dtype": "fp9"}"#, "no format is called `fp9`"),
@@ -160,4 +161,12 @@ fn text_must_be_json_and_an_object() {
 fn infinities_of_python_are_read_as_absent() {
     let clean = without_infinities(r#"{"a": [0.0, Infinity, -Infinity, NaN, -1], "b": "Infinity \" NaN"}"#);
     assert_eq!(clean, r#"{"a": [0.0, null, null, null, -1], "b": "Infinity \" NaN"}"#);
+}
+
+#[test]
+fn a_model_too_large_to_count_is_refused() {
+    let error = refusal(&llama_with(
+        r#"{"hidden_size": 1048576, "intermediate_size": 1048576, "num_hidden_layers": 4096}"#,
+    ));
+    assert!(error.starts_with("config.json must describe at most 2^53 parameters: "), "{error}");
 }

@@ -1,0 +1,77 @@
+//! The choices that a format makes about reading, and a user may make against it.
+
+/// What one unit of a number that stands for time is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Millis,
+    /// Microseconds.
+    Micros,
+    /// Nanoseconds.
+    Nanos,
+    /// No number at all: a date with a time of day.
+    DateTime,
+}
+
+impl TimeUnit {
+    /// Its short name: `s`, `ms`, `us`, `ns` or `datetime`.
+    pub fn name(self) -> &'static str {
+        match self {
+            TimeUnit::Seconds => "s",
+            TimeUnit::Millis => "ms",
+            TimeUnit::Micros => "us",
+            TimeUnit::Nanos => "ns",
+            TimeUnit::DateTime => "datetime",
+        }
+    }
+
+    /// The unit of that short name.
+    pub fn named(name: &str) -> Option<TimeUnit> {
+        [TimeUnit::Seconds, TimeUnit::Millis, TimeUnit::Micros, TimeUnit::Nanos, TimeUnit::DateTime]
+            .into_iter()
+            .find(|unit| unit.name() == name)
+    }
+
+    /// The power of ten that turns it into nanoseconds; a date has none and gives 0.
+    pub(super) fn nanos_exponent(self) -> i32 {
+        match self {
+            TimeUnit::Seconds => 9,
+            TimeUnit::Millis => 6,
+            TimeUnit::Micros => 3,
+            TimeUnit::Nanos | TimeUnit::DateTime => 0,
+        }
+    }
+}
+
+/// What happens to a row that breaks a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// The file is refused.
+    #[default]
+    Stop,
+    /// The row is left out, and counted.
+    Skip,
+}
+
+/// What a request that generates no token means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZeroOutput {
+    /// A failed call: left out, and counted.
+    Drop,
+    /// A prompt that is processed and answered with nothing.
+    Prefill,
+    /// One token.
+    One,
+}
+
+/// Which end of the file's priorities is served first; a [`Trace`](super::Trace) holds lower first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PriorityOrder {
+    /// Lower first, as in vLLM: taken as written.
+    #[default]
+    LowerFirst,
+    /// Higher first, as in SGLang and Dynamo: negated.
+    HigherFirst,
+}

@@ -1,0 +1,61 @@
+//! One row of a file: the text of each of its fields, found by name.
+
+use std::borrow::Cow;
+
+use super::format::{Alias, SLOTS, Slot};
+
+/// The fields of one row, as texts.
+pub(super) struct Row<'a> {
+    pub line: u64,
+    pub values: [Option<(u8, &'a str)>; SLOTS],
+    /// A field that stands twice; its last value counts.
+    pub repeated: Option<u8>,
+    /// Two names for one thing with different values.
+    pub conflict: Option<(u8, u8)>,
+    /// A value nested deeper than any trace needs.
+    pub too_deep: bool,
+}
+
+impl<'a> Row<'a> {
+    pub fn new(line: u64) -> Row<'a> {
+        Row { line, values: [None; SLOTS], repeated: None, conflict: None, too_deep: false }
+    }
+
+    /// Sets the field with the name `aliases[alias]`.
+    pub fn set(&mut self, aliases: &[Alias], alias: u8, text: &'a str) {
+        let slot = aliases[usize::from(alias)].slot;
+        if slot == Slot::Unused {
+            return;
+        }
+        let value = &mut self.values[slot as usize];
+        match value {
+            Some((same, _)) if *same == alias => self.repeated = Some(alias),
+            Some((other, before)) if *before != text => self.conflict = Some((*other, alias)),
+            _ => {}
+        }
+        *value = Some((alias, text));
+    }
+
+    /// Whether it has what no request is without: both lengths, and when it starts or what it waits for.
+    pub fn is_complete(&self) -> bool {
+        let has = |slot: &Slot| self.values[*slot as usize].is_some();
+        [Slot::Prompt, Slot::Output].iter().all(has)
+            && [Slot::Arrival, Slot::Session, Slot::After].iter().any(has)
+    }
+
+    /// A value that is there and not null.
+    pub fn given(&self, slot: Slot) -> Option<(u8, &'a str)> {
+        self.values[slot as usize].filter(|(_, text)| !matches!(*text, "null" | ""))
+    }
+}
+
+/// A JSON text without quotes and escapes; anything else as it is.
+pub(super) fn text_of(raw: &str) -> Cow<'_, str> {
+    match raw.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        Some(inside) if !inside.contains('\\') => Cow::Borrowed(inside),
+        Some(inside) => {
+            serde_json::from_str(raw).map_or(Cow::Borrowed(inside), |text: String| Cow::Owned(text))
+        }
+        None => Cow::Borrowed(raw),
+    }
+}

@@ -1,0 +1,212 @@
+//! From the text of a field to its value: what must hold of each value, and what is noted of it.
+
+use std::borrow::Cow;
+
+use super::datetime;
+use super::format::{Alias, Schema, Slot};
+use super::mistakes::{Mistake, shortened};
+use super::number::{self, Broken};
+use super::options::ReadOptions;
+use super::policy::{PriorityOrder, TimeUnit};
+use super::row::Row;
+
+/// What is said of a field that a row lacks.
+pub(super) const MISSING: &str = "must be given";
+
+/// How often something was repaired, and where first.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub count: u64,
+    pub first_line: u64,
+    pub detail: String,
+}
+
+impl Tally {
+    pub fn note(&mut self, line: u64, detail: impl FnOnce() -> String) {
+        if self.count == 0 {
+            self.first_line = line;
+            self.detail = detail();
+        }
+        self.count += 1;
+    }
+}
+
+/// What was repaired or noticed in the rows, one tally a kind.
+#[derive(Debug, Default)]
+pub(super) struct Tallies {
+    pub repeated_key: Tally,
+    pub quoted: Tally,
+    pub zero_output: Tally,
+    pub hash_mismatch: Tally,
+    pub back_in_time: Tally,
+    pub largest_step_ns: i64,
+    pub zoned: Tally,
+    pub unzoned: Tally,
+    pub fractional: bool,
+}
+
+/// Reads the values of a file's rows.
+pub(super) struct Values {
+    pub schema: &'static Schema,
+    pub options: ReadOptions,
+    pub tallies: Tallies,
+    arrival_alias: Option<u8>,
+    /// The last arrival that stood in the file.
+    last_given: Option<i64>,
+}
+
+impl Values {
+    pub fn new(schema: &'static Schema, options: &ReadOptions) -> Values {
+        let (options, tallies) = (options.clone(), Tallies::default());
+        Values { schema, options, tallies, arrival_alias: None, last_given: None }
+    }
+
+    /// The unit of a field's times. Only an arrival can be a date: a delay keeps the format's unit.
+    pub fn unit(&self, alias: u8) -> TimeUnit {
+        let Alias { slot, unit: own, .. } = self.schema.aliases[usize::from(alias)];
+        let chosen =
+            self.options.time_unit.filter(|unit| slot == Slot::Arrival || *unit != TimeUnit::DateTime);
+        own.or(chosen).unwrap_or(self.schema.unit)
+    }
+
+    /// The unit of the arrivals.
+    pub fn arrival_unit(&self) -> TimeUnit {
+        self.arrival_alias
+            .map_or(self.options.time_unit.unwrap_or(self.schema.unit), |alias| self.unit(alias))
+    }
+
+    /// The name a user knows a field by.
+    pub fn name(&self, alias: u8) -> &'static str {
+        self.schema.aliases[usize::from(alias)].name
+    }
+
+    /// The mistake of a row that lacks `slot`.
+    pub fn missing(&self, slot: Slot, row: &Row) -> Mistake {
+        let alias = self.schema.aliases.iter().find(|alias| alias.slot == slot);
+        let name = row.values[slot as usize]
+            .map_or(alias.map_or("", |alias| alias.name), |(alias, _)| self.name(alias));
+        match row.values[slot as usize] {
+            Some((_, "null")) => Mistake::new(name, "must be given, not null", "null"),
+            Some(_) => Mistake::new(name, "must be given, not an empty cell", "nothing"),
+            None => Mistake::new(name, MISSING, "missing"),
+        }
+    }
+
+    /// A value without the quotes JSON puts around texts; a number in quotes is accepted, and noted.
+    fn unquoted<'a>(&mut self, row: &Row, text: &'a str) -> &'a str {
+        match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+            Some(inside) => {
+                let inside = inside.trim();
+                if inside.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
+                    self.tallies.quoted.note(row.line, String::new);
+                }
+                inside
+            }
+            None => text,
+        }
+    }
+
+    /// A decimal with a point, also where the file has a comma.
+    fn pointed<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.options.decimal_comma { Cow::Owned(text.replace(',', ".")) } else { Cow::Borrowed(text) }
+    }
+
+    /// A count of tokens.
+    pub fn count(&mut self, row: &Row, slot: Slot) -> Result<u32, Mistake> {
+        let Some((alias, raw)) = row.given(slot) else { return Err(self.missing(slot, row)) };
+        if let Ok(count) = number::tokens(raw.as_bytes()) {
+            return Ok(count);
+        }
+        let text = self.unquoted(row, raw);
+        let text = self.pointed(text);
+        number::tokens(text.as_bytes()).map_err(|broken| {
+            let must = match broken {
+                Broken::Negative => "must be at least 0".to_string(),
+                Broken::TooLarge => format!("must be at most {} tokens", number::TOKENS_MAX),
+                Broken::Fractional => "must be a whole number of tokens".to_string(),
+                Broken::NotANumber => format!("must be a number, not {}", number::describe(&text)),
+            };
+            Mistake::new(self.name(alias), must, shortened(raw))
+        })
+    }
+
+    /// The arrival the row gives, nanoseconds of the file's clock.
+    pub fn own_arrival(&mut self, row: &Row) -> Result<Option<i64>, Mistake> {
+        let Some((alias, raw)) = row.given(Slot::Arrival) else {
+            let null = row.values[Slot::Arrival as usize].is_some();
+            return if null { Err(self.missing(Slot::Arrival, row)) } else { Ok(None) };
+        };
+        let first = *self.arrival_alias.get_or_insert(alias);
+        if first != alias {
+            let must =
+                format!("every line must give its arrival in the same field and unit ({})", self.name(first));
+            return Err(Mistake::new("", must, self.name(alias)));
+        }
+        let arrival = match self.unit(alias) {
+            TimeUnit::DateTime => self.moment(row, alias, raw)?,
+            unit => {
+                if !self.tallies.fractional && raw.contains(['.', 'e', 'E']) {
+                    self.tallies.fractional = number::is_fractional(raw.as_bytes());
+                }
+                self.time(row, alias, raw, unit)?
+            }
+        };
+        Ok(Some(arrival))
+    }
+
+    /// A date with a time of day.
+    fn moment(&mut self, row: &Row, alias: u8, raw: &str) -> Result<i64, Mistake> {
+        let text = raw.trim_matches('"');
+        match datetime::parse(text.as_bytes()) {
+            Ok(instant) => {
+                let tally = if instant.zoned { &mut self.tallies.zoned } else { &mut self.tallies.unzoned };
+                tally.note(row.line, String::new);
+                Ok(instant.nanos)
+            }
+            Err(datetime::Broken::NoSuchTime) => {
+                Err(Mistake::new(self.name(alias), "must be a date and time that exist", shortened(text)))
+            }
+            Err(datetime::Broken::Shape) => {
+                let must = "must be a date and time as YYYY-MM-DD HH:MM:SS[.fraction][zone]";
+                Err(Mistake::new(self.name(alias), must, shortened(text)))
+            }
+        }
+    }
+
+    /// A number of `unit`s, as nanoseconds.
+    pub fn time(&mut self, row: &Row, alias: u8, raw: &str, unit: TimeUnit) -> Result<i64, Mistake> {
+        let text = self.unquoted(row, raw);
+        let text = self.pointed(text);
+        number::nanos(text.as_bytes(), unit.nanos_exponent()).map_err(|broken| {
+            let must = match broken {
+                Broken::TooLarge => format!("must lie within 292 years (read in {})", unit.name()),
+                _ => format!("must be a number of {}, not {}", unit.name(), number::describe(&text)),
+            };
+            Mistake::new(self.name(alias), must, shortened(raw))
+        })
+    }
+
+    /// The priority, lower first; none if the row has none.
+    pub fn priority(&mut self, row: &Row) -> Result<Option<i32>, Mistake> {
+        let (slot, negated) = match (row.given(Slot::Priority), row.given(Slot::StrictPriority)) {
+            (Some(given), _) => (given, self.options.priority_order == PriorityOrder::HigherFirst),
+            (None, Some(given)) => (given, true),
+            (None, None) => return Ok(None),
+        };
+        let (alias, raw) = slot;
+        let text = self.unquoted(row, raw);
+        let value = number::signed(text.as_bytes()).ok().map(|value| if negated { -value } else { value });
+        match value.and_then(|value| i32::try_from(value).ok()) {
+            Some(priority) => Ok(Some(priority)),
+            None => Err(Mistake::new(self.name(alias), "must be a whole number of 32 bits", shortened(raw))),
+        }
+    }
+
+    /// Notes if an arrival lies before the one above it.
+    pub fn follow_time(&mut self, line: u64, now: i64) {
+        if let Some(before) = self.last_given.replace(now).filter(|before| now < *before) {
+            self.tallies.back_in_time.note(line, String::new);
+            self.tallies.largest_step_ns = self.tallies.largest_step_ns.min(now.saturating_sub(before));
+        }
+    }
+}
