@@ -126,6 +126,6 @@ def _verdict(analysis: Analysis) -> int:
     needed, usable = gib(memory["engine_memory_bytes"]), gib(memory["usable_bytes"])
     talk.say(f"error: the deployment must fit in the {usable} GiB an engine may use of a GPU: {needed} GiB")
     talk.say(
-        "hint: use more devices (--tp, --pp), fewer bits (-q, --kv-cache-dtype), or fewer and shorter sequences"
+        "hint: use more devices (--tp, --pp), fewer bits (-q, --kv-cache-dtype), or fewer, shorter sequences"
     )
     return talk.INFEASIBLE

@@ -89,7 +89,8 @@ def _memory(analysis: Analysis) -> str:
     context = f" @ {inputs['input_len']:,}"
     ideal = (
         f"  memory/GPU  weights {gib(memory['weight_bytes'])} + KV {gib(memory['kv_bytes'])} + activations "
-        f"{gib(memory['activation_bytes'])} = {gib(memory['memory_bytes'])} of {gib(memory['capacity_bytes'])} GiB"
+        f"{gib(memory['activation_bytes'])} = {gib(memory['memory_bytes'])} of "
+        f"{gib(memory['capacity_bytes'])} GiB"
     )
     engine = (
         f"  {inputs['engine']:<10}  weights {gib(memory['weight_bytes'])} + activations "
@@ -132,7 +133,8 @@ def _turning_points(analysis: Analysis) -> list[str]:
     what = {"bandwidth": "bandwidth", "compute": "FLOP/s", "link": "link"}
     gains = " · ".join(f"+10 % {what[name]} → {change(value)} time" for name, value in faster.items())
     return [
-        f"  ridge point {digits(intensity)} FLOP/B ({number_format}) · GEMMs turn compute-bound {batch} · {gains}"
+        f"  ridge point {digits(intensity)} FLOP/B ({number_format}) · GEMMs turn compute-bound {batch}",
+        f"  faster by   {gains}",
     ]
 
 

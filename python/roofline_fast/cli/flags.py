@@ -148,7 +148,7 @@ def one_model(argument: str | None, flag: str | None) -> str:
 
 
 def experts(ep: int, enable_expert_parallel: bool, tp: int, dp: int) -> int:
-    """Return over how many GPUs experts are spread: vLLM's switch spreads them over all of a pipeline stage."""
+    """Return over how many GPUs experts are spread: with vLLM's switch over all of a stage."""
     if not enable_expert_parallel:
         return ep
     if ep != 1:

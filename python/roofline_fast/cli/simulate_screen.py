@@ -43,12 +43,13 @@ def one_row(summary: dict[str, Any]) -> pl.DataFrame:
 
 
 def traffic(metrics: dict[str, float | None]) -> str:
-    """Return a trace in a line: ``12,031 requests, 59.0 min, 3.40 req/s, in 12,035 / out 343 tokens (mean)``."""
+    """Return a trace in a line: ``400 requests, 10.0 min, 0.67 req/s, in 1,191 / out 211 tokens (mean)``."""
     span, rate = metrics["span"] or 0.0, metrics["rate"]
     length = f"{span / 60:.1f} min" if span >= 120 else f"{digits(span)} s"
     pace = "all at once" if rate is None else f"{digits(rate)} req/s"
     prompt, answer = metrics["prompt_tokens_mean"] or 0.0, metrics["output_tokens_mean"] or 0.0
-    return f"{metrics['requests']:,.0f} requests, {length}, {pace}, in {prompt:,.0f} / out {answer:,.0f} tokens (mean)"
+    count = f"{metrics['requests']:,.0f} requests"
+    return f"{count}, {length}, {pace}, in {prompt:,.0f} / out {answer:,.0f} tokens (mean)"
 
 
 def _traffic(simulation: Simulation) -> str:
