@@ -133,7 +133,7 @@ def test_every_rust_file_begins_with_a_sentence() -> None:
         header = re.match(r"(?://!.*\n)+", file.read_text())
         assert header, f"{name(file)} must begin with `//! What it is for.`"
         paragraph = re.split(r"\n//!\s*\n", header.group())[0].strip()
-        assert paragraph.endswith((".", "?", ":", "`")), f"{name(file)}: {paragraph}"
+        assert paragraph.endswith((".", "?", ":", "`", "…")), f"{name(file)}: {paragraph}"
 
 
 def test_every_python_file_begins_with_a_sentence() -> None:

@@ -18,21 +18,48 @@ from roofline_fast.errors import (
 )
 
 if TYPE_CHECKING:
-    from roofline_fast._core import __version__
+    from roofline_fast._core import Layout, __version__
+    from roofline_fast.analysis import Analysis, analyze
+    from roofline_fast.evaluation import evaluate
+    from roofline_fast.hardware import Hardware
+    from roofline_fast.listing import catalog
+    from roofline_fast.model import Model
+    from roofline_fast.simulation import Simulation, simulate
+    from roofline_fast.trace import Trace
 
 __all__ = [
+    "Analysis",
     "DoesNotFitError",
+    "Hardware",
     "InternalError",
+    "Layout",
+    "Model",
     "RooflineError",
+    "Simulation",
     "SpecError",
+    "Trace",
     "TraceError",
     "UnknownNameError",
     "__version__",
+    "analyze",
+    "catalog",
+    "evaluate",
+    "simulate",
 ]
 
 # Where each public name lives that is not imported above.
 _HOME = {
+    "Analysis": "roofline_fast.analysis",
+    "Hardware": "roofline_fast.hardware",
+    "Layout": "roofline_fast._core",
+    "Model": "roofline_fast.model",
+    "Simulation": "roofline_fast.simulation",
+    "Trace": "roofline_fast.trace",
     "__version__": "roofline_fast._core",
+    "analyze": "roofline_fast.analysis",
+    "catalog": "roofline_fast.listing",
+    "evaluate": "roofline_fast.evaluation",
+    "simulate": "roofline_fast.simulation",
 }
 
 

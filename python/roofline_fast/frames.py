@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
@@ -15,3 +15,8 @@ def frame(table: Table) -> pl.DataFrame:
     import polars as pl
 
     return pl.DataFrame(table)
+
+
+def record(table: Table) -> dict[str, Any]:
+    """Return the only row of a table by column."""
+    return frame(table).row(0, named=True)

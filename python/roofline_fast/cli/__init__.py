@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from roofline_fast.cli import analyze, catalog, simulate, trace
 from roofline_fast.cli.grammar import Group
 from roofline_fast.cli.talk import failure
 
@@ -41,11 +42,19 @@ def _root(
         typer.echo(context.get_help())
 
 
+for command in (analyze, simulate, trace, catalog):
+    command.register(app)
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 ok, 2 usage or bad input, 3 infeasible, 4 partial."""
+    """Run the command and return its exit code.
+
+    0 ok, 2 usage or bad input, 3 infeasible, 4 partial,
+    130 interrupted.
+    """
     try:
         code = app(args=arguments, prog_name="roofline-fast", standalone_mode=False)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         return failure(error)
     return code if isinstance(code, int) else 0
 

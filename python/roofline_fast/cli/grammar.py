@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from roofline_fast.errors import UnknownNameError
-
-
-def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Return the three known names nearest to this one, best first."""
-    return difflib.get_close_matches(name, sorted(set(known)), n=3, cutoff=0.0)
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """Build the error for a name that is not among the known ones."""
-    hint = "nearest: " + ", ".join(nearest(name, known))
-    return UnknownNameError(f"no {kind} is called `{name}`", field=kind, value=name, hint=hint)
+from roofline_fast.suggest import unknown
 
 
 class Group(TyperGroup):

@@ -7,12 +7,13 @@ import sys
 
 import typer
 
-from roofline_fast.cli.grammar import unknown
 from roofline_fast.errors import DoesNotFitError, InternalError, RooflineError
+from roofline_fast.suggest import unknown
 
 INTERNAL = 1
 BAD_INPUT = 2
 INFEASIBLE = 3
+PARTIAL = 4
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
@@ -22,11 +23,18 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def failure(error: Exception) -> int:
+def note(text: str, *, quiet: bool = False) -> None:
+    """Write one line of talk to stderr, unless the user wants quiet."""
+    if not quiet:
+        say(text)
+
+
+def failure(error: BaseException) -> int:
     """Tell the user what went wrong, never with a traceback, and return the exit code."""
     if isinstance(error, BrokenPipeError):
         return _broken_pipe()
-    if isinstance(error, typer.Abort):
+    if isinstance(error, typer.Abort | KeyboardInterrupt):
+        say("interrupted: nothing was written")
         return INTERRUPTED
     if isinstance(error, typer.TyperException):
         error = _usage(error)
@@ -38,7 +46,7 @@ def failure(error: Exception) -> int:
     return INFEASIBLE if isinstance(error, DoesNotFitError) else BAD_INPUT
 
 
-def _message(error: Exception) -> str:
+def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
@@ -56,7 +64,7 @@ def _usage(error: typer.TyperException) -> RooflineError:
     return RooflineError(text[:1].lower() + text[1:], hint=f"see `{path} --help`")
 
 
-def _internal(error: Exception) -> int:
+def _internal(error: BaseException) -> int:
     """Print what to send with a report; it fits one screen."""
     from roofline_fast import __version__
 
@@ -69,7 +77,7 @@ def _internal(error: Exception) -> int:
     return INTERNAL
 
 
-def _places(error: Exception) -> list[str]:
+def _places(error: BaseException) -> list[str]:
     """Return where in this package it happened, innermost last."""
     import traceback
 

@@ -61,6 +61,30 @@ impl EngineMemory {
         };
         EngineMemory { division }
     }
+
+    /// Share of the device's memory that the engine may use.
+    #[getter]
+    fn gpu_memory_utilization(&self) -> f64 {
+        self.division.gpu_memory_utilization
+    }
+
+    /// Tokens of a KV block.
+    #[getter]
+    fn block_size(&self) -> u64 {
+        self.division.block_size
+    }
+
+    /// Tokens of the largest step.
+    #[getter]
+    fn max_num_batched_tokens(&self) -> u64 {
+        self.division.max_num_batched_tokens
+    }
+
+    /// Sequences of the largest step.
+    #[getter]
+    fn max_num_seqs(&self) -> u64 {
+        self.division.max_num_seqs
+    }
 }
 
 /// Answers one question.

@@ -1,13 +1,10 @@
 //! LLM-Viewer's figures, for those who move over from it.
 
-use std::path::PathBuf;
-
 use pyo3::prelude::*;
 use roofline_core::compat::llm_viewer::{self, Version};
 use roofline_core::error::{Error, Result};
 
 use crate::enter::enter;
-use crate::files;
 use crate::table::Table;
 
 /// The tool's arguments, under its names.
@@ -39,15 +36,14 @@ impl ViewerInputs {
 #[pyfunction]
 pub fn llm_viewer_analyze(
     py: Python<'_>,
-    config: PathBuf,
+    config: &str,
     hardware: &str,
     inputs: &ViewerInputs,
     version: &str,
 ) -> PyResult<(Table, Table)> {
-    let text = files::read(&config)?;
     let (ops, totals) = enter(py, || {
         let version: Version = version.parse()?;
-        let analysis = llm_viewer::analyze(version, &parse(&config, &text)?, hardware, &inputs.inputs)?;
+        let analysis = llm_viewer::analyze(version, &parse(config)?, hardware, &inputs.inputs)?;
         Ok::<_, Error>((analysis.ops_table(), analysis.totals_table()))
     })?;
     Ok((Table::new(py, ops)?, Table::new(py, totals)?))
@@ -57,24 +53,24 @@ pub fn llm_viewer_analyze(
 #[pyfunction]
 pub fn llm_viewer_generate(
     py: Python<'_>,
-    config: PathBuf,
+    config: &str,
     hardware: &str,
     inputs: &ViewerInputs,
     gen_len: u32,
     version: &str,
 ) -> PyResult<Table> {
-    let text = files::read(&config)?;
     let (prompt, inputs) = (inputs.inputs.seqlen, &inputs.inputs);
     let generation = enter(py, || {
-        let (version, config) = (version.parse()?, parse(&config, &text)?);
+        let (version, config) = (version.parse()?, parse(config)?);
         llm_viewer::analyze_generate_task(version, &config, hardware, inputs, prompt, gen_len)
     })?;
     Table::new(py, generation.totals_table())
 }
 
-fn parse(config: &std::path::Path, text: &str) -> Result<serde_json::Value> {
-    serde_json::from_str(text).map_err(|why| {
+/// Reads the text of a `config.json`.
+fn parse(config: &str) -> Result<serde_json::Value> {
+    serde_json::from_str(config).map_err(|why| {
         let hint = "give the model's own `config.json`, as published beside its weights";
-        Error::spec(config.display().to_string(), "must be JSON", why, hint)
+        Error::spec("config.json", "must be JSON", why, hint)
     })
 }

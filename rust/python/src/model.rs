@@ -33,6 +33,18 @@ impl Model {
         Ok(Model { model: enter(py, || hf::model_from_json(&name, &text))? })
     }
 
+    /// The model the text of a `config.json` describes; `name` is what messages call it.
+    #[staticmethod]
+    fn from_json(py: Python<'_>, name: &str, text: &str) -> PyResult<Model> {
+        Ok(Model { model: enter(py, || hf::model_from_json(name, text))? })
+    }
+
+    /// The configuration of a shipped model, as the text of a `config.json`.
+    #[staticmethod]
+    fn shipped_config(py: Python<'_>, name: &str) -> PyResult<String> {
+        enter(py, || catalog::model_config(name))
+    }
+
     /// Every shipped model, one row each.
     #[staticmethod]
     fn catalog(py: Python<'_>) -> PyResult<Table> {

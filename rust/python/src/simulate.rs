@@ -19,8 +19,10 @@ use roofline_sim::serve::{Knobs, Server};
 use roofline_sim::step_cost::LinearCost;
 use roofline_sim::time::FixedClock;
 
+use crate::analysis::EngineMemory;
 use crate::deployment::Deployment;
 use crate::enter::{Progress, enter, enter_long};
+use crate::hardware::Hardware;
 use crate::table::Table;
 use crate::trace::Trace;
 
@@ -81,6 +83,12 @@ impl Engine {
             max_num_active_seqs,
         };
         Engine { name, knobs }
+    }
+
+    /// How it divides the memory of a device.
+    fn memory(&self, py: Python<'_>, hardware: &Hardware) -> PyResult<EngineMemory> {
+        let division = enter(py, || self.knobs.memory(&self.knobs.on(&self.name, &hardware.device)?))?;
+        Ok(EngineMemory { division })
     }
 
     /// Serves the trace; a `step_cost` of `linear:A,B,C` replaces the cost model.

@@ -4,8 +4,9 @@ use std::cell::Cell;
 
 use roofline_core::analysis::Analyst;
 use roofline_core::error::{Error, Result};
+use roofline_core::hardware::Hardware;
 use roofline_core::memory::EngineMemory;
-use roofline_core::model::Task;
+use roofline_core::model::{Ffn, Task};
 use roofline_core::roof::Bound;
 use roofline_core::shape::{Phase as CorePhase, Sums};
 use roofline_core::step::{Deployment, Pricer};
@@ -96,12 +97,23 @@ pub struct Knobs {
 }
 
 impl Knobs {
-    /// The engine of that name on this device, with what the user set; KV blocks and context length are not decided yet.
+    /// The engine of that name for a deployment, with what the user set; KV blocks and context length are not decided
+    /// yet.
     ///
     /// # Errors
     /// An unknown engine or policy.
     pub fn engine(&self, name: &str, deployment: &Deployment) -> Result<EngineConfig> {
-        let hardware = &deployment.hardware;
+        let mut engine = self.on(name, &deployment.hardware)?;
+        engine.pipeline_parallel = deployment.layout.pp as u32;
+        engine.data_parallel = deployment.layout.dp as u32;
+        Ok(engine)
+    }
+
+    /// The same for one replica of one stage on a device.
+    ///
+    /// # Errors
+    /// An unknown engine or policy.
+    pub fn on(&self, name: &str, hardware: &Hardware) -> Result<EngineConfig> {
         let memory = hardware.memory.capacity.value.unwrap_or(0.0);
         let mut engine = preset(name, DeviceClass::of(memory, &hardware.name))?;
         let set = |field: &mut u32, value: Option<u32>| *field = value.unwrap_or(*field);
@@ -123,8 +135,6 @@ impl Knobs {
         if self.max_num_seqs.is_none() {
             engine.max_num_seqs = engine.max_num_seqs.min(engine.max_num_batched_tokens);
         }
-        engine.pipeline_parallel = deployment.layout.pp as u32;
-        engine.data_parallel = deployment.layout.dp as u32;
         Ok(engine)
     }
 
@@ -187,6 +197,19 @@ impl Server {
             None => blocks(&analyst, &engine, trace)?,
         };
         let mut notes = analyst.deployment().model.notes.clone();
+        let turns = trace.sessions.as_ref().map_or(0, |sessions| sessions.waiting());
+        if turns > 0 {
+            notes.push(format!(
+                "{turns} turns wait for an earlier one: replayed at their recorded or earliest times"
+            ));
+        }
+        let experts =
+            analyst.deployment().model.layers.iter().any(|group| matches!(group.ffn, Some(Ffn::Moe(_))));
+        if engine.data_parallel > 1 && experts {
+            notes.push(
+                "replicas that share experts step apart here; real ones wait for the slowest".to_string(),
+            );
+        }
         engine.max_model_len = Some(model_len(&analyst, &engine, knobs.max_model_len, &mut notes)?);
         if let (Some(length), None) = (engine.max_model_len, knobs.max_num_batched_tokens) {
             engine = engine.adjusted_to(length);

@@ -48,6 +48,16 @@ pub fn model(name: &str) -> Result<Model> {
     load(name, text)
 }
 
+/// The configuration of the model of that name, as the text of a `config.json`.
+///
+/// # Errors
+/// A name that nothing is known under, with the nearest three.
+pub fn model_config(name: &str) -> Result<String> {
+    let (name, text) = find(name)?;
+    let body: Body = toml::from_str(text).map_err(|why| unreadable(name, &why))?;
+    Ok(body.config.to_string())
+}
+
 /// The name of every model, relatives beside each other.
 pub fn model_names() -> Vec<&'static str> {
     FILES.iter().map(|(name, _)| *name).collect()

@@ -1,0 +1,131 @@
+"""``roofline-fast analyze``: what a step costs, operator by operator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roofline_fast.cli import flags, output, talk
+from roofline_fast.cli.grammar import Command
+
+if TYPE_CHECKING:
+    from roofline_fast.analysis import Analysis
+
+HELP = """Price one step, or one whole request, operator by operator.
+
+Prints what bounds it, whether it fits, and what would make it faster. Batch sizes are per data-parallel rank;
+figures of operators are those of one GPU, the busiest.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("analyze", cls=Command, help=HELP)(analyze)
+
+
+def analyze(
+    model: flags.ModelArgument = None,
+    hw: flags.Hw = None,
+    model_flag: flags.ModelFlag = None,
+    phase: Annotated[
+        str,
+        typer.Option(help="decode, prefill, mixed (decode and a prompt chunk), chat (a request) or encode."),
+    ] = "decode",
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Sequences of each rank.")] = 1,
+    input_len: Annotated[
+        int | None,
+        typer.Option("--input-len", "--isl", help="Prompt tokens; context for decode. 2048 unless said."),
+    ] = None,
+    output_len: Annotated[
+        int | None, typer.Option("--output-len", "--osl", help="Tokens generated (chat). 256 unless said.")
+    ] = None,
+    prefix_len: Annotated[
+        int, typer.Option("--prefix-len", "--prefix", help="Tokens cached in front of the input.")
+    ] = 0,
+    chunk: Annotated[
+        int | None, typer.Option(help="Prompt tokens a step at most; for mixed 512 unless said.")
+    ] = None,
+    tp: flags.Tp = 1,
+    pp: flags.Pp = 1,
+    dp: flags.Dp = 1,
+    ep: flags.Ep = 1,
+    enable_expert_parallel: flags.EnableExpertParallel = False,
+    quantization: flags.Quantization = None,
+    kv_cache_dtype: flags.KvCacheDtype = None,
+    w_bits: flags.WBits = None,
+    a_bits: flags.ABits = None,
+    kv_bits: Annotated[
+        int | None, typer.Option(help="Bits of a KV element; with --compat.", rich_help_panel="Precision")
+    ] = None,
+    fusion: flags.Fusion = "full",
+    flash_attention: flags.FlashAttention = None,
+    overlap: flags.Overlap = 0.0,
+    mode: flags.Mode = "predicted",
+    engine: flags.Engine = "vllm",
+    gpu_memory_utilization: flags.GpuMemoryUtilization = None,
+    block_size: flags.BlockSize = None,
+    max_num_seqs: flags.MaxNumSeqs = None,
+    max_num_batched_tokens: flags.MaxNumBatchedTokens = None,
+    compat: Annotated[
+        str | None, typer.Option(help="llm-viewer[@version]: that tool's figures, its mistakes included.")
+    ] = None,
+    form: flags.Format = "table",
+    out: flags.Output = None,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Answer one question and return the exit code."""
+    output.checked(form, out)
+    from roofline_fast.analysis import analyze as ask
+    from roofline_fast.cli import analyze_screen
+
+    analysis = ask(
+        flags.one_model(model, model_flag),
+        flags.required("--hw", hw),
+        phase=phase,
+        batch_size=batch_size,
+        input_len=input_len,
+        output_len=output_len,
+        prefix_len=prefix_len,
+        chunk=chunk,
+        tp=tp,
+        pp=pp,
+        dp=dp,
+        ep=flags.experts(ep, enable_expert_parallel, tp, dp),
+        quantization=quantization,
+        kv_cache_dtype=kv_cache_dtype,
+        w_bits=w_bits,
+        a_bits=a_bits,
+        kv_bits=kv_bits,
+        fusion=fusion,
+        flash_attention=flash_attention,
+        overlap=overlap,
+        mode=mode,
+        engine=engine,
+        gpu_memory_utilization=gpu_memory_utilization,
+        block_size=block_size,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        compat=compat,
+    )
+    if out is not None:
+        output.save(analysis.ops, out)
+        talk.note(f"{analysis.ops.height} operators written to {out}", quiet=quiet)
+    screen = analyze_screen.viewer_screen if compat is not None else analyze_screen.screen
+    output.show(form, screen=lambda: screen(analysis), record=analysis.to_dict, frame=lambda: analysis.ops)
+    return 0 if compat is not None else _verdict(analysis)
+
+
+def _verdict(analysis: Analysis) -> int:
+    """Say on stderr where the engine could not hold the sequences."""
+    from roofline_fast.cli.figures import gib
+
+    memory = analysis.memory
+    if memory["fits"]:
+        return 0
+    needed, usable = gib(memory["engine_memory_bytes"]), gib(memory["usable_bytes"])
+    talk.say(f"error: the deployment must fit in the {usable} GiB an engine may use of a GPU: {needed} GiB")
+    talk.say(
+        "hint: use more devices (--tp, --pp), fewer bits (-q, --kv-cache-dtype), or fewer, shorter sequences"
+    )
+    return talk.INFEASIBLE

@@ -1,0 +1,179 @@
+"""What ``analyze`` shows: header, times, memory, operators, and what would make it faster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from roofline_fast.cli.figures import bar, change, digits, gib, milliseconds, percent, scaled, seconds, table
+
+if TYPE_CHECKING:
+    from roofline_fast.analysis import Analysis
+
+# What may be said of a prediction that is the roofline itself (two engines measured: docs/fidelity).
+DATASHEET_ONLY = "ideal roofline only: datasheet; expect real engines to be 1.3–2x slower"
+
+
+def screen(analysis: Analysis) -> str:
+    """Return the screen as text."""
+    blocks = [_header(analysis), *_operators(analysis), "", *_turning_points(analysis), _fidelity(analysis)]
+    notes = [f"  note: {note}" for note in analysis.notes]
+    return "\n".join([*blocks, *notes])
+
+
+def _header(analysis: Analysis) -> str:
+    lines = [_title(analysis), _times(analysis), _memory(analysis)]
+    return "\n".join([*lines, ""])
+
+
+def deployment_title(analysis: Analysis) -> str:
+    """Return devices and layout: ``8x H100-SXM (tp 8)``."""
+    gpus, inputs = analysis.deployment.gpus, analysis.inputs
+    layout = ", ".join(f"{axis} {inputs[axis]}" for axis in ("tp", "pp", "dp", "ep") if inputs[axis] > 1)
+    return f"{gpus}x {analysis.hardware.title}" + (f" ({layout})" if layout else "")
+
+
+def _title(analysis: Analysis) -> str:
+    inputs = analysis.inputs
+    precision = f"{inputs['quantization']} weights, {inputs['kv_cache_dtype']} KV"
+    return " · ".join([analysis.model.title, precision, deployment_title(analysis), _asked(inputs)])
+
+
+def _asked(inputs: dict[str, Any]) -> str:
+    """Say what was asked about, assumptions included."""
+    batch, length = f"{inputs['batch_size']:,}", f"{inputs['input_len']:,}"
+    sequences = (
+        f"{batch} seq" + ("" if inputs["batch_size"] == 1 else "s") + (" a rank" if inputs["dp"] > 1 else "")
+    )
+    prefix = f" on a cached prefix of {inputs['prefix_len']:,}" if inputs["prefix_len"] else ""
+    chunks = f" in chunks of {inputs['chunk']:,}" if inputs["chunk"] else ""
+    match inputs["phase"]:
+        case "decode":
+            return f"decode step, {sequences} @ {length} ctx{prefix}"
+        case "prefill":
+            return f"prefill, {sequences} of {length} tokens{chunks}{prefix}"
+        case "mixed":
+            return (
+                f"decode step, {sequences} @ {length} ctx, and a prompt chunk of {inputs['chunk']:,}{prefix}"
+            )
+        case "chat":
+            return f"request, {sequences}, {length} tokens in{chunks}{prefix}, {inputs['output_len']:,} out"
+        case _:
+            return f"encoder pass, {sequences} of {length} tokens"
+
+
+def _times(analysis: Analysis) -> str:
+    predicted = seconds(analysis.step_s)
+    if analysis.low_s is not None and analysis.high_s is not None:
+        predicted += f" ({milliseconds(analysis.low_s)}–{milliseconds(analysis.high_s)} ms, 80 % band)"
+    inputs = analysis.inputs
+    what = {"decode": "step", "mixed": "step", "chat": "request"}.get(inputs["phase"], inputs["phase"])
+    parts = [f"{what} {predicted}"]
+    if inputs["phase"] == "chat":
+        parts.append(f"TTFT {_ms(analysis.ttft_s)}, TPOT {_ms(analysis.tpot_s)}")
+    parts.append(f"{digits(analysis.tokens_per_gpu_s * analysis.deployment.gpus)} tok/s")
+    if analysis.deployment.gpus > 1:
+        parts.append(f"{digits(analysis.tokens_per_gpu_s)} tok/s/GPU")
+    parts.append(f"ideal roofline {seconds(analysis.ideal_s)}")
+    shares = ", ".join(f"{name} {percent(share)}" for name, share in analysis.bounds.items() if share > 0)
+    parts.append(f"bound: {shares}")
+    return "  predicted   " + "   ".join(parts)
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{milliseconds(value)} ms"
+
+
+def _memory(analysis: Analysis) -> str:
+    """Give both answers: by bytes alone, and as the engine allocates."""
+    memory, inputs = analysis.memory, analysis.inputs
+    context = f" @ {inputs['input_len']:,}"
+    ideal = (
+        f"  memory/GPU  weights {gib(memory['weight_bytes'])} + KV {gib(memory['kv_bytes'])} + activations "
+        f"{gib(memory['activation_bytes'])} = {gib(memory['memory_bytes'])} of "
+        f"{gib(memory['capacity_bytes'])} GiB"
+    )
+    engine = (
+        f"  {inputs['engine']:<10}  weights {gib(memory['weight_bytes'])} + activations "
+        f"{gib(memory['engine_activation_bytes'])} + runtime {gib(memory['runtime_bytes'])}, "
+        f"{gib(memory['for_kv_bytes'])} left for KV of {gib(memory['usable_bytes'])} GiB usable"
+    )
+    if memory["block_bytes"] > 0:
+        ideal += f"   max {memory['ideal_sequences']:,} seqs{context}"
+        engine += f"   max {memory['engine_sequences']:,} seqs{context}"
+    if not memory["fits"]:
+        engine += "   DOES NOT FIT"
+    return f"{ideal}\n{engine}"
+
+
+def _operators(analysis: Analysis) -> list[str]:
+    header = ["operator", "x", "FLOP", "bytes", "FLOP/B", "ideal", "predicted", "share", "bound", ""]
+    rows = [
+        [
+            op["op"],
+            f"{op['repeat']:,.0f}",
+            scaled(op["flops"] + op["vector_flops"]),
+            scaled(op["bytes"] or op["link_bytes"], "B"),
+            "–" if op["intensity"] is None else digits(op["intensity"]),
+            seconds(op["ideal_s"]),
+            seconds(op["predicted_s"]),
+            percent(op["share"]),
+            op["bound"],
+            "▏" + bar(op["share"]),
+        ]
+        for op in analysis.ops.iter_rows(named=True)
+    ]
+    return ["  " + line for line in table(header, rows, left=(0, 8, 9))]
+
+
+def _turning_points(analysis: Analysis) -> list[str]:
+    intensity, number_format = analysis.ridge
+    turns = analysis.compute_bound_tokens
+    batch = "never" if turns is None else f"at ~{digits(turns)} tokens a step"
+    faster = analysis.sensitivity
+    what = {"bandwidth": "bandwidth", "compute": "FLOP/s", "link": "link"}
+    gains = " · ".join(f"+10 % {what[name]} → {change(value)} time" for name, value in faster.items())
+    return [
+        f"  ridge point {digits(intensity)} FLOP/B ({number_format}) · GEMMs turn compute-bound {batch}",
+        f"  faster by   {gains}",
+    ]
+
+
+def _fidelity(analysis: Analysis) -> str:
+    source = analysis.source
+    return f"  fidelity    {DATASHEET_ONLY if source == 'datasheet' else source}"
+
+
+def viewer_screen(analysis: Analysis) -> str:
+    """Return LLM-Viewer's answer as text: one layer's operators, and the totals of all layers."""
+    inputs = analysis.inputs
+    lines = [
+        f"{analysis.model.title} · {inputs['hw']} · figures of {inputs['compat']}, its mistakes included",
+        "",
+    ]
+    if inputs["phase"] == "chat":
+        lines += [f"  {name}  {seconds(value)}" for name, value in analysis.totals.items()]
+        return "\n".join(lines)
+    header = ["operator of one layer", "OPs", "bytes", "OP/B", "time", "bound"]
+    rows = [
+        [
+            op["op"],
+            scaled(op["OPs"]),
+            scaled(op["memory_access"], "B"),
+            digits(op["arithmetic_intensity"]),
+            seconds(op["inference_time"]),
+            op["bound"],
+        ]
+        for op in analysis.ops.iter_rows(named=True)
+        if op["phase"] == inputs["phase"]
+    ]
+    totals = analysis.totals[inputs["phase"]]
+    memory = (
+        f"weights {gib(totals['memory_consumption_weight'])}, KV {gib(totals['memory_consumption_kv_cache'])}"
+    )
+    lines += ["  " + line for line in table(header, rows, left=(0, 5))]
+    lines += [
+        "",
+        f"  {inputs['phase']}: {seconds(totals['inference_time'])}, {scaled(totals['OPs'])}OP, "
+        f"{scaled(totals['memory_access'], 'B')}; memory {gib(totals['memory_consumption'])} GiB ({memory})",
+    ]
+    return "\n".join(lines)

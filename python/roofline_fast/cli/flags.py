@@ -1,0 +1,158 @@
+"""Flags that several commands share: one name, one help text, one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from roofline_fast.errors import SpecError
+
+T = TypeVar("T")
+
+LAYOUT = "Layout"
+PRECISION = "Precision"
+LOWERING = "How it runs"
+ENGINE = "Engine (vLLM's names; the engine's own choice unless said)"
+OUTPUT = "Output"
+
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="MODEL", help="Catalogue name, Hugging Face id, config.json or its folder."),
+]
+ModelFlag = Annotated[
+    str | None, typer.Option("--model", "-m", "--model-path", help="The same as a flag.", show_default=False)
+]
+Hw = Annotated[
+    str | None,
+    typer.Option("--hw", "--hardware", "--system", "--gpu", help="Catalogue name (h100-sxm) or a TOML file."),
+]
+Tp = Annotated[
+    int,
+    typer.Option(
+        "--tp", "--tensor-parallel-size", help="GPUs that share every layer.", rich_help_panel=LAYOUT
+    ),
+]
+Pp = Annotated[
+    int, typer.Option("--pp", "--pipeline-parallel-size", help="Pipeline stages.", rich_help_panel=LAYOUT)
+]
+Dp = Annotated[int, typer.Option("--dp", "--data-parallel-size", help="Replicas.", rich_help_panel=LAYOUT)]
+Ep = Annotated[
+    int,
+    typer.Option(
+        "--ep", "--expert-parallel-size", help="GPUs that share the experts.", rich_help_panel=LAYOUT
+    ),
+]
+EnableExpertParallel = Annotated[
+    bool,
+    typer.Option("--enable-expert-parallel", help="The same as --ep TP×DP.", rich_help_panel=LAYOUT),
+]
+Quantization = Annotated[
+    str | None,
+    typer.Option(
+        "--quantization",
+        "-q",
+        "--dtype",
+        help="bf16, fp8, int8, w4a16, nvfp4, mxfp4, …; the checkpoint's own unless said.",
+        rich_help_panel=PRECISION,
+    ),
+]
+KvCacheDtype = Annotated[
+    str | None, typer.Option(help="auto, bf16, fp8, int8 or int4.", rich_help_panel=PRECISION)
+]
+WBits = Annotated[
+    int | None, typer.Option(help="Bits of a weight, instead of -q.", rich_help_panel=PRECISION)
+]
+ABits = Annotated[
+    int | None, typer.Option(help="Bits of an activation, instead of -q.", rich_help_panel=PRECISION)
+]
+Fusion = Annotated[
+    str, typer.Option(help="Element-wise work fused: full, engine or none.", rich_help_panel=LOWERING)
+]
+FlashAttention = Annotated[
+    bool | None,
+    typer.Option(
+        "--flash-attention/--no-flash-attention",
+        help="Attention as one operator (yes unless --compat).",
+        rich_help_panel=LOWERING,
+    ),
+]
+Overlap = Annotated[
+    float, typer.Option(help="Share of communication hidden behind computation.", rich_help_panel=LOWERING)
+]
+Mode = Annotated[
+    str,
+    typer.Option(help="predicted (an engine) or ideal (the datasheet's roofline).", rich_help_panel=LOWERING),
+]
+Engine = Annotated[
+    str, typer.Option("--engine", "--backend", help="vllm or vllm-sync.", rich_help_panel=ENGINE)
+]
+GpuMemoryUtilization = Annotated[
+    float | None, typer.Option(help="Share of GPU memory.", rich_help_panel=ENGINE)
+]
+BlockSize = Annotated[
+    int | None,
+    typer.Option("--block-size", "--page-size", help="Tokens of a KV block.", rich_help_panel=ENGINE),
+]
+MaxNumSeqs = Annotated[int | None, typer.Option(help="Sequences running at once.", rich_help_panel=ENGINE)]
+MaxNumBatchedTokens = Annotated[int | None, typer.Option(help="Tokens of a step.", rich_help_panel=ENGINE)]
+TRACE = "How the trace is read"
+TraceFormat = Annotated[
+    str | None, typer.Option(help="What it is, instead of what is detected.", rich_help_panel=TRACE)
+]
+TraceBlockSize = Annotated[int | None, typer.Option(help="Tokens of a hash id.", rich_help_panel=TRACE)]
+TimeUnit = Annotated[
+    str | None, typer.Option(help="Unit of arrivals: s, ms, us, ns or datetime.", rich_help_panel=TRACE)
+]
+OnError = Annotated[str, typer.Option(help="What a bad row does: stop or skip.", rich_help_panel=TRACE)]
+ZeroOutput = Annotated[
+    str | None, typer.Option(help="Requests for no output: drop, prefill or one.", rich_help_panel=TRACE)
+]
+Window = Annotated[
+    str | None, typer.Option(metavar="A:B", help="Keep arrivals from second A to B.", rich_help_panel=TRACE)
+]
+Speedup = Annotated[
+    float | None,
+    typer.Option("--speedup", "--rate-scale", help="Above 1 arrivals come faster.", rich_help_panel=TRACE),
+]
+Limit = Annotated[int | None, typer.Option(help="Keep the first requests.", rich_help_panel=TRACE)]
+Format = Annotated[str, typer.Option("--format", help="table, json or csv.", rich_help_panel=OUTPUT)]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="Write the table to FILE.parquet|csv|jsonl|json.", rich_help_panel=OUTPUT
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No talk on stderr.", rich_help_panel=OUTPUT)]
+
+
+def required(flag: str, value: T | None) -> T:
+    """Return the value of a flag that must be given."""
+    if value is None:
+        raise SpecError(f"{flag} must be given", field=flag, hint=_HINTS.get(flag, ""))
+    return value
+
+
+_HINTS = {
+    "--hw": "for example `--hw h100`; `roofline-fast catalog hardware` lists every device",
+    "MODEL": "for example `llama-3.1-8b`; `roofline-fast catalog models` lists every model",
+}
+
+
+def one_model(argument: str | None, flag: str | None) -> str:
+    """Return the model given as argument or as flag, but not as both."""
+    if argument is not None and flag is not None:
+        raise SpecError(f"MODEL must be given once: {argument} and --model {flag}", field="MODEL")
+    return required("MODEL", argument if flag is None else flag)
+
+
+def experts(ep: int, enable_expert_parallel: bool, tp: int, dp: int) -> int:
+    """Return over how many GPUs experts are spread: with vLLM's switch over all of a stage."""
+    if not enable_expert_parallel:
+        return ep
+    if ep != 1:
+        raise SpecError(
+            f"--ep must be left out with --enable-expert-parallel: {ep}", field="--ep", value=str(ep)
+        )
+    return tp * dp

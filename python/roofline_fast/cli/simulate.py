@@ -1,0 +1,228 @@
+"""``roofline-fast simulate``: a trace through an engine."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roofline_fast.cli import flags, output, talk
+from roofline_fast.cli.grammar import Command
+from roofline_fast.errors import SpecError
+
+if TYPE_CHECKING:
+    from roofline_fast.simulation import Simulation
+
+HELP = """Replay a trace through an engine: latencies, throughput, where the time went.
+
+TTFT = first token − arrival, queueing included. TPOT of a request = (E2E − TTFT)/(output tokens − 1).
+ITL = every gap between tokens, pooled. Goodput = requests a second that meet every objective of --slo.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("simulate", cls=Command, help=HELP)(simulate)
+
+
+def simulate(
+    trace: Annotated[
+        str | None, typer.Argument(metavar="TRACE", help="JSON Lines, JSON or CSV, plain, gzip or zstd.")
+    ] = None,
+    hw: flags.Hw = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            "--model-path",
+            help="Catalogue name, Hugging Face id or file; the trace's own unless said.",
+        ),
+    ] = None,
+    slo: Annotated[
+        list[str] | None,
+        typer.Option("--slo", "--goodput", help='Objectives in ms: "ttft:500 tpot:50", "ttft@p99:500".'),
+    ] = None,
+    percentiles: Annotated[
+        str, typer.Option("--percentiles", "--metric-percentiles", help="Which are reported.")
+    ] = "50,90,95,99",
+    seed: Annotated[int, typer.Option(help="Seed; replaying a trace draws nothing.")] = 0,
+    step_cost: Annotated[
+        str | None, typer.Option(help="linear:A,B,C: A + B·tokens + C·context seconds a step.")
+    ] = None,
+    tp: flags.Tp = 1,
+    pp: flags.Pp = 1,
+    dp: flags.Dp = 1,
+    ep: flags.Ep = 1,
+    enable_expert_parallel: flags.EnableExpertParallel = False,
+    quantization: flags.Quantization = None,
+    kv_cache_dtype: flags.KvCacheDtype = None,
+    w_bits: flags.WBits = None,
+    a_bits: flags.ABits = None,
+    engine: flags.Engine = "vllm",
+    max_num_seqs: flags.MaxNumSeqs = None,
+    max_num_batched_tokens: flags.MaxNumBatchedTokens = None,
+    max_model_len: Annotated[
+        int | None, typer.Option(help="Tokens of prompt and answer.", rich_help_panel=flags.ENGINE)
+    ] = None,
+    block_size: flags.BlockSize = None,
+    gpu_memory_utilization: flags.GpuMemoryUtilization = None,
+    num_gpu_blocks_override: Annotated[
+        int | None,
+        typer.Option(
+            "--num-gpu-blocks-override",
+            "--num-gpu-blocks",
+            help="KV blocks, instead of what memory gives.",
+            rich_help_panel=flags.ENGINE,
+        ),
+    ] = None,
+    enable_chunked_prefill: Annotated[
+        bool | None,
+        typer.Option(
+            "--enable-chunked-prefill/--no-enable-chunked-prefill",
+            help="Prompts in several steps.",
+            rich_help_panel=flags.ENGINE,
+        ),
+    ] = None,
+    enable_prefix_caching: Annotated[
+        bool | None,
+        typer.Option(
+            "--enable-prefix-caching/--no-enable-prefix-caching",
+            help="Find prefixes again.",
+            rich_help_panel=flags.ENGINE,
+        ),
+    ] = None,
+    async_scheduling: Annotated[
+        bool | None,
+        typer.Option(
+            "--async-scheduling/--no-async-scheduling",
+            help="Schedule a step while the one before it runs.",
+            rich_help_panel=flags.ENGINE,
+        ),
+    ] = None,
+    scheduling_policy: Annotated[
+        str | None, typer.Option(help="fcfs or priority.", rich_help_panel=flags.ENGINE)
+    ] = None,
+    watermark: Annotated[
+        float | None, typer.Option(help="Share of KV blocks left free.", rich_help_panel=flags.ENGINE)
+    ] = None,
+    long_prefill_token_threshold: Annotated[
+        int | None, typer.Option(help="Tokens of one prompt a step.", rich_help_panel=flags.ENGINE)
+    ] = None,
+    scheduler_reserve_full_isl: Annotated[
+        bool | None,
+        typer.Option(
+            "--scheduler-reserve-full-isl/--no-scheduler-reserve-full-isl",
+            help="Admit only whole prompts.",
+            rich_help_panel=flags.ENGINE,
+        ),
+    ] = None,
+    prefill_schedule_interval: Annotated[
+        int | None, typer.Option(help="Prompts only every so many steps.", rich_help_panel=flags.ENGINE)
+    ] = None,
+    max_num_active_seqs: Annotated[
+        int | None, typer.Option(help="Running at once, if fewer.", rich_help_panel=flags.ENGINE)
+    ] = None,
+    trace_format: flags.TraceFormat = None,
+    trace_block_size: flags.TraceBlockSize = None,
+    time_unit: flags.TimeUnit = None,
+    on_error: flags.OnError = "stop",
+    zero_output: flags.ZeroOutput = None,
+    window: flags.Window = None,
+    speedup: flags.Speedup = None,
+    limit: flags.Limit = None,
+    form: flags.Format = "table",
+    out: flags.Output = None,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Simulate and return the exit code."""
+    output.checked(form, out)
+    path, device, ranks = flags.required("TRACE", trace), flags.required("--hw", hw), _numbers(percentiles)
+    from roofline_fast import _core
+    from roofline_fast.cli import simulate_screen
+    from roofline_fast.cli.progress import shown
+    from roofline_fast.simulation import simulate as run
+    from roofline_fast.trace import Trace
+
+    requests = Trace.read(
+        path,
+        format=trace_format,
+        trace_block_size=trace_block_size,
+        time_unit=time_unit,
+        on_error=on_error,
+        zero_output=zero_output,
+        window=window,
+        speedup=speedup,
+        limit=limit,
+    )
+    progress = _core.Progress()
+    began = time.perf_counter()
+    with shown("simulating", progress, quiet=quiet):
+        simulation = run(
+            requests,
+            hw=device,
+            model=model,
+            engine=engine,
+            tp=tp,
+            pp=pp,
+            dp=dp,
+            ep=flags.experts(ep, enable_expert_parallel, tp, dp),
+            quantization=quantization,
+            kv_cache_dtype=kv_cache_dtype,
+            w_bits=w_bits,
+            a_bits=a_bits,
+            gpu_memory_utilization=gpu_memory_utilization,
+            num_gpu_blocks_override=num_gpu_blocks_override,
+            max_model_len=max_model_len,
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=max_num_batched_tokens,
+            block_size=block_size,
+            enable_chunked_prefill=enable_chunked_prefill,
+            enable_prefix_caching=enable_prefix_caching,
+            async_scheduling=async_scheduling,
+            scheduling_policy=scheduling_policy,
+            watermark=watermark,
+            long_prefill_token_threshold=long_prefill_token_threshold,
+            scheduler_reserve_full_isl=scheduler_reserve_full_isl,
+            prefill_schedule_interval=prefill_schedule_interval,
+            max_num_active_seqs=max_num_active_seqs,
+            step_cost=step_cost,
+            slo=" ".join(slo) if slo else None,
+            percentiles=ranks,
+            seed=seed,
+            progress=progress,
+        )
+    talk.note(simulate_screen.speed(simulation, time.perf_counter() - began), quiet=quiet)
+    if out is not None:
+        output.save(simulation.requests, out)
+        talk.note(f"{simulation.requests.height:,} requests written to {out}", quiet=quiet)
+    output.show(
+        form,
+        screen=lambda: simulate_screen.screen(simulation, ranks),
+        record=simulation.to_dict,
+        frame=lambda: simulate_screen.one_row(simulation.summary),
+    )
+    return _verdict(simulation)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        hint = "for example `50,90,99`"
+        message = f"--percentiles must be numbers: {text}"
+        raise SpecError(message, field="--percentiles", value=text, hint=hint) from None
+
+
+def _verdict(simulation: Simulation) -> int:
+    """Say on stderr where not every request was served."""
+    summary = simulation.summary
+    left = summary["injected"] - summary["completed"]
+    if left == 0:
+        return 0
+    talk.say(f"warning: {left:,} of {summary['injected']:,} requests were not completed")
+    if summary["rejected"]:
+        length = simulation.settings["max_model_len"]
+        talk.say(f"hint: {summary['rejected']:,} were longer than --max-model-len {length:,}")
+    return talk.PARTIAL

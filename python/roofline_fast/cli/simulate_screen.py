@@ -1,0 +1,143 @@
+"""What ``simulate`` shows: the traffic, the engine, latencies, load, and where the time went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roofline_fast.cli.analyze_screen import DATASHEET_ONLY
+from roofline_fast.cli.figures import digits, percent, scaled, table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from roofline_fast.simulation import Simulation
+
+LATENCIES = (("TTFT ms", "ttft"), ("TPOT ms", "tpot"), ("ITL  ms", "itl"), ("E2E  ms", "e2el"))
+
+
+def screen(simulation: Simulation, percentiles: list[float]) -> str:
+    """Return the screen as text."""
+    summary = simulation.summary
+    lines = [_traffic(simulation), _engine(simulation), ""]
+    lines += ["  " + line for line in _latencies(summary, percentiles)]
+    lines += [_load(summary), _throughput(simulation), *_time(simulation), _fidelity(simulation)]
+    repaired = [*simulation.trace.information, *simulation.trace.warnings]
+    lines += [f"  note: {note}" for note in [*simulation.notes, *repaired]]
+    return "\n".join(lines)
+
+
+def speed(simulation: Simulation, took_s: float) -> str:
+    """Return how fast it was: ``12,031 requests in 0.09 s, 39,000x real time``."""
+    duration = simulation.summary["duration"]
+    return (
+        f"simulated {len(simulation.trace):,} requests in {took_s:.2f} s, {duration / took_s:,.0f}x real time"
+    )
+
+
+def one_row(summary: dict[str, Any]) -> pl.DataFrame:
+    """Return the summary as a frame of one row."""
+    import polars as pl
+
+    return pl.DataFrame({name: [value] for name, value in summary.items()})
+
+
+def traffic(metrics: dict[str, float | None]) -> str:
+    """Return a trace in a line: ``400 requests, 10.0 min, 0.67 req/s, in 1,191 / out 211 tokens (mean)``."""
+    span, rate = metrics["span"] or 0.0, metrics["rate"]
+    length = f"{span / 60:.1f} min" if span >= 120 else f"{digits(span)} s"
+    pace = "all at once" if rate is None else f"{digits(rate)} req/s"
+    prompt, answer = metrics["prompt_tokens_mean"] or 0.0, metrics["output_tokens_mean"] or 0.0
+    count = f"{metrics['requests']:,.0f} requests"
+    return f"{count}, {length}, {pace}, in {prompt:,.0f} / out {answer:,.0f} tokens (mean)"
+
+
+def _traffic(simulation: Simulation) -> str:
+    trace = simulation.trace
+    metrics = dict(trace.inspect().select("metric", "value").iter_rows())
+    kind = f"{trace.format}, " if trace.format else ""
+    name = Path(trace.origin).name if trace.origin else "trace"
+    return f"{name}  {kind}{traffic(metrics)}   seed {simulation.inputs['seed']}"
+
+
+def _engine(simulation: Simulation) -> str:
+    settings, inputs = simulation.settings, simulation.inputs
+    layout = ", ".join(f"{axis} {inputs[axis]}" for axis in ("tp", "pp", "dp", "ep") if inputs[axis] > 1)
+    switches = {"enable_chunked_prefill": "chunked prefill", "enable_prefix_caching": "prefix caching"}
+    switched = ", ".join(text for name, text in switches.items() if settings[name])
+    parts = [
+        f"engine {inputs['engine']}",
+        f"{simulation.model.title} ({inputs['quantization']} weights, {inputs['kv_cache_dtype']} KV)",
+        f"{simulation.deployment.gpus}x {simulation.hardware.title}" + (f" ({layout})" if layout else ""),
+        f"max-num-seqs {settings['max_num_seqs']:,}",
+        f"batched-tokens {settings['max_num_batched_tokens']:,}",
+        switched or "neither chunked prefill nor prefix caching",
+        f"KV {settings['num_gpu_blocks']:,} blocks of {settings['block_size']}",
+    ]
+    return "  ".join(parts)
+
+
+def _latencies(summary: dict[str, Any], percentiles: list[float]) -> list[str]:
+    columns = ["mean", *(f"p{rank:g}" for rank in percentiles), "max"]
+    rows = []
+    for label, metric in LATENCIES:
+        values = [summary[f"{column}_{metric}_ms"] for column in columns]
+        rows.append([label, *("–" if value is None else digits(value) for value in values)])
+    return table(["", *columns], rows)
+
+
+def _load(summary: dict[str, Any]) -> str:
+    offered, served = summary["offered_rate"], summary["request_throughput"]
+    if offered is None:
+        return "  load        all requests at once"
+    verdict = "keeps up"
+    if summary["overloaded"]:
+        verdict = f"overloaded, queue grows {digits(summary['queue_growth_per_s'])} req/s"
+    return f"  load        offered {digits(offered)} req/s, served {digits(served or 0.0)}: {verdict}"
+
+
+def _throughput(simulation: Simulation) -> str:
+    summary = simulation.summary
+    if summary["request_throughput"] is None:
+        return "  throughput  nothing to measure"
+    prompt = summary["total_token_throughput"] - summary["output_throughput"]
+    line = (
+        f"  throughput  {digits(summary['request_throughput'])} req/s · {scaled(prompt)} in tok/s · "
+        f"{scaled(summary['output_throughput'])} out tok/s"
+    )
+    if summary["request_goodput"] is not None:
+        met = percent(summary["slo_attainment"])
+        line += (
+            f"   goodput {digits(summary['request_goodput'])} req/s ({met} meet {simulation.inputs['slo']})"
+        )
+        if "@" in simulation.inputs["slo"]:
+            line += f", percentiles {'met' if summary['slo_percentiles_met'] else 'missed'}"
+    return line
+
+
+def _time(simulation: Simulation) -> list[str]:
+    summary, bounds = simulation.summary, simulation.bounds
+    went = {
+        name: summary[f"{name}_time_share"]
+        for name in ("prefill", "mixed", "decode", "idle")
+        if summary[f"{name}_time_share"]
+    }
+    lines = ["  time went to  " + "  ".join(f"{name} {percent(share)}" for name, share in went.items())]
+    total = sum(bounds.values())
+    if total > 0:
+        shares = sorted(bounds.items(), key=lambda entry: -entry[1])
+        lines[0] += "    bound by  " + "  ".join(
+            f"{name} {percent(seconds / total)}" for name, seconds in shares if seconds > 0
+        )
+    hits = summary["prefix_hit_rate"]
+    lines.append(
+        f"  memory      KV peak {percent(summary['kv_peak'])}  preemptions {summary['preemptions']:,}  "
+        f"prefix hits {'–' if hits is None else percent(hits)}  running at most {summary['max_running']:,}, "
+        f"waiting {summary['max_waiting']:,}"
+    )
+    return lines
+
+
+def _fidelity(simulation: Simulation) -> str:
+    source = simulation.source
+    return f"  fidelity    {DATASHEET_ONLY if source == 'datasheet' else source}"

@@ -1,0 +1,62 @@
+"""Files of models and devices that users bring: by path, and from the folder ``$ROOFLINE_FAST_DATA``."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from roofline_fast.errors import SpecError
+
+VARIABLE = "ROOFLINE_FAST_DATA"
+
+
+def is_path(text: str, *suffixes: str, folder_with: str = "") -> bool:
+    """Return whether a text names a file: it exists, or has the suffix of one, or begins like one."""
+    if text.endswith(suffixes) or text.startswith(("./", "../", "/", "~")):
+        return True
+    path = Path(text)
+    return path.is_file() or (bool(folder_with) and (path / folder_with).is_file())
+
+
+def folder(kind: str) -> Path | None:
+    """Return the user's own folder of ``hardware`` or ``models``, if the variable is set."""
+    root = os.environ.get(VARIABLE)
+    if not root:
+        return None
+    if not Path(root).is_dir():
+        raise SpecError(f"${VARIABLE} must be a folder: {root}", field=f"${VARIABLE}", value=root)
+    return Path(root) / kind
+
+
+def files(kind: str, suffixes: Iterable[str]) -> dict[str, Path]:
+    """Return the user's own files of a kind by name, in alphabetical order."""
+    place = folder(kind)
+    if place is None or not place.is_dir():
+        return {}
+    return {path.stem: path for path in sorted(place.iterdir()) if path.suffix in tuple(suffixes)}
+
+
+def find(kind: str, name: str, suffixes: Iterable[str]) -> Path | None:
+    """Return the user's own file of that name, if there is one."""
+    return files(kind, suffixes).get(name.lower())
+
+
+def model_file(path: Path) -> tuple[str, str, str]:
+    """Return name, title and ``config.json`` text of a model's file, JSON as published or TOML as shipped."""
+    path = path.expanduser()
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".toml":
+        return str(path), str(path), text
+    try:
+        table = tomllib.loads(text)
+        config = table["config"]
+    except tomllib.TOMLDecodeError as why:
+        raise SpecError(f"{path} must be TOML: {why}", field=str(path)) from None
+    except KeyError:
+        hint = "write the keys of the model's `config.json` under `[config]`"
+        raise SpecError(f"{path} must have a table [config]", field=str(path), hint=hint) from None
+    name = str(table.get("name", path.stem))
+    return name, str(table.get("title", name)), json.dumps(config)

@@ -1,0 +1,233 @@
+"""A frame of configurations in, the same rows with results out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from roofline_fast import _core
+from roofline_fast.analysis import INPUT_LEN, MIXED_CHUNK, MODES, OUTPUT_LEN
+from roofline_fast.errors import SpecError
+from roofline_fast.hardware import find_hardware
+from roofline_fast.model import find_model
+from roofline_fast.suggest import choice
+
+if TYPE_CHECKING:
+    import polars as pl
+
+T = TypeVar("T")
+
+COUNTS = ("tp", "pp", "dp", "ep", "batch_size", "input_len", "output_len", "prefix_len", "chunk")
+TEXTS = ("quantization", "kv_cache_dtype", "phase")
+DEFAULTS: dict[str, Any] = {
+    "tp": 1,
+    "pp": 1,
+    "dp": 1,
+    "ep": 1,
+    "batch_size": 1,
+    "input_len": INPUT_LEN,
+    "output_len": OUTPUT_LEN,
+    "prefix_len": 0,
+    "quantization": "auto",
+    "kv_cache_dtype": "auto",
+    "phase": "decode",
+    "mode": "predicted",
+}
+
+
+def evaluate(
+    frame: Any,
+    *,
+    model: Any = None,
+    hw: Any = None,
+    tp: int | None = None,
+    pp: int | None = None,
+    dp: int | None = None,
+    ep: int | None = None,
+    quantization: str | None = None,
+    kv_cache_dtype: str | None = None,
+    batch_size: int | None = None,
+    input_len: int | None = None,
+    output_len: int | None = None,
+    prefix_len: int | None = None,
+    chunk: int | None = None,
+    phase: str | None = None,
+    mode: str | None = None,
+    engine: str = "vllm",
+    gpu_memory_utilization: float | None = None,
+    block_size: int | None = None,
+    max_num_seqs: int | None = None,
+    max_num_batched_tokens: int | None = None,
+    columns: Sequence[str] | None = None,
+    progress: _core.Progress | None = None,
+) -> Any:
+    """Price every row of a frame, by the same cost model as `analyze`.
+
+    Parameters
+    ----------
+    frame : DataFrame, LazyFrame or mapping
+        Configurations: columns named as the parameters of `analyze`; what is missing comes from the
+        keywords, else from the defaults of `analyze`. Other columns stay as they are. A mapping holds lists,
+        numpy arrays or single values; a LazyFrame is collected.
+    model, hw, tp, pp, dp, ep, quantization, kv_cache_dtype : optional
+        The value of all rows, where the frame has no such column.
+    batch_size, input_len, output_len, prefix_len, chunk, phase, mode : optional
+        The value of all rows, where the frame has no such column.
+    engine, gpu_memory_utilization, block_size, max_num_seqs, max_num_batched_tokens : optional
+        Whose division of the memory `fits` and `max_concurrency` speak of, as for `analyze`.
+    columns : sequence of str, optional
+        Which results are added; all unless said.
+    progress : optional
+        Counters to follow from another thread.
+
+    Returns
+    -------
+    DataFrame or LazyFrame
+        The same rows with ``step_s, ideal_s, low_s, high_s, ttft_s, tpot_s, e2e_s`` (seconds),
+        ``tokens_per_gpu_s, tokens_per_user_s, bound, intensity`` (FLOP/B), ``weight_bytes, kv_bytes,
+        memory_bytes, engine_memory_bytes, fits, max_concurrency, energy_j_per_token, usd_per_mtok``. A
+        LazyFrame where a LazyFrame came in.
+
+    Raises
+    ------
+    SpecError
+        The first row that is not possible, by its number and column.
+
+    Examples
+    --------
+    >>> import roofline_fast as rf
+    >>> rows = {"tp": [1, 2, 4, 8], "batch_size": [8, 16, 32, 64]}
+    >>> steps = rf.evaluate(rows, model="llama-3.1-8b", hw="h100-sxm", columns=["step_s", "bound"])
+    >>> steps.columns
+    ['tp', 'batch_size', 'step_s', 'bound']
+    """
+    import polars as pl
+
+    given = {
+        "tp": tp,
+        "pp": pp,
+        "dp": dp,
+        "ep": ep,
+        "quantization": quantization,
+        "kv_cache_dtype": kv_cache_dtype,
+        "batch_size": batch_size,
+        "input_len": input_len,
+        "output_len": output_len,
+        "prefix_len": prefix_len,
+        "chunk": chunk,
+        "phase": phase,
+        "mode": mode,
+    }
+    rows = _frame(frame)
+    models, model_index = _distinct("model", model, frame, rows, find_model)
+    devices, device_index = _distinct("hw", hw, frame, rows, find_hardware)
+    axes = _axes(rows, given)
+    division = _core.Engine(
+        engine,
+        gpu_memory_utilization=gpu_memory_utilization,
+        block_size=block_size,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+    )
+    configurations = _core.Configurations(
+        rows.height,
+        {**axes, "model": model_index, "hw": device_index},
+        models=[each.compiled for each in models],
+        devices=[each.compiled for each in devices],
+        engines=[division.memory(each.compiled) for each in devices],
+    )
+    results = pl.DataFrame(_core.evaluate(configurations, list(columns or ()), progress))
+    if taken := [name for name in results.columns if name in rows.columns]:
+        message = f"the frame must not have the result {taken[0]} already"
+        raise SpecError(
+            message, field=taken[0], hint="drop or rename the column, or leave it out of columns="
+        )
+    priced = pl.concat([rows, results], how="horizontal")
+    return priced.lazy() if isinstance(frame, pl.LazyFrame) else priced
+
+
+def _frame(frame: Any) -> pl.DataFrame:
+    import polars as pl
+
+    if isinstance(frame, pl.LazyFrame):
+        return frame.collect()
+    if isinstance(frame, Mapping):
+        return pl.DataFrame({name: _names(values) for name, values in frame.items()})
+    return frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
+
+
+def _names(values: Any) -> Any:
+    """Return models and devices among the values by their names: frames hold no objects."""
+    if isinstance(values, list | tuple):
+        return [getattr(value, "name", value) if hasattr(value, "compiled") else value for value in values]
+    return values
+
+
+def _distinct(
+    axis: str, given: Any, frame: Any, rows: pl.DataFrame, find: Callable[[Any], T]
+) -> tuple[list[T], Any]:
+    """Return the distinct things of a column, and the place of each row's in that list."""
+    import polars as pl
+
+    if axis not in rows.columns:
+        if given is None:
+            raise SpecError(f"{axis} must be given, as a column or a keyword", field=axis)
+        return [find(given)], 0
+    _once(axis, given)
+    names = rows[axis]
+    if names.dtype != pl.String or names.null_count():
+        raise SpecError(f"{axis} must be a column of names without nulls: {names.dtype}", field=axis)
+    known = names.unique(maintain_order=True).to_list()
+    objects = _objects(frame, axis)
+    places = names.replace_strict(known, range(len(known)), return_dtype=pl.UInt32)
+    found = []
+    for name in known:
+        try:
+            found.append(find(objects.get(name, name)))
+        except LookupError as error:
+            row = names.to_list().index(name)
+            error.args = (f"row {row}: {error.args[0]}",)
+            raise
+    return found, places
+
+
+def _objects(frame: Any, axis: str) -> dict[str, Any]:
+    values = frame.get(axis) if isinstance(frame, Mapping) else None
+    if not isinstance(values, list | tuple):
+        return {}
+    return {value.name: value for value in values if hasattr(value, "compiled")}
+
+
+def _once(axis: str, given: Any) -> None:
+    if given is not None:
+        raise SpecError(f"{axis} must be a column or a keyword, not both: {given}", field=axis)
+
+
+def _axes(rows: pl.DataFrame, given: dict[str, Any]) -> dict[str, Any]:
+    """Return every axis: its column, else the keyword, else the default."""
+    axes: dict[str, Any] = {}
+    for axis, value in given.items():
+        if axis in rows.columns:
+            _once(axis, value)
+            axes[axis] = rows[axis]
+        else:
+            axes[axis] = DEFAULTS.get(axis) if value is None else value
+    _check_modes(axes.pop("mode"))
+    phases = {axes["phase"]} if isinstance(axes["phase"], str) else set(axes["phase"].unique().to_list())
+    if "encode" in phases and "input_len" not in rows.columns and given["input_len"] is None:
+        raise SpecError("input_len must be given where a phase is encode", field="input_len")
+    if axes["chunk"] is None:
+        axes["chunk"] = _chunks(axes["phase"])
+    return axes
+
+
+def _check_modes(modes: Any) -> None:
+    for mode in [modes] if isinstance(modes, str) else modes.unique().to_list():
+        choice("mode", mode, MODES)
+
+
+def _chunks(phase: Any) -> Any:
+    """Return the prompt tokens a step takes where nothing is said: all, but few beside decodes."""
+    if isinstance(phase, str):
+        return MIXED_CHUNK if phase == "mixed" else 0
+    return (phase == "mixed").cast(int) * MIXED_CHUNK

@@ -1,0 +1,79 @@
+"""Devices as users name them: by catalogue name or TOML file."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from roofline_fast import _core, data
+from roofline_fast.frames import frame
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Hardware:
+    """A device and the machine around it.
+
+    Parameters
+    ----------
+    name : str
+        A catalogue name in any spelling (``h100-sxm``, ``NVIDIA A100 80GB``). The folder that
+        ``$ROOFLINE_FAST_DATA`` names is searched first (``hardware/*.toml``).
+
+    Raises
+    ------
+    UnknownNameError
+        Nothing is known under the name; the hint holds the nearest three.
+
+    Examples
+    --------
+    >>> import roofline_fast as rf
+    >>> rf.Hardware("NVIDIA H100 80GB HBM3").name
+    'h100-sxm'
+    >>> rf.Hardware("h100").note
+    '`h100` taken as `h100-sxm`'
+    """
+
+    def __init__(self, name: str) -> None:
+        own = data.find("hardware", name, (".toml",))
+        self.compiled = _core.Hardware(name) if own is None else _core.Hardware.from_toml(own)
+
+    @classmethod
+    def from_toml(cls, path: str | PathLike[str]) -> Hardware:
+        """Read the device a TOML file describes; all its mistakes are reported at once."""
+        hardware = cls.__new__(cls)
+        hardware.compiled = _core.Hardware.from_toml(path)
+        return hardware
+
+    @property
+    def name(self) -> str:
+        """Its name (``h100-sxm``)."""
+        return self.compiled.name
+
+    @property
+    def title(self) -> str:
+        """As printed on screens (``H100-SXM``)."""
+        return self.compiled.title
+
+    @property
+    def note(self) -> str | None:
+        """How its name was understood, where it named a family and not one member."""
+        return self.compiled.note
+
+    @property
+    def facts(self) -> pl.DataFrame:
+        """Every field with its unit and source, one row each."""
+        return frame(self.compiled.facts())
+
+    def __repr__(self) -> str:
+        return f"Hardware({self.name!r})"
+
+
+def find_hardware(hardware: str | PathLike[str] | Hardware) -> Hardware:
+    """Return the device that a name, a path (which wins over a name) or a device means."""
+    if isinstance(hardware, Hardware):
+        return hardware
+    if not isinstance(hardware, str) or data.is_path(hardware, ".toml"):
+        return Hardware.from_toml(hardware)
+    return Hardware(hardware)

@@ -1,0 +1,65 @@
+"""What is known by name: devices and models, shipped ones and the user's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from roofline_fast import _core, data
+from roofline_fast.frames import frame
+from roofline_fast.hardware import Hardware
+from roofline_fast.model import Model, find_model
+from roofline_fast.suggest import choice
+
+if TYPE_CHECKING:
+    import polars as pl
+
+KINDS = ("hardware", "models")
+
+
+def catalog(kind: str, name: str | None = None) -> pl.DataFrame:
+    """List what is known by name.
+
+    Parameters
+    ----------
+    kind : {"hardware", "models"}
+        What to list.
+    name : str, optional
+        One device or model, all its figures; everything, one row each, unless said.
+
+    Returns
+    -------
+    polars.DataFrame
+        One row a device or model: sizes in GiB, bandwidth in GB/s, peaks in TFLOP/s (dense). With a name one
+        row a figure: for devices ``field, value, unit, source``, for models ``field, value``.
+
+    Examples
+    --------
+    >>> import roofline_fast as rf
+    >>> rf.catalog("hardware").filter(name="h100-sxm")["bandwidth_gb_s"].item()
+    3352.0
+    >>> rf.catalog("models", "llama-3.1-8b").filter(field="layers")["value"].item()
+    '32'
+    """
+    import polars as pl
+
+    choice("catalogue", kind, KINDS)
+    if kind == "hardware":
+        if name is not None:
+            return Hardware(name).facts
+        return frame(_core.Hardware.catalog())
+    if name is not None:
+        return pl.DataFrame(_model_facts(find_model(name)), schema=["field", "value"], orient="row")
+    return frame(_core.Model.catalog())
+
+
+def own_names(kind: str) -> list[str]:
+    """Return the names of the user's own files, in ``$ROOFLINE_FAST_DATA``."""
+    return list(data.files(kind, (".toml",) if kind == "hardware" else (".json", ".toml")))
+
+
+def _model_facts(model: Model) -> list[tuple[str, str]]:
+    sizes = ("parameters", "active_parameters", "vision_parameters", "layers", "max_context")
+    fields = ("name", "title", "family", *sizes, "dtype", "quantization")
+    values: list[tuple[str, Any]] = [(field, getattr(model, field)) for field in fields]
+    values += [("note", note) for note in model.notes]
+    return [(field, str(value)) for field, value in values if value is not None]

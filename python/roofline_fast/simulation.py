@@ -1,0 +1,276 @@
+"""What happens when real traffic meets a serving engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from roofline_fast import _core
+from roofline_fast.errors import SpecError, UnknownNameError
+from roofline_fast.frames import frame
+from roofline_fast.hardware import Hardware, find_hardware
+from roofline_fast.model import Model, find_model
+from roofline_fast.trace import Trace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+DEFAULT_MODEL = "llama-3.1-8b"
+PERCENTILES = (50.0, 90.0, 95.0, 99.0)
+
+
+def simulate(
+    trace: str | PathLike[str] | Trace,
+    *,
+    hw: str | PathLike[str] | Hardware,
+    model: str | PathLike[str] | Mapping[str, Any] | Model | None = None,
+    engine: str = "vllm",
+    tp: int = 1,
+    pp: int = 1,
+    dp: int = 1,
+    ep: int = 1,
+    quantization: str | None = None,
+    kv_cache_dtype: str | None = None,
+    w_bits: int | None = None,
+    a_bits: int | None = None,
+    fusion: str = "full",
+    flash_attention: bool = True,
+    overlap: float = 0.0,
+    gpu_memory_utilization: float | None = None,
+    num_gpu_blocks_override: int | None = None,
+    max_model_len: int | None = None,
+    max_num_seqs: int | None = None,
+    max_num_batched_tokens: int | None = None,
+    block_size: int | None = None,
+    enable_chunked_prefill: bool | None = None,
+    enable_prefix_caching: bool | None = None,
+    async_scheduling: bool | None = None,
+    scheduling_policy: str | None = None,
+    watermark: float | None = None,
+    long_prefill_token_threshold: int | None = None,
+    scheduler_reserve_full_isl: bool | None = None,
+    prefill_schedule_interval: int | None = None,
+    max_num_active_seqs: int | None = None,
+    step_cost: str | None = None,
+    record: str = "summary",
+    slo: str | None = None,
+    percentiles: Sequence[float] = PERCENTILES,
+    seed: int = 0,
+    progress: _core.Progress | None = None,
+    **trace_options: Any,
+) -> Simulation:
+    """Replay a trace through an engine.
+
+    Parameters
+    ----------
+    trace : path or Trace
+        The traffic.
+    hw : str, path or Hardware
+        Catalogue name or TOML file.
+    model : str, path, mapping or Model, optional
+        What is served; the trace's own model if it names one, else ``llama-3.1-8b``.
+    engine : str
+        ``vllm`` (as ``vllm serve`` starts it) or ``vllm-sync`` (without asynchronous scheduling).
+    tp, pp, dp, ep : int
+        Devices that share every layer; pipeline stages; replicas, which get requests in turn; devices that
+        share the experts.
+    quantization, kv_cache_dtype, w_bits, a_bits, fusion, flash_attention, overlap
+        As for `analyze`.
+    gpu_memory_utilization, num_gpu_blocks_override, max_model_len, max_num_seqs : optional
+        Settings of the engine, as all that follow under vLLM's names; its own choice unless said.
+    max_num_batched_tokens, block_size, enable_chunked_prefill, enable_prefix_caching : optional
+        As above.
+    async_scheduling, scheduling_policy, watermark, long_prefill_token_threshold : optional
+        As above.
+    scheduler_reserve_full_isl, prefill_schedule_interval, max_num_active_seqs : optional
+        As above.
+    step_cost : str, optional
+        ``linear:A,B,C`` prices a step as A + B·tokens + C·context seconds instead of by the cost model.
+    record : {"summary", "steps"}
+        Whether steps are kept, one row each.
+    slo : str, optional
+        What requests must meet, in ms: ``"ttft:500 tpot:50"``, or of a percentile ``"ttft@p99:500"``.
+    percentiles : sequence of float
+        Which percentiles the summary has.
+    seed : int
+        Seed of whatever is random; replaying a trace draws nothing.
+    progress : optional
+        Counters to follow from another thread.
+    **trace_options
+        How the file is read, as for `Trace.read`; ``trace_format`` stands for its ``format``.
+
+    Returns
+    -------
+    Simulation
+        Summary, requests and steps.
+
+    Raises
+    ------
+    TraceError
+        A trace that breaks a rule, with file and line.
+    DoesNotFitError
+        Weights that leave no room for a KV cache.
+    SpecError
+        Settings that no engine could start with.
+
+    Examples
+    --------
+    >>> import roofline_fast as rf
+    >>> trace = rf.Trace(arrival_s=[0.0, 0.1], prompt_tokens=[1000, 200], output_tokens=[10, 20])
+    >>> run = rf.simulate(trace, model="llama-3.1-8b", hw="h100-sxm")
+    >>> run.summary["completed"], run.requests["status"].to_list()
+    (2, ['finished', 'finished'])
+    """
+    requests = _trace(trace, trace_options)
+    found, note = _model(model, requests)
+    device = find_hardware(hw)
+    deployment = _core.Deployment(
+        found.compiled,
+        device.compiled,
+        _core.Layout(tp=tp, pp=pp, dp=dp, ep=ep),
+        _core.Precision(
+            quantization=quantization, kv_cache_dtype=kv_cache_dtype, w_bits=w_bits, a_bits=a_bits
+        ),
+        fusion=fusion,
+        flash_attention=flash_attention,
+        overlap=overlap,
+    )
+    server = _core.Engine(
+        engine,
+        gpu_memory_utilization=gpu_memory_utilization,
+        num_gpu_blocks_override=num_gpu_blocks_override,
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        block_size=block_size,
+        enable_chunked_prefill=enable_chunked_prefill,
+        enable_prefix_caching=enable_prefix_caching,
+        async_scheduling=async_scheduling,
+        scheduling_policy=scheduling_policy,
+        watermark=watermark,
+        long_prefill_token_threshold=long_prefill_token_threshold,
+        scheduler_reserve_full_isl=scheduler_reserve_full_isl,
+        prefill_schedule_interval=prefill_schedule_interval,
+        max_num_active_seqs=max_num_active_seqs,
+    )
+    served = server.simulate(
+        deployment, requests.compiled, record=record, step_cost=step_cost, progress=progress
+    )
+    inputs = {
+        "trace": requests.origin,
+        "model": found.name,
+        "hw": device.name,
+        "engine": engine,
+        "tp": tp,
+        "pp": pp,
+        "dp": dp,
+        "ep": ep,
+        "quantization": deployment.weights_format,
+        "kv_cache_dtype": deployment.kv_format,
+        "step_cost": step_cost,
+        "slo": slo,
+        "seed": seed,
+    }
+    notes = [text for text in (note, device.note) if text]
+    return Simulation(
+        served, served.summary(slo, list(percentiles)), inputs, notes, requests, found, device, deployment
+    )
+
+
+def _trace(trace: str | PathLike[str] | Trace, options: dict[str, Any]) -> Trace:
+    if "trace_format" in options:
+        options["format"] = options.pop("trace_format")
+    if not isinstance(trace, Trace):
+        return Trace.read(trace, **options)
+    for name, value in options.items():
+        if value is not None:
+            hint = "give it to Trace.read"
+            raise SpecError(f"{name} must be left out for a Trace: {value}", field=name, hint=hint)
+    return trace
+
+
+def _model(
+    model: str | PathLike[str] | Mapping[str, Any] | Model | None, trace: Trace
+) -> tuple[Model, str | None]:
+    """Return the model, and how it was chosen where the user did not."""
+    if model is not None:
+        return find_model(model), None
+    if trace.model is None:
+        return Model(DEFAULT_MODEL), f"model {DEFAULT_MODEL} (default; --model to change)"
+    try:
+        found = Model(trace.model)
+    except UnknownNameError as error:
+        message = f"{trace.origin} names a model that is not known: {trace.model}"
+        hint = f"choose what serves it with --model (model=); {error.hint}"
+        raise UnknownNameError(message, field="model", value=trace.model, hint=hint) from None
+    return found, f"model {found.name} (the trace's own; --model to change)"
+
+
+class Simulation:
+    """What came of a simulation."""
+
+    def __init__(
+        self,
+        served: _core.Simulation,
+        summary: dict[str, Any],
+        inputs: dict[str, Any],
+        notes: list[str],
+        trace: Trace,
+        model: Model,
+        hardware: Hardware,
+        deployment: _core.Deployment,
+    ) -> None:
+        self._served = served
+        self._notes = notes
+        self.summary = summary
+        self.inputs = inputs
+        self.trace = trace
+        self.model = model
+        self.hardware = hardware
+        self.deployment = deployment
+
+    @cached_property
+    def requests(self) -> pl.DataFrame:
+        """One row a request, in the order of the trace; times in seconds since the trace began."""
+        return frame(self._served.requests)
+
+    @cached_property
+    def steps(self) -> pl.DataFrame:
+        """One row a step; none unless recorded (``record="steps"``)."""
+        return frame(self._served.steps)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The engine's settings as they were, under vLLM's names."""
+        return dict(self._served.settings)
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Seconds of all steps by what bounded them; zeros under a `step_cost`."""
+        return dict(self._served.bounds)
+
+    @property
+    def source(self) -> str:
+        """Where step times come from (``datasheet``, ``fitted(h100-sxm)``, or the `step_cost`)."""
+        return self.inputs["step_cost"] or self.deployment.source
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what was assumed."""
+        return self._notes + self._served.notes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary and what it was made from as one dictionary: what ``--format json`` prints."""
+        return {
+            **self.summary,
+            **self.inputs,
+            "source": self.source,
+            "bounds_s": self.bounds,
+            "settings": self.settings,
+            "notes": self.notes,
+        }
+
+    def __repr__(self) -> str:
+        return f"Simulation({self.summary['completed']} of {self.summary['injected']} requests completed)"

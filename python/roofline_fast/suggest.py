@@ -1,0 +1,32 @@
+"""Unknown names are answered with the nearest known ones."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from roofline_fast.errors import UnknownNameError
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return the three known names nearest to this one, best first."""
+    return difflib.get_close_matches(name, sorted(set(known)), n=3, cutoff=0.0)
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Build the error for a name that is not among the known ones."""
+    hint = "nearest: " + ", ".join(nearest(name, known))
+    return UnknownNameError(f"no {kind} is called `{name}`", field=kind, value=name, hint=hint)
+
+
+def choice(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return the name if it is known.
+
+    Raises
+    ------
+    UnknownNameError
+        It is not.
+    """
+    if name not in (names := list(known)):
+        raise unknown(kind, name, names)
+    return name
