@@ -139,14 +139,17 @@ impl Analyst {
         let pricer = self.stack(point);
         let times = times(pricer, point);
         let mut done = Accumulated::new(pricer);
-        let (mut tokens, mut rows) = (0.0f64, 0.0f64);
+        let (mut tokens, mut rows, mut scores) = (0.0f64, 0.0f64, 0.0f64);
         each_step(pricer, point, |sums| {
             done.add(pricer, sums);
             let all = sums.all();
             (tokens, rows) = (tokens.max(all.tokens), rows.max(all.logits));
+            scores = scores.max(all.reach[0].area);
         });
-        let activations = activation_peak(&self.deployment, tokens, rows, 1.0);
-        let memory = self.memory.with(point.batch_size, point.context(), activations);
+        let activations = activation_peak(&self.deployment, tokens, rows, scores, 1.0);
+        let in_flight =
+            if point.question == Question::Encode { 0 } else { point.batch_size * self.deployment.layout.pp };
+        let memory = self.memory.with(in_flight, point.context(), activations);
         let (hardware, layout) = (&self.deployment.hardware, self.deployment.layout);
         let (gpus, seconds) = (layout.gpus() as f64, times.step.step.seconds);
         let energy_j = hardware

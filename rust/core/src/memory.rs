@@ -204,7 +204,7 @@ impl MemoryPlan {
             weights: weight_bytes(deployment)?,
             kv: KvLayout::of(&deployment.model, deployment.layout, &deployment.precision),
             usable: (capacity * engine.gpu_memory_utilization).ceil(),
-            engine_activations: activation_peak(deployment, most, rows, LOGIT_COPIES),
+            engine_activations: activation_peak(deployment, most, rows, 0.0, LOGIT_COPIES),
             runtime: RUNTIME_BYTES + several + graphs,
             block_size: engine.block_size,
         })
@@ -259,16 +259,33 @@ impl MemoryPlan {
 }
 
 /// Peak bytes of activations alive at once: residual and hidden state beside the widest intermediate of a layer, or
-/// the logits, whichever is more (lifetimes do not overlap).
-pub fn activation_peak(deployment: &Deployment, tokens: f64, rows: f64, logit_copies: f64) -> f64 {
+/// the logits, whichever is more (lifetimes do not overlap). `scores` (query, key) rectangles of one layer are alive too
+/// where attention is not fused.
+pub fn activation_peak(
+    deployment: &Deployment,
+    tokens: f64,
+    rows: f64,
+    scores: f64,
+    logit_copies: f64,
+) -> f64 {
     let (model, tp) = (&deployment.model, deployment.layout.tp as f64);
     let bytes = deployment.precision.activation.bytes();
     let widest = model.layers.iter().map(|group| widest_intermediate(group, tp)).fold(0.0, f64::max);
-    let layers = tokens * (2.0 * model.hidden as f64 + widest) * bytes;
+    let scores = if deployment.lowering.flash_attention { 0.0 } else { scores * score_heads(model) / tp };
+    let layers = (tokens * (2.0 * model.hidden as f64 + widest) + scores) * bytes;
     let row = if logit_copies > 1.0 { bytes + 4.0 * logit_copies } else { bytes };
     let logits = if model.head { rows * model.vocab as f64 * row } else { 0.0 };
     let states = tokens * model.hidden as f64 * bytes;
     layers.max(states + logits)
+}
+
+/// Most heads of a layer that keep a row of scores a query.
+fn score_heads(model: &Model) -> f64 {
+    let heads = |group: &LayerGroup| match &group.mixer {
+        Some(Mixer::Attention(attention)) => attention.heads,
+        _ => 0,
+    };
+    model.layers.iter().map(heads).max().unwrap_or(0) as f64
 }
 
 /// Elements a token has alive in the widest place of a layer: gate, up and their product, or q, k, v and the output.

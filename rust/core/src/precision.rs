@@ -116,7 +116,8 @@ pub struct Request {
 }
 
 impl Precision {
-    /// What `request` means for `model`.
+    /// What `request` means for `model`. A checkpoint stored in fp32 runs in bf16 unless fp32 is asked for, as
+    /// engines do by default.
     ///
     /// # Errors
     /// An unknown scheme or format (with the nearest), bit widths no format has, a scheme and bits both given.
@@ -132,6 +133,9 @@ impl Precision {
         }
         let (matrices, activation, weights_name) = match (named, request.w_bits, request.a_bits) {
             (Some(name), _, _) => by_name(model, name)?,
+            (None, None, None) if model.dtype == Format::Fp32 && model.quantization.is_none() => {
+                by_name(model, "bf16")?
+            }
             (None, None, None) => {
                 let name = model.quantization.clone().unwrap_or_else(|| model.dtype.to_string());
                 (None, model.dtype, name)

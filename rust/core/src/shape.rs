@@ -81,6 +81,7 @@ impl Reaches {
             let (pairs, keys) = reach.sums(new, context);
             sum.pairs += count * pairs;
             sum.keys += count * keys;
+            sum.area += count * new as f64 * (context + new) as f64;
         }
     }
 }
@@ -158,6 +159,8 @@ pub struct ReachSums {
     pub pairs: f64,
     /// Keys (and values) read once each.
     pub keys: f64,
+    /// Σ q·(c + q): scores that a kernel writes which does not skip what the mask hides.
+    pub area: f64,
 }
 
 /// Sums over the sequences of one phase.
@@ -193,6 +196,7 @@ impl PhaseSums {
         for (mine, theirs) in sum.reach.iter_mut().zip(&other.reach) {
             mine.pairs += theirs.pairs;
             mine.keys += theirs.keys;
+            mine.area += theirs.area;
         }
         sum
     }

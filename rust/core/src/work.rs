@@ -18,11 +18,14 @@ pub struct Rate {
     pub pair: f64,
     /// Per key read, of the operator's reach.
     pub key: f64,
+    /// Per score of a kernel that does not skip what the mask hides.
+    pub area: f64,
 }
 
 impl Rate {
     /// Nothing.
-    pub const ZERO: Rate = Rate { fixed: 0.0, token: 0.0, logit: 0.0, sequence: 0.0, pair: 0.0, key: 0.0 };
+    pub const ZERO: Rate =
+        Rate { fixed: 0.0, token: 0.0, logit: 0.0, sequence: 0.0, pair: 0.0, key: 0.0, area: 0.0 };
 
     /// Once a step.
     pub const fn fixed(value: f64) -> Rate {
@@ -48,6 +51,7 @@ impl Rate {
             + self.sequence * sums.sequences
             + self.pair * attention.pairs
             + self.key * attention.keys
+            + self.area * attention.area
     }
 
     /// Every coefficient times `factor`.
@@ -60,6 +64,7 @@ impl Rate {
             sequence: self.sequence * factor,
             pair: self.pair * factor,
             key: self.key * factor,
+            area: self.area * factor,
         }
     }
 }
@@ -74,6 +79,7 @@ impl std::ops::Add for Rate {
             sequence: self.sequence + other.sequence,
             pair: self.pair + other.pair,
             key: self.key + other.key,
+            area: self.area + other.area,
         }
     }
 }

@@ -196,3 +196,35 @@ fn a_mamba_2_group_is_replicated_where_there_are_fewer_groups_than_devices() {
     assert_eq!(columns(8), (2.0 * 8192.0 + 2.0 * 8.0 * 128.0 + 128.0) / 8.0);
     assert_eq!(columns(16), (2.0 * 8192.0 + 128.0) / 16.0 + 2.0 * 128.0);
 }
+
+#[test]
+fn a_shared_expert_beyond_the_tensor_parallel_group_is_whole_on_every_device() {
+    use roofline_core::lower::lower;
+    use roofline_core::shape::Reaches;
+    let model = model("deepseek-v3");
+    let precision = Precision::resolve(&model, &Request::default()).unwrap();
+    let reaches = Reaches::of(&model).unwrap();
+    let shared = |layout| {
+        let ops = lower(&model, layout, &precision, Lowering::default(), &reaches);
+        let op = ops.into_iter().find(|op| op.name == "shared_down_proj").unwrap();
+        (op.work.resident.elements, op.work.flops.token)
+    };
+    let (whole, all) = shared(Layout::default());
+    let (sharded, part) = shared(Layout { tp: 4, ..Layout::default() });
+    let (replicated, own) = shared(Layout { tp: 4, dp: 2, ep: 8, pp: 1 });
+    assert_eq!((sharded * 4.0, part * 4.0), (whole, all));
+    assert_eq!((replicated, own * 4.0), (whole, all));
+}
+
+#[test]
+fn a_pipeline_holds_the_cache_of_every_batch_in_flight() {
+    let mut d = deployment(model("llama-3.1-70b"), hardware("h100-sxm"), 4);
+    d.layout.pp = 2;
+    let memory = |d: &Deployment| {
+        let analyst = Analyst::new(d.clone(), &ENGINE).unwrap();
+        analyst.outcome(&point(Question::Decode, 8, 1023)).unwrap().memory
+    };
+    let two = memory(&d);
+    d.layout.pp = 1;
+    close(two.kv, memory(&d).kv, 1e-12);
+}

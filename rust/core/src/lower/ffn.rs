@@ -28,15 +28,35 @@ impl Builder<'_> {
         self.gemm(&format!("{prefix}down_proj"), linear, inner, self.hidden);
     }
 
+    /// A network that runs for every token beside the experts. Where experts are shared beyond the tensor-parallel
+    /// group its tokens are split over the group, so each rank holds the whole network and runs its own tokens.
+    fn beside_experts(
+        &mut self,
+        group: &LayerGroup,
+        part: Part,
+        prefix: &str,
+        intermediate: u64,
+        gated: bool,
+    ) {
+        if self.layout.ep > self.layout.tp {
+            let tp = std::mem::replace(&mut self.tp, 1.0);
+            self.token_share = 1.0 / tp;
+            self.dense(group, part, prefix, intermediate, gated);
+            (self.tp, self.token_share) = (tp, 1.0);
+        } else {
+            self.dense(group, part, prefix, intermediate, gated);
+        }
+    }
+
     fn moe(&mut self, group: &LayerGroup, moe: &Moe) {
         let layout = self.layout;
         let router = self.linear(group, Part::Router);
         self.gemm("router", router, self.hidden, moe.experts as f64);
         if moe.dense_intermediate > 0 {
-            self.dense(group, Part::Dense, "", moe.dense_intermediate, moe.gated);
+            self.beside_experts(group, Part::Dense, "", moe.dense_intermediate, moe.gated);
         }
         if moe.shared_intermediate > 0 {
-            self.dense(group, Part::Shared, "shared_", moe.shared_intermediate, moe.gated);
+            self.beside_experts(group, Part::Shared, "shared_", moe.shared_intermediate, moe.gated);
         }
         if moe.shared_gate {
             self.gemm("shared_gate", router, self.hidden, 1.0);
@@ -58,10 +78,12 @@ impl Builder<'_> {
         let (up, matrices) = if moe.gated { ("experts_gate_up", 2.0) } else { ("experts_up", 1.0) };
         let first = experts(moe, matrices, width, inner, linear, self.bytes, place);
         let second = experts(moe, 1.0, inner, width, linear, self.bytes, place);
-        self.push(Op::new(up, Family::MoeGemm, linear.activation, first));
         let visits = moe.top_k as f64 * place.ranks / place.ep;
+        self.quantize(linear, visits * width);
+        self.push(Op::new(up, Family::MoeGemm, linear.activation, first));
         let act = elementwise::activation(visits * inner, moe.gated, self.bytes, self.how.fusion);
         self.elementwise("experts_act_mul", act);
+        self.quantize(linear, visits * inner);
         self.push(Op::new("experts_down", Family::MoeGemm, linear.activation, second));
         self.exchange("combine", moe, width);
         self.gather_tokens();

@@ -71,6 +71,8 @@ struct Builder<'a> {
     repeat: f64,
     /// Share of them on the busiest stage.
     stage_share: f64,
+    /// Share of the step's tokens that what is being pushed runs over on this device.
+    token_share: f64,
     ops: Vec<Op>,
 }
 
@@ -93,6 +95,7 @@ impl<'a> Builder<'a> {
             tp: layout.tp as f64,
             repeat: 1.0,
             stage_share: 1.0,
+            token_share: 1.0,
             ops: Vec::new(),
         }
     }
@@ -101,6 +104,9 @@ impl<'a> Builder<'a> {
     fn push(&mut self, mut op: Op) {
         op.repeat = self.repeat;
         op.stage_repeat = self.repeat * self.stage_share;
+        for rate in [&mut op.work.flops, &mut op.work.vector_flops, &mut op.work.activation_bytes] {
+            rate.token *= self.token_share;
+        }
         let same = |known: &&mut Op| {
             (&known.name, known.family, known.over, known.reach, known.format)
                 == (&op.name, op.family, op.over, op.reach, op.format)
@@ -143,8 +149,18 @@ impl<'a> Builder<'a> {
     /// A dense multiplication of `part`, `inputs × outputs` on this device.
     fn gemm(&mut self, name: &str, linear: Linear, inputs: f64, outputs: f64) {
         if inputs * outputs > 0.0 {
+            self.quantize(linear, inputs);
             let work = crate::op::linear::gemm(inputs, outputs, linear, self.bytes);
             self.push(Op::new(name, Family::Gemm, linear.activation, work));
+        }
+    }
+
+    /// Activations brought into the format they are multiplied in, where that is narrower than they are.
+    fn quantize(&mut self, linear: Linear, width: f64) {
+        let narrow = linear.activation.bytes();
+        if narrow < self.bytes {
+            let work = elementwise::quantize(width, narrow, self.bytes, self.how.fusion);
+            self.elementwise("quantize", work);
         }
     }
 

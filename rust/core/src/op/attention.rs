@@ -41,14 +41,14 @@ pub fn fused(heads: Heads) -> Work {
     }
 }
 
-/// q·kᵀ as its own kernel: reads q and keys, writes one score a pair and head.
+/// q·kᵀ as its own kernel: reads q and keys, writes the whole rectangle of scores a head, masked ones included.
 pub fn scores(heads: Heads) -> Work {
     let key = heads.kv * heads.key_dim * heads.kv_bytes;
     Work {
         flops: Rate { pair: 2.0 * heads.key_dim * heads.query, ..Rate::ZERO },
         activation_bytes: Rate {
             token: heads.key_dim * heads.query * heads.activation_bytes,
-            pair: heads.query * heads.activation_bytes,
+            area: heads.query * heads.activation_bytes,
             ..Rate::ZERO
         },
         kv_bytes: Rate { key, token: if heads.writes { key } else { 0.0 }, ..Rate::ZERO },
@@ -60,7 +60,7 @@ pub fn scores(heads: Heads) -> Work {
 pub fn softmax(heads: Heads) -> Work {
     Work {
         vector_flops: Rate { pair: SOFTMAX_OPS * heads.query, ..Rate::ZERO },
-        activation_bytes: Rate { pair: 2.0 * heads.query * heads.activation_bytes, ..Rate::ZERO },
+        activation_bytes: Rate { area: 2.0 * heads.query * heads.activation_bytes, ..Rate::ZERO },
         ..Work::default()
     }
 }
@@ -72,7 +72,7 @@ pub fn values(heads: Heads) -> Work {
         flops: Rate { pair: 2.0 * heads.value_dim * heads.query, ..Rate::ZERO },
         activation_bytes: Rate {
             token: heads.value_dim * heads.query * heads.activation_bytes,
-            pair: heads.query * heads.activation_bytes,
+            area: heads.query * heads.activation_bytes,
             ..Rate::ZERO
         },
         kv_bytes: Rate { key: value, token: if heads.writes { value } else { 0.0 }, ..Rate::ZERO },

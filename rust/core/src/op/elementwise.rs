@@ -65,6 +65,12 @@ pub fn activation(width: f64, gated: bool, activation_bytes: f64, fusion: Fusion
     pass(ops * width, passes * width, activation_bytes, fusion)
 }
 
+/// Bringing `width` activations into the `narrow` bytes they are multiplied in: one read, one write; scaling and
+/// rounding are 2 operations an element.
+pub fn quantize(width: f64, narrow: f64, activation_bytes: f64, fusion: Fusion) -> Work {
+    pass(2.0 * width, width * (1.0 + narrow / activation_bytes), activation_bytes, fusion)
+}
+
 /// Rotary embedding of `width` query and key channels: 3 operations an element, one read, one write.
 pub fn rope(width: f64, activation_bytes: f64, fusion: Fusion) -> Work {
     pass(3.0 * width, 2.0 * width, activation_bytes, fusion)

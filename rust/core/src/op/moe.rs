@@ -1,7 +1,7 @@
 //! Mixture of experts: the router, and grouped multiplications over the experts a step's tokens visit.
 
 use crate::model::{Linear, Moe};
-use crate::op::linear::conversions;
+use crate::op::linear::{conversions, input_bytes};
 use crate::work::{Rate, Resident, Touched, Work};
 
 /// How the experts of a layer lie over the devices.
@@ -40,7 +40,9 @@ pub fn experts(
             missed: 1.0 - moe.top_k as f64 / moe.experts as f64,
             ranks: place.ranks,
         }),
-        activation_bytes: Rate::token(visits * (inputs + matrices * outputs) * activation_bytes),
+        activation_bytes: Rate::token(
+            visits * (inputs * input_bytes(linear, activation_bytes) + matrices * outputs * activation_bytes),
+        ),
         resident: Resident { elements: local * elements, bytes: linear.weight.bytes(local * elements) },
         ..Work::default()
     }
