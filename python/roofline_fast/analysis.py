@@ -127,13 +127,7 @@ def analyze(
     if compat is not None:
         from roofline_fast import llm_viewer
 
-        unused = {
-            "pp": (pp, 1),
-            "dp": (dp, 1),
-            "ep": (ep, 1),
-            "prefix_len": (prefix_len, 0),
-            "chunk": (chunk, None),
-        }
+        unused = {"pp": (pp, 1), "dp": (dp, 1), "ep": (ep, 1), "prefix_len": (prefix_len, 0), "chunk": (chunk, None)}
         unused |= {"quantization": (quantization, None), "kv_cache_dtype": (kv_cache_dtype, None)}
         unused |= {"fusion": (fusion, "full"), "overlap": (overlap, 0.0)}
         for name, (value, default) in unused.items():
@@ -346,26 +340,8 @@ class Analysis:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain numbers, texts, lists and dictionaries: what ``--format json`` prints."""
-        plain = (
-            "step_s",
-            "ideal_s",
-            "low_s",
-            "high_s",
-            "ttft_s",
-            "tpot_s",
-            "e2e_s",
-            "bound",
-            "bounds",
-            "tokens",
-        )
-        rates = (
-            "tokens_per_gpu_s",
-            "tokens_per_user_s",
-            "compute_bound_tokens",
-            "sensitivity",
-            "energy_j",
-            "usd",
-        )
+        plain = ("step_s", "ideal_s", "low_s", "high_s", "ttft_s", "tpot_s", "e2e_s", "bound", "bounds", "tokens")
+        rates = ("tokens_per_gpu_s", "tokens_per_user_s", "compute_bound_tokens", "sensitivity", "energy_j", "usd")
         intensity, number_format = self.ridge
         return {
             **self.inputs,

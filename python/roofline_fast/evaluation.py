@@ -137,9 +137,7 @@ phase, mode : optional
     results = pl.DataFrame(_core.evaluate(configurations, list(columns or ()), progress))
     if taken := [name for name in results.columns if name in rows.columns]:
         message = f"the frame must not have the result {taken[0]} already"
-        raise SpecError(
-            message, field=taken[0], hint="drop or rename the column, or leave it out of columns="
-        )
+        raise SpecError(message, field=taken[0], hint="drop or rename the column, or leave it out of columns=")
     priced = pl.concat([rows, results], how="horizontal")
     return priced.lazy() if isinstance(frame, pl.LazyFrame) else priced
 

@@ -161,6 +161,4 @@ def _plain(value: Any) -> Any:
     """Return a number of numpy as one of Python: dictionaries made in notebooks hold them."""
     if hasattr(value, "item"):
         return value.item()
-    raise TypeError(
-        f"a configuration holds numbers, texts, lists and dictionaries, not {type(value).__name__}"
-    )
+    raise TypeError(f"a configuration holds numbers, texts, lists and dictionaries, not {type(value).__name__}")

@@ -175,9 +175,7 @@ long_prefill_token_threshold, scheduler_reserve_full_isl, prefill_schedule_inter
     )
 
 
-def _trace(
-    trace: str | PathLike[str] | Trace, options: dict[str, Any], progress: _core.Progress | None
-) -> Trace:
+def _trace(trace: str | PathLike[str] | Trace, options: dict[str, Any], progress: _core.Progress | None) -> Trace:
     if "trace_format" in options:
         options["format"] = options.pop("trace_format")
     if not isinstance(trace, Trace):

@@ -34,10 +34,7 @@ def simulate(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model",
-            "-m",
-            "--model-path",
-            help="Catalogue name, Hugging Face id or file; the trace's own unless said.",
+            "--model", "-m", "--model-path", help="Catalogue name, Hugging Face id or file; the trace's own unless said."
         ),
     ] = None,
     slo: Annotated[

@@ -30,9 +30,7 @@ def screen(simulation: Simulation, percentiles: list[float]) -> str:
 def speed(simulation: Simulation, took_s: float) -> str:
     """Return how fast it was: ``12,031 requests in 0.09 s, 39,000x real time``."""
     duration = simulation.summary["duration"]
-    return (
-        f"simulated {len(simulation.trace):,} requests in {took_s:.2f} s, {duration / took_s:,.0f}x real time"
-    )
+    return f"simulated {len(simulation.trace):,} requests in {took_s:.2f} s, {duration / took_s:,.0f}x real time"
 
 
 def one_row(summary: dict[str, Any]) -> pl.DataFrame:
@@ -106,9 +104,7 @@ def _throughput(simulation: Simulation) -> str:
     )
     if summary["request_goodput"] is not None:
         met = percent(summary["slo_attainment"])
-        line += (
-            f"   goodput {digits(summary['request_goodput'])} req/s ({met} meet {simulation.inputs['slo']})"
-        )
+        line += f"   goodput {digits(summary['request_goodput'])} req/s ({met} meet {simulation.inputs['slo']})"
         if "@" in simulation.inputs["slo"]:
             line += f", percentiles {'met' if summary['slo_percentiles_met'] else 'missed'}"
     return line
