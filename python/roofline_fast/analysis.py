@@ -1,4 +1,4 @@
-"""What does a step cost, and what bounds it?"""
+"""What a step costs, and what bounds it."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def analyze(
     hw : str, path or Hardware
         Catalogue name or TOML file.
     phase : {"decode", "prefill", "mixed", "chat", "encode"}
-        One token for each sequence; whole prompts; a decode step that carries a prompt chunk; a request from prompt to
-        last token; one pass of an encoder, a diffusion transformer or a vision tower.
+        One token for each sequence; whole prompts; a decode step that carries a prompt chunk; a request from
+        prompt to last token; one pass of an encoder, a diffusion transformer or a vision tower.
     batch_size : int
         Sequences of each data-parallel rank.
     input_len : int, optional
@@ -76,8 +76,8 @@ def analyze(
     prefix_len : int
         Tokens cached in front of the input.
     chunk : int, optional
-        Largest prompt chunk of a sequence in one step, tokens; prompts are taken whole unless said. For ``mixed`` the
-        tokens that ride along, 512 unless said.
+        Largest prompt chunk of a sequence in one step, tokens; prompts are taken whole unless said. For
+        ``mixed`` the tokens that ride along, 512 unless said.
     tp, pp, dp, ep : int
         Devices that share every layer; pipeline stages; replicas; devices that share the experts.
     quantization : str, optional
@@ -127,9 +127,17 @@ def analyze(
     if compat is not None:
         from roofline_fast import llm_viewer
 
-        unused = {"pp": (pp, 1), "dp": (dp, 1), "ep": (ep, 1), "prefix_len": (prefix_len, 0), "chunk": (chunk, None)}
-        unused |= {"quantization": (quantization, None), "kv_cache_dtype": (kv_cache_dtype, None)}
-        unused |= {"fusion": (fusion, "full"), "overlap": (overlap, 0.0)}
+        unused: dict[str, tuple[Any, Any]] = {
+            "pp": (pp, 1),
+            "dp": (dp, 1),
+            "ep": (ep, 1),
+            "prefix_len": (prefix_len, 0),
+            "chunk": (chunk, None),
+            "quantization": (quantization, None),
+            "kv_cache_dtype": (kv_cache_dtype, None),
+            "fusion": (fusion, "full"),
+            "overlap": (overlap, 0.0),
+        }
         for name, (value, default) in unused.items():
             if value != default:
                 message = f"{name} must be left out with compat, whose tool has no such setting: {value}"
@@ -198,7 +206,7 @@ def analyze(
 
 
 def _input_len(phase: str, model: Model) -> int:
-    """Return what a sequence's length is where nothing is said: an encoder never takes more than it was made for."""
+    """Return the length used where none is said: an encoder never takes more than it was made for."""
     if phase == "encode" and model.max_context is not None:
         return min(INPUT_LEN, model.max_context)
     return INPUT_LEN
@@ -339,9 +347,27 @@ class Analysis:
         return said + self._answer.notes
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain numbers, texts, lists and dictionaries: what ``--format json`` prints."""
-        plain = ("step_s", "ideal_s", "low_s", "high_s", "ttft_s", "tpot_s", "e2e_s", "bound", "bounds", "tokens")
-        rates = ("tokens_per_gpu_s", "tokens_per_user_s", "compute_bound_tokens", "sensitivity", "energy_j", "usd")
+        """Return everything as plain numbers, texts, lists and dictionaries (``--format json``)."""
+        plain = (
+            "step_s",
+            "ideal_s",
+            "low_s",
+            "high_s",
+            "ttft_s",
+            "tpot_s",
+            "e2e_s",
+            "bound",
+            "bounds",
+            "tokens",
+        )
+        rates = (
+            "tokens_per_gpu_s",
+            "tokens_per_user_s",
+            "compute_bound_tokens",
+            "sensitivity",
+            "energy_j",
+            "usd",
+        )
         intensity, number_format = self.ridge
         return {
             **self.inputs,

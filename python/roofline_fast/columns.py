@@ -7,7 +7,11 @@ from typing import Any
 
 def column(values: Any) -> Any:
     """Return the values in a form the compiled half reads without a Python object a row."""
-    if hasattr(values, "__arrow_c_stream__") or hasattr(values, "__arrow_c_array__") or hasattr(values, "dtype"):
+    if (
+        hasattr(values, "__arrow_c_stream__")
+        or hasattr(values, "__arrow_c_array__")
+        or hasattr(values, "dtype")
+    ):
         return values
     import numpy as np
 

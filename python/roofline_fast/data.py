@@ -45,7 +45,7 @@ def find(kind: str, name: str, suffixes: Iterable[str]) -> Path | None:
 
 
 def model_file(path: Path) -> tuple[str, str, str]:
-    """Return name, title and ``config.json`` text of a model's file: JSON as published, or TOML as in the catalogue."""
+    """Return name, title and ``config.json`` text of a model's file, JSON as published or TOML as shipped."""
     path = path.expanduser()
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".toml":

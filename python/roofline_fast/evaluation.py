@@ -66,11 +66,12 @@ def evaluate(
     Parameters
     ----------
     frame : DataFrame, LazyFrame or mapping
-        Configurations: columns named as the parameters of `analyze`; what is missing comes from the keywords, else
-        from the defaults of `analyze`. Other columns stay as they are. A mapping holds lists, numpy arrays or single
-        values; a LazyFrame is collected.
-    model, hw, tp, pp, dp, ep, quantization, kv_cache_dtype, batch_size, input_len, output_len, prefix_len, chunk, \
-phase, mode : optional
+        Configurations: columns named as the parameters of `analyze`; what is missing comes from the
+        keywords, else from the defaults of `analyze`. Other columns stay as they are. A mapping holds lists,
+        numpy arrays or single values; a LazyFrame is collected.
+    model, hw, tp, pp, dp, ep, quantization, kv_cache_dtype : optional
+        The value of all rows, where the frame has no such column.
+    batch_size, input_len, output_len, prefix_len, chunk, phase, mode : optional
         The value of all rows, where the frame has no such column.
     engine, gpu_memory_utilization, block_size, max_num_seqs, max_num_batched_tokens : optional
         Whose division of the memory `fits` and `max_concurrency` speak of, as for `analyze`.
@@ -82,9 +83,10 @@ phase, mode : optional
     Returns
     -------
     DataFrame or LazyFrame
-        The same rows with ``step_s, ideal_s, low_s, high_s, ttft_s, tpot_s, e2e_s`` (seconds), ``tokens_per_gpu_s,
-        tokens_per_user_s, bound, intensity`` (FLOP/B), ``weight_bytes, kv_bytes, memory_bytes, engine_memory_bytes,
-        fits, max_concurrency, energy_j_per_token, usd_per_mtok``. A LazyFrame where a LazyFrame came in.
+        The same rows with ``step_s, ideal_s, low_s, high_s, ttft_s, tpot_s, e2e_s`` (seconds),
+        ``tokens_per_gpu_s, tokens_per_user_s, bound, intensity`` (FLOP/B), ``weight_bytes, kv_bytes,
+        memory_bytes, engine_memory_bytes, fits, max_concurrency, energy_j_per_token, usd_per_mtok``. A
+        LazyFrame where a LazyFrame came in.
 
     Raises
     ------
@@ -137,7 +139,9 @@ phase, mode : optional
     results = pl.DataFrame(_core.evaluate(configurations, list(columns or ()), progress))
     if taken := [name for name in results.columns if name in rows.columns]:
         message = f"the frame must not have the result {taken[0]} already"
-        raise SpecError(message, field=taken[0], hint="drop or rename the column, or leave it out of columns=")
+        raise SpecError(
+            message, field=taken[0], hint="drop or rename the column, or leave it out of columns="
+        )
     priced = pl.concat([rows, results], how="horizontal")
     return priced.lazy() if isinstance(frame, pl.LazyFrame) else priced
 

@@ -71,7 +71,7 @@ class Hardware:
 
 
 def find_hardware(hardware: str | PathLike[str] | Hardware) -> Hardware:
-    """Return the device that any spelling of one means; a path that exists, or looks like one, wins over a name."""
+    """Return the device that a name, a path (which wins over a name) or a device means."""
     if isinstance(hardware, Hardware):
         return hardware
     if not isinstance(hardware, str) or data.is_path(hardware, ".toml"):

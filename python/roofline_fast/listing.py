@@ -29,8 +29,8 @@ def catalog(kind: str, name: str | None = None) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        One row a device or model: sizes in GiB, bandwidth in GB/s, peaks in TFLOP/s (dense), parameters as counts.
-        With a name one row a figure: for devices ``field, value, unit, source``, for models ``field, value``.
+        One row a device or model: sizes in GiB, bandwidth in GB/s, peaks in TFLOP/s (dense). With a name one
+        row a figure: for devices ``field, value, unit, source``, for models ``field, value``.
 
     Examples
     --------
@@ -58,8 +58,8 @@ def own_names(kind: str) -> list[str]:
 
 
 def _model_facts(model: Model) -> list[tuple[str, str]]:
-    fields = ("name", "title", "family", "parameters", "active_parameters", "vision_parameters", "layers")
-    fields += ("max_context", "dtype", "quantization")
+    sizes = ("parameters", "active_parameters", "vision_parameters", "layers", "max_context")
+    fields = ("name", "title", "family", *sizes, "dtype", "quantization")
     values: list[tuple[str, Any]] = [(field, getattr(model, field)) for field in fields]
     values += [("note", note) for note in model.notes]
     return [(field, str(value)) for field, value in values if value is not None]

@@ -101,11 +101,11 @@ class ViewerAnalysis(Analysis):
 
     @property
     def totals(self) -> dict[str, Any]:
-        """What the tool calls ``total_results``; of a request (``chat``) its ``inference_time`` and ``prefill_time``."""
+        """The tool's ``total_results``; of a request (``chat``) its times of inference and prefill."""
         return dict(self._totals)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain numbers, texts, lists and dictionaries: what ``--format json`` prints."""
+        """Return everything as plain numbers, texts, lists and dictionaries (``--format json``)."""
         answer = {**self.inputs, "step_s": self.step_s, "totals": self.totals}
         return answer if self._ops is None else {**answer, "ops": self.ops.to_dicts()}
 

@@ -18,8 +18,8 @@ class Model:
     Parameters
     ----------
     name : str
-        A catalogue name (``llama-3.1-8b``) or a Hugging Face id (``meta-llama/Llama-3.1-8B-Instruct``). The folder
-        that ``$ROOFLINE_FAST_DATA`` names is searched first (``models/*.json`` and ``*.toml``).
+        A catalogue name (``llama-3.1-8b``) or a Hugging Face id (``meta-llama/Llama-3.1-8B-Instruct``). The
+        folder that ``$ROOFLINE_FAST_DATA`` names is searched first (``models/*.json`` and ``*.toml``).
 
     Raises
     ------
@@ -54,8 +54,8 @@ class Model:
         Returns
         -------
         Model
-            What the configuration describes. A configuration that is not understood is refused when it is first
-            used, not here: ``compat="llm-viewer"`` understands others.
+            What the configuration describes. A configuration that is not understood is refused when it is
+            first used, not here: ``compat="llm-viewer"`` understands others.
 
         Examples
         --------
@@ -149,7 +149,7 @@ class Model:
 
 
 def find_model(model: str | PathLike[str] | Mapping[str, Any] | Model) -> Model:
-    """Return the model that any spelling of one means; a path that exists, or looks like one, wins over a name."""
+    """Return the model that a name, a path (which wins over a name), a dictionary or a model means."""
     if isinstance(model, Model):
         return model
     if not isinstance(model, str) or data.is_path(model, ".json", ".toml", folder_with="config.json"):
@@ -161,4 +161,6 @@ def _plain(value: Any) -> Any:
     """Return a number of numpy as one of Python: dictionaries made in notebooks hold them."""
     if hasattr(value, "item"):
         return value.item()
-    raise TypeError(f"a configuration holds numbers, texts, lists and dictionaries, not {type(value).__name__}")
+    raise TypeError(
+        f"a configuration holds numbers, texts, lists and dictionaries, not {type(value).__name__}"
+    )

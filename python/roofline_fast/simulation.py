@@ -1,4 +1,4 @@
-"""What happens when real traffic meets a serving engine?"""
+"""What happens when real traffic meets a serving engine."""
 
 from __future__ import annotations
 
@@ -74,14 +74,18 @@ def simulate(
     engine : str
         ``vllm`` (as ``vllm serve`` starts it) or ``vllm-sync`` (without asynchronous scheduling).
     tp, pp, dp, ep : int
-        Devices that share every layer; pipeline stages; replicas, which get requests in turn; devices that share the
-        experts.
+        Devices that share every layer; pipeline stages; replicas, which get requests in turn; devices that
+        share the experts.
     quantization, kv_cache_dtype, w_bits, a_bits, fusion, flash_attention, overlap
         As for `analyze`.
-    gpu_memory_utilization, num_gpu_blocks_override, max_model_len, max_num_seqs, max_num_batched_tokens, block_size, \
-enable_chunked_prefill, enable_prefix_caching, async_scheduling, scheduling_policy, watermark, \
-long_prefill_token_threshold, scheduler_reserve_full_isl, prefill_schedule_interval, max_num_active_seqs : optional
-        Settings of the engine, under vLLM's names; its own choice unless said.
+    gpu_memory_utilization, num_gpu_blocks_override, max_model_len, max_num_seqs : optional
+        Settings of the engine, as all that follow under vLLM's names; its own choice unless said.
+    max_num_batched_tokens, block_size, enable_chunked_prefill, enable_prefix_caching : optional
+        As above.
+    async_scheduling, scheduling_policy, watermark, long_prefill_token_threshold : optional
+        As above.
+    scheduler_reserve_full_isl, prefill_schedule_interval, max_num_active_seqs : optional
+        As above.
     step_cost : str, optional
         ``linear:A,B,C`` prices a step as A + B·tokens + C·context seconds instead of by the cost model.
     record : {"summary", "steps"}
@@ -119,7 +123,7 @@ long_prefill_token_threshold, scheduler_reserve_full_isl, prefill_schedule_inter
     >>> run.summary["completed"], run.requests["status"].to_list()
     (2, ['finished', 'finished'])
     """
-    requests = _trace(trace, trace_options, progress)
+    requests = _trace(trace, trace_options)
     found, note = _model(model, requests)
     device = find_hardware(hw)
     deployment = _core.Deployment(
@@ -175,7 +179,7 @@ long_prefill_token_threshold, scheduler_reserve_full_isl, prefill_schedule_inter
     )
 
 
-def _trace(trace: str | PathLike[str] | Trace, options: dict[str, Any], progress: _core.Progress | None) -> Trace:
+def _trace(trace: str | PathLike[str] | Trace, options: dict[str, Any]) -> Trace:
     if "trace_format" in options:
         options["format"] = options.pop("trace_format")
     if not isinstance(trace, Trace):

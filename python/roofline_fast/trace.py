@@ -125,7 +125,7 @@ class Trace:
 
     @property
     def requests(self) -> pl.DataFrame:
-        """One row a request: ``request_id, arrival_s, prompt_tokens, output_tokens``, ``priority`` where it has any."""
+        """One row a request, in order of arrival; ``priority`` only where it has any."""
         return frame(self.compiled.requests)
 
     def inspect(self) -> pl.DataFrame:

@@ -29,7 +29,8 @@ def analyze(
     hw: flags.Hw = None,
     model_flag: flags.ModelFlag = None,
     phase: Annotated[
-        str, typer.Option(help="decode, prefill, mixed (decode and a prompt chunk), chat (a request) or encode.")
+        str,
+        typer.Option(help="decode, prefill, mixed (decode and a prompt chunk), chat (a request) or encode."),
     ] = "decode",
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Sequences of each rank.")] = 1,
     input_len: Annotated[
@@ -124,5 +125,7 @@ def _verdict(analysis: Analysis) -> int:
         return 0
     needed, usable = gib(memory["engine_memory_bytes"]), gib(memory["usable_bytes"])
     talk.say(f"error: the deployment must fit in the {usable} GiB an engine may use of a GPU: {needed} GiB")
-    talk.say("hint: use more devices (--tp, --pp), fewer bits (-q, --kv-cache-dtype), or fewer and shorter sequences")
+    talk.say(
+        "hint: use more devices (--tp, --pp), fewer bits (-q, --kv-cache-dtype), or fewer, shorter sequences"
+    )
     return talk.INFEASIBLE

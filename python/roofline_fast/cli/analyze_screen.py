@@ -41,7 +41,9 @@ def _title(analysis: Analysis) -> str:
 def _asked(inputs: dict[str, Any]) -> str:
     """Say what was asked about, assumptions included."""
     batch, length = f"{inputs['batch_size']:,}", f"{inputs['input_len']:,}"
-    sequences = f"{batch} seq" + ("" if inputs["batch_size"] == 1 else "s") + (" a rank" if inputs["dp"] > 1 else "")
+    sequences = (
+        f"{batch} seq" + ("" if inputs["batch_size"] == 1 else "s") + (" a rank" if inputs["dp"] > 1 else "")
+    )
     prefix = f" on a cached prefix of {inputs['prefix_len']:,}" if inputs["prefix_len"] else ""
     chunks = f" in chunks of {inputs['chunk']:,}" if inputs["chunk"] else ""
     match inputs["phase"]:
@@ -50,7 +52,9 @@ def _asked(inputs: dict[str, Any]) -> str:
         case "prefill":
             return f"prefill, {sequences} of {length} tokens{chunks}{prefix}"
         case "mixed":
-            return f"decode step, {sequences} @ {length} ctx, and a prompt chunk of {inputs['chunk']:,}{prefix}"
+            return (
+                f"decode step, {sequences} @ {length} ctx, and a prompt chunk of {inputs['chunk']:,}{prefix}"
+            )
         case "chat":
             return f"request, {sequences}, {length} tokens in{chunks}{prefix}, {inputs['output_len']:,} out"
         case _:
@@ -85,7 +89,8 @@ def _memory(analysis: Analysis) -> str:
     context = f" @ {inputs['input_len']:,}"
     ideal = (
         f"  memory/GPU  weights {gib(memory['weight_bytes'])} + KV {gib(memory['kv_bytes'])} + activations "
-        f"{gib(memory['activation_bytes'])} = {gib(memory['memory_bytes'])} of {gib(memory['capacity_bytes'])} GiB"
+        f"{gib(memory['activation_bytes'])} = {gib(memory['memory_bytes'])} of "
+        f"{gib(memory['capacity_bytes'])} GiB"
     )
     engine = (
         f"  {inputs['engine']:<10}  weights {gib(memory['weight_bytes'])} + activations "
@@ -127,7 +132,10 @@ def _turning_points(analysis: Analysis) -> list[str]:
     faster = analysis.sensitivity
     what = {"bandwidth": "bandwidth", "compute": "FLOP/s", "link": "link"}
     gains = " · ".join(f"+10 % {what[name]} → {change(value)} time" for name, value in faster.items())
-    return [f"  ridge point {digits(intensity)} FLOP/B ({number_format}) · GEMMs turn compute-bound {batch} · {gains}"]
+    return [
+        f"  ridge point {digits(intensity)} FLOP/B ({number_format}) · GEMMs turn compute-bound {batch}",
+        f"  faster by   {gains}",
+    ]
 
 
 def _fidelity(analysis: Analysis) -> str:
@@ -138,7 +146,10 @@ def _fidelity(analysis: Analysis) -> str:
 def viewer_screen(analysis: Analysis) -> str:
     """Return LLM-Viewer's answer as text: one layer's operators, and the totals of all layers."""
     inputs = analysis.inputs
-    lines = [f"{analysis.model.title} · {inputs['hw']} · figures of {inputs['compat']}, its mistakes included", ""]
+    lines = [
+        f"{analysis.model.title} · {inputs['hw']} · figures of {inputs['compat']}, its mistakes included",
+        "",
+    ]
     if inputs["phase"] == "chat":
         lines += [f"  {name}  {seconds(value)}" for name, value in analysis.totals.items()]
         return "\n".join(lines)
@@ -156,7 +167,9 @@ def viewer_screen(analysis: Analysis) -> str:
         if op["phase"] == inputs["phase"]
     ]
     totals = analysis.totals[inputs["phase"]]
-    memory = f"weights {gib(totals['memory_consumption_weight'])}, KV {gib(totals['memory_consumption_kv_cache'])}"
+    memory = (
+        f"weights {gib(totals['memory_consumption_weight'])}, KV {gib(totals['memory_consumption_kv_cache'])}"
+    )
     lines += ["  " + line for line in table(header, rows, left=(0, 5))]
     lines += [
         "",

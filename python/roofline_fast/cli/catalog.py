@@ -16,14 +16,25 @@ HELP = "What is known by name: devices and models."
 NAME = typer.Argument(metavar="[NAME]", help="One of them, all its figures.")
 
 # Which columns of the lists a screen has room for.
-HARDWARE = ("name", "memory_gib", "bandwidth_gb_s", "bf16_tflops", "fp8_tflops", "fp4_tflops", "scale_up_gb_s", "tdp_w")
+HARDWARE = (
+    "name",
+    "memory_gib",
+    "bandwidth_gb_s",
+    "bf16_tflops",
+    "fp8_tflops",
+    "fp4_tflops",
+    "scale_up_gb_s",
+    "tdp_w",
+)
 MODELS = ("name", "parameters", "active_parameters", "layers", "max_context", "dtype", "quantization")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(cls=Group, help=HELP, rich_markup_mode=None, no_args_is_help=True)
-    group.command("hardware", cls=Command, help="Devices: memory, bandwidth, peaks, links, with sources.")(hardware)
+    group.command("hardware", cls=Command, help="Devices: memory, bandwidth, peaks, links, with sources.")(
+        hardware
+    )
     group.command("models", cls=Command, help="Models: sizes, layers, formats.")(models)
     app.add_typer(group, name="catalog")
 
@@ -67,7 +78,9 @@ def _screen(rows: pl.DataFrame) -> str:
     from roofline_fast.cli.figures import table
 
     texts = tuple(place for place, dtype in enumerate(rows.dtypes) if not dtype.is_numeric())
-    return "\n".join(table(rows.columns, [[_cell(value) for value in row] for row in rows.iter_rows()], texts))
+    return "\n".join(
+        table(rows.columns, [[_cell(value) for value in row] for row in rows.iter_rows()], texts)
+    )
 
 
 def _cell(value: Any) -> str:

@@ -72,7 +72,8 @@ def table(header: list[str], rows: list[list[str]], left: tuple[int, ...] = (0,)
     for row in [header, *rows]:
         cells = zip(row, widths, strict=True)
         aligned = [
-            cell.ljust(width) if place in left else cell.rjust(width) for place, (cell, width) in enumerate(cells)
+            cell.ljust(width) if place in left else cell.rjust(width)
+            for place, (cell, width) in enumerate(cells)
         ]
         lines.append("  ".join(aligned).rstrip())
     return lines

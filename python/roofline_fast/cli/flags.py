@@ -18,7 +18,8 @@ ENGINE = "Engine (vLLM's names; the engine's own choice unless said)"
 OUTPUT = "Output"
 
 ModelArgument = Annotated[
-    str | None, typer.Argument(metavar="MODEL", help="Catalogue name, Hugging Face id, config.json or its folder.")
+    str | None,
+    typer.Argument(metavar="MODEL", help="Catalogue name, Hugging Face id, config.json or its folder."),
 ]
 ModelFlag = Annotated[
     str | None, typer.Option("--model", "-m", "--model-path", help="The same as a flag.", show_default=False)
@@ -29,14 +30,19 @@ Hw = Annotated[
 ]
 Tp = Annotated[
     int,
-    typer.Option("--tp", "--tensor-parallel-size", help="GPUs that share every layer.", rich_help_panel=LAYOUT),
+    typer.Option(
+        "--tp", "--tensor-parallel-size", help="GPUs that share every layer.", rich_help_panel=LAYOUT
+    ),
 ]
 Pp = Annotated[
     int, typer.Option("--pp", "--pipeline-parallel-size", help="Pipeline stages.", rich_help_panel=LAYOUT)
 ]
 Dp = Annotated[int, typer.Option("--dp", "--data-parallel-size", help="Replicas.", rich_help_panel=LAYOUT)]
 Ep = Annotated[
-    int, typer.Option("--ep", "--expert-parallel-size", help="GPUs that share the experts.", rich_help_panel=LAYOUT)
+    int,
+    typer.Option(
+        "--ep", "--expert-parallel-size", help="GPUs that share the experts.", rich_help_panel=LAYOUT
+    ),
 ]
 EnableExpertParallel = Annotated[
     bool,
@@ -55,7 +61,9 @@ Quantization = Annotated[
 KvCacheDtype = Annotated[
     str | None, typer.Option(help="auto, bf16, fp8, int8 or int4.", rich_help_panel=PRECISION)
 ]
-WBits = Annotated[int | None, typer.Option(help="Bits of a weight, instead of -q.", rich_help_panel=PRECISION)]
+WBits = Annotated[
+    int | None, typer.Option(help="Bits of a weight, instead of -q.", rich_help_panel=PRECISION)
+]
 ABits = Annotated[
     int | None, typer.Option(help="Bits of an activation, instead of -q.", rich_help_panel=PRECISION)
 ]
@@ -74,12 +82,15 @@ Overlap = Annotated[
     float, typer.Option(help="Share of communication hidden behind computation.", rich_help_panel=LOWERING)
 ]
 Mode = Annotated[
-    str, typer.Option(help="predicted (an engine) or ideal (the datasheet's roofline).", rich_help_panel=LOWERING)
+    str,
+    typer.Option(help="predicted (an engine) or ideal (the datasheet's roofline).", rich_help_panel=LOWERING),
 ]
 Engine = Annotated[
     str, typer.Option("--engine", "--backend", help="vllm or vllm-sync.", rich_help_panel=ENGINE)
 ]
-GpuMemoryUtilization = Annotated[float | None, typer.Option(help="Share of GPU memory.", rich_help_panel=ENGINE)]
+GpuMemoryUtilization = Annotated[
+    float | None, typer.Option(help="Share of GPU memory.", rich_help_panel=ENGINE)
+]
 BlockSize = Annotated[
     int | None,
     typer.Option("--block-size", "--page-size", help="Tokens of a KV block.", rich_help_panel=ENGINE),
@@ -109,7 +120,9 @@ Limit = Annotated[int | None, typer.Option(help="Keep the first requests.", rich
 Format = Annotated[str, typer.Option("--format", help="table, json or csv.", rich_help_panel=OUTPUT)]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Write the table to FILE.parquet|csv|jsonl|json.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--output", "-o", help="Write the table to FILE.parquet|csv|jsonl|json.", rich_help_panel=OUTPUT
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No talk on stderr.", rich_help_panel=OUTPUT)]
 
@@ -135,9 +148,11 @@ def one_model(argument: str | None, flag: str | None) -> str:
 
 
 def experts(ep: int, enable_expert_parallel: bool, tp: int, dp: int) -> int:
-    """Return over how many GPUs experts are spread: vLLM's switch spreads them over all of a pipeline stage."""
+    """Return over how many GPUs experts are spread: with vLLM's switch over all of a stage."""
     if not enable_expert_parallel:
         return ep
     if ep != 1:
-        raise SpecError(f"--ep must be left out with --enable-expert-parallel: {ep}", field="--ep", value=str(ep))
+        raise SpecError(
+            f"--ep must be left out with --enable-expert-parallel: {ep}", field="--ep", value=str(ep)
+        )
     return tp * dp

@@ -33,7 +33,9 @@ def checked(form: str, output: Path | None) -> None:
         raise SpecError(message, field="--output", value=str(output))
 
 
-def show(form: str, *, screen: Callable[[], str], record: Callable[[], Any], frame: Callable[[], pl.DataFrame]) -> None:
+def show(
+    form: str, *, screen: Callable[[], str], record: Callable[[], Any], frame: Callable[[], pl.DataFrame]
+) -> None:
     """Write a result to stdout: a screen for people, one JSON object, or its table as CSV."""
     if form == "json":
         text = json.dumps(record(), ensure_ascii=False, indent=2, allow_nan=False) + "\n"

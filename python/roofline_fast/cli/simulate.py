@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 HELP = """Replay a trace through an engine: latencies, throughput, where the time went.
 
-TTFT = first token − arrival, queueing included. TPOT of a request = (E2E − TTFT)/(output tokens − 1). ITL = every gap
-between tokens, pooled. Goodput = requests a second that meet every objective of --slo.
+TTFT = first token − arrival, queueing included. TPOT of a request = (E2E − TTFT)/(output tokens − 1).
+ITL = every gap between tokens, pooled. Goodput = requests a second that meet every objective of --slo.
 """
 
 
@@ -34,7 +34,10 @@ def simulate(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", "--model-path", help="Catalogue name, Hugging Face id or file; the trace's own unless said."
+            "--model",
+            "-m",
+            "--model-path",
+            help="Catalogue name, Hugging Face id or file; the trace's own unless said.",
         ),
     ] = None,
     slo: Annotated[

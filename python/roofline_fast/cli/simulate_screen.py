@@ -30,7 +30,9 @@ def screen(simulation: Simulation, percentiles: list[float]) -> str:
 def speed(simulation: Simulation, took_s: float) -> str:
     """Return how fast it was: ``12,031 requests in 0.09 s, 39,000x real time``."""
     duration = simulation.summary["duration"]
-    return f"simulated {len(simulation.trace):,} requests in {took_s:.2f} s, {duration / took_s:,.0f}x real time"
+    return (
+        f"simulated {len(simulation.trace):,} requests in {took_s:.2f} s, {duration / took_s:,.0f}x real time"
+    )
 
 
 def one_row(summary: dict[str, Any]) -> pl.DataFrame:
@@ -41,12 +43,13 @@ def one_row(summary: dict[str, Any]) -> pl.DataFrame:
 
 
 def traffic(metrics: dict[str, float | None]) -> str:
-    """Return a trace in a line: ``12,031 requests, 59.0 min, 3.40 req/s, in 12,035 / out 343 tokens (mean)``."""
+    """Return a trace in a line: ``400 requests, 10.0 min, 0.67 req/s, in 1,191 / out 211 tokens (mean)``."""
     span, rate = metrics["span"] or 0.0, metrics["rate"]
     length = f"{span / 60:.1f} min" if span >= 120 else f"{digits(span)} s"
     pace = "all at once" if rate is None else f"{digits(rate)} req/s"
     prompt, answer = metrics["prompt_tokens_mean"] or 0.0, metrics["output_tokens_mean"] or 0.0
-    return f"{metrics['requests']:,.0f} requests, {length}, {pace}, in {prompt:,.0f} / out {answer:,.0f} tokens (mean)"
+    count = f"{metrics['requests']:,.0f} requests"
+    return f"{count}, {length}, {pace}, in {prompt:,.0f} / out {answer:,.0f} tokens (mean)"
 
 
 def _traffic(simulation: Simulation) -> str:
@@ -104,7 +107,9 @@ def _throughput(simulation: Simulation) -> str:
     )
     if summary["request_goodput"] is not None:
         met = percent(summary["slo_attainment"])
-        line += f"   goodput {digits(summary['request_goodput'])} req/s ({met} meet {simulation.inputs['slo']})"
+        line += (
+            f"   goodput {digits(summary['request_goodput'])} req/s ({met} meet {simulation.inputs['slo']})"
+        )
         if "@" in simulation.inputs["slo"]:
             line += f", percentiles {'met' if summary['slo_percentiles_met'] else 'missed'}"
     return line

@@ -7,8 +7,8 @@ import sys
 
 import typer
 
-from roofline_fast.suggest import unknown
 from roofline_fast.errors import DoesNotFitError, InternalError, RooflineError
+from roofline_fast.suggest import unknown
 
 INTERNAL = 1
 BAD_INPUT = 2

@@ -63,7 +63,12 @@ def inspect(
 
 def _record(trace: Trace) -> dict[str, Any]:
     metrics = dict(trace.inspect().select("metric", "value").iter_rows())
-    about = {"file": trace.origin, "format": trace.format, "why": trace.why, "time_unit": trace.time_unit}
+    about: dict[str, Any] = {
+        "file": trace.origin,
+        "format": trace.format,
+        "why": trace.why,
+        "time_unit": trace.time_unit,
+    }
     about |= {"model": trace.model, "block_size": trace.block_size}
     return {**about, **metrics, "information": trace.information, "warnings": trace.warnings}
 
