@@ -95,7 +95,7 @@ fn survives(bytes: &[u8]) {
             if let Ok((trace, report)) = read("bytes", bytes, &options) {
                 assert!(trace.arrival_ns.is_sorted());
                 assert_eq!(report.rows, report.kept + report.dropped_broken + report.dropped_zero_output);
-                inspect(&trace, &report);
+                inspect(&trace, &report.warnings);
             }
         }
     }

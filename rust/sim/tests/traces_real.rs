@@ -8,7 +8,7 @@ use roofline_sim::trace::{Inspection, ReadOptions, inspect, read, read_file};
 fn inspected(folder: &str, file: &str) -> Option<Inspection> {
     let path = common::traces(folder)?.join(file);
     let (trace, report) = read_file(&path, &ReadOptions::default()).expect("the file is a good trace");
-    Some(inspect(&trace, &report))
+    Some(inspect(&trace, &report.warnings))
 }
 
 fn close(is: f64, expected: f64, within: f64) {
@@ -137,7 +137,7 @@ fn a_file_that_does_not_exist_is_named() {
 fn an_inspection_is_a_table_of_metrics() {
     let csv = b"arrived_at,num_prefill_tokens,num_decode_tokens\n0,10,2\n1,20,2\n";
     let (trace, report) = read("t.csv", csv, &ReadOptions::default()).unwrap();
-    let table = inspect(&trace, &report).table();
+    let table = inspect(&trace, &report.warnings).table();
     assert_eq!(
         table.columns().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
         ["metric", "value", "unit"]

@@ -252,7 +252,7 @@ fn skipping_counts_what_it_leaves_out_and_says_why() {
     assert!(report.information.contains(&"2 of 4 rows kept, 2 left out".to_string()));
     let told: Vec<_> = report.warnings.iter().map(|warning| (warning.text.as_str(), warning.count)).collect();
     assert_eq!(told[1], ("left out: prompt_tokens must be at least 0: -8", 1));
-    assert_eq!(inspect(&trace, &report).warnings, report.warnings);
+    assert_eq!(inspect(&trace, &report.warnings).warnings, report.warnings);
 }
 
 #[test]
