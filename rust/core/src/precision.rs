@@ -185,6 +185,7 @@ fn by_name(model: &Model, name: &str) -> Result<Choice> {
     Ok((Some(Linear { weight, activation }), sixteen, scheme.name.to_string()))
 }
 
+/// Weights and activations of so many bits, multiplied in the wider of both formats.
 fn by_bits(model: &Model, weight: u32, activation: u32) -> Result<Choice> {
     let sixteen = sixteen_bit(model.dtype);
     let format = |field: &str, bits: u32, allowed: &[u32]| -> Result<Format> {
@@ -200,7 +201,9 @@ fn by_bits(model: &Model, weight: u32, activation: u32) -> Result<Choice> {
     };
     let weight_format = format("w_bits", weight, &[16, 8, 4, 3, 2, 1])?;
     let activation_format = format("a_bits", activation, &[16, 8, 4])?;
-    let linear = Linear { weight: Storage::plain(weight_format), activation: activation_format };
+    let multiplied =
+        if weight_format.bits() > activation_format.bits() { weight_format } else { activation_format };
+    let linear = Linear { weight: Storage::plain(weight_format), activation: multiplied };
     Ok((Some(linear), sixteen, format!("w{weight}a{activation}")))
 }
 

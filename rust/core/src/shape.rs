@@ -121,13 +121,22 @@ fn capped_pairs(q: f64, c: f64, w: f64) -> f64 {
     growing * c + growing * (growing + 1.0) / 2.0 + (q - growing) * w
 }
 
-/// Every query sees both sides, within half a window each way where there is one.
+/// Every query sees both sides: within half a window each way where there is one, within its chunk where there are
+/// chunks (the windows of a vision tower).
 fn bidirectional(span: Span, q: f64, c: f64) -> (f64, f64) {
     match span {
         Span::Window(w) if (w as f64) < c + q => {
             let half = (w as f64 / 2.0).floor().min(q - 1.0).max(0.0);
             let one_side = half * (half - 1.0) / 2.0 + (q - half) * half;
             (q + 2.0 * one_side, c + q)
+        }
+        Span::Chunk(size) => {
+            let size = size as f64;
+            let opened = (c / size).floor() * size;
+            let (whole, rest) = (((c + q - opened) / size).floor(), (c + q - opened) % size);
+            let before = c - opened;
+            let absent = before * if whole > 0.0 { size } else { rest };
+            (whole * size * size + rest * rest - absent, c + q - opened)
         }
         _ => (q * (c + q), c + q),
     }
@@ -258,6 +267,16 @@ mod tests {
             let reach = Reach { span: Span::Window(w), causal: false };
             let expected = if w < q { counted } else { q * q };
             prop_assert_eq!(reach.sums(q, 0).0, expected as f64);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_two_sided_chunk_equals_counting(q in 1u64..80, c in 0u64..60, size in 1u64..40) {
+            let seen = |position: u64| (position / size * size + size).min(c + q) - position / size * size;
+            let counted: u64 = (c..c + q).map(seen).sum();
+            let reach = Reach { span: Span::Chunk(size), causal: false };
+            prop_assert_eq!(reach.sums(q, c), (counted as f64, (c + q - c / size * size) as f64));
         }
     }
 

@@ -143,3 +143,42 @@ fn the_matrices_are_nearly_all_of_a_model() {
         assert!((0.985..=1.0000001).contains(&share), "{name}: {share}");
     }
 }
+
+#[test]
+fn windows_of_a_vision_tower_cost_their_own_pairs() {
+    let d = deployment(model("qwen2.5-vl-7b"), hardware("h100-sxm"), 1);
+    let analysis = Analyst::new(d, &ENGINE).unwrap().analyze(&point(Question::Encode, 1, 1024)).unwrap();
+    let flops = |name: &str| analysis.ops.iter().find(|op| op.name == name).unwrap().work.flops;
+    assert_eq!(flops("attention"), 4.0 * 4.0 * 1280.0 * 1024.0 * 1024.0);
+    assert_eq!(flops("attention[chunk 64]"), 28.0 * 4.0 * 1280.0 * 1024.0 * 64.0);
+}
+
+#[test]
+fn a_prompt_behind_a_cached_prefix_reads_the_expanded_keys_of_all_of_it() {
+    let d = deployment(model("deepseek-v3"), hardware("h100-sxm"), 8);
+    let behind = Point { prefix_len: 3072, ..point(Question::Prefill, 1, 1024) };
+    let analysis = Analyst::new(d, &ENGINE).unwrap().analyze(&behind).unwrap();
+    let attention = analysis.ops.iter().find(|op| op.name == "mla_prefill").unwrap();
+    let (heads, layers, width) = (16.0, 61.0, (192.0 + 128.0) * 2.0);
+    assert_eq!(attention.work.activation_bytes, layers * heads * width * (1024.0 + 4096.0));
+}
+
+#[test]
+fn a_mamba_1_layer_sums_its_selection_over_tensor_parallel_ranks() {
+    let d = deployment(model("jamba-v0.1"), hardware("h100-sxm"), 2);
+    let analysis = Analyst::new(d, &ENGINE).unwrap().analyze(&point(Question::Decode, 8, 512)).unwrap();
+    let sum = analysis.ops.iter().find(|op| op.name == "x_all_reduce").unwrap();
+    assert_eq!((sum.repeat, sum.work.link_bytes), (28.0, 28.0 * 8.0 * (256.0 + 2.0 * 16.0) * 2.0));
+}
+
+#[test]
+fn operands_of_two_widths_are_multiplied_in_the_wider() {
+    let format = |w_bits, a_bits| {
+        let mut d = deployment(model("llama-3.1-8b"), hardware("a100-80gb-sxm"), 1);
+        let request = Request { w_bits: Some(w_bits), a_bits: Some(a_bits), ..Request::default() };
+        d.precision = Precision::resolve(&d.model, &request).unwrap();
+        let analysis = Analyst::new(d, &ENGINE).unwrap().analyze(&point(Question::Prefill, 1, 512)).unwrap();
+        analysis.ops.iter().find(|op| op.name == "o_proj").unwrap().format.name()
+    };
+    assert_eq!((format(16, 8), format(8, 4), format(4, 8), format(8, 16)), ("bf16", "int8", "int8", "bf16"));
+}

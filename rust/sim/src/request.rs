@@ -69,6 +69,7 @@ impl<'a> Workload<'a> {
         };
         column("prompt_tokens", trace.prompt_tokens.len(), false)?;
         column("output_tokens", trace.output_tokens.len(), false)?;
+        column("ids", trace.ids.len(), true)?;
         column("priority", trace.priority.len(), true)?;
         if let Some(late) = trace.arrival_ns.windows(2).position(|pair| pair[0] > pair[1]) {
             let must = "must not decrease";
@@ -278,6 +279,8 @@ mod tests {
             message(&short, None),
             "trace.output_tokens must have a row for each of the 2 requests: 1 rows"
         );
+        let named = Trace { ids: vec!["a".into()], ..trace(vec![1, 2]) };
+        assert_eq!(message(&named, None), "trace.ids must have a row for each of the 2 requests: 1 rows");
         let mut late = trace(vec![1, 2]);
         late.arrival_ns = vec![5, 4];
         assert_eq!(message(&late, None), "trace.arrival_ns[1] must not decrease: 4");

@@ -6,7 +6,7 @@ use roofline_core::analysis::Analyst;
 use roofline_core::error::{Error, Result};
 use roofline_core::hardware::Hardware;
 use roofline_core::memory::EngineMemory;
-use roofline_core::model::Task;
+use roofline_core::model::{Ffn, Task};
 use roofline_core::roof::Bound;
 use roofline_core::shape::{Phase as CorePhase, Sums};
 use roofline_core::step::{Deployment, Pricer};
@@ -197,6 +197,19 @@ impl Server {
             None => blocks(&analyst, &engine, trace)?,
         };
         let mut notes = analyst.deployment().model.notes.clone();
+        let turns = trace.sessions.as_ref().map_or(0, |sessions| sessions.waiting());
+        if turns > 0 {
+            notes.push(format!(
+                "{turns} turns wait for an earlier one: replayed at their recorded or earliest times"
+            ));
+        }
+        let experts =
+            analyst.deployment().model.layers.iter().any(|group| matches!(group.ffn, Some(Ffn::Moe(_))));
+        if engine.data_parallel > 1 && experts {
+            notes.push(
+                "replicas that share experts step apart here; real ones wait for the slowest".to_string(),
+            );
+        }
         engine.max_model_len = Some(model_len(&analyst, &engine, knobs.max_model_len, &mut notes)?);
         if let (Some(length), None) = (engine.max_model_len, knobs.max_num_batched_tokens) {
             engine = engine.adjusted_to(length);

@@ -1,5 +1,7 @@
 //! Laws of the simulation, on random workloads through random engines.
 
+#![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
+
 use proptest::prelude::*;
 use roofline_sim::engine::{Monitor, Replica};
 use roofline_sim::metrics::records::Requests;
@@ -12,7 +14,7 @@ use roofline_sim::scheduler::speculation::{Acceptance, DraftMethod, Speculation}
 use roofline_sim::scheduler::vllm::Status;
 use roofline_sim::step_cost::LinearCost;
 use roofline_sim::time::{F64Clock, FixedClock};
-use roofline_sim::trace::Trace;
+use roofline_sim::trace::{BlockHashes, Trace};
 
 const COST: LinearCost = LinearCost { a: 0.005, b: 2e-5, c: 2e-8 };
 
@@ -84,11 +86,15 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
 }
 
 /// `None` where requests would preempt each other for ever, which is told as an error.
-fn run(trace: &Trace, segments: &Segments, config: &EngineConfig) -> Option<Simulation> {
-    let workload = Workload::new(trace, Some(segments)).unwrap();
+fn run_as(trace: &Trace, segments: Option<&Segments>, config: &EngineConfig) -> Option<Simulation> {
+    let workload = Workload::new(trace, segments).unwrap();
     let monitor = Monitor::default();
     let simulation = simulate::<FixedClock, _>(workload, config, &COST, Record::Decisions, &monitor);
     simulation.inspect_err(|error| assert!(error.to_string().contains("between preemptions"), "{error}")).ok()
+}
+
+fn run(trace: &Trace, segments: &Segments, config: &EngineConfig) -> Option<Simulation> {
+    run_as(trace, Some(segments), config)
 }
 
 fn in_order(requests: &Requests, row: usize) -> bool {
@@ -174,11 +180,39 @@ proptest! {
     #[test]
     fn without_prefix_caching_identity_does_not_matter((trace, segments) in workload(), config in engine()) {
         let config = EngineConfig { enable_prefix_caching: false, ..config };
-        let monitor = Monitor::default();
-        let anonymous = Workload::new(&trace, None).unwrap();
-        let anonymous =
-            simulate::<FixedClock, _>(anonymous, &config, &COST, Record::Decisions, &monitor).ok();
-        prop_assert_eq!(run(&trace, &segments, &config), anonymous);
+        prop_assert_eq!(run(&trace, &segments, &config), run_as(&trace, None, &config));
+    }
+
+    #[test]
+    fn tokens_nobody_shares_are_the_same_as_segments_nobody_shares((trace, _) in workload(), config in engine()) {
+        let rows = trace.len() as u32;
+        let alone = Segments {
+            offsets: (0..=u64::from(rows)).collect(),
+            ids: (0..rows).collect(),
+            lengths: trace.prompt_tokens.clone(),
+            output: (rows..2 * rows).collect(),
+        };
+        prop_assert_eq!(run_as(&trace, None, &config), run_as(&trace, Some(&alone), &config));
+    }
+
+    #[test]
+    fn hashes_of_coarse_blocks_are_the_same_as_segments_of_their_size(
+        (trace, _) in workload(), config in engine(), block_size in 1u32..20, kinds in 1u32..4,
+    ) {
+        let mut hashes = BlockHashes { block_size, offsets: vec![0], ids: Vec::new() };
+        let mut segments = Segments { offsets: vec![0], ..Segments::default() };
+        for (row, &prompt) in trace.prompt_tokens.iter().enumerate() {
+            for block in 0..prompt.div_ceil(block_size) {
+                let id = (block * 7 + row as u32 / 2) % kinds;
+                hashes.ids.push(id);
+                segments.ids.push(id);
+                segments.lengths.push(block_size.min(prompt - block * block_size));
+            }
+            hashes.offsets.push(hashes.ids.len() as u64);
+            segments.offsets.push(segments.ids.len() as u64);
+        }
+        let hashed = Trace { hashes: Some(hashes), ..trace.clone() };
+        prop_assert_eq!(run_as(&hashed, None, &config), run_as(&trace, Some(&segments), &config));
     }
 
     #[test]

@@ -147,7 +147,9 @@ impl Builder<'_> {
         let state = mamba.state as f64;
         if mamba.version == 1 {
             self.gemm("in_proj", linear, self.hidden, 2.0 * inner);
-            self.gemm("x_proj", linear, inner, mamba.dt_rank as f64 + 2.0 * state);
+            let selection = mamba.dt_rank as f64 + 2.0 * state;
+            self.gemm("x_proj", linear, inner, selection);
+            self.reduce("x_all_reduce", selection);
             self.gemm("dt_proj", linear, mamba.dt_rank as f64, inner);
         } else {
             let shared = (2 * mamba.groups * mamba.state + mamba.heads) as f64 / self.tp;

@@ -173,13 +173,13 @@ impl<'a> Builder<'a> {
 
     /// The sum over tensor-parallel ranks after a row-parallel multiplication.
     fn all_reduce(&mut self) {
-        self.transfer(
-            "all_reduce",
-            Collective::AllReduce,
-            self.layout.tp,
-            1,
-            Rate::token(self.hidden * self.bytes),
-        );
+        self.reduce("all_reduce", self.hidden);
+    }
+
+    /// The sum of `width` activations a token over tensor-parallel ranks.
+    fn reduce(&mut self, name: &str, width: f64) {
+        let bytes = Rate::token(width * self.bytes);
+        self.transfer(name, Collective::AllReduce, self.layout.tp, 1, bytes);
     }
 
     fn transfer(&mut self, name: &str, collective: Collective, ranks: u64, stride: u64, bytes: Rate) {

@@ -73,7 +73,8 @@ pub struct LayerGroup {
     pub ffn: Option<Ffn>,
     /// Whether mixer and FFN read the same input (GPT-J, Falcon): one all-reduce instead of two.
     pub parallel: bool,
-    /// Parameters of the norms of one layer (and other vectors not in `mixer` or `ffn`).
+    /// Parameters of the norms of one layer, and of what else is neither `mixer` nor `ffn` (DiT: its modulation,
+    /// multiplied once an image).
     pub norm_parameters: u64,
     /// Norms run in one layer (two, or four with pre- and post-norms as Gemma has).
     pub norms: u64,
@@ -307,11 +308,11 @@ pub enum Part {
     Attention,
     /// Projections of Mamba and linear attention.
     State,
-    /// Dense FFN.
+    /// Dense FFN, also the one beside experts.
     Dense,
     /// Routed experts.
     Experts,
-    /// Shared experts.
+    /// Shared experts, their gate, and the projections into and out of a latent width.
     Shared,
     /// Router.
     Router,

@@ -12,14 +12,19 @@ pub fn indexer_key_bytes(indexer: &Indexer) -> f64 {
 
 /// Attention of a prompt with keys and values expanded for every head; `heads` are this device's.
 ///
-/// The latent of earlier chunks is read from the cache; the expansion of new tokens is `kv_b_proj`, an operator of its own.
+/// Queries enter and outputs leave once a new token; expanded keys and values (`kv_b_proj`, an operator of its own) enter
+/// once a key, those of earlier chunks included, whose latent is read from the cache.
 pub fn expanded(mla: &Mla, heads: f64, activation_bytes: f64, kv_bytes: f64) -> Work {
     let (key, value) = ((mla.nope_dim + mla.rope_dim) as f64, mla.value_dim as f64);
     let latent = (mla.kv_lora + mla.rope_dim) as f64;
     Work {
         flops: Rate { pair: 2.0 * (key + value) * heads, ..Rate::ZERO },
         vector_flops: Rate { pair: SOFTMAX_OPS * heads, ..Rate::ZERO },
-        activation_bytes: Rate::token((2.0 * key + 2.0 * value) * heads * activation_bytes),
+        activation_bytes: Rate {
+            token: (key + value) * heads * activation_bytes,
+            key: (key + value) * heads * activation_bytes,
+            ..Rate::ZERO
+        },
         kv_bytes: Rate { key: latent * kv_bytes, token: latent * kv_bytes, ..Rate::ZERO },
         ..Work::default()
     }

@@ -270,15 +270,19 @@ impl<'a, C: Clock> Recorder<'a, C> {
 
     /// The result of a step (or of a call that only preempted) was processed; it was there at `end`.
     pub fn delivered(&mut self, step: &Step, end: C::Instant) {
+        // Almost all of a step's requests were last given a token at the same instant.
+        let mut previous = (end, 0.0);
         for delivery in &step.deliveries {
             let timeline = &mut self.timelines[delivery.request as usize];
             if timeline.delivered == 0 {
                 timeline.first_token = end;
             } else {
-                let gap = C::seconds_between(timeline.last_token, end);
+                if timeline.last_token != previous.0 {
+                    previous = (timeline.last_token, C::seconds_between(timeline.last_token, end));
+                }
                 match self.gaps.last_mut() {
-                    Some((last, count)) if *last == gap => *count += 1,
-                    _ => self.gaps.push((gap, 1)),
+                    Some((last, count)) if *last == previous.1 => *count += 1,
+                    _ => self.gaps.push((previous.1, 1)),
                 }
             }
             timeline.last_token = end;

@@ -10,7 +10,8 @@ pub enum Metric {
     Ttft,
     /// Time per output token after the first, mean of a request.
     Tpot,
-    /// Gap between two deliveries, pooled over requests.
+    /// Gap between two deliveries, pooled over requests; tokens delivered together, as speculation does, end one gap,
+    /// as a client measures it.
     Itl,
     /// Arrival to last token.
     E2e,

@@ -95,12 +95,14 @@ impl Summary {
         };
         let (input, output) = (sum(&requests.prompt_tokens), sum(&requests.output_tokens));
         let rate = |count: u64| Value::from(ratio(count as f64, window.duration_s()));
+        let most = most_at_once(requests);
         self.push("duration", Value::Number(window.duration_s()));
         self.push("total_input_tokens", Value::Count(input));
         self.push("total_output_tokens", Value::Count(output));
         self.push("request_throughput", rate(requests.count(Status::Finished) as u64));
         self.push("output_throughput", rate(output));
         self.push("total_token_throughput", rate(input + output));
+        self.push("max_concurrent_requests", Value::Count(most));
     }
 
     fn latency(&mut self, name: &str, seconds: &Distribution, percentiles: &[f64]) {
@@ -230,6 +232,21 @@ impl Window {
         let chance = 10.0 + (self.requests as f64 / 2.0).sqrt();
         Some((growth, increase > chance && growth > 0.01 * offered))
     }
+}
+
+/// Most requests that had arrived and were not finished; one that ends when another arrives is gone.
+fn most_at_once(requests: &Requests) -> u64 {
+    let accepted = |row: &usize| requests.status[*row] != Status::Rejected;
+    let mut ends: Vec<f64> = requests.finish_s.iter().flatten().copied().collect();
+    ends.sort_unstable_by(f64::total_cmp);
+    let (mut gone, mut most) = (0, 0);
+    for (arrived, row) in (0..requests.len()).filter(accepted).enumerate() {
+        while ends.get(gone).is_some_and(|&end| end <= requests.arrival_s[row]) {
+            gone += 1;
+        }
+        most = most.max(arrived + 1 - gone);
+    }
+    most as u64
 }
 
 fn ratio(part: f64, whole: f64) -> Option<f64> {

@@ -29,6 +29,9 @@ impl Policy {
     }
 }
 
+/// Stages of a pipeline, and replicas, beyond which a number is taken for a slip.
+const MOST_DEVICES: u32 = 65_536;
+
 /// The settings of an engine; see [`super::preset::preset`] for their defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineConfig {
@@ -143,6 +146,13 @@ impl EngineConfig {
         at_least_one("max_num_active_seqs", self.max_num_active_seqs.unwrap_or(1));
         at_least_one("pipeline_parallel_size", self.pipeline_parallel);
         at_least_one("data_parallel_size", self.data_parallel);
+        for (field, count) in
+            [("pipeline_parallel_size", self.pipeline_parallel), ("data_parallel_size", self.data_parallel)]
+        {
+            if count > MOST_DEVICES {
+                mistakes.push(Error::spec(field, format!("must be at most {MOST_DEVICES}"), count, ""));
+            }
+        }
         if !(0.0..1.0).contains(&self.watermark) {
             mistakes.push(Error::spec("watermark", "must be at least 0 and below 1", self.watermark, ""));
         }

@@ -102,6 +102,11 @@ pub struct Sessions {
 impl Sessions {
     /// No session, or no request to wait for.
     pub const NONE: u32 = u32::MAX;
+
+    /// Requests that wait for another one.
+    pub fn waiting(&self) -> usize {
+        self.after.iter().filter(|after| **after != Sessions::NONE).count()
+    }
 }
 
 /// A workload in columns, sorted by arrival; ties keep their order in the file.

@@ -12,6 +12,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { types: &["kimi_k25"], architectures: &["KimiK25ForConditionalGeneration"], read: kimi_vision },
     Family { types: &["deepseek_v32"], architectures: &["DeepseekV32ForCausalLM"], read: latent },
     Family { types: &["glm_moe_dsa"], architectures: &["GlmMoeDsaForCausalLM"], read: latent },
+    Family { types: &["glm4_moe_lite"], architectures: &["Glm4MoeLiteForCausalLM"], read: latent },
     Family { types: &["deepseek"], architectures: &["DeepseekForCausalLM"], read: first },
 ];
 
@@ -21,6 +22,7 @@ pub(super) fn latent(source: &Source<'_>) -> Result<Draft> {
     let sizes = sizes(keys)?;
     let mla = mla(keys, &sizes)?;
     let sparse = Sparse::read(keys, &sizes)?;
+    let sparse = if source.family == "glm4_moe_lite" { sparse.corrected() } else { sparse };
     let owners = indexer_owners(keys, sizes.layers)?;
     if let Some(other) = keys.texts_per_layer("layer_types", sizes.layers)?.and_then(|types| {
         types.into_iter().find(|kind| !matches!(*kind, "deepseek_sparse_attention" | "full_attention"))

@@ -3,6 +3,7 @@
 mod json;
 mod known;
 mod keys;
+mod lists;
 mod pattern;
 mod scheme;
 mod method;

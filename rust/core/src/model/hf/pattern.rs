@@ -51,6 +51,14 @@ impl Pattern {
         Ok(if local.contains('*') { Pattern::Stars(local.into()) } else { Pattern::Segments(local.into()) })
     }
 
+    /// As it was written, but for a prefix of the model's layers.
+    pub fn text(&self) -> &str {
+        match self {
+            Pattern::Segments(text) | Pattern::Stars(text) => text,
+            Pattern::Expression(regex) => regex.as_str(),
+        }
+    }
+
     /// Whether the module at `path` (`layers.3.mlp.up_proj`) or one it lies in is meant.
     pub fn matches(&self, path: &str) -> bool {
         match self {

@@ -1,5 +1,7 @@
 //! Quantization configurations: how each part of each layer of a checkpoint is stored.
 
+use std::collections::BTreeSet;
+
 use super::keys::Keys;
 use super::method;
 use super::scheme::{Quantization, Target};
@@ -54,34 +56,32 @@ impl Modules {
         ..Modules::LLAMA
     };
 
-    /// The matrices of `part`, the largest first.
-    fn names(&self, part: Part, layer: &LayerGroup) -> (String, &'static [&'static str]) {
-        const GATED: &[&str] = &["gate_proj", "up_proj", "down_proj"];
-        const EXPERT: &[&str] = &["w1", "w3", "w2"];
-        match part {
-            Part::Attention => match &layer.mixer {
-                Some(Mixer::Mla(mla)) if mla.q_lora.is_some() => (
-                    self.attention.into(),
-                    &["o_proj", "q_b_proj", "kv_b_proj", "q_a_proj", "kv_a_proj_with_mqa"],
-                ),
-                Some(Mixer::Mla(_)) => {
-                    (self.attention.into(), &["o_proj", "q_proj", "kv_b_proj", "kv_a_proj_with_mqa"])
-                }
-                _ => (self.attention.into(), &["q_proj", "k_proj", "v_proj", "o_proj"]),
-            },
-            Part::State => match &layer.mixer {
-                Some(Mixer::Mamba(_)) => (self.state.into(), &["in_proj", "out_proj"]),
-                _ => (self.state.into(), &["in_proj_qkv", "in_proj_z", "out_proj"]),
-            },
-            Part::Dense => (self.dense.into(), GATED),
-            Part::Experts if self.experts.starts_with("block_sparse_moe") => {
-                (format!("{}.0", self.experts), EXPERT)
+    /// Paths of the matrices of `part`, below `layers.N.`, the largest first.
+    fn paths(&self, part: Part, layer: &LayerGroup) -> Vec<String> {
+        let network: &[&str] = &["gate_proj", "up_proj", "down_proj"];
+        let attention = match &layer.mixer {
+            Some(Mixer::Mla(mla)) if mla.q_lora.is_some() => {
+                &["o_proj", "q_b_proj", "kv_b_proj", "q_a_proj", "kv_a_proj_with_mqa"][..]
             }
-            Part::Experts => (format!("{}.0", self.experts), GATED),
-            Part::Shared => (self.shared.into(), GATED),
-            Part::Router => (format!("{}.gate", self.dense), &["weight"]),
-            Part::Indexer => (format!("{}.indexer", self.attention), &["wq_b", "wk"]),
-        }
+            Some(Mixer::Mla(_)) => &["o_proj", "q_proj", "kv_b_proj", "kv_a_proj_with_mqa"],
+            _ => &["q_proj", "k_proj", "v_proj", "o_proj"],
+        };
+        let state: &[&str] = match &layer.mixer {
+            Some(Mixer::Mamba(_)) => &["in_proj", "out_proj"],
+            _ => &["in_proj_qkv", "in_proj_z", "out_proj"],
+        };
+        let expert =
+            if self.experts.starts_with("block_sparse_moe") { &["w1", "w3", "w2"][..] } else { network };
+        let (module, matrices) = match part {
+            Part::Attention => (self.attention.to_string(), attention),
+            Part::State => (self.state.to_string(), state),
+            Part::Dense => (self.dense.to_string(), network),
+            Part::Experts => (format!("{}.0", self.experts), expert),
+            Part::Shared => (self.shared.to_string(), network),
+            Part::Router => (self.dense.to_string(), &["gate"][..]),
+            Part::Indexer => (format!("{}.indexer", self.attention), &["wq_b", "wk"][..]),
+        };
+        matrices.iter().map(|matrix| format!("{module}.{matrix}")).collect()
     }
 }
 
@@ -124,6 +124,30 @@ const WITHOUT_EFFECT: &[&str] = &[
     "use_exllama",
     "version",
 ];
+
+/// Parts of the names of modules that no engine quantizes, or that are no layer's.
+const NEVER_QUANTIZED: &[&str] = &[
+    "lm_head",
+    "embed",
+    "norm",
+    "router",
+    "visual",
+    "vision",
+    "mtp",
+    "projector",
+    "e_score_correction_bias",
+    "conv1d",
+    "indexers_proj",
+];
+
+/// Whether a module of this name is never quantized, or lies in a layer beyond the model's (one that predicts ahead).
+fn is_never_quantized(name: &str, layers: usize) -> bool {
+    let digits = name.strip_prefix("layers.").unwrap_or_default();
+    let digits = digits.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    let beyond = digits.parse::<usize>().is_ok_and(|layer| layer >= layers);
+    let gate = name == "gate" || name.ends_with(".gate") || name.ends_with("expert_gate");
+    beyond || gate || NEVER_QUANTIZED.iter().any(|part| name.contains(part))
+}
 
 impl Quantization {
     /// The quantization under `quantization_config` (or `compression_config`), if there is one.
@@ -168,47 +192,46 @@ impl Quantization {
 
     /// Stores the layers as this quantization says; layer `index` is the `index`-th.
     pub fn apply(&mut self, layers: &mut [LayerGroup], modules: &Modules, dtype: Format) {
-        let mut split = std::collections::BTreeSet::new();
+        let (mut split, mut paths) = (BTreeSet::new(), Vec::new());
         for (index, layer) in layers.iter_mut().enumerate() {
-            let parts = parts_of(layer);
             let mut stored = Vec::new();
-            for part in parts {
-                let (linear, uniform) = self.linear_of(part, index, layer, modules, dtype);
-                if !uniform {
-                    split.insert(part);
+            for part in parts_of(layer) {
+                let matrices = modules.paths(part, layer);
+                let matrices: Vec<String> =
+                    matrices.iter().map(|path| format!("layers.{index}.{path}")).collect();
+                let first = self.of(part, &matrices[0], dtype);
+                if matrices[1..].iter().any(|path| self.of(part, path, dtype) != first) {
+                    split.insert(format!("{part:?}").to_lowercase());
                 }
-                stored.push((part, linear));
+                stored.push((part, first));
+                paths.extend(matrices);
             }
             layer.quant = summary(stored, dtype);
         }
         if !split.is_empty() {
-            let parts: Vec<String> = split.iter().map(|part| format!("{part:?}").to_lowercase()).collect();
+            let parts: Vec<String> = split.into_iter().collect();
             self.notes.push(format!(
                 "some matrices of {} are stored otherwise than the largest one, as which all are priced",
                 parts.join(", ")
             ));
         }
+        self.notes.extend(self.unmatched(&paths, layers.len()));
     }
 
-    /// How `part` is stored, and whether all its matrices are stored alike.
-    fn linear_of(
-        &self,
-        part: Part,
-        index: usize,
-        layer: &LayerGroup,
-        modules: &Modules,
-        dtype: Format,
-    ) -> (Linear, bool) {
-        if part == Part::Router {
-            return (Linear::plain(dtype), true);
-        }
-        let (base, leaves) = modules.names(part, layer);
-        let of = |leaf: &&str| self.of(part, &format!("layers.{index}.{base}.{leaf}"), dtype);
-        let first = of(&leaves[0]);
-        (first, leaves[1..].iter().all(|leaf| of(leaf) == first))
+    /// The note on excluded modules that are none of the model's matrices, nor anything that is never quantized.
+    fn unmatched(&self, paths: &[String], layers: usize) -> Option<String> {
+        let mut unknown = self.excluded.iter().filter(|pattern| {
+            !is_never_quantized(pattern.text(), layers) && !paths.iter().any(|path| pattern.matches(path))
+        });
+        let first = unknown.next()?.text();
+        Some(format!("excluded modules that are not known here: {first} and {} more", unknown.count()))
     }
 
+    /// How the matrix at `module` is stored; routers are never quantized, whatever engine runs them.
     fn of(&self, part: Part, module: &str, dtype: Format) -> Linear {
+        if part == Part::Router {
+            return Linear::plain(dtype);
+        }
         let applies = |target: &Target| match target {
             Target::All => true,
             Target::Experts => part == Part::Experts,

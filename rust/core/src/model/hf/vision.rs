@@ -99,23 +99,16 @@ pub(super) fn qwen3(keys: &Keys<'_>) -> Result<Tower> {
     })
 }
 
-/// Pixels of one patch.
-fn patch_pixels(keys: &Keys<'_>) -> Result<u64> {
-    Ok(patch_side(keys)?.pow(2))
-}
-
 /// Pixels along one side of a patch.
 fn patch_side(keys: &Keys<'_>) -> Result<u64> {
-    match keys.has("patch_size") {
-        true => keys.size_within("patch_size", 16, 256),
-        false => Err(keys.missing("patch_size")),
-    }
+    keys.size("patch_size")?;
+    keys.size_within("patch_size", 16, 256)
 }
 
 /// Numbers in one patch: channels × frames × height × width.
 fn patch_inputs(keys: &Keys<'_>) -> Result<u64> {
     let channels = keys.size_within(if keys.has("in_chans") { "in_chans" } else { "in_channels" }, 3, 64)?;
-    Ok(channels * keys.size_within("temporal_patch_size", 2, 64)? * patch_pixels(keys)?)
+    Ok(channels * keys.size_within("temporal_patch_size", 2, 64)? * patch_side(keys)?.pow(2))
 }
 
 /// Qwen 2-VL: two-matrix networks of `mlp_ratio`, full attention.
@@ -170,7 +163,7 @@ pub(super) fn siglip(keys: &Keys<'_>, text_hidden: u64, tokens: u64) -> Result<T
     keys.only("vision_use_head", &[Value::Bool(false)])?;
     let side = keys.size_within("image_size", 224, 16_384)? / patch_side(keys)?;
     let patches = side * side;
-    let patch = affine(keys.size_within("num_channels", 3, 64)? * patch_pixels(keys)?, vit.hidden);
+    let patch = affine(keys.size_within("num_channels", 3, 64)? * patch_side(keys)?.pow(2), vit.hidden);
     let projector = vit.hidden * text_hidden;
     Ok(Tower {
         hidden: vit.hidden,
@@ -191,7 +184,7 @@ pub(super) fn gemma4(keys: &Keys<'_>, text_hidden: u64) -> Result<Tower> {
     keys.only("num_key_value_heads", &[Value::from(vit.heads)])?;
     keys.ignore(&["global_head_dim", "default_output_length", "max_position_embeddings"]);
     keys.only("use_clipped_linears", &[Value::Bool(false)])?;
-    let patch = 3 * patch_pixels(keys)? * vit.hidden;
+    let patch = 3 * patch_side(keys)?.pow(2) * vit.hidden;
     let positions = 2 * keys.count_or("position_embedding_size", 10240)? * vit.hidden;
     let standardization = if keys.flag("standardize", false)? { 2 * vit.hidden } else { 0 };
     let projector = vit.hidden * text_hidden;
@@ -238,7 +231,7 @@ pub(super) fn moonvit(keys: &Keys<'_>, text_hidden: u64) -> Result<Tower> {
             return Err(keys.error("merge_kernel_size", must, format!("{other:?}"), ""));
         }
     };
-    let patch = affine(3 * patch_pixels(keys)?, hidden);
+    let patch = affine(3 * patch_side(keys)?.pow(2), hidden);
     let positions = keys.size("init_pos_emb_height")? * keys.size("init_pos_emb_width")? * hidden;
     let wide = merged * hidden;
     let projector = affine(wide, wide) + affine(wide, text_hidden);
@@ -257,7 +250,7 @@ pub(super) fn llama4(keys: &Keys<'_>, text_hidden: u64) -> Result<Tower> {
     let intermediate = keys.size("intermediate_size")?;
     let vit = Vit::read(keys, "num_hidden_layers", "num_attention_heads", intermediate)?;
     keys.ignore(&["vision_feature_layer", "vision_feature_select_strategy", "multi_modal_projector_bias"]);
-    let pixels = keys.size_within("num_channels", 3, 64)? * patch_pixels(keys)?;
+    let pixels = keys.size_within("num_channels", 3, 64)? * patch_side(keys)?.pow(2);
     let side = keys.size_within("image_size", 336, 16_384)? / patch_side(keys)?;
     let shrink = keys.number_or("pixel_shuffle_ratio", 0.5)?;
     if !(0.05..=1.0).contains(&shrink) {
@@ -288,7 +281,7 @@ pub(super) fn pixtral(keys: &Keys<'_>, root: &Keys<'_>, text_hidden: u64) -> Res
     root.ignore(&["vision_feature_layer"]);
     root.only("multimodal_projector_bias", &[Value::Bool(false)])?;
     let merged = root.size_within("spatial_merge_size", 2, 16)?.pow(2);
-    let patch = keys.size_within("num_channels", 3, 64)? * patch_pixels(keys)? * vit.hidden;
+    let patch = keys.size_within("num_channels", 3, 64)? * patch_side(keys)?.pow(2) * vit.hidden;
     let projector = merged * vit.hidden * vit.hidden + vit.hidden * text_hidden + text_hidden * text_hidden;
     Ok(Tower {
         hidden: vit.hidden,

@@ -3,6 +3,7 @@
 mod published;
 mod counts;
 mod counts_mixed;
+mod counts_older;
 mod counts_towers;
 mod layers;
 mod quantization;

@@ -4,10 +4,14 @@ use std::path::PathBuf;
 
 use super::*;
 
+fn shared(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(path)
+}
+
 /// Name and text of each file; `None` (and a line that says so) where the folder is absent.
 #[allow(clippy::print_stdout)]
 fn files() -> Option<Vec<(String, String)>> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/models");
+    let folder = shared("models");
     let Ok(entries) = std::fs::read_dir(&folder) else {
         println!("skipped: {} is not here", folder.display());
         return None;
@@ -51,6 +55,8 @@ fn every_published_configuration_loads_with_parameters_and_layers() {
         let inner = config.get("text_config").unwrap_or(&config);
         assert_eq!(Some(layers), inner["num_hidden_layers"].as_u64(), "{name}");
         assert!(model.layers.len() <= 3, "{name}: {} groups", model.layers.len());
+        let explained = |note: &String| note.contains("no dtype") || note.contains("the name says");
+        assert!(model.notes.iter().all(explained), "{name}: {:?}", model.notes);
     }
 }
 
@@ -218,5 +224,22 @@ fn checkpoints_take_the_bytes_they_take_on_disk() {
     ] {
         let counted = model(&files, name).weight_bytes() / 1e9;
         assert!((counted / gigabytes - 1.0).abs() < 0.005, "{name}: {counted}");
+    }
+}
+
+#[test]
+#[allow(clippy::print_stdout)]
+fn the_models_of_llm_viewer_load_from_the_few_keys_it_reads() {
+    let Ok(text) = std::fs::read_to_string(shared("llm_viewer/golden.json")) else {
+        println!("skipped: the outputs of LLM-Viewer are not here");
+        return;
+    };
+    let golden: Value = serde_json::from_str(&text).unwrap();
+    let models = golden["models"].as_object().unwrap();
+    assert!(models.len() >= 9);
+    for (name, config) in models {
+        let model = model_from_config(name, config).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(model.layers.len(), 1, "{name}");
+        assert!(model.parameters() > 10_000_000, "{name}");
     }
 }

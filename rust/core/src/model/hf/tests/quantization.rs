@@ -106,6 +106,15 @@ fn matrices_of_one_part_stored_differently_are_noted() {
 }
 
 #[test]
+fn excluded_modules_that_are_not_known_are_noted() {
+    let model = quantized(
+        r#"{"quant_method": "fp8", "modules_to_not_convert": ["model.layers.1.zebra", "lm_head", "model.layers.1.mlp",
+            "model.layers.4.eh_proj", "model.layers.2.mlp.gate"]}"#,
+    );
+    assert_eq!(model.notes, ["excluded modules that are not known here: layers.1.zebra and 0 more"]);
+}
+
+#[test]
 fn an_unknown_method_or_algorithm_is_refused_by_name() {
     let refused = |config: &str| refusal(&llama_with(&format!(r#"{{"quantization_config": {config}}}"#)));
     assert_eq!(refused(r#"{"quant_method": "quark"}"#), "no quantization method is called `quark`");

@@ -1,13 +1,11 @@
-//! The tool's side of every hand figure in `docs/llm-viewer.md`; a test's number is that of its line there.
-
-#![allow(clippy::unwrap_used, reason = "a test may stop")]
+//! The tool's side of every hand figure; a test's number is that of its line on the page.
 
 use roofline_core::compat::llm_viewer::{
     Inputs, OpRow, Version, ViewerAnalysis, analyze, analyze_generate_task,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
-const MAIN: Version = Version::Main1893e4b;
+use crate::case::{MAIN, llama, llama_2_7b, llama_2_70b, llama_3_8b, opt};
 
 /// 2,048 tokens of one sequence, everything in 16 bits.
 fn inputs() -> Inputs {
@@ -22,38 +20,11 @@ fn bits(w_bit: u32, a_bit: u32, kv_bit: u32) -> Inputs {
     Inputs { w_bit, a_bit, kv_bit, ..inputs() }
 }
 
-fn llama(hidden: u32, heads: u32, kv_heads: u32, layers: u32, intermediate: u32, vocabulary: u32) -> Value {
-    json!({
-        "model_type": "llama", "hidden_size": hidden, "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads, "num_hidden_layers": layers, "intermediate_size": intermediate,
-        "vocab_size": vocabulary, "head_dim": 128,
-    })
-}
-
-fn llama_2_7b() -> Value {
-    llama(4096, 32, 32, 32, 11008, 32000)
-}
-
-fn llama_2_70b() -> Value {
-    llama(8192, 64, 8, 80, 28672, 32000)
-}
-
-fn llama_3_8b() -> Value {
-    llama(4096, 32, 8, 32, 14336, 128_256)
-}
-
-fn opt(hidden: u32, heads: u32, layers: u32) -> Value {
-    json!({
-        "model_type": "opt", "hidden_size": hidden, "num_attention_heads": heads, "num_hidden_layers": layers,
-        "ffn_dim": 4 * hidden, "vocab_size": 50272,
-    })
-}
-
 fn on_a100(config: &Value, inputs: Inputs) -> ViewerAnalysis {
     analyze(MAIN, config, "nvidia_A100_80G", &inputs).unwrap()
 }
 
-fn row(rows: &[OpRow], op: &str) -> OpRow {
+pub fn row(rows: &[OpRow], op: &str) -> OpRow {
     *rows.iter().find(|row| row.op == op).unwrap()
 }
 
@@ -89,7 +60,7 @@ fn line_04_the_older_version_reads_the_cache_of_every_query_head() {
 }
 
 #[test]
-fn lines_05_and_32_prefill_reads_the_queries_of_the_kv_heads_only() {
+fn lines_05_and_33_prefill_reads_the_queries_of_the_kv_heads_only() {
     let analysis = on_a100(&llama_3_8b(), inputs());
     assert_eq!(row(&analysis.prefill, "qk_matmul").load_act, 2048.0 * 128.0 * 8.0 * 2.0);
     let single = on_a100(&llama_3_8b(), Inputs::default());
@@ -134,9 +105,9 @@ fn lines_09_to_11_tensor_parallelism_divides_linear_layers_only() {
 
 #[test]
 fn line_12_tensor_parallelism_beyond_the_kv_heads_is_refused() {
-    let inputs = Inputs { tp_size: 8, ..inputs() };
-    let error = analyze(MAIN, &opt(768, 12, 12), "nvidia_A6000", &inputs).unwrap_err();
-    assert!(error.to_string().contains("AssertionError: "), "{error}");
+    let inputs = Inputs { tp_size: 16, ..inputs() };
+    let error = analyze(MAIN, &llama_2_70b(), "nvidia_A100_80G", &inputs).unwrap_err();
+    assert!(error.to_string().contains("AssertionError: key_value_heads % tp_size == 0"), "{error}");
 }
 
 #[test]
@@ -235,7 +206,7 @@ fn line_30_a_v100_is_slower_with_fewer_bits() {
 }
 
 #[test]
-fn line_31_a_generation_decodes_once_for_every_output_token() {
+fn line_32_a_generation_decodes_once_for_every_output_token() {
     let generate = |steps| {
         let inputs = Inputs { batchsize: 256, ..inputs() };
         analyze_generate_task(MAIN, &llama_2_7b(), "nvidia_A100_80G", &inputs, 128, steps).unwrap()
@@ -244,4 +215,10 @@ fn line_31_a_generation_decodes_once_for_every_output_token() {
     let decode = on_a100(&llama_2_7b(), Inputs { batchsize: 256, seqlen: 128, ..inputs() }).decode_totals;
     assert_eq!(generate(0).inference_time, one.prefill_time);
     assert_eq!(one.inference_time, one.prefill_time + decode.inference_time);
+}
+
+#[test]
+fn line_31_the_head_has_the_bits_of_the_layers() {
+    let decode = on_a100(&llama_2_7b(), bits(4, 16, 16)).decode;
+    assert_eq!(row(&decode, "lm_head").load_weight, 4096.0 * 32000.0 / 2.0);
 }

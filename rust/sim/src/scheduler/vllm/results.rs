@@ -1,0 +1,77 @@
+//! Results of a vLLM scheduler's steps: tokens are delivered, answers end.
+
+use super::{Status, Vllm};
+use crate::step::{Delivery, Entry, Step};
+
+impl Vllm<'_> {
+    /// Takes in the result of a step: tokens are delivered, answers end, their blocks are free.
+    pub fn update(&mut self, step: &mut Step) {
+        let mut finished = false;
+        for place in 0..step.entries().len() {
+            let entry = step.entries()[place];
+            if let Some(delivery) = self.deliver(entry) {
+                finished |= delivery.finished;
+                step.deliveries.push(delivery);
+            }
+        }
+        if finished {
+            self.unflushed = true;
+            let sequences = &self.sequences;
+            self.running.retain(|&sequence| sequences[sequence as usize].status == Status::Running);
+        }
+    }
+
+    fn deliver(&mut self, entry: Entry) -> Option<Delivery> {
+        let state = &mut self.sequences[entry.request as usize];
+        state.in_flight -= entry.tokens;
+        let stale = state.stale > 0;
+        if stale {
+            state.stale -= entry.tokens;
+        }
+        if state.status == Status::Finished || !entry.samples {
+            return None;
+        }
+        let accepted = match &self.config.speculation {
+            Some(speculation) if entry.drafts > 0 && !entry.padded => {
+                let request = self.requests[entry.request as usize];
+                state.verifications += 1;
+                speculation.accepted(request, state.verifications - 1, entry.drafts)
+            }
+            _ => 0,
+        };
+        let had_placeholders = state.placeholders > 0;
+        let returned = 1 + accepted;
+        let tokens = returned.min(state.end - state.tokens);
+        state.tokens += tokens;
+        if !stale {
+            let rejected = entry.drafts - accepted;
+            state.computed -= rejected + (returned - tokens);
+            state.placeholders = state.placeholders.saturating_sub(rejected + returned);
+        }
+        let (known, done) = (state.tokens, state.tokens == state.end);
+        let computed = state.computed.saturating_sub(state.in_flight);
+        if !self.config.async_scheduling && !stale && !done {
+            state.drafts = self.limits.drafts;
+        }
+        self.kv.know(entry.request, known);
+        if !stale && (had_placeholders || self.limits.drafts > 0) {
+            self.kv.register(entry.request, computed.min(known));
+        }
+        if done {
+            self.finish(entry.request);
+        }
+        Some(Delivery { request: entry.request, tokens, finished: done })
+    }
+
+    fn finish(&mut self, sequence: u32) {
+        let rank = self.rank(sequence);
+        let state = &mut self.sequences[sequence as usize];
+        if state.status == Status::Waiting {
+            self.waiting.remove(rank);
+            self.set_aside -= usize::from(state.set_aside);
+        }
+        state.set_aside = false;
+        state.status = Status::Finished;
+        self.kv.finish(sequence);
+    }
+}
