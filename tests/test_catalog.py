@@ -35,7 +35,13 @@ def test_every_listed_device_and_model_can_be_named() -> None:
 
 def test_a_model_may_be_a_name_an_id_a_file_a_folder_or_a_dictionary(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(LLAMA))
-    spellings = ["llama-2-7b", "meta-llama/Llama-2-7b-chat-hf", tmp_path, str(tmp_path / "config.json"), LLAMA]
+    spellings = [
+        "llama-2-7b",
+        "meta-llama/Llama-2-7b-chat-hf",
+        tmp_path,
+        str(tmp_path / "config.json"),
+        LLAMA,
+    ]
     steps = [rf.analyze(spelling, "h100-sxm").step_s for spelling in [*spellings, rf.Model("llama-2-7b")]]
     assert len(set(steps)) == 1
 

@@ -19,7 +19,7 @@ CHAT = "examples/chat.jsonl"
 SCREENS = {
     "simulate-demo": f"simulate {CHAT} --hw h100",
     "simulate-slo": f'simulate {CHAT} --hw l40s --speedup 4 --slo "ttft:500 tpot:50" --percentiles 50,99',
-    "simulate-two-gpus": f"simulate {CHAT} --hw a100-80gb-sxm -m llama-3.1-70b --tp 2 -q fp8 --dp 2 --limit 50",
+    "simulate-two-gpus": f"simulate {CHAT} --hw a100-80gb-sxm -m qwen3-32b --tp 2 --dp 2 --limit 50",
     "simulate-step-cost": f"simulate {CHAT} --hw h100 --step-cost linear:0.005,2e-5,2e-8 --engine vllm-sync",
     "simulate-rejects": f"simulate {CHAT} --hw h100 --max-model-len 4096",
     "simulate-help": "simulate --help",
@@ -36,7 +36,11 @@ def test_json_has_the_names_of_vllms_benchmark(command: Callable[..., Any]) -> N
     answer = json.loads(command(f"simulate {CHAT} --hw h100 --format json --quiet").out)
     names = ["mean_ttft_ms", "p99_itl_ms", "median_tpot_ms", "std_e2el_ms", "request_throughput"]
     assert all(isinstance(answer[name], float) for name in names)
-    assert (answer["completed"], answer["model"], answer["settings"]["block_size"]) == (400, "llama-3.1-8b", 16)
+    assert (answer["completed"], answer["model"], answer["settings"]["block_size"]) == (
+        400,
+        "llama-3.1-8b",
+        16,
+    )
 
 
 def test_the_output_file_holds_the_requests(command: Callable[..., Any], tmp_path: Path) -> None:
@@ -54,7 +58,17 @@ def test_ctrl_c_ends_with_one_line_and_no_file(tmp_path: Path) -> None:
     trace = tmp_path / "long.jsonl"
     row = '{"timestamp": %d, "input_length": 4000, "output_length": 1000}\n'
     trace.write_text("".join(row % (second * 100) for second in range(60_000)))
-    program = [sys.executable, "-m", "roofline_fast", "simulate", str(trace), "--hw", "h100", "--speedup", "100"]
+    program = [
+        sys.executable,
+        "-m",
+        "roofline_fast",
+        "simulate",
+        str(trace),
+        "--hw",
+        "h100",
+        "--speedup",
+        "100",
+    ]
     running = subprocess.Popen(
         [*program, "-o", str(tmp_path / "out.parquet")],
         stdout=subprocess.PIPE,

@@ -11,7 +11,15 @@ import roofline_fast as rf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-MODELS = ["llama-3.1-8b", "mixtral-8x7b", "deepseek-v3", "gpt-oss-20b", "qwen3-30b-a3b", "gemma-2-9b", "mamba-2.8b"]
+MODELS = [
+    "llama-3.1-8b",
+    "mixtral-8x7b",
+    "deepseek-v3",
+    "gpt-oss-20b",
+    "qwen3-30b-a3b",
+    "gemma-2-9b",
+    "mamba-2.8b",
+]
 DEVICES = ["h100-sxm", "a100-80gb-sxm", "b200-sxm", "mi300x", "l40s", "rtx-4090"]
 SHARED_RESULTS = ("step_s", "ideal_s", "low_s", "high_s", "ttft_s", "tpot_s", "e2e_s")
 RATES = ("tokens_per_gpu_s", "tokens_per_user_s", "bound")
