@@ -40,7 +40,9 @@ def test_help_answers_within_its_budget() -> None:
     assert min(spent) < HELP_CPU_S
 
 
-@pytest.mark.parametrize("arguments", ["--help", "analyze --help", "simulate --help", "catalog models --help"])
+@pytest.mark.parametrize(
+    "arguments", ["--help", "analyze --help", "simulate --help", "catalog models --help"]
+)
 def test_help_imports_nothing_heavy(arguments: str) -> None:
     script = f"""
 import sys
