@@ -1,5 +1,7 @@
 //! Laws of the cost model, on random models, devices, layouts and points.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
+
 use proptest::prelude::*;
 use roofline_core::analysis::Analyst;
 use roofline_core::catalog;

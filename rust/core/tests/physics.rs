@@ -1,5 +1,7 @@
 //! Figures that the cost model must reproduce, each computed by hand or by an independent tool.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may stop, and shows what it compared")]
+
 use roofline_core::analysis::Analyst;
 use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
@@ -181,4 +183,16 @@ fn operands_of_two_widths_are_multiplied_in_the_wider() {
         analysis.ops.iter().find(|op| op.name == "o_proj").unwrap().format.name()
     };
     assert_eq!((format(16, 8), format(8, 4), format(4, 8), format(8, 16)), ("bf16", "int8", "int8", "bf16"));
+}
+
+#[test]
+fn a_mamba_2_group_is_replicated_where_there_are_fewer_groups_than_devices() {
+    let columns = |tp: u64| {
+        let d = deployment(model("nemotron-h-8b-base-8k"), hardware("h100-sxm"), tp);
+        let analysis = Analyst::new(d, &ENGINE).unwrap().analyze(&point(Question::Decode, 1, 512)).unwrap();
+        let projection = analysis.ops.iter().find(|op| op.name == "in_proj").unwrap();
+        projection.work.weight_bytes / (24.0 * 4096.0 * 2.0)
+    };
+    assert_eq!(columns(8), (2.0 * 8192.0 + 2.0 * 8.0 * 128.0 + 128.0) / 8.0);
+    assert_eq!(columns(16), (2.0 * 8192.0 + 128.0) / 16.0 + 2.0 * 128.0);
 }

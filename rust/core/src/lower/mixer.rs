@@ -152,7 +152,7 @@ impl Builder<'_> {
             self.reduce("x_all_reduce", selection);
             self.gemm("dt_proj", linear, mamba.dt_rank as f64, inner);
         } else {
-            let shared = (2 * mamba.groups * mamba.state + mamba.heads) as f64 / self.tp;
+            let shared = state::shared_channels(mamba, self.tp) + mamba.heads as f64 / self.tp;
             self.gemm("in_proj", linear, self.hidden, 2.0 * inner + shared);
         }
         let work = state::mamba(mamba, self.bytes, self.tp);

@@ -5,16 +5,19 @@ use crate::work::{Rate, Work};
 
 /// Bytes of one sequence's state in one Mamba layer on one of `tp` devices: the SSM state and the convolution's tail.
 pub fn mamba_state_bytes(mamba: &Mamba, activation_bytes: f64, tp: f64) -> f64 {
-    let ssm = (mamba.inner * mamba.state) as f64 * mamba.state_format.bytes();
-    ssm / tp + mamba_conv_channels(mamba) * (mamba.conv.saturating_sub(1)) as f64 * activation_bytes / tp
+    let ssm = (mamba.inner * mamba.state) as f64 / tp * mamba.state_format.bytes();
+    ssm + mamba_conv_channels(mamba, tp) * (mamba.conv.saturating_sub(1)) as f64 * activation_bytes
 }
 
-/// Channels the convolution runs over: x alone in Mamba-1; x, B and C in Mamba-2.
-pub fn mamba_conv_channels(mamba: &Mamba) -> f64 {
-    match mamba.version {
-        1 => mamba.inner as f64,
-        _ => (mamba.inner + 2 * mamba.groups * mamba.state) as f64,
-    }
+/// Channels of one of `tp` devices that the convolution runs over: x alone in Mamba-1; x, B and C in Mamba-2.
+pub fn mamba_conv_channels(mamba: &Mamba, tp: f64) -> f64 {
+    let inner = mamba.inner as f64 / tp;
+    if mamba.version == 1 { inner } else { inner + shared_channels(mamba, tp) }
+}
+
+/// Channels of B and C on one of `tp` devices: a group is replicated where there are fewer groups than devices.
+pub fn shared_channels(mamba: &Mamba, tp: f64) -> f64 {
+    2.0 * (mamba.groups as f64 / tp).ceil() * mamba.state as f64
 }
 
 /// Convolution and selective scan of new tokens: state read and written once a sequence, not once a token.
@@ -23,9 +26,9 @@ pub fn mamba_conv_channels(mamba: &Mamba) -> f64 {
 /// multiply-adds, one product; Mamba §3.3), on the vector unit in Mamba-1 and on the tensor unit in Mamba-2's block form.
 pub fn mamba(mamba: &Mamba, activation_bytes: f64, tp: f64) -> Work {
     let updates = 6.0 * (mamba.inner * mamba.state) as f64 / tp;
-    let conv = 2.0 * mamba_conv_channels(mamba) * mamba.conv as f64 / tp;
+    let conv = 2.0 * mamba_conv_channels(mamba, tp) * mamba.conv as f64;
     let (flops, vector) = if mamba.version == 1 { (0.0, updates + conv) } else { (updates, conv) };
-    let moved = (2.0 * mamba.inner as f64 + mamba_conv_channels(mamba)) / tp;
+    let moved = 2.0 * mamba.inner as f64 / tp + mamba_conv_channels(mamba, tp);
     Work {
         flops: Rate::token(flops),
         vector_flops: Rate::token(vector),
