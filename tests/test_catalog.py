@@ -72,4 +72,4 @@ def test_a_device_file_of_the_catalogue_can_be_brought_along(
     monkeypatch.setenv("ROOFLINE_FAST_DATA", str(tmp_path))
     step = rf.analyze("theirs", "ours")
     assert step.step_s == rf.analyze("llama-2-7b", "h100-sxm").step_s
-    assert step.model.title == "Llama-2-7b"
+    assert step.model.title == "Llama-2-7B"

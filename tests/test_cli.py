@@ -49,7 +49,7 @@ import sys
 from roofline_fast.cli import run
 run({arguments.split()!r})
 heavy = {{"polars", "numpy", "rich", "roofline_fast._core"}} & set(sys.modules)
-sys.exit(", ".join(sorted(heavy)))
+sys.exit(", ".join(sorted(heavy)) or 0)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -125,10 +125,9 @@ def test_the_model_served_is_said_where_it_was_not_chosen(tmp_path: Path) -> Non
     assert rf.simulate(CHAT, hw="h100").notes[0] == "model llama-3.1-8b (default; --model to change)"
     assert not rf.simulate(CHAT, hw="h100-sxm", model="llama-3.1-8b").notes
     header, *rows = CHAT.read_text().splitlines()
-    assert header.startswith('{"trace": "roofline-fast/1"')
     named = tmp_path / "named.jsonl"
     for model, said in (("Qwen/Qwen3-8B", "qwen3-8b"), ("gpt-9", None)):
-        named.write_text("\n".join([header[:-1] + f', "model": "{model}"}}', *rows[:5]]))
+        named.write_text("\n".join([header, *(row[:-1] + f', "model": "{model}"}}' for row in rows[:5])]))
         if said:
             run = rf.simulate(named, hw="h100-sxm")
             assert run.model.name == said
