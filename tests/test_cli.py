@@ -40,6 +40,21 @@ def test_help_answers_within_its_budget() -> None:
     assert min(spent) < HELP_CPU_S
 
 
+@pytest.mark.parametrize(
+    "arguments", ["--help", "analyze --help", "simulate --help", "catalog models --help"]
+)
+def test_help_imports_nothing_heavy(arguments: str) -> None:
+    script = f"""
+import sys
+from roofline_fast.cli import run
+run({arguments.split()!r})
+heavy = {{"polars", "numpy", "rich", "roofline_fast._core"}} & set(sys.modules)
+sys.exit(", ".join(sorted(heavy)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_an_unknown_flag_names_the_nearest() -> None:
     done = command("--hlep")
     assert done.returncode == 2

@@ -7,7 +7,7 @@ from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import _core
+from roofline_fast import _core, checks
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame, record
 from roofline_fast.hardware import Hardware, find_hardware
@@ -120,10 +120,17 @@ def analyze(
     >>> import roofline_fast as rf
     >>> step = rf.analyze("llama-3.1-8b", "h100-sxm", batch_size=32, input_len=2048)
     >>> f"{step.step_s * 1e3:.1f} ms, bound by {step.bound}"
-    '6.9 ms, bound by memory'
+    '7.1 ms, bound by memory'
     >>> step.ops.filter(step.ops["op"] == "attention")["bound"].item()
     'memory'
     """
+    checks.counts(tp=tp, pp=pp, dp=dp, ep=ep, batch_size=batch_size, input_len=input_len)
+    checks.counts(output_len=output_len, prefix_len=prefix_len, chunk=chunk)
+    checks.counts(w_bits=w_bits, a_bits=a_bits, kv_bits=kv_bits, block_size=block_size)
+    checks.counts(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
+    checks.numbers(overlap=overlap, gpu_memory_utilization=gpu_memory_utilization)
+    checks.texts(phase=phase, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
+    checks.texts(mode=mode, engine=engine, compat=compat)
     if compat is not None:
         from roofline_fast import llm_viewer
 

@@ -47,7 +47,11 @@ def find(kind: str, name: str, suffixes: Iterable[str]) -> Path | None:
 def model_file(path: Path) -> tuple[str, str, str]:
     """Return name, title and ``config.json`` text of a model's file, JSON as published or TOML as shipped."""
     path = path.expanduser()
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as why:
+        hint = "give the model's own `config.json`, as published beside its weights"
+        raise SpecError(f"{path} must be text: {why.reason}", field=str(path), hint=hint) from None
     if path.suffix != ".toml":
         return str(path), str(path), text
     try:

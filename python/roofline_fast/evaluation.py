@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from roofline_fast import _core
+from roofline_fast import _core, checks
 from roofline_fast.analysis import INPUT_LEN, MIXED_CHUNK, MODES, OUTPUT_LEN
 from roofline_fast.errors import SpecError
 from roofline_fast.hardware import find_hardware
@@ -118,6 +118,11 @@ def evaluate(
         "phase": phase,
         "mode": mode,
     }
+    checks.counts(tp=tp, pp=pp, dp=dp, ep=ep, batch_size=batch_size, input_len=input_len)
+    checks.counts(output_len=output_len, prefix_len=prefix_len, chunk=chunk, block_size=block_size)
+    checks.counts(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
+    checks.numbers(gpu_memory_utilization=gpu_memory_utilization)
+    checks.texts(phase=phase, quantization=quantization, kv_cache_dtype=kv_cache_dtype, mode=mode)
     rows = _frame(frame)
     models, model_index = _distinct("model", model, frame, rows, find_model)
     devices, device_index = _distinct("hw", hw, frame, rows, find_hardware)

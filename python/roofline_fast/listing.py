@@ -36,7 +36,7 @@ def catalog(kind: str, name: str | None = None) -> pl.DataFrame:
     --------
     >>> import roofline_fast as rf
     >>> rf.catalog("hardware").filter(name="h100-sxm")["bandwidth_gb_s"].item()
-    3352.0
+    3350.0
     >>> rf.catalog("models", "llama-3.1-8b").filter(field="layers")["value"].item()
     '32'
     """

@@ -7,7 +7,7 @@ from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import _core
+from roofline_fast import _core, checks
 from roofline_fast.errors import SpecError, UnknownNameError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import Hardware, find_hardware
@@ -123,6 +123,16 @@ def simulate(
     >>> run.summary["completed"], run.requests["status"].to_list()
     (2, ['finished', 'finished'])
     """
+    checks.counts(tp=tp, pp=pp, dp=dp, ep=ep, w_bits=w_bits, a_bits=a_bits)
+    checks.counts(64, seed=seed)
+    checks.counts(num_gpu_blocks_override=num_gpu_blocks_override, max_model_len=max_model_len)
+    checks.counts(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
+    checks.counts(block_size=block_size, long_prefill_token_threshold=long_prefill_token_threshold)
+    checks.counts(prefill_schedule_interval=prefill_schedule_interval)
+    checks.counts(max_num_active_seqs=max_num_active_seqs)
+    checks.numbers(gpu_memory_utilization=gpu_memory_utilization, watermark=watermark, overlap=overlap)
+    checks.texts(engine=engine, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
+    checks.texts(scheduling_policy=scheduling_policy, step_cost=step_cost, record=record, slo=slo)
     requests = _trace(trace, trace_options)
     found, note = _model(model, requests)
     device = find_hardware(hw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import _core
+from roofline_fast import _core, checks
 from roofline_fast.columns import column
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
@@ -102,6 +102,8 @@ class Trace:
         Trace
             Its requests; `warnings` says what was repaired.
         """
+        checks.counts(trace_block_size=trace_block_size, limit=limit)
+        checks.numbers(speedup=speedup)
         options = _core.TraceOptions(
             format=format,
             time_unit=time_unit,

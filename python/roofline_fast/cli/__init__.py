@@ -10,7 +10,7 @@ import typer
 
 from roofline_fast.cli import analyze, catalog, simulate, trace
 from roofline_fast.cli.grammar import Group
-from roofline_fast.cli.talk import failure
+from roofline_fast.cli.talk import INTERRUPTED, failure
 
 # Plain help: drawing boxes costs three times the whole budget of 0.2 s.
 app = typer.Typer(
@@ -56,6 +56,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = app(args=arguments, prog_name="roofline-fast", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
         return failure(error)
+    # The parser turns Ctrl-C into an exit code of its own.
+    if code == INTERRUPTED:
+        return failure(KeyboardInterrupt())
     return code if isinstance(code, int) else 0
 
 

@@ -34,7 +34,9 @@ def deployment_title(analysis: Analysis) -> str:
 
 def _title(analysis: Analysis) -> str:
     inputs = analysis.inputs
-    precision = f"{inputs['quantization']} weights, {inputs['kv_cache_dtype']} KV"
+    precision = f"{inputs['quantization']} weights"
+    if inputs["phase"] != "encode":
+        precision += f", {inputs['kv_cache_dtype']} KV"
     return " · ".join([analysis.model.title, precision, deployment_title(analysis), _asked(inputs)])
 
 
@@ -97,7 +99,7 @@ def _memory(analysis: Analysis) -> str:
         f"{gib(memory['engine_activation_bytes'])} + runtime {gib(memory['runtime_bytes'])}, "
         f"{gib(memory['for_kv_bytes'])} left for KV of {gib(memory['usable_bytes'])} GiB usable"
     )
-    if memory["block_bytes"] > 0:
+    if memory["block_bytes"] > 0 and inputs["phase"] != "encode":
         ideal += f"   max {memory['ideal_sequences']:,} seqs{context}"
         engine += f"   max {memory['engine_sequences']:,} seqs{context}"
     if not memory["fits"]:

@@ -47,8 +47,10 @@ def gib(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share in percent: ``78 %``, ``<1 %``."""
-    return "<1 %" if 0 < share < 0.005 else f"{share * 100:.0f} %"
+    """Return a share in percent: ``78 %``; near nothing ``<1 %``, near everything ``>99 %``."""
+    if 0 < share < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 <= share < 1 else f"{share * 100:.0f} %"
 
 
 def change(share: float) -> str:

@@ -184,8 +184,7 @@ impl Analysis {
     /// Share of the time each bound takes, largest first.
     #[getter]
     fn bounds(&self) -> Vec<(&'static str, f64)> {
-        let bounds = self.answer.outcome.done.bounds();
-        bounds.into_iter().map(|(bound, share)| (bound.name(), share)).collect()
+        self.answer.bounds().into_iter().map(|(bound, share)| (bound.name(), share)).collect()
     }
 
     /// One row an operator: of the busiest device, all occurrences together.

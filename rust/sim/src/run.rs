@@ -47,7 +47,7 @@ pub fn simulate<C: Clock, P: StepCost>(
     monitor: &Monitor,
 ) -> Result<Simulation> {
     config.limits()?;
-    let mut simulation = empty(workload, config.data_parallel, record);
+    let mut simulation = empty::<C>(workload, config.data_parallel, record);
     let replicas = config.data_parallel as usize;
     for replica in 0..replicas {
         let rows: Vec<u32> = (replica..workload.len()).step_by(replicas).map(|row| row as u32).collect();
@@ -57,7 +57,7 @@ pub fn simulate<C: Clock, P: StepCost>(
     Ok(simulation)
 }
 
-fn empty(workload: Workload<'_>, replicas: u32, record: Record) -> Simulation {
+fn empty<C: Clock>(workload: Workload<'_>, replicas: u32, record: Record) -> Simulation {
     let trace = workload.trace();
     let count = workload.len();
     let decisions = (record == Record::Decisions).then(Decisions::default);
@@ -66,7 +66,8 @@ fn empty(workload: Workload<'_>, replicas: u32, record: Record) -> Simulation {
             request_id: (0..count)
                 .map(|row| trace.ids.get(row).cloned().unwrap_or_else(|| row.to_string()))
                 .collect(),
-            arrival_s: trace.arrival_ns.iter().map(|&nanos| nanos as f64 / 1e9).collect(),
+            // As the clock has them: nothing is scheduled before it arrives, not even by a rounding.
+            arrival_s: (0..count).map(|row| C::seconds(workload.arrival::<C>(row))).collect(),
             first_scheduled_s: vec![None; count],
             first_token_s: vec![None; count],
             finish_s: vec![None; count],

@@ -1,0 +1,64 @@
+"""Keywords that must be numbers, refused by name before they reach the compiled half."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from roofline_fast.errors import SpecError
+
+# Counts are kept in this many bits where nothing larger makes sense.
+BITS = 32
+
+
+def counts(bits: int = BITS, **values: Any) -> None:
+    """Refuse what is no whole number, negative, or too large; ``None`` passes.
+
+    Raises
+    ------
+    SpecError
+        The first such value, by its keyword.
+    """
+    for name, value in values.items():
+        if value is None:
+            continue
+        try:
+            whole = operator.index(value)
+        except TypeError:
+            raise _refused(name, "must be a whole number", value) from None
+        if whole < 0:
+            raise _refused(name, "must not be negative", value)
+        if whole >= 2**bits:
+            raise _refused(name, f"must be below 2^{bits}", value)
+
+
+def numbers(**values: Any) -> None:
+    """Refuse what is no number; ``None`` passes.
+
+    Raises
+    ------
+    SpecError
+        The first such value, by its keyword.
+    """
+    for name, value in values.items():
+        try:
+            float(0.0 if value is None else value)
+        except (TypeError, ValueError):
+            raise _refused(name, "must be a number", value) from None
+
+
+def texts(**values: Any) -> None:
+    """Refuse what is no text; ``None`` passes.
+
+    Raises
+    ------
+    SpecError
+        The first such value, by its keyword.
+    """
+    for name, value in values.items():
+        if value is not None and not isinstance(value, str):
+            raise _refused(name, "must be a name", value)
+
+
+def _refused(name: str, must: str, value: Any) -> SpecError:
+    return SpecError(f"{name} {must}: {value!r}", field=name, value=repr(value))

@@ -1,0 +1,151 @@
+"""What ``rf.simulate`` promises: nothing is lost, time runs forward, real traces are served to the end."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import roofline_fast as rf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+CHAT = Path(__file__).parent.parent / "examples" / "chat.jsonl"
+TRACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces"
+REAL = {
+    "mooncake/conversation_trace.jsonl.zst": 12_031,
+    "azure/AzureLLMInferenceTrace_code.csv.gz": 8_819,
+    "azure/AzureLLMInferenceTrace_conv.csv.gz": 19_366,
+}
+
+
+def check_laws(run: rf.Simulation) -> None:
+    """Hold a simulation to them: requests and tokens are conserved; time never runs backwards."""
+    summary, requests = run.summary, run.requests
+    ends = ("completed", "running", "waiting", "rejected")
+    assert summary["injected"] == sum(summary[end] for end in ends) == requests.height
+    done = requests.filter(status="finished")
+    assert summary["completed"] == done.height
+    assert summary["total_output_tokens"] == done["output_tokens"].sum()
+    assert summary["total_input_tokens"] == done["prompt_tokens"].sum()
+    order = ["arrival_s", "first_scheduled_s", "first_token_s", "finish_s"]
+    for earlier, later in pairwise(order):
+        assert (done[earlier] <= done[later]).all(), f"{later} before {earlier}"
+    assert (requests["cached_tokens"] < requests["prompt_tokens"]).all()
+    assert 0 <= summary["kv_peak"] <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    requests=st.lists(
+        st.tuples(st.floats(0, 5), st.integers(1, 3000), st.integers(1, 200)), min_size=1, max_size=40
+    ),
+    blocks=st.integers(260, 2000),
+    seqs=st.integers(1, 64),
+    switches=st.tuples(st.booleans(), st.booleans()),
+    replicas=st.integers(1, 3),
+)
+def test_nothing_is_lost_however_small_the_cache(
+    requests: list[tuple[float, int, int]],
+    blocks: int,
+    seqs: int,
+    switches: tuple[bool, bool],
+    replicas: int,
+) -> None:
+    arrival, prompt, output = zip(*sorted(requests), strict=True)
+    trace = rf.Trace(arrival_s=arrival, prompt_tokens=prompt, output_tokens=output)
+    run = rf.simulate(
+        trace,
+        model="llama-3.1-8b",
+        hw="h100-sxm",
+        dp=replicas,
+        num_gpu_blocks_override=blocks,
+        max_model_len=4096,
+        max_num_seqs=seqs,
+        async_scheduling=switches[0],
+        enable_prefix_caching=switches[1],
+        record="steps",
+    )
+    check_laws(run)
+    assert run.summary["completed"] == len(requests)
+    assert run.requests["output_tokens"].to_list() == list(output)
+    assert run.summary["steps"] == run.steps.filter(pl.col("scheduled_tokens") > 0).height
+    assert run.steps["running"].max() <= seqs
+    assert (run.steps["free_blocks"] <= blocks - 1).all()
+    assert (run.steps["start_s"] <= run.steps["end_s"]).all()
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_trace_is_served_to_the_last_request(name: str) -> None:
+    if not (file := TRACES / name).exists():
+        pytest.skip(f"the collection of traces is not beside the repository: {file}")
+    run = rf.simulate(file, hw="h200-sxm", model="llama-3.1-8b")
+    check_laws(run)
+    assert (run.summary["injected"], run.summary["completed"]) == (REAL[name], REAL[name])
+
+
+def test_the_same_input_gives_the_same_answer() -> None:
+    first, second = (rf.simulate(CHAT, hw="h100", record="steps", seed=3) for _ in range(2))
+    assert first.to_dict() == second.to_dict()
+    assert first.requests.equals(second.requests)
+    assert first.steps.equals(second.steps)
+
+
+def test_columns_make_the_same_trace_as_the_file_they_came_from() -> None:
+    rows = rf.Trace.read(CHAT).requests
+    keywords = {"hw": "h100-sxm", "enable_prefix_caching": False}
+    of_file = rf.simulate(CHAT, **keywords)
+    for column in (
+        lambda name: rows[name],
+        lambda name: rows[name].to_numpy(),
+        lambda name: rows[name].to_list(),
+    ):
+        trace = rf.Trace(column("arrival_s"), column("prompt_tokens"), column("output_tokens"))
+        assert rf.simulate(trace, **keywords).summary == of_file.summary
+
+
+def test_percentiles_are_those_of_the_requests() -> None:
+    run = rf.simulate(CHAT, hw="h100", percentiles=[50, 99.9])
+    for name in ("ttft", "tpot"):
+        values = run.requests[f"{name}_s"].drop_nulls().to_numpy() * 1e3
+        assert run.summary[f"p99.9_{name}_ms"] == pytest.approx(np.percentile(values, 99.9), rel=1e-9)
+        assert run.summary[f"mean_{name}_ms"] == pytest.approx(values.mean(), rel=1e-9)
+
+
+def test_goodput_counts_the_requests_that_meet_every_objective() -> None:
+    run = rf.simulate(CHAT, hw="l40s", speedup=4, slo="ttft:300 tpot:40")
+    met = (run.requests["ttft_s"] <= 0.3) & (run.requests["tpot_s"].fill_null(0) <= 0.04)
+    assert run.summary["slo_attainment"] == pytest.approx(met.mean())
+    assert run.summary["request_goodput"] == pytest.approx(met.sum() / run.summary["duration"])
+
+
+def test_the_model_served_is_said_where_it_was_not_chosen(tmp_path: Path) -> None:
+    assert rf.simulate(CHAT, hw="h100").notes[0] == "model llama-3.1-8b (default; --model to change)"
+    assert not rf.simulate(CHAT, hw="h100-sxm", model="llama-3.1-8b").notes
+    header, *rows = CHAT.read_text().splitlines()
+    named = tmp_path / "named.jsonl"
+    for model, said in (("Qwen/Qwen3-8B", "qwen3-8b"), ("gpt-9", None)):
+        named.write_text("\n".join([header, *(row[:-1] + f', "model": "{model}"}}' for row in rows[:5])]))
+        if said:
+            run = rf.simulate(named, hw="h100-sxm")
+            assert run.model.name == said
+            assert run.notes[0] == f"model {said} (the trace's own; --model to change)"
+        else:
+            with pytest.raises(rf.UnknownNameError, match="names a model that is not known: gpt-9"):
+                rf.simulate(named, hw="h100-sxm")
+
+
+def test_a_step_cost_replaces_the_cost_model() -> None:
+    trace = rf.Trace(arrival_s=[0.0], prompt_tokens=[100], output_tokens=[2])
+    run = rf.simulate(trace, hw="h100-sxm", engine="vllm-sync", step_cost="linear:1,0.01,0.0001")
+    assert run.summary["max_ttft_ms"] == pytest.approx(1e3 * (1 + 100 * 0.01 + 100 * 0.0001))
+    assert run.summary["max_tpot_ms"] == pytest.approx(1e3 * (1 + 0.01 + 101 * 0.0001))
+    assert run.source == "linear:1,0.01,0.0001"
+
+
+def test_trace_options_are_refused_where_there_is_no_file_to_read() -> None:
+    trace = rf.Trace(arrival_s=[0.0], prompt_tokens=[100], output_tokens=[2])
+    with pytest.raises(rf.SpecError, match="limit must be left out for a Trace: 5"):
+        rf.simulate(trace, hw="h100-sxm", limit=5)
