@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::hardware::Hardware;
 use crate::network::Network;
-use crate::shape::Sums;
+use crate::shape::Parts;
 use crate::work::{Op, Transfer};
 
 /// What bounds an operator.
@@ -174,10 +174,10 @@ impl Priced {
     }
 
     /// What one occurrence costs in a step of these sums; `None` if it does not run in it.
-    pub fn cost(&self, sums: &Sums) -> Option<Cost> {
-        let part = self.op.sums(sums)?;
+    pub fn cost(&self, parts: &Parts) -> Option<Cost> {
+        let part = self.op.sums(parts)?;
         let work = &self.op.work;
-        let at = |rate: &crate::work::Rate| rate.of(&part, self.op.reach);
+        let at = |rate: &crate::work::Rate| rate.of(part, self.op.reach);
         let touched = work.touched.map(|touched| (touched, touched.experts(part.tokens)));
         let (expert_bytes, conversions) = touched.map_or((0.0, 0.0), |(t, experts)| {
             (t.bytes_per_expert * experts, t.conversions_per_expert * experts)

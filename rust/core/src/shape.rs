@@ -202,7 +202,23 @@ impl PhaseSums {
     }
 }
 
+/// The sums of a step as operators read them: of prompts, of decoding sequences, and of both together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Parts {
+    /// Prompt tokens and their attention.
+    pub prefill: PhaseSums,
+    /// Decoding sequences and their attention.
+    pub decode: PhaseSums,
+    /// Both.
+    pub all: PhaseSums,
+}
+
 impl Sums {
+    /// The same, added up once for all operators.
+    pub fn parts(&self) -> Parts {
+        Parts { prefill: self.prefill, decode: self.decode, all: self.all() }
+    }
+
     /// Prefill and decode together.
     pub fn all(&self) -> PhaseSums {
         self.prefill.plus(&self.decode)

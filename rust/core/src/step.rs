@@ -108,10 +108,11 @@ impl Pricer {
 
     /// Seconds of one step of these sums: a few multiplications an operator, nothing allocated.
     pub fn seconds(&self, sums: &Sums) -> StepTime {
-        let mut total = Parts::default();
-        let mut stage = Parts::default();
+        let mut total = Exposed::default();
+        let mut stage = Exposed::default();
+        let parts = sums.parts();
         for priced in &self.ops {
-            if let Some(cost) = priced.cost(sums) {
+            if let Some(cost) = priced.cost(&parts) {
                 total.add(&cost, priced.op().repeat);
                 stage.add(&cost, priced.op().stage_repeat);
             }
@@ -122,8 +123,9 @@ impl Pricer {
 
     /// Hands every operator that runs in a step of these sums to `see`, with its place and one occurrence's cost.
     pub fn each(&self, sums: &Sums, mut see: impl FnMut(usize, &Op, Cost)) {
+        let parts = sums.parts();
         for (index, priced) in self.ops.iter().enumerate() {
-            if let Some(cost) = priced.cost(sums) {
+            if let Some(cost) = priced.cost(&parts) {
                 see(index, priced.op(), cost);
             }
         }
@@ -137,12 +139,12 @@ impl Pricer {
 
 /// Computing and communicating seconds.
 #[derive(Default)]
-struct Parts {
+struct Exposed {
     compute: f64,
     link: f64,
 }
 
-impl Parts {
+impl Exposed {
     fn add(&mut self, cost: &Cost, repeat: f64) {
         let seconds = cost.seconds * repeat;
         if cost.bound == Bound::Link {

@@ -1,7 +1,7 @@
 //! What an operator does, as coefficients of a step's sums: FLOPs, bytes of each kind, bytes over a link.
 
 use crate::format::Format;
-use crate::shape::{PhaseSums, Sums};
+use crate::shape::{Parts, PhaseSums};
 
 /// A quantity that is linear in a step's sums.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -250,12 +250,12 @@ impl Op {
         }
     }
 
-    /// The sums it reads, and whether it runs at all.
-    pub fn sums(&self, sums: &Sums) -> Option<PhaseSums> {
+    /// The sums it reads; `None` if it does not run at all.
+    pub fn sums<'a>(&self, parts: &'a Parts) -> Option<&'a PhaseSums> {
         let part = match self.over {
-            Over::All => sums.all(),
-            Over::Prefill => sums.prefill,
-            Over::Decode => sums.decode,
+            Over::All => &parts.all,
+            Over::Prefill => &parts.prefill,
+            Over::Decode => &parts.decode,
         };
         let runs = part.tokens > 0.0 && (!self.needs_logits || part.logits > 0.0);
         runs.then_some(part)
