@@ -29,7 +29,7 @@ def analyze(
     model: str | PathLike[str] | Mapping[str, Any] | Model,
     hw: str | PathLike[str] | Hardware,
     *,
-    phase: str = "decode",
+    phase: str | None = None,
     batch_size: int = 1,
     input_len: int | None = None,
     output_len: int | None = None,
@@ -63,9 +63,10 @@ def analyze(
         Catalogue name, Hugging Face id, ``config.json``, its folder, or its content.
     hw : str, path or Hardware
         Catalogue name or TOML file.
-    phase : {"decode", "prefill", "mixed", "chat", "encode"}
+    phase : {"decode", "prefill", "mixed", "chat", "encode"}, optional
         One token for each sequence; whole prompts; a decode step that carries a prompt chunk; a request from
-        prompt to last token; one pass of an encoder, a diffusion transformer or a vision tower.
+        prompt to last token; one pass of an encoder, a diffusion transformer or a vision tower. ``decode`` unless
+        said, ``encode`` for models that generate nothing.
     batch_size : int
         Sequences of each data-parallel rank.
     input_len : int, optional
@@ -159,12 +160,14 @@ def analyze(
             tp=tp,
         )
         length = OUTPUT_LEN if output_len is None else output_len
-        return llm_viewer.analyze(find_model(model), hw, inputs, phase, length, compat)
+        return llm_viewer.analyze(find_model(model), hw, inputs, phase or "decode", length, compat)
     if kv_bits is not None:
         hint = 'use kv_cache_dtype, for example "fp8"'
         raise SpecError("kv_bits must be left out without compat", field="kv_bits", hint=hint)
     choice("mode", mode, MODES)
     found, device = find_model(model), find_hardware(hw)
+    if phase is None:
+        phase = "decode" if found.generates else "encode"
     deployment = _core.Deployment(
         found.compiled,
         device.compiled,

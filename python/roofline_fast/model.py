@@ -140,6 +140,11 @@ class Model:
         return self.compiled.quantization
 
     @property
+    def generates(self) -> bool:
+        """Whether it makes tokens one by one (encoders and diffusion transformers do not)."""
+        return self.compiled.generates
+
+    @property
     def notes(self) -> list[str]:
         """Sentences about what was assumed or left out in reading it."""
         return self.compiled.notes

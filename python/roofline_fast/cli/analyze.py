@@ -29,9 +29,12 @@ def analyze(
     hw: flags.Hw = None,
     model_flag: flags.ModelFlag = None,
     phase: Annotated[
-        str,
-        typer.Option(help="decode, prefill, mixed (decode and a prompt chunk), chat (a request) or encode."),
-    ] = "decode",
+        str | None,
+        typer.Option(
+            help="decode, prefill, mixed (decode and a prompt chunk), chat (a request) or encode. "
+            "decode unless said, encode for models that generate nothing."
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Sequences of each rank.")] = 1,
     input_len: Annotated[
         int | None,

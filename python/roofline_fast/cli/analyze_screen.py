@@ -123,8 +123,16 @@ def _operators(analysis: Analysis) -> list[str]:
             "▏" + bar(op["share"]),
         ]
         for op in analysis.ops.iter_rows(named=True)
+        if op["bound"] != "fused"
     ]
-    return ["  " + line for line in table(header, rows, left=(0, 8, 9))]
+    return ["  " + line for line in table(header, rows, left=(0, 8, 9))] + _fused(analysis)
+
+
+def _fused(analysis: Analysis) -> list[str]:
+    """Name the operators that take no time of their own; the frame has each of them."""
+    fused = analysis.ops.filter(analysis.ops["bound"] == "fused")["op"]
+    names = dict.fromkeys(name.partition("[")[0] for name in fused)
+    return [f"  inside their neighbours: {', '.join(names)}"] if names else []
 
 
 def _turning_points(analysis: Analysis) -> list[str]:

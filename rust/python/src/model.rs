@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use roofline_core::catalog::models as catalog;
-use roofline_core::model::{Model as Layers, hf};
+use roofline_core::model::{Model as Layers, Task, hf};
 
 use crate::enter::enter;
 use crate::files;
@@ -115,6 +115,12 @@ impl Model {
     #[getter]
     fn quantization(&self) -> Option<&str> {
         self.model.quantization.as_deref()
+    }
+
+    /// Whether it makes tokens one by one.
+    #[getter]
+    fn generates(&self) -> bool {
+        self.model.task == Task::Decoder
     }
 
     /// Sentences about what was assumed or left out in reading it.

@@ -79,11 +79,11 @@ impl Builder<'_> {
         let first = experts(moe, matrices, width, inner, linear, self.bytes, place);
         let second = experts(moe, 1.0, inner, width, linear, self.bytes, place);
         let visits = moe.top_k as f64 * place.ranks / place.ep;
-        self.quantize(linear, visits * width);
+        self.quantize(up, linear, visits * width);
         self.push(Op::new(up, Family::MoeGemm, linear.activation, first));
         let act = elementwise::activation(visits * inner, moe.gated, self.bytes, self.how.fusion);
         self.elementwise("experts_act_mul", act);
-        self.quantize(linear, visits * inner);
+        self.quantize("experts_down", linear, visits * inner);
         self.push(Op::new("experts_down", Family::MoeGemm, linear.activation, second));
         self.exchange("combine", moe, width);
         self.gather_tokens();

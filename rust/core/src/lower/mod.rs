@@ -149,18 +149,18 @@ impl<'a> Builder<'a> {
     /// A dense multiplication of `part`, `inputs × outputs` on this device.
     fn gemm(&mut self, name: &str, linear: Linear, inputs: f64, outputs: f64) {
         if inputs * outputs > 0.0 {
-            self.quantize(linear, inputs);
+            self.quantize(name, linear, inputs);
             let work = crate::op::linear::gemm(inputs, outputs, linear, self.bytes);
             self.push(Op::new(name, Family::Gemm, linear.activation, work));
         }
     }
 
-    /// Activations brought into the format they are multiplied in, where that is narrower than they are.
-    fn quantize(&mut self, linear: Linear, width: f64) {
+    /// Activations brought into the format `gemm` multiplies them in, where that is narrower than they are.
+    fn quantize(&mut self, gemm: &str, linear: Linear, width: f64) {
         let narrow = linear.activation.bytes();
         if narrow < self.bytes {
             let work = elementwise::quantize(width, narrow, self.bytes, self.how.fusion);
-            self.elementwise("quantize", work);
+            self.elementwise(&format!("quantize[{gemm}]"), work);
         }
     }
 
