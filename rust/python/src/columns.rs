@@ -121,6 +121,7 @@ fn list(row: &Bound<'_, PyAny>, field: &str) -> PyResult<Vec<u64>> {
         Ok(Numbers::Floats(_)) => Err(not_whole(row.py(), field)),
         Err(_) => {
             let shown = row.repr().map_or_else(|_| type_name(row), |text| text.to_string());
+            let shown = if shown.chars().count() > 60 { type_name(row) } else { shown };
             Err(not_lists(row.py(), field, shown))
         }
     }
