@@ -66,6 +66,32 @@ MISTAKES = {
     f"{RUN} --speedup 0": ("speedup must ", ""),
     f"{RUN} --trace-format moonkake": ("no trace format is called `moonkake`", "mooncake"),
     f"{RUN} --scheduling-policy lifo": ("no scheduling policy is called `lifo`", "fcfs"),
+    f"{RUN} --spec-method eagles --num-speculative-tokens 2 --spec-acceptance 0.5": (
+        "no speculation method is called `eagles`",
+        "eagle",
+    ),
+    f"{RUN} --spec-method eagle --spec-acceptance 0.5": (
+        "num_speculative_tokens must be given with spec_method: absent",
+        "for example 3",
+    ),
+    f"{RUN} --spec-method eagle --nextn 2": ("spec_acceptance must be given with spec_method: absent", "0.7"),
+    f"{RUN} --spec-tokens 2": ("spec_method must be given with num_speculative_tokens: none", "eagle"),
+    f"{RUN} --spec-method mtp --nextn 0 --spec-acceptance 0.5": (
+        "num_speculative_tokens must be from 1 to 65536: 0",
+        "leave speculation out",
+    ),
+    f"{RUN} --spec-method mtp --nextn 2 --spec-acceptance often": (
+        "spec_acceptance must be a chance, a list of one a position, or `pattern:A,B`: `often`",
+        "pattern:7,3",
+    ),
+    f"{RUN} --spec-method mtp --nextn 2 --spec-acceptance 1.5": (
+        "spec_acceptance must be one chance or one a position, each from 0 to 1: [1.5]",
+        "",
+    ),
+    f"{RUN} --spec-method mtp --nextn 2 --spec-acceptance 0.5 --pp 2": (
+        "pipeline_parallel_size must be 1 with speculation: 2",
+        "leave out one of the two",
+    ),
     f"{RUN} --max-num-seqs 0": ("max_num_seqs must be at least 1: 0", ""),
     f"{RUN} -m bert-base-uncased": ("model must generate tokens to be served: bert-base-uncased", "analyze"),
     "catalog hardware h1000": ("no hardware is called `h1000`", "h100"),
@@ -229,3 +255,19 @@ def test_errors_carry_field_value_and_hint() -> None:
 def test_a_value_of_the_wrong_kind_is_refused_by_its_keyword(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(rf.SpecError, match=message):
         rf.analyze("llama-3.1-8b", "h100-sxm", **asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"num_speculative_tokens": 1.5}, "num_speculative_tokens must be a whole number: 1.5"),
+        ({"spec_method": 7}, "spec_method must be a name: 7"),
+        (
+            {"spec_acceptance": {"often"}},
+            "spec_acceptance must be a chance, one a position, or `pattern:A,B`: {'often'}",
+        ),
+    ],
+)
+def test_a_setting_of_the_wrong_kind_is_refused_by_its_keyword(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(rf.SpecError, match=message):
+        rf.simulate("examples/chat.jsonl", hw="h100-sxm", **asked)

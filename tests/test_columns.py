@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import roofline_fast as rf
 from roofline_fast import _core, errors
 
+LISTS = "a column of lists of whole numbers, none negative"
 ONES = np.ones(3, dtype=np.int64)
 
 
@@ -55,6 +57,28 @@ def test_ids_and_priorities_are_kept() -> None:
         ({"arrival_s": -np.ones(3)}, "arrival_s must be seconds from 0 up, within 292 years: -1 in row 0"),
         ({"ids": np.ones(3)}, "ids must be a column of texts: ndarray"),
         ({"ids": pl.Series([1, 2, 3])}, "ids must be a column of texts: Int64"),
+        ({"block_hashes": [[1], [2], [3]]}, "block_size must be given with block_hashes: absent"),
+        ({"block_hashes": [1, 2, 3]}, f"block_hashes must be {LISTS}: 1"),
+        ({"block_hashes": [[1], [-2], [3]]}, f"block_hashes must be {LISTS}: [-2]"),
+        ({"block_hashes": [[1], [0.5] * 90, [3]]}, f"block_hashes must be {LISTS}: list"),
+        ({"block_hashes": np.zeros((3, 1))}, "block_hashes must be a column of whole numbers: floats"),
+        ({"block_hashes": np.full((3, 1), -1)}, "block_hashes must not be negative: a negative number"),
+        (
+            {"block_hashes": pl.Series([[1], [-2], [3]])},
+            "block_hashes must not be negative: a negative number",
+        ),
+        ({"block_hashes": pl.Series([[1], None, [3]])}, "block_hashes must hold no nulls: 1"),
+        ({"block_hashes": pl.Series([[1], [None], [3]])}, "block_hashes must hold no nulls: 1"),
+        (
+            {"block_hashes": pl.Series([[0.5], [], []])},
+            "block_hashes must be a column of whole numbers: floats",
+        ),
+        ({"block_hashes": pl.Series([1, 2, 3])}, f"block_hashes must be {LISTS}: Int64"),
+        ({"block_hashes": 7}, f"block_hashes must be {LISTS}: int"),
+        (
+            {"segments": [[1], [2], [3]], "segment_lengths": [[1], [1], [2]]},
+            "segment_lengths must add up to the 1 tokens of its prompt: 2 in row 2",
+        ),
         ({"priority": np.array([2**63] * 3, dtype="u8")}, "priority must be below 2^63: a larger number"),
     ],
 )
@@ -62,4 +86,56 @@ def test_a_wrong_column_is_named_with_what_it_is(columns: dict[str, Any], messag
     with pytest.raises(errors.SpecError) as caught:
         trace(**columns)
     assert message in str(caught.value)
-    assert caught.value.field in {*columns, "trace", "prompt_tokens"}
+    assert caught.value.field in {*columns, "trace", "prompt_tokens", "block_size"}
+
+
+OBJECTS = np.empty(3, dtype=object)
+OBJECTS[:] = [[1, 2], np.array([], dtype=np.int64), [2**64 - 1]]
+
+
+@pytest.mark.parametrize(
+    "hashes",
+    [
+        [[1, 2], [], [2**64 - 1]],
+        [np.array([1, 2]), (), pl.Series([2**64 - 1], dtype=pl.UInt64)],
+        OBJECTS,
+        pl.Series([[1, 2], [], [2**64 - 1]], dtype=pl.List(pl.UInt64)),
+        pl.Series([[0], [1, 2], [], [2**64 - 1]], dtype=pl.List(pl.UInt64)).slice(1),
+        pl.concat(
+            [
+                pl.Series([[1, 2]], dtype=pl.List(pl.UInt64)),
+                pl.Series([[], [2**64 - 1]], dtype=pl.List(pl.UInt64)),
+            ],
+            rechunk=False,
+        ),
+    ],
+    ids=["lists", "a-list-of-arrays", "an-object-array", "a-list-column", "a-slice", "chunks"],
+)
+def test_lists_of_every_kind_say_the_same(hashes: Any) -> None:
+    """A second request for each prompt finds the blocks of the first, and only those."""
+    tokens = np.full(6, 48)
+    twice = (
+        pl.concat([pl.Series(hashes, dtype=pl.List(pl.UInt64))] * 2)
+        if isinstance(hashes, pl.Series)
+        else [*hashes] * 2
+    )
+    trace = rf.Trace(np.arange(6.0), tokens, tokens, block_hashes=twice, block_size=16)
+    run = rf.simulate(trace, hw="h100-sxm", model="llama-3.1-8b")
+    assert run.requests["cached_tokens"].to_list() == [0, 0, 0, 32, 0, 16]
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        np.array([[3, 4], [3, 4], [3, 5]]),
+        pl.Series([[3, 4], [3, 4], [3, 5]], dtype=pl.Array(pl.Int64, 2)),
+        pl.Series([[3, 4], [3, 4], [3, 5]], dtype=pl.Array(pl.Int8, 2)),
+    ],
+    ids=["a-table-of-numbers", "lists-of-one-length", "narrow-numbers"],
+)
+def test_rectangles_are_lists_of_one_length(lists: Any) -> None:
+    tokens = np.full(3, 64)
+    lengths = [[32, 32]] * 3
+    trace = rf.Trace(np.arange(3.0), tokens, tokens, segments=lists, segment_lengths=lengths)
+    run = rf.simulate(trace, hw="h100-sxm", model="llama-3.1-8b")
+    assert run.requests["cached_tokens"].to_list() == [0, 48, 32]

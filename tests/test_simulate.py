@@ -149,3 +149,91 @@ def test_trace_options_are_refused_where_there_is_no_file_to_read() -> None:
     trace = rf.Trace(arrival_s=[0.0], prompt_tokens=[100], output_tokens=[2])
     with pytest.raises(rf.SpecError, match="limit must be left out for a Trace: 5"):
         rf.simulate(trace, hw="h100-sxm", limit=5)
+
+
+def small_run(**asked: object) -> rf.Simulation:
+    trace = rf.Trace(
+        arrival_s=np.arange(30) / 50,
+        prompt_tokens=np.full(30, 100),
+        output_tokens=np.full(30, 40),
+        ids=[f"r{row}" for row in range(30)],
+    )
+    shape = {"max_model_len": 160, "num_gpu_blocks_override": 40, "max_num_batched_tokens": 128}
+    linear = {"max_num_seqs": 8, "step_cost": "linear:0.005,2e-5,2e-8"}
+    return rf.simulate(trace, hw="h100-sxm", model="llama-3.1-8b", **{**shape, **linear, **asked})
+
+
+def test_decisions_say_who_was_in_each_step() -> None:
+    counted = small_run(record="steps").steps
+    steps = small_run(record="decisions").steps
+    lists = ["request", "tokens", "context", "drafts", "admitted", "admitted_cached", "finished"]
+    assert steps.columns == [*counted.columns, *lists]
+    assert (steps["tokens"].list.sum() == steps["scheduled_tokens"]).all()
+    assert (steps["context"].list.sum() == steps["context_tokens"]).all()
+    assert steps["finished"].explode().drop_nulls().sort().to_list() == list(range(30))
+    preempted = steps["preempted"].list.len()
+    assert preempted.sum() > 0
+    assert preempted.to_list() == counted["preempted"].to_list()
+    admissions = steps["admitted"].list.len()
+    assert (admissions == steps["admitted_cached"].list.len()).all()
+    assert admissions.sum() == 30 + preempted.sum()
+
+
+def test_arrivals_keep_their_last_digit_in_recorded_time() -> None:
+    late = 29.994999999999997
+    trace = rf.Trace(arrival_s=[0.0, late], prompt_tokens=[10, 10], output_tokens=[2, 2])
+    asked = {"hw": "h100-sxm", "model": "llama-3.1-8b", "step_cost": "linear:0.005,0,0"}
+    assert rf.simulate(trace, record="decisions", **asked).requests["arrival_s"].to_list() == [0.0, late]
+    assert rf.simulate(trace, record="steps", **asked).requests["arrival_s"].to_list() == [0.0, 29.995]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"long_prefill_token_threshold": 20},
+        {"prefill_schedule_interval": 5},
+        {"max_num_active_seqs": 2},
+        {"watermark": 0.4},
+        {"scheduler_reserve_full_isl": False},
+        {"async_scheduling": False},
+        {"enable_prefix_caching": False},
+        {"pp": 2},
+        {"spec_method": "ngram", "num_speculative_tokens": 3, "spec_acceptance": 0.5},
+        {"spec_method": "eagle", "num_speculative_tokens": 2, "spec_acceptance": [0.9, 0.1]},
+        {"spec_method": "draft_model", "num_speculative_tokens": 2, "spec_acceptance": "pattern:7,3"},
+    ],
+    ids=lambda asked: " ".join(asked),
+)
+def test_every_setting_of_the_engine_changes_the_schedule(asked: dict[str, object]) -> None:
+    run = small_run(record="decisions", **asked)
+    check_laws(run)
+    assert run.summary["completed"] == 30
+    assert not run.steps.equals(small_run(record="decisions").steps)
+    names = {"pp": "pipeline_parallel_size", "spec_acceptance": None}
+    for name, value in asked.items():
+        if (setting := names.get(name, name)) is not None:
+            assert str(run.settings[setting]).replace("-", "_") == str(value)
+
+
+def test_an_adaptive_threshold_rises_to_an_equal_share() -> None:
+    def longest(adaptive: bool) -> int:
+        asked = {"long_prefill_token_threshold": 2, "long_prefill_token_threshold_adaptive": adaptive}
+        run = small_run(record="decisions", **asked)
+        assert run.settings["long_prefill_token_threshold_adaptive"] is adaptive
+        return run.steps.filter(pl.col("waiting") > 0)["tokens"].list.max().max()
+
+    assert longest(False) == 2
+    assert longest(True) > 2
+
+
+def test_more_accepted_drafts_end_sooner_and_the_seed_draws_them() -> None:
+    def lasts(chance: object, seed: int = 0) -> float:
+        asked = {"spec_method": "eagle", "num_speculative_tokens": 3, "spec_acceptance": chance}
+        return small_run(seed=seed, **asked).summary["duration"]
+
+    assert lasts(1.0) < lasts(0.5) < lasts(0.0)
+    assert lasts([0.5, 0.5]) == lasts(0.5) == lasts("0.5")
+    assert lasts(0.5, seed=1) != lasts(0.5)
+    assert lasts("pattern:7,3", seed=1) == lasts("pattern:7,3")
+    spoken = small_run(spec_method="ngram", num_speculative_tokens=1, spec_acceptance=0.5).notes
+    assert any("drafts cost nothing until they are verified" in note for note in spoken)

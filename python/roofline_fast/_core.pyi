@@ -285,6 +285,11 @@ class Trace:
         *,
         ids: Any = None,
         priority: Any = None,
+        block_hashes: Any = None,
+        block_size: int | None = None,
+        segments: Any = None,
+        segment_lengths: Any = None,
+        output_segment: Any = None,
     ) -> Trace: ...
     @staticmethod
     def read(
@@ -332,6 +337,11 @@ class Engine:
         scheduler_reserve_full_isl: bool | None = None,
         prefill_schedule_interval: int | None = None,
         max_num_active_seqs: int | None = None,
+        long_prefill_token_threshold_adaptive: bool | None = None,
+        spec_method: str | None = None,
+        num_speculative_tokens: int | None = None,
+        spec_acceptance: float | Sequence[float] | str | None = None,
+        seed: int = 0,
     ) -> Engine: ...
     def memory(self, hardware: Hardware) -> EngineMemory: ...
     def simulate(

@@ -60,5 +60,23 @@ def texts(**values: Any) -> None:
             raise _refused(name, "must be a name", value)
 
 
+def chances(**values: Any) -> float | list[float] | str | None:
+    """Return the only value as a number, a list of numbers or the text it is; ``None`` passes.
+
+    Raises
+    ------
+    SpecError
+        It is none of these.
+    """
+    ((name, value),) = values.items()
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return [float(each) for each in value] if hasattr(value, "__iter__") else float(value)
+    except (TypeError, ValueError):
+        must = "must be a chance, one a position, or `pattern:A,B`"
+        raise _refused(name, must, value) from None
+
+
 def _refused(name: str, must: str, value: Any) -> SpecError:
     return SpecError(f"{name} {must}: {value!r}", field=name, value=repr(value))

@@ -16,3 +16,8 @@ def column(values: Any) -> Any:
     import numpy as np
 
     return np.asarray(values)
+
+
+def optional(values: Any) -> Any:
+    """Return the same of values that may be absent."""
+    return None if values is None else column(values)

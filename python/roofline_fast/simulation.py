@@ -50,9 +50,13 @@ def simulate(
     scheduling_policy: str | None = None,
     watermark: float | None = None,
     long_prefill_token_threshold: int | None = None,
+    long_prefill_token_threshold_adaptive: bool | None = None,
     scheduler_reserve_full_isl: bool | None = None,
     prefill_schedule_interval: int | None = None,
     max_num_active_seqs: int | None = None,
+    spec_method: str | None = None,
+    num_speculative_tokens: int | None = None,
+    spec_acceptance: float | Sequence[float] | str | None = None,
     step_cost: str | None = None,
     record: str = "summary",
     slo: str | None = None,
@@ -84,18 +88,30 @@ def simulate(
         As above.
     async_scheduling, scheduling_policy, watermark, long_prefill_token_threshold : optional
         As above.
-    scheduler_reserve_full_isl, prefill_schedule_interval, max_num_active_seqs : optional
+    long_prefill_token_threshold_adaptive, scheduler_reserve_full_isl : optional
         As above.
+    prefill_schedule_interval, max_num_active_seqs : optional
+        As above.
+    spec_method : {"ngram", "draft-model", "eagle", "mtp"}, optional
+        Where draft tokens come from; nothing is drafted unless said. The time to make them is not counted.
+    num_speculative_tokens : int, optional
+        Draft tokens a step.
+    spec_acceptance : float, sequence of float or str, optional
+        The chance that a draft is accepted if those before it were: one for all, or one a position, the last
+        for all further ones. ``"pattern:A,B"`` accepts (A·i + B·v) mod (drafts + 1) at verification v of
+        request i instead.
     step_cost : str, optional
         ``linear:A,B,C`` prices a step as A + B·tokens + C·context seconds instead of by the cost model.
-    record : {"summary", "steps"}
-        Whether steps are kept, one row each.
+    record : {"summary", "steps", "decisions"}
+        Whether steps are kept, one row each, and with them who was in it. Decisions at a linear `step_cost`
+        run in recorded time: arrivals as given and seconds added as floats, to compare with the recorded
+        schedule of an engine.
     slo : str, optional
         What requests must meet, in ms: ``"ttft:500 tpot:50"``, or of a percentile ``"ttft@p99:500"``.
     percentiles : sequence of float
         Which percentiles the summary has.
     seed : int
-        Seed of whatever is random; replaying a trace draws nothing.
+        Seed of whatever is random: which drafts are accepted.
     progress : optional
         Counters to follow from another thread.
     **trace_options
@@ -130,9 +146,11 @@ def simulate(
     checks.counts(block_size=block_size, long_prefill_token_threshold=long_prefill_token_threshold)
     checks.counts(prefill_schedule_interval=prefill_schedule_interval)
     checks.counts(max_num_active_seqs=max_num_active_seqs)
+    checks.counts(num_speculative_tokens=num_speculative_tokens)
     checks.numbers(gpu_memory_utilization=gpu_memory_utilization, watermark=watermark, overlap=overlap)
     checks.texts(engine=engine, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
     checks.texts(scheduling_policy=scheduling_policy, step_cost=step_cost, record=record, slo=slo)
+    checks.texts(spec_method=spec_method)
     requests = _trace(trace, trace_options)
     found, note = _model(model, requests)
     device = find_hardware(hw)
@@ -164,6 +182,11 @@ def simulate(
         scheduler_reserve_full_isl=scheduler_reserve_full_isl,
         prefill_schedule_interval=prefill_schedule_interval,
         max_num_active_seqs=max_num_active_seqs,
+        long_prefill_token_threshold_adaptive=long_prefill_token_threshold_adaptive,
+        spec_method=spec_method,
+        num_speculative_tokens=num_speculative_tokens,
+        spec_acceptance=checks.chances(spec_acceptance=spec_acceptance),
+        seed=seed,
     )
     served = server.simulate(
         deployment, requests.compiled, record=record, step_cost=step_cost, progress=progress
@@ -248,7 +271,13 @@ class Simulation:
 
     @cached_property
     def steps(self) -> pl.DataFrame:
-        """One row a step; none unless recorded (``record="steps"``)."""
+        """One row a step; none unless recorded.
+
+        With ``record="steps"`` times, totals and what is free after scheduling. With ``record="decisions"``
+        also, as lists in batch order, the `request` (its row in `requests`), its `tokens`, `context` and
+        `drafts`; who was `admitted` and what it found cached; who was `preempted` (a count otherwise) and
+        who `finished`.
+        """
         return frame(self._served.steps)
 
     @property

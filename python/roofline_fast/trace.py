@@ -6,7 +6,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast import _core, checks
-from roofline_fast.columns import column
+from roofline_fast.columns import column, optional
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
 
@@ -27,6 +27,18 @@ class Trace:
         Identifiers; row numbers unless given.
     priority : array of int, optional
         Lower is served first, under ``scheduling_policy="priority"``.
+    block_hashes : column of lists of int, optional
+        Hashes of the leading blocks of each prompt: prompts whose hashes are equal up to a block have equal
+        tokens up to its end. What follows the last hash is the prompt's own.
+    block_size : int, optional
+        Tokens of such a block.
+    segments, segment_lengths : columns of lists of int, optional
+        Which segments each prompt consists of, and how many tokens of each from its first one on: equal
+        segments are equal tokens. Instead of `block_hashes`.
+    output_segment : array of int, optional
+        Which segment each answer is, for later prompts that repeat it.
+
+    Columns of lists are polars columns, lists of lists, or arrays of arrays.
 
     Examples
     --------
@@ -34,17 +46,47 @@ class Trace:
     >>> trace = rf.Trace(arrival_s=[0.0, 0.5], prompt_tokens=[1000, 200], output_tokens=[10, 20])
     >>> len(trace), trace.requests["prompt_tokens"].sum()
     (2, 1200)
+
+    A second turn that repeats the first one's prompt (segment 1) and answer (segment 2):
+
+    >>> turns = rf.Trace(
+    ...     arrival_s=[0.0, 60.0],
+    ...     prompt_tokens=[64, 100],
+    ...     output_tokens=[16, 10],
+    ...     segments=[[1], [1, 2, 3]],
+    ...     segment_lengths=[[64], [64, 16, 20]],
+    ...     output_segment=[2, 4],
+    ... )
+    >>> rf.simulate(turns, hw="h100-sxm", model="llama-3.1-8b").requests["cached_tokens"].to_list()
+    [0, 64]
     """
 
     def __init__(
-        self, arrival_s: Any, prompt_tokens: Any, output_tokens: Any, *, ids: Any = None, priority: Any = None
+        self,
+        arrival_s: Any,
+        prompt_tokens: Any,
+        output_tokens: Any,
+        *,
+        ids: Any = None,
+        priority: Any = None,
+        block_hashes: Any = None,
+        block_size: int | None = None,
+        segments: Any = None,
+        segment_lengths: Any = None,
+        output_segment: Any = None,
     ) -> None:
+        checks.counts(block_size=block_size)
         self.compiled = _core.Trace(
             column(arrival_s),
             column(prompt_tokens),
             column(output_tokens),
             ids=None if ids is None else list(ids),
-            priority=None if priority is None else column(priority),
+            priority=optional(priority),
+            block_hashes=block_hashes,
+            block_size=block_size,
+            segments=segments,
+            segment_lengths=segment_lengths,
+            output_segment=optional(output_segment),
         )
 
     @classmethod

@@ -47,7 +47,7 @@ def simulate(
     percentiles: Annotated[
         str, typer.Option("--percentiles", "--metric-percentiles", help="Which are reported.")
     ] = "50,90,95,99",
-    seed: Annotated[int, typer.Option(help="Seed; replaying a trace draws nothing.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the draws: which drafts are accepted.")] = 0,
     step_cost: Annotated[
         str | None, typer.Option(help="linear:A,B,C: A + B·tokens + C·context seconds a step.")
     ] = None,
@@ -110,6 +110,14 @@ def simulate(
     long_prefill_token_threshold: Annotated[
         int | None, typer.Option(help="Tokens of one prompt a step.", rich_help_panel=flags.ENGINE)
     ] = None,
+    long_prefill_token_threshold_adaptive: Annotated[
+        bool | None,
+        typer.Option(
+            "--long-prefill-token-threshold-adaptive/--no-long-prefill-token-threshold-adaptive",
+            help="At least an equal share.",
+            rich_help_panel=flags.ENGINE,
+        ),
+    ] = None,
     scheduler_reserve_full_isl: Annotated[
         bool | None,
         typer.Option(
@@ -123,6 +131,27 @@ def simulate(
     ] = None,
     max_num_active_seqs: Annotated[
         int | None, typer.Option(help="Running at once, if fewer.", rich_help_panel=flags.ENGINE)
+    ] = None,
+    spec_method: Annotated[
+        str | None,
+        typer.Option(help="Drafts: ngram, draft-model, eagle or mtp.", rich_help_panel=flags.ENGINE),
+    ] = None,
+    num_speculative_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--num-speculative-tokens",
+            "--spec-tokens",
+            "--nextn",
+            help="Drafts a step.",
+            rich_help_panel=flags.ENGINE,
+        ),
+    ] = None,
+    spec_acceptance: Annotated[
+        str | None,
+        typer.Option(
+            help="Chance that a draft is accepted, one a position, or pattern:A,B.",
+            rich_help_panel=flags.ENGINE,
+        ),
     ] = None,
     trace_format: flags.TraceFormat = None,
     trace_block_size: flags.TraceBlockSize = None,
@@ -184,9 +213,13 @@ def simulate(
             scheduling_policy=scheduling_policy,
             watermark=watermark,
             long_prefill_token_threshold=long_prefill_token_threshold,
+            long_prefill_token_threshold_adaptive=long_prefill_token_threshold_adaptive,
             scheduler_reserve_full_isl=scheduler_reserve_full_isl,
             prefill_schedule_interval=prefill_schedule_interval,
             max_num_active_seqs=max_num_active_seqs,
+            spec_method=spec_method,
+            num_speculative_tokens=num_speculative_tokens,
+            spec_acceptance=spec_acceptance,
             step_cost=step_cost,
             slo=" ".join(slo) if slo else None,
             percentiles=ranks,

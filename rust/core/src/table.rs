@@ -1,5 +1,53 @@
 //! Columns of equal length with names: the shape in which every result leaves this library.
 
+/// Lists of values, one a row: `values[offsets[i]..offsets[i + 1]]` is the list of row `i`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lists<T> {
+    /// Where each list begins, and where the last one ends: one more than there are rows.
+    pub offsets: Vec<u64>,
+    /// The lists, one after another.
+    pub values: Vec<T>,
+}
+
+impl<T> Default for Lists<T> {
+    fn default() -> Lists<T> {
+        Lists { offsets: vec![0], values: Vec::new() }
+    }
+}
+
+impl<T> Lists<T> {
+    /// Appends a list.
+    pub fn push(&mut self, list: impl IntoIterator<Item = T>) {
+        self.values.extend(list);
+        self.offsets.push(self.values.len() as u64);
+    }
+
+    /// How many lists there are.
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The list of a row.
+    pub fn row(&self, row: usize) -> &[T] {
+        &self.values[self.offsets[row] as usize..self.offsets[row + 1] as usize]
+    }
+
+    /// Appends the lists of `other`.
+    pub fn append(&mut self, other: &Lists<T>)
+    where
+        T: Clone,
+    {
+        let shift = self.values.len() as u64;
+        self.values.extend_from_slice(&other.values);
+        self.offsets.extend(other.offsets[1..].iter().map(|offset| offset + shift));
+    }
+}
+
 /// One column of a table; `Opt…` columns hold nulls as `None`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Column {
@@ -21,6 +69,10 @@ pub enum Column {
     Str(Vec<String>),
     /// Texts, some unknown.
     OptStr(Vec<Option<String>>),
+    /// Lists of unsigned 32-bit integers.
+    ListU32(Lists<u32>),
+    /// Lists of unsigned integers.
+    ListU64(Lists<u64>),
 }
 
 impl Column {
@@ -36,6 +88,8 @@ impl Column {
             Column::Bool(rows) => rows.len(),
             Column::Str(rows) => rows.len(),
             Column::OptStr(rows) => rows.len(),
+            Column::ListU32(rows) => rows.len(),
+            Column::ListU64(rows) => rows.len(),
         }
     }
 
@@ -96,5 +150,23 @@ impl Table {
     /// Its columns, handed over.
     pub fn into_columns(self) -> Vec<(String, Column)> {
         self.columns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_stay_in_their_rows() {
+        let mut lists = Lists::default();
+        lists.push([1, 2]);
+        let mut others = Lists::default();
+        others.push([]);
+        others.push([3]);
+        lists.append(&others);
+        assert_eq!((lists.row(0), lists.row(1), lists.row(2)), (&[1, 2][..], &[][..], &[3][..]));
+        assert_eq!((lists.len(), lists.is_empty(), Lists::<u64>::default().is_empty()), (3, false, true));
+        assert_eq!(Table::new().with("lists", Column::ListU32(lists)).len(), 3);
     }
 }

@@ -1,5 +1,7 @@
 //! Columns on their way in: numpy arrays, polars columns, anything with the Arrow or the buffer interface.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
@@ -10,6 +12,7 @@ use arrow_schema::DataType;
 use pyo3::buffer::{Element, PyBuffer};
 use pyo3::prelude::*;
 use pyo3_arrow::input::AnyArray;
+use roofline_core::table::Lists;
 
 use crate::errors;
 
@@ -37,15 +40,10 @@ pub fn floats(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Vec<f64>> {
 /// # Errors
 /// `SpecError` naming `field` if it is not, or holds nulls.
 pub fn counts(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Vec<u64>> {
-    let py = value.py();
     match numbers(value, field)? {
         Numbers::Unsigned(rows) => Ok(rows),
-        Numbers::Signed(rows) => rows
-            .into_iter()
-            .map(u64::try_from)
-            .collect::<Result<_, _>>()
-            .map_err(|_| errors::spec(py, field, "must not be negative", "a negative number", "")),
-        Numbers::Floats(_) => Err(not_whole(py, field)),
+        Numbers::Signed(rows) => not_negative(value.py(), rows, field),
+        Numbers::Floats(_) => Err(not_whole(value.py(), field)),
     }
 }
 
@@ -89,6 +87,77 @@ pub fn texts(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Vec<String>> {
     Ok(rows)
 }
 
+/// A column of lists of counts: a list column, or a sequence of sequences (lists, arrays, columns).
+///
+/// # Errors
+/// `SpecError` naming `field` if it is not, or holds nulls.
+pub fn lists(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Lists<u64>> {
+    let mut lists = Lists::default();
+    match arrow_chunks(value)? {
+        Some(chunks) => {
+            for chunk in chunks {
+                append_chunk(value.py(), &mut lists, &chunk, field)?;
+            }
+        }
+        None => {
+            let rows = value.try_iter().map_err(|_| not_lists(value.py(), field, type_name(value)))?;
+            for row in rows {
+                lists.push(list(&row?, field)?);
+            }
+        }
+    }
+    Ok(lists)
+}
+
+/// One row of a sequence of lists.
+fn list(row: &Bound<'_, PyAny>, field: &str) -> PyResult<Vec<u64>> {
+    if let Ok(counts) = row.extract::<Vec<u64>>() {
+        return Ok(counts);
+    }
+    match numbers(row, field) {
+        Ok(Numbers::Unsigned(counts)) => Ok(counts),
+        Ok(Numbers::Signed(counts)) => not_negative(row.py(), counts, field),
+        Ok(Numbers::Floats(none)) if none.is_empty() => Ok(Vec::new()),
+        Ok(Numbers::Floats(_)) => Err(not_whole(row.py(), field)),
+        Err(_) => {
+            let shown = row.repr().map_or_else(|_| type_name(row), |text| text.to_string());
+            let shown = if shown.chars().count() > 60 { type_name(row) } else { shown };
+            Err(not_lists(row.py(), field, shown))
+        }
+    }
+}
+
+/// The rows of an Arrow list array of any kind.
+fn append_chunk(py: Python<'_>, lists: &mut Lists<u64>, chunk: &ArrayRef, field: &str) -> PyResult<()> {
+    refuse_nulls(py, chunk, field)?;
+    let (values, ends): (ArrayRef, Vec<usize>) = match chunk.data_type() {
+        DataType::List(_) => {
+            let array = chunk.as_list::<i32>();
+            (Arc::clone(array.values()), array.value_offsets().iter().map(|&end| end as usize).collect())
+        }
+        DataType::LargeList(_) => {
+            let array = chunk.as_list::<i64>();
+            (Arc::clone(array.values()), array.value_offsets().iter().map(|&end| end as usize).collect())
+        }
+        DataType::FixedSizeList(_, width) => {
+            let (array, width) = (chunk.as_fixed_size_list(), *width as usize);
+            (Arc::clone(array.values()), (0..=array.len()).map(|row| row * width).collect())
+        }
+        other => return Err(not_lists(py, field, other.to_string())),
+    };
+    let first = ends.first().copied().unwrap_or(0);
+    let used = values.slice(first, ends.last().copied().unwrap_or(0) - first);
+    let values = match from_arrow(py, &[used], field)? {
+        Numbers::Unsigned(values) => values,
+        Numbers::Signed(values) => not_negative(py, values, field)?,
+        Numbers::Floats(_) => return Err(not_whole(py, field)),
+    };
+    for row in ends.windows(2) {
+        lists.push(values[row[0] - first..row[1] - first].iter().copied());
+    }
+    Ok(())
+}
+
 fn numbers(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Numbers> {
     match arrow_chunks(value)? {
         Some(chunks) => from_arrow(value.py(), &chunks, field),
@@ -121,6 +190,7 @@ fn from_arrow(py: Python<'_>, chunks: &[ArrayRef], field: &str) -> PyResult<Numb
         DataType::UInt32 => Ok(Numbers::Unsigned(gather::<UInt32Type, u64>(chunks))),
         DataType::UInt16 => Ok(Numbers::Unsigned(gather::<UInt16Type, u64>(chunks))),
         DataType::UInt8 => Ok(Numbers::Unsigned(gather::<UInt8Type, u64>(chunks))),
+        DataType::Null if chunks.iter().all(|chunk| chunk.is_empty()) => Ok(Numbers::Unsigned(Vec::new())),
         other => Err(not_numbers(py, field, other.to_string())),
     }
 }
@@ -147,6 +217,11 @@ fn copy<T: Element, W: From<T>>(value: &Bound<'_, PyAny>) -> Option<Vec<W>> {
     Some(buffer.to_vec(value.py()).ok()?.into_iter().map(W::from).collect())
 }
 
+fn not_negative(py: Python<'_>, rows: Vec<i64>, field: &str) -> PyResult<Vec<u64>> {
+    let counts = rows.into_iter().map(u64::try_from).collect::<Result<_, _>>();
+    counts.map_err(|_| errors::spec(py, field, "must not be negative", "a negative number", ""))
+}
+
 fn refuse_nulls(py: Python<'_>, chunk: &ArrayRef, field: &str) -> PyResult<()> {
     match chunk.null_count() {
         0 => Ok(()),
@@ -162,6 +237,11 @@ fn not_whole(py: Python<'_>, field: &str) -> PyErr {
 fn not_numbers(py: Python<'_>, field: &str, what: String) -> PyErr {
     let hint = "pass a numpy array, a polars column, or anything with the Arrow interface";
     errors::spec(py, field, "must be a column of numbers", what, hint)
+}
+
+fn not_lists(py: Python<'_>, field: &str, what: String) -> PyErr {
+    let hint = "pass one list a request, or a polars column of lists";
+    errors::spec(py, field, "must be a column of lists of whole numbers, none negative", what, hint)
 }
 
 fn type_name(value: &Bound<'_, PyAny>) -> String {

@@ -12,12 +12,12 @@ use roofline_sim::error::Result;
 use roofline_sim::metrics::slo::Slo;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::metrics::summary::Value;
-use roofline_sim::request::Workload;
 use roofline_sim::run::{self, Simulation as Served};
 use roofline_sim::scheduler::config::{EngineConfig, Policy};
+use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
 use roofline_sim::serve::{Knobs, Server};
 use roofline_sim::step_cost::LinearCost;
-use roofline_sim::time::FixedClock;
+use roofline_sim::time::{F64Clock, FixedClock};
 
 use crate::analysis::EngineMemory;
 use crate::deployment::Deployment;
@@ -41,13 +41,16 @@ impl Engine {
         max_model_len=None, max_num_seqs=None, max_num_batched_tokens=None, block_size=None,
         enable_chunked_prefill=None, enable_prefix_caching=None, async_scheduling=None, scheduling_policy=None,
         watermark=None, long_prefill_token_threshold=None, scheduler_reserve_full_isl=None,
-        prefill_schedule_interval=None, max_num_active_seqs=None),
+        prefill_schedule_interval=None, max_num_active_seqs=None, long_prefill_token_threshold_adaptive=None,
+        spec_method=None, num_speculative_tokens=None, spec_acceptance=None, seed=0),
         text_signature = "(name='vllm', *, gpu_memory_utilization=None, num_gpu_blocks_override=None, \
         max_model_len=None, max_num_seqs=None, max_num_batched_tokens=None, block_size=None, \
         enable_chunked_prefill=None, enable_prefix_caching=None, async_scheduling=None, scheduling_policy=None, \
         watermark=None, long_prefill_token_threshold=None, scheduler_reserve_full_isl=None, \
-        prefill_schedule_interval=None, max_num_active_seqs=None)")]
+        prefill_schedule_interval=None, max_num_active_seqs=None, long_prefill_token_threshold_adaptive=None, \
+        spec_method=None, num_speculative_tokens=None, spec_acceptance=None, seed=0)")]
     fn new(
+        py: Python<'_>,
         name: String,
         gpu_memory_utilization: Option<f64>,
         num_gpu_blocks_override: Option<u32>,
@@ -64,7 +67,16 @@ impl Engine {
         scheduler_reserve_full_isl: Option<bool>,
         prefill_schedule_interval: Option<u32>,
         max_num_active_seqs: Option<u32>,
-    ) -> Engine {
+        long_prefill_token_threshold_adaptive: Option<bool>,
+        spec_method: Option<&str>,
+        num_speculative_tokens: Option<u32>,
+        spec_acceptance: Option<Accepted>,
+        seed: u64,
+    ) -> PyResult<Engine> {
+        let speculation = enter(py, || {
+            let acceptance = spec_acceptance.map(|accepted| accepted.by(seed)).transpose()?;
+            Speculation::of(spec_method, num_speculative_tokens, acceptance)
+        })?;
         let knobs = Knobs {
             gpu_memory_utilization,
             num_gpu_blocks_override,
@@ -81,8 +93,10 @@ impl Engine {
             scheduler_reserve_full_isl,
             prefill_schedule_interval,
             max_num_active_seqs,
+            long_prefill_token_threshold_adaptive,
+            speculation,
         };
-        Engine { name, knobs }
+        Ok(Engine { name, knobs })
     }
 
     /// How it divides the memory of a device.
@@ -103,7 +117,7 @@ impl Engine {
         progress: Option<&Progress>,
     ) -> PyResult<Simulation> {
         enter_long(py, progress, |shared| {
-            shared.total.store(trace.requests.len() as u64, Ordering::Relaxed);
+            shared.total.store(trace.requests.trace.len() as u64, Ordering::Relaxed);
             self.serve(deployment, trace, record_named(record)?, step_cost, &shared.monitor)
         })
     }
@@ -118,15 +132,36 @@ impl Engine {
         step_cost: Option<&str>,
         monitor: &Monitor,
     ) -> Result<Simulation> {
-        let trace = &trace.requests;
-        let server = Server::new(deployment.deployed.clone(), &self.name, &self.knobs, trace)?;
-        let workload = Workload::new(trace, None)?;
-        let engine = &server.engine;
-        let served = match step_cost.map(LinearCost::parse).transpose()? {
+        let server =
+            Server::new(deployment.deployed.clone(), &self.name, &self.knobs, &trace.requests.trace)?;
+        let cost = step_cost.map(LinearCost::parse).transpose()?;
+        // Decisions at a linear cost are compared with recorded schedules, which add seconds as floats do.
+        let recorded = cost.is_some() && record == Record::Decisions;
+        let (workload, engine) = (trace.requests.workload(recorded)?, &server.engine);
+        let served = match cost {
+            Some(cost) if recorded => run::simulate::<F64Clock, _>(workload, engine, &cost, record, monitor)?,
             Some(cost) => run::simulate::<FixedClock, _>(workload, engine, &cost, record, monitor)?,
             None => run::simulate::<FixedClock, _>(workload, engine, &server.cost, record, monitor)?,
         };
         Ok(Simulation { served, bounds: server.cost.bounds(), engine: server.engine, notes: server.notes })
+    }
+}
+
+/// How many drafts are accepted, as it is written: a chance, one a position, or the text of a flag.
+#[derive(FromPyObject)]
+enum Accepted {
+    Chance(f64),
+    Chances(Vec<f64>),
+    Text(String),
+}
+
+impl Accepted {
+    fn by(self, seed: u64) -> CoreResult<Acceptance> {
+        match self {
+            Accepted::Chance(chance) => Ok(Acceptance::Chance { positions: vec![chance], seed }),
+            Accepted::Chances(positions) => Ok(Acceptance::Chance { positions, seed }),
+            Accepted::Text(text) => Acceptance::parse(&text, seed),
+        }
     }
 }
 
@@ -191,6 +226,11 @@ impl Simulation {
         dict.set_item("scheduler_reserve_full_isl", engine.scheduler_reserve_full_isl)?;
         dict.set_item("prefill_schedule_interval", engine.prefill_schedule_interval)?;
         dict.set_item("max_num_active_seqs", engine.max_num_active_seqs)?;
+        let adaptive = engine.long_prefill_token_threshold_adaptive;
+        dict.set_item("long_prefill_token_threshold_adaptive", adaptive)?;
+        let speculation = engine.speculation.as_ref();
+        dict.set_item("spec_method", speculation.map(|speculation| speculation.method.name()))?;
+        dict.set_item("num_speculative_tokens", speculation.map_or(0, |speculation| speculation.tokens))?;
         dict.set_item("pipeline_parallel_size", engine.pipeline_parallel)?;
         dict.set_item("data_parallel_size", engine.data_parallel)?;
         Ok(dict)

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, LargeStringArray, RecordBatch, RecordBatchOptions,
-    StructArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeListArray, LargeStringArray, RecordBatch,
+    RecordBatchOptions, StructArray, UInt32Array, UInt64Array,
 };
+use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
-use roofline_core::table::{Column, Table as Rows};
+use roofline_core::table::{Column, Lists, Table as Rows};
 
 use crate::errors;
 
@@ -74,7 +75,7 @@ fn record_batch(rows: Rows) -> Result<RecordBatch, ArrowError> {
     let mut fields = Vec::new();
     let mut arrays = Vec::new();
     for (name, column) in rows.into_columns() {
-        let (array, nullable) = arrow(column);
+        let (array, nullable) = arrow(column)?;
         fields.push(Field::new(name, array.data_type().clone(), nullable));
         arrays.push(array);
     }
@@ -82,8 +83,8 @@ fn record_batch(rows: Rows) -> Result<RecordBatch, ArrowError> {
 }
 
 /// The column as Arrow knows it, and whether it may hold nulls.
-fn arrow(column: Column) -> (ArrayRef, bool) {
-    match column {
+fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
+    Ok(match column {
         Column::F64(rows) => (Arc::new(Float64Array::from(rows)), false),
         Column::OptF64(rows) => (Arc::new(Float64Array::from(rows)), true),
         Column::U64(rows) => (Arc::new(UInt64Array::from(rows)), false),
@@ -93,5 +94,15 @@ fn arrow(column: Column) -> (ArrayRef, bool) {
         Column::Bool(rows) => (Arc::new(BooleanArray::from(rows)), false),
         Column::Str(rows) => (Arc::new(LargeStringArray::from(rows)), false),
         Column::OptStr(rows) => (Arc::new(LargeStringArray::from(rows)), true),
-    }
+        Column::ListU32(Lists { offsets, values }) => (lists(&offsets, UInt32Array::from(values))?, false),
+        Column::ListU64(Lists { offsets, values }) => (lists(&offsets, UInt64Array::from(values))?, false),
+    })
+}
+
+/// Lists of `values`; none of them is null, nor holds any.
+fn lists(offsets: &[u64], values: impl Array + 'static) -> Result<ArrayRef, ArrowError> {
+    let field = Arc::new(Field::new("item", values.data_type().clone(), false));
+    let offsets = ScalarBuffer::from_iter(offsets.iter().map(|&offset| offset as i64));
+    let lists = LargeListArray::try_new(field, OffsetBuffer::new(offsets), Arc::new(values), None)?;
+    Ok(Arc::new(lists))
 }

@@ -6,9 +6,9 @@ use pyo3::prelude::*;
 use roofline_core::error::{Error, Result};
 use roofline_core::names;
 use roofline_core::table::{Column, Table as Rows};
+use roofline_sim::assemble::{Assembled, TraceColumns};
 use roofline_sim::trace::{
-    self, Format, OnError, PriorityOrder, ReadOptions, Report, TimeUnit, Trace as Requests, TraceColumns,
-    ZeroOutput,
+    self, Format, OnError, PriorityOrder, ReadOptions, Report, TimeUnit, Trace as Requests, ZeroOutput,
 };
 
 use crate::columns;
@@ -79,7 +79,7 @@ const PRIORITY_ORDER: [(&str, PriorityOrder); 2] =
 /// A workload in columns, sorted by arrival.
 #[pyclass(frozen, module = "roofline_fast._core")]
 pub struct Trace {
-    pub requests: Requests,
+    pub requests: Assembled,
     /// What reading it found, where it was read.
     report: Option<Report>,
 }
@@ -87,22 +87,38 @@ pub struct Trace {
 #[pymethods]
 impl Trace {
     #[new]
-    #[pyo3(signature = (arrival_s, prompt_tokens, output_tokens, *, ids=None, priority=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a constructor, one a column")]
+    #[pyo3(signature = (arrival_s, prompt_tokens, output_tokens, *, ids=None, priority=None, block_hashes=None,
+        block_size=None, segments=None, segment_lengths=None, output_segment=None))]
     fn new(
         arrival_s: &Bound<'_, PyAny>,
         prompt_tokens: &Bound<'_, PyAny>,
         output_tokens: &Bound<'_, PyAny>,
         ids: Option<&Bound<'_, PyAny>>,
         priority: Option<&Bound<'_, PyAny>>,
+        block_hashes: Option<&Bound<'_, PyAny>>,
+        block_size: Option<u32>,
+        segments: Option<&Bound<'_, PyAny>>,
+        segment_lengths: Option<&Bound<'_, PyAny>>,
+        output_segment: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Trace> {
+        let lists = |column: Option<&Bound<'_, PyAny>>, field: &str| {
+            column.map(|column| columns::lists(column, field)).transpose()
+        };
         let columns = TraceColumns {
             arrival_s: columns::floats(arrival_s, "arrival_s")?,
             prompt_tokens: columns::counts(prompt_tokens, "prompt_tokens")?,
             output_tokens: columns::counts(output_tokens, "output_tokens")?,
             ids: ids.map_or(Ok(Vec::new()), |ids| columns::texts(ids, "ids"))?,
             priority: priority.map_or(Ok(Vec::new()), |priority| columns::integers(priority, "priority"))?,
+            block_hashes: lists(block_hashes, "block_hashes")?,
+            block_size,
+            segments: lists(segments, "segments")?,
+            segment_lengths: lists(segment_lengths, "segment_lengths")?,
+            output_segment: output_segment
+                .map_or(Ok(Vec::new()), |segments| columns::counts(segments, "output_segment"))?,
         };
-        let requests = enter(arrival_s.py(), || Requests::from_columns(columns))?;
+        let requests = enter(arrival_s.py(), || columns.assemble())?;
         Ok(Trace { requests, report: None })
     }
 
@@ -117,29 +133,29 @@ impl Trace {
     ) -> PyResult<Trace> {
         let options = options.map_or_else(ReadOptions::default, |options| options.options.clone());
         let (requests, report) = enter_long(py, progress, |_| trace::read_file(path, &options))?;
-        Ok(Trace { requests, report: Some(report) })
+        Ok(Trace { requests: requests.into(), report: Some(report) })
     }
 
     fn __len__(&self) -> usize {
-        self.requests.len()
+        self.requests.trace.len()
     }
 
     /// The model the file names, if it names exactly one.
     #[getter]
     fn model(&self) -> Option<&str> {
-        self.requests.model.as_deref()
+        self.requests.trace.model.as_deref()
     }
 
     /// One row a request: `request_id, arrival_s, prompt_tokens, output_tokens`, and `priority` where it has any.
     #[getter]
     fn requests(&self, py: Python<'_>) -> PyResult<Table> {
-        Table::new(py, request_table(&self.requests))
+        Table::new(py, request_table(&self.requests.trace))
     }
 
     /// What it is like, as rows of `metric, value, unit`; what is not known is null.
     fn inspect(&self, py: Python<'_>) -> PyResult<Table> {
         let warnings = self.report.as_ref().map_or(&[][..], |report| &report.warnings);
-        let measure = |_: &_| Ok::<_, Error>(trace::inspect(&self.requests, warnings).table());
+        let measure = |_: &_| Ok::<_, Error>(trace::inspect(&self.requests.trace, warnings).table());
         let table = enter_long(py, None, measure)?;
         Table::new(py, table)
     }
@@ -171,7 +187,7 @@ impl Trace {
     /// Tokens of a hash id, where it has hash ids.
     #[getter]
     fn block_size(&self) -> Option<u32> {
-        self.requests.hashes.as_ref().map(|hashes| hashes.block_size)
+        self.requests.trace.hashes.as_ref().map(|hashes| hashes.block_size)
     }
 
     /// What was repaired: text, how many rows, the first line, and what changes the reading.

@@ -7,6 +7,7 @@ pub mod error;
 pub mod trace;
 pub mod time;
 pub mod request;
+pub mod assemble;
 pub mod step_cost;
 pub mod step;
 pub mod kv;

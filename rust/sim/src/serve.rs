@@ -14,6 +14,7 @@ use roofline_core::units::GIB;
 
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::preset::{DeviceClass, preset};
+use crate::scheduler::speculation::Speculation;
 use crate::step_cost::{Phase, StepCost, StepItem};
 use crate::trace::Trace;
 
@@ -88,12 +89,16 @@ pub struct Knobs {
     pub watermark: Option<f64>,
     /// Most tokens of one prompt a step takes while others run or wait.
     pub long_prefill_token_threshold: Option<u32>,
+    /// Whether that limit rises to an equal share of the step's tokens.
+    pub long_prefill_token_threshold_adaptive: Option<bool>,
     /// Whether a request is admitted only if its whole prompt fits.
     pub scheduler_reserve_full_isl: Option<bool>,
     /// Prompts are computed every this many steps while others decode.
     pub prefill_schedule_interval: Option<u32>,
     /// Sequences that may run at once, if fewer than `max_num_seqs`.
     pub max_num_active_seqs: Option<u32>,
+    /// Speculative decoding.
+    pub speculation: Option<Speculation>,
 }
 
 impl Knobs {
@@ -126,8 +131,10 @@ impl Knobs {
         switch(&mut engine.enable_chunked_prefill, self.enable_chunked_prefill);
         switch(&mut engine.enable_prefix_caching, self.enable_prefix_caching);
         switch(&mut engine.async_scheduling, self.async_scheduling);
+        switch(&mut engine.long_prefill_token_threshold_adaptive, self.long_prefill_token_threshold_adaptive);
         switch(&mut engine.scheduler_reserve_full_isl, self.scheduler_reserve_full_isl);
         engine.max_num_active_seqs = self.max_num_active_seqs;
+        engine.speculation.clone_from(&self.speculation);
         engine.watermark = self.watermark.unwrap_or(engine.watermark);
         if let Some(policy) = &self.scheduling_policy {
             engine.scheduling_policy = crate::scheduler::config::Policy::parse(policy)?;
@@ -208,6 +215,11 @@ impl Server {
         if engine.data_parallel > 1 && experts {
             notes.push(
                 "replicas that share experts step apart here; real ones wait for the slowest".to_string(),
+            );
+        }
+        if engine.speculation.is_some() {
+            notes.push(
+                "drafts cost nothing until they are verified: the time to make them is left out".to_string(),
             );
         }
         engine.max_model_len = Some(model_len(&analyst, &engine, knobs.max_model_len, &mut notes)?);

@@ -1,6 +1,6 @@
 //! The steps of a simulation as columns: one row a step, with the decisions behind it if they are wanted.
 
-use roofline_core::table::{Column, Table};
+use roofline_core::table::{Column, Lists, Table};
 
 /// How much of a simulation is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,59 +14,40 @@ pub enum Record {
     Decisions,
 }
 
-/// Lists of numbers, one a row: `values[offsets[i]..offsets[i + 1]]` is the list of row `i`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Lists {
-    /// Where each list begins, and where the last ends.
-    pub offsets: Vec<u64>,
-    /// The lists, one after another.
-    pub values: Vec<u32>,
-}
-
-impl Default for Lists {
-    fn default() -> Lists {
-        Lists { offsets: vec![0], values: Vec::new() }
-    }
-}
-
-impl Lists {
-    /// Appends a list.
-    pub fn push(&mut self, list: impl IntoIterator<Item = u32>) {
-        self.values.extend(list);
-        self.offsets.push(self.values.len() as u64);
-    }
-
-    /// The list of a row.
-    pub fn row(&self, row: usize) -> &[u32] {
-        &self.values[self.offsets[row] as usize..self.offsets[row + 1] as usize]
-    }
-
-    fn append(&mut self, other: &Lists) {
-        let shift = self.values.len() as u64;
-        self.values.extend_from_slice(&other.values);
-        self.offsets.extend(other.offsets[1..].iter().map(|offset| offset + shift));
-    }
-}
-
 /// Who was in each step; requests are rows of the trace.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Decisions {
     /// Requests processed, in batch order.
-    pub request: Lists,
+    pub request: Lists<u32>,
     /// Tokens of each.
-    pub tokens: Lists,
+    pub tokens: Lists<u32>,
     /// Context of each after the step, unverified drafts included.
-    pub context: Lists,
+    pub context: Lists<u32>,
     /// Drafts of each.
-    pub drafts: Lists,
+    pub drafts: Lists<u32>,
     /// Requests admitted, in order.
-    pub admitted: Lists,
+    pub admitted: Lists<u32>,
     /// Tokens each of them found cached.
-    pub admitted_cached: Lists,
+    pub admitted_cached: Lists<u32>,
     /// Requests preempted, in order.
-    pub preempted: Lists,
+    pub preempted: Lists<u32>,
     /// Requests whose answer ended with the step's result, in order.
-    pub finished: Lists,
+    pub finished: Lists<u32>,
+}
+
+impl Decisions {
+    /// Its columns but [`Decisions::preempted`], by name.
+    fn columns(&self) -> [(&'static str, &Lists<u32>); 7] {
+        [
+            ("request", &self.request),
+            ("tokens", &self.tokens),
+            ("context", &self.context),
+            ("drafts", &self.drafts),
+            ("admitted", &self.admitted),
+            ("admitted_cached", &self.admitted_cached),
+            ("finished", &self.finished),
+        ]
+    }
 }
 
 /// One row a step; a call of the scheduler that only preempted is a row without tokens.
@@ -140,9 +121,14 @@ impl Steps {
         }
     }
 
-    /// The columns; `replica` only where there are several, the lists of [`Decisions`] apart.
+    /// The columns; `replica` only where there are several. With decisions `preempted` lists the requests instead of
+    /// counting them, and the lists of [`Decisions`] follow.
     pub fn to_table(&self) -> Table {
-        let table = Table::new()
+        let preempted = match &self.decisions {
+            Some(decisions) => Column::ListU32(decisions.preempted.clone()),
+            None => Column::U32(self.preempted.clone()),
+        };
+        let mut table = Table::new()
             .with("step", Column::U64((0..self.len() as u64).collect()))
             .with("call", Column::U64(self.call.clone()))
             .with("scheduled_s", Column::F64(self.scheduled_s.clone()))
@@ -155,26 +141,15 @@ impl Steps {
             .with("waiting", Column::U32(self.waiting.clone()))
             .with("free_blocks", Column::U32(self.free_blocks.clone()))
             .with("cached_hashes", Column::U32(self.cached_hashes.clone()))
-            .with("preempted", Column::U32(self.preempted.clone()));
+            .with("preempted", preempted);
+        if let Some(decisions) = &self.decisions {
+            for (name, lists) in decisions.columns() {
+                table.push(name, Column::ListU32(lists.clone()));
+            }
+        }
         if self.replica.iter().any(|&replica| replica != 0) {
-            return table.with("replica", Column::U32(self.replica.clone()));
+            table.push("replica", Column::U32(self.replica.clone()));
         }
         table
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_two_replicas_stay_in_their_rows() {
-        let mut mine = Lists::default();
-        mine.push([1, 2]);
-        let mut theirs = Lists::default();
-        theirs.push([]);
-        theirs.push([3]);
-        mine.append(&theirs);
-        assert_eq!((mine.row(0), mine.row(1), mine.row(2)), (&[1, 2][..], &[][..], &[3][..]));
     }
 }

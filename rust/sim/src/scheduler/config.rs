@@ -170,7 +170,7 @@ impl EngineConfig {
         }
         if let Some(speculation) = &self.speculation {
             mistakes.extend(speculation.mistakes());
-            let row = 1 + speculation.tokens + speculation.draft_slots();
+            let row = speculation.tokens.saturating_add(1 + speculation.draft_slots());
             if self.max_num_batched_tokens < row {
                 let must = format!("must hold a row with its drafts, {row} tokens");
                 mistakes.push(Error::spec("max_num_batched_tokens", must, self.max_num_batched_tokens, ""));

@@ -17,12 +17,18 @@ pub enum DraftMethod {
 }
 
 impl DraftMethod {
-    const ALL: [(&'static str, DraftMethod); 4] = [
-        ("ngram", DraftMethod::Ngram),
-        ("draft-model", DraftMethod::DraftModel),
-        ("eagle", DraftMethod::Eagle),
-        ("mtp", DraftMethod::Mtp),
-    ];
+    const ALL: [DraftMethod; 4] =
+        [DraftMethod::Ngram, DraftMethod::DraftModel, DraftMethod::Eagle, DraftMethod::Mtp];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            DraftMethod::Ngram => "ngram",
+            DraftMethod::DraftModel => "draft-model",
+            DraftMethod::Eagle => "eagle",
+            DraftMethod::Mtp => "mtp",
+        }
+    }
 
     /// The method of that name.
     ///
@@ -30,12 +36,15 @@ impl DraftMethod {
     /// An unknown name, with the nearest known ones.
     pub fn parse(name: &str) -> Result<DraftMethod> {
         let plain = names::normalise(name);
-        let known = DraftMethod::ALL.iter().find(|(known, _)| *known == plain);
-        known.map(|&(_, method)| method).ok_or_else(|| {
-            names::unknown("speculation method", name, DraftMethod::ALL.iter().map(|(known, _)| *known))
+        let known = DraftMethod::ALL.into_iter().find(|method| method.name() == plain);
+        known.ok_or_else(|| {
+            names::unknown("speculation method", name, DraftMethod::ALL.map(DraftMethod::name))
         })
     }
 }
+
+/// Draft tokens beyond which a number is taken for a slip.
+const MOST_DRAFTS: u32 = 65_536;
 
 /// How many drafts a verification accepts.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +66,31 @@ pub enum Acceptance {
     },
 }
 
+impl Acceptance {
+    /// Reads `0.7`, `0.8,0.6,0.5` or `pattern:A,B`; chances are drawn from `seed`.
+    ///
+    /// # Errors
+    /// Another form; whether chances are chances is checked with the engine's settings.
+    pub fn parse(text: &str, seed: u64) -> Result<Acceptance> {
+        let wrong = || {
+            let must = "must be a chance, a list of one a position, or `pattern:A,B`";
+            let hint =
+                "for example `0.7`, `0.8,0.6` (the last holds for all further positions) or `pattern:7,3`";
+            Error::spec("spec_acceptance", must, format!("`{text}`"), hint)
+        };
+        if let Some(factors) = text.strip_prefix("pattern:") {
+            let (request, count) = factors.split_once(',').ok_or_else(wrong)?;
+            let factor = |digits: &str| digits.trim().parse().map_err(|_| wrong());
+            return Ok(Acceptance::Pattern {
+                request_factor: factor(request)?,
+                count_factor: factor(count)?,
+            });
+        }
+        let chances = text.split(',').map(|number| number.trim().parse().map_err(|_| wrong()));
+        Ok(Acceptance::Chance { positions: chances.collect::<Result<_>>()?, seed })
+    }
+}
+
 /// Speculative decoding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Speculation {
@@ -69,6 +103,36 @@ pub struct Speculation {
 }
 
 impl Speculation {
+    /// What a user sets of it: nothing, or a method, how many drafts, and how many of them are accepted.
+    ///
+    /// # Errors
+    /// An unknown method; one of the three without the others.
+    pub fn of(
+        method: Option<&str>,
+        tokens: Option<u32>,
+        acceptance: Option<Acceptance>,
+    ) -> Result<Option<Speculation>> {
+        let Some(method) = method.filter(|method| names::normalise(method) != "none") else {
+            let without = |field: &str| {
+                let hint = "for example `ngram`, `eagle` or `draft-model`";
+                Err(Error::spec("spec_method", format!("must be given with {field}"), "none", hint))
+            };
+            return match (tokens.unwrap_or(0), acceptance) {
+                (0, None) => Ok(None),
+                (0, Some(_)) => without("spec_acceptance"),
+                _ => without("num_speculative_tokens"),
+            };
+        };
+        let method = DraftMethod::parse(method)?;
+        let absent =
+            |field: &str, hint: &str| Error::spec(field, "must be given with spec_method", "absent", hint);
+        let tokens =
+            tokens.ok_or_else(|| absent("num_speculative_tokens", "draft tokens a step, for example 3"));
+        let acceptance = acceptance
+            .ok_or_else(|| absent("spec_acceptance", "the chance that a draft is accepted, for example 0.7"));
+        Ok(Some(Speculation { method, tokens: tokens?, acceptance: acceptance? }))
+    }
+
     /// KV slots reserved beyond the tokens of a step.
     pub fn lookahead(&self) -> u32 {
         if self.method == DraftMethod::Ngram { 0 } else { self.tokens }
@@ -88,8 +152,9 @@ impl Speculation {
     pub fn accepted(&self, request: u32, count: u32, verified: u32) -> u32 {
         match &self.acceptance {
             Acceptance::Pattern { request_factor, count_factor } => {
-                let value = request_factor * u64::from(request) + count_factor * u64::from(count);
-                verified.min((value % (u64::from(self.tokens) + 1)) as u32)
+                let product = |factor: u64, number: u32| u128::from(factor) * u128::from(number);
+                let value = product(*request_factor, request) + product(*count_factor, count);
+                verified.min((value % (u128::from(self.tokens) + 1)) as u32)
             }
             Acceptance::Chance { positions, seed } => {
                 let mut state = mix(seed ^ mix((u64::from(request) << 32) | u64::from(count)));
@@ -106,9 +171,10 @@ impl Speculation {
     /// What is wrong with these settings.
     pub(super) fn mistakes(&self) -> Vec<Error> {
         let mut mistakes = Vec::new();
-        if self.tokens == 0 {
+        if !(1..=MOST_DRAFTS).contains(&self.tokens) {
             let hint = "leave speculation out to run without it";
-            mistakes.push(Error::spec("num_speculative_tokens", "must be at least 1", 0, hint));
+            let must = format!("must be from 1 to {MOST_DRAFTS}");
+            mistakes.push(Error::spec("num_speculative_tokens", must, self.tokens, hint));
         }
         if let Acceptance::Chance { positions, .. } = &self.acceptance
             && (positions.is_empty() || positions.iter().any(|chance| !(0.0..=1.0).contains(chance)))
@@ -160,10 +226,44 @@ mod tests {
     }
 
     #[test]
+    fn acceptance_is_a_chance_one_a_position_or_a_pattern() {
+        let chances = Acceptance::Chance { positions: vec![0.8, 0.5], seed: 4 };
+        assert_eq!(Acceptance::parse("0.8, 0.5", 4).unwrap(), chances);
+        let pattern = Acceptance::parse("pattern:7,3", 0).unwrap();
+        let speculation = Speculation { acceptance: pattern, ..chance(vec![]) };
+        assert_eq!((0..4).map(|v| speculation.accepted(2, v, 4)).collect::<Vec<_>>(), [4, 2, 0, 3]);
+        assert_eq!(speculation.accepted(2, 0, 3), 3);
+        let huge = Acceptance::Pattern { request_factor: u64::MAX, count_factor: u64::MAX };
+        assert!(Speculation { acceptance: huge, ..chance(vec![]) }.accepted(u32::MAX, u32::MAX, 4) <= 4);
+        for text in ["", "most", "pattern:7", "pattern:7,-3", "pattern:7,3,1"] {
+            let error = Acceptance::parse(text, 0).unwrap_err();
+            assert!(error.to_string().starts_with("spec_acceptance must be a chance"), "{error}");
+            assert!(error.to_string().ends_with(&format!("`{text}`")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_of_speculation_must_be_complete() {
+        let often = || Some(Acceptance::Chance { positions: vec![0.7], seed: 0 });
+        assert_eq!(Speculation::of(None, None, None), Ok(None));
+        assert_eq!(Speculation::of(Some("none"), Some(0), None), Ok(None));
+        let speculation = Speculation::of(Some("draft_model"), Some(2), often()).unwrap().unwrap();
+        assert_eq!((speculation.method, speculation.tokens), (DraftMethod::DraftModel, 2));
+        for (method, tokens, acceptance, message) in [
+            (None, Some(2), None, "spec_method must be given with num_speculative_tokens: none"),
+            (None, None, often(), "spec_method must be given with spec_acceptance: none"),
+            (Some("eagle"), None, often(), "num_speculative_tokens must be given with spec_method: absent"),
+            (Some("eagle"), Some(2), None, "spec_acceptance must be given with spec_method: absent"),
+        ] {
+            assert_eq!(Speculation::of(method, tokens, acceptance).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
     fn impossible_speculation_is_refused() {
         let none = Speculation { tokens: 0, ..chance(vec![1.5]) };
         let texts: Vec<String> = none.mistakes().iter().map(ToString::to_string).collect();
-        assert_eq!(texts[0], "num_speculative_tokens must be at least 1: 0");
+        assert_eq!(texts[0], "num_speculative_tokens must be from 1 to 65536: 0");
         assert!(texts[1].starts_with("spec_acceptance must be one chance"), "{}", texts[1]);
     }
 }

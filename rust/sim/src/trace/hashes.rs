@@ -14,7 +14,7 @@ pub(super) struct HashColumn {
 
 /// Dense numbers of hashes, in the order in which they are first seen.
 #[derive(Default)]
-struct Dense {
+pub(crate) struct Dense {
     /// One more than the number of each hash below [`Dense::SMALL`]; 0 where it was not seen. Most files number their
     /// blocks from 0, and an index is several times faster than a hash map.
     small: Vec<u32>,
@@ -26,7 +26,8 @@ impl Dense {
     /// At most 16 MiB of indices.
     const SMALL: u64 = 1 << 22;
 
-    fn of(&mut self, hash: u64) -> u32 {
+    /// The number of a hash.
+    pub fn of(&mut self, hash: u64) -> u32 {
         let number = if hash < Self::SMALL {
             let place = hash as usize;
             if place >= self.small.len() {

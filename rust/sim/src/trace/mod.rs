@@ -23,15 +23,15 @@ mod columns;
 mod json;
 mod csv;
 mod finish;
-mod assemble;
 mod cut;
 mod read;
 mod inspect;
 
-pub use assemble::TraceColumns;
 pub use detect::{Detection, detect};
 pub use format::Format;
+pub(crate) use hashes::Dense;
 pub use inspect::{Inspection, Lengths, inspect};
+pub(crate) use number::TOKENS_MAX;
 pub use options::ReadOptions;
 pub use policy::{OnError, PriorityOrder, TimeUnit, ZeroOutput};
 pub use read::{read, read_file};

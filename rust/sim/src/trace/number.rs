@@ -1,7 +1,7 @@
 //! Numbers as text, read exactly: decimals to nanoseconds and to whole counts, never through a float.
 
 /// The largest token count accepted, 2^31 - 1.
-pub(super) const TOKENS_MAX: u32 = i32::MAX as u32;
+pub(crate) const TOKENS_MAX: u32 = i32::MAX as u32;
 
 /// Why a text is not the number it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
