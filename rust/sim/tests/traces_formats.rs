@@ -4,38 +4,27 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use roofline_sim::trace::{ReadOptions, detect, read};
+use roofline_sim::trace::{ReadOptions, Sessions, detect, read};
 use serde_json::Value;
 
-/// Formats that are recognised but not read yet.
-const NOT_READ: &[&str] = &[
-    "agentic_mooncake",
+/// Formats that hold text or distributions, not the lengths of requests.
+const WITHOUT_LENGTHS: &[&str] = &[
     "aiperf_dag",
     "aiperf_multi_turn",
     "aiperf_single_turn",
-    "apex",
-    "applied_compute_agentic",
-    "azure_lmm",
-    "bailian",
-    "baseten",
-    "blis_tracev2",
     "blis_tracev2_header",
-    "dynamo_request_trace",
-    "litellm",
-    "llmservingsim",
     "openai_batch",
-    "openai_response",
-    "otel_genai",
-    "sagemaker_data_capture",
-    "satf",
     "servegen_clients",
     "sharegpt",
-    "splitwise_sim",
-    "tracelab",
-    "tracelab_session_csv",
     "vllm_custom",
-    "weka",
 ];
+
+/// Formats without arrivals: read where those come from elsewhere, refused with a remedy where they do not.
+const WITHOUT_ARRIVALS: &[&str] = &["applied_compute_agentic", "vidur_lengths"];
+
+/// Samples that end otherwise than the collection expects, and why.
+const DIFFERENT: &[(&str, &str)] =
+    &[("../otel/simple_chain.json", "its spans hold text and no token counts: prompt lengths are asked for")];
 
 #[test]
 fn every_sample_is_recognised_and_read_or_refused_by_name() {
@@ -55,33 +44,48 @@ fn every_sample_is_recognised_and_read_or_refused_by_name() {
         let detection = detect(name, &bytes, &ReadOptions::default()).unwrap();
         assert_eq!(detection.format.name(), expected, "{name}");
         assert!(!detection.why.is_empty());
-        let result = read(name, &bytes, &ReadOptions::default());
         seen.insert(expected);
-        if NOT_READ.contains(&expected) || name.ends_with(".parquet") {
-            let message = result.unwrap_err().to_string();
-            assert!(
-                message.contains(detection.format.words()) && message.contains("not read yet"),
-                "{message}"
-            );
-            continue;
-        }
-        if expected == "vidur_lengths" {
-            let error = result.unwrap_err();
-            assert!(error.to_string().contains("no arrival times"), "{error}");
-            assert!(error.hint().contains("--request-rate"), "{}", error.hint());
-            continue;
-        }
-        let (trace, report) = result.unwrap();
-        assert_eq!(trace.len() as u64, sample["requests"].as_u64().unwrap(), "{name}");
-        let unit = sample["time_unit"].as_str().unwrap();
-        assert!(unit.contains(report.time_unit.name()), "{name}: {unit}, was {:?}", report.time_unit);
-        if let (Some(expected), Some(block_size)) = (sample["block_size"].as_u64(), report.block_size) {
-            assert_eq!(u64::from(block_size), expected, "{name}");
+        let refused = |must: &str| {
+            let error = read(name, &bytes, &ReadOptions::default()).unwrap_err();
+            assert!(error.to_string().contains(must), "{name}: {error}");
+            assert!(!error.hint().is_empty(), "{name}");
+            error
+        };
+        if WITHOUT_LENGTHS.contains(&expected) {
+            let error = refused("the file must hold the lengths of requests");
+            assert!(error.to_string().contains(detection.format.words()), "{error}");
+        } else if name.ends_with(".parquet") {
+            refused("in Parquet, which is not read here");
+        } else if DIFFERENT.iter().any(|(file, _)| *file == name) {
+            refused("the file must have prompt lengths");
+        } else {
+            let without = WITHOUT_ARRIVALS.contains(&expected);
+            if without {
+                assert!(refused("the file must have arrival times").hint().contains("--request-rate"));
+            }
+            as_expected(name, &bytes, sample, without);
         }
     }
-    let unseen: Vec<_> =
-        NOT_READ.iter().filter(|format| !seen.contains(**format) && **format != "tracelab").collect();
+    let unseen: Vec<_> = WITHOUT_LENGTHS.iter().filter(|format| !seen.contains(**format)).collect();
     assert!(unseen.is_empty(), "{unseen:?}");
+}
+
+/// A sample has the requests, the unit and the block size that the collection says.
+fn as_expected(name: &str, bytes: &[u8], sample: &Value, arrivals_elsewhere: bool) {
+    let options = ReadOptions { arrivals_elsewhere, ..ReadOptions::default() };
+    let (trace, report) = read(name, bytes, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(trace.len() as u64, sample["requests"].as_u64().unwrap(), "{name}");
+    if let Some(unit) = sample["time_unit"].as_str() {
+        assert!(unit.contains(report.time_unit.name()), "{name}: {unit}, was {:?}", report.time_unit);
+    }
+    if let (Some(expected), Some(block_size)) = (sample["block_size"].as_u64(), report.block_size) {
+        assert_eq!(u64::from(block_size), expected, "{name}");
+    }
+}
+
+/// What each request waits for.
+fn waits(sessions: &Sessions) -> Vec<Vec<(u32, u64)>> {
+    (0..sessions.session.len()).map(|row| sessions.waits_for(row).collect()).collect()
 }
 
 #[test]
@@ -93,8 +97,7 @@ fn sessions_tell_what_waits_for_what() {
     assert_eq!(sessions.count, 2);
     assert_eq!(trace.arrival_ns, [0, 10_000_000, 50_000_000, 60_000_000]);
     assert_eq!(sessions.session, [0, 1, 0, 1]);
-    assert_eq!(sessions.after, [u32::MAX, u32::MAX, 0, u32::MAX]);
-    assert_eq!(sessions.delay_ns, [0, 0, 50_000_000, 0]);
+    assert_eq!(waits(&sessions), [vec![], vec![], vec![(0, 50_000_000)], vec![]]);
 }
 
 #[test]
@@ -105,7 +108,7 @@ fn a_native_trace_keeps_ids_priorities_and_dependencies() {
     assert_eq!(trace.ids, ["r0", "r1"]);
     assert_eq!(trace.priority, [0, 0]);
     assert_eq!(trace.model.as_deref(), Some("llama-3.1-8b"));
-    assert_eq!(trace.sessions.unwrap().after, [u32::MAX, 0]);
+    assert_eq!(waits(&trace.sessions.unwrap()), [vec![], vec![(0, 2_500_000_000)]]);
     assert_eq!(trace.hashes.unwrap().path(1), [0, 1, 2, 3, 4, 5]);
     assert_eq!(report.block_size, Some(16));
 }
