@@ -1,7 +1,8 @@
 //! A trace from columns that a program holds, under the rules that a file's rows keep.
 
-use super::Trace;
+use super::hashes::HashColumn;
 use super::number::TOKENS_MAX;
+use super::{BlockHashes, Trace};
 use crate::error::Result;
 use roofline_core::error::Error;
 
@@ -18,6 +19,45 @@ pub struct TraceColumns {
     pub ids: Vec<String>,
     /// Scheduling priority, lower first.
     pub priority: Vec<i64>,
+    /// Shared prefixes as hashes of leading blocks.
+    pub hashes: Option<HashLists>,
+}
+
+/// A list of hashes for each request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HashLists {
+    /// Tokens a hash stands for.
+    pub block_size: u32,
+    /// `values[offsets[i]..offsets[i + 1]]` are the hashes of request `i`; `len() == requests + 1`, from 0 up.
+    pub offsets: Vec<u64>,
+    /// Hashes of all 64 bits.
+    pub values: Vec<u64>,
+}
+
+impl HashLists {
+    /// What is wrong with the lists of `rows` requests, if anything is.
+    fn mistake(&self, rows: usize) -> Option<Error> {
+        if self.block_size == 0 {
+            return Some(Error::spec("block_size", "must be at least 1 token", 0, ""));
+        }
+        let ends =
+            (self.offsets.first(), self.offsets.last()) == (Some(&0), Some(&(self.values.len() as u64)));
+        if self.offsets.len() != rows + 1 || !ends || !self.offsets.is_sorted() {
+            let must =
+                format!("must rise from 0 to the {} hashes over {} offsets", self.values.len(), rows + 1);
+            return Some(Error::spec("hashes.offsets", must, format!("{} offsets", self.offsets.len()), ""));
+        }
+        None
+    }
+
+    /// The paths in dense ids.
+    fn paths(self) -> BlockHashes {
+        let mut column = HashColumn::after(0);
+        for range in self.offsets.windows(2) {
+            column.append(&self.values[range[0] as usize..range[1] as usize]);
+        }
+        column.into_hashes(self.block_size)
+    }
 }
 
 impl Trace {
@@ -57,7 +97,9 @@ impl Trace {
                 Error::spec(field, format!("must have the {rows} rows of arrival_s"), length, "")
             });
         Error::all("trace", unequal.collect())?;
-        Error::all("trace", mistakes(&columns))?;
+        let mut mistakes = mistakes(&columns);
+        mistakes.extend(columns.hashes.as_ref().and_then(|hashes| hashes.mistake(rows)));
+        Error::all("trace", mistakes)?;
         Ok(sorted(columns))
     }
 }
@@ -93,20 +135,22 @@ fn first<T: std::fmt::Display>(
 
 /// The columns in order of arrival, narrowed; [`mistakes`] found none.
 fn sorted(columns: TraceColumns) -> Trace {
-    let arrival_ns: Vec<u64> = columns.arrival_s.iter().map(|s| (s * 1e9).round() as u64).collect();
-    let mut order: Vec<usize> = (0..arrival_ns.len()).collect();
-    order.sort_by_key(|row| arrival_ns[*row]);
-    let narrow = |rows: &[u64]| order.iter().map(|row| rows[*row] as u32).collect();
-    let ids = order.iter().filter_map(|row| columns.ids.get(*row).cloned()).collect();
-    let priority = order.iter().filter_map(|row| columns.priority.get(*row)).map(|value| *value as i32);
-    Trace {
-        prompt_tokens: narrow(&columns.prompt_tokens),
-        output_tokens: narrow(&columns.output_tokens),
-        priority: priority.collect(),
-        arrival_ns: order.iter().map(|row| arrival_ns[*row]).collect(),
-        ids,
+    let narrow = |rows: Vec<u64>| rows.into_iter().map(|count| count as u32).collect();
+    let trace = Trace {
+        arrival_ns: columns.arrival_s.iter().map(|s| (s * 1e9).round() as u64).collect(),
+        prompt_tokens: narrow(columns.prompt_tokens),
+        output_tokens: narrow(columns.output_tokens),
+        ids: columns.ids,
+        priority: columns.priority.into_iter().map(|value| value as i32).collect(),
+        hashes: columns.hashes.map(HashLists::paths),
         ..Trace::default()
+    };
+    if trace.arrival_ns.is_sorted() {
+        return trace;
     }
+    let mut order: Vec<u32> = (0..trace.len() as u32).collect();
+    order.sort_by_key(|row| trace.arrival_ns[*row as usize]);
+    trace.select(&order)
 }
 
 #[cfg(test)]
@@ -120,6 +164,7 @@ mod tests {
             output_tokens: vec![4, 5, 6],
             ids: ["a", "b", "c"].map(String::from).to_vec(),
             priority: vec![-1, 0, 1],
+            hashes: None,
         }
     }
 
@@ -135,6 +180,21 @@ mod tests {
         assert_eq!(trace.ids, ["b", "c", "a"]);
         assert_eq!(trace.output_tokens, [5, 6, 4]);
         assert_eq!(trace.priority, [0, 1, -1]);
+    }
+
+    #[test]
+    fn hashes_follow_their_requests_and_must_fit_them() {
+        let lists =
+            HashLists { block_size: 16, offsets: vec![0, 1, 3, 3], values: vec![1 << 63, (1 << 63) + 1, 4] };
+        let with = |hashes| TraceColumns { hashes: Some(hashes), ..columns() };
+        let hashes = Trace::from_columns(with(lists.clone())).unwrap().hashes.unwrap();
+        assert_eq!([hashes.path(0), hashes.path(1), hashes.path(2)], [&[1, 2][..], &[], &[0]]);
+        let refused = |hashes| Trace::from_columns(with(hashes)).unwrap_err().to_string();
+        assert_eq!(
+            refused(HashLists { offsets: vec![0, 3], ..lists.clone() }),
+            "hashes.offsets must rise from 0 to the 3 hashes over 4 offsets: 2 offsets"
+        );
+        assert_eq!(refused(HashLists { block_size: 0, ..lists }), "block_size must be at least 1 token: 0");
     }
 
     #[test]

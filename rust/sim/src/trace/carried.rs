@@ -1,5 +1,7 @@
 //! What some traces carry besides arrivals and lengths: shared prefixes by name, recorded hits, adapters, measurements.
 
+use std::borrow::Cow;
+
 use rustc_hash::FxHashMap;
 
 /// A duration that was not observed.
@@ -83,10 +85,10 @@ pub(super) fn pick<T: Clone>(column: &[T], order: &[u32]) -> Vec<T> {
 /// What one row carries.
 #[derive(Debug, Default)]
 pub(super) struct CarriedRow<'a> {
-    pub group: Option<&'a str>,
+    pub group: Option<Cow<'a, str>>,
     pub prefix_tokens: Option<u32>,
     pub cached_tokens: Option<u32>,
-    pub lora: Option<&'a str>,
+    pub lora: Option<Cow<'a, str>>,
     pub images: Option<u32>,
     pub image_tokens: Option<u32>,
     pub ttft_ns: Option<u64>,
@@ -112,10 +114,10 @@ impl CarriedColumns {
         put(&mut columns.ttft_ns, row, carried.ttft_ns, NOT_OBSERVED);
         put(&mut columns.e2e_ns, row, carried.e2e_ns, NOT_OBSERVED);
         put(&mut columns.tpot_ns, row, carried.tpot_ns, NOT_OBSERVED);
-        if let Some(name) = carried.lora {
+        if let Some(name) = &carried.lora {
             label(columns.lora.get_or_insert_default(), &mut self.loras, row, name);
         }
-        if let Some(name) = carried.group {
+        if let Some(name) = &carried.group {
             let prefixes = columns.prefixes.get_or_insert_default();
             label(&mut prefixes.group, &mut self.groups, row, name);
             put(&mut prefixes.tokens, row, carried.prefix_tokens, 0);
@@ -174,8 +176,9 @@ mod tests {
     #[test]
     fn rows_that_say_nothing_carry_nothing() {
         let mut columns = CarriedColumns::default();
-        columns.set(1, &CarriedRow { lora: Some("a"), ttft_ns: Some(5), ..CarriedRow::default() });
-        columns.set(2, &CarriedRow { lora: Some("b"), cached_tokens: Some(7), ..CarriedRow::default() });
+        columns.set(1, &CarriedRow { lora: Some("a".into()), ttft_ns: Some(5), ..CarriedRow::default() });
+        columns
+            .set(2, &CarriedRow { lora: Some("b".into()), cached_tokens: Some(7), ..CarriedRow::default() });
         let carried = columns.finish(4);
         let lora = carried.lora.as_ref().unwrap();
         assert_eq!((0..4).map(|row| lora.name(row)).collect::<Vec<_>>(), [None, Some("a"), Some("b"), None]);

@@ -12,6 +12,9 @@ use super::row::{Row, text_of};
 use super::sessions::{Last, SessionColumns, Turn};
 use super::values::Values;
 
+/// What a row waits for, each with the nanoseconds in between.
+type Waits = Vec<(On, u64)>;
+
 /// The columns of the rows read so far, in the order of the file.
 pub(super) struct Columns {
     pub values: Values,
@@ -252,7 +255,7 @@ impl Columns {
         says: bool,
         previous: Option<Last>,
         arrival: Option<i64>,
-    ) -> Result<(Vec<(On, u64)>, Option<i64>), Mistake> {
+    ) -> Result<(Waits, Option<i64>), Mistake> {
         let turns = self.values.schema.turns;
         let arrival = arrival.filter(|_| turns != Turns::SessionArrival || previous.is_none());
         let links = if says { self.waited_for(row, previous, arrival)? } else { Vec::new() };
@@ -271,7 +274,7 @@ impl Columns {
         row: &Row,
         previous: Option<Last>,
         arrival: Option<i64>,
-    ) -> Result<Vec<(On, u64)>, Mistake> {
+    ) -> Result<Waits, Mistake> {
         let (delays, wait) =
             (self.delays(row)?, self.values.optional_duration(row, Slot::Wait)?.unwrap_or(0));
         let delay = |place: usize| delays.get(place).or(delays.first()).map_or(0, |delay| *delay) + wait;
@@ -298,7 +301,7 @@ impl Columns {
     }
 
     /// Notes what the last row waits for.
-    fn wait(&mut self, row: &Row, links: Vec<(On, u64)>, arrival: Option<i64>) {
+    fn wait(&mut self, row: &Row, links: Waits, arrival: Option<i64>) {
         let Some(sessions) = self.sessions.as_mut().filter(|_| !links.is_empty()) else { return };
         let (at, line) = ((self.arrival.len() - 1) as u32, row.line);
         if arrival.is_none() {
@@ -320,7 +323,7 @@ impl Columns {
         prompt: u32,
     ) -> Result<CarriedRow<'a>, Mistake> {
         let values = &mut self.values;
-        let text = |slot| row.given(slot).map(|(_, text): (u8, &'a str)| text.trim_matches('"'));
+        let text = |slot| row.given(slot).map(|(_, text): (u8, &'a str)| text_of(text));
         let carried = CarriedRow {
             group: text(Slot::PrefixGroup),
             prefix_tokens: values.optional_count(row, Slot::PrefixTokens)?,

@@ -81,6 +81,14 @@ impl HashColumn {
         Ok(self.ids.len() - start)
     }
 
+    /// Appends the path of a request.
+    pub fn append(&mut self, hashes: &[u64]) {
+        for hash in hashes {
+            self.ids.push(self.dense.of(*hash));
+        }
+        self.keep(true);
+    }
+
     /// Ends the path of a request, as read or empty.
     pub fn keep(&mut self, read: bool) {
         if !read {

@@ -28,15 +28,15 @@ mod unfolded;
 mod json;
 mod csv;
 mod finish;
-mod assemble;
 mod select;
+mod assemble;
 mod cut;
 mod read;
 mod files;
 mod inspect;
 mod write;
 
-pub use assemble::TraceColumns;
+pub use assemble::{HashLists, TraceColumns};
 pub use carried::{Carried, Labels, NOT_OBSERVED, Prefixes};
 pub use detect::{Detection, detect};
 pub use files::{paths, read_files};

@@ -205,7 +205,7 @@ fn binary_columns(origin: &str, kind: &str, format: Format, complete: bool) -> E
         return Error::trace(origin, 0, "", "the Parquet file must be complete", "its footer is missing")
             .hinted("the download or the writer was probably interrupted; get the file again");
     }
-    let value = format!("{} in {kind}, which is not read yet", format.words());
+    let value = format!("{} in {kind}, which is not read here", format.words());
     Error::trace(origin, 0, "", "the file must be JSON Lines, JSON or CSV here", value)
         .hinted("the Python package reads it; or write it as text: pl.read_parquet(FILE).write_ndjson(\"trace.jsonl\")")
 }

@@ -384,7 +384,6 @@ static VIDUR_LENGTHS: Schema = Schema {
 static DYNAMO: Schema = Schema {
     format: Format::DynamoRequest,
     unit: TimeUnit::Millis,
-    whole_blocks: true,
     unfold: Some(dynamo::unfold),
     aliases: &[
         timed("request.request_received_ms", Slot::Arrival, TimeUnit::Millis),

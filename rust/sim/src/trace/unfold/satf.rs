@@ -157,10 +157,9 @@ impl<'n, 'a> Before<'n, 'a> {
 
     /// Walks back from a call over tools, the longest way where there are several, to the calls before.
     fn start(&self, call: usize) -> Result<Start, Mistake> {
-        let (mut longest, mut open): (FxHashMap<usize, u64>, Vec<(usize, u64, usize)>) =
-            (FxHashMap::default(), vec![]);
+        let mut longest: FxHashMap<usize, u64> = FxHashMap::default();
         let mut start = Start::default();
-        open.push((call, 0, 0));
+        let mut open = vec![(call, 0u64, 0usize)];
         while let Some((node, delay, depth)) = open.pop() {
             if depth > self.nodes.len() {
                 let id = shortened(&self.nodes[node].id);
