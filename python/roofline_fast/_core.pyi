@@ -273,6 +273,10 @@ class TraceOptions:
         window_s: tuple[float, float] | None = None,
         speedup: float | None = None,
         limit: int | None = None,
+        default_output_tokens: int | None = None,
+        turn_lengths: str | None = None,
+        strict: bool = False,
+        map: Sequence[str] | None = None,
     ) -> TraceOptions: ...
 
 @final

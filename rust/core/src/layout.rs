@@ -79,31 +79,27 @@ impl Layout {
     }
 
     fn check_heads(self, model: &Model, mixer: Option<&Mixer>, errors: &mut Vec<Error>) {
-        let mut must_divide = |count: u64, what: &str| {
-            if !count.is_multiple_of(self.tp) {
-                let usable: Vec<String> =
-                    (1..=count.min(64)).filter(|d| count.is_multiple_of(*d)).map(|d| d.to_string()).collect();
-                errors.push(Error::spec(
-                    "layout.tp",
-                    format!("must divide the {count} {what} of `{}`", model.name),
-                    self.tp,
-                    format!("use one of {}", usable.join(", ")),
-                ));
-            }
+        let (count, kv, what) = match mixer {
+            Some(Mixer::Attention(attention)) => (attention.heads, attention.kv_heads, "attention heads"),
+            Some(Mixer::Mla(mla)) => (mla.heads, mla.heads, "attention heads"),
+            Some(Mixer::Mamba(mamba)) if mamba.version == 1 => (mamba.inner, mamba.inner, "inner channels"),
+            Some(Mixer::Mamba(mamba)) => (mamba.heads, mamba.heads, "state-space heads"),
+            Some(Mixer::Linear(linear)) => (linear.value_heads, linear.value_heads, "linear-attention heads"),
+            None => return,
         };
-        match mixer {
-            Some(Mixer::Attention(attention)) => {
-                must_divide(attention.heads, "attention heads");
-                let kv = attention.kv_heads;
-                if self.tp < kv || !self.tp.is_multiple_of(kv) {
-                    must_divide(kv, "KV heads");
-                }
-            }
-            Some(Mixer::Mla(mla)) => must_divide(mla.heads, "attention heads"),
-            Some(Mixer::Mamba(mamba)) if mamba.version == 1 => must_divide(mamba.inner, "inner channels"),
-            Some(Mixer::Mamba(mamba)) => must_divide(mamba.heads, "state-space heads"),
-            Some(Mixer::Linear(linear)) => must_divide(linear.value_heads, "linear-attention heads"),
-            None => {}
+        // KV heads are shared out, or each is held by several devices.
+        let possible = |tp: u64| count.is_multiple_of(tp) && (kv.is_multiple_of(tp) || tp.is_multiple_of(kv));
+        if !possible(self.tp) {
+            let usable: Vec<String> =
+                (1..=count.min(64)).filter(|tp| possible(*tp)).map(|tp| tp.to_string()).collect();
+            let shared =
+                if kv == count { String::new() } else { format!(", shared out over its {kv} KV heads") };
+            errors.push(Error::spec(
+                "layout.tp",
+                format!("must divide the {count} {what} of `{}`{shared}", model.name),
+                self.tp,
+                format!("use one of {}", usable.join(", ")),
+            ));
         }
     }
 

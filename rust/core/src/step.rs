@@ -1,7 +1,7 @@
 //! One deployment, compiled: prices a step from its sums, in seconds alone or operator by operator.
 
 use crate::efficiency::{Efficiency, Estimate};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hardware::Hardware;
 use crate::layout::Layout;
 use crate::lower::{Lowering, lower, tower_ops};
@@ -75,6 +75,9 @@ impl Deployment {
     /// # Errors
     /// A peak or link that is needed and not known.
     pub fn compile_on(&self, roof: &Roof, stack: Stack) -> Result<Pricer> {
+        if !(0.0..=1.0).contains(&self.overlap) {
+            return Err(Error::spec("overlap", "must be from 0 to 1", self.overlap, ""));
+        }
         let reaches = Reaches::of(&self.model)?;
         let ops = match (stack, &self.model.vision) {
             (Stack::Tower, Some(tower)) => tower_ops(tower, &self.precision, self.lowering, &reaches),

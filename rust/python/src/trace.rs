@@ -7,8 +7,10 @@ use roofline_core::error::{Error, Result};
 use roofline_core::names;
 use roofline_core::table::{Column, Table as Rows};
 use roofline_sim::assemble::{Assembled, TraceColumns};
+use roofline_sim::error as trace_error;
 use roofline_sim::trace::{
-    self, Format, OnError, PriorityOrder, ReadOptions, Report, TimeUnit, Trace as Requests, ZeroOutput,
+    self, FieldMap, Format, OnError, PriorityOrder, ReadOptions, Report, TimeUnit, Trace as Requests,
+    TurnLengths, ZeroOutput,
 };
 
 use crate::columns;
@@ -27,7 +29,7 @@ impl TraceOptions {
     #[expect(clippy::too_many_arguments, reason = "keywords of a constructor, one a field")]
     #[pyo3(signature = (*, format=None, time_unit=None, on_error="stop", zero_output=None, trace_block_size=None,
         require_sorted=false, priority_order="lower-first", csv_delimiter=None, csv_decimal=".", window_s=None,
-        speedup=None, limit=None))]
+        speedup=None, limit=None, default_output_tokens=None, turn_lengths=None, strict=false, map=None))]
     fn new(
         py: Python<'_>,
         format: Option<&str>,
@@ -42,9 +44,15 @@ impl TraceOptions {
         window_s: Option<(f64, f64)>,
         speedup: Option<f64>,
         limit: Option<usize>,
+        default_output_tokens: Option<u32>,
+        turn_lengths: Option<&str>,
+        strict: bool,
+        map: Option<Vec<String>>,
     ) -> PyResult<TraceOptions> {
         let options = enter(py, || {
-            Ok::<_, Error>(ReadOptions {
+            let map =
+                map.iter().flatten().map(|text| FieldMap::parse(text)).collect::<trace_error::Result<_>>()?;
+            Ok::<_, trace_error::Error>(ReadOptions {
                 format: format.map(format_named).transpose()?,
                 time_unit: time_unit.map(|name| among("time_unit", name, &TIME_UNITS)).transpose()?,
                 on_error: among("on_error", on_error, &ON_ERROR)?,
@@ -57,6 +65,13 @@ impl TraceOptions {
                 window_s,
                 speedup,
                 limit,
+                default_output_tokens,
+                turn_lengths: turn_lengths
+                    .map(|name| among("turn_lengths", name, &TURN_LENGTHS))
+                    .transpose()?,
+                strict,
+                map,
+                arrivals_elsewhere: false,
             })
         })?;
         Ok(TraceOptions { options })
@@ -75,6 +90,8 @@ const ZERO_OUTPUT: [(&str, ZeroOutput); 3] =
     [("drop", ZeroOutput::Drop), ("prefill", ZeroOutput::Prefill), ("one", ZeroOutput::One)];
 const PRIORITY_ORDER: [(&str, PriorityOrder); 2] =
     [("lower-first", PriorityOrder::LowerFirst), ("higher-first", PriorityOrder::HigherFirst)];
+
+const TURN_LENGTHS: [(&str, TurnLengths); 2] = [("full", TurnLengths::Full), ("delta", TurnLengths::Delta)];
 
 /// A workload in columns, sorted by arrival.
 #[pyclass(frozen, module = "roofline_fast._core")]

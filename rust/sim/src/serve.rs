@@ -67,6 +67,8 @@ impl StepCost for ModelCost {
 pub struct Knobs {
     /// Share of the device's memory the engine may use.
     pub gpu_memory_utilization: Option<f64>,
+    /// Whether steps are launched one kernel at a time: no memory is kept for CUDA graphs.
+    pub enforce_eager: Option<bool>,
     /// KV blocks instead of what memory gives.
     pub num_gpu_blocks_override: Option<u32>,
     /// Tokens of prompt and answer together.
@@ -119,6 +121,7 @@ impl Knobs {
     /// # Errors
     /// An unknown engine or policy.
     pub fn on(&self, name: &str, hardware: &Hardware) -> Result<EngineConfig> {
+        self.check()?;
         let memory = hardware.memory.capacity.value.unwrap_or(0.0);
         let mut engine = preset(name, DeviceClass::of(memory, &hardware.name))?;
         let set = |field: &mut u32, value: Option<u32>| *field = value.unwrap_or(*field);
@@ -145,6 +148,22 @@ impl Knobs {
         Ok(engine)
     }
 
+    /// Sizes that nothing else can be computed from.
+    fn check(&self) -> Result<()> {
+        let least = [
+            ("max_num_seqs", self.max_num_seqs, 1),
+            ("max_num_batched_tokens", self.max_num_batched_tokens, 1),
+            ("block_size", self.block_size, 1),
+            ("num_gpu_blocks_override", self.num_gpu_blocks_override, 2),
+            ("max_model_len", self.max_model_len, 1),
+        ];
+        let wrong = least.into_iter().filter_map(|(field, value, least)| {
+            let value = value.filter(|value| *value < least)?;
+            Some(Error::spec(field, format!("must be at least {least}"), value, ""))
+        });
+        Error::all("engine", wrong.collect())
+    }
+
     /// How that engine divides a device's memory.
     ///
     /// # Errors
@@ -161,10 +180,10 @@ impl Knobs {
         }
         Ok(EngineMemory {
             gpu_memory_utilization: utilization,
-            block_size: u64::from(engine.block_size.max(1)),
+            block_size: u64::from(engine.block_size),
             max_num_batched_tokens: u64::from(engine.max_num_batched_tokens),
             max_num_seqs: u64::from(engine.max_num_seqs),
-            cuda_graphs: true,
+            cuda_graphs: !self.enforce_eager.unwrap_or(false),
         })
     }
 }
@@ -269,11 +288,15 @@ fn model_len(
         return Ok(length);
     }
     let holds = engine.num_gpu_blocks.saturating_sub(1).saturating_mul(engine.block_size);
-    let own =
-        analyst.deployment().model.max_context.map_or(u32::MAX, |own| u32::try_from(own).unwrap_or(u32::MAX));
-    if own > holds {
-        notes
-            .push(format!("max-model-len {holds}: what the KV cache holds, less than the model's own {own}"));
+    let own = analyst.deployment().model.max_context.map(|own| u32::try_from(own).unwrap_or(u32::MAX));
+    match own {
+        Some(own) if own <= holds => Ok(own),
+        Some(own) => {
+            notes.push(format!(
+                "max-model-len {holds}: what the KV cache holds, less than the model's own {own}"
+            ));
+            Ok(holds)
+        }
+        None => Ok(holds),
     }
-    Ok(own.min(holds))
 }

@@ -4,38 +4,27 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use roofline_sim::trace::{ReadOptions, detect, read};
+use roofline_sim::trace::{NOT_OBSERVED, ReadOptions, Sessions, Trace, detect, read};
 use serde_json::Value;
 
-/// Formats that are recognised but not read yet.
-const NOT_READ: &[&str] = &[
-    "agentic_mooncake",
+/// Formats that hold text or distributions, not the lengths of requests.
+const WITHOUT_LENGTHS: &[&str] = &[
     "aiperf_dag",
     "aiperf_multi_turn",
     "aiperf_single_turn",
-    "apex",
-    "applied_compute_agentic",
-    "azure_lmm",
-    "bailian",
-    "baseten",
-    "blis_tracev2",
     "blis_tracev2_header",
-    "dynamo_request_trace",
-    "litellm",
-    "llmservingsim",
     "openai_batch",
-    "openai_response",
-    "otel_genai",
-    "sagemaker_data_capture",
-    "satf",
     "servegen_clients",
     "sharegpt",
-    "splitwise_sim",
-    "tracelab",
-    "tracelab_session_csv",
     "vllm_custom",
-    "weka",
 ];
+
+/// Formats without arrivals: read where those come from elsewhere, refused with a remedy where they do not.
+const WITHOUT_ARRIVALS: &[&str] = &["applied_compute_agentic", "vidur_lengths"];
+
+/// Samples that end otherwise than the collection expects, and why.
+const DIFFERENT: &[(&str, &str)] =
+    &[("../otel/simple_chain.json", "its spans hold text and no token counts: lengths are asked for")];
 
 #[test]
 fn every_sample_is_recognised_and_read_or_refused_by_name() {
@@ -55,33 +44,48 @@ fn every_sample_is_recognised_and_read_or_refused_by_name() {
         let detection = detect(name, &bytes, &ReadOptions::default()).unwrap();
         assert_eq!(detection.format.name(), expected, "{name}");
         assert!(!detection.why.is_empty());
-        let result = read(name, &bytes, &ReadOptions::default());
         seen.insert(expected);
-        if NOT_READ.contains(&expected) || name.ends_with(".parquet") {
-            let message = result.unwrap_err().to_string();
-            assert!(
-                message.contains(detection.format.words()) && message.contains("not read yet"),
-                "{message}"
-            );
-            continue;
-        }
-        if expected == "vidur_lengths" {
-            let error = result.unwrap_err();
-            assert!(error.to_string().contains("no arrival times"), "{error}");
-            assert!(error.hint().contains("--request-rate"), "{}", error.hint());
-            continue;
-        }
-        let (trace, report) = result.unwrap();
-        assert_eq!(trace.len() as u64, sample["requests"].as_u64().unwrap(), "{name}");
-        let unit = sample["time_unit"].as_str().unwrap();
-        assert!(unit.contains(report.time_unit.name()), "{name}: {unit}, was {:?}", report.time_unit);
-        if let (Some(expected), Some(block_size)) = (sample["block_size"].as_u64(), report.block_size) {
-            assert_eq!(u64::from(block_size), expected, "{name}");
+        let refused = |must: &str| {
+            let error = read(name, &bytes, &ReadOptions::default()).unwrap_err();
+            assert!(error.to_string().contains(must), "{name}: {error}");
+            assert!(!error.hint().is_empty(), "{name}");
+            error
+        };
+        if WITHOUT_LENGTHS.contains(&expected) {
+            let error = refused("the file must hold the lengths of requests");
+            assert!(error.to_string().contains(detection.format.words()), "{error}");
+        } else if name.ends_with(".parquet") {
+            refused("in Parquet, which is not read here");
+        } else if DIFFERENT.iter().any(|(file, _)| *file == name) {
+            refused("the file must have output lengths");
+        } else {
+            let without = WITHOUT_ARRIVALS.contains(&expected);
+            if without {
+                assert!(refused("the file must have arrival times").hint().contains("--request-rate"));
+            }
+            as_expected(name, &bytes, sample, without);
         }
     }
-    let unseen: Vec<_> =
-        NOT_READ.iter().filter(|format| !seen.contains(**format) && **format != "tracelab").collect();
+    let unseen: Vec<_> = WITHOUT_LENGTHS.iter().filter(|format| !seen.contains(**format)).collect();
     assert!(unseen.is_empty(), "{unseen:?}");
+}
+
+/// A sample has the requests, the unit and the block size that the collection says.
+fn as_expected(name: &str, bytes: &[u8], sample: &Value, arrivals_elsewhere: bool) {
+    let options = ReadOptions { arrivals_elsewhere, ..ReadOptions::default() };
+    let (trace, report) = read(name, bytes, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(trace.len() as u64, sample["requests"].as_u64().unwrap(), "{name}");
+    if let Some(unit) = sample["time_unit"].as_str() {
+        assert!(unit.contains(report.time_unit.name()), "{name}: {unit}, was {:?}", report.time_unit);
+    }
+    if let (Some(expected), Some(block_size)) = (sample["block_size"].as_u64(), report.block_size) {
+        assert_eq!(u64::from(block_size), expected, "{name}");
+    }
+}
+
+/// What each request waits for.
+fn waits(sessions: &Sessions) -> Vec<Vec<(u32, u64)>> {
+    (0..sessions.session.len()).map(|row| sessions.waits_for(row).collect()).collect()
 }
 
 #[test]
@@ -93,8 +97,7 @@ fn sessions_tell_what_waits_for_what() {
     assert_eq!(sessions.count, 2);
     assert_eq!(trace.arrival_ns, [0, 10_000_000, 50_000_000, 60_000_000]);
     assert_eq!(sessions.session, [0, 1, 0, 1]);
-    assert_eq!(sessions.after, [u32::MAX, u32::MAX, 0, u32::MAX]);
-    assert_eq!(sessions.delay_ns, [0, 0, 50_000_000, 0]);
+    assert_eq!(waits(&sessions), [vec![], vec![], vec![(0, 50_000_000)], vec![]]);
 }
 
 #[test]
@@ -105,7 +108,96 @@ fn a_native_trace_keeps_ids_priorities_and_dependencies() {
     assert_eq!(trace.ids, ["r0", "r1"]);
     assert_eq!(trace.priority, [0, 0]);
     assert_eq!(trace.model.as_deref(), Some("llama-3.1-8b"));
-    assert_eq!(trace.sessions.unwrap().after, [u32::MAX, 0]);
+    assert_eq!(waits(&trace.sessions.unwrap()), [vec![], vec![(0, 2_500_000_000)]]);
     assert_eq!(trace.hashes.unwrap().path(1), [0, 1, 2, 3, 4, 5]);
     assert_eq!(report.block_size, Some(16));
+}
+
+/// A sample of the collection, read; none where it is absent.
+fn sample(name: &str) -> Option<Trace> {
+    let bytes = std::fs::read(common::traces("formats")?.join(name)).ok()?;
+    let options = ReadOptions { arrivals_elsewhere: true, ..ReadOptions::default() };
+    Some(read(name, &bytes, &options).unwrap_or_else(|error| panic!("{name}: {error}")).0)
+}
+
+#[test]
+fn measured_times_and_recorded_hits_are_kept() {
+    let Some(folder) = common::traces("dynamo") else { return };
+    let bytes = std::fs::read(folder.join("pi_request_trace.jsonl.gz")).unwrap();
+    let (trace, report) = read("dynamo", &bytes, &ReadOptions::default()).unwrap();
+    assert_eq!((trace.len(), report.block_size), (17, Some(16)));
+    assert!(trace.carried.ttft_ns.contains(&1_328_418_365));
+    assert!(trace.carried.tpot_ns.contains(&26_736_414) && trace.carried.e2e_ns.contains(&1_381_891_193));
+    assert_eq!(trace.carried.cached_tokens.len(), 17);
+    assert!(report.information.iter().any(|told| told.contains("no requests are passed over")));
+    // A log is written as requests end, not as they arrive.
+    let told: Vec<&str> = report.warnings.iter().map(|warning| warning.text.as_str()).collect();
+    assert!(
+        matches!(told.as_slice(), [order] if order.starts_with("arrivals were not in time order")),
+        "{told:?}"
+    );
+    for name in ["litellm_standard_logging.jsonl", "litellm_spend_logs.csv"] {
+        let trace = sample(name).unwrap();
+        let (ttft, e2e) = if name.ends_with("csv") { (400, 1_800) } else { (450, 1_800) };
+        assert_eq!(trace.carried.ttft_ns, [ttft * 1_000_000]);
+        assert_eq!(trace.carried.e2e_ns, [e2e * 1_000_000]);
+    }
+    let weka = sample("weka.json").unwrap();
+    assert_eq!(weka.carried.ttft_ns, [1_100_000_000, NOT_OBSERVED, NOT_OBSERVED]);
+    assert_eq!(sample("openai_responses_log.jsonl").unwrap().carried.cached_tokens, [128]);
+}
+
+#[test]
+fn joins_chains_and_tools_become_waits_with_delays() {
+    let Some(agentic) = sample("agentic_mooncake.jsonl") else { return };
+    assert_eq!(waits(&agentic.sessions.unwrap()), [vec![], vec![(0, 1_000_000)], vec![(1, 2_510_000_000)]]);
+    assert_eq!(agentic.arrival_ns, [0, 1_000_000, 2_511_000_000]);
+    let satf = sample("satf.json").unwrap();
+    assert_eq!(waits(&satf.sessions.unwrap()), [vec![], vec![(0, 500_100_000)]]);
+    let session = sample("session_runner.csv").unwrap();
+    assert_eq!(session.prompt_tokens, [512, 704, 400]);
+    assert_eq!(waits(&session.sessions.unwrap()), [vec![], vec![(0, 100_000_000)], vec![]]);
+    let simulator = sample("lss_agentic.jsonl").unwrap();
+    assert_eq!(waits(&simulator.sessions.unwrap()), [vec![], vec![(0, 127_348_767)]]);
+    let applied = sample("applied_compute_agentic.jsonl").unwrap();
+    assert_eq!(applied.prompt_tokens, [64, 68, 72]);
+    assert_eq!(waits(&applied.sessions.unwrap()), [vec![], vec![(0, 1_000_000)], vec![(1, 1_000_000)]]);
+    let weka = sample("weka.json").unwrap();
+    assert_eq!(weka.arrival_ns, [0, 9_000_000_000, 13_000_000_000]);
+    assert_eq!(waits(&weka.sessions.unwrap())[2], [(0, 900_000_000), (1, 900_000_000)]);
+}
+
+#[test]
+fn a_chat_is_the_session_of_all_that_follow_it() {
+    let Some(bailian) = sample("bailian.jsonl") else { return };
+    let sessions = bailian.sessions.unwrap();
+    assert_eq!((sessions.count, sessions.session.as_slice()), (1, &[0, 0][..]));
+    assert_eq!(waits(&sessions), [vec![], vec![(0, 0)]]);
+    assert_eq!(bailian.hashes.unwrap().block_size, 16);
+}
+
+#[test]
+fn groups_images_and_sessions_of_flat_formats_are_kept() {
+    let Some(blis) = sample("blis_tracev2.csv") else { return };
+    let prefixes = blis.carried.prefixes.unwrap();
+    assert_eq!((prefixes.group.name(0), prefixes.tokens), (Some("shared"), vec![512, 512]));
+    assert_eq!(sample("azure2025_mm.csv").unwrap().carried.images, [0, 1, 1]);
+    let burst = sample("burstgpt_v3.csv").unwrap();
+    assert_eq!(burst.sessions.unwrap().session, [0, Sessions::NONE]);
+    assert_eq!(sample("native_full.jsonl").unwrap().carried.image_tokens, [0, 576]);
+}
+
+#[test]
+fn real_workloads_of_other_simulators_are_read_whole() {
+    for (folder, file) in [
+        ("apex", "llama_creation_05.lengths_only.jsonl.zst"),
+        ("llmservingsim", "workload_me2_01_mixed.jsonl.zst"),
+        ("llmservingsim", "sharegpt-llama-3.1-8b-300-sps10.jsonl.zst"),
+        ("tracelab", "multi_session_large.csv"),
+    ] {
+        let Some(folder) = common::traces(folder) else { return };
+        let bytes = std::fs::read(folder.join(file)).unwrap();
+        let (trace, report) = read(file, &bytes, &ReadOptions::default()).unwrap();
+        assert!(trace.len() > 3 && report.warnings.is_empty(), "{file}: {:?}", report.warnings);
+    }
 }

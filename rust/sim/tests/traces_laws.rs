@@ -3,7 +3,10 @@
 use std::io::Write;
 
 use proptest::prelude::*;
-use roofline_sim::trace::{BlockHashes, Format, OnError, ReadOptions, Trace, detect, inspect, read};
+use roofline_sim::trace::{
+    BlockHashes, Carried, Format, Labels, NOT_OBSERVED, OnError, Prefixes, ReadOptions, Sessions, Trace,
+    detect, inspect, read, write,
+};
 
 /// A trace in time order from 0, in whole milliseconds so that every format can hold it.
 fn traces() -> impl Strategy<Value = Trace> {
@@ -28,6 +31,79 @@ fn traces() -> impl Strategy<Value = Trace> {
                 hashes.ids.push(dense as u32);
             }
             hashes.offsets.push(hashes.ids.len() as u64);
+        }
+        trace
+    })
+}
+
+/// Names in the order of their first use, as reading numbers them.
+fn labelled(picks: &[u8]) -> Labels {
+    let mut labels = Labels::default();
+    for pick in picks {
+        if *pick == 0 {
+            labels.of.push(Labels::NONE);
+            continue;
+        }
+        let name = format!("\"{pick}\" é");
+        let known = labels.names.iter().position(|known| *known == name);
+        labels.of.push(known.unwrap_or(labels.names.len()) as u32);
+        if known.is_none() {
+            labels.names.push(name);
+        }
+    }
+    labels
+}
+
+/// A trace with all that the native schema keeps, times to the nanosecond.
+fn full_traces() -> impl Strategy<Value = Trace> {
+    let row = (
+        0u64..1 << 40,
+        0u8..4,
+        0u8..3,
+        any::<i32>(),
+        prop::collection::vec((any::<u32>(), 0u64..1 << 40), 0..3),
+    );
+    (traces(), prop::collection::vec(row, 40)).prop_map(|(mut trace, rows)| {
+        let count = trace.len();
+        let rows = &rows[..count];
+        trace.arrival_ns = rows.iter().map(|row| row.0).collect();
+        trace.arrival_ns.sort_unstable();
+        trace.arrival_ns[0] = 0;
+        trace.ids = (0..count).map(|row| format!("r{row}")).collect();
+        trace.model = Some("a model".to_string());
+        trace.priority = rows.iter().map(|row| row.3).collect();
+        let picks: Vec<u8> = rows.iter().map(|row| row.1).collect();
+        let named = labelled(&picks);
+        let mut sessions = Sessions {
+            count: named.names.len() as u32,
+            session: named.of.clone(),
+            offsets: vec![0],
+            ..Sessions::default()
+        };
+        for (at, row) in rows.iter().enumerate() {
+            for (on, delay_ns) in row.4.iter().filter(|_| at > 0) {
+                sessions.after.push(on % at as u32);
+                sessions.delay_ns.push(*delay_ns);
+            }
+            sessions.offsets.push(sessions.after.len() as u64);
+        }
+        trace.sessions = Some(sessions);
+        let has = |row: usize| named.of[row] != Labels::NONE;
+        let observed = |row: usize| if has(row) { rows[row].0 } else { NOT_OBSERVED };
+        if (0..count).any(has) {
+            trace.carried = Carried {
+                prefixes: Some(Prefixes {
+                    tokens: (0..count).map(|row| u32::from(has(row))).collect(),
+                    group: named.clone(),
+                }),
+                cached_tokens: trace.prompt_tokens.iter().map(|prompt| prompt / 2).collect(),
+                lora: Some(named.clone()),
+                images: picks.iter().map(|pick| u32::from(*pick)).collect(),
+                image_tokens: vec![3; count],
+                ttft_ns: (0..count).map(observed).collect(),
+                e2e_ns: (0..count).map(observed).collect(),
+                tpot_ns: (0..count).map(observed).collect(),
+            };
         }
         trace
     })
@@ -102,6 +178,19 @@ fn survives(bytes: &[u8]) {
     let _ = detect("bytes", bytes, &ReadOptions::default());
 }
 
+/// One record of each nested format.
+const NESTED: &[&str] = &[
+    r#"{"schema": "dynamo.request.trace.v1", "event_type": "request_end", "request": {"request_received_ms": 1, "input_tokens": 9, "output_tokens": 1, "ttft_ms": 2.5, "replay": {"trace_block_size": 4, "input_sequence_hashes": [1, 2]}}}"#,
+    r#"{"id": "a", "created": 7, "previous_response_id": "b", "usage": {"prompt_tokens": 9, "completion_tokens": 2}}"#,
+    r#"{"captureData": {"endpointOutput": {"data": "{\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":3}}"}}, "eventMetadata": {"inferenceTime": "2026-04-29T00:03:18Z"}}"#,
+    r#"{"spans": [{"span_id": "a", "start_time": 5, "end_time": 9, "attributes": {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 5}}]}"#,
+    r#"{"format": "satf", "sessions": [{"nodes": [{"kind": "llm_infer", "id": "a", "payload": {"input_tokens_total": 8, "output_tokens": 2}}, {"kind": "tool_call", "id": "t"}, {"kind": "llm_infer", "id": "b", "payload": {"input_tokens_total": 8, "output_tokens": 2}}], "edges": [{"from": "a", "to": "t"}, {"from": "t", "to": "b"}]}]}"#,
+    r#"{"id": "s", "block_size": 64, "requests": [{"t": 0, "in": 9, "out": 1}, {"t": 4, "requests": [{"t": 0, "in": 3, "out": 1}]}, {"t": 9, "in": 70, "out": 1, "hash_ids": [1]}]}"#,
+    r#"{"session_id": "s", "prefix_tokens": 3, "newly_append_tokens": 4, "input_tokens_total": 7, "output_tokens": 1, "timing_events": [{"event_type": "user_message", "timestamp": "2026-06-01T05:40:20.151Z"}]}"#,
+    r#"{"session_id": "s", "arrival_time_ns": 4, "sub_requests": [{"input_toks": 2, "output_toks": 1, "tool_duration_ns": 7}, {"input_toks": 3, "output_toks": 1}]}"#,
+    r#"{"num_turns": 1, "input_prompt_length": 6, "assistant_response_length": [2], "tool_call_output_length": [2], "tool_call_latency": [0.1], "final_assistant_response_length": 2}"#,
+];
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -118,6 +207,63 @@ proptest! {
                 prop_assert_eq!(report.format, format);
                 prop_assert_eq!(&read, &expected);
             }
+        }
+    }
+
+    #[test]
+    fn a_trace_that_is_converted_and_read_has_the_same_columns(trace in full_traces()) {
+        let written = write(&trace, Format::Native).unwrap();
+        prop_assert!(written.left_out.is_empty());
+        let (native, report) = read("t", &written.bytes, &ReadOptions::default()).unwrap();
+        prop_assert_eq!(report.format, Format::Native);
+        prop_assert_eq!(&native, &trace);
+        let lengths = Trace {
+            arrival_ns: trace.arrival_ns.clone(),
+            prompt_tokens: trace.prompt_tokens.clone(),
+            output_tokens: trace.output_tokens.clone(),
+            ..Trace::default()
+        };
+        for format in [Format::Vidur, Format::AzureLlm] {
+            let written = write(&trace, format).unwrap();
+            let (read, report) = read("t", &written.bytes, &ReadOptions::default()).unwrap();
+            prop_assert_eq!(report.format, format);
+            prop_assert_eq!(&read, &lengths);
+        }
+        let mut open = Trace { carried: Carried::default(), ..trace };
+        if let Some(sessions) = &mut open.sessions {
+            sessions.after.clear();
+            sessions.delay_ns.clear();
+            sessions.offsets.fill(0);
+        }
+        if open.sessions.as_ref().is_some_and(|sessions| sessions.count == 0) {
+            open.sessions = None;
+        }
+        let written = write(&open, Format::Mooncake).unwrap();
+        prop_assert!(written.left_out.is_empty());
+        let (mooncake, report) = read("t", &written.bytes, &ReadOptions::default()).unwrap();
+        prop_assert_eq!(report.format, Format::Mooncake);
+        prop_assert_eq!(&mooncake, &open);
+    }
+
+    #[test]
+    fn no_record_of_a_nested_format_makes_the_reader_panic(
+        which in 0usize..NESTED.len(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 0..8),
+    ) {
+        let mut bytes = NESTED[which].as_bytes().to_vec();
+        for (place, byte, kind) in changes {
+            let place = place.index(bytes.len());
+            match kind {
+                0 => bytes[place] = b"0123456789-e.,[]{}\"a"[usize::from(byte) % 20],
+                1 => bytes.insert(place, b"{}[]\",:-.0\n9"[usize::from(byte) % 12]),
+                _ => drop(bytes.remove(place)),
+            }
+        }
+        survives(&bytes);
+        let options = ReadOptions { arrivals_elsewhere: true, on_error: OnError::Skip, ..ReadOptions::default() };
+        if let Ok((trace, report)) = read("bytes", &bytes, &options) {
+            prop_assert!(trace.arrival_ns.is_sorted());
+            prop_assert_eq!(report.rows, report.kept + report.dropped_broken + report.dropped_zero_output);
         }
     }
 

@@ -1,36 +1,19 @@
 //! From fields to columns: every rule a request must keep, and what is repaired with a warning.
 
-use rustc_hash::FxHashMap;
-
-use super::Sessions;
-use super::format::{Alias, Format, Schema, Slot};
+use super::carried::{CarriedColumns, CarriedRow};
+use super::format::{Alias, Format, Schema, Slot, Turns};
 use super::hashes::HashColumn;
+use super::links::{Link, On};
 use super::mistakes::{Mistake, Mistakes, shortened};
+use super::number::TOKENS_MAX;
 use super::options::ReadOptions;
-use super::policy::{OnError, ZeroOutput};
+use super::policy::{OnError, TurnLengths, ZeroOutput};
 use super::row::{Row, text_of};
-use super::sessions::{SessionColumns, Turn};
+use super::sessions::{Last, SessionColumns, Turn};
 use super::values::Values;
 
-/// The row of each id; [`Sessions::NONE`] for an id that several rows have.
-#[derive(Default)]
-struct Ids(FxHashMap<String, u32>);
-
-impl Ids {
-    fn of(ids: &[String]) -> Ids {
-        let mut rows = Ids::default();
-        ids.iter().zip(0..).for_each(|(id, row)| rows.add(id, row));
-        rows
-    }
-
-    fn add(&mut self, id: &str, row: u32) {
-        self.0.entry(id.to_string()).and_modify(|known| *known = Sessions::NONE).or_insert(row);
-    }
-
-    fn get(&self, id: &str) -> Option<u32> {
-        self.0.get(id).copied()
-    }
-}
+/// What a row waits for, each with the nanoseconds in between.
+type Waits = Vec<(On, u64)>;
 
 /// The columns of the rows read so far, in the order of the file.
 pub(super) struct Columns {
@@ -42,10 +25,13 @@ pub(super) struct Columns {
     pub prompt: Vec<u32>,
     pub output: Vec<u32>,
     pub ids: Vec<String>,
-    by_id: Option<Ids>,
     pub priority: Vec<i32>,
     pub hashes: Option<HashColumn>,
     pub sessions: Option<SessionColumns>,
+    pub carried: CarriedColumns,
+    pub turn_lengths: TurnLengths,
+    /// The line that set the block size, where lines do.
+    block_size_line: Option<u64>,
     pub models: Vec<(String, u64)>,
     /// Field names that belong to no known field, in order.
     pub unknown: Vec<String>,
@@ -60,15 +46,17 @@ impl Columns {
         Columns {
             values: Values::new(schema, options),
             block_size: options.trace_block_size.unwrap_or(schema.block_size).max(1),
-            whole_blocks: false,
+            whole_blocks: schema.whole_blocks,
             arrival: Vec::new(),
             prompt: Vec::new(),
             output: Vec::new(),
             ids: Vec::new(),
-            by_id: None,
             priority: Vec::new(),
             hashes: None,
             sessions: None,
+            carried: CarriedColumns::default(),
+            turn_lengths: options.turn_lengths.unwrap_or_default(),
+            block_size_line: None,
             models: Vec::new(),
             unknown: Vec::new(),
             seen: 0,
@@ -86,6 +74,11 @@ impl Columns {
         self.values.options.format.is_some()
     }
 
+    /// Whether the user said which fields hold what.
+    pub fn is_mapped(&self) -> bool {
+        !self.values.options.map.is_empty()
+    }
+
     pub fn aliases(&self) -> &'static [Alias] {
         self.values.schema.aliases
     }
@@ -93,6 +86,9 @@ impl Columns {
     /// Which alias a field name is; an unknown one is remembered.
     pub fn alias_of(&mut self, name: &str, guess: Option<u8>) -> Option<u8> {
         let aliases = self.values.schema.aliases;
+        let map = &self.values.options.map;
+        let mapped = map.iter().find(|map| map.field == name).map(|map| map.native.clone());
+        let name = mapped.as_deref().unwrap_or(name);
         let is = |alias: &u8| aliases.get(usize::from(*alias)).is_some_and(|alias| alias.name == name);
         if let Some(alias) = guess.filter(is) {
             return Some(alias);
@@ -107,9 +103,29 @@ impl Columns {
         None
     }
 
+    /// How many fields that mean `slot` were seen.
+    pub fn seen_slot(&self, slot: Slot) -> usize {
+        let aliases = self.aliases().iter().enumerate();
+        aliases.filter(|(place, alias)| alias.slot == slot && self.seen >> place & 1 == 1).count()
+    }
+
+    /// Sets the arrivals of all rows but `kept` to the earliest of those, so that they have no effect.
+    pub fn arrival_of_kept(&mut self, kept: &[u32]) {
+        let Some(first) = kept.iter().map(|row| self.arrival[*row as usize]).min() else { return };
+        let mut kept = kept.iter().peekable();
+        for row in 0..self.arrival.len() {
+            if kept.next_if(|next| **next as usize == row).is_none() {
+                self.arrival[row] = first;
+            }
+        }
+    }
+
     /// Notes a row that cannot be read; false if reading should stop.
-    pub fn refuse(&mut self, line: u64, mistake: Mistake) -> bool {
+    pub fn refuse(&mut self, line: u64, mut mistake: Mistake) -> bool {
         self.rows += 1;
+        if let Some(map) = self.values.options.map.iter().find(|map| map.native == mistake.field) {
+            mistake.field.clone_from(&map.field);
+        }
         self.mistakes.add(line, mistake) || self.values.options.on_error == OnError::Skip
     }
 
@@ -126,41 +142,77 @@ impl Columns {
 
     fn take(&mut self, row: &Row) -> Result<(), Mistake> {
         self.check_fields(row)?;
-        let output = self.values.count(row, Slot::Output)?;
-        let output = match (output, self.values.options.zero_output.unwrap_or(self.values.schema.zero_output))
-        {
-            (0, policy) => {
-                self.values.tallies.zero_output.note(row.line, String::new);
-                match policy {
-                    ZeroOutput::Drop => return Ok(()),
-                    ZeroOutput::Prefill => 0,
-                    ZeroOutput::One => 1,
-                }
+        let Some(output) = self.output(row)? else { return Ok(()) };
+        let own = self.prompt(row)?;
+        let arrival = self.values.own_arrival(row)?;
+        let session = row.given(Slot::Session).map(|(_, text)| text);
+        let previous = session.and_then(|name| self.sessions.as_ref()?.last_of(name));
+        let behind = previous.filter(|_| self.turn_lengths == TurnLengths::Delta);
+        let prompt = match behind.map(|last| last.context() + u64::from(own)) {
+            None => own,
+            Some(whole) => {
+                u32::try_from(whole).ok().filter(|whole| *whole <= TOKENS_MAX).ok_or_else(|| {
+                    let must = format!("must be at most {TOKENS_MAX} tokens with the turns before");
+                    Mistake::new(self.name_of(row, Slot::Prompt), must, whole.to_string())
+                })?
             }
-            (output, _) => output,
         };
-        let prompt = self.values.count(row, Slot::Prompt)?;
-        if prompt == 0 {
-            let name = row.given(Slot::Prompt).map_or("", |(alias, _)| self.values.name(alias));
-            return Err(Mistake::new(name, "must be at least 1 token", "0"));
-        }
-        let own_arrival = self.values.own_arrival(row)?;
-        let turn = self.turn(row, own_arrival.is_none(), prompt)?;
-        let arrival = match (own_arrival, &turn) {
-            (Some(arrival), _) => arrival,
-            (None, Some(turn)) if turn.after != Sessions::NONE => {
-                let delay = i64::try_from(turn.delay_ns).unwrap_or(i64::MAX);
-                self.arrival[turn.after as usize].saturating_add(delay)
-            }
-            _ => return Err(self.values.missing(Slot::Arrival, row)),
-        };
+        let turn = self.turn(row, session, prompt, output)?;
+        let (links, arrival) = self.links(row, turn.is_some(), previous, arrival)?;
         let priority = self.values.priority(row)?;
-        let hashed = self.hash_path(row, prompt)?;
+        let carried = if row.carries { Some(self.carried_by(row, arrival, prompt)?) } else { None };
+        let hashed = self.hash_path(row, own, behind.map(|last| last.row))?;
         self.keep(row, (arrival, prompt, output), turn, priority, hashed);
-        if let Some(arrival) = own_arrival {
+        self.wait(row, links, arrival);
+        if let Some(carried) = carried {
+            self.carried.set(self.arrival.len() - 1, &carried);
+        }
+        if let Some(arrival) = arrival {
             self.values.follow_time(row.line, arrival);
         }
         Ok(())
+    }
+
+    /// The tokens a row generates; none if it is left out because it generates nothing.
+    fn output(&mut self, row: &Row) -> Result<Option<u32>, Mistake> {
+        let options = &self.values.options;
+        let policy = options.zero_output.unwrap_or(self.values.schema.zero_output);
+        let output = match (row.given(Slot::Output), options.default_output_tokens) {
+            (None, Some(tokens)) => {
+                self.values.tallies.default_output.note(row.line, String::new);
+                tokens
+            }
+            _ => self.values.count(row, Slot::Output)?,
+        };
+        if output > 0 {
+            return Ok(Some(output));
+        }
+        self.values.tallies.zero_output.note(row.line, String::new);
+        Ok(match policy {
+            ZeroOutput::Drop => None,
+            ZeroOutput::Prefill => Some(0),
+            ZeroOutput::One => Some(1),
+        })
+    }
+
+    /// The tokens of a row's own prompt.
+    fn prompt(&mut self, row: &Row) -> Result<u32, Mistake> {
+        let prompt = self.values.count(row, Slot::Prompt)?;
+        let beside = self.values.schema.cached_beside && row.given(Slot::Cached).is_some();
+        let cached = if beside { self.values.count(row, Slot::Cached)? } else { 0 };
+        match u64::from(prompt) + u64::from(cached) {
+            0 => Err(Mistake::new(self.name_of(row, Slot::Prompt), "must be at least 1 token", "0")),
+            whole if whole > u64::from(TOKENS_MAX) => {
+                let must = format!("must be at most {TOKENS_MAX} tokens with those before it");
+                Err(Mistake::new(self.name_of(row, Slot::Prompt), must, whole.to_string()))
+            }
+            whole => Ok(whole as u32),
+        }
+    }
+
+    /// The name of the field that a row gives a slot by.
+    fn name_of(&self, row: &Row, slot: Slot) -> &'static str {
+        row.given(slot).map_or("", |(alias, _)| self.values.name(alias))
     }
 
     /// What must hold of a row's fields before any is read.
@@ -179,69 +231,128 @@ impl Columns {
         Ok(())
     }
 
-    /// What the row says about its session; none if nothing.
-    fn turn<'a>(&mut self, row: &Row<'a>, waits: bool, prompt: u32) -> Result<Option<Turn<'a>>, Mistake> {
-        let session = row.given(Slot::Session).map(|(_, text)| text);
-        let (delay, after) = (row.given(Slot::Delay), row.given(Slot::After));
-        if session.is_none() && delay.is_none() && after.is_none() {
+    /// What the row says about its session; none if it says nothing of sessions and of waiting.
+    fn turn<'a>(
+        &mut self,
+        row: &Row<'a>,
+        session: Option<&'a str>,
+        prompt: u32,
+        output: u32,
+    ) -> Result<Option<Turn<'a>>, Mistake> {
+        let says = |slot: &Slot| row.given(*slot).is_some();
+        if session.is_none() && ![Slot::Delay, Slot::Wait, Slot::After].iter().any(says) {
             return Ok(None);
         }
-        let delay_ns = match delay {
-            None => 0,
-            Some((alias, raw)) => {
-                let delay = self.values.time(row, alias, raw, self.values.unit(alias))?;
-                u64::try_from(delay).map_err(|_| {
-                    Mistake::new(self.values.name(alias), "must be at least 0", shortened(raw))
-                })?
-            }
-        };
-        let turn = match row.given(Slot::Turn) {
-            None => None,
-            Some(_) => Some(self.values.count(row, Slot::Turn)?),
-        };
-        let requests = self.arrival.len();
-        let sessions = self.sessions.get_or_insert_with(|| SessionColumns::after(requests));
-        let previous = session.map_or(Sessions::NONE, |session| sessions.last_of(session));
-        let after = match after {
-            Some((alias, text)) => self.waited_for(alias, text)?,
-            None if waits || self.values.schema.format == Format::Native => previous,
-            None => Sessions::NONE,
-        };
-        Ok(Some(Turn { line: row.line, session, turn, after, delay_ns, prompt }))
+        let turn = self.values.optional_count(row, Slot::Turn)?;
+        let wait_after_ns = self.values.optional_duration(row, Slot::WaitAfter)?.unwrap_or(0);
+        Ok(Some(Turn { line: row.line, session, turn, wait_after_ns, prompt, output }))
     }
 
-    /// The row of the one request that the list `text` names.
-    fn waited_for(&mut self, alias: u8, text: &str) -> Result<u32, Mistake> {
-        let field = self.values.name(alias);
-        let broken = || Mistake::new(field, "must be a list of ids of other requests", shortened(text));
-        let list: Vec<&serde_json::value::RawValue> = serde_json::from_str(text).map_err(|_| broken())?;
-        let id = match list.as_slice() {
-            [] => return Ok(Sessions::NONE),
-            [id] => text_of(id.get()),
-            _ => {
-                return Err(Mistake::new(
-                    field,
-                    "must name one request (joins are not read yet)",
-                    shortened(text),
-                ));
+    /// What the row waits for, and its own arrival; one of them there must be.
+    fn links(
+        &mut self,
+        row: &Row,
+        says: bool,
+        previous: Option<Last>,
+        arrival: Option<i64>,
+    ) -> Result<(Waits, Option<i64>), Mistake> {
+        let turns = self.values.schema.turns;
+        let arrival = arrival.filter(|_| turns != Turns::SessionArrival || previous.is_none());
+        let links = if says { self.waited_for(row, previous, arrival)? } else { Vec::new() };
+        if arrival.is_none() && links.is_empty() {
+            if !self.values.options.arrivals_elsewhere {
+                return Err(self.values.missing(Slot::Arrival, row));
             }
-        };
-        let rows = self.by_id.get_or_insert_with(|| Ids::of(&self.ids));
-        match rows.get(id.as_ref()) {
-            None => Err(Mistake::new(field, "must name a request on an earlier line", shortened(&id))),
-            Some(Sessions::NONE) => {
-                Err(Mistake::new(field, "must name an id that is used once", shortened(&id)))
+            return Ok((links, Some(0)));
+        }
+        Ok((links, arrival))
+    }
+
+    /// What a row waits for, each with the nanoseconds in between.
+    fn waited_for(
+        &mut self,
+        row: &Row,
+        previous: Option<Last>,
+        arrival: Option<i64>,
+    ) -> Result<Waits, Mistake> {
+        let (delays, wait) =
+            (self.delays(row)?, self.values.optional_duration(row, Slot::Wait)?.unwrap_or(0));
+        let delay = |place: usize| delays.get(place).or(delays.first()).map_or(0, |delay| *delay) + wait;
+        if let Some((alias, text)) = row.given(Slot::After) {
+            let ids = named(self.values.name(alias), text)?;
+            if delays.len() > 1 && delays.len() != ids.len() {
+                let must = format!("must have as many delays as requests to wait for ({})", ids.len());
+                return Err(Mistake::new(self.name_of(row, Slot::Delay), must, delays.len().to_string()));
             }
-            Some(row) => Ok(row),
+            return Ok(ids.into_iter().enumerate().map(|(place, id)| (On::Id(id), delay(place))).collect());
+        }
+        let waits = arrival.is_none() || self.values.schema.turns == Turns::AfterPrevious;
+        let previous = previous.filter(|_| waits);
+        Ok(previous.map(|last| (On::Row(last.row), delay(0) + last.wait_after_ns)).into_iter().collect())
+    }
+
+    /// The delays of a row: none, one for all it waits for, or a list of one each.
+    fn delays(&mut self, row: &Row) -> Result<Vec<u64>, Mistake> {
+        let Some((alias, raw)) = row.given(Slot::Delay) else { return Ok(Vec::new()) };
+        match raw.strip_prefix('[').and_then(|list| list.strip_suffix(']')) {
+            None => Ok(vec![self.values.duration(row, alias, raw)?]),
+            Some(list) => list.split(',').map(|one| self.values.duration(row, alias, one.trim())).collect(),
         }
     }
 
-    /// Reads the hash ids; whether there were any.
-    fn hash_path(&mut self, row: &Row, prompt: u32) -> Result<bool, Mistake> {
+    /// Notes what the last row waits for.
+    fn wait(&mut self, row: &Row, links: Waits, arrival: Option<i64>) {
+        let Some(sessions) = self.sessions.as_mut().filter(|_| !links.is_empty()) else { return };
+        let (at, line) = ((self.arrival.len() - 1) as u32, row.line);
+        if arrival.is_none() {
+            sessions.links.without_arrival.push((at, line));
+        }
+        sessions.links.list.extend(links.into_iter().map(|(on, delay_ns)| Link {
+            row: at,
+            line,
+            on,
+            delay_ns,
+        }));
+    }
+
+    /// What a row carries besides arrival and lengths.
+    fn carried_by<'a>(
+        &mut self,
+        row: &Row<'a>,
+        arrival: Option<i64>,
+        prompt: u32,
+    ) -> Result<CarriedRow<'a>, Mistake> {
+        let values = &mut self.values;
+        let text = |slot| row.given(slot).map(|(_, text): (u8, &'a str)| text_of(text));
+        let carried = CarriedRow {
+            group: text(Slot::PrefixGroup),
+            prefix_tokens: values.optional_count(row, Slot::PrefixTokens)?,
+            cached_tokens: values.optional_count(row, Slot::Cached)?,
+            lora: text(Slot::Lora),
+            images: values.optional_count(row, Slot::Images)?,
+            image_tokens: values.summed(row, Slot::ImageTokens)?,
+            ttft_ns: values.observed(row, Slot::Ttft, Slot::FirstAt, arrival)?,
+            e2e_ns: values.observed(row, Slot::E2e, Slot::EndAt, arrival)?,
+            tpot_ns: values.optional_duration(row, Slot::Tpot)?,
+        };
+        for (slot, tokens) in
+            [(Slot::PrefixTokens, carried.prefix_tokens), (Slot::Cached, carried.cached_tokens)]
+        {
+            if let Some(tokens) = tokens.filter(|tokens| *tokens > prompt) {
+                let must = format!("must be at most the tokens of the prompt ({prompt})");
+                return Err(Mistake::new(self.name_of(row, slot), must, tokens.to_string()));
+            }
+        }
+        Ok(carried)
+    }
+
+    /// Reads the hash ids, which go on behind those of another request if that is given; whether there were any.
+    fn hash_path(&mut self, row: &Row, prompt: u32, behind: Option<u32>) -> Result<bool, Mistake> {
+        self.own_block_size(row)?;
         let Some((alias, text)) = row.given(Slot::Hashes) else { return Ok(false) };
         let (field, requests) = (self.values.name(alias), self.arrival.len());
         let column = self.hashes.get_or_insert_with(|| HashColumn::after(requests));
-        let blocks = column.read(field, text)? as u64;
+        let blocks = column.read(field, text, behind)? as u64;
         let (whole, size) = (u64::from(prompt / self.block_size), self.block_size);
         let needed = if self.whole_blocks { whole } else { u64::from(prompt.div_ceil(size)) };
         if blocks != needed && blocks > 0 {
@@ -251,26 +362,53 @@ impl Columns {
         Ok(true)
     }
 
+    /// Takes the block size that the row gives, which must be that of the rows before.
+    fn own_block_size(&mut self, row: &Row) -> Result<(), Mistake> {
+        if row.given(Slot::BlockSize).is_none() || self.values.options.trace_block_size.is_some() {
+            return Ok(());
+        }
+        let size = self.values.count(row, Slot::BlockSize)?;
+        let name = self.name_of(row, Slot::BlockSize);
+        if size == 0 {
+            return Err(Mistake::new(name, "must be at least 1 token", "0"));
+        }
+        if self.block_size_line.is_some() && size != self.block_size {
+            let must = format!("must be the same on every line ({})", self.block_size);
+            return Err(Mistake::new(name, must, size.to_string()));
+        }
+        self.block_size_line.get_or_insert(row.line);
+        self.block_size = size;
+        Ok(())
+    }
+
+    /// From here on, hash ids mean something else than before.
+    pub fn begin_hash_scope(&mut self) {
+        if let Some(hashes) = &mut self.hashes {
+            hashes.begin_scope();
+        }
+    }
+
     /// Appends what was read.
     fn keep(
         &mut self,
         row: &Row,
-        (arrival, prompt, output): (i64, u32, u32),
+        (arrival, prompt, output): (Option<i64>, u32, u32),
         turn: Option<Turn>,
         priority: Option<i32>,
         hashed: bool,
     ) {
         let requests = self.arrival.len();
-        self.arrival.push(arrival);
+        self.arrival.push(arrival.unwrap_or(i64::MIN));
         self.prompt.push(prompt);
         self.output.push(output);
         if let Some(hashes) = &mut self.hashes {
             hashes.keep(hashed);
         }
+        if turn.is_some() && self.sessions.is_none() {
+            self.sessions = Some(SessionColumns::after(requests));
+        }
         if let Some(sessions) = &mut self.sessions {
-            let none =
-                Turn { line: 0, session: None, turn: None, after: Sessions::NONE, delay_ns: 0, prompt };
-            sessions.push(&turn.unwrap_or(none));
+            sessions.push(&turn.unwrap_or_default());
         }
         if priority.is_some() || !self.priority.is_empty() {
             self.priority.resize(requests, 0);
@@ -291,9 +429,6 @@ impl Columns {
             self.ids.push((self.ids.len() + 1).to_string());
         }
         let id = given.map_or_else(|| (requests + 1).to_string(), |(_, text)| text_of(text).into_owned());
-        if let Some(rows) = &mut self.by_id {
-            rows.add(&id, requests as u32);
-        }
         self.ids.push(id);
     }
 
@@ -304,4 +439,20 @@ impl Columns {
             self.models.push((model.to_string(), 1));
         }
     }
+}
+
+/// The ids that a field names: a list of them, one alone, or none (an empty list, or Bailian's -1).
+fn named(field: &str, text: &str) -> Result<Vec<String>, Mistake> {
+    if !text.starts_with('[') {
+        return match text {
+            "-1" => Ok(Vec::new()),
+            _ if text.starts_with('{') => {
+                Err(Mistake::new(field, "must be a list of ids of other requests", shortened(text)))
+            }
+            one => Ok(vec![text_of(one).into_owned()]),
+        };
+    }
+    let list: Vec<&serde_json::value::RawValue> = serde_json::from_str(text)
+        .map_err(|_| Mistake::new(field, "must be a list of ids of other requests", shortened(text)))?;
+    Ok(list.into_iter().map(|id| text_of(id.get()).into_owned()).collect())
 }

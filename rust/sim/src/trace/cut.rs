@@ -1,6 +1,6 @@
 //! Parts of a trace: a window of time, the first requests, a faster clock.
 
-use super::{BlockHashes, Sessions, Trace};
+use super::Trace;
 use crate::error::Result;
 use roofline_core::error::Error;
 
@@ -42,6 +42,13 @@ impl Trace {
         if !(factor.is_finite() && factor > 0.0) {
             return Err(Error::spec("speedup", "must be positive", factor, "2 replays twice as fast").into());
         }
+        let last = self.arrival_ns.last().map_or(0.0, |last| *last as f64 / factor);
+        if last > i64::MAX as f64 {
+            let hint = "arrivals must stay within 292 years";
+            return Err(
+                Error::spec("speedup", "must not stretch the trace beyond 292 years", factor, hint).into()
+            );
+        }
         let faster = |time: &mut u64| *time = (*time as f64 / factor).round() as u64;
         self.arrival_ns.iter_mut().for_each(faster);
         if let Some(sessions) = &mut self.sessions {
@@ -52,41 +59,7 @@ impl Trace {
 
     /// Rows `from..to` of every column.
     fn rows(&self, from: usize, to: usize) -> Trace {
-        let some = |empty: bool| if empty { 0..0 } else { from..to };
-        Trace {
-            arrival_ns: self.arrival_ns[from..to].to_vec(),
-            prompt_tokens: self.prompt_tokens[from..to].to_vec(),
-            output_tokens: self.output_tokens[from..to].to_vec(),
-            ids: self.ids[some(self.ids.is_empty())].to_vec(),
-            priority: self.priority[some(self.priority.is_empty())].to_vec(),
-            hashes: self.hashes.as_ref().map(|hashes| hashes.rows(from, to)),
-            sessions: self.sessions.as_ref().map(|sessions| sessions.rows(from, to)),
-            model: self.model.clone(),
-        }
-    }
-}
-
-impl BlockHashes {
-    fn rows(&self, from: usize, to: usize) -> BlockHashes {
-        let base = self.offsets[from];
-        BlockHashes {
-            block_size: self.block_size,
-            offsets: self.offsets[from..=to].iter().map(|offset| offset - base).collect(),
-            ids: self.ids[base as usize..self.offsets[to] as usize].to_vec(),
-        }
-    }
-}
-
-impl Sessions {
-    fn rows(&self, from: usize, to: usize) -> Sessions {
-        let kept = |after: &u32| (from..to).contains(&(*after as usize));
-        let moved = |after: &u32| if kept(after) { after - from as u32 } else { Sessions::NONE };
-        Sessions {
-            count: self.count,
-            session: self.session[from..to].to_vec(),
-            after: self.after[from..to].iter().map(moved).collect(),
-            delay_ns: self.delay_ns[from..to].to_vec(),
-        }
+        self.select(&(from as u32..to as u32).collect::<Vec<_>>())
     }
 }
 
@@ -98,6 +71,7 @@ fn nanos(seconds: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::{BlockHashes, Sessions};
 
     fn trace() -> Trace {
         Trace {
@@ -113,8 +87,9 @@ mod tests {
             sessions: Some(Sessions {
                 count: 2,
                 session: vec![0, 1, 0, 1],
-                after: vec![Sessions::NONE, Sessions::NONE, 0, 1],
-                delay_ns: vec![0, 0, 500, 700],
+                offsets: vec![0, 0, 0, 1, 2],
+                after: vec![0, 1],
+                delay_ns: vec![500, 700],
             }),
             ..Trace::default()
         }
@@ -126,8 +101,9 @@ mod tests {
         assert_eq!(part.arrival_ns, [0, 1_000_000_000]);
         assert_eq!(part.ids, ["b", "c"]);
         assert_eq!(part.hashes.as_ref().unwrap().path(1), [3, 4, 5]);
-        assert_eq!(part.sessions.unwrap().after, [Sessions::NONE, Sessions::NONE]);
-        assert_eq!(trace().window(1.0, 9.0).unwrap().sessions.unwrap().after[2], 0);
+        assert_eq!(part.sessions.unwrap().waiting(), 0);
+        let open = trace().window(1.0, 9.0).unwrap().sessions.unwrap();
+        assert_eq!((open.offsets, open.after), (vec![0, 0, 0, 1], vec![0]));
     }
 
     #[test]
@@ -149,7 +125,7 @@ mod tests {
     fn a_speedup_of_two_halves_every_time() {
         let faster = trace().speedup(2.0).unwrap();
         assert_eq!(faster.arrival_ns[3], 1_250_000_000);
-        assert_eq!(faster.sessions.unwrap().delay_ns, [0, 0, 250, 350]);
+        assert_eq!(faster.sessions.unwrap().delay_ns, [250, 350]);
         assert_eq!(trace().speedup(0.0).unwrap_err().to_string(), "speedup must be positive: 0");
     }
 }

@@ -8,6 +8,7 @@ use super::format::Format;
 use super::mistakes::shortened;
 use super::options::ReadOptions;
 use super::records::{Lines, Records, fields};
+use super::schemas;
 use crate::error::{Error, Result};
 
 /// How many records are looked at.
@@ -171,7 +172,9 @@ pub(super) fn find<'a>(
     };
     let chosen =
         options.format.map(|format| Detection { format, why: "chosen with `--trace-format`".to_string() });
-    match chosen.or(found) {
+    let mapped = (!options.map.is_empty())
+        .then(|| Detection { format: Format::Native, why: "its fields are named with `--map`".to_string() });
+    match chosen.or(mapped).or(found) {
         Some(detection) => Ok((detection, layout)),
         None => Err(unknown(origin, text, &layout)),
     }
@@ -293,7 +296,8 @@ fn unknown(origin: &str, text: &[u8], layout: &Layout) -> Error {
 
 /// The known name that a name among `found` is a misspelling of, as a question.
 pub(super) fn misspelt(found: &[String]) -> Option<String> {
-    let known = || Format::ALL.iter().filter_map(|format| format.schema()).flat_map(|schema| schema.aliases);
+    let known =
+        || Format::ALL.iter().filter_map(|format| schemas::of(*format)).flat_map(|schema| schema.aliases);
     found.iter().find_map(|name| {
         let distance = |other: &str| names::edit_distance(&name.to_lowercase(), &other.to_lowercase());
         let exact = known().any(|alias| alias.name.eq_ignore_ascii_case(name));
@@ -305,9 +309,10 @@ pub(super) fn misspelt(found: &[String]) -> Option<String> {
 /// What may have been meant by the fields `found`: misspelt names first, else the known formats.
 fn remedy(found: &[String]) -> String {
     misspelt(found).unwrap_or_else(|| {
-        let read = Format::ALL.iter().filter(|format| format.schema().is_some()).map(|format| format.name());
+        let read = Format::ALL.iter().filter(|format| schemas::of(**format).is_some()).map(|format| format.name());
         format!(
-            "rename its fields to `arrival_s`, `prompt_tokens` and `output_tokens`, or name one of {} with `--trace-format`",
+            "name its fields: `--map arrival=FIELD:s --map input=FIELD --map output=FIELD`; or name one of {} with \
+             `--trace-format`",
             read.collect::<Vec<_>>().join(", ")
         )
     })

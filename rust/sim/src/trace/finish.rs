@@ -4,13 +4,14 @@ use rustc_hash::FxHashMap;
 
 use super::columns::Columns;
 use super::detect;
-use super::format::{Format, Slot};
+use super::format::{Format, Parents, Slot};
+use super::links::Resolved;
 use super::options::ReadOptions;
-use super::policy::{OnError, TimeUnit, ZeroOutput};
+use super::policy::{OnError, TimeUnit, TurnLengths, ZeroOutput};
 use super::report::Report;
 use super::sessions::Noticed;
 use super::values::{MISSING, Tallies, Tally};
-use super::{BlockHashes, Sessions, Trace, datetime};
+use super::{Sessions, Trace, datetime};
 use crate::error::{Error, Result};
 
 /// Turns the columns of a file into a trace, and tells the report what was repaired on the way.
@@ -21,24 +22,57 @@ pub(super) fn finish(mut columns: Columns, report: &mut Report, options: &ReadOp
     report.rows = columns.rows;
     report.time_unit = columns.values.arrival_unit();
     columns_everywhere_missing(&columns, &report.origin)?;
+    let (resolved, kept) = resolve(&mut columns, report);
     let mistakes = std::mem::take(&mut columns.mistakes);
     report.dropped_broken = mistakes.rows;
     for (text, count, line) in mistakes.told() {
         report.warn(text, count, line, "");
     }
     let broken = !mistakes.is_empty();
-    if broken && (options.on_error == OnError::Stop || columns.arrival.is_empty()) {
+    if broken
+        && (options.on_error == OnError::Stop || kept.as_ref().map_or(columns.arrival.len(), Vec::len) == 0)
+    {
         return Err(mistakes.into_error(&report.origin, columns.rows));
     }
     if broken {
-        let (kept, rows) = (columns.arrival.len(), columns.rows);
+        let (kept, rows) = (kept.as_ref().map_or(columns.arrival.len(), Vec::len), columns.rows);
         report.inform(format!("{kept} of {rows} rows kept, {} left out", report.dropped_broken));
     }
     if columns.arrival.is_empty() {
         return Err(without_requests(&columns, report));
     }
     told(&mut columns, report, options)?;
-    assemble(columns, report)
+    assemble(columns, resolved, kept, report)
+}
+
+/// Works out what waits for what; the rows that can start, if some can not.
+fn resolve(columns: &mut Columns, report: &mut Report) -> (Resolved, Option<Vec<u32>>) {
+    let parents = columns.values.schema.parents;
+    let Some(sessions) = &mut columns.sessions else { return (Resolved::default(), None) };
+    let mut links = sessions.take_links();
+    let named = columns.values.schema.aliases.iter().find(|alias| alias.slot == Slot::After);
+    links.field = named.map_or("", |alias| alias.name);
+    let mut resolved = links.resolve(&mut columns.arrival, &columns.ids, parents);
+    if resolved.orphans > 0 {
+        let text = "a request follows one that the trace does not have: read as the first of its session";
+        report.warn(text, resolved.orphans, resolved.first_line, "");
+    }
+    if resolved.cycles > 0 {
+        let text =
+            "requests follow each other in a circle: the first of them is read as the first of its session";
+        report.warn(text, resolved.cycles, resolved.first_line, "");
+    }
+    if resolved.refused.is_empty() {
+        return (resolved, None);
+    }
+    let mut starts = vec![true; columns.arrival.len()];
+    for (row, line, mistake) in std::mem::take(&mut resolved.refused) {
+        starts[row as usize] = false;
+        columns.mistakes.add(line, mistake);
+    }
+    let kept: Vec<u32> = (0..starts.len() as u32).filter(|row| starts[*row as usize]).collect();
+    columns.arrival_of_kept(&kept);
+    (resolved, Some(kept))
 }
 
 /// The error for a file in which no row at all has a field that no request is without.
@@ -59,6 +93,12 @@ fn columns_everywhere_missing(columns: &Columns, origin: &str) -> Result<()> {
         let value = format!("no {what} (looked for {}; found {})", names.join(", "), found.join(", "));
         let hint = detect::misspelt(&found).unwrap_or_else(|| match slot {
             Slot::Arrival => NO_ARRIVALS.to_string(),
+            Slot::Output => {
+                let map = "output";
+                format!(
+                    "name the field that holds them: `--map {map}=FIELD`, or say `--default-output-tokens N`"
+                )
+            }
             _ => format!("rename the field that holds the {what} to `{first}`"),
         });
         return Err(Error::trace(origin, 0, "", format!("the file must have {what}"), value).hinted(hint));
@@ -88,6 +128,7 @@ fn told(columns: &mut Columns, report: &mut Report, options: &ReadOptions) -> Re
         zero_output,
         hash_mismatch,
         back_in_time,
+        default_output,
         largest_step_ns,
         zoned,
         unzoned,
@@ -135,6 +176,18 @@ fn told(columns: &mut Columns, report: &mut Report, options: &ReadOptions) -> Re
     if options.time_unit.is_some_and(|unit| unit != report.time_unit) {
         let unit = report.time_unit.name();
         report.inform(format!("`--time-unit` has no effect: the name of the arrival field says {unit}"));
+    }
+    if default_output.count > 0 {
+        let (count, tokens) = (default_output.count, options.default_output_tokens.unwrap_or_default());
+        report.inform(format!(
+            "{count} requests do not say their output: {tokens} tokens (`--default-output-tokens`)"
+        ));
+    }
+    if columns.turn_lengths == TurnLengths::Delta {
+        report.inform("prompt lengths count what is new: the turns before are added (`--turn-lengths full` takes them as whole)");
+    }
+    if options.arrivals_elsewhere && columns.seen_slot(Slot::Arrival) == 0 {
+        report.inform("the file has no arrivals: every session and every single request is at 0");
     }
     doubtful_unit(columns, fractional, report, options);
     told_of_fields(columns, report);
@@ -188,11 +241,19 @@ fn told_of_fields(columns: &Columns, report: &mut Report) {
     }
 }
 
-/// The trace in time order, beginning at 0.
-fn assemble(columns: Columns, report: &mut Report) -> Result<Trace> {
-    let order = time_order(&columns.arrival);
+/// The trace of the rows `kept` (all, if none are named) in time order, beginning at 0.
+fn assemble(
+    columns: Columns,
+    mut resolved: Resolved,
+    kept: Option<Vec<u32>>,
+    report: &mut Report,
+) -> Result<Trace> {
+    let order = time_order(&columns.arrival, kept);
     let first = columns.arrival.iter().copied().min().unwrap_or(0);
     told_of_origin(first, &columns, report);
+    let (requests, by_parents) =
+        (columns.arrival.len(), columns.values.schema.parents == Parents::MayBeAbsent);
+    let delta = columns.turn_lengths == TurnLengths::Delta;
     let since = |arrival: i64| (i128::from(arrival) - i128::from(first)) as u64;
     let mut trace = Trace {
         arrival_ns: columns.arrival.into_iter().map(since).collect(),
@@ -206,27 +267,30 @@ fn assemble(columns: Columns, report: &mut Report) -> Result<Trace> {
             [(model, _)] => Some(model.clone()),
             _ => None,
         },
+        carried: columns.carried.finish(requests),
     };
     if let Some(sessions) = columns.sessions {
-        let (sessions, noticed) = sessions.finish();
+        let (sessions, mut noticed) = sessions.finish(&mut resolved, by_parents);
+        noticed.shrinking *= u64::from(!delta);
         told_of_sessions(&sessions, noticed, report);
         trace.sessions = Some(sessions);
     }
     unique_ids(&mut trace.ids, report);
     report.block_size = trace.hashes.as_ref().map(|hashes| hashes.block_size);
-    report.kept = trace.len() as u64;
-    Ok(match order {
-        Some(order) => trace.reordered(&order),
+    let trace = match order {
+        Some(order) => trace.select(&order),
         None => trace,
-    })
+    };
+    report.kept = trace.len() as u64;
+    Ok(trace)
 }
 
-/// The rows in order of arrival, ties as they are; none if they are in order already.
-fn time_order(arrival: &[i64]) -> Option<Vec<u32>> {
-    if arrival.is_sorted() {
+/// The rows in order of arrival, ties as they are; none if that is all of them as they are.
+fn time_order(arrival: &[i64], kept: Option<Vec<u32>>) -> Option<Vec<u32>> {
+    if arrival.is_sorted() && kept.is_none() {
         return None;
     }
-    let mut order: Vec<u32> = (0..arrival.len() as u32).collect();
+    let mut order = kept.unwrap_or_else(|| (0..arrival.len() as u32).collect());
     order.sort_by_key(|row| arrival[*row as usize]);
     Some(order)
 }
@@ -269,14 +333,9 @@ fn told_of_sessions(sessions: &Sessions, noticed: Noticed, report: &mut Report) 
     if noticed.shrinking > 0 {
         let text =
             "a prompt is shorter than the one before it in its session: lengths are read as full prompts";
-        report.warn(
-            text,
-            noticed.shrinking,
-            line,
-            "if they count new tokens only, add the tokens of the turns before",
-        );
+        report.warn(text, noticed.shrinking, line, "if they count new tokens only: `--turn-lengths delta`");
     }
-    let waiting = sessions.after.iter().filter(|after| **after != Sessions::NONE).count();
+    let waiting = sessions.waiting();
     if waiting > 0 {
         report.inform(format!("{waiting} requests start only after another completes"));
     }
@@ -308,52 +367,5 @@ fn unique_ids(ids: &mut [String], report: &mut Report) {
             "an id is used twice (first: \"{id}\", request {row}): all are kept, with ids made unique"
         );
         report.warn(text, repeated, 0, "");
-    }
-}
-
-impl Trace {
-    /// The rows in another order.
-    fn reordered(self, order: &[u32]) -> Trace {
-        fn pick<T: Clone>(column: &[T], order: &[u32]) -> Vec<T> {
-            let all = if column.is_empty() { &[] } else { order };
-            all.iter().map(|row| column[*row as usize].clone()).collect()
-        }
-        Trace {
-            arrival_ns: pick(&self.arrival_ns, order),
-            prompt_tokens: pick(&self.prompt_tokens, order),
-            output_tokens: pick(&self.output_tokens, order),
-            ids: pick(&self.ids, order),
-            priority: pick(&self.priority, order),
-            hashes: self.hashes.map(|hashes| hashes.reordered(order)),
-            sessions: self.sessions.map(|sessions| {
-                let mut place = vec![Sessions::NONE; order.len()];
-                for (now, before) in order.iter().enumerate() {
-                    place[*before as usize] = now as u32;
-                }
-                let moved = |after: u32| if after == Sessions::NONE { after } else { place[after as usize] };
-                Sessions {
-                    count: sessions.count,
-                    session: pick(&sessions.session, order),
-                    after: pick(&sessions.after, order).into_iter().map(moved).collect(),
-                    delay_ns: pick(&sessions.delay_ns, order),
-                }
-            }),
-            model: self.model,
-        }
-    }
-}
-
-impl BlockHashes {
-    fn reordered(&self, order: &[u32]) -> BlockHashes {
-        let mut moved = BlockHashes {
-            block_size: self.block_size,
-            offsets: vec![0],
-            ids: Vec::with_capacity(self.ids.len()),
-        };
-        for row in order {
-            moved.ids.extend_from_slice(self.path(*row as usize));
-            moved.offsets.push(moved.ids.len() as u64);
-        }
-        moved
     }
 }

@@ -1,6 +1,7 @@
 //! The trace formats people have: their names, and which field of each means what.
 
 use super::policy::{TimeUnit, ZeroOutput};
+use super::unfold::Unfold;
 
 macro_rules! formats {
     ($($(#[$doc:meta])* $variant:ident $name:literal $words:literal),* $(,)?) => {
@@ -98,18 +99,6 @@ impl Format {
     pub fn named(name: &str) -> Option<Format> {
         Format::ALL.iter().copied().find(|format| format.name() == name)
     }
-
-    /// How its fields are read; none for a format that is recognised but not read yet.
-    pub(super) fn schema(self) -> Option<&'static Schema> {
-        match self {
-            Format::Native => Some(&NATIVE),
-            Format::Mooncake => Some(&MOONCAKE),
-            Format::AzureLlm => Some(&AZURE),
-            Format::BurstGpt => Some(&BURSTGPT),
-            Format::Vidur => Some(&VIDUR),
-            _ => None,
-        }
-    }
 }
 
 /// What a field means.
@@ -128,12 +117,36 @@ pub(super) enum Slot {
     /// Dynamo's priority, of which higher goes first.
     StrictPriority,
     Model,
+    /// Time that passes besides the delay: that of tools.
+    Wait,
+    /// Time between the completion of this turn and the start of the next one of its session.
+    WaitAfter,
+    /// Tokens of a hash id, the same on every line.
+    BlockSize,
+    /// Prompt tokens found in a cache when this was recorded.
+    Cached,
+    PrefixGroup,
+    PrefixTokens,
+    Lora,
+    Images,
+    /// Tokens of images: a count, or a list of them.
+    ImageTokens,
+    Ttft,
+    E2e,
+    Tpot,
+    /// When the first token came, on the clock of the arrivals.
+    FirstAt,
+    /// When the last token came, on the clock of the arrivals.
+    EndAt,
     /// Known, and without effect on what is read.
     Unused,
 }
 
 /// How many slots hold a value of a row; [`Slot::Unused`] holds none.
 pub(super) const SLOTS: usize = Slot::Unused as usize;
+
+/// The first of the slots that only some formats have, and of which no other value depends.
+pub(super) const FIRST_CARRIED: Slot = Slot::Cached;
 
 /// One name of a field.
 #[derive(Debug, Clone, Copy)]
@@ -144,12 +157,32 @@ pub(super) struct Alias {
     pub unit: Option<TimeUnit>,
 }
 
-const fn alias(name: &'static str, slot: Slot) -> Alias {
+pub(super) const fn alias(name: &'static str, slot: Slot) -> Alias {
     Alias { name, slot, unit: None }
 }
 
-const fn timed(name: &'static str, slot: Slot, unit: TimeUnit) -> Alias {
+pub(super) const fn timed(name: &'static str, slot: Slot, unit: TimeUnit) -> Alias {
     Alias { name, slot, unit: Some(unit) }
+}
+
+/// What happens to a request that names one that the trace does not have, or waits for itself over others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parents {
+    /// It is refused.
+    Required,
+    /// It waits for none: the window of the trace cut off what was before.
+    MayBeAbsent,
+}
+
+/// When the turns of a session start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turns {
+    /// At their own arrival; one without waits for the turn before.
+    AtArrival,
+    /// At their own arrival, and not before the turn before is complete.
+    AfterPrevious,
+    /// The first at its arrival, which the others repeat; they wait for the turn before.
+    SessionArrival,
 }
 
 /// How the rows of a format are read.
@@ -158,132 +191,24 @@ pub(super) struct Schema {
     pub format: Format,
     /// The unit of times whose name tells none.
     pub unit: TimeUnit,
+    /// Arrivals may be dates instead of numbers; which, the first decides.
+    pub dates: bool,
     /// Tokens of a hash id.
     pub block_size: u32,
+    /// Hash ids stand for whole blocks only, the rest of a prompt has none.
+    pub whole_blocks: bool,
+    /// Hash ids mean the same within a record only.
+    pub local_hashes: bool,
     pub zero_output: ZeroOutput,
+    pub parents: Parents,
+    pub turns: Turns,
+    /// The prompt's field counts what was not cached; the whole prompt is both.
+    pub cached_beside: bool,
+    /// How a nested record becomes rows; none where it is a row.
+    pub unfold: Option<Unfold>,
     /// Names of its fields; the first of a slot is the one a user is told.
     pub aliases: &'static [Alias],
 }
-
-static NATIVE: Schema = Schema {
-    format: Format::Native,
-    unit: TimeUnit::Seconds,
-    block_size: 16,
-    zero_output: ZeroOutput::Prefill,
-    aliases: &[
-        timed("arrival_s", Slot::Arrival, TimeUnit::Seconds),
-        timed("arrival_ms", Slot::Arrival, TimeUnit::Millis),
-        timed("arrival_us", Slot::Arrival, TimeUnit::Micros),
-        timed("arrival_ns", Slot::Arrival, TimeUnit::Nanos),
-        timed("arrival", Slot::Arrival, TimeUnit::DateTime),
-        alias("prompt_tokens", Slot::Prompt),
-        alias("input_tokens", Slot::Prompt),
-        alias("output_tokens", Slot::Output),
-        alias("id", Slot::Id),
-        alias("session", Slot::Session),
-        alias("turn", Slot::Turn),
-        alias("after", Slot::After),
-        timed("delay_s", Slot::Delay, TimeUnit::Seconds),
-        alias("block_hashes", Slot::Hashes),
-        alias("model", Slot::Model),
-        alias("priority", Slot::Priority),
-        alias("strict_priority", Slot::StrictPriority),
-        alias("prefix_group", Slot::Unused),
-        alias("prefix_tokens", Slot::Unused),
-        alias("cached_tokens", Slot::Unused),
-        alias("lora", Slot::Unused),
-        alias("tenant", Slot::Unused),
-        alias("slo_class", Slot::Unused),
-        alias("deadline_s", Slot::Unused),
-        alias("timeout_s", Slot::Unused),
-        alias("max_output_tokens", Slot::Unused),
-        alias("reasoning_tokens", Slot::Unused),
-        alias("images", Slot::Unused),
-        alias("image_tokens", Slot::Unused),
-        alias("audio_tokens", Slot::Unused),
-        alias("video_tokens", Slot::Unused),
-        alias("observed_ttft_s", Slot::Unused),
-        alias("observed_e2e_s", Slot::Unused),
-        alias("observed_tpot_s", Slot::Unused),
-    ],
-};
-
-/// Mooncake's release, Dynamo's and AIPerf's extensions (Dynamo lib/data-gen/src/mooncake.rs, AIPerf MooncakeTrace).
-static MOONCAKE: Schema = Schema {
-    format: Format::Mooncake,
-    unit: TimeUnit::Millis,
-    block_size: 512,
-    zero_output: ZeroOutput::Prefill,
-    aliases: &[
-        alias("timestamp", Slot::Arrival),
-        alias("created_time", Slot::Arrival),
-        alias("input_length", Slot::Prompt),
-        alias("input_tokens", Slot::Prompt),
-        alias("prompt_tokens", Slot::Prompt),
-        alias("output_length", Slot::Output),
-        alias("output_tokens", Slot::Output),
-        alias("hash_ids", Slot::Hashes),
-        alias("request_id", Slot::Id),
-        alias("session_id", Slot::Session),
-        alias("turn", Slot::Turn),
-        alias("delay", Slot::Delay),
-        timed("delay_ms", Slot::Delay, TimeUnit::Millis),
-        alias("priority", Slot::Priority),
-        alias("strict_priority", Slot::StrictPriority),
-        alias("model", Slot::Model),
-        alias("output_token_ids", Slot::Unused),
-        alias("policy_class", Slot::Unused),
-        alias("routing_constraints", Slot::Unused),
-        alias("text_input", Slot::Unused),
-        alias("messages", Slot::Unused),
-        alias("payload", Slot::Unused),
-        alias("tools", Slot::Unused),
-        alias("extra", Slot::Unused),
-    ],
-};
-
-static AZURE: Schema = Schema {
-    format: Format::AzureLlm,
-    unit: TimeUnit::DateTime,
-    block_size: 0,
-    zero_output: ZeroOutput::Prefill,
-    aliases: &[
-        alias("TIMESTAMP", Slot::Arrival),
-        alias("ContextTokens", Slot::Prompt),
-        alias("GeneratedTokens", Slot::Output),
-    ],
-};
-
-static BURSTGPT: Schema = Schema {
-    format: Format::BurstGpt,
-    unit: TimeUnit::Seconds,
-    block_size: 0,
-    zero_output: ZeroOutput::Drop,
-    aliases: &[
-        alias("Timestamp", Slot::Arrival),
-        alias("Request tokens", Slot::Prompt),
-        alias("Response tokens", Slot::Output),
-        alias("Model", Slot::Model),
-        alias("Session ID", Slot::Unused),
-        alias("Elapsed time", Slot::Unused),
-        alias("Total tokens", Slot::Unused),
-        alias("Log Type", Slot::Unused),
-    ],
-};
-
-static VIDUR: Schema = Schema {
-    format: Format::Vidur,
-    unit: TimeUnit::Seconds,
-    block_size: 0,
-    zero_output: ZeroOutput::Prefill,
-    aliases: &[
-        alias("arrived_at", Slot::Arrival),
-        alias("num_prefill_tokens", Slot::Prompt),
-        alias("num_decode_tokens", Slot::Output),
-        alias("num_total_tokens", Slot::Unused),
-        alias("pd_ratio", Slot::Unused),
-    ],
-};
 
 #[cfg(test)]
 mod tests {
@@ -295,14 +220,5 @@ mod tests {
             assert_eq!(Format::named(format.name()), Some(*format));
         }
         assert_eq!(Format::named("moon"), None);
-    }
-
-    #[test]
-    fn every_schema_has_the_fields_no_request_is_without() {
-        for schema in Format::ALL.iter().filter_map(|format| format.schema()) {
-            for slot in [Slot::Arrival, Slot::Prompt, Slot::Output] {
-                assert!(schema.aliases.iter().any(|alias| alias.slot == slot), "{:?}", schema.format);
-            }
-        }
     }
 }

@@ -52,10 +52,20 @@ impl HashColumn {
         HashColumn { offsets: vec![0; requests + 1], ids: Vec::new(), dense: Dense::default() }
     }
 
-    /// Reads the JSON list `text` as the path of the next request, which [`HashColumn::keep`] confirms.
-    pub fn read(&mut self, field: &str, text: &str) -> Result<usize, Mistake> {
-        let start = self.offsets[self.offsets.len() - 1] as usize;
-        self.ids.truncate(start);
+    /// From here on, ids mean something else than before.
+    pub fn begin_scope(&mut self) {
+        self.dense.small.clear();
+        self.dense.large.clear();
+    }
+
+    /// Reads the JSON list `text` as the path of the next request, behind that of request `behind` if there is one;
+    /// [`HashColumn::keep`] confirms it. How many ids were read.
+    pub fn read(&mut self, field: &str, text: &str, behind: Option<u32>) -> Result<usize, Mistake> {
+        self.ids.truncate(self.offsets[self.offsets.len() - 1] as usize);
+        if let Some(row) = behind.map(|row| row as usize) {
+            self.ids.extend_from_within(self.offsets[row] as usize..self.offsets[row + 1] as usize);
+        }
+        let start = self.ids.len();
         let Some(list) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) else {
             return Err(Mistake::new(field, "must be a list of whole numbers", shortened(text)));
         };
@@ -104,9 +114,9 @@ mod tests {
     #[test]
     fn hashes_above_2_to_63_that_differ_by_one_stay_different() {
         let mut column = HashColumn::after(0);
-        assert_eq!(column.read("h", "[18435288317095910706, 13761487376996030303]"), Ok(2));
+        assert_eq!(column.read("h", "[18435288317095910706, 13761487376996030303]", None), Ok(2));
         column.keep(true);
-        assert_eq!(column.read("h", "[18435288317095910706,13761487376996030304]"), Ok(2));
+        assert_eq!(column.read("h", "[18435288317095910706,13761487376996030304]", None), Ok(2));
         column.keep(true);
         let hashes = column.into_hashes(16);
         assert_eq!((hashes.path(0), hashes.path(1)), (&[0, 1][..], &[0, 2][..]));
@@ -116,9 +126,23 @@ mod tests {
     fn what_is_no_hash_is_refused_and_leaves_nothing_behind() {
         let mut column = HashColumn::after(1);
         for text in ["[1, -1]", "[\"a1b2\"]", "[1.5]", "[18446744073709551616]", "[1,,2]", "7", "[[1]]"] {
-            assert!(column.read("h", text).is_err(), "{text}");
+            assert!(column.read("h", text, None).is_err(), "{text}");
         }
         column.keep(false);
         assert_eq!(column.into_hashes(16).offsets, [0, 0, 0]);
+    }
+
+    #[test]
+    fn ids_of_another_scope_are_other_blocks_and_a_path_can_go_on() {
+        let mut column = HashColumn::after(0);
+        column.read("h", "[1, 9000000]", None).unwrap();
+        column.keep(true);
+        assert_eq!(column.read("h", "[2]", Some(0)), Ok(1));
+        column.keep(true);
+        column.begin_scope();
+        column.read("h", "[1, 9000000]", None).unwrap();
+        column.keep(true);
+        let hashes = column.into_hashes(16);
+        assert_eq!([hashes.path(0), hashes.path(1), hashes.path(2)], [&[0, 1][..], &[0, 1, 2], &[3, 4]]);
     }
 }

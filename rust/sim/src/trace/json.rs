@@ -25,7 +25,7 @@ pub(super) fn read<'a>(records: impl Iterator<Item = Record<'a>>, columns: &mut 
             .deserialize_map(RowVisitor { columns, order: &mut order, row: &mut row })
             .and_then(|()| json.end());
         let goes_on = match whole {
-            Ok(()) if row.is_complete() => columns.push(&row),
+            Ok(()) if row.is_complete() || columns.is_mapped() => columns.push(&row),
             Ok(()) => match other_format(&record, columns) {
                 Some(mistake) => columns.refuse(record.line, mistake),
                 None => columns.push(&row),

@@ -7,35 +7,46 @@
 mod number;
 mod datetime;
 mod policy;
+mod carried;
+mod mistakes;
+mod records;
+mod unfold;
 mod format;
+mod schemas;
 mod options;
 mod report;
 mod container;
-mod records;
-mod mistakes;
 mod diagnose;
 mod detect;
 mod hashes;
+mod links;
 mod sessions;
 mod row;
 mod values;
 mod columns;
+mod unfolded;
 mod json;
 mod csv;
 mod finish;
+mod select;
 mod cut;
 mod read;
+mod files;
 mod inspect;
+mod write;
 
+pub use carried::{Carried, Labels, NOT_OBSERVED, Prefixes};
 pub use detect::{Detection, detect};
+pub use files::{paths, read_files};
 pub use format::Format;
 pub(crate) use hashes::Dense;
 pub use inspect::{Inspection, Lengths, inspect};
 pub(crate) use number::TOKENS_MAX;
-pub use options::ReadOptions;
-pub use policy::{OnError, PriorityOrder, TimeUnit, ZeroOutput};
+pub use options::{FieldMap, ReadOptions};
+pub use policy::{OnError, PriorityOrder, TimeUnit, TurnLengths, ZeroOutput};
 pub use read::{read, read_file};
 pub use report::{Report, Warning};
+pub use write::{Written, write};
 
 /// Which tokens prompts share, as hash ids of their leading blocks (compared as a path, never one by one).
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -86,34 +97,44 @@ impl BlockHashes {
     }
 }
 
-/// Which requests belong together, and which wait for another to complete.
+/// Which requests belong together, and which wait for others to complete.
+///
+/// A request starts when all it waits for have completed, each plus its own delay, and not before its arrival.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Sessions {
     /// How many sessions there are.
     pub count: u32,
     /// The session of each request, or [`Sessions::NONE`].
     pub session: Vec<u32>,
-    /// The request (its row here) that must complete before this one starts, or [`Sessions::NONE`].
+    /// `after[offsets[i]..offsets[i + 1]]` are what request `i` waits for; `len() == requests + 1`.
+    pub offsets: Vec<u64>,
+    /// Requests (their rows here) that must complete before another starts.
     pub after: Vec<u32>,
-    /// Nanoseconds between that completion and this one's start.
+    /// Nanoseconds between each completion in `after` and the earliest start of the request that waits for it.
     pub delay_ns: Vec<u64>,
 }
 
 impl Sessions {
-    /// No session, or no request to wait for.
+    /// No session.
     pub const NONE: u32 = u32::MAX;
+
+    /// What a request waits for: the rows that must complete, and the nanoseconds from each completion to its start.
+    pub fn waits_for(&self, request: usize) -> impl ExactSizeIterator<Item = (u32, u64)> + '_ {
+        let range = self.offsets[request] as usize..self.offsets[request + 1] as usize;
+        self.after[range.clone()].iter().copied().zip(self.delay_ns[range].iter().copied())
+    }
 
     /// Requests that wait for another one.
     pub fn waiting(&self) -> usize {
-        self.after.iter().filter(|after| **after != Sessions::NONE).count()
+        self.offsets.windows(2).filter(|pair| pair[0] < pair[1]).count()
     }
 }
 
 /// A workload in columns, sorted by arrival; ties keep their order in the file.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Trace {
-    /// Nanoseconds since the trace began. For a request that waits for another (see [`Sessions::after`]) and has no
-    /// arrival of its own, the earliest it can be: the other's arrival and the delay.
+    /// Nanoseconds since the trace began. For a request that waits for others (see [`Sessions::waits_for`]) and has no
+    /// arrival of its own, the earliest it can be: the latest of their arrivals, each plus its delay.
     pub arrival_ns: Vec<u64>,
     /// Tokens of the whole prompt, shared prefix included.
     pub prompt_tokens: Vec<u32>,
@@ -129,6 +150,8 @@ pub struct Trace {
     pub sessions: Option<Sessions>,
     /// The model the file names, if it names exactly one.
     pub model: Option<String>,
+    /// What some formats carry besides.
+    pub carried: Carried,
 }
 
 impl Trace {

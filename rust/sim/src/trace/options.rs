@@ -1,9 +1,70 @@
 //! What a user may say about how a trace is to be read.
 
 use super::format::Format;
-use super::policy::{OnError, PriorityOrder, TimeUnit, ZeroOutput};
+use super::number::TOKENS_MAX;
+use super::policy::{OnError, PriorityOrder, TimeUnit, TurnLengths, ZeroOutput};
+use super::schemas;
 use crate::error::Result;
 use roofline_core::error::Error;
+
+/// One field of a file and what it holds: `arrival=ts:s`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldMap {
+    /// What it holds, as the native schema calls it: `prompt_tokens`, `arrival_ms`.
+    pub native: String,
+    /// The field of the file.
+    pub field: String,
+}
+
+impl FieldMap {
+    /// Reads `what=field`, or `arrival=field:unit`. What is `arrival`, `input` (or `prompt`), `output`, or any field of
+    /// the native schema; a unit is s, ms, us, ns or datetime.
+    ///
+    /// ```
+    /// use roofline_sim::trace::FieldMap;
+    /// let map = FieldMap::parse("arrival=ts:ms")?;
+    /// assert_eq!((map.native.as_str(), map.field.as_str()), ("arrival_ms", "ts"));
+    /// let error = FieldMap::parse("arrival=ts").unwrap_err();
+    /// assert_eq!(error.to_string(), "map must tell the unit of arrivals: arrival=ts");
+    /// # Ok::<(), roofline_sim::error::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Texts of another shape, an arrival without a unit, and names that the native schema does not have.
+    pub fn parse(text: &str) -> Result<FieldMap> {
+        let refuse = |must: &str, hint: &str| Err(Error::spec("map", must, text, hint).into());
+        let hint = "for example `arrival=ts:s`, `input=prompt`, `output=gen`";
+        let Some((what, field)) =
+            text.split_once('=').filter(|(what, field)| !what.is_empty() && !field.is_empty())
+        else {
+            return refuse("must read what=field", hint);
+        };
+        let (what, field) = (what.trim(), field.trim());
+        let native = match what {
+            "arrival" => {
+                let unit =
+                    field.rsplit_once(':').and_then(|(field, unit)| Some((field, TimeUnit::named(unit)?)));
+                let Some((field, unit)) = unit else {
+                    return refuse("must tell the unit of arrivals", "add :s, :ms, :us, :ns or :datetime");
+                };
+                let native = match unit {
+                    TimeUnit::DateTime => "arrival".to_string(),
+                    unit => format!("arrival_{}", unit.name()),
+                };
+                return Ok(FieldMap { native, field: field.to_string() });
+            }
+            "input" | "prompt" => "prompt_tokens",
+            "output" => "output_tokens",
+            other => other,
+        };
+        if !schemas::native().any(|alias| alias == native) {
+            let names: Vec<&str> =
+                ["arrival", "input", "output"].into_iter().chain(schemas::native()).collect();
+            return Err(roofline_core::names::unknown("field of a trace", what, names).into());
+        }
+        Ok(FieldMap { native: native.to_string(), field: field.to_string() })
+    }
+}
 
 /// How a trace is read; the default trusts detection and refuses what would change the numbers.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -16,6 +77,16 @@ pub struct ReadOptions {
     pub on_error: OnError,
     /// What no output means, instead of the format's own rule (`--zero-output`).
     pub zero_output: Option<ZeroOutput>,
+    /// Output tokens of requests that do not say (`--default-output-tokens`).
+    pub default_output_tokens: Option<u32>,
+    /// What the prompt lengths of a session's turns count, instead of the format's rule (`--turn-lengths`).
+    pub turn_lengths: Option<TurnLengths>,
+    /// Which fields hold what, in a file of no known format (`--map`).
+    pub map: Vec<FieldMap>,
+    /// Arrivals come from elsewhere: requests and sessions without any are at 0.
+    pub arrivals_elsewhere: bool,
+    /// Refuses whatever would be repaired with a warning (`--strict`).
+    pub strict: bool,
     /// Tokens of a hash id, instead of the format's (`--trace-block-size`).
     pub trace_block_size: Option<u32>,
     /// Refuses arrivals that go back in time instead of sorting them (`--require-sorted`).
@@ -39,6 +110,11 @@ impl ReadOptions {
     pub(super) fn check(&self) -> Result<()> {
         if self.trace_block_size == Some(0) {
             return Err(Error::spec("trace_block_size", "must be at least 1 token", 0, "").into());
+        }
+        if self.default_output_tokens.is_some_and(|tokens| tokens > TOKENS_MAX) {
+            let must = format!("must be at most {TOKENS_MAX}");
+            let value = self.default_output_tokens.unwrap_or_default();
+            return Err(Error::spec("default_output_tokens", must, value, "").into());
         }
         let quoting = |byte: u8| matches!(byte, b'"' | b'\n' | b'\r');
         match self.csv_delimiter {

@@ -66,6 +66,16 @@ pub enum ZeroOutput {
     One,
 }
 
+/// What the prompt lengths of a session's turns count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TurnLengths {
+    /// The whole prompt, with all that was said before.
+    #[default]
+    Full,
+    /// What is new: the turns before, prompts and outputs, come on top.
+    Delta,
+}
+
 /// Which end of the file's priorities is served first; a [`Trace`](super::Trace) holds lower first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PriorityOrder {

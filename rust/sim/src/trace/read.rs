@@ -6,14 +6,14 @@ use super::columns::Columns;
 use super::container::{self, Content};
 use super::detect::{self, Detection, Layout};
 use super::finish::{self, finish};
-use super::format::Format;
+use super::format::{Format, Schema};
 use super::mistakes::shortened;
 use super::number;
 use super::options::ReadOptions;
-use super::policy::TimeUnit;
+use super::policy::{OnError, TimeUnit, TurnLengths};
 use super::records::{Record, Records, fields};
-use super::report::Report;
-use super::{Trace, csv, json};
+use super::report::{Report, Warning};
+use super::{Trace, csv, json, schemas, unfolded};
 use crate::error::{Error, Result};
 
 /// Reads the file at `path`; see [`read`].
@@ -52,7 +52,42 @@ pub fn read_file(path: impl AsRef<Path>, options: &ReadOptions) -> Result<(Trace
 /// ```
 pub fn read(origin: &str, bytes: &[u8], options: &ReadOptions) -> Result<(Trace, Report)> {
     options.check()?;
-    let (content, information) = container::open(origin, bytes)?;
+    let mut reading = None;
+    part(origin, bytes, options, &mut reading)?;
+    done(reading, options)
+}
+
+/// Reads several files, each with the name the user knows it by, as one trace.
+///
+/// # Errors
+/// Those of [`read`], and files of different formats.
+pub(super) fn read_all(files: &[(String, Vec<u8>)], options: &ReadOptions) -> Result<(Trace, Report)> {
+    options.check()?;
+    let mut reading = None;
+    for (origin, bytes) in files {
+        part(origin, bytes, options, &mut reading)?;
+        let Some((columns, _)) = &mut reading else { continue };
+        if options.on_error == OnError::Stop && !columns.mistakes.is_empty() {
+            let mistakes = std::mem::take(&mut columns.mistakes);
+            return Err(mistakes.into_error(origin, columns.rows));
+        }
+    }
+    if let (Some((_, report)), Some((first, _)), Some((last, _))) =
+        (&mut reading, files.first(), files.last())
+    {
+        report.origin = format!("{} files ({first} to {last})", files.len());
+    }
+    done(reading, options)
+}
+
+/// Reads the rows of a file behind those of the files before.
+fn part(
+    origin: &str,
+    bytes: &[u8],
+    options: &ReadOptions,
+    reading: &mut Option<(Columns, Report)>,
+) -> Result<()> {
+    let (content, mut information) = container::open(origin, bytes)?;
     let text = match content {
         Content::Text(text) => text,
         Content::Parquet(bytes) => {
@@ -61,15 +96,43 @@ pub fn read(origin: &str, bytes: &[u8], options: &ReadOptions) -> Result<(Trace,
         }
         Content::Arrow => return Err(binary_columns(origin, "Arrow", Format::Baseten, true)),
     };
-    let mut information = information;
     let (detection, layout) = detect::find(origin, &text, options, &mut information)?;
-    let mut columns = Columns::new(schema(origin, &detection)?, options);
-    let mut report = blank_report(origin, detection, information);
+    let schema = schema(origin, &detection, options)?;
+    let (columns, report) = match reading {
+        None => {
+            let (columns, report) =
+                reading.insert((Columns::new(schema, options), blank_report(origin, detection, information)));
+            (columns, report)
+        }
+        Some((columns, report)) => {
+            if columns.format() != detection.format {
+                let must = format!("every file must be of one format ({})", columns.format().name());
+                return Err(Error::trace(origin, 0, "", must, detection.format.name())
+                    .hinted("formats differ in units: convert one of them first"));
+            }
+            for told in information {
+                if !report.information.contains(&told) {
+                    report.inform(told);
+                }
+            }
+            (columns, report)
+        }
+    };
     match layout {
-        Layout::Json(records) => rows_of_json(origin, &records, &mut columns, &mut report, options)?,
-        Layout::Csv(delimiter) => csv::read(origin, &text, delimiter, &mut columns)?,
+        Layout::Json(records) => rows_of_json(origin, &records, columns, report, options),
+        Layout::Csv(delimiter) => csv::read(origin, &text, delimiter, columns),
     }
+}
+
+/// The trace of all that was read, cut as the options say.
+fn done(reading: Option<(Columns, Report)>, options: &ReadOptions) -> Result<(Trace, Report)> {
+    let Some((columns, mut report)) = reading else {
+        return Err(Error::trace("trace", 0, "", "at least one file must be named", "none"));
+    };
     let mut trace = finish(columns, &mut report, options)?;
+    if options.strict && !report.warnings.is_empty() {
+        return Err(strictly(&report));
+    }
     if let Some((start, end)) = options.window_s {
         trace = trace.window(start, end)?;
     }
@@ -81,26 +144,60 @@ pub fn read(origin: &str, bytes: &[u8], options: &ReadOptions) -> Result<(Trace,
     }
     if trace.is_empty() {
         let value = format!("none of {}", report.kept);
-        return Err(Error::trace(origin, 0, "", "`--window` and `--limit` must leave requests", value));
+        return Err(Error::trace(
+            &report.origin,
+            0,
+            "",
+            "`--window` and `--limit` must leave requests",
+            value,
+        ));
     }
     Ok((trace, report))
 }
 
+/// The error for a file that had to be repaired.
+fn strictly(report: &Report) -> Error {
+    let must = "nothing must need repair (`--strict`)";
+    let error = |warning: &Warning| {
+        Error::trace(&report.origin, warning.first_line, "", must, warning.text.as_str())
+            .hinted(warning.hint.as_str())
+    };
+    let mut errors: Vec<Error> = report.warnings.iter().map(error).collect();
+    match errors.len() {
+        1 => errors.remove(0),
+        _ => Error::Traces { file: report.origin.clone(), errors },
+    }
+}
+
 /// How the rows of a detected format are read.
-fn schema(origin: &str, detection: &Detection) -> Result<&'static super::format::Schema> {
+fn schema(origin: &str, detection: &Detection, options: &ReadOptions) -> Result<&'static Schema> {
     let format = detection.format;
-    format.schema().ok_or_else(|| {
-        if format == Format::VidurLengths {
-            let value = format!("no arrival times ({}, {})", format.words(), detection.why);
-            return Error::trace(origin, 0, "", "the file must have arrival times", value)
-                .hinted(finish::NO_ARRIVALS);
-        }
-        let value = format!("{}, which is not read yet ({})", format.words(), detection.why);
-        Error::trace(origin, 0, "", "the format must be one that is read", value).hinted(
-            "convert it to fields `arrival_s`, `prompt_tokens`, `output_tokens`; if it is something else, name it with \
-             `--trace-format`",
-        )
+    let needs_arrivals = matches!(format, Format::VidurLengths | Format::AppliedCompute);
+    if needs_arrivals && !options.arrivals_elsewhere {
+        let value = format!("no arrival times ({}, {})", format.words(), detection.why);
+        return Err(Error::trace(origin, 0, "", "the file must have arrival times", value)
+            .hinted(finish::NO_ARRIVALS));
+    }
+    schemas::of(format).ok_or_else(|| {
+        let value = format!("{}, which holds none ({})", format.words(), detection.why);
+        Error::trace(origin, 0, "", "the file must hold the lengths of requests", value)
+            .hinted(without_lengths(format))
     })
+}
+
+/// What helps a user whose file holds no lengths.
+fn without_lengths(format: Format) -> &'static str {
+    match format {
+        Format::BlisHeader => "this is the header: read the CSV file that lies beside it",
+        Format::ServeGenClients => "name the folder of clients; requests are drawn from it, not read",
+        Format::OpenAiBatch => {
+            "a batch has limits, not lengths: read the log of its answers, or count its tokens first"
+        }
+        _ => {
+            "it holds text: count its tokens with the model's tokenizer and write fields `arrival_s`, `prompt_tokens`, \
+             `output_tokens`; if it is something else, name it with `--trace-format`"
+        }
+    }
 }
 
 fn binary_columns(origin: &str, kind: &str, format: Format, complete: bool) -> Error {
@@ -108,9 +205,9 @@ fn binary_columns(origin: &str, kind: &str, format: Format, complete: bool) -> E
         return Error::trace(origin, 0, "", "the Parquet file must be complete", "its footer is missing")
             .hinted("the download or the writer was probably interrupted; get the file again");
     }
-    let value = format!("{} in {kind}, which is not read yet", format.words());
-    Error::trace(origin, 0, "", "the file must be JSON Lines, JSON or CSV", value)
-        .hinted("polars writes it as text: pl.read_parquet(FILE).write_ndjson(\"trace.jsonl\")")
+    let value = format!("{} in {kind}, which is not read here", format.words());
+    Error::trace(origin, 0, "", "the file must be JSON Lines, JSON or CSV here", value)
+        .hinted("the Python package reads it; or write it as text: pl.read_parquet(FILE).write_ndjson(\"trace.jsonl\")")
 }
 
 fn blank_report(origin: &str, detection: Detection, information: Vec<String>) -> Report {
@@ -146,7 +243,10 @@ fn rows_of_json(
             header(origin, &record, &head, columns, report, options)?;
         }
     }
-    json::read(rows, columns);
+    match columns.values.schema.unfold {
+        Some(unfold) => unfolded::read(rows, unfold, columns, report),
+        None => json::read(rows, columns),
+    }
     Ok(())
 }
 
@@ -165,7 +265,13 @@ fn header(
     let mut unknown = Vec::new();
     for (key, value) in head {
         match (key.as_str(), value.trim_matches('"')) {
-            ("trace", "roofline-fast/1") | ("hash_scope", "global") | ("turn_lengths", "full") => {}
+            ("trace", "roofline-fast/1") | ("hash_scope", "global") | ("models", _) => {}
+            ("turn_lengths", "full") => {
+                columns.turn_lengths = options.turn_lengths.unwrap_or(TurnLengths::Full)
+            }
+            ("turn_lengths", "delta") => {
+                columns.turn_lengths = options.turn_lengths.unwrap_or(TurnLengths::Delta)
+            }
             ("block_rule", "ceil") => columns.whole_blocks = false,
             ("block_rule", "floor") => columns.whole_blocks = true,
             ("block_size", value) => match number::tokens(value.as_bytes()) {
@@ -175,7 +281,7 @@ fn header(
             ("time_unit", value) if TimeUnit::named(value).is_some() => {}
             ("trace", value) => return refuse(key, "must be `roofline-fast/1`", value),
             ("hash_scope", value) => return refuse(key, "must be `global`", value),
-            ("turn_lengths", value) => return refuse(key, "must be `full`", value),
+            ("turn_lengths", value) => return refuse(key, "must be `full` or `delta`", value),
             ("block_rule", value) => return refuse(key, "must be `ceil` or `floor`", value),
             ("time_unit", value) => return refuse(key, "must be s, ms, us, ns or datetime", value),
             (key, _) => unknown.push(key.to_string()),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::format::{Alias, SLOTS, Slot};
+use super::format::{Alias, FIRST_CARRIED, SLOTS, Slot};
 
 /// The fields of one row, as texts.
 pub(super) struct Row<'a> {
@@ -14,11 +14,13 @@ pub(super) struct Row<'a> {
     pub conflict: Option<(u8, u8)>,
     /// A value nested deeper than any trace needs.
     pub too_deep: bool,
+    /// Whether it has any of what only some formats carry.
+    pub carries: bool,
 }
 
 impl<'a> Row<'a> {
     pub fn new(line: u64) -> Row<'a> {
-        Row { line, values: [None; SLOTS], repeated: None, conflict: None, too_deep: false }
+        Row { line, values: [None; SLOTS], repeated: None, conflict: None, too_deep: false, carries: false }
     }
 
     /// Sets the field with the name `aliases[alias]`.
@@ -27,6 +29,7 @@ impl<'a> Row<'a> {
         if slot == Slot::Unused {
             return;
         }
+        self.carries |= slot as usize >= FIRST_CARRIED as usize;
         let value = &mut self.values[slot as usize];
         match value {
             Some((same, _)) if *same == alias => self.repeated = Some(alias),

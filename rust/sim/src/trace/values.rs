@@ -10,6 +10,12 @@ use super::options::ReadOptions;
 use super::policy::{PriorityOrder, TimeUnit};
 use super::row::Row;
 
+/// Whether a text has the shape of a date.
+fn is_date(raw: &str) -> bool {
+    let text = raw.trim_matches('"').as_bytes();
+    text.len() >= 10 && text[4] == b'-' && text[7] == b'-'
+}
+
 /// What is said of a field that a row lacks.
 pub(super) const MISSING: &str = "must be given";
 
@@ -37,6 +43,7 @@ pub(super) struct Tallies {
     pub repeated_key: Tally,
     pub quoted: Tally,
     pub zero_output: Tally,
+    pub default_output: Tally,
     pub hash_mismatch: Tally,
     pub back_in_time: Tally,
     pub largest_step_ns: i64,
@@ -51,6 +58,8 @@ pub(super) struct Values {
     pub options: ReadOptions,
     pub tallies: Tallies,
     arrival_alias: Option<u8>,
+    /// Whether the arrivals are dates, where the format leaves it open.
+    dated: Option<bool>,
     /// The last arrival that stood in the file.
     last_given: Option<i64>,
 }
@@ -58,7 +67,7 @@ pub(super) struct Values {
 impl Values {
     pub fn new(schema: &'static Schema, options: &ReadOptions) -> Values {
         let (options, tallies) = (options.clone(), Tallies::default());
-        Values { schema, options, tallies, arrival_alias: None, last_given: None }
+        Values { schema, options, tallies, arrival_alias: None, dated: None, last_given: None }
     }
 
     /// The unit of a field's times. Only an arrival can be a date: a delay keeps the format's unit.
@@ -71,6 +80,9 @@ impl Values {
 
     /// The unit of the arrivals.
     pub fn arrival_unit(&self) -> TimeUnit {
+        if self.dated == Some(true) {
+            return TimeUnit::DateTime;
+        }
         self.arrival_alias
             .map_or(self.options.time_unit.unwrap_or(self.schema.unit), |alias| self.unit(alias))
     }
@@ -142,16 +154,47 @@ impl Values {
                 format!("every line must give its arrival in the same field and unit ({})", self.name(first));
             return Err(Mistake::new("", must, self.name(alias)));
         }
-        let arrival = match self.unit(alias) {
-            TimeUnit::DateTime => self.moment(row, alias, raw)?,
+        self.instant(row, alias, raw).map(Some)
+    }
+
+    /// A point in time on the clock of the arrivals.
+    pub fn instant(&mut self, row: &Row, alias: u8, raw: &str) -> Result<i64, Mistake> {
+        if self.schema.dates && self.options.time_unit.is_none() {
+            let dated = is_date(raw);
+            if *self.dated.get_or_insert(dated) != dated {
+                let kind = if dated { "numbers" } else { "dates" };
+                let must = format!("must be of one kind with the times before ({kind})");
+                return Err(Mistake::new(self.name(alias), must, shortened(raw)));
+            }
+            if dated {
+                return self.moment(row, alias, raw);
+            }
+        }
+        match self.unit(alias) {
+            TimeUnit::DateTime => self.moment(row, alias, raw),
             unit => {
                 if !self.tallies.fractional && raw.contains(['.', 'e', 'E']) {
                     self.tallies.fractional = number::is_fractional(raw.as_bytes());
                 }
-                self.time(row, alias, raw, unit)?
+                self.time(row, alias, raw, unit)
             }
-        };
-        Ok(Some(arrival))
+        }
+    }
+
+    /// A duration, which cannot be negative.
+    pub fn duration(&mut self, row: &Row, alias: u8, raw: &str) -> Result<u64, Mistake> {
+        let nanos = self.time(row, alias, raw, self.unit(alias))?;
+        u64::try_from(nanos).map_err(|_| Mistake::new(self.name(alias), "must be at least 0", shortened(raw)))
+    }
+
+    /// A duration of a slot that a row may have.
+    pub fn optional_duration(&mut self, row: &Row, slot: Slot) -> Result<Option<u64>, Mistake> {
+        row.given(slot).map(|(alias, raw)| self.duration(row, alias, raw)).transpose()
+    }
+
+    /// A count of a slot that a row may have.
+    pub fn optional_count(&mut self, row: &Row, slot: Slot) -> Result<Option<u32>, Mistake> {
+        row.given(slot).map(|_| self.count(row, slot)).transpose()
     }
 
     /// A date with a time of day.
@@ -184,6 +227,43 @@ impl Values {
             };
             Mistake::new(self.name(alias), must, shortened(raw))
         })
+    }
+
+    /// A count, or the sum of a list of counts.
+    pub fn summed(&mut self, row: &Row, slot: Slot) -> Result<Option<u32>, Mistake> {
+        let Some((alias, raw)) = row.given(slot) else { return Ok(None) };
+        let Some(list) = raw.strip_prefix('[').and_then(|list| list.strip_suffix(']')) else {
+            return self.optional_count(row, slot);
+        };
+        let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let sum = items
+            .map(|item| number::tokens(item.as_bytes()).ok())
+            .try_fold(0u32, |sum, item| sum.checked_add(item?));
+        match sum.filter(|sum| *sum <= number::TOKENS_MAX) {
+            Some(sum) => Ok(Some(sum)),
+            None => Err(Mistake::new(self.name(alias), "must be a list of whole numbers", shortened(raw))),
+        }
+    }
+
+    /// What was measured of a request: a duration, or the time since its arrival at a point in time; 0 is none.
+    pub fn observed(
+        &mut self,
+        row: &Row,
+        duration: Slot,
+        at: Slot,
+        arrival: Option<i64>,
+    ) -> Result<Option<u64>, Mistake> {
+        if let Some(nanos) = self.optional_duration(row, duration)? {
+            return Ok(Some(nanos));
+        }
+        let (Some((alias, raw)), Some(arrival)) = (row.given(at), arrival) else { return Ok(None) };
+        match self.instant(row, alias, raw)? {
+            0 => Ok(None),
+            end if end < arrival => {
+                Err(Mistake::new(self.name(alias), "must not lie before the arrival", shortened(raw)))
+            }
+            end => Ok(Some(end.abs_diff(arrival))),
+        }
     }
 
     /// The priority, lower first; none if the row has none.

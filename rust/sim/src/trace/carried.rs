@@ -1,0 +1,190 @@
+//! What some traces carry besides arrivals and lengths: shared prefixes by name, recorded hits, adapters, measurements.
+
+use std::borrow::Cow;
+
+use rustc_hash::FxHashMap;
+
+/// A duration that was not observed.
+pub const NOT_OBSERVED: u64 = u64::MAX;
+
+/// A name for some of the requests.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Labels {
+    /// The names, in the order in which they are first seen.
+    pub names: Vec<String>,
+    /// The name of each request, as its place in `names`, or [`Labels::NONE`].
+    pub of: Vec<u32>,
+}
+
+impl Labels {
+    /// No name.
+    pub const NONE: u32 = u32::MAX;
+
+    /// The name of a request, if it has one.
+    pub fn name(&self, request: usize) -> Option<&str> {
+        self.names.get(self.of[request] as usize).map(String::as_str)
+    }
+}
+
+/// Prompts that begin alike, without hashes: those of one group share their leading tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Prefixes {
+    /// The group of each request.
+    pub group: Labels,
+    /// How many leading tokens of the prompt are the group's; 0 without a group.
+    pub tokens: Vec<u32>,
+}
+
+/// What some formats carry besides arrivals and lengths; an empty column was not in the file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Carried {
+    /// Shared prefixes by name.
+    pub prefixes: Option<Prefixes>,
+    /// Prompt tokens that a cache held when the trace was recorded; 0 where the file does not say.
+    pub cached_tokens: Vec<u32>,
+    /// The adapter that each request asks for.
+    pub lora: Option<Labels>,
+    /// Images of each prompt; 0 where the file does not say.
+    pub images: Vec<u32>,
+    /// Tokens of the images, counted in the prompt; 0 where the file does not say.
+    pub image_tokens: Vec<u32>,
+    /// Measured nanoseconds to the first token, or [`NOT_OBSERVED`].
+    pub ttft_ns: Vec<u64>,
+    /// Measured nanoseconds to the last token, or [`NOT_OBSERVED`].
+    pub e2e_ns: Vec<u64>,
+    /// Measured mean nanoseconds between tokens after the first, or [`NOT_OBSERVED`].
+    pub tpot_ns: Vec<u64>,
+}
+
+impl Carried {
+    /// Its columns for the requests `order`, in this order.
+    pub(super) fn select(&self, order: &[u32]) -> Carried {
+        let labels = |labels: &Labels| Labels { names: labels.names.clone(), of: pick(&labels.of, order) };
+        Carried {
+            prefixes: self.prefixes.as_ref().map(|prefixes| Prefixes {
+                group: labels(&prefixes.group),
+                tokens: pick(&prefixes.tokens, order),
+            }),
+            cached_tokens: pick(&self.cached_tokens, order),
+            lora: self.lora.as_ref().map(labels),
+            images: pick(&self.images, order),
+            image_tokens: pick(&self.image_tokens, order),
+            ttft_ns: pick(&self.ttft_ns, order),
+            e2e_ns: pick(&self.e2e_ns, order),
+            tpot_ns: pick(&self.tpot_ns, order),
+        }
+    }
+}
+
+/// The rows `order` of a column; an empty column stays empty.
+pub(super) fn pick<T: Clone>(column: &[T], order: &[u32]) -> Vec<T> {
+    let all = if column.is_empty() { &[] } else { order };
+    all.iter().map(|row| column[*row as usize].clone()).collect()
+}
+
+/// What one row carries.
+#[derive(Debug, Default)]
+pub(super) struct CarriedRow<'a> {
+    pub group: Option<Cow<'a, str>>,
+    pub prefix_tokens: Option<u32>,
+    pub cached_tokens: Option<u32>,
+    pub lora: Option<Cow<'a, str>>,
+    pub images: Option<u32>,
+    pub image_tokens: Option<u32>,
+    pub ttft_ns: Option<u64>,
+    pub e2e_ns: Option<u64>,
+    pub tpot_ns: Option<u64>,
+}
+
+/// The columns of the rows read so far.
+#[derive(Debug, Default)]
+pub(super) struct CarriedColumns {
+    columns: Carried,
+    groups: FxHashMap<String, u32>,
+    loras: FxHashMap<String, u32>,
+}
+
+impl CarriedColumns {
+    /// Sets what request `row` carries; rows before it that were not set carry nothing.
+    pub fn set(&mut self, row: usize, carried: &CarriedRow) {
+        let columns = &mut self.columns;
+        put(&mut columns.cached_tokens, row, carried.cached_tokens, 0);
+        put(&mut columns.images, row, carried.images, 0);
+        put(&mut columns.image_tokens, row, carried.image_tokens, 0);
+        put(&mut columns.ttft_ns, row, carried.ttft_ns, NOT_OBSERVED);
+        put(&mut columns.e2e_ns, row, carried.e2e_ns, NOT_OBSERVED);
+        put(&mut columns.tpot_ns, row, carried.tpot_ns, NOT_OBSERVED);
+        if let Some(name) = &carried.lora {
+            label(columns.lora.get_or_insert_default(), &mut self.loras, row, name);
+        }
+        if let Some(name) = &carried.group {
+            let prefixes = columns.prefixes.get_or_insert_default();
+            label(&mut prefixes.group, &mut self.groups, row, name);
+            put(&mut prefixes.tokens, row, carried.prefix_tokens, 0);
+        }
+    }
+
+    /// The columns of all `requests`.
+    pub fn finish(mut self, requests: usize) -> Carried {
+        fn pad<T: Copy>(column: &mut Vec<T>, requests: usize, none: T) {
+            if !column.is_empty() {
+                column.resize(requests, none);
+            }
+        }
+        let columns = &mut self.columns;
+        for column in [&mut columns.cached_tokens, &mut columns.images, &mut columns.image_tokens] {
+            pad(column, requests, 0);
+        }
+        for column in [&mut columns.ttft_ns, &mut columns.e2e_ns, &mut columns.tpot_ns] {
+            pad(column, requests, NOT_OBSERVED);
+        }
+        if let Some(lora) = &mut columns.lora {
+            pad(&mut lora.of, requests, Labels::NONE);
+        }
+        if let Some(prefixes) = &mut columns.prefixes {
+            pad(&mut prefixes.group.of, requests, Labels::NONE);
+            pad(&mut prefixes.tokens, requests, 0);
+        }
+        self.columns
+    }
+}
+
+fn put<T: Copy>(column: &mut Vec<T>, row: usize, value: Option<T>, none: T) {
+    if let Some(value) = value {
+        column.resize(row, none);
+        column.push(value);
+    }
+}
+
+fn label(labels: &mut Labels, known: &mut FxHashMap<String, u32>, row: usize, name: &str) {
+    let label = match known.get(name) {
+        Some(label) => *label,
+        None => {
+            let label = labels.names.len() as u32;
+            labels.names.push(name.to_string());
+            known.insert(name.to_string(), label);
+            label
+        }
+    };
+    put(&mut labels.of, row, Some(label), Labels::NONE);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_say_nothing_carry_nothing() {
+        let mut columns = CarriedColumns::default();
+        columns.set(1, &CarriedRow { lora: Some("a".into()), ttft_ns: Some(5), ..CarriedRow::default() });
+        columns
+            .set(2, &CarriedRow { lora: Some("b".into()), cached_tokens: Some(7), ..CarriedRow::default() });
+        let carried = columns.finish(4);
+        let lora = carried.lora.as_ref().unwrap();
+        assert_eq!((0..4).map(|row| lora.name(row)).collect::<Vec<_>>(), [None, Some("a"), Some("b"), None]);
+        assert_eq!(carried.ttft_ns, [NOT_OBSERVED, 5, NOT_OBSERVED, NOT_OBSERVED]);
+        assert_eq!(carried.cached_tokens, [0, 0, 7, 0]);
+        assert_eq!(carried.select(&[2, 0]).cached_tokens, [7, 0]);
+        assert!(carried.images.is_empty());
+    }
+}

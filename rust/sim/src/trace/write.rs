@@ -1,0 +1,302 @@
+//! Writing a trace in the formats that other tools read, and in the native one, which keeps everything.
+
+use super::carried::NOT_OBSERVED;
+use super::{Format, Sessions, Trace, datetime};
+use crate::error::Result;
+use roofline_core::error::Error;
+
+/// A trace as the bytes of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// What the trace has and the format cannot hold, in words; empty if nothing is lost.
+    pub left_out: Vec<&'static str>,
+}
+
+/// Writes a trace as `native`, `mooncake`, `vidur` or `azure_llm`; times to the nanosecond.
+///
+/// Azure's dates begin on 1970-01-01: a trace does not say on which day it began. A Mooncake file whose hash ids do not
+/// stand for 512 tokens must be read with `--trace-block-size`.
+///
+/// ```
+/// use roofline_sim::assemble::TraceColumns;
+/// use roofline_sim::trace::{Format, ReadOptions, read, write};
+/// let columns = TraceColumns {
+///     arrival_s: vec![0.0, 0.25],
+///     prompt_tokens: vec![100, 200],
+///     output_tokens: vec![10, 20],
+///     ..TraceColumns::default()
+/// };
+/// let trace = columns.assemble()?.trace;
+/// let written = write(&trace, Format::Vidur)?;
+/// assert_eq!(written.bytes, b"arrived_at,num_prefill_tokens,num_decode_tokens\n0,100,10\n0.25,200,20\n");
+/// assert_eq!(read("t.csv", &written.bytes, &ReadOptions::default())?.0, trace);
+/// # Ok::<(), roofline_sim::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Formats that are only read, and a Mooncake file of requests that wait for others, which it cannot say.
+pub fn write(trace: &Trace, format: Format) -> Result<Written> {
+    let text = match format {
+        Format::Native => native(trace),
+        Format::Mooncake => mooncake(trace)?,
+        Format::Vidur => {
+            table(trace, "arrived_at,num_prefill_tokens,num_decode_tokens\n", |ns| decimal(ns, 9))
+        }
+        Format::AzureLlm => table(trace, "TIMESTAMP,ContextTokens,GeneratedTokens\n", date),
+        other => {
+            let hint = "use native, mooncake, vidur or azure_llm";
+            return Err(Error::spec("to", "must be a format that is written", other.name(), hint).into());
+        }
+    };
+    Ok(Written { bytes: text.into_bytes(), left_out: left_out(trace, format) })
+}
+
+/// What of a trace a format cannot hold.
+fn left_out(trace: &Trace, format: Format) -> Vec<&'static str> {
+    let carried = &trace.carried;
+    let measured = !(carried.ttft_ns.is_empty() && carried.e2e_ns.is_empty() && carried.tpot_ns.is_empty());
+    let waits = trace.sessions.as_ref().is_some_and(|sessions| sessions.waiting() > 0);
+    let (mooncake, native) = (format == Format::Mooncake, format == Format::Native);
+    let has = [
+        ("hash ids", trace.hashes.is_some(), mooncake),
+        ("ids", !trace.ids.is_empty(), mooncake),
+        ("sessions", trace.sessions.is_some(), mooncake),
+        ("what waits for what", waits, false),
+        ("priorities", !trace.priority.is_empty(), mooncake),
+        ("the model", trace.model.is_some(), mooncake),
+        ("prefix groups", carried.prefixes.is_some(), false),
+        ("recorded cache hits", !carried.cached_tokens.is_empty(), false),
+        ("adapters", carried.lora.is_some(), false),
+        ("images", !(carried.images.is_empty() && carried.image_tokens.is_empty()), false),
+        ("measured times", measured, false),
+    ];
+    has.into_iter().filter(|(_, has, held)| *has && !*held && !native).map(|(what, _, _)| what).collect()
+}
+
+/// A CSV file of arrivals and lengths.
+fn table(trace: &Trace, header: &str, arrival: impl Fn(u64) -> String) -> String {
+    let mut text = header.to_string();
+    for row in 0..trace.len() {
+        let (prompt, output) = (trace.prompt_tokens[row], trace.output_tokens[row]);
+        text.push_str(&format!("{},{prompt},{output}\n", arrival(trace.arrival_ns[row])));
+    }
+    text
+}
+
+/// A date with a time of day: seven digits of a second as Azure has them, nine where they are needed.
+fn date(nanos: u64) -> String {
+    let text = datetime::format(i64::try_from(nanos).unwrap_or(i64::MAX));
+    let seconds = text[..19].replace('T', " ");
+    let fraction = format!("{:09}", nanos % 1_000_000_000);
+    let digits = if nanos.is_multiple_of(100) { 7 } else { 9 };
+    format!("{seconds}.{}", &fraction[..digits])
+}
+
+/// `nanos / 10^digits` as a decimal, exact and as short as can be.
+fn decimal(nanos: u64, digits: usize) -> String {
+    let unit = 10u64.pow(digits as u32);
+    let (whole, fraction) = (nanos / unit, nanos % unit);
+    if fraction == 0 {
+        return whole.to_string();
+    }
+    let fraction = format!("{fraction:0digits$}");
+    format!("{whole}.{}", fraction.trim_end_matches('0'))
+}
+
+/// One line of JSON, field by field.
+struct Line {
+    text: String,
+}
+
+impl Line {
+    fn new() -> Line {
+        Line { text: "{".to_string() }
+    }
+
+    fn field(&mut self, name: &str, json: impl std::fmt::Display) {
+        let comma = if self.text.len() > 1 { ", " } else { "" };
+        self.text.push_str(&format!("{comma}\"{name}\": {json}"));
+    }
+
+    fn words(&mut self, name: &str, words: &str) {
+        self.field(name, serde_json::Value::from(words));
+    }
+
+    fn count(&mut self, name: &str, column: &[u32], row: usize) {
+        if let Some(count) = column.get(row) {
+            self.field(name, count);
+        }
+    }
+
+    fn seconds(&mut self, name: &str, column: &[u64], row: usize) {
+        if let Some(nanos) = column.get(row).filter(|nanos| **nanos != NOT_OBSERVED) {
+            self.field(name, decimal(*nanos, 9));
+        }
+    }
+
+    fn end(mut self) -> String {
+        self.text.push_str("}\n");
+        self.text
+    }
+}
+
+/// The session of a request as a name.
+fn session_of(trace: &Trace, row: usize) -> Option<String> {
+    let session = trace.sessions.as_ref()?.session[row];
+    (session != Sessions::NONE).then(|| format!("s{session}"))
+}
+
+fn mooncake(trace: &Trace) -> Result<String> {
+    if trace.sessions.as_ref().is_some_and(|sessions| sessions.waiting() > 0) {
+        let must = "must not be mooncake for requests that wait for others, which it cannot say";
+        return Err(Error::spec("to", must, "mooncake", "native keeps them").into());
+    }
+    let mut text = String::new();
+    for row in 0..trace.len() {
+        let mut line = Line::new();
+        line.field("timestamp", decimal(trace.arrival_ns[row], 6));
+        line.field("input_length", trace.prompt_tokens[row]);
+        line.field("output_length", trace.output_tokens[row]);
+        if let Some(hashes) = &trace.hashes {
+            line.field("hash_ids", format_args!("{:?}", hashes.path(row)));
+        }
+        if let Some(id) = trace.ids.get(row) {
+            line.words("request_id", id);
+        }
+        if let Some(session) = session_of(trace, row) {
+            line.words("session_id", &session);
+        }
+        if let Some(priority) = trace.priority.get(row) {
+            line.field("priority", priority);
+        }
+        if let Some(model) = &trace.model {
+            line.words("model", model);
+        }
+        text.push_str(&line.end());
+    }
+    Ok(text)
+}
+
+/// The native schema keeps all that a trace holds; its first line is the header.
+fn native(trace: &Trace) -> String {
+    let mut header = Line::new();
+    header.words("trace", "roofline-fast/1");
+    if let Some(hashes) = &trace.hashes {
+        header.field("block_size", hashes.block_size);
+    }
+    let mut text = header.end();
+    (0..trace.len()).for_each(|row| text.push_str(&native_row(trace, row)));
+    text
+}
+
+fn native_row(trace: &Trace, row: usize) -> String {
+    let mut line = Line::new();
+    if let Some(id) = id_of(trace, row) {
+        line.words("id", &id);
+    }
+    line.field("arrival_s", decimal(trace.arrival_ns[row], 9));
+    line.field("prompt_tokens", trace.prompt_tokens[row]);
+    line.field("output_tokens", trace.output_tokens[row]);
+    if let Some(sessions) = &trace.sessions {
+        if let Some(session) = session_of(trace, row) {
+            line.words("session", &session);
+        }
+        let (rows, delays): (Vec<u32>, Vec<u64>) = sessions.waits_for(row).unzip();
+        let ids: Vec<String> = rows.iter().filter_map(|row| id_of(trace, *row as usize)).collect();
+        line.field("after", serde_json::Value::from(ids));
+        let delays: Vec<String> = delays.into_iter().map(|delay| decimal(delay, 9)).collect();
+        match delays.as_slice() {
+            [] => {}
+            [delay] => line.field("delay_s", delay),
+            _ => line.field("delay_s", format_args!("[{}]", delays.join(", "))),
+        }
+    }
+    if let Some(hashes) = &trace.hashes {
+        line.field("block_hashes", format_args!("{:?}", hashes.path(row)));
+    }
+    if let Some(model) = &trace.model {
+        line.words("model", model);
+    }
+    if let Some(priority) = trace.priority.get(row) {
+        line.field("priority", priority);
+    }
+    native_carried(trace, row, &mut line);
+    line.end()
+}
+
+/// The id of a request; its row where the trace has none and others must name it.
+fn id_of(trace: &Trace, row: usize) -> Option<String> {
+    let named = || trace.sessions.as_ref().is_some_and(|sessions| sessions.waiting() > 0);
+    trace.ids.get(row).cloned().or_else(|| named().then(|| (row + 1).to_string()))
+}
+
+fn native_carried(trace: &Trace, row: usize, line: &mut Line) {
+    let carried = &trace.carried;
+    if let Some(prefixes) = &carried.prefixes
+        && let Some(group) = prefixes.group.name(row)
+    {
+        line.words("prefix_group", group);
+        line.count("prefix_tokens", &prefixes.tokens, row);
+    }
+    line.count("cached_tokens", &carried.cached_tokens, row);
+    if let Some(adapter) = carried.lora.as_ref().and_then(|lora| lora.name(row)) {
+        line.words("lora", adapter);
+    }
+    line.count("images", &carried.images, row);
+    line.count("image_tokens", &carried.image_tokens, row);
+    line.seconds("observed_ttft_s", &carried.ttft_ns, row);
+    line.seconds("observed_e2e_s", &carried.e2e_ns, row);
+    line.seconds("observed_tpot_s", &carried.tpot_ns, row);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_exact_and_short() {
+        assert_eq!(decimal(1_500_000_000, 9), "1.5");
+        assert_eq!(decimal(1, 9), "0.000000001");
+        assert_eq!(decimal(2_000_000, 6), "2");
+    }
+
+    #[test]
+    fn dates_have_ticks_or_nanoseconds() {
+        assert_eq!(date(100), "1970-01-01 00:00:00.0000001");
+        assert_eq!(date(86_400_000_000_001), "1970-01-02 00:00:00.000000001");
+    }
+
+    #[test]
+    fn what_is_lost_is_said_and_what_cannot_be_said_refused() {
+        let mut trace = Trace {
+            arrival_ns: vec![0, 1],
+            prompt_tokens: vec![1, 1],
+            output_tokens: vec![1, 1],
+            sessions: Some(Sessions {
+                count: 1,
+                session: vec![0, 0],
+                offsets: vec![0, 0, 0],
+                after: vec![],
+                delay_ns: vec![],
+            }),
+            ..Trace::default()
+        };
+        assert_eq!(write(&trace, Format::Vidur).unwrap().left_out, ["sessions"]);
+        assert!(write(&trace, Format::Mooncake).unwrap().left_out.is_empty());
+        trace.sessions = Some(Sessions {
+            offsets: vec![0, 0, 1],
+            after: vec![0],
+            delay_ns: vec![5],
+            ..trace.sessions.unwrap()
+        });
+        let refused = write(&trace, Format::Mooncake).unwrap_err();
+        assert!(
+            refused.to_string().starts_with("to must not be mooncake for requests that wait"),
+            "{refused}"
+        );
+        let other = write(&trace, Format::Bailian).unwrap_err();
+        assert_eq!(other.to_string(), "to must be a format that is written: bailian");
+    }
+}
