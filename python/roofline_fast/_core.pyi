@@ -328,6 +328,7 @@ class Engine:
         *,
         gpu_memory_utilization: float | None = None,
         num_gpu_blocks_override: int | None = None,
+        enforce_eager: bool | None = None,
         max_model_len: int | None = None,
         max_num_seqs: int | None = None,
         max_num_batched_tokens: int | None = None,

@@ -38,13 +38,13 @@ impl Engine {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keywords of a constructor, one a field")]
     #[pyo3(signature = (name="vllm".to_string(), *, gpu_memory_utilization=None, num_gpu_blocks_override=None,
-        max_model_len=None, max_num_seqs=None, max_num_batched_tokens=None, block_size=None,
+        enforce_eager=None, max_model_len=None, max_num_seqs=None, max_num_batched_tokens=None, block_size=None,
         enable_chunked_prefill=None, enable_prefix_caching=None, async_scheduling=None, scheduling_policy=None,
         watermark=None, long_prefill_token_threshold=None, scheduler_reserve_full_isl=None,
         prefill_schedule_interval=None, max_num_active_seqs=None, long_prefill_token_threshold_adaptive=None,
         spec_method=None, num_speculative_tokens=None, spec_acceptance=None, seed=0),
         text_signature = "(name='vllm', *, gpu_memory_utilization=None, num_gpu_blocks_override=None, \
-        max_model_len=None, max_num_seqs=None, max_num_batched_tokens=None, block_size=None, \
+        enforce_eager=None, max_model_len=None, max_num_seqs=None, max_num_batched_tokens=None, block_size=None, \
         enable_chunked_prefill=None, enable_prefix_caching=None, async_scheduling=None, scheduling_policy=None, \
         watermark=None, long_prefill_token_threshold=None, scheduler_reserve_full_isl=None, \
         prefill_schedule_interval=None, max_num_active_seqs=None, long_prefill_token_threshold_adaptive=None, \
@@ -54,6 +54,7 @@ impl Engine {
         name: String,
         gpu_memory_utilization: Option<f64>,
         num_gpu_blocks_override: Option<u32>,
+        enforce_eager: Option<bool>,
         max_model_len: Option<u32>,
         max_num_seqs: Option<u32>,
         max_num_batched_tokens: Option<u32>,
@@ -80,6 +81,7 @@ impl Engine {
         let knobs = Knobs {
             gpu_memory_utilization,
             num_gpu_blocks_override,
+            enforce_eager,
             max_model_len,
             max_num_seqs,
             max_num_batched_tokens,

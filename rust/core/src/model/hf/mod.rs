@@ -135,7 +135,7 @@ pub fn model_from_json(name: &str, text: &str) -> Result<Model> {
 /// An unknown family (with the nearest known ones), a key that must be there and is not, a value that breaks a
 /// rule, or a key that may change what a step costs and is not understood.
 pub fn model_from_config(name: &str, config: &Value) -> Result<Model> {
-    let root = Keys::new("config.json", config)?;
+    let root = Keys::new(if name.ends_with(".json") { name } else { "config.json" }, config)?;
     let family = find(&root)?;
     let mut inner = None;
     for key in TEXT_OBJECTS {
