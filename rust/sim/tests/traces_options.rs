@@ -39,6 +39,18 @@ fn fields_of_any_name_are_read_when_told_what_they_hold() {
 }
 
 #[test]
+fn a_map_of_one_field_keeps_the_format_that_is_seen() {
+    let text = "{\"timestamp\": 0, \"input_length\": 5, \"gen\": 2}\n{\"timestamp\": 9, \"input_length\": 5, \"gen\": -3}\n";
+    let hint = "name the field: `--map output=FIELD`, or set `--default-output-tokens`";
+    assert_eq!(reading(text, ReadOptions::default()).unwrap_err().hint(), hint);
+    let map = vec![FieldMap::parse("output=gen").unwrap()];
+    let options = ReadOptions { map, on_error: OnError::Skip, ..ReadOptions::default() };
+    let (trace, report) = reading(text, options).unwrap();
+    assert_eq!((report.format, trace.output_tokens.as_slice()), (Format::Mooncake, &[2][..]));
+    assert_eq!(report.warnings[0].text, "left out: gen must be at least 0: -3");
+}
+
+#[test]
 fn a_map_must_read_what_and_field() {
     let refused = |text: &str| FieldMap::parse(text).unwrap_err();
     assert_eq!(refused("arrival").to_string(), "map must read what=field: arrival");
