@@ -74,7 +74,7 @@ fn every_sample_is_recognised_and_read_or_refused_by_name() {
 fn as_expected(name: &str, bytes: &[u8], sample: &Value, arrivals_elsewhere: bool) {
     let options = ReadOptions { arrivals_elsewhere, ..ReadOptions::default() };
     let (trace, report) = read(name, bytes, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
-    assert_eq!(trace.len() as u64, sample["requests"].as_u64().unwrap(), "{name}");
+    assert_eq!(Some(trace.len() as u64), sample["requests"].as_u64(), "{name}");
     if let Some(unit) = sample["time_unit"].as_str() {
         assert!(unit.contains(report.time_unit.name()), "{name}: {unit}, was {:?}", report.time_unit);
     }

@@ -13,7 +13,7 @@ fn reading(text: &str, options: ReadOptions) -> Result<(Trace, Report), Error> {
 fn folder(name: &str) -> std::path::PathBuf {
     let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(&folder).expect("a folder for the test");
     folder
 }
 
@@ -36,6 +36,18 @@ fn fields_of_any_name_are_read_when_told_what_they_hold() {
         let broken = reading(&text.replace('7', "-7"), options.clone()).unwrap_err();
         assert!(broken.to_string().contains("prompt must be at least 0: -7"), "{broken}");
     }
+}
+
+#[test]
+fn a_map_of_one_field_keeps_the_format_that_is_seen() {
+    let text = "{\"timestamp\": 0, \"input_length\": 5, \"gen\": 2}\n{\"timestamp\": 9, \"input_length\": 5, \"gen\": -3}\n";
+    let hint = "name the field: `--map output=FIELD`, or set `--default-output-tokens`";
+    assert_eq!(reading(text, ReadOptions::default()).unwrap_err().hint(), hint);
+    let map = vec![FieldMap::parse("output=gen").unwrap()];
+    let options = ReadOptions { map, on_error: OnError::Skip, ..ReadOptions::default() };
+    let (trace, report) = reading(text, options).unwrap();
+    assert_eq!((report.format, trace.output_tokens.as_slice()), (Format::Mooncake, &[2][..]));
+    assert_eq!(report.warnings[0].text, "left out: gen must be at least 0: -3");
 }
 
 #[test]

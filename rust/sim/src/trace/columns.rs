@@ -6,9 +6,10 @@ use super::hashes::HashColumn;
 use super::links::{Link, On};
 use super::mistakes::{Mistake, Mistakes, shortened};
 use super::number::TOKENS_MAX;
-use super::options::ReadOptions;
+use super::options::{FieldMap, ReadOptions};
 use super::policy::{OnError, TurnLengths, ZeroOutput};
 use super::row::{Row, text_of};
+use super::schemas;
 use super::sessions::{Last, SessionColumns, Turn};
 use super::values::Values;
 
@@ -83,12 +84,22 @@ impl Columns {
         self.values.schema.aliases
     }
 
+    /// The alias that a field of the user's choice stands for: the native one, or the first that means the same.
+    fn mapped(&self, map: &FieldMap) -> Option<u8> {
+        let aliases = self.aliases();
+        let same = |slot| aliases.iter().position(|alias| alias.slot == slot);
+        let native = aliases.iter().position(|alias| alias.name == map.native);
+        native.or_else(|| same(schemas::slot_of(&map.native)?)).map(|alias| alias as u8)
+    }
+
     /// Which alias a field name is; an unknown one is remembered.
     pub fn alias_of(&mut self, name: &str, guess: Option<u8>) -> Option<u8> {
         let aliases = self.values.schema.aliases;
-        let map = &self.values.options.map;
-        let mapped = map.iter().find(|map| map.field == name).map(|map| map.native.clone());
-        let name = mapped.as_deref().unwrap_or(name);
+        let mapped = self.values.options.map.iter().find(|map| map.field == name);
+        if let Some(alias) = mapped.and_then(|map| self.mapped(map)) {
+            self.seen |= 1 << alias;
+            return Some(alias);
+        }
         let is = |alias: &u8| aliases.get(usize::from(*alias)).is_some_and(|alias| alias.name == name);
         if let Some(alias) = guess.filter(is) {
             return Some(alias);
@@ -123,7 +134,9 @@ impl Columns {
     /// Notes a row that cannot be read; false if reading should stop.
     pub fn refuse(&mut self, line: u64, mut mistake: Mistake) -> bool {
         self.rows += 1;
-        if let Some(map) = self.values.options.map.iter().find(|map| map.native == mistake.field) {
+        let named =
+            |map: &&FieldMap| self.mapped(map).is_some_and(|alias| self.values.name(alias) == mistake.field);
+        if let Some(map) = self.values.options.map.iter().find(named) {
             mistake.field.clone_from(&map.field);
         }
         self.mistakes.add(line, mistake) || self.values.options.on_error == OnError::Skip
@@ -277,7 +290,9 @@ impl Columns {
     ) -> Result<Waits, Mistake> {
         let (delays, wait) =
             (self.delays(row)?, self.values.optional_duration(row, Slot::Wait)?.unwrap_or(0));
-        let delay = |place: usize| delays.get(place).or(delays.first()).map_or(0, |delay| *delay) + wait;
+        let delay = |place: usize| {
+            delays.get(place).or(delays.first()).map_or(0, |delay| *delay).saturating_add(wait)
+        };
         if let Some((alias, text)) = row.given(Slot::After) {
             let ids = named(self.values.name(alias), text)?;
             if delays.len() > 1 && delays.len() != ids.len() {
@@ -288,7 +303,10 @@ impl Columns {
         }
         let waits = arrival.is_none() || self.values.schema.turns == Turns::AfterPrevious;
         let previous = previous.filter(|_| waits);
-        Ok(previous.map(|last| (On::Row(last.row), delay(0) + last.wait_after_ns)).into_iter().collect())
+        Ok(previous
+            .map(|last| (On::Row(last.row), delay(0).saturating_add(last.wait_after_ns)))
+            .into_iter()
+            .collect())
     }
 
     /// The delays of a row: none, one for all it waits for, or a list of one each.

@@ -4,9 +4,9 @@ use roofline_core::names;
 
 use super::container::{self, Content};
 use super::diagnose::{broken, is_comment};
-use super::format::Format;
+use super::format::{Format, Slot};
 use super::mistakes::shortened;
-use super::options::ReadOptions;
+use super::options::{FieldMap, ReadOptions};
 use super::records::{Lines, Records, fields};
 use super::schemas;
 use crate::error::{Error, Result};
@@ -172,8 +172,10 @@ pub(super) fn find<'a>(
     };
     let chosen =
         options.format.map(|format| Detection { format, why: "chosen with `--trace-format`".to_string() });
-    let mapped = (!options.map.is_empty())
-        .then(|| Detection { format: Format::Native, why: "its fields are named with `--map`".to_string() });
+    let native =
+        || Detection { format: Format::Native, why: "its fields are named with `--map`".to_string() };
+    let arrival = |map: &FieldMap| schemas::slot_of(&map.native) == Some(Slot::Arrival);
+    let mapped = (options.map.iter().any(arrival) || found.is_none() && !options.map.is_empty()).then(native);
     match chosen.or(mapped).or(found) {
         Some(detection) => Ok((detection, layout)),
         None => Err(unknown(origin, text, &layout)),

@@ -94,12 +94,9 @@ fn columns_everywhere_missing(columns: &Columns, origin: &str) -> Result<()> {
         let hint = detect::misspelt(&found).unwrap_or_else(|| match slot {
             Slot::Arrival => NO_ARRIVALS.to_string(),
             Slot::Output => {
-                let map = "output";
-                format!(
-                    "name the field that holds them: `--map {map}=FIELD`, or say `--default-output-tokens N`"
-                )
+                "name the field: `--map output=FIELD`, or set `--default-output-tokens`".to_string()
             }
-            _ => format!("rename the field that holds the {what} to `{first}`"),
+            _ => "name the field: `--map input=FIELD`".to_string(),
         });
         return Err(Error::trace(origin, 0, "", format!("the file must have {what}"), value).hinted(hint));
     }

@@ -81,7 +81,7 @@ pub struct ReadOptions {
     pub default_output_tokens: Option<u32>,
     /// What the prompt lengths of a session's turns count, instead of the format's rule (`--turn-lengths`).
     pub turn_lengths: Option<TurnLengths>,
-    /// Which fields hold what, in a file of no known format (`--map`).
+    /// Which fields hold what (`--map`); a file whose arrivals are mapped is read as native, whatever it looks like.
     pub map: Vec<FieldMap>,
     /// Arrivals come from elsewhere: requests and sessions without any are at 0.
     pub arrivals_elsewhere: bool,

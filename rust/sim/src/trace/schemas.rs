@@ -40,6 +40,11 @@ pub(super) fn native() -> impl Iterator<Item = &'static str> {
     NATIVE.aliases.iter().map(|alias| alias.name)
 }
 
+/// What a native field means.
+pub(super) fn slot_of(native: &str) -> Option<Slot> {
+    NATIVE.aliases.iter().find(|alias| alias.name == native).map(|alias| alias.slot)
+}
+
 /// What most formats are like.
 const PLAIN: Schema = Schema {
     format: Format::Native,
