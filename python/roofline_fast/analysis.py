@@ -224,7 +224,9 @@ def _unused(phase: str, output_len: int | None, chunk: int | None) -> list[str]:
     """Return what was given and changes nothing in this phase."""
     notes = []
     if output_len and phase != "chat":
-        notes.append(f"output_len {output_len:,} changes nothing in {phase}: only chat generates several tokens")
+        notes.append(
+            f"output_len {output_len:,} changes nothing in {phase}: only chat generates several tokens"
+        )
     if chunk and phase in ("decode", "encode"):
         notes.append(f"chunk {chunk:,} changes nothing in {phase}: it takes no prompt")
     if chunk == 0 and phase in ("prefill", "chat"):

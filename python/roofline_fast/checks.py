@@ -36,7 +36,7 @@ def counts(bits: int = BITS, **values: Any) -> None:
 
 
 def positive(**values: Any) -> None:
-    """Refuse counts below one; ``None`` passes, and whatever `counts` refuses does not.
+    """Refuse counts below one; ``None`` passes.
 
     Raises
     ------

@@ -244,7 +244,9 @@ def _trace(trace: str | PathLike[str] | Trace, options: dict[str, Any]) -> Trace
     if "trace_format" in options:
         options["format"] = options.pop("trace_format")
     if not isinstance(trace, str | PathLike | Trace):
-        hint = "for example a file of `JSON Lines`, or rf.Trace(arrival_s=…, prompt_tokens=…, output_tokens=…)"
+        hint = (
+            "for example a file of `JSON Lines`, or rf.Trace(arrival_s=…, prompt_tokens=…, output_tokens=…)"
+        )
         raise SpecError(
             f"trace must be a path or a Trace: {trace!r}", field="trace", value=repr(trace), hint=hint
         )
