@@ -65,8 +65,8 @@ def analyze(
         Catalogue name or TOML file.
     phase : {"decode", "prefill", "mixed", "chat", "encode"}, optional
         One token for each sequence; whole prompts; a decode step that carries a prompt chunk; a request from
-        prompt to last token; one pass of an encoder, a diffusion transformer or a vision tower. ``decode`` unless
-        said, ``encode`` for models that generate nothing.
+        prompt to last token; one pass of an encoder, a diffusion transformer or a vision tower. ``decode``
+        unless said, ``encode`` for models that generate nothing.
     batch_size : int
         Sequences of each data-parallel rank.
     input_len : int, optional

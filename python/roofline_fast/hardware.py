@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roofline_fast import _core, data
 from roofline_fast.errors import SpecError
@@ -73,7 +73,7 @@ class Hardware:
         return f"Hardware({self.name!r})"
 
 
-def find_hardware(hardware: str | PathLike[str] | Hardware) -> Hardware:
+def find_hardware(hardware: Any) -> Hardware:
     """Return the device that a name, a path (which wins over a name) or a device means."""
     if isinstance(hardware, Hardware):
         return hardware

@@ -167,7 +167,7 @@ class Model:
         return f"Model({self._name!r})"
 
 
-def find_model(model: str | PathLike[str] | Mapping[str, Any] | Model) -> Model:
+def find_model(model: Any) -> Model:
     """Return the model that a name, a path (which wins over a name), a dictionary or a model means."""
     if isinstance(model, Model):
         return model

@@ -145,8 +145,9 @@ def simulate(
     checks.counts(tp=tp, pp=pp, dp=dp, ep=ep, w_bits=w_bits, a_bits=a_bits)
     checks.counts(64, seed=seed)
     checks.counts(num_gpu_blocks_override=num_gpu_blocks_override, max_model_len=max_model_len)
-    checks.counts(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
-    checks.counts(block_size=block_size, long_prefill_token_threshold=long_prefill_token_threshold)
+    checks.positive(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
+    checks.positive(block_size=block_size)
+    checks.counts(long_prefill_token_threshold=long_prefill_token_threshold)
     checks.counts(prefill_schedule_interval=prefill_schedule_interval)
     checks.counts(max_num_active_seqs=max_num_active_seqs)
     checks.counts(num_speculative_tokens=num_speculative_tokens)
@@ -240,7 +241,7 @@ def _check_objectives(slo: str | None) -> None:
             raise SpecError(f"slo must name {metric} once: {slo}", field="slo", value=str(slo), hint=hint)
 
 
-def _trace(trace: str | PathLike[str] | Trace, options: dict[str, Any]) -> Trace:
+def _trace(trace: Any, options: dict[str, Any]) -> Trace:
     if "trace_format" in options:
         options["format"] = options.pop("trace_format")
     if not isinstance(trace, str | PathLike | Trace):

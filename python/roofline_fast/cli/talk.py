@@ -75,10 +75,10 @@ _KINDS = {"int": "a whole number", "float": "a number", "bool": "yes or no"}
 
 def _wrong_type(error: typer.TyperException) -> RooflineError | None:
     """Return the error for a value that is not of its flag's type, with the value."""
-    parameter, cause = getattr(error, "param", None), error.__cause__
-    if parameter is None or not hasattr(cause, "errors"):
+    parameter, cause = getattr(error, "param", None), getattr(error.__cause__, "errors", None)
+    if parameter is None or cause is None:
         return None
-    first = cause.errors()[0]
+    first = cause()[0]
     kind = _KINDS.get(first["type"].partition("_")[0])
     if kind is None:
         return None
