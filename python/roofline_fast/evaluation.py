@@ -285,6 +285,8 @@ def _distinct(
         raise SpecError(f"{axis} must be a column of names without nulls: {names.dtype}", field=axis)
     known = names.unique(maintain_order=True).to_list()
     objects = _objects(frame, axis)
+    if not known:
+        return [], pl.Series(axis, [], dtype=pl.UInt32)
     places = names.replace_strict(known, range(len(known)), return_dtype=pl.UInt32)
     found = []
     for name in known:
