@@ -109,6 +109,13 @@ def test_a_column_of_several_types_is_refused() -> None:
         rf.evaluate({"batch_size": [1, "two"]}, **FIXED)
 
 
+@pytest.mark.parametrize("column", ["batch_size", "tp", "phase", "model"])
+def test_a_column_of_nulls_is_refused(column: str) -> None:
+    fixed = {name: value for name, value in FIXED.items() if name != column}
+    with pytest.raises(rf.SpecError, match=column):
+        rf.evaluate({column: [None, None]}, **fixed)
+
+
 def test_no_rows_in_are_no_rows_out() -> None:
     whole = rf.evaluate({"model": ["llama-3.1-8b"], "hw": ["h100-sxm"], "batch_size": [1]})
     empty = rf.evaluate({"model": [], "hw": [], "batch_size": []})

@@ -200,7 +200,7 @@ def _frame(frame: Any) -> pl.DataFrame:
     except (TypeError, ValueError, pl.exceptions.PolarsError) as why:
         message = f"frame must have columns of equal length and one type each: {why}"
         raise SpecError(message, field="frame") from None
-    return rows if rows.height else _typed(rows)
+    return _typed(rows)
 
 
 def _is_table(frame: Any) -> bool:
@@ -222,7 +222,7 @@ def _check_lengths(columns: Mapping[str, Any]) -> None:
 
 
 def _typed(rows: pl.DataFrame) -> pl.DataFrame:
-    """Give the columns of a frame without rows the types they would have: nothing tells them."""
+    """Give columns that hold nothing, or nulls alone, the types they would have: nothing tells them."""
     import polars as pl
 
     types = {name: pl.UInt32 if name in COUNTS else pl.String for name in rows.columns if name in AXES}
