@@ -14,7 +14,7 @@ help: ## Show this list
 
 build: $(CORE) ## Create .venv and build the library into it
 
-demo: $(CORE) ## Simulate an hour's worth of chat on one GPU
+demo: $(CORE) ## Simulate ten minutes of chat on one GPU
 	$(BIN)/roofline-fast simulate examples/chat.jsonl --hw h100
 
 test: lint test-rust test-python ## Run every check

@@ -76,5 +76,5 @@ def test_errors_survive_being_sent_to_another_process() -> None:
 
 def test_every_error_is_a_roofline_error() -> None:
     classes = [value for value in vars(errors).values() if isinstance(value, type)]
-    assert len(classes) == 6
+    assert len(classes) == 7
     assert all(issubclass(each, errors.RooflineError) for each in classes)

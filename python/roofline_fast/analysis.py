@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from roofline_fast import _core, checks
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame, record
 from roofline_fast.hardware import Hardware, find_hardware
-from roofline_fast.model import Model, find_model
+from roofline_fast.model import Model, find_model, precision_note
 from roofline_fast.suggest import choice
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def analyze(
         Catalogue name or TOML file.
     phase : {"decode", "prefill", "mixed", "chat", "encode"}, optional
         One token for each sequence; whole prompts; a decode step that carries a prompt chunk; a request from
-        prompt to last token; one pass of an encoder, a diffusion transformer or a vision tower. ``decode`` unless
-        said, ``encode`` for models that generate nothing.
+        prompt to last token; one pass of an encoder, a diffusion transformer or a vision tower. ``decode``
+        unless said, ``encode`` for models that generate nothing.
     batch_size : int
         Sequences of each data-parallel rank.
     input_len : int, optional
@@ -127,9 +127,11 @@ def analyze(
     """
     checks.counts(tp=tp, pp=pp, dp=dp, ep=ep, batch_size=batch_size, input_len=input_len)
     checks.counts(output_len=output_len, prefix_len=prefix_len, chunk=chunk)
-    checks.counts(w_bits=w_bits, a_bits=a_bits, kv_bits=kv_bits, block_size=block_size)
-    checks.counts(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
-    checks.numbers(overlap=overlap, gpu_memory_utilization=gpu_memory_utilization)
+    checks.counts(w_bits=w_bits, a_bits=a_bits, kv_bits=kv_bits)
+    checks.positive(block_size=block_size, max_num_seqs=max_num_seqs)
+    checks.positive(max_num_batched_tokens=max_num_batched_tokens)
+    checks.numbers(gpu_memory_utilization=gpu_memory_utilization)
+    checks.shares(overlap=overlap)
     checks.texts(phase=phase, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
     checks.texts(mode=mode, engine=engine, compat=compat)
     if compat is not None:
@@ -212,7 +214,24 @@ def analyze(
         "max_num_seqs": memory.max_num_seqs,
         "max_num_batched_tokens": memory.max_num_batched_tokens,
     }
-    return Analysis(answer, inputs_used, found, device, deployment)
+    kept = quantization is not None or w_bits is not None
+    precision = precision_note(found, deployment.weights_format, asked=kept)
+    notes = [note for note in (found.note, precision, *_unused(phase, output_len, chunk)) if note]
+    return Analysis(answer, inputs_used, found, device, deployment, notes)
+
+
+def _unused(phase: str, output_len: int | None, chunk: int | None) -> list[str]:
+    """Return what was given and changes nothing in this phase."""
+    notes = []
+    if output_len and phase != "chat":
+        notes.append(
+            f"output_len {output_len:,} changes nothing in {phase}: only chat generates several tokens"
+        )
+    if chunk and phase in ("decode", "encode"):
+        notes.append(f"chunk {chunk:,} changes nothing in {phase}: it takes no prompt")
+    if chunk == 0 and phase in ("prefill", "chat"):
+        notes.append("chunk 0 taken as no chunks: prompts are taken whole")
+    return notes
 
 
 def _input_len(phase: str, model: Model) -> int:
@@ -232,9 +251,11 @@ class Analysis:
         model: Model,
         hardware: Hardware,
         deployment: _core.Deployment,
+        notes: Sequence[str] = (),
     ) -> None:
         self._answer = answer
         self._inputs = dict(inputs)
+        self._notes = list(notes)
         self.model = model
         self.hardware = hardware
         self.deployment = deployment
@@ -354,7 +375,7 @@ class Analysis:
     def notes(self) -> list[str]:
         """Sentences about what was assumed."""
         said = [self.hardware.note] if self.hardware.note else []
-        return said + self._answer.notes
+        return said + self._notes + self._answer.notes
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain numbers, texts, lists and dictionaries (``--format json``)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -22,6 +23,8 @@ def counts(bits: int = BITS, **values: Any) -> None:
     for name, value in values.items():
         if value is None:
             continue
+        if isinstance(value, bool):
+            raise _refused(name, "must be a whole number", value)
         try:
             whole = operator.index(value)
         except TypeError:
@@ -30,6 +33,34 @@ def counts(bits: int = BITS, **values: Any) -> None:
             raise _refused(name, "must not be negative", value)
         if whole >= 2**bits:
             raise _refused(name, f"must be below 2^{bits}", value)
+
+
+def positive(**values: Any) -> None:
+    """Refuse counts below one; ``None`` passes.
+
+    Raises
+    ------
+    SpecError
+        The first such value, by its keyword.
+    """
+    counts(**values)
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise _refused(name, "must be at least 1", value)
+
+
+def shares(**values: Any) -> None:
+    """Refuse what is no number from 0 to 1; ``None`` passes.
+
+    Raises
+    ------
+    SpecError
+        The first such value, by its keyword.
+    """
+    numbers(**values)
+    for name, value in values.items():
+        if value is not None and (not math.isfinite(value) or not 0 <= value <= 1):
+            raise _refused(name, "must be from 0 to 1", value)
 
 
 def numbers(**values: Any) -> None:
@@ -41,6 +72,8 @@ def numbers(**values: Any) -> None:
         The first such value, by its keyword.
     """
     for name, value in values.items():
+        if isinstance(value, bool):
+            raise _refused(name, "must be a number", value)
         try:
             float(0.0 if value is None else value)
         except (TypeError, ValueError):

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-from roofline_fast.errors import SpecError
+from roofline_fast.errors import MissingFileError, SpecError
 
 VARIABLE = "ROOFLINE_FAST_DATA"
 
@@ -49,6 +49,10 @@ def model_file(path: Path) -> tuple[str, str, str]:
     path = path.expanduser()
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        hint = "give a `config.json`, its folder, or a name that `roofline-fast catalog models` lists"
+        message = f"a model's file must exist: {path}"
+        raise MissingFileError(message, field="model", value=str(path), hint=hint) from None
     except UnicodeDecodeError as why:
         hint = "give the model's own `config.json`, as published beside its weights"
         raise SpecError(f"{path} must be text: {why.reason}", field=str(path), hint=hint) from None

@@ -25,6 +25,10 @@ class SpecError(RooflineError, ValueError):
     """A value breaks a rule of its field."""
 
 
+class MissingFileError(SpecError, FileNotFoundError):
+    """A file that was named is not there."""
+
+
 class UnknownNameError(RooflineError, LookupError):
     """Nothing is known under this name; the hint holds the nearest ones."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from roofline_fast import _core, checks
@@ -10,7 +11,7 @@ from roofline_fast.analysis import INPUT_LEN, MIXED_CHUNK, MODES, OUTPUT_LEN
 from roofline_fast.errors import SpecError
 from roofline_fast.hardware import find_hardware
 from roofline_fast.model import find_model
-from roofline_fast.suggest import choice
+from roofline_fast.suggest import choice, nearest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,6 +20,34 @@ T = TypeVar("T")
 
 COUNTS = ("tp", "pp", "dp", "ep", "batch_size", "input_len", "output_len", "prefix_len", "chunk")
 TEXTS = ("quantization", "kv_cache_dtype", "phase")
+AXES = ("model", "hw", *COUNTS, *TEXTS, "mode")
+# What users of engines call the axes, and what only a keyword may say.
+SYNONYMS = {
+    "tensor_parallel_size": "tp",
+    "pipeline_parallel_size": "pp",
+    "data_parallel_size": "dp",
+    "expert_parallel_size": "ep",
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "isl": "input_len",
+    "osl": "output_len",
+    "dtype": "quantization",
+    "hardware": "hw",
+    "system": "hw",
+    "gpu": "hw",
+}
+KEYWORDS_ONLY = (
+    "engine",
+    "gpu_memory_utilization",
+    "block_size",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "columns",
+    "progress",
+)
+OF_ANALYZE_ONLY = ("w_bits", "a_bits", "kv_bits", "fusion", "flash_attention", "overlap", "compat")
+# How alike two names are, 0 to 1, from which one is taken for a slip of the other.
+SLIP = 0.8
 DEFAULTS: dict[str, Any] = {
     "tp": 1,
     "pp": 1,
@@ -67,8 +96,9 @@ def evaluate(
     ----------
     frame : DataFrame, LazyFrame or mapping
         Configurations: columns named as the parameters of `analyze`; what is missing comes from the
-        keywords, else from the defaults of `analyze`. Other columns stay as they are. A mapping holds lists,
-        numpy arrays or single values; a LazyFrame is collected.
+        keywords, else from the defaults of `analyze`. Other columns stay as they are, unless their name is
+        so near to a parameter's that a slip is likelier. A mapping holds lists, numpy arrays or single
+        values; a LazyFrame is collected.
     model, hw, tp, pp, dp, ep, quantization, kv_cache_dtype : optional
         The value of all rows, where the frame has no such column.
     batch_size, input_len, output_len, prefix_len, chunk, phase, mode : optional
@@ -119,11 +149,13 @@ def evaluate(
         "mode": mode,
     }
     checks.counts(tp=tp, pp=pp, dp=dp, ep=ep, batch_size=batch_size, input_len=input_len)
-    checks.counts(output_len=output_len, prefix_len=prefix_len, chunk=chunk, block_size=block_size)
-    checks.counts(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
+    checks.counts(output_len=output_len, prefix_len=prefix_len, chunk=chunk)
+    checks.positive(block_size=block_size, max_num_seqs=max_num_seqs)
+    checks.positive(max_num_batched_tokens=max_num_batched_tokens)
     checks.numbers(gpu_memory_utilization=gpu_memory_utilization)
     checks.texts(phase=phase, quantization=quantization, kv_cache_dtype=kv_cache_dtype, mode=mode)
     rows = _frame(frame)
+    _check_columns(rows.columns)
     models, model_index = _distinct("model", model, frame, rows, find_model)
     devices, device_index = _distinct("hw", hw, frame, rows, find_hardware)
     axes = _axes(rows, given)
@@ -157,8 +189,77 @@ def _frame(frame: Any) -> pl.DataFrame:
     if isinstance(frame, pl.LazyFrame):
         return frame.collect()
     if isinstance(frame, Mapping):
-        return pl.DataFrame({name: _names(values) for name, values in frame.items()})
-    return frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
+        _check_lengths(frame)
+        frame = {name: _names(values) for name, values in frame.items()}
+    elif isinstance(frame, pl.Series) or not _is_table(frame):
+        hint = 'for example {"batch_size": [1, 2, 4]}'
+        message = f"frame must be a data frame or a mapping of columns: {frame!r}"
+        raise SpecError(message, field="frame", value=repr(frame), hint=hint)
+    try:
+        rows = pl.DataFrame(frame)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as why:
+        message = f"frame must have columns of equal length and one type each: {why}"
+        raise SpecError(message, field="frame") from None
+    return _typed(rows)
+
+
+def _is_table(frame: Any) -> bool:
+    """Return whether it has columns: a frame of any library, or rows as dictionaries."""
+    if isinstance(frame, list | tuple):
+        return bool(frame) and all(isinstance(row, Mapping) for row in frame)
+    return hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "columns")
+
+
+def _check_lengths(columns: Mapping[str, Any]) -> None:
+    sized = {
+        name: len(values)
+        for name, values in columns.items()
+        if hasattr(values, "__len__") and not isinstance(values, str)
+    }
+    if len(set(sized.values())) > 1:
+        lengths = ", ".join(f"{name} {length:,}" for name, length in sized.items())
+        raise SpecError(f"columns must have the same length: {lengths}", field="frame", value=lengths)
+
+
+def _typed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Give columns that hold nothing, or nulls alone, the types they would have: nothing tells them."""
+    import polars as pl
+
+    types = {name: pl.UInt32 if name in COUNTS else pl.String for name in rows.columns if name in AXES}
+    return rows.cast({name: kind for name, kind in types.items() if rows[name].dtype == pl.Null})
+
+
+def _check_columns(columns: Sequence[str]) -> None:
+    """Refuse columns that look like a setting and would be none; all others are the user's own."""
+    for name in columns:
+        if name in AXES:
+            continue
+        if name in KEYWORDS_ONLY:
+            message, hint = f"{name} must be a keyword, not a column", "one evaluate for each of its values"
+        elif name in OF_ANALYZE_ONLY:
+            message = f"{name} must not be a column: evaluate has no such setting"
+            hint = "rename the column if it is your own; analyze has the setting"
+        elif meant := _meant(name):
+            message = f"a column must not be named almost as an axis: {name}"
+            hint = f"nearest: {', '.join(meant)}; rename the column if it is your own"
+        else:
+            continue
+        raise SpecError(message, field=name, value=name, hint=hint)
+
+
+def _meant(column: str) -> list[str]:
+    """Return the axes that a column was likely to be, nearest first; none where it is a name of its own."""
+    plain = column.lower().replace("-", "_").replace(" ", "_")
+    if plain in SYNONYMS:
+        return [SYNONYMS[plain]]
+    if plain in AXES:
+        return [plain]
+    # `model_id` and `my_model` are made of an axis and a word: no slip of a key.
+    if any(plain.startswith(f"{axis}_") or plain.endswith(f"_{axis}") for axis in AXES):
+        return []
+    best = nearest(plain, (axis for axis in AXES if len(axis) > 2))
+    squeezed = (plain.replace("_", ""), best[0].replace("_", ""))
+    return best if SequenceMatcher(None, *squeezed).ratio() >= SLIP else []
 
 
 def _names(values: Any) -> Any:
@@ -184,6 +285,8 @@ def _distinct(
         raise SpecError(f"{axis} must be a column of names without nulls: {names.dtype}", field=axis)
     known = names.unique(maintain_order=True).to_list()
     objects = _objects(frame, axis)
+    if not known:
+        return [], pl.Series(axis, [], dtype=pl.UInt32)
     places = names.replace_strict(known, range(len(known)), return_dtype=pl.UInt32)
     found = []
     for name in known:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roofline_fast import _core, data
+from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Hardware:
     """
 
     def __init__(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise SpecError(f"a device's name must be a text: {name!r}", field="hw", value=repr(name))
         own = data.find("hardware", name, (".toml",))
         self.compiled = _core.Hardware(name) if own is None else _core.Hardware.from_toml(own)
 
@@ -70,10 +73,14 @@ class Hardware:
         return f"Hardware({self.name!r})"
 
 
-def find_hardware(hardware: str | PathLike[str] | Hardware) -> Hardware:
+def find_hardware(hardware: Any) -> Hardware:
     """Return the device that a name, a path (which wins over a name) or a device means."""
     if isinstance(hardware, Hardware):
         return hardware
+    if not isinstance(hardware, str | PathLike):
+        message = f"hw must be a name, a TOML file or a Hardware: {hardware!r}"
+        hint = "for example `h100-sxm`; `roofline-fast catalog hardware` lists every device"
+        raise SpecError(message, field="hw", value=repr(hardware), hint=hint)
     if not isinstance(hardware, str) or data.is_path(hardware, ".toml"):
         return Hardware.from_toml(hardware)
     return Hardware(hardware)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from os import PathLike
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from roofline_fast import _core, data
+from roofline_fast.errors import SpecError
 
 
 class Model:
@@ -34,12 +36,18 @@ class Model:
     ('llama-3.1-8b', 8030261248)
     """
 
+    # How its name was understood, where the catalogue's says more than was asked.
+    note: str | None = None
+
     def __init__(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise _refused(name, "a name")
         own = data.find("models", name, (".json", ".toml"))
         if own is not None:
             self._name, self._title, self._text = data.model_file(own)
             return
         self.compiled = _core.Model(name)
+        self.note = _taken_as(name, self.compiled.name)
         self._name, self._title, self._text = self.compiled.name, self.compiled.title, ""
 
     @classmethod
@@ -68,6 +76,8 @@ class Model:
             model._name = model._title = "config.json"
             model._text = json.dumps(config, default=_plain)
             return model
+        if not isinstance(config, str | PathLike):
+            raise _refused(config, "a `config.json`, its folder or its content")
         path = Path(config)
         file = path / "config.json" if path.is_dir() else path
         model._name, model._title, model._text = data.model_file(file)
@@ -106,7 +116,11 @@ class Model:
 
     @property
     def parameters(self) -> int:
-        """Every parameter of the decoder; vision tower and multi-token-prediction layers apart."""
+        """Every parameter of the decoder.
+
+        Apart are the vision tower, whose parameters are `vision_parameters`, and the layers that predict
+        several tokens.
+        """
         return self.compiled.parameters
 
     @property
@@ -146,20 +160,40 @@ class Model:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about what was assumed or left out in reading it."""
-        return self.compiled.notes
+        """Sentences about what was assumed or left out in reading it, its name included."""
+        return ([self.note] if self.note else []) + self.compiled.notes
 
     def __repr__(self) -> str:
         return f"Model({self._name!r})"
 
 
-def find_model(model: str | PathLike[str] | Mapping[str, Any] | Model) -> Model:
+def find_model(model: Any) -> Model:
     """Return the model that a name, a path (which wins over a name), a dictionary or a model means."""
     if isinstance(model, Model):
         return model
+    if not isinstance(model, str | PathLike | Mapping):
+        raise _refused(model, "a name, a path, a configuration or a Model")
     if not isinstance(model, str) or data.is_path(model, ".json", ".toml", folder_with="config.json"):
         return Model.from_config(model)
     return Model(model)
+
+
+def precision_note(model: Model, weights_format: str, *, asked: bool) -> str | None:
+    """Return that a checkpoint of 32 bits runs in fewer, unless the user asked for that."""
+    if asked or model.dtype != "fp32" or model.quantization or weights_format == "fp32":
+        return None
+    return f"{model.title} is stored in fp32, run in {weights_format}; -q fp32 (quantization=) to keep it"
+
+
+def _taken_as(asked: str, name: str) -> str | None:
+    """Return that a name was taken as one that says more: tuning and spelling say nothing of the cost."""
+    words = re.split(r"[\s_-]+", asked.strip().rstrip("/").rpartition("/")[2].lower())
+    return None if set(name.split("-")) <= set(words) else f"`{asked}` taken as `{name}`"
+
+
+def _refused(value: Any, accepted: str) -> SpecError:
+    hint = "for example `llama-3.1-8b`; `roofline-fast catalog models` lists every model"
+    return SpecError(f"model must be {accepted}: {value!r}", field="model", value=repr(value), hint=hint)
 
 
 def _plain(value: Any) -> Any:

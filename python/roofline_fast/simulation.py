@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
@@ -11,7 +12,8 @@ from roofline_fast import _core, checks
 from roofline_fast.errors import SpecError, UnknownNameError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import Hardware, find_hardware
-from roofline_fast.model import Model, find_model
+from roofline_fast.model import Model, find_model, precision_note
+from roofline_fast.suggest import nearest
 from roofline_fast.trace import Trace
 
 if TYPE_CHECKING:
@@ -139,18 +141,22 @@ def simulate(
     >>> run.summary["completed"], run.requests["status"].to_list()
     (2, ['finished', 'finished'])
     """
+    _check_options(trace_options)
     checks.counts(tp=tp, pp=pp, dp=dp, ep=ep, w_bits=w_bits, a_bits=a_bits)
     checks.counts(64, seed=seed)
     checks.counts(num_gpu_blocks_override=num_gpu_blocks_override, max_model_len=max_model_len)
-    checks.counts(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
-    checks.counts(block_size=block_size, long_prefill_token_threshold=long_prefill_token_threshold)
+    checks.positive(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
+    checks.positive(block_size=block_size)
+    checks.counts(long_prefill_token_threshold=long_prefill_token_threshold)
     checks.counts(prefill_schedule_interval=prefill_schedule_interval)
     checks.counts(max_num_active_seqs=max_num_active_seqs)
     checks.counts(num_speculative_tokens=num_speculative_tokens)
-    checks.numbers(gpu_memory_utilization=gpu_memory_utilization, watermark=watermark, overlap=overlap)
+    checks.numbers(gpu_memory_utilization=gpu_memory_utilization, watermark=watermark)
+    checks.shares(overlap=overlap)
     checks.texts(engine=engine, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
     checks.texts(scheduling_policy=scheduling_policy, step_cost=step_cost, record=record, slo=slo)
     checks.texts(spec_method=spec_method)
+    _check_objectives(slo)
     requests = _trace(trace, trace_options)
     found, note = _model(model, requests)
     device = find_hardware(hw)
@@ -206,15 +212,45 @@ def simulate(
         "slo": slo,
         "seed": seed,
     }
-    notes = [text for text in (note, device.note) if text]
+    kept = quantization is not None or w_bits is not None
+    precision = precision_note(found, deployment.weights_format, asked=kept)
+    notes = [text for text in (note, device.note, precision) if text]
     return Simulation(
         served, served.summary(slo, list(percentiles)), inputs, notes, requests, found, device, deployment
     )
 
 
-def _trace(trace: str | PathLike[str] | Trace, options: dict[str, Any]) -> Trace:
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Refuse keywords that neither the engine nor the reader of traces has."""
+    readers = {*inspect.signature(Trace.read).parameters, "trace_format"} - {"path", "progress"}
+    for name, value in options.items():
+        if name not in readers:
+            known = readers | set(inspect.signature(simulate).parameters) - {"trace_options"}
+            hint = "nearest: " + ", ".join(nearest(name, known))
+            raise SpecError(
+                f"simulate must be given keywords it has: {name}", field=name, value=repr(value), hint=hint
+            )
+
+
+def _check_objectives(slo: str | None) -> None:
+    """Refuse two objectives for one metric: only one of them could be meant."""
+    metrics = [part.partition(":")[0] for part in (slo or "").replace(",", " ").split()]
+    for metric in metrics:
+        if metrics.count(metric) > 1:
+            hint = "keep one of them; a percentile is an objective of its own (`ttft@p99:500`)"
+            raise SpecError(f"slo must name {metric} once: {slo}", field="slo", value=str(slo), hint=hint)
+
+
+def _trace(trace: Any, options: dict[str, Any]) -> Trace:
     if "trace_format" in options:
         options["format"] = options.pop("trace_format")
+    if not isinstance(trace, str | PathLike | Trace):
+        hint = (
+            "for example a file of `JSON Lines`, or rf.Trace(arrival_s=…, prompt_tokens=…, output_tokens=…)"
+        )
+        raise SpecError(
+            f"trace must be a path or a Trace: {trace!r}", field="trace", value=repr(trace), hint=hint
+        )
     if not isinstance(trace, Trace):
         return Trace.read(trace, **options)
     for name, value in options.items():
@@ -229,7 +265,8 @@ def _model(
 ) -> tuple[Model, str | None]:
     """Return the model, and how it was chosen where the user did not."""
     if model is not None:
-        return find_model(model), None
+        found = find_model(model)
+        return found, found.note
     if trace.model is None:
         return Model(DEFAULT_MODEL), f"model {DEFAULT_MODEL} (default; --model to change)"
     try:

@@ -78,7 +78,7 @@ def analyze(
     quiet: flags.Quiet = False,
 ) -> int:
     """Answer one question and return the exit code."""
-    output.checked(form, out)
+    output.checked(form, out, model, model_flag, hw)
     from roofline_fast.analysis import analyze as ask
     from roofline_fast.cli import analyze_screen
 

@@ -25,6 +25,7 @@ HARDWARE = (
     "fp4_tflops",
     "scale_up_gb_s",
     "tdp_w",
+    "usd_per_hour",
 )
 MODELS = ("name", "parameters", "active_parameters", "layers", "max_context", "dtype", "quantization")
 
@@ -60,7 +61,7 @@ def models(
 
 
 def _list(kind: str, name: str | None, columns: tuple[str, ...], form: str, out: Any, quiet: bool) -> int:
-    output.checked(form, out)
+    output.checked(form, out, name)
     from roofline_fast.listing import catalog, own_names
 
     rows = catalog(kind, name)

@@ -20,17 +20,31 @@ FORMATS = ("table", "json", "csv")
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".json")
 
 
-def checked(form: str, output: Path | None) -> None:
-    """Refuse an unknown format or suffix before any work is done."""
+def checked(form: str, output: Path | None, *inputs: str | None) -> None:
+    """Refuse an unknown format or suffix, or a file that is read too, before any work is done."""
     choice("format", form, FORMATS)
     if output is None:
         return
-    if output.suffix not in SUFFIXES:
+    if output.suffix.lower() not in SUFFIXES:
         known = ", ".join(SUFFIXES)
         raise SpecError(f"--output must end in one of {known}: {output}", field="--output", value=str(output))
     if not output.parent.is_dir():
         message = f"--output must lie in a folder that exists: {output}"
         raise SpecError(message, field="--output", value=str(output))
+    for given in inputs:
+        if given is not None and _same_file(output, Path(given)):
+            message = f"--output must be another file than the input: {output}"
+            hint = "what is read would be overwritten; choose another name"
+            raise SpecError(message, field="--output", value=str(output), hint=hint)
+
+
+def _same_file(output: Path, given: Path) -> bool:
+    """Return whether both are one file, links included; a folder means the ``config.json`` in it."""
+    try:
+        read = given.expanduser()
+        return output.samefile(read / "config.json" if read.is_dir() else read)
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def show(
@@ -49,12 +63,13 @@ def show(
 
 def save(frame: pl.DataFrame, path: Path) -> None:
     """Write a table to a file, in the format its suffix says; the file appears whole or not at all."""
+    suffix = path.suffix.lower()
     with _aside(path) as aside:
-        if path.suffix == ".parquet":
+        if suffix == ".parquet":
             frame.write_parquet(aside)
-        elif path.suffix == ".csv":
+        elif suffix == ".csv":
             frame.write_csv(aside)
-        elif path.suffix == ".jsonl":
+        elif suffix == ".jsonl":
             frame.write_ndjson(aside)
         else:
             frame.write_json(aside)

@@ -166,7 +166,7 @@ def simulate(
     quiet: flags.Quiet = False,
 ) -> int:
     """Simulate and return the exit code."""
-    output.checked(form, out)
+    output.checked(form, out, trace, model, hw)
     path, device, ranks = flags.required("TRACE", trace), flags.required("--hw", hw), _numbers(percentiles)
     from roofline_fast import _core
     from roofline_fast.cli import simulate_screen

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
     from roofline_fast.simulation import Simulation
 
+# Fewer arrivals, or a shorter span, tell no rate.
+FEWEST_ARRIVALS = 3
+SHORTEST_SPAN_S = 1.0
+
 LATENCIES = (("TTFT ms", "ttft"), ("TPOT ms", "tpot"), ("ITL  ms", "itl"), ("E2E  ms", "e2el"))
 
 
@@ -21,7 +25,7 @@ def screen(simulation: Simulation, percentiles: list[float]) -> str:
     summary = simulation.summary
     lines = [_traffic(simulation), _engine(simulation), ""]
     lines += ["  " + line for line in _latencies(summary, percentiles)]
-    lines += [_load(summary), _throughput(simulation), *_time(simulation), _fidelity(simulation)]
+    lines += [_load(simulation), _throughput(simulation), *_time(simulation), _fidelity(simulation)]
     repaired = [*simulation.trace.information, *simulation.trace.warnings]
     lines += [f"  note: {note}" for note in [*simulation.notes, *repaired]]
     return "\n".join(lines)
@@ -46,15 +50,24 @@ def traffic(metrics: dict[str, float | None]) -> str:
     """Return a trace in a line: ``400 requests, 10.0 min, 0.67 req/s, in 1,191 / out 211 tokens (mean)``."""
     span, rate = metrics["span"] or 0.0, metrics["rate"]
     length = f"{span / 60:.1f} min" if span >= 120 else f"{digits(span)} s"
-    pace = "all at once" if rate is None else f"{digits(rate)} req/s"
+    pace = "all at once" if rate is None else f"{_rate(metrics, rate)} req/s"
     prompt, answer = metrics["prompt_tokens_mean"] or 0.0, metrics["output_tokens_mean"] or 0.0
     count = f"{metrics['requests']:,.0f} requests"
     return f"{count}, {length}, {pace}, in {prompt:,.0f} / out {answer:,.0f} tokens (mean)"
 
 
+def _rate(metrics: dict[str, float | None], rate: float) -> str:
+    """Return the rate of arrivals, or a dash where they are too few or too close to have one."""
+    few = (metrics["requests"] or 0) < FEWEST_ARRIVALS or (metrics["span"] or 0.0) < SHORTEST_SPAN_S
+    return "–" if few else digits(rate)
+
+
+def _metrics(simulation: Simulation) -> dict[str, float | None]:
+    return dict(simulation.trace.inspect().select("metric", "value").iter_rows())
+
+
 def _traffic(simulation: Simulation) -> str:
-    trace = simulation.trace
-    metrics = dict(trace.inspect().select("metric", "value").iter_rows())
+    trace, metrics = simulation.trace, _metrics(simulation)
     kind = f"{trace.format}, " if trace.format else ""
     name = Path(trace.origin).name if trace.origin else "trace"
     return f"{name}  {kind}{traffic(metrics)}   seed {simulation.inputs['seed']}"
@@ -86,14 +99,16 @@ def _latencies(summary: dict[str, Any], percentiles: list[float]) -> list[str]:
     return table(["", *columns], rows)
 
 
-def _load(summary: dict[str, Any]) -> str:
+def _load(simulation: Simulation) -> str:
+    summary = simulation.summary
     offered, served = summary["offered_rate"], summary["request_throughput"]
     if offered is None:
         return "  load        all requests at once"
     verdict = "keeps up"
     if summary["overloaded"]:
         verdict = f"overloaded, queue grows {digits(summary['queue_growth_per_s'])} req/s"
-    return f"  load        offered {digits(offered)} req/s, served {digits(served or 0.0)}: {verdict}"
+    rate = _rate(_metrics(simulation), offered)
+    return f"  load        offered {rate} req/s, served {digits(served or 0.0)}: {verdict}"
 
 
 def _throughput(simulation: Simulation) -> str:

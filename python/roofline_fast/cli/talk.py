@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import platform
 import sys
+from typing import Any
 
 import typer
 
-from roofline_fast.errors import DoesNotFitError, InternalError, RooflineError
+from roofline_fast.errors import DoesNotFitError, InternalError, RooflineError, SpecError
 from roofline_fast.suggest import unknown
 
 INTERNAL = 1
@@ -36,6 +37,8 @@ def failure(error: BaseException) -> int:
     if isinstance(error, typer.Abort | KeyboardInterrupt):
         say("interrupted: nothing was written")
         return INTERRUPTED
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return _incomplete(error)
     if isinstance(error, typer.TyperException):
         error = _usage(error)
     if isinstance(error, InternalError) or not isinstance(error, RooflineError | OSError):
@@ -59,9 +62,43 @@ def _usage(error: typer.TyperException) -> RooflineError:
     if context is not None and type(error).__name__ == "NoSuchOption" and option:
         known = [name for parameter in context.command.get_params(context) for name in parameter.opts]
         return unknown("flag", option, (name for name in known if name.startswith("--")))
-    text = error.format_message().rstrip(".")
     path = context.command_path if context is not None else "roofline-fast"
+    if wrong := _wrong_type(error):
+        return wrong
+    text = error.format_message().rstrip(".")
     return RooflineError(text[:1].lower() + text[1:], hint=f"see `{path} --help`")
+
+
+# What the parser calls the kinds of values, and what we do.
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "yes or no"}
+
+
+def _wrong_type(error: typer.TyperException) -> RooflineError | None:
+    """Return the error for a value that is not of its flag's type, with the value."""
+    parameter, cause = getattr(error, "param", None), getattr(error.__cause__, "errors", None)
+    if parameter is None or cause is None:
+        return None
+    first = cause()[0]
+    kind = _KINDS.get(first["type"].partition("_")[0])
+    if kind is None:
+        return None
+    name = next((name for name in parameter.opts if name.startswith("--")), parameter.name)
+    return SpecError(f"{name} must be {kind}: {first['input']}", field=name, value=str(first["input"]))
+
+
+def _incomplete(error: Any) -> int:
+    """Answer a command that only has subcommands: which there are, and its help."""
+    context = error.ctx
+    known = ", ".join(context.command.list_commands(context))
+    say(f"error: `{context.command_path}` must be given a command: {known}")
+    say(f"\n{context.get_help()}")
+    return BAD_INPUT
+
+
+def no_output() -> int:
+    """Answer that there is nowhere to write results to."""
+    say("error: stdout must be open: it is closed")
+    return BAD_INPUT
 
 
 def _internal(error: BaseException) -> int:

@@ -38,7 +38,7 @@ def inspect(
     quiet: flags.Quiet = False,
 ) -> int:
     """Inspect and return the exit code."""
-    output.checked(form, out)
+    output.checked(form, out, file)
     path = flags.required("FILE", file)
     from roofline_fast.trace import Trace
 
