@@ -173,7 +173,7 @@ impl Columns {
         let turn = self.turn(row, session, prompt, output)?;
         let (links, arrival) = self.links(row, turn.is_some(), previous, arrival)?;
         let priority = self.values.priority(row)?;
-        let carried = if row.carries { Some(self.carried_by(row, arrival, prompt)?) } else { None };
+        let carried = if row.carries() { Some(self.carried_by(row, arrival, prompt)?) } else { None };
         let hashed = self.hash_path(row, own, behind.map(|last| last.row))?;
         self.keep(row, (arrival, prompt, output), turn, priority, hashed);
         self.wait(row, links, arrival);

@@ -142,11 +142,8 @@ pub(super) enum Slot {
     Unused,
 }
 
-/// How many slots hold a value of a row; [`Slot::Unused`] holds none.
-pub(super) const SLOTS: usize = Slot::Unused as usize;
-
-/// The first of the slots that only some formats have, and of which no other value depends.
-pub(super) const FIRST_CARRIED: Slot = Slot::Cached;
+/// How many slots most formats have; those from [`Slot::Wait`] on are rare, and [`Slot::Unused`] holds no value.
+pub(super) const SLOTS: usize = Slot::Wait as usize;
 
 /// One name of a field.
 #[derive(Debug, Clone, Copy)]

@@ -2,25 +2,25 @@
 
 use std::borrow::Cow;
 
-use super::format::{Alias, FIRST_CARRIED, SLOTS, Slot};
+use super::format::{Alias, SLOTS, Slot};
 
 /// The fields of one row, as texts.
 pub(super) struct Row<'a> {
     pub line: u64,
-    pub values: [Option<(u8, &'a str)>; SLOTS],
+    values: [Option<(u8, &'a str)>; SLOTS],
+    /// Values of the slots that are rare: a row that has none stays small.
+    rare: Vec<(Slot, (u8, &'a str))>,
     /// A field that stands twice; its last value counts.
     pub repeated: Option<u8>,
     /// Two names for one thing with different values.
     pub conflict: Option<(u8, u8)>,
     /// A value nested deeper than any trace needs.
     pub too_deep: bool,
-    /// Whether it has any of what only some formats carry.
-    pub carries: bool,
 }
 
 impl<'a> Row<'a> {
     pub fn new(line: u64) -> Row<'a> {
-        Row { line, values: [None; SLOTS], repeated: None, conflict: None, too_deep: false, carries: false }
+        Row { line, values: [None; SLOTS], repeated: None, conflict: None, too_deep: false, rare: Vec::new() }
     }
 
     /// Sets the field with the name `aliases[alias]`.
@@ -29,8 +29,10 @@ impl<'a> Row<'a> {
         if slot == Slot::Unused {
             return;
         }
-        self.carries |= slot as usize >= FIRST_CARRIED as usize;
-        let value = &mut self.values[slot as usize];
+        let value = match self.values.get_mut(slot as usize) {
+            Some(value) => value,
+            None => return self.set_rare(slot, alias, text),
+        };
         match value {
             Some((same, _)) if *same == alias => self.repeated = Some(alias),
             Some((other, before)) if *before != text => self.conflict = Some((*other, alias)),
@@ -39,16 +41,41 @@ impl<'a> Row<'a> {
         *value = Some((alias, text));
     }
 
+    fn set_rare(&mut self, slot: Slot, alias: u8, text: &'a str) {
+        let Some((_, value)) = self.rare.iter_mut().find(|(known, _)| *known == slot) else {
+            return self.rare.push((slot, (alias, text)));
+        };
+        match *value {
+            (same, _) if same == alias => self.repeated = Some(alias),
+            (other, before) if before != text => self.conflict = Some((other, alias)),
+            _ => {}
+        }
+        *value = (alias, text);
+    }
+
+    /// Whether it has any of what only some formats carry.
+    pub fn carries(&self) -> bool {
+        !self.rare.is_empty()
+    }
+
+    /// A value that is there, null or not.
+    pub fn value(&self, slot: Slot) -> Option<(u8, &'a str)> {
+        match self.values.get(slot as usize) {
+            Some(value) => *value,
+            None => self.rare.iter().find(|(known, _)| *known == slot).map(|(_, value)| *value),
+        }
+    }
+
     /// Whether it has what no request is without: both lengths, and when it starts or what it waits for.
     pub fn is_complete(&self) -> bool {
-        let has = |slot: &Slot| self.values[*slot as usize].is_some();
+        let has = |slot: &Slot| self.value(*slot).is_some();
         [Slot::Prompt, Slot::Output].iter().all(has)
             && [Slot::Arrival, Slot::Session, Slot::After].iter().any(has)
     }
 
     /// A value that is there and not null.
     pub fn given(&self, slot: Slot) -> Option<(u8, &'a str)> {
-        self.values[slot as usize].filter(|(_, text)| !matches!(*text, "null" | ""))
+        self.value(slot).filter(|(_, text)| !matches!(*text, "null" | ""))
     }
 }
 

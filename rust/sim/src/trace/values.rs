@@ -95,9 +95,9 @@ impl Values {
     /// The mistake of a row that lacks `slot`.
     pub fn missing(&self, slot: Slot, row: &Row) -> Mistake {
         let alias = self.schema.aliases.iter().find(|alias| alias.slot == slot);
-        let name = row.values[slot as usize]
-            .map_or(alias.map_or("", |alias| alias.name), |(alias, _)| self.name(alias));
-        match row.values[slot as usize] {
+        let name =
+            row.value(slot).map_or(alias.map_or("", |alias| alias.name), |(alias, _)| self.name(alias));
+        match row.value(slot) {
             Some((_, "null")) => Mistake::new(name, "must be given, not null", "null"),
             Some(_) => Mistake::new(name, "must be given, not an empty cell", "nothing"),
             None => Mistake::new(name, MISSING, "missing"),
@@ -145,7 +145,7 @@ impl Values {
     /// The arrival the row gives, nanoseconds of the file's clock.
     pub fn own_arrival(&mut self, row: &Row) -> Result<Option<i64>, Mistake> {
         let Some((alias, raw)) = row.given(Slot::Arrival) else {
-            let null = row.values[Slot::Arrival as usize].is_some();
+            let null = row.value(Slot::Arrival).is_some();
             return if null { Err(self.missing(Slot::Arrival, row)) } else { Ok(None) };
         };
         let first = *self.arrival_alias.get_or_insert(alias);
