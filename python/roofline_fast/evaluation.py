@@ -338,4 +338,4 @@ def _chunks(phase: Any) -> Any:
     """Return the prompt tokens a step takes where nothing is said: all, but few beside decodes."""
     if isinstance(phase, str):
         return MIXED_CHUNK if phase == "mixed" else 0
-    return (phase == "mixed").cast(int) * MIXED_CHUNK
+    return (phase == "mixed").fill_null(value=False).cast(int) * MIXED_CHUNK
