@@ -1,4 +1,4 @@
-"""Draws the pictures of the README from the real output of the commands they show: `python docs/make_pictures.py`."""
+"""Draws the pictures of the README from the real output of their commands: `python docs/make_pictures.py`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 PICTURES = {
-    "analyze.svg": "roofline-fast analyze llama-3.1-70b --hw h100 --tp 8 -q fp8 --batch-size 32 --input-len 2048",
+    "analyze.svg": "roofline-fast analyze llama-3.1-70b --hw h100 --tp 8 -q fp8 -b 32 --input-len 2048",
     "simulate.svg": "roofline-fast simulate examples/chat.jsonl --hw h100 --slo 'ttft:500 tpot:50'",
 }
 
@@ -41,7 +41,6 @@ def main() -> None:
         console.print(Text(text.rstrip("\n")))
         picture = console.export_svg(title="roofline-fast", unique_id=name.partition(".")[0])
         (HERE / name).write_text(FONTS.sub("", picture), encoding="utf-8")
-        print(f"wrote {HERE.name}/{name}")
 
 
 if __name__ == "__main__":

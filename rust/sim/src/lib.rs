@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod trace;
+pub mod workload;
 pub mod time;
 pub mod request;
 pub mod assemble;

@@ -5,7 +5,7 @@ use super::{BlockHashes, Sessions, Trace};
 
 impl Trace {
     /// The requests `order`, in this order; what waited for a request that is not among them waits for it no more.
-    pub(super) fn select(&self, order: &[u32]) -> Trace {
+    pub(crate) fn select(&self, order: &[u32]) -> Trace {
         Trace {
             arrival_ns: pick(&self.arrival_ns, order),
             prompt_tokens: pick(&self.prompt_tokens, order),
