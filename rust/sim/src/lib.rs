@@ -13,5 +13,6 @@ pub mod kv;
 pub mod scheduler;
 pub mod metrics;
 pub mod engine;
+pub mod fast;
 pub mod run;
 pub mod serve;

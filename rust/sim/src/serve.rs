@@ -14,7 +14,7 @@ use roofline_core::units::GIB;
 
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::preset::{DeviceClass, preset};
-use crate::step_cost::{Phase, StepCost, StepItem};
+use crate::step_cost::{Decodes, Phase, StepCost, StepItem};
 use crate::trace::Trace;
 
 /// Share of the device's memory that vLLM 0.33 uses unless told otherwise.
@@ -51,6 +51,15 @@ impl StepCost for ModelCost {
         let (new, context, rows) =
             (u64::from(item.new_tokens), u64::from(item.context), u64::from(item.sampled_rows));
         self.pricer.reaches().add_item(sums, phase, 1.0, new, context, rows);
+    }
+
+    fn add_decodes(&self, sums: &mut Sums, decodes: &Decodes<'_>) {
+        let Decodes { count, context, .. } = *decodes;
+        self.pricer.reaches().add_decodes(sums, count, context, || decodes.contexts());
+    }
+
+    fn needs_each_context(&self) -> bool {
+        !self.pricer.reaches().are_full()
     }
 
     fn seconds(&self, sums: &Sums) -> f64 {
