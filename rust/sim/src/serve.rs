@@ -1,10 +1,11 @@
 //! A deployment ready to serve: its KV cache sized as the engine sizes it, its steps priced by the cost model.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use roofline_core::analysis::Analyst;
 use roofline_core::error::{Error, Result};
 use roofline_core::hardware::Hardware;
+use roofline_core::memo::Memo;
 use roofline_core::memory::EngineMemory;
 use roofline_core::model::{Ffn, Task};
 use roofline_core::roof::Bound;
@@ -24,13 +25,15 @@ pub const GPU_MEMORY_UTILIZATION: f64 = 0.92;
 #[derive(Debug, Clone)]
 pub struct ModelCost {
     pricer: Pricer,
+    /// What steps of decoding sequences alone are known to cost.
+    memo: RefCell<Memo>,
     ledger: Cell<[f64; 4]>,
 }
 
 impl ModelCost {
     /// Prices with a compiled deployment.
     pub fn new(pricer: Pricer) -> ModelCost {
-        ModelCost { pricer, ledger: Cell::default() }
+        ModelCost { pricer, memo: RefCell::default(), ledger: Cell::default() }
     }
 
     /// Seconds of all steps priced so far by what bounded them, in the order of [`Bound::ALL`].
@@ -64,9 +67,10 @@ impl StepCost for ModelCost {
 
     fn seconds(&self, sums: &Sums) -> f64 {
         let mut ledger = self.ledger.get();
-        self.pricer.each(sums, |_, op, cost| ledger[cost.bound as usize] += cost.seconds * op.repeat);
+        let note = |bound: Bound, seconds: f64| ledger[bound as usize] += seconds;
+        let seconds = self.memo.borrow_mut().seconds(&self.pricer, sums, note);
         self.ledger.set(ledger);
-        self.pricer.seconds(sums).step.seconds
+        seconds
     }
 }
 
