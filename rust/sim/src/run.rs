@@ -142,6 +142,10 @@ fn merge(simulation: &mut Simulation, asked: &[u32], rows: &[u32], replica: u32,
             (preemptions, replica, status);
     }
     simulation.totals.append(&records.totals);
-    simulation.gaps.extend(records.gaps);
+    if simulation.gaps.is_empty() {
+        simulation.gaps = records.gaps;
+    } else {
+        simulation.gaps.extend(records.gaps);
+    }
     simulation.steps.append(&records.steps);
 }

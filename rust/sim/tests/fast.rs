@@ -2,17 +2,26 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
 
+mod common;
+
 use proptest::prelude::*;
+use roofline_core::catalog;
+use roofline_core::efficiency::Efficiency;
+use roofline_core::layout::Layout;
+use roofline_core::lower::Lowering;
+use roofline_core::precision::{Precision, Request};
+use roofline_core::step::Deployment;
 use roofline_sim::engine::Monitor;
 use roofline_sim::fast::covers;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::request::Workload;
 use roofline_sim::run::{Pace, Simulation, simulate_at};
-use roofline_sim::scheduler::config::EngineConfig;
+use roofline_sim::scheduler::config::{EngineConfig, Policy};
 use roofline_sim::scheduler::preset::{DeviceClass, preset};
-use roofline_sim::step_cost::{LinearCost, StepCost};
+use roofline_sim::serve::ModelCost;
+use roofline_sim::step_cost::{LinearCost, StepCost, StepItem};
 use roofline_sim::time::{Clock, F64Clock, FixedClock};
-use roofline_sim::trace::{BlockHashes, Trace};
+use roofline_sim::trace::{BlockHashes, ReadOptions, Trace, read_file};
 
 /// Cases a law is tried on; `FAST_CASES` in the environment asks for more.
 fn cases() -> u32 {
@@ -154,6 +163,130 @@ proptest! {
     fn skipping_equals_stepping_in_float_time_too(trace in workload(), config in engine(), cost in cost()) {
         let slow = run::<F64Clock, _>(Pace::Requests, &trace, &config, &cost);
         prop_assert_eq!(&slow, &run::<F64Clock, _>(Pace::Decisions, &trace, &config, &cost));
+    }
+}
+
+fn model_cost(model: &str, hardware: &str) -> ModelCost {
+    let model = catalog::models::model(model).unwrap();
+    let deployment = Deployment {
+        precision: Precision::resolve(&model, &Request::default()).unwrap(),
+        model,
+        hardware: catalog::hardware::hardware(hardware).unwrap().item,
+        layout: Layout::default(),
+        lowering: Lowering::default(),
+        overlap: 0.0,
+        efficiency: Efficiency::Ideal,
+    };
+    ModelCost::new(deployment.compile().unwrap())
+}
+
+/// Full attention; windows of 512 tokens beside it; windows of 128 tokens and experts.
+const MODELS: [&str; 3] = ["llama-3.1-8b", "gemma-3-270m", "gpt-oss-20b"];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases() / 4))]
+
+    #[test]
+    fn skipping_equals_stepping_under_the_cost_model(
+        trace in workload(), config in engine(), model in 0..MODELS.len(),
+    ) {
+        let fresh = model_cost(MODELS[model], "h100-sxm");
+        let outcome = |pace: Pace| {
+            let cost = fresh.clone();
+            (run::<FixedClock, _>(pace, &trace, &config, &cost), cost.bounds())
+        };
+        let slow = outcome(Pace::Requests);
+        prop_assert_eq!(&slow, &outcome(Pace::Steps));
+        prop_assert_eq!(&slow, &outcome(Pace::Decisions));
+    }
+}
+
+#[test]
+fn a_price_that_knows_only_single_sequences_is_asked_for_each() {
+    struct Cubes;
+    impl StepCost for Cubes {
+        type Sums = f64;
+        fn add(&self, sums: &mut f64, item: StepItem) {
+            *sums += f64::from(item.context).powi(3) + f64::from(item.new_tokens);
+        }
+        fn seconds(&self, sums: &f64) -> f64 {
+            1e-3 + 1e-9 * sums
+        }
+    }
+    let trace = Trace {
+        arrival_ns: (0..50).map(|row| row * 2_000_000).collect(),
+        prompt_tokens: (0..50).map(|row| 1 + row * 7 % 60).collect(),
+        output_tokens: (0..50).map(|row| 1 + row * 13 % 40).collect(),
+        ..Trace::default()
+    };
+    let config = EngineConfig {
+        num_gpu_blocks: 15,
+        max_model_len: Some(128),
+        ..preset("vllm", DeviceClass::Standard).unwrap()
+    };
+    assert!(is_covered(&trace, &config));
+    let outcome = |pace: Pace| run::<FixedClock, _>(pace, &trace, &config, &Cubes).unwrap();
+    let slow = outcome(Pace::Requests);
+    assert!(slow.totals.preemptions > 0);
+    assert_eq!(slow, outcome(Pace::Steps));
+    assert_eq!(slow, outcome(Pace::Decisions));
+}
+
+#[test]
+fn real_traffic_with_shared_prefixes_and_scarce_blocks_is_skipped_through_exactly() {
+    let Some(folder) = common::traces("mooncake") else { return };
+    let file = folder.join("conversation_trace.jsonl.zst");
+    let (mut trace, _) = read_file(&file, &ReadOptions::default()).unwrap();
+    let rows = 1000;
+    trace.arrival_ns.truncate(rows);
+    trace.prompt_tokens.truncate(rows);
+    trace.output_tokens.truncate(rows);
+    trace.ids.truncate(rows);
+    trace.priority.truncate(rows);
+    trace.hashes.as_mut().unwrap().offsets.truncate(rows + 1);
+    let cost = LinearCost { a: 0.005, b: 2e-5, c: 2e-8 };
+    for (name, blocks) in [("vllm", 12_000), ("vllm-sync", 9_000)] {
+        let config = EngineConfig {
+            num_gpu_blocks: blocks,
+            max_model_len: Some(131_072),
+            ..preset(name, DeviceClass::Standard).unwrap()
+        };
+        assert!(is_covered(&trace, &config));
+        let outcome = |pace: Pace| run::<FixedClock, _>(pace, &trace, &config, &cost).unwrap();
+        let skipped = outcome(Pace::Decisions);
+        assert!(skipped.requests.cached_tokens.iter().any(|&tokens| tokens > 0));
+        assert!(skipped.totals.preemptions > 0);
+        assert_eq!(skipped, outcome(Pace::Requests));
+    }
+}
+
+#[test]
+fn what_is_not_covered_goes_to_the_step_by_step_engine() {
+    let hashes = BlockHashes { block_size: 24, offsets: vec![0, 1], ids: vec![1] };
+    let trace = Trace {
+        arrival_ns: vec![0],
+        prompt_tokens: vec![20],
+        output_tokens: vec![3],
+        hashes: Some(hashes),
+        ..Trace::default()
+    };
+    let engine = EngineConfig { num_gpu_blocks: 100, ..preset("vllm", DeviceClass::Standard).unwrap() };
+    let plain = EngineConfig { enable_prefix_caching: false, ..engine.clone() };
+    assert!(is_covered(&trace, &plain));
+    assert!(!covers(&plain, Workload::new(&trace, None).unwrap(), Record::Steps));
+    let others = [
+        engine,
+        EngineConfig { pipeline_parallel: 2, ..plain.clone() },
+        EngineConfig { prefill_schedule_interval: 2, ..plain.clone() },
+        EngineConfig { long_prefill_token_threshold: 9, ..plain.clone() },
+        EngineConfig { scheduling_policy: Policy::Priority, ..plain.clone() },
+        EngineConfig { block_size: 1 << 17, ..plain },
+    ];
+    for config in others {
+        assert!(!is_covered(&trace, &config), "{config:?}");
+        let cost = LinearCost { a: 0.005, b: 2e-5, c: 2e-8 };
+        let outcome = |pace: Pace| run::<FixedClock, _>(pace, &trace, &config, &cost).unwrap();
+        assert_eq!(outcome(Pace::Decisions), outcome(Pace::Requests));
     }
 }
 

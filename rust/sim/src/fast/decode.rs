@@ -91,6 +91,19 @@ impl DecodeSet {
         self.residues[(-calls).rem_euclid(self.block_size) as usize]
     }
 
+    /// The residue of those who begin a block in the call after `calls` ones.
+    pub(super) fn beginning_residue(&self, calls: i64) -> usize {
+        (-calls).rem_euclid(self.block_size) as usize
+    }
+
+    /// How many have a residue; it moves on to that of the next call.
+    #[inline]
+    pub(super) fn beginning_next(&self, residue: &mut usize) -> u32 {
+        let beginning = self.residues[*residue];
+        *residue = residue.checked_sub(1).unwrap_or(self.residues.len() - 1);
+        beginning
+    }
+
     /// The call that is the last of some sequence, counted from 0, and that sequence: the next to leave.
     pub(super) fn next_leaving(&mut self, sequences: &[Sequence]) -> Option<(i64, u32)> {
         while let Some(&Reverse((call, admission, sequence))) = self.last.peek() {

@@ -20,17 +20,14 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             return Ok(());
         }
         let Some((leaving, _)) = self.decode.next_leaving(&self.sequences) else { return Ok(()) };
-        let steps = (leaving - self.calls).min(LONGEST);
-        let mut done = 0;
-        while done < steps && self.step_on()? {
-            done += 1;
-        }
-        if done == 0 {
+        let before = self.calls;
+        self.run_through(leaving.min(before + LONGEST))?;
+        let steps = (self.calls - before) as u64;
+        if steps == 0 {
             return Ok(());
         }
-        let tokens = done as u64 * u64::from(self.decode.count());
-        self.totals.steps += done as u64;
-        self.totals.scheduled_tokens += tokens;
+        self.totals.steps += steps;
+        self.totals.scheduled_tokens += steps * u64::from(self.decode.count());
         self.idle_calls = 0;
         // Free blocks only became fewer and waiting requests more: the peaks are those of the last call.
         self.note_peaks();
@@ -50,43 +47,50 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             && self.flights.iter().all(|flight| !flight.is_empty && flight.finishing.is_empty())
     }
 
-    /// Schedules a step in which everybody decodes and processes the oldest result; `false`, and nothing done, if
-    /// somebody could be admitted or would have to give way.
-    fn step_on(&mut self) -> Result<bool> {
-        if self.arrivals.get(self.arrived).is_some_and(|&arrival| arrival <= self.now) {
-            if !self.blocked {
-                return Ok(false);
+    /// Schedules steps in which everybody decodes, and processes the oldest result after each, up to the call before
+    /// `last`, the arrival of somebody who could be admitted, or a shortage of blocks.
+    fn run_through(&mut self, last: i64) -> Result<()> {
+        let count = u64::from(self.decode.count());
+        let mut barren = self.barren_preemptions;
+        let mut residue = self.decode.beginning_residue(self.calls);
+        while self.calls < last && self.may_go_on() {
+            let needed = self.decode.beginning_next(&mut residue);
+            if needed > self.cache.free() {
+                break;
             }
+            let mut sums = P::Sums::default();
+            self.cost.add_decodes(&mut sums, &self.decode.as_priced(self.calls));
+            let busy_s = self.seconds(&sums)?;
+            self.cache.allocate(needed);
+            self.calls += 1;
+            let before = self.busy_until;
+            self.busy_until = C::after(C::later(self.now, before), busy_s);
+            self.note_gaps(C::seconds_between(before, self.busy_until), count);
+            self.totals.decode_s += busy_s;
+            let (processed, delivers) = match self.flights.front_mut() {
+                None => (self.busy_until, true),
+                Some(flight) => {
+                    let oldest = (flight.end, flight.delivers);
+                    (flight.end, flight.delivers) = (self.busy_until, true);
+                    oldest
+                }
+            };
+            barren = if delivers { 0 } else { barren };
+            self.now = C::later(self.now, processed);
+        }
+        self.barren_preemptions = barren;
+        Ok(())
+    }
+
+    /// Whether nobody has come who could be admitted; others are taken in.
+    #[inline]
+    fn may_go_on(&mut self) -> bool {
+        if self.arrivals.get(self.arrived).is_none_or(|&arrival| arrival > self.now) {
+            return true;
+        }
+        if self.blocked {
             self.enqueue();
         }
-        let needed = self.decode.beginning_block(self.calls);
-        if needed > self.cache.free() {
-            return Ok(false);
-        }
-        let mut sums = P::Sums::default();
-        self.cost.add_decodes(&mut sums, &self.decode.as_priced(self.calls));
-        let busy_s = self.seconds(&sums)?;
-        self.cache.allocate(needed);
-        self.calls += 1;
-        let start = C::later(self.now, self.busy_until);
-        let end = C::after(start, busy_s);
-        self.note_gaps(C::seconds_between(self.busy_until, end), u64::from(self.decode.count()));
-        self.totals.decode_s += busy_s;
-        self.busy_until = end;
-        let processed = match self.flights.front_mut() {
-            None => end,
-            Some(flight) => {
-                if flight.delivers {
-                    self.barren_preemptions = 0;
-                }
-                flight.delivers = true;
-                std::mem::replace(&mut flight.end, end)
-            }
-        };
-        if self.flights.is_empty() {
-            self.barren_preemptions = 0;
-        }
-        self.now = C::later(self.now, processed);
-        Ok(true)
+        self.blocked
     }
 }
