@@ -23,6 +23,7 @@ pub mod roof;
 pub mod efficiency;
 pub mod lower;
 pub mod step;
+pub mod memo;
 pub mod accumulate;
 pub mod memory;
 pub mod point;

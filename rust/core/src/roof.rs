@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::hardware::Hardware;
 use crate::network::Network;
-use crate::shape::Parts;
+use crate::shape::{Parts, PhaseSums};
 use crate::work::{Op, Transfer};
 
 /// What bounds an operator.
@@ -175,7 +175,11 @@ impl Priced {
 
     /// What one occurrence costs in a step of these sums; `None` if it does not run in it.
     pub fn cost(&self, parts: &Parts) -> Option<Cost> {
-        let part = self.op.sums(parts)?;
+        self.op.sums(parts).map(|part| self.cost_of(part))
+    }
+
+    /// The same for the sums of those sequences that it runs over.
+    pub(crate) fn cost_of(&self, part: &PhaseSums) -> Cost {
         let work = &self.op.work;
         let at = |rate: &crate::work::Rate| rate.of(part, self.op.reach);
         let touched = work.touched.map(|touched| (touched, touched.experts(part.tokens)));
@@ -206,15 +210,6 @@ impl Priced {
             seconds = 0.0;
         }
         let link_bytes = link.map_or(0.0, |link| link.bytes);
-        Some(Cost {
-            flops,
-            vector_flops,
-            weight_bytes,
-            activation_bytes,
-            kv_bytes,
-            link_bytes,
-            seconds,
-            bound,
-        })
+        Cost { flops, vector_flops, weight_bytes, activation_bytes, kv_bytes, link_bytes, seconds, bound }
     }
 }

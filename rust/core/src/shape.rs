@@ -84,6 +84,40 @@ impl Reaches {
             sum.area += count * new as f64 * (context + new) as f64;
         }
     }
+
+    /// Adds `count` sequences that each continue their answer by one token, `context` tokens in their caches together:
+    /// the same as [`Reaches::add_item`] for each of `contexts`, which is asked only where a reach is not full.
+    ///
+    /// [`Sums::longest`] stays as it is: no price depends on it.
+    pub fn add_decodes<I: Iterator<Item = u64>>(
+        &self,
+        sums: &mut Sums,
+        count: u64,
+        context: u64,
+        contexts: impl Fn() -> I,
+    ) {
+        let part = &mut sums.decode;
+        part.tokens += count as f64;
+        part.sequences += count as f64;
+        part.logits += count as f64;
+        let all = (context + count) as f64;
+        for (reach, sum) in self.0.iter().zip(&mut part.reach) {
+            let (pairs, keys) = match reach.span {
+                Span::Full => (all, all),
+                _ => contexts()
+                    .map(|context| reach.sums(1, context))
+                    .fold((0.0, 0.0), |(pairs, keys), one| (pairs + one.0, keys + one.1)),
+            };
+            sum.pairs += pairs;
+            sum.keys += keys;
+            sum.area += all;
+        }
+    }
+
+    /// Whether every query reaches all keys before it: then sums over contexts are linear in their sum.
+    pub fn are_full(&self) -> bool {
+        self.0.iter().all(|reach| reach.span == Span::Full)
+    }
 }
 
 impl Reach {
@@ -269,6 +303,21 @@ mod tests {
             }
             let top = Reach { span: Span::TopK(size), causal: true };
             prop_assert_eq!(top.sums(q, c).0, counted(top, q, c).0);
+        }
+
+        #[test]
+        fn decoding_sequences_add_up_one_by_one_or_together(
+            contexts in prop::collection::vec(0u64..90, 0..20), size in 1u64..50,
+        ) {
+            let spans = [Span::Full, Span::Window(size), Span::Chunk(size), Span::TopK(size)];
+            let reaches = Reaches(spans.map(|span| Reach { span, causal: true }).to_vec());
+            let (mut together, mut apart) = (Sums::default(), Sums::default());
+            let all = || contexts.iter().copied();
+            reaches.add_decodes(&mut together, contexts.len() as u64, all().sum(), all);
+            for context in all() {
+                reaches.add_item(&mut apart, Phase::Decode, 1.0, 1, context, 1);
+            }
+            prop_assert_eq!(together.decode, apart.decode);
         }
 
         #[test]

@@ -43,7 +43,7 @@ pub enum Stack {
 /// A compiled deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pricer {
-    ops: Vec<Priced>,
+    pub(crate) ops: Vec<Priced>,
     reaches: Reaches,
     overlap: f64,
     efficiency: Efficiency,
@@ -142,15 +142,18 @@ impl Pricer {
 
 /// Computing and communicating seconds.
 #[derive(Default)]
-struct Exposed {
+pub(crate) struct Exposed {
     compute: f64,
     link: f64,
 }
 
 impl Exposed {
     fn add(&mut self, cost: &Cost, repeat: f64) {
-        let seconds = cost.seconds * repeat;
-        if cost.bound == Bound::Link {
+        self.add_seconds(cost.seconds * repeat, cost.bound);
+    }
+
+    pub(crate) fn add_seconds(&mut self, seconds: f64, bound: Bound) {
+        if bound == Bound::Link {
             self.link += seconds;
         } else {
             self.compute += seconds;
@@ -158,7 +161,7 @@ impl Exposed {
     }
 
     /// Communication shows only where computing does not hide it (PHYSICS §4).
-    fn exposed(&self, overlap: f64) -> f64 {
+    pub(crate) fn exposed(&self, overlap: f64) -> f64 {
         self.compute + (self.link - overlap * self.compute).max(0.0)
     }
 }

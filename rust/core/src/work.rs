@@ -42,6 +42,11 @@ impl Rate {
         Rate { logit: value, ..Rate::ZERO }
     }
 
+    /// Whether it depends on how long contexts are, and not on counts alone.
+    pub fn grows_with_context(&self) -> bool {
+        self.pair != 0.0 || self.key != 0.0 || self.area != 0.0
+    }
+
     /// Its value for the sums of one phase and one reach.
     pub fn of(&self, sums: &PhaseSums, reach: usize) -> f64 {
         let attention = &sums.reach[reach];
@@ -257,7 +262,25 @@ impl Op {
             Over::Prefill => &parts.prefill,
             Over::Decode => &parts.decode,
         };
-        let runs = part.tokens > 0.0 && (!self.needs_logits || part.logits > 0.0);
-        runs.then_some(part)
+        self.runs_over(part).then_some(part)
+    }
+
+    /// Whether it runs in a step where the sequences it runs over have these sums.
+    pub fn runs_over(&self, part: &PhaseSums) -> bool {
+        part.tokens > 0.0 && (!self.needs_logits || part.logits > 0.0)
+    }
+
+    /// Whether its price depends on how long contexts are, and not on counts alone.
+    pub fn grows_with_context(&self) -> bool {
+        let work = &self.work;
+        let rates = [
+            work.flops,
+            work.vector_flops,
+            work.weight_bytes,
+            work.activation_bytes,
+            work.kv_bytes,
+            work.transfer.map_or(Rate::ZERO, |transfer| transfer.bytes),
+        ];
+        rates.iter().any(Rate::grows_with_context)
     }
 }

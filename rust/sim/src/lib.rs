@@ -15,5 +15,6 @@ pub mod kv;
 pub mod scheduler;
 pub mod metrics;
 pub mod engine;
+pub mod fast;
 pub mod run;
 pub mod serve;

@@ -142,6 +142,11 @@ impl<'a> Workload<'a> {
         self.trace
     }
 
+    /// Whether prompts consist of segments rather than of hashed blocks.
+    pub fn has_segments(&self) -> bool {
+        self.segments.is_some()
+    }
+
     /// Requests.
     pub fn len(&self) -> usize {
         self.trace.len()

@@ -2,6 +2,7 @@
 
 use crate::engine::{Monitor, Replica};
 use crate::error::Result;
+use crate::fast::{FastReplica, covers};
 use crate::metrics::records::{Records, Requests, Totals};
 use crate::metrics::slo::Slo;
 use crate::metrics::steps::{Decisions, Record, Steps};
@@ -35,6 +36,18 @@ impl Simulation {
     }
 }
 
+/// How closely an engine is followed. All come to the same results, to the bit: two of them are there to show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pace {
+    /// From decision to decision.
+    #[default]
+    Decisions,
+    /// Step by step, those who decode together.
+    Steps,
+    /// Step by step and request by request.
+    Requests,
+}
+
 /// Serves a workload with `config.data_parallel` replicas of an engine; request `i` goes to replica `i mod replicas`.
 ///
 /// # Errors
@@ -46,13 +59,33 @@ pub fn simulate<C: Clock, P: StepCost>(
     record: Record,
     monitor: &Monitor,
 ) -> Result<Simulation> {
+    simulate_at::<C, P>(Pace::default(), workload, config, cost, record, monitor)
+}
+
+/// The same, followed as closely as wanted, and request by request where nothing else is exact ([`covers`]).
+///
+/// # Errors
+/// Those of [`simulate`].
+pub fn simulate_at<C: Clock, P: StepCost>(
+    pace: Pace,
+    workload: Workload<'_>,
+    config: &EngineConfig,
+    cost: &P,
+    record: Record,
+    monitor: &Monitor,
+) -> Result<Simulation> {
     config.limits()?;
     let mut simulation = empty::<C>(workload, config.data_parallel, record);
     let replicas = config.data_parallel as usize;
     for replica in 0..replicas {
         let rows: Vec<u32> = (replica..workload.len()).step_by(replicas).map(|row| row as u32).collect();
-        let engine = Replica::<C, P>::new(config, workload, &rows, replica as u32, cost, record, monitor)?;
-        merge(&mut simulation, &workload.trace().output_tokens, &rows, replica as u32, engine.run()?);
+        let records = if pace == Pace::Requests || !covers(config, workload, record) {
+            Replica::<C, P>::new(config, workload, &rows, replica as u32, cost, record, monitor)?.run()?
+        } else {
+            let jumps = pace == Pace::Decisions;
+            FastReplica::<C, P>::new(config, workload, &rows, cost, jumps, monitor)?.run()?
+        };
+        merge(&mut simulation, &workload.trace().output_tokens, &rows, replica as u32, records);
     }
     Ok(simulation)
 }
@@ -109,6 +142,10 @@ fn merge(simulation: &mut Simulation, asked: &[u32], rows: &[u32], replica: u32,
             (preemptions, replica, status);
     }
     simulation.totals.append(&records.totals);
-    simulation.gaps.extend(records.gaps);
+    if simulation.gaps.is_empty() {
+        simulation.gaps = records.gaps;
+    } else {
+        simulation.gaps.extend(records.gaps);
+    }
     simulation.steps.append(&records.steps);
 }

@@ -1,10 +1,11 @@
 //! A deployment ready to serve: its KV cache sized as the engine sizes it, its steps priced by the cost model.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use roofline_core::analysis::Analyst;
 use roofline_core::error::{Error, Result};
 use roofline_core::hardware::Hardware;
+use roofline_core::memo::Memo;
 use roofline_core::memory::EngineMemory;
 use roofline_core::model::{Ffn, Task};
 use roofline_core::roof::Bound;
@@ -15,7 +16,7 @@ use roofline_core::units::GIB;
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::preset::{DeviceClass, preset};
 use crate::scheduler::speculation::Speculation;
-use crate::step_cost::{Phase, StepCost, StepItem};
+use crate::step_cost::{Decodes, Phase, StepCost, StepItem};
 use crate::trace::Trace;
 
 /// Share of the device's memory that vLLM 0.33 uses unless told otherwise.
@@ -25,13 +26,15 @@ pub const GPU_MEMORY_UTILIZATION: f64 = 0.92;
 #[derive(Debug, Clone)]
 pub struct ModelCost {
     pricer: Pricer,
+    /// What steps of decoding sequences alone are known to cost.
+    memo: RefCell<Memo>,
     ledger: Cell<[f64; 4]>,
 }
 
 impl ModelCost {
     /// Prices with a compiled deployment.
     pub fn new(pricer: Pricer) -> ModelCost {
-        ModelCost { pricer, ledger: Cell::default() }
+        ModelCost { pricer, memo: RefCell::default(), ledger: Cell::default() }
     }
 
     /// Seconds of all steps priced so far by what bounded them, in the order of [`Bound::ALL`].
@@ -54,11 +57,21 @@ impl StepCost for ModelCost {
         self.pricer.reaches().add_item(sums, phase, 1.0, new, context, rows);
     }
 
+    fn add_decodes(&self, sums: &mut Sums, decodes: &Decodes<'_>) {
+        let Decodes { count, context, .. } = *decodes;
+        self.pricer.reaches().add_decodes(sums, count, context, || decodes.contexts());
+    }
+
+    fn needs_each_context(&self) -> bool {
+        !self.pricer.reaches().are_full()
+    }
+
     fn seconds(&self, sums: &Sums) -> f64 {
         let mut ledger = self.ledger.get();
-        self.pricer.each(sums, |_, op, cost| ledger[cost.bound as usize] += cost.seconds * op.repeat);
+        let note = |bound: Bound, seconds: f64| ledger[bound as usize] += seconds;
+        let seconds = self.memo.borrow_mut().seconds(&self.pricer, sums, note);
         self.ledger.set(ledger);
-        self.pricer.seconds(sums).step.seconds
+        seconds
     }
 }
 

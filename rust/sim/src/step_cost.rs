@@ -24,6 +24,27 @@ pub struct StepItem {
     pub sampled_rows: u32,
 }
 
+/// Sequences that each continue their answer by one token in a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Decodes<'a> {
+    /// Sequences.
+    pub count: u64,
+    /// Tokens in their KV caches together.
+    pub context: u64,
+    /// Context of each, less `shift`; empty where [`StepCost::needs_each_context`] is false.
+    pub bases: &'a [i64],
+    /// What to add to each base.
+    pub shift: i64,
+}
+
+impl<'a> Decodes<'a> {
+    /// Tokens in the KV cache of each, in no particular order.
+    pub fn contexts(&self) -> impl Iterator<Item = u64> + use<'a> {
+        let shift = self.shift;
+        self.bases.iter().map(move |base| (base + shift) as u64)
+    }
+}
+
 /// Prices a step from sums, never from the list of its sequences.
 pub trait StepCost {
     /// The sums the price depends on; the default is an empty step.
@@ -31,6 +52,19 @@ pub trait StepCost {
 
     /// Adds one sequence's share.
     fn add(&self, sums: &mut Self::Sums, item: StepItem);
+
+    /// Adds sequences that continue their answers: the same as [`StepCost::add`] for each of them, to the bit.
+    fn add_decodes(&self, sums: &mut Self::Sums, decodes: &Decodes<'_>) {
+        for context in decodes.contexts() {
+            let context = u32::try_from(context).unwrap_or(u32::MAX);
+            self.add(sums, StepItem { new_tokens: 1, context, phase: Phase::Decode, sampled_rows: 1 });
+        }
+    }
+
+    /// Whether [`StepCost::add_decodes`] needs each context, or only their number and their sum.
+    fn needs_each_context(&self) -> bool {
+        true
+    }
 
     /// Seconds the step takes; finite and not negative.
     fn seconds(&self, sums: &Self::Sums) -> f64;
@@ -87,6 +121,15 @@ impl StepCost for LinearCost {
     fn add(&self, sums: &mut LinearSums, item: StepItem) {
         sums.tokens += u64::from(item.new_tokens);
         sums.context += u64::from(item.context) + u64::from(item.new_tokens);
+    }
+
+    fn add_decodes(&self, sums: &mut LinearSums, decodes: &Decodes<'_>) {
+        sums.tokens += decodes.count;
+        sums.context += decodes.context + decodes.count;
+    }
+
+    fn needs_each_context(&self) -> bool {
+        false
     }
 
     fn seconds(&self, sums: &LinearSums) -> f64 {

@@ -51,11 +51,16 @@ impl Clock for FixedClock {
     }
 
     fn after(from: i128, seconds: f64) -> i128 {
-        from.saturating_add((seconds * UNITS) as i128)
+        let units = seconds * UNITS;
+        // Up to half a second the conversion is one instruction instead of a call.
+        let units = if units < i64::MAX as f64 { i128::from(units as i64) } else { units as i128 };
+        from.saturating_add(units)
     }
 
     fn seconds_between(from: i128, to: i128) -> f64 {
-        (to - from) as f64 / UNITS
+        let units = to - from;
+        let units = i64::try_from(units).map_or(units as f64, |short| short as f64);
+        units / UNITS
     }
 }
 
@@ -90,6 +95,15 @@ mod tests {
         let stepped = (0..1000).fold(start, |now, _| FixedClock::after(now, step));
         let once = FixedClock::after(start, step) - start;
         assert_eq!(stepped - start, 1000 * once);
+    }
+
+    #[test]
+    fn short_and_long_spans_are_converted_alike() {
+        for seconds in [0.0, 1e-9, 0.0071, 0.1, 0.4999999999999999, 0.5, 0.5000000000000001, 7.3, 1e9] {
+            let units = (seconds * UNITS) as i128;
+            assert_eq!(FixedClock::after(5, seconds), 5 + units);
+            assert_eq!(FixedClock::seconds_between(5, 5 + units), units as f64 / UNITS);
+        }
     }
 
     #[test]

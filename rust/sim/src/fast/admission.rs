@@ -1,0 +1,74 @@
+//! Who waits and is admitted, first come, first served, with which cached prefix.
+
+use super::FastReplica;
+use super::cache::Hits;
+use super::schedule::Draft;
+use super::sequence::Place;
+use crate::step_cost::StepCost;
+use crate::time::Clock;
+
+impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
+    /// Admits from the front of the queue until somebody does not fit.
+    pub(super) fn admit(&mut self, step: &mut Draft<P::Sums>) {
+        while step.room > 0 && self.running < self.limits.running {
+            let Some(&sequence) = self.waiting.front() else { return };
+            let known = self.sequences[sequence as usize].tokens;
+            let hits = self.cache.look_up(sequence, known);
+            let cached = hits.blocks * self.config.block_size;
+            let mut tokens = known - cached;
+            if !self.config.enable_chunked_prefill && tokens > step.room {
+                return;
+            }
+            tokens = tokens.min(step.room);
+            if !self.fits(known, cached + tokens, hits) {
+                return;
+            }
+            self.cache.take_hits(sequence, hits);
+            self.cache.allocate(self.cache.blocks_for(cached + tokens) - hits.blocks);
+            self.cache.register(sequence, cached + tokens);
+            self.waiting.pop_front();
+            self.start(sequence, cached, step);
+            self.compute(sequence, tokens, step);
+        }
+    }
+
+    /// Whether blocks suffice for a request of `known` tokens that would hold `tokens` of them after this step.
+    fn fits(&self, known: u32, tokens: u32, hits: Hits) -> bool {
+        let watermark = if self.running == 0 { 0 } else { self.limits.watermark_blocks };
+        let free = u64::from(self.cache.free());
+        let enough = |slots: u32| {
+            let needed = self.cache.blocks_for(slots.min(self.limits.model_len)).saturating_sub(hits.blocks);
+            u64::from(needed) + u64::from(hits.free) + u64::from(watermark) <= free
+        };
+        (!self.config.scheduler_reserve_full_isl || enough(known)) && enough(tokens)
+    }
+
+    /// A request runs from now on, the last of all.
+    fn start(&mut self, sequence: u32, cached: u32, step: &mut Draft<P::Sums>) {
+        self.admissions += 1;
+        self.running += 1;
+        let state = &mut self.sequences[sequence as usize];
+        if state.cached.is_none() {
+            state.cached = Some(cached);
+            step.newcomers.push(sequence);
+        }
+        state.place = Place::Prefilling;
+        state.computed = cached;
+        state.admission = self.admissions;
+        self.forget_the_ended();
+        self.stack.push((sequence, self.admissions));
+    }
+
+    /// Keeps the stack of running requests from growing with those who have ended.
+    fn forget_the_ended(&mut self) {
+        if self.stack.len() < 64 + 2 * self.running as usize {
+            return;
+        }
+        let sequences = &self.sequences;
+        self.stack.retain(|&(sequence, admission)| {
+            let state = &sequences[sequence as usize];
+            let runs = matches!(state.place, Place::Prefilling | Place::Decoding | Place::Leaving);
+            runs && state.admission == admission
+        });
+    }
+}

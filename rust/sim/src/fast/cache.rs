@@ -1,0 +1,301 @@
+//! The KV cache by runs of blocks: how many are free, which prefixes are found, what is evicted first.
+//!
+//! The order of free blocks without content is unobservable, so they are a number. Free blocks with content form a
+//! list of runs, least recently used first; what a run loses, it loses from its end. This is the block-by-block cache
+//! of [`crate::kv`] seen from further away.
+
+use super::tree::Tree;
+use crate::kv::blocks::NONE;
+
+/// Blocks in a row with content, used by the same sequences.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    /// The node of the tree it is (the beginning of), or [`NONE`] for content of one sequence.
+    node: u32,
+    /// The preempted sequence whose content it is, or [`NONE`].
+    owner: u32,
+    /// Its blocks.
+    present: u32,
+    /// Sequences that use it.
+    references: u32,
+    /// Neighbours among the free runs; run 0 closes the ring.
+    previous: u32,
+    next: u32,
+    /// Neighbours among the runs of its node.
+    older: u32,
+    newer: u32,
+}
+
+const EMPTY: Run = Run {
+    node: NONE,
+    owner: NONE,
+    present: 0,
+    references: 0,
+    previous: 0,
+    next: 0,
+    older: NONE,
+    newer: NONE,
+};
+
+/// What the last look-up found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Hits {
+    /// Blocks.
+    pub(super) blocks: u32,
+    /// Those of them that nobody uses.
+    pub(super) free: u32,
+}
+
+/// Blocks and prefixes of one engine.
+#[derive(Debug, Clone)]
+pub(super) struct Cache {
+    prefix_caching: bool,
+    block_size: u32,
+    usable: u32,
+    /// Free blocks without content.
+    blank: u32,
+    /// Free blocks with content.
+    cached: u32,
+    tree: Tree,
+    /// For each node its oldest and newest run.
+    runs_of: Vec<(u32, u32)>,
+    runs: Vec<Run>,
+    spare: Vec<u32>,
+    /// For each sequence the runs of its path that it uses, in order.
+    held: Vec<Vec<u32>>,
+    /// For each preempted sequence what is left of its own content.
+    left: Vec<u32>,
+    /// The runs that the last look-up found.
+    found: Vec<u32>,
+}
+
+impl Cache {
+    /// An empty cache of `blocks` blocks (the null block included) for `sequences`, whose shared prefixes are `tree`;
+    /// `None` where prefixes are not found again.
+    pub(super) fn new(blocks: u32, block_size: u32, sequences: usize, tree: Option<Tree>) -> Cache {
+        let prefix_caching = tree.is_some();
+        let tree = tree.unwrap_or_default();
+        let listed = if prefix_caching { sequences } else { 0 };
+        Cache {
+            prefix_caching,
+            block_size,
+            usable: blocks - 1,
+            blank: blocks - 1,
+            cached: 0,
+            runs_of: vec![(NONE, NONE); tree.nodes().len()],
+            runs: vec![EMPTY],
+            spare: Vec::new(),
+            held: vec![Vec::new(); if tree.nodes().is_empty() { 0 } else { listed }],
+            left: vec![NONE; listed],
+            found: Vec::new(),
+            tree,
+        }
+    }
+
+    /// Blocks no sequence uses.
+    pub(super) fn free(&self) -> u32 {
+        self.blank + self.cached
+    }
+
+    /// Blocks that can be used at all.
+    pub(super) fn usable(&self) -> u32 {
+        self.usable
+    }
+
+    /// Blocks that `tokens` tokens take.
+    pub(super) fn blocks_for(&self, tokens: u32) -> u32 {
+        tokens.div_ceil(self.block_size)
+    }
+
+    /// The longest cached beginning of a sequence of `tokens` tokens; the last token is never taken from the cache.
+    pub(super) fn look_up(&mut self, sequence: u32, tokens: u32) -> Hits {
+        self.found.clear();
+        let mut hits = Hits::default();
+        if !self.prefix_caching {
+            return hits;
+        }
+        let most = (tokens - 1) / self.block_size;
+        let path = self.tree.path(sequence);
+        for &node in path {
+            let node_end = self.tree.nodes()[node as usize].end;
+            let oldest = self.runs_of[node as usize].0;
+            if oldest == NONE || node_end > most {
+                return hits;
+            }
+            let run = &self.runs[oldest as usize];
+            hits.blocks += run.present;
+            hits.free += if run.references == 0 { run.present } else { 0 };
+            self.found.push(oldest);
+            if hits.blocks < node_end {
+                return hits;
+            }
+        }
+        let left = self.left[sequence as usize];
+        if left != NONE {
+            let present = self.runs[left as usize].present.min(most - hits.blocks);
+            (hits.blocks, hits.free) = (hits.blocks + present, hits.free + present);
+        }
+        hits
+    }
+
+    /// Gives a sequence the blocks that its look-up has just found.
+    pub(super) fn take_hits(&mut self, sequence: u32, hits: Hits) {
+        if hits.blocks == 0 {
+            return;
+        }
+        let mut blocks = 0;
+        for place in 0..self.found.len() {
+            let run = self.found[place];
+            blocks += self.runs[run as usize].present;
+            if self.runs[run as usize].references == 0 {
+                self.unlink(run);
+            }
+            self.runs[run as usize].references += 1;
+            self.held[sequence as usize].push(run);
+        }
+        if blocks < hits.blocks {
+            let run = std::mem::replace(&mut self.left[sequence as usize], NONE);
+            self.unlink(run);
+            self.spare.push(run);
+        }
+    }
+
+    /// Takes `count` free blocks (there must be so many), those without content first.
+    #[inline]
+    pub(super) fn allocate(&mut self, count: u32) {
+        let blank = count.min(self.blank);
+        self.blank -= blank;
+        if blank < count {
+            self.evict(count - blank);
+        }
+    }
+
+    fn evict(&mut self, mut count: u32) {
+        self.cached -= count;
+        while count > 0 {
+            let first = self.runs[0].next;
+            let run = &mut self.runs[first as usize];
+            let lost = count.min(run.present);
+            run.present -= lost;
+            count -= lost;
+            if run.present == 0 {
+                self.forget(first);
+            }
+        }
+    }
+
+    /// A free run has lost its last block.
+    fn forget(&mut self, run: u32) {
+        let Run { node, owner, older, newer, .. } = self.runs[run as usize];
+        self.unlink(run);
+        if node != NONE {
+            match older {
+                NONE => self.runs_of[node as usize].0 = newer,
+                older => self.runs[older as usize].newer = newer,
+            }
+            match newer {
+                NONE => self.runs_of[node as usize].1 = older,
+                newer => self.runs[newer as usize].older = older,
+            }
+        } else if owner != NONE {
+            self.left[owner as usize] = NONE;
+        }
+        self.spare.push(run);
+    }
+
+    /// The first `tokens` tokens of a sequence's prompt, for which it has blocks, can now be found by others.
+    pub(super) fn register(&mut self, sequence: u32, tokens: u32) {
+        let path = self.tree.path(sequence);
+        if path.is_empty() {
+            return;
+        }
+        let blocks = tokens / self.block_size;
+        let mut place = self.held[sequence as usize].len().saturating_sub(1);
+        while let Some(&node) = self.tree.path(sequence).get(place) {
+            let extent = self.tree.nodes()[node as usize];
+            if extent.start >= blocks {
+                return;
+            }
+            let present = extent.end.min(blocks) - extent.start;
+            match self.held[sequence as usize].get(place) {
+                Some(&run) => self.runs[run as usize].present = self.runs[run as usize].present.max(present),
+                None => {
+                    let run = self.create(node, present);
+                    self.held[sequence as usize].push(run);
+                }
+            }
+            place += 1;
+        }
+    }
+
+    /// A new run of a node, used by one sequence.
+    fn create(&mut self, node: u32, present: u32) -> u32 {
+        let newest = self.runs_of[node as usize].1;
+        let run = self.put(Run { node, present, references: 1, older: newest, ..EMPTY });
+        match newest {
+            NONE => self.runs_of[node as usize].0 = run,
+            newest => self.runs[newest as usize].newer = run,
+        }
+        self.runs_of[node as usize].1 = run;
+        run
+    }
+
+    fn put(&mut self, run: Run) -> u32 {
+        if let Some(place) = self.spare.pop() {
+            self.runs[place as usize] = run;
+            return place;
+        }
+        self.runs.push(run);
+        self.runs.len() as u32 - 1
+    }
+
+    /// Takes the blocks of `computed` tokens from a sequence, of which the first `registered` can be found again;
+    /// `returns` if it was only preempted.
+    pub(super) fn release(&mut self, sequence: u32, computed: u32, registered: u32, returns: bool) {
+        let blocks = self.blocks_for(computed);
+        if !self.prefix_caching {
+            self.blank += blocks;
+            return;
+        }
+        let registered = registered / self.block_size;
+        self.blank += blocks - registered;
+        let own = registered.saturating_sub(self.tree.shared_blocks(sequence));
+        if own > 0 {
+            let owner = if returns { sequence } else { NONE };
+            let run = self.put(Run { owner, present: own, ..EMPTY });
+            self.link(run);
+            if returns {
+                self.left[sequence as usize] = run;
+            }
+        }
+        let Some(held) = self.held.get_mut(sequence as usize) else { return };
+        let mut held = std::mem::take(held);
+        for run in held.drain(..).rev() {
+            self.runs[run as usize].references -= 1;
+            if self.runs[run as usize].references == 0 {
+                self.link(run);
+            }
+        }
+        if returns {
+            self.held[sequence as usize] = held;
+        }
+    }
+
+    /// A run that nobody uses becomes the most recently used.
+    fn link(&mut self, run: u32) {
+        let last = self.runs[0].previous;
+        let entry = &mut self.runs[run as usize];
+        (entry.previous, entry.next) = (last, 0);
+        self.cached += entry.present;
+        self.runs[last as usize].next = run;
+        self.runs[0].previous = run;
+    }
+
+    /// A free run is used again, or no more.
+    fn unlink(&mut self, run: u32) {
+        let Run { previous, next, present, .. } = self.runs[run as usize];
+        self.cached -= present;
+        self.runs[previous as usize].next = next;
+        self.runs[next as usize].previous = previous;
+    }
+}

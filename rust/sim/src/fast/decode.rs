@@ -1,0 +1,128 @@
+//! The sequences that decode, as an aggregate: a step through all of them is a step of one counter.
+//!
+//! Every call of the scheduler gives each of them one token. What is kept of a sequence is its *base*, the tokens it
+//! has computed less the calls so far, which does not change while it decodes; sums over all follow from sums of bases.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::sequence::{Place, Sequence};
+use crate::step_cost::Decodes;
+
+/// A sequence's last step: the call it is in, the admission it belongs to, the sequence.
+type Last = Reverse<(i64, u32, u32)>;
+
+/// All sequences that decode.
+#[derive(Debug, Clone)]
+pub(super) struct DecodeSet {
+    count: u32,
+    base_sum: i64,
+    block_size: i64,
+    /// How many have each base, modulo the block size.
+    residues: Vec<u32>,
+    /// Last steps; those of the preempted stay until they are met.
+    last: BinaryHeap<Last>,
+    /// Each base, where the price of a step depends on them; empty otherwise.
+    bases: Vec<i64>,
+    /// Whose they are.
+    owners: Vec<u32>,
+    /// For each sequence where its base stands.
+    slots: Vec<u32>,
+}
+
+impl DecodeSet {
+    /// Nobody decodes yet; each base is kept for `listed` sequences (0: not at all).
+    pub(super) fn new(block_size: u32, listed: usize) -> DecodeSet {
+        DecodeSet {
+            count: 0,
+            base_sum: 0,
+            block_size: i64::from(block_size),
+            residues: vec![0; block_size as usize],
+            last: BinaryHeap::new(),
+            bases: Vec::new(),
+            owners: Vec::new(),
+            slots: vec![0; listed],
+        }
+    }
+
+    /// Sequences.
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// A sequence begins to decode with the call after `calls` ones.
+    pub(super) fn join(&mut self, sequence: u32, state: &mut Sequence, calls: i64) {
+        state.place = Place::Decoding;
+        state.base = i64::from(state.computed) - calls;
+        self.count += 1;
+        self.base_sum += state.base;
+        self.residues[state.base.rem_euclid(self.block_size) as usize] += 1;
+        let last = i64::from(state.end) - 2 - state.base;
+        self.last.push(Reverse((last, state.admission, sequence)));
+        if !self.slots.is_empty() {
+            self.slots[sequence as usize] = self.bases.len() as u32;
+            self.bases.push(state.base);
+            self.owners.push(sequence);
+        }
+    }
+
+    /// A sequence decodes no more.
+    pub(super) fn leave(&mut self, sequence: u32, state: &Sequence) {
+        self.count -= 1;
+        self.base_sum -= state.base;
+        self.residues[state.base.rem_euclid(self.block_size) as usize] -= 1;
+        if !self.slots.is_empty() {
+            let slot = self.slots[sequence as usize] as usize;
+            self.bases.swap_remove(slot);
+            self.owners.swap_remove(slot);
+            if let Some(&moved) = self.owners.get(slot) {
+                self.slots[moved as usize] = slot as u32;
+            }
+        }
+    }
+
+    /// Whether a sequence of this base begins a block in the call after `calls` ones.
+    pub(super) fn begins_block(&self, base: i64, calls: i64) -> bool {
+        (base + calls).rem_euclid(self.block_size) == 0
+    }
+
+    /// How many begin a block in the call after `calls` ones.
+    pub(super) fn beginning_block(&self, calls: i64) -> u32 {
+        self.residues[(-calls).rem_euclid(self.block_size) as usize]
+    }
+
+    /// The residue of those who begin a block in the call after `calls` ones.
+    pub(super) fn beginning_residue(&self, calls: i64) -> usize {
+        (-calls).rem_euclid(self.block_size) as usize
+    }
+
+    /// How many have a residue; it moves on to that of the next call.
+    #[inline]
+    pub(super) fn beginning_next(&self, residue: &mut usize) -> u32 {
+        let beginning = self.residues[*residue];
+        *residue = residue.checked_sub(1).unwrap_or(self.residues.len() - 1);
+        beginning
+    }
+
+    /// The call that is the last of some sequence, counted from 0, and that sequence: the next to leave.
+    pub(super) fn next_leaving(&mut self, sequences: &[Sequence]) -> Option<(i64, u32)> {
+        while let Some(&Reverse((call, admission, sequence))) = self.last.peek() {
+            let state = &sequences[sequence as usize];
+            if state.admission == admission && state.place == Place::Decoding {
+                return Some((call, sequence));
+            }
+            self.last.pop();
+        }
+        None
+    }
+
+    /// As the price of the call after `calls` ones sees them.
+    pub(super) fn as_priced(&self, calls: i64) -> Decodes<'_> {
+        Decodes {
+            count: u64::from(self.count),
+            context: (self.base_sum + calls * i64::from(self.count)) as u64,
+            bases: &self.bases,
+            shift: calls,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The fast path: the decisions and times of the step-by-step engine, without looking at every request in every step.
+//!
+//! Sequences that decode are kept as an aggregate ([`decode`]), so a step costs what changes in it: admissions,
+//! finishes, victims. Stretches in which nothing is decided are run through in a tight loop ([`jump`]). Prefixes are
+//! runs of blocks in a tree built once from the trace ([`tree`], [`cache`]). Whatever is not covered goes to the
+//! step-by-step engine, the twin that random comparison holds this one to, bit for bit.
+
+mod sequence;
+mod decode;
+mod tree;
+mod cache;
+mod replica;
+mod schedule;
+mod admission;
+mod jump;
+
+pub use self::replica::FastReplica;
+use crate::metrics::steps::Record;
+use crate::request::Workload;
+use crate::scheduler::config::{EngineConfig, Policy};
+
+/// Blocks larger than this are left to the step-by-step engine.
+const LARGEST_BLOCK: u32 = 1 << 16;
+
+/// Whether the fast path decides exactly as the step-by-step engine under these settings.
+///
+/// Not covered: priorities, speculation, pipeline stages, prefill intervals, long-prefill thresholds, records of steps;
+/// with prefix caching, prompts described by segments, and hashed blocks that are not whole numbers of the engine's.
+pub fn covers(config: &EngineConfig, workload: Workload<'_>, record: Record) -> bool {
+    let hashes = workload.trace().hashes.as_ref();
+    let aligned = hashes.is_none_or(|hashes| hashes.block_size.is_multiple_of(config.block_size));
+    record == Record::Summary
+        && config.scheduling_policy == Policy::Fcfs
+        && config.speculation.is_none()
+        && config.pipeline_parallel == 1
+        && config.prefill_schedule_interval == 1
+        && config.long_prefill_token_threshold == 0
+        && config.block_size <= LARGEST_BLOCK
+        && (!config.enable_prefix_caching || (!workload.has_segments() && aligned))
+}

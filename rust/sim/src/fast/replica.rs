@@ -1,0 +1,283 @@
+//! One replica of an engine in simulated time, its steps aggregated: the loop of [`crate::engine`] and its measurements.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use roofline_core::error::Error as CoreError;
+
+use super::cache::Cache;
+use super::decode::DecodeSet;
+use super::sequence::{Place, Sequence, Timeline};
+use super::tree::Tree;
+use crate::engine::Monitor;
+use crate::error::{Error, Result};
+use crate::metrics::records::{Records, Totals};
+use crate::request::Workload;
+use crate::scheduler::config::{EngineConfig, Limits};
+use crate::step_cost::StepCost;
+use crate::time::Clock;
+
+/// Calls of the scheduler between two looks at [`Monitor::cancel`].
+pub(super) const CALLS_PER_LOOK: u64 = 256;
+
+/// A step that is scheduled and whose result was not yet processed.
+#[derive(Debug, Clone)]
+pub(super) struct Flight<T> {
+    pub(super) end: T,
+    /// Whether it processes nothing.
+    pub(super) is_empty: bool,
+    /// Whether some request is given a token.
+    pub(super) delivers: bool,
+    /// Requests whose answer it completes, in batch order.
+    pub(super) finishing: Vec<u32>,
+}
+
+/// A replica while it runs.
+pub struct FastReplica<'a, C: Clock, P: StepCost> {
+    pub(super) config: &'a EngineConfig,
+    pub(super) limits: Limits,
+    pub(super) cost: &'a P,
+    pub(super) monitor: &'a Monitor,
+    /// Whether stretches in which nothing is decided are run through at once.
+    pub(super) jumps: bool,
+    pub(super) arrivals: Vec<C::Instant>,
+    /// Requests that have arrived.
+    pub(super) arrived: usize,
+    pub(super) sequences: Vec<Sequence>,
+    pub(super) timelines: Vec<Timeline<C::Instant>>,
+    pub(super) decode: DecodeSet,
+    pub(super) cache: Cache,
+    /// Requests running, the last admitted on top, each with its admission; some have ended.
+    pub(super) stack: Vec<(u32, u32)>,
+    pub(super) running: u32,
+    /// The one running request whose prompt is partly computed; it is the last admitted.
+    pub(super) partial: Option<u32>,
+    pub(super) waiting: VecDeque<u32>,
+    pub(super) admissions: u32,
+    /// Calls of the scheduler so far.
+    pub(super) calls: i64,
+    /// Whether a request ended since the last call.
+    pub(super) unflushed: bool,
+    /// Whether the last call changed nothing and could not admit who waits, nor will the next ones.
+    pub(super) blocked: bool,
+    pub(super) now: C::Instant,
+    /// When the last step that processes something ends.
+    pub(super) busy_until: C::Instant,
+    pub(super) flights: VecDeque<Flight<C::Instant>>,
+    pub(super) spare: Vec<Vec<u32>>,
+    /// Requests whose prompt the present step completes.
+    pub(super) completing: Vec<u32>,
+    pub(super) idle_calls: u64,
+    /// Preemptions since a token was delivered.
+    pub(super) barren_preemptions: u64,
+    pub(super) gaps: Vec<(f64, u64)>,
+    pub(super) totals: Totals,
+}
+
+impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
+    /// An idle replica that is to serve `requests`, rows of the workload in order of arrival, under settings that
+    /// [`super::covers`].
+    ///
+    /// # Errors
+    /// Settings no engine could start with.
+    pub fn new(
+        config: &'a EngineConfig,
+        workload: Workload<'a>,
+        requests: &'a [u32],
+        cost: &'a P,
+        jumps: bool,
+        monitor: &'a Monitor,
+    ) -> Result<FastReplica<'a, C, P>> {
+        let limits = config.limits()?;
+        let sequence = |&row: &u32| Sequence::expected(&workload, row as usize, limits.model_len);
+        let tree = config.enable_prefix_caching.then(|| Tree::of(&workload, requests, config.block_size));
+        let count = requests.len();
+        Ok(FastReplica {
+            sequences: requests.iter().map(sequence).collect(),
+            arrivals: requests.iter().map(|&row| workload.arrival::<C>(row as usize)).collect(),
+            timelines: vec![Timeline::default(); count],
+            decode: DecodeSet::new(config.block_size, if cost.needs_each_context() { count } else { 0 }),
+            cache: Cache::new(config.num_gpu_blocks, config.block_size, count, tree),
+            config,
+            limits,
+            cost,
+            monitor,
+            jumps,
+            arrived: 0,
+            stack: Vec::new(),
+            running: 0,
+            partial: None,
+            waiting: VecDeque::new(),
+            admissions: 0,
+            calls: 0,
+            unflushed: false,
+            blocked: false,
+            now: C::Instant::default(),
+            busy_until: C::Instant::default(),
+            flights: VecDeque::new(),
+            spare: Vec::new(),
+            completing: Vec::new(),
+            idle_calls: 0,
+            barren_preemptions: 0,
+            gaps: Vec::new(),
+            totals: Totals::default(),
+        })
+    }
+
+    /// Serves all requests.
+    ///
+    /// # Errors
+    /// A step cost that is negative or not finite; requests that preempt each other for ever; a stop asked for.
+    pub fn run(mut self) -> Result<Records> {
+        while self.advance()? {}
+        Ok(self.finish())
+    }
+
+    /// Moves on to the next decision or result; `false` when nothing is left to happen.
+    fn advance(&mut self) -> Result<bool> {
+        self.enqueue();
+        if self.unflushed || self.has_unfinished() {
+            if self.jumps {
+                self.jump_steps()?;
+                self.enqueue();
+            }
+            self.schedule()?;
+            let full = self.flights.len() >= self.limits.batches_in_flight as usize;
+            let empty = self.flights.back().is_none_or(|flight| flight.is_empty);
+            if !full && (!empty || self.has_unfinished()) {
+                return Ok(true);
+            }
+        }
+        if self.process() {
+            return Ok(!self.is_stuck() || self.jump_to_arrival());
+        }
+        Ok(self.jump_to_arrival())
+    }
+
+    fn has_unfinished(&self) -> bool {
+        self.running > 0 || !self.waiting.is_empty()
+    }
+
+    fn is_stuck(&self) -> bool {
+        let calls = if self.limits.batches_in_flight == 1 { 1 } else { 4 };
+        self.idle_calls >= calls && self.has_unfinished() && self.flights.iter().all(|flight| flight.is_empty)
+    }
+
+    /// Takes in who has arrived.
+    pub(super) fn enqueue(&mut self) {
+        while self.arrivals.get(self.arrived).is_some_and(|&arrival| arrival <= self.now) {
+            let sequence = self.arrived as u32;
+            let state = &mut self.sequences[self.arrived];
+            self.arrived += 1;
+            if state.prompt >= self.limits.model_len {
+                state.place = Place::Rejected;
+                self.monitor.done.fetch_add(1, Ordering::Relaxed);
+            } else {
+                state.place = Place::Waiting;
+                self.waiting.push_back(sequence);
+            }
+        }
+    }
+
+    fn jump_to_arrival(&mut self) -> bool {
+        match self.arrivals.get(self.arrived) {
+            Some(&arrival) => {
+                self.now = C::later(self.now, arrival);
+                self.idle_calls = 0;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A price that is a time.
+    pub(super) fn seconds(&self, sums: &P::Sums) -> Result<f64> {
+        let seconds = self.cost.seconds(sums);
+        if seconds.is_finite() && seconds >= 0.0 {
+            return Ok(seconds);
+        }
+        let must = "must be finite and not negative, in seconds";
+        Err(Error::Core(CoreError::spec("step_cost", must, seconds, "")))
+    }
+
+    /// Processes the oldest result under way; `false` if none is.
+    fn process(&mut self) -> bool {
+        let Some(mut flight) = self.flights.pop_front() else { return false };
+        self.now = C::later(self.now, flight.end);
+        if flight.delivers {
+            self.barren_preemptions = 0;
+        }
+        if !flight.finishing.is_empty() {
+            self.unflushed = true;
+            self.blocked = false;
+            self.monitor.done.fetch_add(flight.finishing.len() as u64, Ordering::Relaxed);
+        }
+        for sequence in flight.finishing.drain(..) {
+            self.end(sequence);
+        }
+        self.spare.push(flight.finishing);
+        true
+    }
+
+    /// An answer is complete: its blocks are free.
+    fn end(&mut self, sequence: u32) {
+        let state = &mut self.sequences[sequence as usize];
+        if state.place == Place::Waiting {
+            // Preempted while its last token was under way: it stands near the front.
+            self.waiting.retain(|&other| other != sequence);
+        } else {
+            let computed = state.end - 1;
+            self.running -= 1;
+            self.cache.release(sequence, computed, computed, false);
+        }
+        self.sequences[sequence as usize].place = Place::Finished;
+    }
+
+    /// `count` requests were given a token `gap` seconds after the one before.
+    #[inline]
+    pub(super) fn note_gaps(&mut self, gap: f64, count: u64) {
+        match self.gaps.last_mut() {
+            Some((last, known)) if *last == gap => *known += count,
+            _ => self.gaps.push((gap, count)),
+        }
+    }
+
+    /// Notes what is in use after a call that scheduled or preempted something.
+    pub(super) fn note_peaks(&mut self) {
+        let usable = self.cache.usable();
+        let used = f64::from(usable - self.cache.free()) / f64::from(usable.max(1));
+        self.totals.kv_peak = self.totals.kv_peak.max(used);
+        self.totals.max_running = self.totals.max_running.max(self.running);
+        self.totals.max_waiting = self.totals.max_waiting.max(self.waiting.len() as u32);
+    }
+
+    /// Everything written down.
+    fn finish(mut self) -> Records {
+        self.totals.calls = self.calls as u64;
+        self.totals.end_s = C::seconds(self.now);
+        let count = self.sequences.len();
+        let mut records = Records { gaps: self.gaps, totals: self.totals, ..Records::default() };
+        records.instants.reserve_exact(count);
+        records.latencies.reserve_exact(count);
+        records.delivered.reserve_exact(count);
+        records.outcomes.reserve_exact(count);
+        for ((state, timeline), &arrival) in self.sequences.iter().zip(&self.timelines).zip(&self.arrivals) {
+            let delivered = state.tokens - state.prompt;
+            let begun = delivered > 0;
+            let finished = state.place == Place::Finished;
+            let since_arrival = |instant| C::seconds_between(arrival, instant);
+            records.instants.push([
+                state.cached.map(|_| C::seconds(timeline.first_scheduled)),
+                begun.then(|| C::seconds(timeline.first_token)),
+                finished.then(|| C::seconds(timeline.last_token)),
+            ]);
+            records.latencies.push([
+                begun.then(|| since_arrival(timeline.first_token)),
+                finished.then(|| since_arrival(timeline.last_token)),
+            ]);
+            records.delivered.push(delivered);
+            records.outcomes.push((state.place.status(), state.preemptions, state.cached));
+        }
+        records
+    }
+}

@@ -1,0 +1,287 @@
+//! A call of the scheduler: all who decode together, the one partial prompt, and who gives way to them.
+
+use std::sync::atomic::Ordering;
+
+use roofline_core::error::Error as CoreError;
+
+use super::FastReplica;
+use super::replica::{CALLS_PER_LOOK, Flight};
+use super::sequence::Place;
+use crate::error::{Error, Result};
+use crate::step_cost::{Phase, StepCost, StepItem};
+use crate::time::Clock;
+
+/// A step while it is decided.
+#[derive(Debug)]
+pub(super) struct Draft<S> {
+    pub(super) sums: S,
+    /// Tokens that still fit.
+    pub(super) room: u32,
+    /// Tokens in it.
+    pub(super) tokens: u32,
+    /// Those who decode in it.
+    pub(super) decoding: u32,
+    /// Those whose prompt it computes.
+    pub(super) prefilling: u32,
+    pub(super) preempted: u32,
+    /// Those it admits for the first time.
+    pub(super) newcomers: Vec<u32>,
+    pub(super) finishing: Vec<u32>,
+}
+
+impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
+    /// Decides what the next step processes, and writes down what will come of it.
+    pub(super) fn schedule(&mut self) -> Result<()> {
+        let mut step = Draft {
+            sums: P::Sums::default(),
+            room: self.limits.tokens,
+            tokens: 0,
+            decoding: 0,
+            prefilling: 0,
+            preempted: 0,
+            newcomers: self.spare.pop().unwrap_or_default(),
+            finishing: self.spare.pop().unwrap_or_default(),
+        };
+        self.unflushed = false;
+        self.blocked = false;
+        self.continue_answers(&mut step);
+        self.continue_prompt(&mut step);
+        self.calls += 1;
+        self.take_leave(&mut step);
+        if step.preempted == 0 {
+            let before = self.admissions;
+            self.admit(&mut step);
+            self.blocked = self.admissions == before
+                && self.partial.is_none()
+                && step.finishing.is_empty()
+                && self.completing.is_empty()
+                && !self.waiting.is_empty();
+        }
+        if (self.calls as u64).is_multiple_of(CALLS_PER_LOOK) && self.monitor.cancel.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        self.check_progress(&step)?;
+        self.launch(step)
+    }
+
+    /// Everybody who decodes gets a token, and a block where one begins.
+    fn continue_answers(&mut self, step: &mut Draft<P::Sums>) {
+        let needed = self.decode.beginning_block(self.calls);
+        if needed <= self.cache.free() {
+            self.cache.allocate(needed);
+        } else {
+            self.make_room(needed, step);
+        }
+        step.decoding = self.decode.count();
+        step.tokens = step.decoding;
+        step.room -= step.decoding;
+        if step.decoding > 0 {
+            self.cost.add_decodes(&mut step.sums, &self.decode.as_priced(self.calls));
+        }
+    }
+
+    /// The first in order take what is free, then the last admitted give way, until all that are left have a block.
+    fn make_room(&mut self, mut needed: u32, step: &mut Draft<P::Sums>) {
+        loop {
+            let taken = needed.min(self.cache.free());
+            self.cache.allocate(taken);
+            needed -= taken;
+            if needed == 0 {
+                return;
+            }
+            let Some(victim) = self.last_running() else { return };
+            let state = &self.sequences[victim as usize];
+            // The last of those who need a block has none yet.
+            if state.place == Place::Decoding && self.decode.begins_block(state.base, self.calls) {
+                needed -= 1;
+            }
+            self.preempt(victim, step);
+            if needed == 0 {
+                return;
+            }
+        }
+    }
+
+    /// The last admitted of those who run, taken off the stack.
+    fn last_running(&mut self) -> Option<u32> {
+        while let Some((sequence, admission)) = self.stack.pop() {
+            let state = &self.sequences[sequence as usize];
+            let runs = matches!(state.place, Place::Prefilling | Place::Decoding | Place::Leaving);
+            if runs && state.admission == admission {
+                return Some(sequence);
+            }
+        }
+        None
+    }
+
+    /// Takes everything from a request that was running; its answer so far is kept and will be recomputed.
+    fn preempt(&mut self, sequence: u32, step: &mut Draft<P::Sums>) {
+        let state = &mut self.sequences[sequence as usize];
+        let mut registered = 0;
+        match state.place {
+            Place::Decoding => {
+                self.decode.leave(sequence, state);
+                state.computed = (state.base + self.calls) as u32;
+                state.tokens = state.computed + 1;
+                self.timelines[sequence as usize].last_token = self.busy_until;
+            }
+            Place::Prefilling => {
+                registered = state.computed;
+                self.partial = None;
+            }
+            _ => {}
+        }
+        if state.place != Place::Prefilling {
+            // With results under way, the block filled last is not yet found by others.
+            let late = u32::from(self.config.async_scheduling);
+            registered = state.prefilled.max(state.computed - late);
+        }
+        self.cache.release(sequence, state.computed, registered, true);
+        state.computed = 0;
+        state.place = Place::Waiting;
+        state.preemptions += 1;
+        self.running -= 1;
+        self.waiting.push_front(sequence);
+        step.preempted += 1;
+    }
+
+    /// The one partial prompt goes on, or gives way.
+    fn continue_prompt(&mut self, step: &mut Draft<P::Sums>) {
+        let Some(sequence) = self.partial else { return };
+        let state = &self.sequences[sequence as usize];
+        let tokens = (state.tokens - state.computed).min(step.room);
+        let after = state.computed + tokens;
+        let needed = self.cache.blocks_for(after) - self.cache.blocks_for(state.computed);
+        if needed > self.cache.free() {
+            self.stack.pop();
+            self.preempt(sequence, step);
+            return;
+        }
+        self.cache.allocate(needed);
+        self.cache.register(sequence, after);
+        self.compute(sequence, tokens, step);
+    }
+
+    /// Puts the next `tokens` tokens of a prompt into the step.
+    pub(super) fn compute(&mut self, sequence: u32, tokens: u32, step: &mut Draft<P::Sums>) {
+        let state = &mut self.sequences[sequence as usize];
+        let context = state.computed;
+        state.computed += tokens;
+        let completes = state.computed == state.tokens;
+        if completes {
+            self.partial = None;
+            self.completing.push(sequence);
+        } else {
+            self.partial = Some(sequence);
+        }
+        step.room -= tokens;
+        step.tokens += tokens;
+        step.prefilling += 1;
+        let sampled_rows = u32::from(completes);
+        self.cost.add(
+            &mut step.sums,
+            StepItem { new_tokens: tokens, context, phase: Phase::Prefill, sampled_rows },
+        );
+    }
+
+    /// Whose answer this step completes decodes no more.
+    fn take_leave(&mut self, step: &mut Draft<P::Sums>) {
+        while let Some((call, sequence)) = self.decode.next_leaving(&self.sequences) {
+            if call >= self.calls {
+                return;
+            }
+            let state = &mut self.sequences[sequence as usize];
+            self.decode.leave(sequence, state);
+            state.place = Place::Leaving;
+            state.computed = state.end - 1;
+            state.tokens = state.end;
+            step.finishing.push(sequence);
+        }
+    }
+
+    /// Requests can take each other's blocks for ever, none ever reaching its next token.
+    fn check_progress(&mut self, step: &Draft<P::Sums>) -> Result<()> {
+        self.barren_preemptions += u64::from(step.preempted);
+        let requests = u64::from(self.running) + self.waiting.len() as u64;
+        if self.barren_preemptions < 1000 + 64 * requests {
+            return Ok(());
+        }
+        let hint = "as the real engine would, they preempt each other for ever; \
+                    set scheduler_reserve_full_isl, or give them more blocks";
+        let must = "must let some request reach its next token between preemptions";
+        let value = format!("{} preemptions without one", self.barren_preemptions);
+        Err(Error::Core(CoreError::spec("num_gpu_blocks", must, value, hint)))
+    }
+
+    /// The step is decided: when it runs, and what it delivers to whom.
+    fn launch(&mut self, mut step: Draft<P::Sums>) -> Result<()> {
+        let is_empty = step.tokens == 0;
+        let delivers = step.decoding > 0 || !self.completing.is_empty();
+        let mut end = self.now;
+        if is_empty && step.preempted == 0 {
+            self.idle_calls += 1;
+        } else {
+            self.idle_calls = 0;
+            if !is_empty {
+                end = self.occupy(&step)?;
+            }
+            self.totals.scheduled_tokens += u64::from(step.tokens);
+            self.totals.preemptions += u64::from(step.preempted);
+            self.note_peaks();
+        }
+        for place in 0..self.completing.len() {
+            self.deliver_first(self.completing[place], end, &mut step);
+        }
+        self.completing.clear();
+        step.newcomers.clear();
+        self.spare.push(step.newcomers);
+        self.flights.push_back(Flight { end, is_empty, delivers, finishing: step.finishing });
+        Ok(())
+    }
+
+    /// The device takes the step; when it ends. Those who decode have their tokens then.
+    fn occupy(&mut self, step: &Draft<P::Sums>) -> Result<C::Instant> {
+        let busy_s = self.seconds(&step.sums)?;
+        let start = C::later(self.now, self.busy_until);
+        let end = C::after(start, busy_s);
+        for &sequence in &step.newcomers {
+            self.timelines[sequence as usize].first_scheduled = start;
+        }
+        if step.decoding > 0 {
+            self.note_gaps(C::seconds_between(self.busy_until, end), u64::from(step.decoding));
+        }
+        for &sequence in &step.finishing {
+            self.timelines[sequence as usize].last_token = end;
+        }
+        let share = match (step.prefilling, step.decoding) {
+            (0, _) => &mut self.totals.decode_s,
+            (_, 0) => &mut self.totals.prefill_s,
+            _ => &mut self.totals.mixed_s,
+        };
+        *share += busy_s;
+        self.totals.steps += 1;
+        self.busy_until = end;
+        Ok(end)
+    }
+
+    /// A prompt is complete at the end of this step, and yields a token.
+    fn deliver_first(&mut self, sequence: u32, end: C::Instant, step: &mut Draft<P::Sums>) {
+        let timeline = &mut self.timelines[sequence as usize];
+        let before = std::mem::replace(&mut timeline.last_token, end);
+        let state = &mut self.sequences[sequence as usize];
+        let is_first = state.tokens == state.prompt;
+        state.prefilled = state.tokens;
+        state.tokens += 1;
+        if state.tokens == state.end {
+            state.place = Place::Leaving;
+            step.finishing.push(sequence);
+        } else {
+            self.decode.join(sequence, state, self.calls);
+        }
+        if is_first {
+            timeline.first_token = end;
+        } else {
+            self.note_gaps(C::seconds_between(before, end), 1);
+        }
+    }
+}

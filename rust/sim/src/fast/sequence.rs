@@ -1,0 +1,88 @@
+//! What the fast path keeps of a request.
+
+use crate::request::Workload;
+use crate::scheduler::vllm::Status;
+
+/// Where a request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It has not arrived.
+    Expected,
+    /// It waits.
+    Waiting,
+    /// It runs, its prompt partly computed.
+    Prefilling,
+    /// It runs and continues its answer in every step.
+    Decoding,
+    /// It runs until the result of its last step is processed.
+    Leaving,
+    /// Its answer is complete.
+    Finished,
+    /// It was refused.
+    Rejected,
+}
+
+impl Place {
+    /// As the step-by-step engine calls it.
+    pub(super) fn status(self) -> Status {
+        match self {
+            Place::Expected => Status::Expected,
+            Place::Waiting => Status::Waiting,
+            Place::Prefilling | Place::Decoding | Place::Leaving => Status::Running,
+            Place::Finished => Status::Finished,
+            Place::Rejected => Status::Rejected,
+        }
+    }
+}
+
+/// What the scheduler keeps of a request; `tokens` and `computed` rest while it decodes, `base` tells them then.
+#[derive(Debug, Clone)]
+pub(super) struct Sequence {
+    /// Tokens of its prompt.
+    pub(super) prompt: u32,
+    /// Tokens at which it ends.
+    pub(super) end: u32,
+    /// Tokens known, those among them whose step is under way.
+    pub(super) tokens: u32,
+    /// Tokens in KV, or on the way there.
+    pub(super) computed: u32,
+    /// Tokens when its prompt was last complete.
+    pub(super) prefilled: u32,
+    /// Computed tokens less the calls of the scheduler so far.
+    pub(super) base: i64,
+    /// The number of its last admission.
+    pub(super) admission: u32,
+    pub(super) preemptions: u32,
+    /// Tokens found cached at the first admission.
+    pub(super) cached: Option<u32>,
+    pub(super) place: Place,
+}
+
+impl Sequence {
+    /// A request that has not arrived, row `row` of the workload.
+    pub(super) fn expected(workload: &Workload<'_>, row: usize, model_len: u32) -> Sequence {
+        let trace = workload.trace();
+        let prompt = trace.prompt_tokens[row];
+        let limit = prompt.saturating_add(trace.output_tokens[row].max(1));
+        Sequence {
+            prompt,
+            end: limit.min(model_len),
+            tokens: prompt,
+            computed: 0,
+            prefilled: 0,
+            base: 0,
+            admission: 0,
+            preemptions: 0,
+            cached: None,
+            place: Place::Expected,
+        }
+    }
+}
+
+/// Instants of one request; `last_token` rests while it decodes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Timeline<T> {
+    pub(super) first_scheduled: T,
+    pub(super) first_token: T,
+    pub(super) last_token: T,
+}

@@ -1,0 +1,206 @@
+//! The tree of all shared prompt prefixes of a workload: runs of blocks that are always met together, built once.
+//!
+//! A node is a run of blocks between two points where paths part or prompts end. Where a prompt ends with its last
+//! block, that block is a run of its own: it is always computed again, so it alone can be in the cache twice.
+
+use rustc_hash::FxHashMap;
+
+use crate::kv::blocks::NONE;
+use crate::request::Workload;
+use crate::trace::BlockHashes;
+
+/// A run of blocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Node {
+    /// Blocks before it on its path.
+    pub(super) start: u32,
+    /// Blocks behind its last on its path.
+    pub(super) end: u32,
+    parent: u32,
+    /// A sequence whose prompt passes through it, to know its content by.
+    witness: u32,
+}
+
+/// The shared prefixes of a workload.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tree {
+    nodes: Vec<Node>,
+    /// For each sequence where its path begins in `steps`, and one more.
+    offsets: Vec<u32>,
+    /// Nodes from the root down, path after path.
+    steps: Vec<u32>,
+}
+
+impl Tree {
+    /// The tree of the prompts of `requests` (rows of the workload), in blocks of `block_size` tokens, of which trace
+    /// blocks are whole multiples.
+    pub(super) fn of(workload: &Workload<'_>, requests: &[u32], block_size: u32) -> Tree {
+        let Some(hashes) = &workload.trace().hashes else { return Tree::default() };
+        let mut builder = Builder {
+            hashes,
+            requests,
+            ratio: (hashes.block_size / block_size).max(1),
+            nodes: Vec::new(),
+            children: FxHashMap::default(),
+        };
+        let mut leaves = Vec::with_capacity(requests.len());
+        for (sequence, &request) in requests.iter().enumerate() {
+            let prompt = workload.trace().prompt_tokens[request as usize];
+            let blocks = builder.shared_blocks(sequence as u32, prompt, block_size);
+            if blocks > 0 && u64::from(blocks) * u64::from(block_size) == u64::from(prompt) {
+                builder.insert(sequence as u32, blocks - 1);
+            }
+            leaves.push(builder.insert(sequence as u32, blocks));
+        }
+        Tree::with_paths(builder.nodes, &leaves)
+    }
+
+    fn with_paths(nodes: Vec<Node>, leaves: &[u32]) -> Tree {
+        let mut tree = Tree { nodes, offsets: vec![0], steps: Vec::new() };
+        for &leaf in leaves {
+            let first = tree.steps.len();
+            let mut node = leaf;
+            while node != NONE {
+                tree.steps.push(node);
+                node = tree.nodes[node as usize].parent;
+            }
+            tree.steps[first..].reverse();
+            tree.offsets.push(tree.steps.len() as u32);
+        }
+        tree
+    }
+
+    /// The nodes.
+    pub(super) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The nodes of a sequence's prompt, from its beginning.
+    pub(super) fn path(&self, sequence: u32) -> &[u32] {
+        match self.offsets.get(sequence as usize..sequence as usize + 2) {
+            Some(&[from, to]) => &self.steps[from as usize..to as usize],
+            _ => &[],
+        }
+    }
+
+    /// Blocks of a sequence's prompt that others may have, too.
+    pub(super) fn shared_blocks(&self, sequence: u32) -> u32 {
+        self.path(sequence).last().map_or(0, |&leaf| self.nodes[leaf as usize].end)
+    }
+}
+
+struct Builder<'a> {
+    hashes: &'a BlockHashes,
+    requests: &'a [u32],
+    /// Blocks a trace block holds.
+    ratio: u32,
+    nodes: Vec<Node>,
+    /// The child of a node ([`NONE`]: the root) that begins in a trace block.
+    children: FxHashMap<(u32, u32), u32>,
+}
+
+impl Builder<'_> {
+    fn ids(&self, sequence: u32) -> &[u32] {
+        self.hashes.path(self.requests[sequence as usize] as usize)
+    }
+
+    /// Leading blocks whose tokens are all hashed.
+    fn shared_blocks(&self, sequence: u32, prompt: u32, block_size: u32) -> u32 {
+        let ids = self.ids(sequence);
+        let named = ids.iter().position(|&id| id == NONE).unwrap_or(ids.len()) as u64;
+        ((named * u64::from(self.hashes.block_size)).min(u64::from(prompt)) / u64::from(block_size)) as u32
+    }
+
+    /// Makes the first `blocks` blocks of a sequence's prompt a path that ends with a node; that node.
+    fn insert(&mut self, sequence: u32, blocks: u32) -> u32 {
+        let (mut parent, mut reached) = (NONE, 0);
+        while reached < blocks {
+            let id = self.ids(sequence)[(reached / self.ratio) as usize];
+            let Some(&child) = self.children.get(&(parent, id)) else {
+                let node = self.nodes.len() as u32;
+                self.nodes.push(Node { start: reached, end: blocks, parent, witness: sequence });
+                self.children.insert((parent, id), node);
+                return node;
+            };
+            let node = self.nodes[child as usize];
+            let common = self.common(sequence, node.witness, reached, node.end.min(blocks));
+            parent = if common < node.end { self.split(child, common) } else { child };
+            reached = common;
+        }
+        parent
+    }
+
+    /// Up to which block, `limit` at most, two prompts equal from `from` on (they do up to there).
+    fn common(&self, one: u32, other: u32, from: u32, limit: u32) -> u32 {
+        let (one, other) = (self.ids(one), self.ids(other));
+        let mut place = (from / self.ratio) as usize;
+        while place * (self.ratio as usize) < limit as usize && one[place] == other[place] {
+            place += 1;
+        }
+        limit.min(place as u32 * self.ratio)
+    }
+
+    /// Cuts a node before block `at`; the new node above, which takes its place among its siblings.
+    fn split(&mut self, lower: u32, at: u32) -> u32 {
+        let upper = self.nodes.len() as u32;
+        let node = self.nodes[lower as usize];
+        let first = self.ids(node.witness)[(node.start / self.ratio) as usize];
+        let next = self.ids(node.witness)[(at / self.ratio) as usize];
+        self.nodes.push(Node { end: at, ..node });
+        let cut = &mut self.nodes[lower as usize];
+        (cut.start, cut.parent) = (at, upper);
+        self.children.insert((node.parent, first), upper);
+        self.children.insert((upper, next), lower);
+        upper
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Trace;
+
+    fn tree(prompts: &[(u32, &[u32])], block_size: u32) -> Tree {
+        let mut hashes = BlockHashes { block_size: 8, offsets: vec![0], ids: Vec::new() };
+        for (_, ids) in prompts {
+            hashes.ids.extend_from_slice(ids);
+            hashes.offsets.push(hashes.ids.len() as u64);
+        }
+        let trace = Trace {
+            arrival_ns: vec![0; prompts.len()],
+            prompt_tokens: prompts.iter().map(|prompt| prompt.0).collect(),
+            output_tokens: vec![1; prompts.len()],
+            hashes: Some(hashes),
+            ..Trace::default()
+        };
+        let rows: Vec<u32> = (0..prompts.len() as u32).collect();
+        Tree::of(&Workload::new(&trace, None).unwrap(), &rows, block_size)
+    }
+
+    fn cuts(tree: &Tree, sequence: u32) -> Vec<u32> {
+        tree.path(sequence).iter().map(|&node| tree.nodes()[node as usize].end).collect()
+    }
+
+    #[test]
+    fn paths_part_where_their_contents_do() {
+        let tree = tree(&[(30, &[1, 2, 3, 4]), (30, &[1, 2, 5, 4]), (30, &[6, 2, 3, 4])], 4);
+        assert_eq!((cuts(&tree, 0), cuts(&tree, 1), cuts(&tree, 2)), (vec![4, 7], vec![4, 7], vec![7]));
+        assert_eq!(tree.path(0)[0], tree.path(1)[0]);
+        assert_ne!(tree.path(0)[1], tree.path(1)[1]);
+        assert_eq!(tree.shared_blocks(0), 7);
+    }
+
+    #[test]
+    fn a_prompt_that_fills_its_blocks_ends_with_a_block_of_its_own() {
+        let tree = tree(&[(23, &[1, 2, 3]), (16, &[1, 2])], 4);
+        assert_eq!((cuts(&tree, 0), cuts(&tree, 1)), (vec![3, 4, 5], vec![3, 4]));
+        assert_eq!(tree.path(0)[..2], *tree.path(1));
+    }
+
+    #[test]
+    fn without_hashes_nothing_is_shared() {
+        let tree = tree(&[(23, &[]), (16, &[1, NONE])], 4);
+        assert_eq!((tree.path(0), tree.shared_blocks(1)), (&[][..], 2));
+        assert_eq!(Tree::default().path(7), &[] as &[u32]);
+    }
+}

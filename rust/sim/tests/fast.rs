@@ -1,0 +1,328 @@
+//! The fast path against its twin: skipping equals stepping, bit for bit, in everything that is recorded.
+
+#![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
+
+mod common;
+
+use proptest::prelude::*;
+use roofline_core::catalog;
+use roofline_core::efficiency::Efficiency;
+use roofline_core::layout::Layout;
+use roofline_core::lower::Lowering;
+use roofline_core::precision::{Precision, Request};
+use roofline_core::step::Deployment;
+use roofline_sim::engine::Monitor;
+use roofline_sim::fast::covers;
+use roofline_sim::metrics::steps::Record;
+use roofline_sim::request::Workload;
+use roofline_sim::run::{Pace, Simulation, simulate_at};
+use roofline_sim::scheduler::config::{EngineConfig, Policy};
+use roofline_sim::scheduler::preset::{DeviceClass, preset};
+use roofline_sim::serve::ModelCost;
+use roofline_sim::step_cost::{LinearCost, StepCost, StepItem};
+use roofline_sim::time::{Clock, F64Clock, FixedClock};
+use roofline_sim::trace::{BlockHashes, ReadOptions, Trace, read_file};
+
+/// Cases a law is tried on; `FAST_CASES` in the environment asks for more.
+fn cases() -> u32 {
+    std::env::var("FAST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(400)
+}
+
+/// What a workload looks like: between two arrivals, prompts, answers.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    requests: usize,
+    grid_ms: u64,
+    most_waits: u64,
+    prompt: u32,
+    output: u32,
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    let arrivals = (1usize..60, prop_oneof![Just(1u64), Just(5), Just(100)], prop_oneof![0u64..4, 0u64..40]);
+    let lengths = (
+        prop_oneof![1 => Just(8u32), 3 => Just(60), 1 => Just(300)],
+        prop_oneof![1 => Just(1u32), 1 => Just(10), 3 => Just(80)],
+    );
+    (arrivals, lengths).prop_map(|((requests, grid_ms, most_waits), (prompt, output))| Shape {
+        requests,
+        grid_ms,
+        most_waits,
+        prompt,
+        output,
+    })
+}
+
+/// A request as drawn: grid steps since the one before, prompt, output, prefix family, blocks shared within it.
+type Draw = (u64, u32, u32, u32, u32);
+
+fn workload() -> impl Strategy<Value = Trace> {
+    let sizes = prop_oneof![1 => Just(0u32), 3 => Just(16), 2 => Just(64), 1 => Just(512)];
+    (shape(), sizes, 1u32..6).prop_flat_map(|(shape, hashed, families)| {
+        let draw = (0..=shape.most_waits, 1..=shape.prompt, 0..=shape.output, 0..families, 0..12u32);
+        prop::collection::vec(draw, 1..=shape.requests).prop_map(move |draws| trace(shape, hashed, &draws))
+    })
+}
+
+fn trace(shape: Shape, hashed: u32, draws: &[Draw]) -> Trace {
+    let mut trace = Trace::default();
+    let mut hashes = BlockHashes { block_size: hashed.max(1), offsets: vec![0], ids: Vec::new() };
+    let mut now = 0;
+    for (row, &(wait, prompt, output, family, shared)) in draws.iter().enumerate() {
+        // A burst now and then.
+        now += if wait % 3 == 0 { 0 } else { wait * shape.grid_ms * 1_000_000 };
+        // Prompts that fill their blocks, and equal ones, are met often.
+        let prompt = if wait % 4 == 1 { prompt.next_multiple_of(16) } else { prompt };
+        let prompt = if hashed == 512 { prompt * 8 } else { prompt };
+        trace.arrival_ns.push(now);
+        trace.prompt_tokens.push(prompt);
+        trace.output_tokens.push(output);
+        let named = if shared == 11 { prompt / hashed.max(1) } else { prompt.div_ceil(hashed.max(1)) };
+        for block in 0..named {
+            let common = block < shared || shared % 5 == 4;
+            hashes.ids.push(if common { family * 1000 + block } else { 100_000 + row as u32 * 1000 + block });
+        }
+        hashes.offsets.push(hashes.ids.len() as u64);
+    }
+    trace.hashes = (hashed > 0).then_some(hashes);
+    trace
+}
+
+fn engine() -> impl Strategy<Value = EngineConfig> {
+    let sizes = (1u32..14, 0u32..80, prop_oneof![Just(1u32), Just(2), Just(4), Just(8), Just(16), Just(7)]);
+    let memory = (
+        prop_oneof![1 => 20u32..90, 5 => 90u32..180, 1 => 180u32..500, 1 => 500u32..5000],
+        prop_oneof![3 => 0u32..5, 1 => 0u32..30, 1 => 0u32..300],
+    );
+    let switches = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.8), any::<bool>());
+    let knobs = (prop_oneof![Just(0.0), 0.0..0.3f64], prop::option::of(1u32..8), 1u32..3);
+    (sizes, memory, switches, knobs).prop_map(|(sizes, memory, switches, knobs)| {
+        let (max_num_seqs, more_tokens, block_size) = sizes;
+        let (max_model_len, more_blocks) = memory;
+        let chunked = switches.2;
+        let tokens = max_num_seqs + more_tokens;
+        EngineConfig {
+            max_num_seqs,
+            max_num_batched_tokens: if chunked { tokens } else { tokens.max(max_model_len) },
+            max_model_len: Some(max_model_len),
+            block_size,
+            num_gpu_blocks: max_model_len.div_ceil(block_size) + 1 + more_blocks,
+            enable_chunked_prefill: chunked,
+            enable_prefix_caching: switches.0,
+            async_scheduling: switches.1,
+            watermark: knobs.0,
+            scheduler_reserve_full_isl: switches.3,
+            max_num_active_seqs: knobs.1,
+            data_parallel: knobs.2,
+            ..preset("vllm", DeviceClass::Standard).unwrap()
+        }
+    })
+}
+
+fn cost() -> impl Strategy<Value = LinearCost> {
+    let a = prop_oneof![Just(0.0), Just(0.005), 0.0..0.02f64];
+    let b = prop_oneof![Just(0.0), Just(0.001), 0.0..1e-3f64];
+    let c = prop_oneof![Just(0.0), 0.0..1e-5f64];
+    (a, b, c).prop_map(|(a, b, c)| LinearCost { a, b, c })
+}
+
+/// What came of it, or the error in words.
+fn run<C: Clock, P: StepCost>(
+    pace: Pace,
+    trace: &Trace,
+    config: &EngineConfig,
+    cost: &P,
+) -> Result<Simulation, String> {
+    let workload = Workload::new(trace, None).unwrap();
+    let monitor = Monitor::default();
+    let simulation = simulate_at::<C, P>(pace, workload, config, cost, Record::Summary, &monitor);
+    let done = monitor.done.into_inner();
+    if simulation.is_ok() {
+        assert_eq!(done, trace.len() as u64);
+    }
+    simulation.map_err(|error| error.to_string())
+}
+
+fn is_covered(trace: &Trace, config: &EngineConfig) -> bool {
+    covers(config, Workload::new(trace, None).unwrap(), Record::Summary)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::with_cases(cases()) })]
+
+    #[test]
+    fn skipping_equals_stepping(trace in workload(), config in engine(), cost in cost()) {
+        let slow = run::<FixedClock, _>(Pace::Requests, &trace, &config, &cost);
+        let stepped = run::<FixedClock, _>(Pace::Steps, &trace, &config, &cost);
+        prop_assert_eq!(&slow, &stepped);
+        let skipped = run::<FixedClock, _>(Pace::Decisions, &trace, &config, &cost);
+        prop_assert_eq!(&slow, &skipped);
+    }
+
+    #[test]
+    fn skipping_equals_stepping_in_float_time_too(trace in workload(), config in engine(), cost in cost()) {
+        let slow = run::<F64Clock, _>(Pace::Requests, &trace, &config, &cost);
+        prop_assert_eq!(&slow, &run::<F64Clock, _>(Pace::Decisions, &trace, &config, &cost));
+    }
+}
+
+fn model_cost(model: &str, hardware: &str) -> ModelCost {
+    let model = catalog::models::model(model).unwrap();
+    let deployment = Deployment {
+        precision: Precision::resolve(&model, &Request::default()).unwrap(),
+        model,
+        hardware: catalog::hardware::hardware(hardware).unwrap().item,
+        layout: Layout::default(),
+        lowering: Lowering::default(),
+        overlap: 0.0,
+        efficiency: Efficiency::Ideal,
+    };
+    ModelCost::new(deployment.compile().unwrap())
+}
+
+/// Full attention; windows of 512 tokens beside it; windows of 128 tokens and experts.
+const MODELS: [&str; 3] = ["llama-3.1-8b", "gemma-3-270m", "gpt-oss-20b"];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases() / 4))]
+
+    #[test]
+    fn skipping_equals_stepping_under_the_cost_model(
+        trace in workload(), config in engine(), model in 0..MODELS.len(),
+    ) {
+        let fresh = model_cost(MODELS[model], "h100-sxm");
+        let outcome = |pace: Pace| {
+            let cost = fresh.clone();
+            (run::<FixedClock, _>(pace, &trace, &config, &cost), cost.bounds())
+        };
+        let slow = outcome(Pace::Requests);
+        prop_assert_eq!(&slow, &outcome(Pace::Steps));
+        prop_assert_eq!(&slow, &outcome(Pace::Decisions));
+    }
+}
+
+#[test]
+fn a_price_that_knows_only_single_sequences_is_asked_for_each() {
+    struct Cubes;
+    impl StepCost for Cubes {
+        type Sums = f64;
+        fn add(&self, sums: &mut f64, item: StepItem) {
+            *sums += f64::from(item.context).powi(3) + f64::from(item.new_tokens);
+        }
+        fn seconds(&self, sums: &f64) -> f64 {
+            1e-3 + 1e-9 * sums
+        }
+    }
+    let trace = Trace {
+        arrival_ns: (0..50).map(|row| row * 2_000_000).collect(),
+        prompt_tokens: (0..50).map(|row| 1 + row * 7 % 60).collect(),
+        output_tokens: (0..50).map(|row| 1 + row * 13 % 40).collect(),
+        ..Trace::default()
+    };
+    let config = EngineConfig {
+        num_gpu_blocks: 15,
+        max_model_len: Some(128),
+        ..preset("vllm", DeviceClass::Standard).unwrap()
+    };
+    assert!(is_covered(&trace, &config));
+    let outcome = |pace: Pace| run::<FixedClock, _>(pace, &trace, &config, &Cubes).unwrap();
+    let slow = outcome(Pace::Requests);
+    assert!(slow.totals.preemptions > 0);
+    assert_eq!(slow, outcome(Pace::Steps));
+    assert_eq!(slow, outcome(Pace::Decisions));
+}
+
+#[test]
+fn real_traffic_with_shared_prefixes_and_scarce_blocks_is_skipped_through_exactly() {
+    let Some(folder) = common::traces("mooncake") else { return };
+    let file = folder.join("conversation_trace.jsonl.zst");
+    let (mut trace, _) = read_file(&file, &ReadOptions::default()).unwrap();
+    let rows = 1000;
+    trace.arrival_ns.truncate(rows);
+    trace.prompt_tokens.truncate(rows);
+    trace.output_tokens.truncate(rows);
+    trace.ids.truncate(rows);
+    trace.priority.truncate(rows);
+    trace.hashes.as_mut().unwrap().offsets.truncate(rows + 1);
+    let cost = LinearCost { a: 0.005, b: 2e-5, c: 2e-8 };
+    for (name, blocks) in [("vllm", 12_000), ("vllm-sync", 9_000)] {
+        let config = EngineConfig {
+            num_gpu_blocks: blocks,
+            max_model_len: Some(131_072),
+            ..preset(name, DeviceClass::Standard).unwrap()
+        };
+        assert!(is_covered(&trace, &config));
+        let outcome = |pace: Pace| run::<FixedClock, _>(pace, &trace, &config, &cost).unwrap();
+        let skipped = outcome(Pace::Decisions);
+        assert!(skipped.requests.cached_tokens.iter().any(|&tokens| tokens > 0));
+        assert!(skipped.totals.preemptions > 0);
+        assert_eq!(skipped, outcome(Pace::Requests));
+    }
+}
+
+#[test]
+fn what_is_not_covered_goes_to_the_step_by_step_engine() {
+    let hashes = BlockHashes { block_size: 24, offsets: vec![0, 1], ids: vec![1] };
+    let trace = Trace {
+        arrival_ns: vec![0],
+        prompt_tokens: vec![20],
+        output_tokens: vec![3],
+        hashes: Some(hashes),
+        ..Trace::default()
+    };
+    let engine = EngineConfig { num_gpu_blocks: 100, ..preset("vllm", DeviceClass::Standard).unwrap() };
+    let plain = EngineConfig { enable_prefix_caching: false, ..engine.clone() };
+    assert!(is_covered(&trace, &plain));
+    assert!(!covers(&plain, Workload::new(&trace, None).unwrap(), Record::Steps));
+    let others = [
+        engine,
+        EngineConfig { pipeline_parallel: 2, ..plain.clone() },
+        EngineConfig { prefill_schedule_interval: 2, ..plain.clone() },
+        EngineConfig { long_prefill_token_threshold: 9, ..plain.clone() },
+        EngineConfig { scheduling_policy: Policy::Priority, ..plain.clone() },
+        EngineConfig { block_size: 1 << 17, ..plain },
+    ];
+    for config in others {
+        assert!(!is_covered(&trace, &config), "{config:?}");
+        let cost = LinearCost { a: 0.005, b: 2e-5, c: 2e-8 };
+        let outcome = |pace: Pace| run::<FixedClock, _>(pace, &trace, &config, &cost).unwrap();
+        assert_eq!(outcome(Pace::Decisions), outcome(Pace::Requests));
+    }
+}
+
+#[test]
+fn the_random_engines_are_mostly_covered() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let drawn = (workload(), engine());
+    let covered = (0..500)
+        .filter(|_| {
+            let (trace, config) = drawn.new_tree(&mut runner).unwrap().current();
+            is_covered(&trace, &config)
+        })
+        .count();
+    assert!(covered > 400, "{covered} of 500");
+}
+
+#[test]
+fn the_random_cases_preempt_find_prefixes_reject_and_wait() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let drawn = (workload(), engine(), cost());
+    let [mut preempting, mut hitting, mut rejecting, mut resuming, mut waiting] = [0; 5];
+    for _ in 0..500 {
+        let (trace, config, cost) = drawn.new_tree(&mut runner).unwrap().current();
+        let Ok(simulation) = run::<FixedClock, _>(Pace::Requests, &trace, &config, &cost) else { continue };
+        let requests = &simulation.requests;
+        let any = |test: &dyn Fn(usize) -> bool| u32::from((0..requests.len()).any(test));
+        preempting += any(&|row| requests.preemptions[row] > 0);
+        hitting += any(&|row| requests.cached_tokens[row] > 0);
+        resuming += any(&|row| requests.preemptions[row] > 0 && requests.cached_tokens[row] > 0);
+        rejecting += any(&|row| requests.finish_s[row].is_none());
+        waiting += u32::from(simulation.totals.max_waiting > 3);
+    }
+    let all = [preempting, hitting, rejecting, resuming, waiting];
+    assert!(all.iter().all(|&count| count > 15), "{all:?}");
+}
