@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CORE := python/roofline_fast/_core.abi3.so
-RUST := Cargo.toml Cargo.lock $(shell find rust -type f)
+RUST := Cargo.toml Cargo.lock $(shell find rust -type f -not -path "*/target/*")
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test lint test-rust test-python bench clean

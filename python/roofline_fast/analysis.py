@@ -50,6 +50,7 @@ def analyze(
     mode: str = "predicted",
     engine: str = "vllm",
     gpu_memory_utilization: float | None = None,
+    enforce_eager: bool | None = None,
     block_size: int | None = None,
     max_num_seqs: int | None = None,
     max_num_batched_tokens: int | None = None,
@@ -101,6 +102,8 @@ def analyze(
         Whose division of the memory is shown.
     gpu_memory_utilization, block_size, max_num_seqs, max_num_batched_tokens : optional
         Settings of that engine, under vLLM's names; its own choice unless said.
+    enforce_eager : bool, optional
+        Whether steps are launched kernel by kernel: no memory is then kept for CUDA graphs.
     compat : str, optional
         ``"llm-viewer"`` or ``"llm-viewer@VERSION"`` for that tool's figures, its mistakes included.
 
@@ -191,6 +194,7 @@ def analyze(
     memory = _core.Engine(
         engine,
         gpu_memory_utilization=gpu_memory_utilization,
+        enforce_eager=enforce_eager,
         block_size=block_size,
         max_num_batched_tokens=max_num_batched_tokens,
         max_num_seqs=max_num_seqs,

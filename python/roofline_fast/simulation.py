@@ -41,6 +41,7 @@ def simulate(
     flash_attention: bool = True,
     overlap: float = 0.0,
     gpu_memory_utilization: float | None = None,
+    enforce_eager: bool | None = None,
     num_gpu_blocks_override: int | None = None,
     max_model_len: int | None = None,
     max_num_seqs: int | None = None,
@@ -84,7 +85,7 @@ def simulate(
         share the experts.
     quantization, kv_cache_dtype, w_bits, a_bits, fusion, flash_attention, overlap
         As for `analyze`.
-    gpu_memory_utilization, num_gpu_blocks_override, max_model_len, max_num_seqs : optional
+    gpu_memory_utilization, enforce_eager, num_gpu_blocks_override, max_model_len, max_num_seqs : optional
         Settings of the engine, as all that follow under vLLM's names; its own choice unless said.
     max_num_batched_tokens, block_size, enable_chunked_prefill, enable_prefix_caching : optional
         As above.
@@ -174,6 +175,7 @@ def simulate(
     server = _core.Engine(
         engine,
         gpu_memory_utilization=gpu_memory_utilization,
+        enforce_eager=enforce_eager,
         num_gpu_blocks_override=num_gpu_blocks_override,
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,

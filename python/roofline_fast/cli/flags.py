@@ -91,6 +91,12 @@ Engine = Annotated[
 GpuMemoryUtilization = Annotated[
     float | None, typer.Option(help="Share of GPU memory.", rich_help_panel=ENGINE)
 ]
+EnforceEager = Annotated[
+    bool | None,
+    typer.Option(
+        "--enforce-eager/--no-enforce-eager", help="Keep no memory for CUDA graphs.", rich_help_panel=ENGINE
+    ),
+]
 BlockSize = Annotated[
     int | None,
     typer.Option("--block-size", "--page-size", help="Tokens of a KV block.", rich_help_panel=ENGINE),

@@ -68,6 +68,7 @@ def simulate(
     ] = None,
     block_size: flags.BlockSize = None,
     gpu_memory_utilization: flags.GpuMemoryUtilization = None,
+    enforce_eager: flags.EnforceEager = None,
     num_gpu_blocks_override: Annotated[
         int | None,
         typer.Option(
@@ -202,6 +203,7 @@ def simulate(
             w_bits=w_bits,
             a_bits=a_bits,
             gpu_memory_utilization=gpu_memory_utilization,
+            enforce_eager=enforce_eager,
             num_gpu_blocks_override=num_gpu_blocks_override,
             max_model_len=max_model_len,
             max_num_seqs=max_num_seqs,
