@@ -35,20 +35,22 @@ impl Memo {
             total.add_seconds(seconds, bound);
             see(bound, seconds);
         };
-        let all = sums.all();
         match decoding_alone(sums) {
             Some(sequences) => {
+                // Nobody else is in the step: those who decode are all.
+                let all = &sums.decode;
                 for share in self.shares(pricer, sums, sequences) {
                     match share.grows.map(|place| &pricer.ops[place as usize]) {
                         None => add(share.seconds, share.bound),
                         Some(priced) => {
-                            let cost = priced.cost_of(part(priced, sums, &all));
+                            let cost = priced.cost_of(part(priced, sums, all));
                             add(cost.seconds * priced.op().repeat, cost.bound);
                         }
                     }
                 }
             }
             None => {
+                let all = sums.all();
                 for priced in &pricer.ops {
                     let part = part(priced, sums, &all);
                     if priced.op().runs_over(part) {

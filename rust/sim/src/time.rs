@@ -59,7 +59,7 @@ impl Clock for FixedClock {
 
     fn seconds_between(from: i128, to: i128) -> f64 {
         let units = to - from;
-        let units = i64::try_from(units).map_or(units as f64, |short| short as f64);
+        let units = i64::try_from(units).map_or_else(|_| units as f64, |short| short as f64);
         units / UNITS
     }
 }
