@@ -43,7 +43,10 @@ MISTAKES = {
     f"{STEP} --engine vlm": ("no engine is called `vlm`", "vllm"),
     f"{STEP} --mode perfect": ("no mode is called `perfect`", "predicted"),
     f"{STEP} --fusion half": ("no fusion is called `half`", "full"),
-    f"{STEP} --tp 3": ("layout.tp must divide the 32 attention heads of `llama-3.1-8b`: 3", ""),
+    f"{STEP} --tp 3": (
+        "layout.tp must divide the 32 attention heads of `llama-3.1-8b`, shared out over its 8 KV heads: 3",
+        "use one of 1, 2, 4, 8, 16, 32",
+    ),
     f"{STEP} --tp 0": ("layout.tp must be at least 1: 0", ""),
     f"{STEP} --ep 4": ("layout.ep must ", ""),
     f"{STEP} --enable-expert-parallel --ep 2": ("--ep must be left out with --enable-expert-parallel: 2", ""),

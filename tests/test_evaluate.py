@@ -119,7 +119,7 @@ def test_only_the_results_asked_for_are_added_and_other_columns_stay() -> None:
 @pytest.mark.parametrize(
     ("frame", "keywords", "message"),
     [
-        ({"tp": [1, 7]}, {}, r"^row 1: layout has 2 mistakes:\n  layout.tp must divide"),
+        ({"tp": [1, 7]}, {}, r"^row 1: layout.tp must divide the 32 attention heads of .*: 7$"),
         ({"batch_size": [1, 0]}, {}, r"^row 1: batch_size must be at least 1: 0"),
         ({"batch_size": [1.5]}, {}, r"^batch_size must be a column of whole numbers"),
         ({"batch_size": [1, None]}, {}, r"^batch_size must hold no nulls: 1"),
