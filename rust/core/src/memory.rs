@@ -12,7 +12,7 @@ use crate::step::Deployment;
 use crate::units::MIB;
 
 /// What an engine keeps free for itself besides weights, activations and cache, as far as vLLM's own profile run sees
-/// it: kernels, workspaces. Assumed; measured engines show 0.1–0.6 GiB.
+/// it: kernels, workspaces. Assumed.
 pub const RUNTIME_BYTES: f64 = 300.0 * MIB;
 /// Communication buffers once several devices work together (NCCL channels and custom all-reduce buffers). Assumed.
 pub const COMMUNICATION_BYTES: f64 = 800.0 * MIB;

@@ -6,7 +6,6 @@ use crate::hardware::Hardware;
 use crate::layout::Layout;
 use crate::lower::{Lowering, lower, tower_ops};
 use crate::model::Model;
-use crate::op::elementwise::Fusion;
 use crate::precision::Precision;
 use crate::roof::{Bound, Cost, Priced, Roof};
 use crate::shape::{Reaches, Sums};
@@ -85,11 +84,6 @@ impl Deployment {
         };
         let ops = ops.into_iter().map(|op| roof.price(op)).collect::<Result<Vec<_>>>()?;
         Ok(Pricer { ops, reaches, overlap: self.overlap, efficiency: self.efficiency.clone() })
-    }
-
-    /// Fusion level of its operators.
-    pub fn fusion(&self) -> Fusion {
-        self.lowering.fusion
     }
 }
 

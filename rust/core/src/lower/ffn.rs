@@ -1,7 +1,7 @@
 //! What mixes channels: dense networks and mixtures of experts, with the exchange behind them.
 
 use super::Builder;
-use crate::model::{Dense, Ffn, LayerGroup, Moe, Part};
+use crate::model::{Ffn, LayerGroup, Moe, Part};
 use crate::op::elementwise;
 use crate::op::moe::{Placement, experts};
 use crate::work::{Collective, Family, Op, Rate};
@@ -107,12 +107,5 @@ impl Builder<'_> {
         } else {
             self.all_reduce();
         }
-    }
-}
-
-impl Dense {
-    /// Matrices of the network: three with a gate, two without.
-    pub fn matrices(&self) -> u64 {
-        if self.gated { 3 } else { 2 }
     }
 }
