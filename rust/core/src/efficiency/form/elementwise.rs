@@ -1,7 +1,5 @@
 //! Kernels that pass tensors through memory: norms, activations, rotary embedding, quantisation, sampling, states.
 
-use super::Device;
-
 /// One pass.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ElementwiseKernel {
