@@ -1,7 +1,6 @@
 //! From a bound to a prediction: how much longer an operator really takes, and where that is known from.
 
 pub mod form;
-pub mod file;
 
 /// Where a number comes from; every result carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
