@@ -6,9 +6,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use roofline_core::error::{Error as CoreError, Result as CoreResult};
 use roofline_core::names;
-use roofline_core::roof::Bound;
+use roofline_core::roof::{BOUNDS, Bound};
 use roofline_sim::engine::Monitor;
-use roofline_sim::error::Result;
+use roofline_sim::error::{Error as SimError, Result};
+use roofline_sim::metrics::band::{self, Band};
 use roofline_sim::metrics::slo::Slo;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::metrics::summary::Value;
@@ -107,8 +108,9 @@ impl Engine {
         Ok(EngineMemory { division })
     }
 
-    /// Serves the trace; a `step_cost` of `linear:A,B,C` replaces the cost model.
-    #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, progress=None))]
+    /// Serves the trace; a `step_cost` of `linear:A,B,C` replaces the cost model, and clients wait `api_latency_s` longer
+    /// for each answer to begin.
+    #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, api_latency_s=0.0, progress=None))]
     fn simulate(
         &self,
         py: Python<'_>,
@@ -116,11 +118,14 @@ impl Engine {
         trace: &Trace,
         record: &str,
         step_cost: Option<&str>,
+        api_latency_s: f64,
         progress: Option<&Progress>,
     ) -> PyResult<Simulation> {
         enter_long(py, progress, |shared| {
             shared.total.store(trace.requests.trace.len() as u64, Ordering::Relaxed);
-            self.serve(deployment, trace, record_named(record)?, step_cost, &shared.monitor)
+            let record = record_named(record)?;
+            let served = self.serve(deployment, trace, record, step_cost, &shared.monitor)?;
+            Ok::<_, SimError>(served.behind(api_latency_s))
         })
     }
 }
@@ -145,7 +150,14 @@ impl Engine {
             Some(cost) => run::simulate::<FixedClock, _>(workload, engine, &cost, record, monitor)?,
             None => run::simulate::<FixedClock, _>(workload, engine, &server.cost, record, monitor)?,
         };
-        Ok(Simulation { served, bounds: server.cost.bounds(), engine: server.engine, notes: server.notes })
+        let (bounds, band) = (server.cost.bounds(), server.cost.band());
+        Ok(Simulation { served, bounds, band, engine: server.engine, notes: server.notes })
+    }
+}
+
+impl Simulation {
+    fn behind(self, seconds: f64) -> Simulation {
+        Simulation { served: self.served.behind(seconds), ..self }
     }
 }
 
@@ -173,7 +185,9 @@ pub struct Simulation {
     served: Served,
     engine: EngineConfig,
     /// Seconds of all steps by what bounded them, in the order of [`Bound::ALL`].
-    bounds: [f64; 4],
+    bounds: [f64; BOUNDS],
+    /// By which factors all steps may be shorter or longer.
+    band: Option<Band>,
     notes: Vec<String>,
 }
 
@@ -187,7 +201,8 @@ impl Simulation {
             Ok::<_, CoreError>(self.served.summary(slo.map(Slo::parse).transpose()?.as_ref(), &percentiles))
         })?;
         let dict = PyDict::new(py);
-        for (name, value) in summary.entries() {
+        let bands = self.band.map(|band| band::of_summary(&summary, band)).unwrap_or_default();
+        for (name, value) in summary.entries().iter().chain(&bands) {
             match value {
                 Value::Count(count) => dict.set_item(name, count)?,
                 Value::Number(number) => dict.set_item(name, number)?,
@@ -201,13 +216,14 @@ impl Simulation {
     /// One row a request, in the order of the trace.
     #[getter]
     fn requests(&self, py: Python<'_>) -> PyResult<Table> {
-        Table::new(py, self.served.requests.to_table())
+        let columns = ["ttft_s", "tpot_s", "e2e_s"];
+        Table::new(py, band::of_table(self.served.requests.to_table(), &columns, self.band))
     }
 
     /// One row a step; none unless recorded.
     #[getter]
     fn steps(&self, py: Python<'_>) -> PyResult<Table> {
-        Table::new(py, self.served.steps.to_table())
+        Table::new(py, band::of_steps(self.served.steps.to_table(), self.band))
     }
 
     /// The engine's settings as they were, under vLLM's names.
@@ -242,6 +258,12 @@ impl Simulation {
     #[getter]
     fn bounds(&self) -> Vec<(&'static str, f64)> {
         Bound::ALL.into_iter().zip(self.bounds).map(|(bound, seconds)| (bound.name(), seconds)).collect()
+    }
+
+    /// By which factors all steps may be shorter or longer together: P10 and P90; `None` where no error is known.
+    #[getter]
+    fn band(&self) -> Option<(f64, f64)> {
+        self.band
     }
 
     /// Sentences to print with it.

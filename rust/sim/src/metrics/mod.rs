@@ -5,3 +5,4 @@ pub mod slo;
 pub mod records;
 pub mod steps;
 pub mod summary;
+pub mod band;
