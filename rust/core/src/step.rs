@@ -223,6 +223,9 @@ impl Line {
             cost.seconds = predicted.seconds(self.op(), parts, part, &cost);
             if predicted.is_launching(cost.seconds) {
                 cost.bound = Bound::Launch;
+            } else if cost.ideal == 0.0 {
+                // No roofline counts what passes through memory here.
+                cost.bound = Bound::Memory;
             }
         }
         cost

@@ -65,12 +65,6 @@ impl<'a> Chooser<'a> {
         dtypes.iter().find_map(|dtype| self.nearest::<F>(dtype, engine))
     }
 
-    /// The same, only where it was measured on this device under this engine.
-    pub fn own<F: Form>(&self, dtype: &str) -> Option<Chosen<F>> {
-        self.nearest::<F>(dtype, &self.prediction.engine)
-            .filter(|chosen| matches!(chosen.source, Source::Fitted(_)))
-    }
-
     fn nearest<F: Form>(&self, dtype: &str, engine: &str) -> Option<Chosen<F>> {
         NEARNESS.iter().find_map(|&(near, factor)| {
             let (set, fit) = self

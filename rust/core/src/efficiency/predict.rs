@@ -109,7 +109,7 @@ impl<'a> Predictor<'a> {
                 let chosen = self.chooser.choose::<Elementwise>(&["bf16"], None)?;
                 Some(chosen.priced(|form| Price::Pass(form, bytes)))
             }
-            Kernel::Quantise(bytes) => self.quantise(bytes),
+            Kernel::Quantise(quantise) => self.quantise(&quantise),
             Kernel::State | Kernel::Other => {
                 Some(self.chooser.choose::<State>(&["bf16"], None)?.priced(Price::State))
             }
@@ -246,7 +246,8 @@ impl<'a> Predictor<'a> {
         Some(chosen.priced(|form| Price::Experts(form, *experts, kernel)))
     }
 
-    fn quantise(&self, bytes: Rate) -> Option<(Price, Spread, Source)> {
+    fn quantise(&self, quantise: &kernel::Quantise) -> Option<(Price, Spread, Source)> {
+        let bytes = quantise.bytes;
         match self.prediction.switches.act_quant {
             ActQuant::Fused => Some((Price::Nothing, Spread::NONE, Source::Datasheet)),
             ActQuant::Static => {
@@ -255,8 +256,8 @@ impl<'a> Predictor<'a> {
             }
             ActQuant::Dynamic => {
                 // Where multiplications were measured with the kernels that quantise, those are not counted twice.
-                let measured = self.chooser.own::<Gemm>("fp8").is_some_and(|fp8| fp8.form.c_quant > 0.0);
-                if measured {
+                let gemm = self.chooser.choose::<Gemm>(multiplied_as(quantise.weight, quantise.input), None);
+                if gemm.is_some_and(|gemm| gemm.form.c_quant > 0.0) {
                     return Some((Price::Nothing, Spread::NONE, Source::Datasheet));
                 }
                 let find = self.chooser.choose::<ComputeScale>(&["bf16"], None)?;
