@@ -92,9 +92,11 @@ impl<'a> Vllm<'a> {
         })
     }
 
-    /// A request arrives: it waits, or is rejected if its prompt leaves no room for an answer.
-    pub fn arrive(&mut self, sequence: u32) -> Status {
+    /// A request arrives: it waits, or is rejected if its prompt leaves no room for an answer. `moment` numbers the
+    /// instants at which requests arrive, in their order: what arrives at one instant has one number.
+    pub fn arrive(&mut self, sequence: u32, moment: u64) -> Status {
         let state = &mut self.sequences[sequence as usize];
+        state.moment = moment;
         if state.tokens >= self.limits.model_len {
             state.status = Status::Rejected;
             return Status::Rejected;
@@ -108,7 +110,7 @@ impl<'a> Vllm<'a> {
 
     fn rank(&self, sequence: u32) -> (i32, u64, u32) {
         let state = &self.sequences[sequence as usize];
-        (state.priority, state.arrival_ns, sequence)
+        (state.priority, state.moment, sequence)
     }
 
     /// Whether there is anything to do: a request that is not done, or the end of one to be noted.

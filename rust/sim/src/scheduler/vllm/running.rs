@@ -90,7 +90,7 @@ impl Vllm<'_> {
         }
         let rank = |place: usize| {
             let state = &self.sequences[self.running[place] as usize];
-            (state.priority, state.arrival_ns)
+            (state.priority, state.moment)
         };
         // The first of equals, in order of admission.
         (1..=last).fold(0, |worst, place| if rank(place) > rank(worst) { place } else { worst })
