@@ -3,7 +3,8 @@
 use roofline_core::table::{Column, Table};
 
 use super::steps::{Decisions, Record, Steps};
-use crate::scheduler::vllm::{Status, Vllm};
+use crate::scheduler::Scheduler;
+use crate::scheduler::sequence::Status;
 use crate::step::Step;
 use crate::time::Clock;
 
@@ -206,7 +207,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
     }
 
     /// A step was decided; `busy_s` is how long it occupies the device.
-    pub fn scheduled(&mut self, scheduler: &Vllm<'_>, step: &Step, span: Span<C::Instant>, busy_s: f64) {
+    pub fn scheduled(&mut self, scheduler: &Scheduler<'_>, step: &Step, span: Span<C::Instant>, busy_s: f64) {
         for &(sequence, _) in &step.admitted {
             let timeline = &mut self.timelines[sequence as usize];
             if !timeline.scheduled {
@@ -241,7 +242,13 @@ impl<'a, C: Clock> Recorder<'a, C> {
         }
     }
 
-    fn write_row(&mut self, scheduler: &Vllm<'_>, step: &Step, span: Span<C::Instant>, tokens: (u32, u32)) {
+    fn write_row(
+        &mut self,
+        scheduler: &Scheduler<'_>,
+        step: &Step,
+        span: Span<C::Instant>,
+        tokens: (u32, u32),
+    ) {
         let rows = &mut self.steps;
         rows.call.push(scheduler.calls() - 1);
         rows.scheduled_s.push(C::seconds(span.scheduled));
@@ -297,7 +304,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
     }
 
     /// Everything written down.
-    pub fn finish(mut self, scheduler: &Vllm<'_>, end: C::Instant) -> Records {
+    pub fn finish(mut self, scheduler: &Scheduler<'_>, end: C::Instant) -> Records {
         self.totals.calls = scheduler.calls();
         self.totals.end_s = C::seconds(end);
         let outcomes: Vec<_> =
