@@ -178,7 +178,8 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
             self.idle_calls += 1;
         } else {
             self.idle_calls = 0;
-            self.recorder.scheduled(&self.scheduler, &step, span, busy_s);
+            let spent = self.cost.spent();
+            self.recorder.scheduled(&self.scheduler, &step, span, busy_s, spent);
         }
         self.flights.push_back(Flight { step, end: span.end });
         Ok(())

@@ -3,6 +3,7 @@
 use crate::engine::{Monitor, Replica};
 use crate::error::Result;
 use crate::fast::{FastReplica, covers};
+use crate::metrics::journal::Journal;
 use crate::metrics::records::{Records, Requests, Totals};
 use crate::metrics::slo::Slo;
 use crate::metrics::steps::{Decisions, Record, Steps};
@@ -26,6 +27,8 @@ pub struct Simulation {
     pub gaps: Vec<(f64, u64)>,
     /// Replicas that served.
     pub replicas: u32,
+    /// Who gave way, and stretches of steps if recorded, one a replica.
+    pub journals: Vec<Journal>,
 }
 
 impl Simulation {
@@ -83,7 +86,7 @@ pub fn simulate_at<C: Clock, P: StepCost>(
             Replica::<C, P>::new(config, workload, &rows, replica as u32, cost, record, monitor)?.run()?
         } else {
             let jumps = pace == Pace::Decisions;
-            FastReplica::<C, P>::new(config, workload, &rows, cost, jumps, monitor)?.run()?
+            FastReplica::<C, P>::new(config, workload, &rows, cost, record, jumps, monitor)?.run()?
         };
         merge(&mut simulation, &workload.trace().output_tokens, &rows, replica as u32, records);
     }
@@ -118,6 +121,7 @@ fn empty<C: Clock>(workload: Workload<'_>, replicas: u32, record: Record) -> Sim
         totals: Totals::default(),
         gaps: Vec::new(),
         replicas,
+        journals: Vec::new(),
     }
 }
 
@@ -148,4 +152,7 @@ fn merge(simulation: &mut Simulation, asked: &[u32], rows: &[u32], replica: u32,
         simulation.gaps.extend(records.gaps);
     }
     simulation.steps.append(&records.steps);
+    let mut journal = records.journal;
+    journal.close(rows);
+    simulation.journals.push(journal);
 }

@@ -126,8 +126,18 @@ fn cost() -> impl Strategy<Value = LinearCost> {
     (a, b, c).prop_map(|(a, b, c)| LinearCost { a, b, c })
 }
 
-/// What came of it, or the error in words.
+/// What came of it, or the error in words; stretches are kept, so that they are compared too.
 fn run<C: Clock, P: StepCost>(
+    pace: Pace,
+    trace: &Trace,
+    config: &EngineConfig,
+    cost: &P,
+) -> Result<Simulation, String> {
+    recorded::<C, P>(Record::Stretches, pace, trace, config, cost)
+}
+
+fn recorded<C: Clock, P: StepCost>(
+    record: Record,
     pace: Pace,
     trace: &Trace,
     config: &EngineConfig,
@@ -135,7 +145,7 @@ fn run<C: Clock, P: StepCost>(
 ) -> Result<Simulation, String> {
     let workload = Workload::new(trace, None).unwrap();
     let monitor = Monitor::default();
-    let simulation = simulate_at::<C, P>(pace, workload, config, cost, Record::Summary, &monitor);
+    let simulation = simulate_at::<C, P>(pace, workload, config, cost, record, &monitor);
     let done = monitor.done.into_inner();
     if simulation.is_ok() {
         assert_eq!(done, trace.len() as u64);
@@ -157,6 +167,17 @@ proptest! {
         prop_assert_eq!(&slow, &stepped);
         let skipped = run::<FixedClock, _>(Pace::Decisions, &trace, &config, &cost);
         prop_assert_eq!(&slow, &skipped);
+    }
+
+    #[test]
+    fn keeping_stretches_changes_nothing(trace in workload(), config in engine(), cost in cost()) {
+        let told = |record: Record| {
+            recorded::<FixedClock, _>(record, Pace::Decisions, &trace, &config, &cost).map(|run| {
+                let interruptions: Vec<_> = run.journals.iter().map(|j| j.interruptions.clone()).collect();
+                (run.requests, run.totals, run.gaps, interruptions)
+            })
+        };
+        prop_assert_eq!(told(Record::Summary), told(Record::Stretches));
     }
 
     #[test]
@@ -193,7 +214,7 @@ proptest! {
         let fresh = model_cost(MODELS[model], "h100-sxm");
         let outcome = |pace: Pace| {
             let cost = fresh.clone();
-            (run::<FixedClock, _>(pace, &trace, &config, &cost), cost.bounds())
+            (run::<FixedClock, _>(pace, &trace, &config, &cost), cost.spent())
         };
         let slow = outcome(Pace::Requests);
         prop_assert_eq!(&slow, &outcome(Pace::Steps));

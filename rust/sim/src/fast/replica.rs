@@ -11,7 +11,9 @@ use super::sequence::{Place, Sequence, Timeline};
 use super::tree::Tree;
 use crate::engine::Monitor;
 use crate::error::{Error, Result};
+use crate::metrics::journal::{Journal, Moments, Note};
 use crate::metrics::records::{Records, Totals};
+use crate::metrics::steps::Record;
 use crate::request::Workload;
 use crate::scheduler::config::{EngineConfig, Limits};
 use crate::step_cost::StepCost;
@@ -72,6 +74,7 @@ pub struct FastReplica<'a, C: Clock, P: StepCost> {
     pub(super) barren_preemptions: u64,
     pub(super) gaps: Vec<(f64, u64)>,
     pub(super) totals: Totals,
+    pub(super) journal: Journal,
 }
 
 impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
@@ -85,6 +88,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         workload: Workload<'a>,
         requests: &'a [u32],
         cost: &'a P,
+        record: Record,
         jumps: bool,
         monitor: &'a Monitor,
     ) -> Result<FastReplica<'a, C, P>> {
@@ -121,6 +125,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             barren_preemptions: 0,
             gaps: Vec::new(),
             totals: Totals::default(),
+            journal: Journal::new(record != Record::Summary),
         })
     }
 
@@ -251,12 +256,33 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         self.totals.max_waiting = self.totals.max_waiting.max(self.waiting.len() as u32);
     }
 
+    /// When a step decided now begins.
+    pub(super) fn next_start(&self) -> C::Instant {
+        C::later(self.now, self.busy_until)
+    }
+
+    /// Writes steps down, if they are kept; `note` makes the note.
+    #[inline]
+    pub(super) fn note_steps(&mut self, note: impl FnOnce(&Self) -> Note) {
+        if self.journal.writes() {
+            let (note, spent) = (note(self), self.cost.spent());
+            self.journal.note(note, spent);
+        }
+    }
+
+    /// Blocks in use.
+    pub(super) fn used_blocks(&self) -> u32 {
+        self.cache.usable() - self.cache.free()
+    }
+
     /// Everything written down.
     fn finish(mut self) -> Records {
         self.totals.calls = self.calls as u64;
         self.totals.end_s = C::seconds(self.now);
         let count = self.sequences.len();
-        let mut records = Records { gaps: self.gaps, totals: self.totals, ..Records::default() };
+        self.journal.usable_blocks = self.cache.usable();
+        let mut records =
+            Records { gaps: self.gaps, totals: self.totals, journal: self.journal, ..Records::default() };
         records.instants.reserve_exact(count);
         records.latencies.reserve_exact(count);
         records.delivered.reserve_exact(count);
@@ -266,6 +292,14 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             let begun = delivered > 0;
             let finished = state.place == Place::Finished;
             let since_arrival = |instant| C::seconds_between(arrival, instant);
+            if records.journal.writes() {
+                records.journal.moments.push(Moments {
+                    arrival: C::ticks(arrival),
+                    scheduled: state.cached.map(|_| C::ticks(timeline.first_scheduled)),
+                    first_token: begun.then(|| C::ticks(timeline.first_token)),
+                    finish: finished.then(|| C::ticks(timeline.last_token)),
+                });
+            }
             records.instants.push([
                 state.cached.map(|_| C::seconds(timeline.first_scheduled)),
                 begun.then(|| C::seconds(timeline.first_token)),

@@ -1,7 +1,9 @@
 //! What happened to each request, written down while a replica runs and handed over as columns.
 
+use roofline_core::cause::Causes;
 use roofline_core::table::{Column, Table};
 
+use super::journal::{Journal, Moments, Note};
 use super::steps::{Decisions, Record, Steps};
 use crate::scheduler::Scheduler;
 use crate::scheduler::sequence::Status;
@@ -146,6 +148,9 @@ pub struct Recorder<'a, C: Clock> {
     gaps: Vec<(f64, u64)>,
     totals: Totals,
     steps: Steps,
+    journal: Journal,
+    /// When the last step ends.
+    last_end: C::Instant,
 }
 
 /// What one replica has written down.
@@ -165,6 +170,8 @@ pub struct Records {
     pub totals: Totals,
     /// The steps, if recorded.
     pub steps: Steps,
+    /// Who gave way, and stretches of steps if recorded.
+    pub journal: Journal,
 }
 
 /// When a step was scheduled, began and ended.
@@ -203,17 +210,34 @@ impl<'a, C: Clock> Recorder<'a, C> {
             gaps: Vec::new(),
             totals: Totals::default(),
             steps: Steps { decisions, ..Steps::default() },
+            journal: Journal::new(record != Record::Summary),
+            last_end: C::Instant::default(),
         }
     }
 
-    /// A step was decided; `busy_s` is how long it occupies the device.
-    pub fn scheduled(&mut self, scheduler: &Scheduler<'_>, step: &Step, span: Span<C::Instant>, busy_s: f64) {
+    /// A step was decided; `busy_s` is how long it occupies the device, `spent` what all steps so far were spent on.
+    pub fn scheduled(
+        &mut self,
+        scheduler: &Scheduler<'_>,
+        step: &Step,
+        span: Span<C::Instant>,
+        busy_s: f64,
+        spent: Causes,
+    ) {
+        // The tokens of a request that gives way come with the steps still under way.
+        let free = C::ticks(C::later(span.start, self.last_end));
+        for &sequence in &step.preempted {
+            self.journal.preempted(sequence, free);
+        }
         for &(sequence, _) in &step.admitted {
             let timeline = &mut self.timelines[sequence as usize];
-            if !timeline.scheduled {
+            if timeline.scheduled {
+                self.journal.readmitted(sequence, free);
+            } else {
                 (timeline.scheduled, timeline.first_scheduled) = (true, span.start);
             }
         }
+        self.last_end = C::later(self.last_end, span.end);
         let (mut tokens, mut prefill, mut prefills) = (0u32, 0u32, 0usize);
         for entry in step.entries() {
             tokens += entry.tokens;
@@ -237,7 +261,27 @@ impl<'a, C: Clock> Recorder<'a, C> {
             _ => &mut totals.mixed_s,
         };
         *share += busy_s;
-        if self.record != Record::Summary {
+        if self.journal.writes() {
+            let used = usable - scheduler.kv().free();
+            self.journal.note(
+                Note {
+                    start: C::ticks(span.start),
+                    end: C::ticks(span.end),
+                    steps: u64::from(!step.is_empty()),
+                    sequences: step.entries().len() as u32,
+                    scheduled_tokens: u64::from(tokens),
+                    prefill_tokens: u64::from(prefill),
+                    context_tokens: step.entries().iter().map(|entry| u64::from(entry.context)).sum(),
+                    running: scheduler.running() as u32,
+                    waiting: scheduler.waiting() as u32,
+                    used_first: used,
+                    used_last: used,
+                    preempted: step.preempted.len() as u32,
+                },
+                spent,
+            );
+        }
+        if matches!(self.record, Record::Steps | Record::Decisions) {
             self.write_row(scheduler, step, span, (tokens, prefill));
         }
     }
@@ -294,6 +338,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
             }
             timeline.last_token = end;
             timeline.delivered += delivery.tokens;
+            self.journal.resumed(delivery.request, C::ticks(end));
         }
         if let Some(decisions) = &mut self.steps.decisions
             && !(step.is_empty() && step.preempted.is_empty())
@@ -309,12 +354,26 @@ impl<'a, C: Clock> Recorder<'a, C> {
         self.totals.end_s = C::seconds(end);
         let outcomes: Vec<_> =
             (0..self.timelines.len()).map(|sequence| scheduler.outcome(sequence as u32)).collect();
-        let mut records =
-            Records { gaps: self.gaps, totals: self.totals, steps: self.steps, ..Records::default() };
+        self.journal.usable_blocks = scheduler.kv().usable();
+        let mut records = Records {
+            gaps: self.gaps,
+            totals: self.totals,
+            steps: self.steps,
+            journal: self.journal,
+            ..Records::default()
+        };
         for (timeline, outcome) in self.timelines.iter().zip(&outcomes) {
             let begun = timeline.delivered > 0;
             let finished = outcome.0 == Status::Finished;
             let since_arrival = |instant| C::seconds_between(timeline.arrival, instant);
+            if records.journal.writes() {
+                records.journal.moments.push(Moments {
+                    arrival: C::ticks(timeline.arrival),
+                    scheduled: timeline.scheduled.then(|| C::ticks(timeline.first_scheduled)),
+                    first_token: begun.then(|| C::ticks(timeline.first_token)),
+                    finish: finished.then(|| C::ticks(timeline.last_token)),
+                });
+            }
             records.instants.push([
                 timeline.scheduled.then(|| C::seconds(timeline.first_scheduled)),
                 begun.then(|| C::seconds(timeline.first_token)),
