@@ -105,7 +105,7 @@ fn columns_everywhere_missing(columns: &Columns, origin: &str) -> Result<()> {
 
 /// What helps a file that says how long requests are, not when they come.
 pub(super) const NO_ARRIVALS: &str =
-    "add arrivals; a load in their place (--request-rate, --concurrency, --arrivals) is not taken yet";
+    "say what load to put in their place: `--request-rate 4` (with `--arrivals`), or `--concurrency 8`";
 
 fn without_requests(columns: &Columns, report: &Report) -> Error {
     let name = report.format.name();
