@@ -131,7 +131,7 @@ def test_generating_refuses_what_it_cannot_write(command: Callable[..., Any], tm
     assert "--output must be given" in command("trace generate --num-prompts 5").err
     nothing = command(f"trace generate -o {tmp_path}/x.jsonl")
     assert nothing.code == 2
-    assert "num_prompts must be given" in nothing.err
+    assert "--num-prompts must be given\nhint: " in nothing.err
 
 
 def test_a_trace_can_be_generated_like_another(command: Callable[..., Any], tmp_path: Path) -> None:

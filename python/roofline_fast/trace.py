@@ -162,11 +162,15 @@ class Trace:
         Trace
             Its requests; `warnings` says what was repaired.
         """
-        from roofline_fast.traces import files_of, parts
+        from roofline_fast.traces import files_of, parts, unit_of
 
         checks.counts(trace_block_size=trace_block_size, limit=limit)
         checks.counts(default_output_tokens=default_output_tokens)
         checks.numbers(speedup=speedup)
+        names = [path] if isinstance(path, str | PathLike) else list(path)
+        files, columnar = files_of([str(fspath(name)) for name in names])
+        if columnar and time_unit is None:
+            time_unit = unit_of(files)
         options = _core.TraceOptions(
             format=format,
             map=[f"{what}={field}" for what, field in map.items()] if isinstance(map, Mapping) else map,
@@ -186,8 +190,6 @@ class Trace:
             speedup=speedup,
             limit=limit,
         )
-        names = [path] if isinstance(path, str | PathLike) else list(path)
-        files, columnar = files_of([str(fspath(name)) for name in names])
         trace = cls.__new__(cls)
         if columnar:
             called = files[0] if len(files) == 1 else f"{len(files)} files ({files[0]} to {files[-1]})"

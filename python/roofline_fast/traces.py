@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from roofline_fast import _core
 from roofline_fast.errors import SpecError, TraceError
@@ -15,6 +15,7 @@ from roofline_fast.errors import SpecError, TraceError
 if TYPE_CHECKING:
     import polars as pl
 
+T = TypeVar("T")
 # Rows that are handed on at once: their text is some ten megabytes.
 ROWS = 1 << 17
 STDIN = "-"
@@ -65,6 +66,15 @@ def parts(files: Sequence[str]) -> Iterator[tuple[str, bytes, int]]:
             yield file, text.getvalue(), start
 
 
+def unit_of(files: Sequence[str]) -> str | None:
+    """Return ``datetime`` where arrivals are of that type under a name that promises no unit."""
+    import polars as pl
+
+    schema = _read(files[0], pl.read_parquet_schema, pl.read_ipc_schema)
+    dated = [name for name, kind in schema.items() if isinstance(kind, pl.Datetime)]
+    return "datetime" if any(name in ("timestamp", "created_time") for name in dated) else None
+
+
 def _kind(file: str) -> str | None:
     try:
         with open(file, "rb") as stream:
@@ -75,17 +85,30 @@ def _kind(file: str) -> str | None:
     return "parquet" if magic.startswith(b"PAR1") else "arrow" if magic == b"ARROW1" else None
 
 
-def _table(file: str) -> pl.DataFrame:
+def _read(file: str, parquet: Callable[[str], T], arrow: Callable[[str], T]) -> T:
+    """Return what polars reads from a file, or say what is wrong with it.
+
+    Raises
+    ------
+    TraceError
+        A file that cannot be read, or is not whole.
+    """
     import polars as pl
 
     try:
-        table = pl.read_parquet(file, glob=False) if _kind(file) == "parquet" else pl.read_ipc(file)
+        return parquet(file) if _kind(file) == "parquet" else arrow(file)
     except OSError as error:
         raise _refused(file, "the file must be readable", error.strerror or str(error)) from None
     except pl.exceptions.PolarsError as error:
         hint = "the download or the writer was probably interrupted; get the file again"
         reason = str(error).splitlines()[0]
         raise _refused(file, "the file must be complete and intact", reason, hint=hint) from None
+
+
+def _table(file: str) -> pl.DataFrame:
+    import polars as pl
+
+    table = _read(file, lambda file: pl.read_parquet(file, glob=False), pl.read_ipc)
     if table.height == 0:
         raise _refused(
             file, "the file must hold requests", f"columns ({', '.join(table.columns)}) but no rows"

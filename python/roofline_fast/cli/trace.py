@@ -10,6 +10,7 @@ import typer
 from roofline_fast.cli import flags, output, talk, trace_flags, traffic
 from roofline_fast.cli.bundle import with_flags
 from roofline_fast.cli.grammar import Command, Group
+from roofline_fast.errors import SpecError
 
 if TYPE_CHECKING:
     from roofline_fast.trace import Trace
@@ -109,6 +110,9 @@ def generate(
     from roofline_fast.workload import load
 
     given = {word: value for word, value in (words or {}).items() if value is not None}
+    if like is None and not given:
+        hint = "for example `--num-prompts 1000 --request-rate 4`, or `--like TRACE`"
+        raise SpecError("--num-prompts must be given", field="--num-prompts", hint=hint)
     original = None if like is None else Trace.read(like)
     options = {**given, **(scaling or {}), "trace_block_size": trace_block_size, "like": original}
     return _write(load(None, options, seed), path, to, seed, quiet)
