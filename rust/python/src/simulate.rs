@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use roofline_core::cause::Causes;
 use roofline_core::error::{Error as CoreError, Result as CoreResult};
 use roofline_core::names;
-use roofline_core::roof::Bound;
 use roofline_sim::client::{Client, Extent, SessionMode};
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::Result;
@@ -17,7 +17,7 @@ use roofline_sim::run::{self, Simulation as Served};
 use roofline_sim::scheduler::config::{EngineConfig, Policy};
 use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
 use roofline_sim::serve::{Knobs, Server};
-use roofline_sim::step_cost::LinearCost;
+use roofline_sim::step_cost::{LinearCost, StepCost};
 use roofline_sim::time::{F64Clock, FixedClock};
 
 use crate::analysis::EngineMemory;
@@ -167,7 +167,7 @@ impl Engine {
         };
         server.notes.extend(client.notes(&trace.requests.trace, engine.data_parallel));
         server.notes.extend(served.notes());
-        Ok(Simulation { served, bounds: server.cost.bounds(), engine: server.engine, notes: server.notes })
+        Ok(Simulation { served, spent: server.cost.spent(), engine: server.engine, notes: server.notes })
     }
 }
 
@@ -194,8 +194,8 @@ impl Accepted {
 pub struct Simulation {
     served: Served,
     engine: EngineConfig,
-    /// Seconds of all steps by what bounded them, in the order of [`Bound::ALL`].
-    bounds: [f64; 4],
+    /// Seconds of all steps by what they were spent on.
+    spent: Causes,
     notes: Vec<String>,
 }
 
@@ -263,7 +263,7 @@ impl Simulation {
     /// Seconds of all steps by what bounded them; zeros under a `step_cost`.
     #[getter]
     fn bounds(&self) -> Vec<(&'static str, f64)> {
-        Bound::ALL.into_iter().zip(self.bounds).map(|(bound, seconds)| (bound.name(), seconds)).collect()
+        self.spent.iter().map(|(cause, seconds)| (cause.name(), seconds)).collect()
     }
 
     /// Sentences to print with it.
@@ -285,9 +285,10 @@ fn policy_name(policy: Policy) -> &'static str {
 fn record_named(name: &str) -> CoreResult<Record> {
     match name {
         "summary" => Ok(Record::Summary),
+        "stretches" => Ok(Record::Stretches),
         "steps" => Ok(Record::Steps),
         "decisions" => Ok(Record::Decisions),
-        _ => Err(names::unknown("record", name, ["summary", "steps", "decisions"])),
+        _ => Err(names::unknown("record", name, ["summary", "stretches", "steps", "decisions"])),
     }
 }
 

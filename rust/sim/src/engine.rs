@@ -10,8 +10,9 @@ use crate::error::{Error, Result};
 use crate::metrics::records::{Recorder, Records, Span};
 use crate::metrics::steps::Record;
 use crate::request::Workload;
+use crate::scheduler::Scheduler;
 use crate::scheduler::config::EngineConfig;
-use crate::scheduler::vllm::{Status, Vllm};
+use crate::scheduler::sequence::Status;
 use crate::step::Step;
 use crate::step_cost::{Phase, StepCost, StepItem};
 use crate::time::Clock;
@@ -32,13 +33,13 @@ const CALLS_PER_LOOK: u64 = 256;
 struct Flight<T> {
     step: Step,
     end: T,
-    /// The stretch of the statistics it was scheduled in.
-    stretch: usize,
+    /// The epoch of the statistics it was scheduled in.
+    epoch: usize,
 }
 
 /// A replica while it runs.
 pub struct Replica<'a, C: Clock, P: StepCost> {
-    scheduler: Vllm<'a>,
+    scheduler: Scheduler<'a>,
     recorder: Recorder<'a, C>,
     cost: &'a P,
     monitor: &'a Monitor,
@@ -76,7 +77,7 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         monitor: &'a Monitor,
     ) -> Result<Replica<'a, C, P>> {
         Ok(Replica {
-            scheduler: Vllm::new(config, workload, requests)?,
+            scheduler: Scheduler::new(config, workload, requests)?,
             recorder: Recorder::new(record, replica, requests),
             cost,
             monitor,
@@ -193,9 +194,10 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
             self.idle_calls += 1;
         } else {
             self.idle_calls = 0;
-            self.recorder.scheduled(&self.scheduler, &step, span, busy_s);
+            let spent = self.cost.spent();
+            self.recorder.scheduled(&self.scheduler, &step, span, busy_s, spent);
         }
-        self.flights.push_back(Flight { step, end: span.end, stretch: self.recorder.stretch() });
+        self.flights.push_back(Flight { step, end: span.end, epoch: self.recorder.epoch() });
         Ok(())
     }
 
@@ -248,7 +250,7 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         let Some(mut flight) = self.flights.pop_front() else { return false };
         self.now = C::later(self.now, flight.end);
         self.scheduler.update(&mut flight.step);
-        self.recorder.delivered(&flight.step, flight.end, flight.stretch);
+        self.recorder.delivered(&flight.step, flight.end, flight.epoch);
         if !flight.step.deliveries.is_empty() {
             self.barren_preemptions = 0;
         }

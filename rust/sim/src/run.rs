@@ -6,13 +6,14 @@ use crate::client::{Client, Extent, Sender, Units};
 use crate::engine::{Monitor, Replica};
 use crate::error::Result;
 use crate::fast::{FastReplica, covers};
-use crate::metrics::records::{Records, Requests, Stretch, Totals};
+use crate::metrics::journal::Journal;
+use crate::metrics::records::{Records, Requests, Epoch, Totals};
 use crate::metrics::slo::Slo;
 use crate::metrics::steps::{Decisions, Record, Steps};
 use crate::metrics::summary::{Measured, Served, Summary};
 use crate::request::Workload;
 use crate::scheduler::config::EngineConfig;
-use crate::scheduler::vllm::Status;
+use crate::scheduler::sequence::Status;
 use crate::step_cost::StepCost;
 use crate::time::Clock;
 
@@ -29,6 +30,8 @@ pub struct Simulation {
     pub gaps: Vec<(f64, u64)>,
     /// Replicas that served.
     pub replicas: u32,
+    /// Who gave way, and stretches of steps if recorded, one a replica.
+    pub journals: Vec<Journal>,
     /// What is measured, if not everything.
     pub window: Option<Window>,
 }
@@ -41,7 +44,7 @@ pub struct Window {
     /// The requests sent in it.
     pub rows: Vec<u32>,
     /// What was noted of the steps scheduled in it.
-    pub stretch: Stretch,
+    pub epoch: Epoch,
 }
 
 impl Simulation {
@@ -54,7 +57,7 @@ impl Simulation {
         let whole = Measured { requests, totals, gaps, replicas: *replicas, served: None };
         let Some(window) = window else { return Summary::of(whole, slo, percentiles) };
         let requests = &requests.select(&window.rows);
-        let Stretch { totals, gaps } = &window.stretch;
+        let Epoch { totals, gaps } = &window.epoch;
         let served = Some(Served::within(&self.requests, window.span_s));
         Summary::of(Measured { requests, totals, gaps, served, ..whole }, slo, percentiles)
     }
@@ -122,7 +125,7 @@ pub fn simulate_at<C: Clock, P: StepCost>(
         simulation.requests.held_s = vec![0.0; workload.len()];
     }
     let (units, served) = (Units::of(workload.trace()), client.replicas_served(config.data_parallel));
-    let mut stretches = Vec::new();
+    let mut epochs = Vec::new();
     for (replica, rows) in units.deal(workload.len(), served).into_iter().enumerate() {
         let replica = replica as u32;
         let sender = Sender::<C>::new(client, workload, &units, &rows, (replica, served));
@@ -130,24 +133,24 @@ pub fn simulate_at<C: Clock, P: StepCost>(
             Replica::new(config, workload, &rows, sender, replica, cost, record, monitor)?.run()?
         } else {
             let jumps = pace == Pace::Decisions;
-            FastReplica::new(config, workload, &rows, sender, cost, jumps, monitor)?.run()?
+            FastReplica::new(config, workload, &rows, sender, cost, record, jumps, monitor)?.run()?
         };
-        merge(&mut simulation, &mut stretches, &workload.trace().output_tokens, &rows, replica, records);
+        merge(&mut simulation, &mut epochs, &workload.trace().output_tokens, &rows, replica, records);
     }
-    simulation.window = client.window().map(|window| measured(&simulation.requests, window, &stretches));
+    simulation.window = client.window().map(|window| measured(&simulation.requests, window, &epochs));
     if simulation.window.as_ref().is_some_and(|window| window.rows.is_empty()) {
         let hint = "the simulated traffic ends earlier; make it shorter, or the traffic longer";
         let must = "must leave requests to be measured";
         return Err(CoreError::spec("warmup", must, "none sent after it", hint).into());
     }
-    let mut whole = Stretch::default();
-    stretches.into_iter().for_each(|stretch| whole.append(stretch));
+    let mut whole = Epoch::default();
+    epochs.into_iter().for_each(|epoch| whole.append(epoch));
     (simulation.totals, simulation.gaps) = (whole.totals, whole.gaps);
     Ok(simulation)
 }
 
-/// What is measured: of all that was noted, the stretch between the marks.
-fn measured(requests: &Requests, window: (Extent, Option<Extent>), stretches: &[Stretch]) -> Window {
+/// What is measured: of all that was noted, the epoch between the marks.
+fn measured(requests: &Requests, window: (Extent, Option<Extent>), epochs: &[Epoch]) -> Window {
     let sent = |row: &u32| requests.status[*row as usize] != Status::Expected;
     let arrival = |row: &u32| requests.arrival_s[*row as usize];
     let all = 0..requests.len() as u32;
@@ -176,8 +179,8 @@ fn measured(requests: &Requests, window: (Extent, Option<Extent>), stretches: &[
             ((begin, end.max(begin)), rows.filter(sent).collect())
         }
     };
-    let stretch = stretches.get(1).cloned().unwrap_or_default();
-    Window { span_s, rows, stretch }
+    let epoch = epochs.get(1).cloned().unwrap_or_default();
+    Window { span_s, rows, epoch }
 }
 
 fn empty<C: Clock>(workload: Workload<'_>, replicas: u32, record: Record) -> Simulation {
@@ -209,13 +212,14 @@ fn empty<C: Clock>(workload: Workload<'_>, replicas: u32, record: Record) -> Sim
         totals: Totals::default(),
         gaps: Vec::new(),
         replicas,
+        journals: Vec::new(),
         window: None,
     }
 }
 
 fn merge(
     simulation: &mut Simulation,
-    stretches: &mut Vec<Stretch>,
+    epochs: &mut Vec<Epoch>,
     asked: &[u32],
     rows: &[u32],
     replica: u32,
@@ -246,11 +250,14 @@ fn merge(
         (requests.preemptions[row], requests.replica[row], requests.status[row]) =
             (preemptions, replica, status);
     }
-    for (place, stretch) in records.stretches.into_iter().enumerate() {
-        match stretches.get_mut(place) {
-            Some(known) => known.append(stretch),
-            None => stretches.push(stretch),
+    for (place, epoch) in records.epochs.into_iter().enumerate() {
+        match epochs.get_mut(place) {
+            Some(known) => known.append(epoch),
+            None => epochs.push(epoch),
         }
     }
     simulation.steps.append(&records.steps);
+    let mut journal = records.journal;
+    journal.close(rows);
+    simulation.journals.push(journal);
 }

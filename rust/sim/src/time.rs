@@ -6,6 +6,19 @@
 
 use std::fmt::Debug;
 
+/// A point in simulated time, exact: units of 2⁻⁶⁴ s since the beginning.
+pub type Ticks = i128;
+
+/// Seconds of a span of that many units.
+pub fn tick_seconds(ticks: Ticks) -> f64 {
+    FixedClock::seconds_between(0, ticks)
+}
+
+/// Units in that many seconds (finite, not negative).
+pub fn ticks_in(seconds: f64) -> Ticks {
+    FixedClock::after(0, seconds)
+}
+
 /// How instants are represented and added.
 pub trait Clock: 'static {
     /// A point in simulated time.
@@ -32,6 +45,9 @@ pub trait Clock: 'static {
     fn seconds(instant: Self::Instant) -> f64 {
         Self::seconds_between(Self::Instant::default(), instant)
     }
+
+    /// The instant in exact units.
+    fn ticks(instant: Self::Instant) -> Ticks;
 
     /// The later of two instants.
     fn later(a: Self::Instant, b: Self::Instant) -> Self::Instant {
@@ -74,6 +90,10 @@ impl Clock for FixedClock {
         let units = i64::try_from(units).map_or_else(|_| units as f64, |short| short as f64);
         units / UNITS
     }
+
+    fn ticks(instant: i128) -> Ticks {
+        instant
+    }
 }
 
 /// Seconds as `f64`, rounded at each addition.
@@ -97,6 +117,10 @@ impl Clock for F64Clock {
 
     fn seconds_between(from: f64, to: f64) -> f64 {
         to - from
+    }
+
+    fn ticks(instant: f64) -> Ticks {
+        ticks_in(instant)
     }
 }
 

@@ -12,7 +12,7 @@ use roofline_sim::request::Workload;
 use roofline_sim::run::{Simulation, simulate};
 use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::scheduler::preset::{DeviceClass, preset};
-use roofline_sim::scheduler::vllm::Status;
+use roofline_sim::scheduler::Status;
 use roofline_sim::step_cost::LinearCost;
 use roofline_sim::time::FixedClock;
 use roofline_sim::trace::{Sessions, Trace};
@@ -203,8 +203,8 @@ proptest! {
                 let sum = |gaps: &[(f64, u64)]| gaps.iter().map(|gap| gap.1).sum::<u64>();
                 prop_assert_eq!(sum(&part.gaps), sum(&whole.gaps));
                 let window = part.window.as_ref().unwrap();
-                prop_assert!(window.stretch.totals.steps <= whole.totals.steps);
-                prop_assert!(sum(&window.stretch.gaps) <= sum(&whole.gaps));
+                prop_assert!(window.epoch.totals.steps <= whole.totals.steps);
+                prop_assert!(sum(&window.epoch.gaps) <= sum(&whole.gaps));
                 prop_assert!(window.span_s.0 <= window.span_s.1);
             }
         }

@@ -182,18 +182,18 @@ fn traffic() -> impl Strategy<Value = (Trace, Client)> {
     (workload(), links, client()).prop_map(|(trace, links, client)| (with_sessions(trace, &links), client))
 }
 
-/// What came of it, or the error in words.
+/// What came of it, or the error in words; stretches are kept, so that they are compared too.
 fn run<C: Clock, P: StepCost>(
     pace: Pace,
     trace: &Trace,
     config: &EngineConfig,
     cost: &P,
 ) -> Result<Simulation, String> {
-    run_for::<C, P>(pace, trace, &Client::default(), config, cost)
+    recorded::<C, P>(Record::Stretches, pace, trace, &Client::default(), config, cost)
 }
 
-/// The same, as a client sends it.
-fn run_for<C: Clock, P: StepCost>(
+fn recorded<C: Clock, P: StepCost>(
+    record: Record,
     pace: Pace,
     trace: &Trace,
     client: &Client,
@@ -202,7 +202,7 @@ fn run_for<C: Clock, P: StepCost>(
 ) -> Result<Simulation, String> {
     let workload = Workload::new(trace, None).unwrap();
     let monitor = Monitor::default();
-    let simulation = simulate_at::<C, P>(pace, workload, client, config, cost, Record::Summary, &monitor);
+    let simulation = simulate_at::<C, P>(pace, workload, client, config, cost, record, &monitor);
     let done = monitor.done.into_inner();
     if simulation.is_ok() {
         assert_eq!(done, trace.len() as u64);
@@ -230,9 +230,23 @@ proptest! {
     fn skipping_equals_stepping_where_arrivals_depend_on_answers(
         (trace, client) in traffic(), config in engine(), cost in cost(),
     ) {
-        let slow = run_for::<FixedClock, _>(Pace::Requests, &trace, &client, &config, &cost);
-        prop_assert_eq!(&slow, &run_for::<FixedClock, _>(Pace::Steps, &trace, &client, &config, &cost));
-        prop_assert_eq!(&slow, &run_for::<FixedClock, _>(Pace::Decisions, &trace, &client, &config, &cost));
+        let told = |pace: Pace| {
+            recorded::<FixedClock, _>(Record::Stretches, pace, &trace, &client, &config, &cost)
+        };
+        let slow = told(Pace::Requests);
+        prop_assert_eq!(&slow, &told(Pace::Steps));
+        prop_assert_eq!(&slow, &told(Pace::Decisions));
+    }
+
+    #[test]
+    fn keeping_stretches_changes_nothing(trace in workload(), config in engine(), cost in cost()) {
+        let told = |record: Record| {
+            recorded::<FixedClock, _>(record, Pace::Decisions, &trace, &Client::default(), &config, &cost).map(|run| {
+                let interruptions: Vec<_> = run.journals.iter().map(|j| j.interruptions.clone()).collect();
+                (run.requests, run.totals, run.gaps, interruptions)
+            })
+        };
+        prop_assert_eq!(told(Record::Summary), told(Record::Stretches));
     }
 
     #[test]
@@ -269,7 +283,7 @@ proptest! {
         let fresh = model_cost(MODELS[model], "h100-sxm");
         let outcome = |pace: Pace| {
             let cost = fresh.clone();
-            (run::<FixedClock, _>(pace, &trace, &config, &cost), cost.bounds())
+            (run::<FixedClock, _>(pace, &trace, &config, &cost), cost.spent())
         };
         let slow = outcome(Pace::Requests);
         prop_assert_eq!(&slow, &outcome(Pace::Steps));

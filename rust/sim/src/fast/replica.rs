@@ -12,7 +12,9 @@ use super::tree::Tree;
 use crate::client::{Due, Sender};
 use crate::engine::Monitor;
 use crate::error::{Error, Result};
-use crate::metrics::records::{Records, Stretch};
+use crate::metrics::journal::{Journal, Moments, Note};
+use crate::metrics::records::{Epoch, Records};
+use crate::metrics::steps::Record;
 use crate::request::Workload;
 use crate::scheduler::config::{EngineConfig, Limits};
 use crate::step_cost::StepCost;
@@ -69,11 +71,12 @@ pub struct FastReplica<'a, C: Clock, P: StepCost> {
     pub(super) idle_calls: u64,
     /// Preemptions since a token was delivered.
     pub(super) barren_preemptions: u64,
-    /// What is noted of the present stretch.
-    pub(super) noted: Stretch,
+    /// What is noted of the present epoch.
+    pub(super) noted: Epoch,
     /// What was noted of those before it, and the calls up to its beginning.
-    stretches: Vec<Stretch>,
+    epochs: Vec<Epoch>,
     calls_before: i64,
+    pub(super) journal: Journal,
 }
 
 impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
@@ -88,6 +91,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         requests: &'a [u32],
         client: Sender<'a, C>,
         cost: &'a P,
+        record: Record,
         jumps: bool,
         monitor: &'a Monitor,
     ) -> Result<FastReplica<'a, C, P>> {
@@ -121,9 +125,10 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             completing: Vec::new(),
             idle_calls: 0,
             barren_preemptions: 0,
-            noted: Stretch::default(),
-            stretches: Vec::new(),
+            noted: Epoch::default(),
+            epochs: Vec::new(),
             calls_before: 0,
+            journal: Journal::new(record != Record::Summary),
         })
     }
 
@@ -172,7 +177,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         while let Some(due) = self.client.pop(self.now) {
             match due {
                 Due::Send { sequence, at, ready } => self.arrive(sequence, at, ready),
-                Due::Mark => self.end_stretch(),
+                Due::Mark => self.end_epoch(),
             }
         }
     }
@@ -191,11 +196,11 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         }
     }
 
-    /// What is noted from now on belongs to another stretch.
-    fn end_stretch(&mut self) {
+    /// What is noted from now on belongs to another epoch.
+    fn end_epoch(&mut self) {
         self.noted.totals.calls = (self.calls - self.calls_before) as u64;
         self.calls_before = self.calls;
-        self.stretches.push(std::mem::take(&mut self.noted));
+        self.epochs.push(std::mem::take(&mut self.noted));
     }
 
     fn jump_to_arrival(&mut self) -> bool {
@@ -262,12 +267,32 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         self.noted.totals.max_waiting = self.noted.totals.max_waiting.max(self.waiting.len() as u32);
     }
 
+    /// When a step decided now begins.
+    pub(super) fn next_start(&self) -> C::Instant {
+        C::later(self.now, self.busy_until)
+    }
+
+    /// Writes steps down, if they are kept; `note` makes the note.
+    #[inline]
+    pub(super) fn note_steps(&mut self, note: impl FnOnce(&Self) -> Note) {
+        if self.journal.writes() {
+            let (note, spent) = (note(self), self.cost.spent());
+            self.journal.note(note, spent);
+        }
+    }
+
+    /// Blocks in use.
+    pub(super) fn used_blocks(&self) -> u32 {
+        self.cache.usable() - self.cache.free()
+    }
+
     /// Everything written down.
     fn finish(mut self) -> Records {
         self.noted.totals.end_s = C::seconds(self.now);
-        self.end_stretch();
+        self.end_epoch();
         let count = self.sequences.len();
-        let mut records = Records { stretches: self.stretches, ..Records::default() };
+        self.journal.usable_blocks = self.cache.usable();
+        let mut records = Records { epochs: self.epochs, journal: self.journal, ..Records::default() };
         records.sent.reserve_exact(count);
         records.instants.reserve_exact(count);
         records.latencies.reserve_exact(count);
@@ -281,6 +306,14 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             let held_s = C::seconds_between(timeline.ready, timeline.arrival);
             let sent = state.place != Place::Expected;
             records.sent.push(sent.then(|| (C::seconds(timeline.arrival), held_s)));
+            if records.journal.writes() {
+                records.journal.moments.push(Moments {
+                    arrival: C::ticks(timeline.arrival),
+                    scheduled: state.cached.map(|_| C::ticks(timeline.first_scheduled)),
+                    first_token: begun.then(|| C::ticks(timeline.first_token)),
+                    finish: finished.then(|| C::ticks(timeline.last_token)),
+                });
+            }
             records.instants.push([
                 state.cached.map(|_| C::seconds(timeline.first_scheduled)),
                 begun.then(|| C::seconds(timeline.first_token)),

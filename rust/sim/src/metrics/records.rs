@@ -1,9 +1,12 @@
 //! What happened to each request, written down while a replica runs and handed over as columns.
 
+use roofline_core::cause::Causes;
 use roofline_core::table::{Column, Table};
 
+use super::journal::{Journal, Moments, Note};
 use super::steps::{Decisions, Record, Steps};
-use crate::scheduler::vllm::{Status, Vllm};
+use crate::scheduler::Scheduler;
+use crate::scheduler::sequence::Status;
 use crate::step::Step;
 use crate::time::Clock;
 
@@ -137,7 +140,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Adds those of another replica, or of a later stretch.
+    /// Adds those of another replica, or of a later epoch.
     pub fn append(&mut self, other: &Totals) {
         self.steps += other.steps;
         self.calls += other.calls;
@@ -168,16 +171,16 @@ pub struct Timeline<T> {
     scheduled: bool,
 }
 
-/// A stretch of a simulation: what comes before what is measured, what is measured, and what comes after.
+/// A epoch of a simulation: what comes before what is measured, what is measured, and what comes after.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Stretch {
+pub struct Epoch {
     /// Gaps between deliveries in seconds, of the steps scheduled in it, and how often each came.
     pub gaps: Vec<(f64, u64)>,
     /// Sums over the steps scheduled in it.
     pub totals: Totals,
 }
 
-impl Stretch {
+impl Epoch {
     /// `count` requests were given a token `gap` seconds after the one before.
     #[inline]
     pub fn note_gaps(&mut self, gap: f64, count: u64) {
@@ -187,8 +190,8 @@ impl Stretch {
         }
     }
 
-    /// Adds what another replica noted in the same stretch, or what came later.
-    pub fn append(&mut self, other: Stretch) {
+    /// Adds what another replica noted in the same epoch, or what came later.
+    pub fn append(&mut self, other: Epoch) {
         self.totals.append(&other.totals);
         if self.gaps.is_empty() {
             self.gaps = other.gaps;
@@ -207,10 +210,13 @@ pub struct Recorder<'a, C: Clock> {
     requests: &'a [u32],
     timelines: Vec<Timeline<C::Instant>>,
     /// The last of them is the present one.
-    stretches: Vec<Stretch>,
-    /// Calls of the scheduler before the present stretch.
+    epochs: Vec<Epoch>,
+    /// Calls of the scheduler before the present epoch.
     calls_before: u64,
     steps: Steps,
+    journal: Journal,
+    /// When the last step ends.
+    last_end: C::Instant,
 }
 
 /// What one replica has written down.
@@ -227,10 +233,12 @@ pub struct Records {
     pub delivered: Vec<u32>,
     /// Where each sequence stands, how often it was preempted, the tokens it found cached.
     pub outcomes: Vec<(Status, u32, Option<u32>)>,
-    /// What was noted in each stretch.
-    pub stretches: Vec<Stretch>,
+    /// What was noted in each epoch.
+    pub epochs: Vec<Epoch>,
     /// The steps, if recorded.
     pub steps: Steps,
+    /// Who gave way, and stretches of steps if recorded.
+    pub journal: Journal,
 }
 
 /// When a step was scheduled, began and ended.
@@ -253,9 +261,11 @@ impl<'a, C: Clock> Recorder<'a, C> {
             replica,
             requests,
             timelines: vec![Timeline::default(); requests.len()],
-            stretches: vec![Stretch::default()],
+            epochs: vec![Epoch::default()],
             calls_before: 0,
             steps: Steps { decisions, ..Steps::default() },
+            journal: Journal::new(record != Record::Summary),
+            last_end: C::Instant::default(),
         }
     }
 
@@ -265,32 +275,47 @@ impl<'a, C: Clock> Recorder<'a, C> {
         (timeline.ready, timeline.arrival, timeline.sent) = (ready, at, true);
     }
 
-    /// Another stretch begins, after so many calls of the scheduler.
+    /// Another epoch begins, after so many calls of the scheduler.
     pub fn mark(&mut self, calls: u64) {
-        self.end_stretch(calls);
-        self.stretches.push(Stretch::default());
+        self.end_epoch(calls);
+        self.epochs.push(Epoch::default());
     }
 
-    fn end_stretch(&mut self, calls: u64) {
-        if let Some(stretch) = self.stretches.last_mut() {
-            stretch.totals.calls = calls - self.calls_before;
+    fn end_epoch(&mut self, calls: u64) {
+        if let Some(epoch) = self.epochs.last_mut() {
+            epoch.totals.calls = calls - self.calls_before;
         }
         self.calls_before = calls;
     }
 
-    /// The number of the present stretch.
-    pub fn stretch(&self) -> usize {
-        self.stretches.len() - 1
+    /// The number of the present epoch.
+    pub fn epoch(&self) -> usize {
+        self.epochs.len() - 1
     }
 
-    /// A step was decided; `busy_s` is how long it occupies the device.
-    pub fn scheduled(&mut self, scheduler: &Vllm<'_>, step: &Step, span: Span<C::Instant>, busy_s: f64) {
+    /// A step was decided; `busy_s` is how long it occupies the device, `spent` what all steps so far were spent on.
+    pub fn scheduled(
+        &mut self,
+        scheduler: &Scheduler<'_>,
+        step: &Step,
+        span: Span<C::Instant>,
+        busy_s: f64,
+        spent: Causes,
+    ) {
+        // The tokens of a request that gives way come with the steps still under way.
+        let free = C::ticks(C::later(span.start, self.last_end));
+        for &sequence in &step.preempted {
+            self.journal.preempted(sequence, free);
+        }
         for &(sequence, _) in &step.admitted {
             let timeline = &mut self.timelines[sequence as usize];
-            if !timeline.scheduled {
+            if timeline.scheduled {
+                self.journal.readmitted(sequence, free);
+            } else {
                 (timeline.scheduled, timeline.first_scheduled) = (true, span.start);
             }
         }
+        self.last_end = C::later(self.last_end, span.end);
         let (mut tokens, mut prefill, mut prefills) = (0u32, 0u32, 0usize);
         for entry in step.entries() {
             tokens += entry.tokens;
@@ -301,8 +326,8 @@ impl<'a, C: Clock> Recorder<'a, C> {
         }
         let usable = scheduler.kv().usable();
         let used = f64::from(usable - scheduler.kv().free()) / f64::from(usable.max(1));
-        let stretch = self.stretch();
-        let totals = &mut self.stretches[stretch].totals;
+        let epoch = self.epoch();
+        let totals = &mut self.epochs[epoch].totals;
         totals.steps += u64::from(!step.is_empty());
         totals.scheduled_tokens += u64::from(tokens);
         totals.preemptions += step.preempted.len() as u64;
@@ -315,12 +340,38 @@ impl<'a, C: Clock> Recorder<'a, C> {
             _ => &mut totals.mixed_s,
         };
         *share += busy_s;
-        if self.record != Record::Summary {
+        if self.journal.writes() {
+            let used = usable - scheduler.kv().free();
+            self.journal.note(
+                Note {
+                    start: C::ticks(span.start),
+                    end: C::ticks(span.end),
+                    steps: u64::from(!step.is_empty()),
+                    sequences: step.entries().len() as u32,
+                    scheduled_tokens: u64::from(tokens),
+                    prefill_tokens: u64::from(prefill),
+                    context_tokens: step.entries().iter().map(|entry| u64::from(entry.context)).sum(),
+                    running: scheduler.running() as u32,
+                    waiting: scheduler.waiting() as u32,
+                    used_first: used,
+                    used_last: used,
+                    preempted: step.preempted.len() as u32,
+                },
+                spent,
+            );
+        }
+        if matches!(self.record, Record::Steps | Record::Decisions) {
             self.write_row(scheduler, step, span, (tokens, prefill));
         }
     }
 
-    fn write_row(&mut self, scheduler: &Vllm<'_>, step: &Step, span: Span<C::Instant>, tokens: (u32, u32)) {
+    fn write_row(
+        &mut self,
+        scheduler: &Scheduler<'_>,
+        step: &Step,
+        span: Span<C::Instant>,
+        tokens: (u32, u32),
+    ) {
         let rows = &mut self.steps;
         rows.call.push(scheduler.calls() - 1);
         rows.scheduled_s.push(C::seconds(span.scheduled));
@@ -347,9 +398,9 @@ impl<'a, C: Clock> Recorder<'a, C> {
         }
     }
 
-    /// The result of a step (or of a call that only preempted) scheduled in that stretch was processed; it was there at
+    /// The result of a step (or of a call that only preempted) scheduled in that epoch was processed; it was there at
     /// `end`.
-    pub fn delivered(&mut self, step: &Step, end: C::Instant, stretch: usize) {
+    pub fn delivered(&mut self, step: &Step, end: C::Instant, epoch: usize) {
         // Almost all of a step's requests were last given a token at the same instant.
         let mut previous = (end, 0.0);
         for delivery in &step.deliveries {
@@ -360,10 +411,11 @@ impl<'a, C: Clock> Recorder<'a, C> {
                 if timeline.last_token != previous.0 {
                     previous = (timeline.last_token, C::seconds_between(timeline.last_token, end));
                 }
-                self.stretches[stretch].note_gaps(previous.1, 1);
+                self.epochs[epoch].note_gaps(previous.1, 1);
             }
             timeline.last_token = end;
             timeline.delivered += delivery.tokens;
+            self.journal.resumed(delivery.request, C::ticks(end));
         }
         if let Some(decisions) = &mut self.steps.decisions
             && !(step.is_empty() && step.preempted.is_empty())
@@ -374,20 +426,34 @@ impl<'a, C: Clock> Recorder<'a, C> {
     }
 
     /// Everything written down.
-    pub fn finish(mut self, scheduler: &Vllm<'_>, end: C::Instant) -> Records {
-        self.end_stretch(scheduler.calls());
-        if let Some(stretch) = self.stretches.last_mut() {
-            stretch.totals.end_s = C::seconds(end);
+    pub fn finish(mut self, scheduler: &Scheduler<'_>, end: C::Instant) -> Records {
+        self.end_epoch(scheduler.calls());
+        if let Some(epoch) = self.epochs.last_mut() {
+            epoch.totals.end_s = C::seconds(end);
         }
         let outcomes: Vec<_> =
             (0..self.timelines.len()).map(|sequence| scheduler.outcome(sequence as u32)).collect();
-        let mut records = Records { stretches: self.stretches, steps: self.steps, ..Records::default() };
+        self.journal.usable_blocks = scheduler.kv().usable();
+        let mut records = Records {
+            epochs: self.epochs,
+            steps: self.steps,
+            journal: self.journal,
+            ..Records::default()
+        };
         for (timeline, outcome) in self.timelines.iter().zip(&outcomes) {
             let begun = timeline.delivered > 0;
             let finished = outcome.0 == Status::Finished;
             let since_arrival = |instant| C::seconds_between(timeline.arrival, instant);
             let held_s = C::seconds_between(timeline.ready, timeline.arrival);
             records.sent.push(timeline.sent.then(|| (C::seconds(timeline.arrival), held_s)));
+            if records.journal.writes() {
+                records.journal.moments.push(Moments {
+                    arrival: C::ticks(timeline.arrival),
+                    scheduled: timeline.scheduled.then(|| C::ticks(timeline.first_scheduled)),
+                    first_token: begun.then(|| C::ticks(timeline.first_token)),
+                    finish: finished.then(|| C::ticks(timeline.last_token)),
+                });
+            }
             records.instants.push([
                 timeline.scheduled.then(|| C::seconds(timeline.first_scheduled)),
                 begun.then(|| C::seconds(timeline.first_token)),
