@@ -233,12 +233,6 @@ impl Server {
             None => blocks(&analyst, &engine, trace)?,
         };
         let mut notes = analyst.deployment().model.notes.clone();
-        let turns = trace.sessions.as_ref().map_or(0, |sessions| sessions.waiting());
-        if turns > 0 {
-            notes.push(format!(
-                "{turns} turns wait for an earlier one: replayed at their recorded or earliest times"
-            ));
-        }
         let experts =
             analyst.deployment().model.layers.iter().any(|group| matches!(group.ffn, Some(Ffn::Moe(_))));
         if engine.data_parallel > 1 && experts {
