@@ -7,7 +7,7 @@ use crate::engine::{Monitor, Replica};
 use crate::error::Result;
 use crate::fast::{FastReplica, covers};
 use crate::metrics::journal::Journal;
-use crate::metrics::records::{Records, Requests, Epoch, Totals};
+use crate::metrics::records::{Epoch, Records, Requests, Totals};
 use crate::metrics::slo::Slo;
 use crate::metrics::steps::{Decisions, Record, Steps};
 use crate::metrics::summary::{Measured, Served, Summary};
