@@ -3,10 +3,9 @@
 //! A run of decode steps has the same sequences in each; most operators (the matrix multiplications) then cost the
 //! same every time. The result is that of [`Pricer::seconds`] to the bit: the same numbers, added in the same order.
 
-use crate::roof::{Bound, Priced};
+use crate::roof::Bound;
 use crate::shape::{PhaseSums, Sums};
 use crate::step::{Exposed, Pricer};
-use crate::work::Over;
 
 /// Steps of more decoding sequences are priced from scratch.
 const MOST_SEQUENCES: usize = 4096;
@@ -16,8 +15,10 @@ const MOST_SEQUENCES: usize = 4096;
 struct Share {
     seconds: f64,
     bound: Bound,
-    /// The operator's place if it has to be priced again.
-    grows: Option<u32>,
+    /// The operator's place.
+    place: u32,
+    /// Whether it has to be priced again.
+    grows: bool,
 }
 
 /// Prices of one [`Pricer`], remembered by the number of sequences that decode.
@@ -27,40 +28,32 @@ pub struct Memo {
 }
 
 impl Memo {
-    /// Seconds of one step, as [`Pricer::seconds`] predicts them; `see` is told the seconds of each operator that runs
-    /// and what bounds it, in order. A memo must be used with one pricer only.
-    pub fn seconds(&mut self, pricer: &Pricer, sums: &Sums, mut see: impl FnMut(Bound, f64)) -> f64 {
+    /// Seconds of one step, as [`Pricer::seconds`] predicts them; `see` is told the place of each operator that runs,
+    /// its seconds and what bounds it, in order. A memo must be used with one pricer only.
+    pub fn seconds(&mut self, pricer: &Pricer, sums: &Sums, mut see: impl FnMut(usize, Bound, f64)) -> f64 {
         let mut total = Exposed::default();
-        let mut add = |seconds: f64, bound: Bound| {
-            total.add_seconds(seconds, bound);
-            see(bound, seconds);
+        let mut add = |place: usize, seconds: f64, bound: Bound| {
+            total.add(pricer.lines[place].op(), seconds);
+            see(place, bound, seconds);
         };
         match decoding_alone(sums) {
             Some(sequences) => {
                 // Nobody else is in the step: those who decode are all.
-                let all = &sums.decode;
+                let parts = sums.parts(&sums.decode);
                 for share in self.shares(pricer, sums, sequences) {
-                    match share.grows.map(|place| &pricer.ops[place as usize]) {
-                        None => add(share.seconds, share.bound),
-                        Some(priced) => {
-                            let cost = priced.cost_of(part(priced, sums, all));
-                            add(cost.seconds * priced.op().repeat, cost.bound);
-                        }
+                    let place = share.place as usize;
+                    if share.grows {
+                        let line = &pricer.lines[place];
+                        let cost = line.cost_of(&parts, parts.over(line.op().over));
+                        add(place, cost.seconds * line.op().repeat, cost.bound);
+                    } else {
+                        add(place, share.seconds, share.bound);
                     }
                 }
             }
-            None => {
-                let all = sums.all();
-                for priced in &pricer.ops {
-                    let part = part(priced, sums, &all);
-                    if priced.op().runs_over(part) {
-                        let cost = priced.cost_of(part);
-                        add(cost.seconds * priced.op().repeat, cost.bound);
-                    }
-                }
-            }
+            None => pricer.each(sums, |place, op, cost| add(place, cost.seconds * op.repeat, cost.bound)),
         }
-        pricer.predict(total.exposed(pricer.overlap())).seconds
+        total.exposed(pricer.overlap())
     }
 
     /// What is known of steps in which so many sequences decode.
@@ -70,15 +63,14 @@ impl Memo {
         }
         let shares = &mut self.by_sequences[sequences];
         if shares.is_empty() {
-            let parts = sums.parts();
-            shares.extend(pricer.ops.iter().enumerate().filter_map(|(place, priced)| {
-                let grows = priced.op().grows_with_context().then_some(place as u32);
-                priced.cost(&parts).map(|cost| Share {
-                    seconds: cost.seconds * priced.op().repeat,
+            pricer.each(sums, |place, op, cost| {
+                shares.push(Share {
+                    seconds: cost.seconds * op.repeat,
                     bound: cost.bound,
-                    grows,
-                })
-            }));
+                    place: place as u32,
+                    grows: op.grows_with_context(),
+                });
+            });
         }
         shares
     }
@@ -95,14 +87,6 @@ fn decoding_alone(sums: &Sums) -> Option<usize> {
     (alone && sequences <= MOST_SEQUENCES).then_some(sequences)
 }
 
-fn part<'a>(priced: &Priced, sums: &'a Sums, all: &'a PhaseSums) -> &'a PhaseSums {
-    match priced.op().over {
-        Over::All => all,
-        Over::Prefill => &sums.prefill,
-        Over::Decode => &sums.decode,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,11 +95,12 @@ mod tests {
     use crate::layout::Layout;
     use crate::lower::Lowering;
     use crate::precision::{Precision, Request};
+    use crate::roof::BOUNDS;
     use crate::shape::Phase;
     use crate::step::Deployment;
     use proptest::prelude::*;
 
-    fn pricer(model: &str, tp: u64) -> Pricer {
+    fn pricer(model: &str, tp: u64, efficiency: Efficiency) -> Pricer {
         let model = catalog::models::model(model).unwrap();
         let deployment = Deployment {
             precision: Precision::resolve(&model, &Request::default()).unwrap(),
@@ -124,7 +109,7 @@ mod tests {
             layout: Layout { tp, ..Layout::default() },
             lowering: Lowering::default(),
             overlap: 0.3,
-            efficiency: Efficiency::Ideal,
+            efficiency,
         };
         deployment.compile().unwrap()
     }
@@ -134,9 +119,11 @@ mod tests {
         fn a_remembered_price_is_the_price(
             steps in prop::collection::vec((1u64..6, 0u64..9000, 0u64..700), 1..20),
         ) {
-            for (model, tp) in [("llama-3.1-8b", 1), ("mixtral-8x7b", 2), ("gemma-3-27b", 2), ("deepseek-v3", 8)] {
-                let pricer = pricer(model, tp);
-                let (mut memo, mut seen, mut expected) = (Memo::default(), [0.0; 4], [0.0; 4]);
+            let models = [("llama-3.1-8b", 1), ("mixtral-8x7b", 2), ("gemma-3-27b", 2), ("deepseek-v3", 8)];
+            let modes = [Efficiency::Ideal, Efficiency::predicted("vllm")];
+            for ((model, tp), mode) in models.into_iter().flat_map(|model| modes.clone().map(|mode| (model, mode))) {
+                let pricer = pricer(model, tp, mode);
+                let (mut memo, mut seen, mut expected) = (Memo::default(), [0.0; BOUNDS], [0.0; BOUNDS]);
                 for &(sequences, context, prompt) in &steps {
                     let mut sums = Sums::default();
                     for sequence in 0..sequences {
@@ -145,7 +132,7 @@ mod tests {
                     if prompt % 3 == 1 {
                         pricer.reaches().add_item(&mut sums, Phase::Prefill, 1.0, prompt, context, 1);
                     }
-                    let seconds = memo.seconds(&pricer, &sums, |bound, part| seen[bound as usize] += part);
+                    let seconds = memo.seconds(&pricer, &sums, |_, bound, part| seen[bound as usize] += part);
                     prop_assert_eq!(seconds, pricer.seconds(&sums).step.seconds);
                     pricer.each(&sums, |_, op, cost| expected[cost.bound as usize] += cost.seconds * op.repeat);
                     prop_assert_eq!(seen, expected);
