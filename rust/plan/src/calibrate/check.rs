@@ -125,8 +125,11 @@ fn flaw(row: &Sound, slipped: bool, launch: Option<f64>) -> Option<Flaw> {
 
 /// Whether long kernels are typically two hundred times slower, or thirty times faster, than their roofline.
 fn unit_slip(rows: &[Sound]) -> bool {
-    let mut ratios: Vec<f64> =
-        rows.iter().filter(|row| row.ideal_s > LONG_S).map(|row| row.measured.seconds / row.ideal_s).collect();
+    let mut ratios: Vec<f64> = rows
+        .iter()
+        .filter(|row| row.ideal_s > LONG_S)
+        .map(|row| row.measured.seconds / row.ideal_s)
+        .collect();
     if ratios.len() < 3 {
         return false;
     }

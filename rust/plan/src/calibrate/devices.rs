@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use roofline_core::catalog;
 use roofline_core::efficiency::form::Device;
 use roofline_core::format::Format;
-use roofline_core::hardware::Hardware;
+use roofline_core::hardware::{EXPONENTIALS, Hardware};
 
 /// A device with the facts of its datasheet.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +33,7 @@ impl Known {
             bandwidth: hardware.memory.bandwidth.value?,
             sm: hardware.cores.value?,
             l2: hardware.l2.capacity.value.unwrap_or(0.0),
-            exponential: 1.0,
+            exponential: hardware.exponentials.value.unwrap_or(EXPONENTIALS) / EXPONENTIALS,
         };
         let link = hardware.scale_up.bandwidth.value;
         Some(Known { hardware, device, link })

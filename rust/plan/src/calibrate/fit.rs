@@ -98,11 +98,10 @@ pub fn numbers<F: Fitted>(device: &Device, rows: &[&Sound], options: &Options) -
             *out = form.seconds(device, kernel).max(1e-12).ln() - log;
         }
     };
-    let with_heat = |values: &[f64]| values.iter().copied().chain([f64::min(1.3, hottest)]).collect::<Vec<f64>>();
-    let ridge = options
-        .prior
-        .as_ref()
-        .map(|prior| Ridge { centre: with_heat(prior), weight: options.prior_weight });
+    let with_heat =
+        |values: &[f64]| values.iter().copied().chain([f64::min(1.3, hottest)]).collect::<Vec<f64>>();
+    let ridge =
+        options.prior.as_ref().map(|prior| Ridge { centre: with_heat(prior), weight: options.prior_weight });
     let mut starts: Vec<Vec<f64>> = F::STARTS.iter().map(|start| with_heat(start)).collect();
     starts.extend(options.prior.iter().map(|prior| with_heat(prior)));
     let search = Search { rows: rows.len(), weights: &weights, bounds: &bounds, residuals, ridge };
@@ -150,7 +149,8 @@ fn judged<F: Fitted>(
     for (place, part) in parts.iter().enumerate() {
         let used = fits.as_ref().map_or(&numbers, |fits| &fits[place]);
         let form = F::of(&used.values);
-        for row in part.iter().filter(|row| row.measured.usual) {
+        let usual = parts.iter().flatten().any(|row| row.measured.usual);
+        for row in part.iter().filter(|row| row.measured.usual || !usual) {
             let predicted = seconds(&form, used.l2_hot, device, row)?;
             outcomes.push(Outcome { ratio: predicted / row.measured.seconds, inside: None });
             ideal.push(Outcome { ratio: row.ideal_s / row.measured.seconds, inside: None });

@@ -111,12 +111,24 @@ impl Kernel {
         match self {
             Kernel::Gemm(k) => vec![("m", k.m), ("n", k.n), ("k", k.k)],
             Kernel::Decode(k) => {
-                vec![("sequences", k.sequences), ("context", k.longest), ("heads", k.heads), ("kv_heads", k.kv_heads)]
+                vec![
+                    ("sequences", k.sequences),
+                    ("context", k.longest),
+                    ("heads", k.heads),
+                    ("kv_heads", k.kv_heads),
+                ]
             }
             Kernel::Prefill(k) | Kernel::MlaPrefill(k) => {
-                vec![("tokens", k.tokens), ("context", k.longest), ("heads", k.heads), ("kv_heads", k.kv_heads)]
+                vec![
+                    ("tokens", k.tokens),
+                    ("context", k.longest),
+                    ("heads", k.heads),
+                    ("kv_heads", k.kv_heads),
+                ]
             }
-            Kernel::MlaDecode(k) => vec![("sequences", k.sequences), ("context", k.longest), ("heads", k.heads)],
+            Kernel::MlaDecode(k) => {
+                vec![("sequences", k.sequences), ("context", k.longest), ("heads", k.heads)]
+            }
             Kernel::Moe(k) => {
                 vec![("tokens", k.tokens), ("experts", k.experts), ("hidden", k.hidden), ("inner", k.inner)]
             }

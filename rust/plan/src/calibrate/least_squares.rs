@@ -76,14 +76,22 @@ impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
         self.bounds
             .iter()
             .zip(logits)
-            .map(|(bounds, logit)| if bounds.most > bounds.least { bounds.value(*logit) } else { bounds.least })
+            .map(
+                |(bounds, logit)| {
+                    if bounds.most > bounds.least { bounds.value(*logit) } else { bounds.least }
+                },
+            )
             .collect()
     }
 
     fn loss(&self, logits: &[f64], out: &mut [f64]) -> f64 {
         (self.residuals)(&self.values(logits), out);
         let rows: f64 = out.iter().zip(self.weights).map(|(r, weight)| weight * soft(*r)).sum();
-        rows + self.pull(logits).iter().map(|(_, distance, strength)| strength * distance * distance).sum::<f64>()
+        rows + self
+            .pull(logits)
+            .iter()
+            .map(|(_, distance, strength)| strength * distance * distance)
+            .sum::<f64>()
     }
 
     /// For each number that the prior draws: its place, its distance in logits and the strength.
@@ -100,7 +108,12 @@ impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
 
     fn from(&self, start: &[f64]) -> Solution {
         let count = self.bounds.len();
-        let mut logits: Vec<f64> = self.bounds.iter().zip(start).map(|(b, v)| if b.most > b.least { b.logit(*v) } else { 0.0 }).collect();
+        let mut logits: Vec<f64> = self
+            .bounds
+            .iter()
+            .zip(start)
+            .map(|(b, v)| if b.most > b.least { b.logit(*v) } else { 0.0 })
+            .collect();
         let mut residuals = vec![0.0; self.rows];
         let mut moved = vec![0.0; self.rows];
         let mut slopes = vec![vec![0.0; self.rows]; count];
@@ -114,7 +127,8 @@ impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
                 slope.iter_mut().zip(&residuals).for_each(|(s, r)| *s = (*s - r) / STEP);
             }
             let (matrix, gradient) = self.normal_equations(&slopes, &residuals, &logits);
-            let Some((next, lower)) = self.step(&logits, &matrix, &gradient, loss, &mut damping, &mut moved) else {
+            let Some((next, lower)) = self.step(&logits, &matrix, &gradient, loss, &mut damping, &mut moved)
+            else {
                 break;
             };
             let gain = loss - lower;
@@ -158,14 +172,21 @@ impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
         None
     }
 
-    fn normal_equations(&self, slopes: &[Vec<f64>], residuals: &[f64], logits: &[f64]) -> (Vec<Vec<f64>>, Vec<f64>) {
+    fn normal_equations(
+        &self,
+        slopes: &[Vec<f64>],
+        residuals: &[f64],
+        logits: &[f64],
+    ) -> (Vec<Vec<f64>>, Vec<f64>) {
         let count = slopes.len();
-        let weights: Vec<f64> = residuals.iter().zip(self.weights).map(|(r, w)| w * soft_weight(*r)).collect();
+        let weights: Vec<f64> =
+            residuals.iter().zip(self.weights).map(|(r, w)| w * soft_weight(*r)).collect();
         let mut matrix = vec![vec![0.0; count]; count];
         let mut gradient = vec![0.0; count];
         for a in 0..count {
             for b in a..count {
-                let sum: f64 = weights.iter().zip(&slopes[a]).zip(&slopes[b]).map(|((w, x), y)| w * x * y).sum();
+                let sum: f64 =
+                    weights.iter().zip(&slopes[a]).zip(&slopes[b]).map(|((w, x), y)| w * x * y).sum();
                 matrix[a][b] = sum;
                 matrix[b][a] = sum;
             }
@@ -195,7 +216,8 @@ fn soft_weight(residual: f64) -> f64 {
 fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Option<Vec<f64>> {
     let count = right.len();
     for column in 0..count {
-        let pivot = (column..count).max_by(|a, b| matrix[*a][column].abs().total_cmp(&matrix[*b][column].abs()))?;
+        let pivot =
+            (column..count).max_by(|a, b| matrix[*a][column].abs().total_cmp(&matrix[*b][column].abs()))?;
         if !(matrix[pivot][column].abs() > 0.0 && matrix[pivot][column].is_finite()) {
             return None;
         }

@@ -50,8 +50,8 @@ pub struct Measurements {
     pub versions: Vec<(usize, usize, String)>,
     /// The usable rows, in their order.
     pub rows: Vec<Measurement>,
-    /// Why the others are not, and how many of each.
-    pub refused: BTreeMap<String, u64>,
+    /// What the others measured and why they cannot be used, with how many of each.
+    pub refused: BTreeMap<(String, String), u64>,
 }
 
 /// What holds where a frame does not say it.
@@ -82,10 +82,13 @@ pub fn read(frame: &Frame, defaults: &Defaults) -> Result<Measurements> {
     let outcomes: Vec<Result<Measurement, Refused>> =
         (0..frame.rows()).into_par_iter().map(|row| reader.row(row, seconds(row))).collect();
     let mut found = Measurements::default();
-    for outcome in outcomes {
+    for (row, outcome) in outcomes.into_iter().enumerate() {
         match outcome {
             Ok(measurement) => found.rows.push(measurement),
-            Err(refused) => *found.refused.entry(reader.why(refused)).or_default() += 1,
+            Err(refused) => {
+                let what = (ops.at(row).to_string(), reader.why(refused));
+                *found.refused.entry(what).or_default() += 1;
+            }
         }
     }
     found.versions = reader.versions(&found.rows);
@@ -206,7 +209,8 @@ impl<'a> Reader<'a> {
             words.list.iter().map(learn).collect()
         });
         let engine_words = frame.word(vocabulary::ENGINE);
-        let mut engines = vec![if defaults.engine.is_empty() { "vllm".into() } else { defaults.engine.clone() }];
+        let mut engines =
+            vec![if defaults.engine.is_empty() { "vllm".into() } else { defaults.engine.clone() }];
         let engine_of = engine_words.map_or(Vec::new(), |words| {
             words.list.iter().map(|word| place_of(&mut engines, &engine_name(word))).collect()
         });
@@ -224,7 +228,8 @@ impl<'a> Reader<'a> {
             caches: frame.word(&["kv_dtype", "kv_cache_dtype"]),
             kernels: frame.word(&["kernel", "kernel_source"]),
             nodes: frame.word(&["node"]),
-            routing_of: routings.map_or(Vec::new(), |w| w.list.iter().map(|word| Routing::parse(word)).collect()),
+            routing_of: routings
+                .map_or(Vec::new(), |w| w.list.iter().map(|word| Routing::parse(word)).collect()),
             routings,
             loads: Loads::default(),
             columns: Columns::of(frame),
@@ -374,7 +379,8 @@ impl<'a> Reader<'a> {
         let (heads, kv_heads, width) = self.heads(row)?;
         let window = at(self.columns.window, row).filter(|window| *window > 0.0).unwrap_or(f64::INFINITY);
         let (fp8, narrow) = self.narrow(row);
-        let format = if fp8 { roofline_core::format::Format::Fp8 } else { roofline_core::format::Format::Bf16 };
+        let format =
+            if fp8 { roofline_core::format::Format::Fp8 } else { roofline_core::format::Format::Bf16 };
         let kernel = PrefillKernel {
             tokens: sequences * new,
             pairs: sequences * pairs(new, cached, window),
@@ -482,7 +488,8 @@ impl<'a> Reader<'a> {
         let case = self.case(row)?;
         let load = self.loads.get(&case).unwrap_or_else(|| super::routing::load(&case));
         let hidden = positive(self.columns.hidden, row, "hidden")?;
-        let inner = positive(self.columns.inner, row, "inter")? / at(self.columns.moe_tp, row).unwrap_or(1.0).max(1.0);
+        let inner = positive(self.columns.inner, row, "inter")?
+            / at(self.columns.moe_tp, row).unwrap_or(1.0).max(1.0);
         let kernel_name = self.kernels.map_or("", |words| words.at(row));
         let plain = !kernel_name.contains("nongated");
         let kernel = MoeKernel {
@@ -529,7 +536,13 @@ impl<'a> Reader<'a> {
         let exchange = self.exchange(known, one.row)?;
         let crossing = kind.crossing(exchange.ranks);
         let kernel = Kernel::Nccl(CollectiveKernel { crossing, ..exchange });
-        Ok(Measurement { dtype: kind.name(), kernel, copies: f64::INFINITY, usual: exchange.ranks <= 8.0, ..one })
+        Ok(Measurement {
+            dtype: kind.name(),
+            kernel,
+            copies: f64::INFINITY,
+            usual: exchange.ranks <= 8.0,
+            ..one
+        })
     }
 
     fn custom_all_reduce(&self, known: &Known, one: Measurement) -> Result<Measurement, Refused> {
@@ -562,7 +575,10 @@ impl<'a> Reader<'a> {
         match refused {
             Refused::Op(code) => Op::parse(&self.ops.list[code as usize]).err().unwrap_or_default(),
             Refused::Device(code) => {
-                format!("device `{}` is not in the catalogue with what a form needs", word(self.device_words, code))
+                format!(
+                    "device `{}` is not in the catalogue with what a form needs",
+                    word(self.device_words, code)
+                )
             }
             Refused::Time => "time must be a positive number".into(),
             Refused::NotAFormat(code) => format!("unknown dtype `{}`", word(self.dtypes, code)),

@@ -108,7 +108,8 @@ fn power_law(case: &Case, alpha: f64) -> Vec<f64> {
         })
         .collect();
     let sum: f64 = drawn.iter().sum();
-    let mut loads: Vec<f64> = drawn.iter().rev().map(|load| (load / sum * visits).min(tokens).round()).collect();
+    let mut loads: Vec<f64> =
+        drawn.iter().rev().map(|load| (load / sum * visits).min(tokens).round()).collect();
     let mut over = loads.iter().sum::<f64>() - visits;
     for step in 0..10 * experts {
         if over.abs() < 0.5 {

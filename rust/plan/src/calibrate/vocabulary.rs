@@ -264,7 +264,9 @@ mod tests {
     #[test]
     fn a_column_of_times_says_its_unit() {
         let mut frame = Frame::new(1);
-        assert!(times(&frame).unwrap_err().to_string().contains("must have a column of times, one of latency_s"));
+        assert!(
+            times(&frame).unwrap_err().to_string().contains("must have a column of times, one of latency_s")
+        );
         frame.push_numbers("latency_us", vec![3.0]).unwrap();
         assert_eq!(times(&frame).unwrap(), (&[3.0][..], 1e-6));
         frame.push_numbers("median_ms", vec![3.0]).unwrap();
