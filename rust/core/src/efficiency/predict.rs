@@ -53,7 +53,7 @@ enum Price {
     Gemm(Gemm, GemmKernel, Rate),
     Attention(Option<(Prefill, PrefillKernel)>, Option<(Decode, DecodeKernel)>, f64),
     Expanded(MlaPrefill, PrefillKernel),
-    Absorbed(MlaDecode, MlaDecodeKernel),
+    Absorbed(MlaDecode, MlaDecodeKernel, f64),
     Experts(Moe, kernel::Experts, MoeKernel),
     Pass(Elementwise, Rate),
     Scale(ScaleMatrix, Rate),
@@ -214,12 +214,13 @@ impl<'a> Predictor<'a> {
             sequences: 0.0,
             keys: 0.0,
             pairs: 0.0,
+            longest: 0.0,
             heads: absorbed.heads,
             latent: absorbed.latent,
             lora: absorbed.lora,
             kv_bytes: absorbed.kv.bytes(),
         };
-        Some(chosen.priced(|form| Price::Absorbed(form, kernel)))
+        Some(chosen.priced(|form| Price::Absorbed(form, kernel, absorbed.window)))
     }
 
     fn experts(&self, experts: &kernel::Experts, priced: &Priced) -> Option<(Price, Spread, Source)> {
@@ -338,7 +339,7 @@ impl Price {
                 decode.map_or(prefill, |(form, _)| form.t0_s)
             }
             Price::Expanded(form, _) => form.t0_s,
-            Price::Absorbed(form, _) => form.t0_s,
+            Price::Absorbed(form, ..) => form.t0_s,
             Price::Experts(form, experts, _) => form.t0_s * experts.share,
             Price::Pass(form, _) => form.t0_s,
             Price::Scale(form, _) => form.t0_s,
@@ -385,10 +386,11 @@ impl Predicted {
             Price::Expanded(form, kernel) => {
                 form.seconds(device, &prompts_of(kernel, part, op.reach, f64::INFINITY))
             }
-            Price::Absorbed(form, kernel) => {
+            Price::Absorbed(form, kernel, window) => {
                 let sums = &part.reach[op.reach];
                 let (sequences, keys, pairs) = (part.sequences, sums.keys, sums.pairs);
-                form.seconds(device, &MlaDecodeKernel { sequences, keys, pairs, ..*kernel })
+                let longest = part.longest.min(*window);
+                form.seconds(device, &MlaDecodeKernel { sequences, keys, pairs, longest, ..*kernel })
             }
             Price::Experts(form, experts, kernel) => {
                 let tokens = part.tokens * experts.ranks;

@@ -115,6 +115,7 @@ impl Builder<'_> {
             heads,
             latent: compressed,
             lora: latent.kv_lora as f64,
+            window: latent.indexer.as_ref().map_or(f64::INFINITY, |indexer| indexer.top_k as f64),
             kv: self.precision.kv.format,
         });
         let expansion = mla::expansion(latent, heads, linear, self.bytes);

@@ -76,6 +76,8 @@ pub struct Absorbed {
     pub latent: f64,
     /// Width of its part without positions.
     pub lora: f64,
+    /// Most keys a query sees; infinite where it sees all.
+    pub window: f64,
     /// How a cached element is stored.
     pub kv: Format,
 }

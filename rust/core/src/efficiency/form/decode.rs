@@ -38,18 +38,25 @@ form! {
         ec: 0.005..1.5,
         /// A token of the longest sequence: its cache is split finitely often.
         per_key_s: 0.0..1e-6,
+        /// What joining the parts of split caches costs at most.
+        split_s: 0.0..1e-4,
+        /// Share of the bandwidth at which that cost builds up.
+        split_eff: 0.005..4.0,
     }
     seconds = Decode::time;
 }
 
 impl Decode {
-    /// `t0 + c·max(N·hkv/SM − 1, 0) + max(KV/(B·em), FLOP/(P16·ec), s·longest)`.
+    /// `t0 + c·max(N·hkv/SM − 1, 0) + min(d, KV/(B·e1)) + max(KV/(B·em), FLOP/(P16·ec), s·longest)`.
+    ///
+    /// The `min` is what kernels pay once there is enough cache to share one sequence out over several processors.
     pub fn time(&self, device: &Device, kernel: &DecodeKernel) -> f64 {
         let width = kernel.key_dim + kernel.value_dim;
         let waves = (kernel.sequences * kernel.kv_heads / device.sm - 1.0).max(0.0);
-        let traffic = kernel.keys * kernel.kv_heads * width * kernel.kv_bytes / (device.bandwidth * self.em);
+        let cached = kernel.keys * kernel.kv_heads * width * kernel.kv_bytes / device.bandwidth;
         let compute = 2.0 * width * kernel.heads * kernel.pairs / (device.peak16 * self.ec);
         let chain = self.per_key_s * kernel.longest;
-        self.t0_s + self.c_wave_s * waves + traffic.max(compute).max(chain)
+        let split = self.split_s.min(cached / self.split_eff);
+        self.t0_s + self.c_wave_s * waves + split + (cached / self.em).max(compute).max(chain)
     }
 }

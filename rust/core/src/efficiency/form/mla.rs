@@ -11,6 +11,8 @@ pub struct MlaDecodeKernel {
     pub keys: f64,
     /// (query, key) pairs.
     pub pairs: f64,
+    /// Latents of the longest sequence.
+    pub longest: f64,
     /// Heads on this device.
     pub heads: f64,
     /// Width of the cached vector (latent and rotary part).
@@ -34,19 +36,27 @@ form! {
         ec: 0.005..1.5,
         /// How far heads are padded to blocks of 64: 0 not, 1 wholly.
         head_pad: 0.0..1.0,
+        /// A token of the longest sequence: its cache is split finitely often.
+        per_key_s: 0.0..1e-6,
+        /// What joining the parts of split caches costs at most.
+        split_s: 0.0..1e-4,
+        /// Share of the bandwidth at which that cost builds up.
+        split_eff: 0.005..4.0,
     }
     seconds = MlaDecode::time;
 }
 
 impl MlaDecode {
-    /// `t0 + c·max(N·⌈h/64⌉/SM − 1, 0) + (M⁴ + C⁴)^¼`.
+    /// `t0 + c·max(N·⌈h/64⌉/SM − 1, 0) + min(d, KV/(B·e1)) + max((M⁴ + C⁴)^¼, s·longest)`.
     pub fn time(&self, device: &Device, kernel: &MlaDecodeKernel) -> f64 {
         let blocks = (kernel.heads / 64.0).ceil();
         let heads = kernel.heads + self.head_pad * (64.0 * blocks - kernel.heads);
         let waves = (kernel.sequences * blocks / device.sm - 1.0).max(0.0);
-        let traffic = kernel.keys * kernel.latent * kernel.kv_bytes / (device.bandwidth * self.em);
+        let cached = kernel.keys * kernel.latent * kernel.kv_bytes / device.bandwidth;
+        let split = self.split_s.min(cached / self.split_eff);
+        let chain = self.per_key_s * kernel.longest;
         let compute = 2.0 * heads * kernel.pairs * (kernel.latent + kernel.lora) / (device.peak16 * self.ec);
-        self.t0_s + self.c_wave_s * waves + smooth_max(traffic, compute)
+        self.t0_s + self.c_wave_s * waves + split + smooth_max(cached / self.em, compute).max(chain)
     }
 }
 
@@ -73,6 +83,6 @@ impl MlaPrefill {
     /// As [`Prefill`](super::prefill::Prefill).
     pub fn time(&self, device: &Device, kernel: &super::prefill::PrefillKernel) -> f64 {
         let MlaPrefill { t0_s, ec, x0, w_item, c_mem, tile_pad } = *self;
-        super::prefill::Prefill { t0_s, ec, x0, w_item, c_mem, tile_pad }.time(device, kernel)
+        super::prefill::Prefill { t0_s, ec, x0, w_item, c_mem, c_kv: c_mem, tile_pad }.time(device, kernel)
     }
 }

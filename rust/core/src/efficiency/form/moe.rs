@@ -40,8 +40,8 @@ form! {
         c_act: 0.0..40.0,
         /// Exponent of the smooth maximum.
         p: 1.0..12.0,
-        /// Share of 128-row tiles; the rest has 64 rows.
-        tile128: 0.0..1.0,
+        /// Rows of a tile; an expert's last one is half empty on average.
+        tile: 16.0..128.0,
         /// An expert, visited or not.
         per_expert_s: 0.0..1e-6,
     }
@@ -49,11 +49,10 @@ form! {
 }
 
 impl Moe {
-    /// `t0 + (Cᵖ + Mᵖ)^(1/p) + c_act·2·visits·(2H + 3I)/B + tE·E`; rows are padded to a tile per active expert.
+    /// `t0 + (Cᵖ + Mᵖ)^(1/p) + c_act·2·visits·(2H + 3I)/B + tE·E`; half a tile per active expert is padding.
     pub fn time(&self, device: &Device, kernel: &MoeKernel) -> f64 {
         let MoeKernel { visits, experts, active, hidden, inner, matrices, peak, weight_bytes, .. } = *kernel;
-        let tile = 64.0 + 64.0 * self.tile128;
-        let rows = visits.max(active * tile);
+        let rows = visits + 0.5 * active * self.tile;
         let elements = matrices * hidden * inner;
         let compute = 2.0 * rows * elements / (peak * self.ec);
         let traffic = active * elements * weight_bytes / (device.bandwidth * self.em);

@@ -40,8 +40,10 @@ form! {
         x0: 0.0..2000.0,
         /// Weight of the longest item's last tile.
         w_item: 0.0..8.0,
-        /// Passes over queries, keys, values and outputs.
+        /// Passes over queries and outputs.
         c_mem: 0.0..40.0,
+        /// Passes over keys and values, writing them into the cache included.
+        c_kv: 0.0..80.0,
         /// Half-masked tiles along the diagonal, in tiles of 64.
         tile_pad: 0.0..8.0,
     }
@@ -49,7 +51,7 @@ form! {
 }
 
 impl Prefill {
-    /// `t0 + C + w·item + c_mem·bytes/B`, `C = 2·(dq + dv + x0)·h·(pairs + 64·pad·tokens)/(P·ec)`.
+    /// `t0 + C + w·item + (c_mem·QO + c_kv·KV)/B`, `C = 2·(dq + dv + x0)·h·(pairs + 64·pad·tokens)/(P·ec)`.
     pub fn time(&self, device: &Device, kernel: &PrefillKernel) -> f64 {
         let score = 2.0 * (kernel.key_dim + kernel.value_dim + self.x0 / device.exponential);
         let per_flop = 1.0 / (kernel.peak * self.ec);
@@ -57,8 +59,9 @@ impl Prefill {
         let compute = score * kernel.heads * pairs * per_flop;
         let item = score * 128.0 * kernel.longest * device.sm * per_flop;
         let width = kernel.key_dim + kernel.value_dim;
-        let bytes = kernel.tokens * kernel.heads * width * kernel.activation_bytes
-            + kernel.keys * kernel.kv_heads * width * kernel.kv_bytes;
-        self.t0_s + compute + self.w_item * item + self.c_mem * bytes / device.bandwidth
+        let own = kernel.tokens * kernel.heads * width * kernel.activation_bytes;
+        let cached = kernel.keys * kernel.kv_heads * width * kernel.kv_bytes;
+        let passes = self.c_mem * own + self.c_kv * cached;
+        self.t0_s + compute + self.w_item * item + passes / device.bandwidth
     }
 }
