@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use roofline_core::cause::Causes;
 use roofline_core::error::{Error as CoreError, Result as CoreResult};
 use roofline_core::names;
-use roofline_core::roof::{BOUNDS, Bound};
+use roofline_sim::client::{Client, Extent, SessionMode};
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::{Error as SimError, Result};
 use roofline_sim::metrics::band::{self, Band};
@@ -17,7 +18,7 @@ use roofline_sim::run::{self, Simulation as Served};
 use roofline_sim::scheduler::config::{EngineConfig, Policy};
 use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
 use roofline_sim::serve::{Knobs, Server};
-use roofline_sim::step_cost::LinearCost;
+use roofline_sim::step_cost::{LinearCost, StepCost};
 use roofline_sim::time::{F64Clock, FixedClock};
 
 use crate::analysis::EngineMemory;
@@ -110,7 +111,9 @@ impl Engine {
 
     /// Serves the trace; a `step_cost` of `linear:A,B,C` replaces the cost model, and clients wait `api_latency_s` longer
     /// for each answer to begin.
-    #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, api_latency_s=0.0, progress=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
+    #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, api_latency_s=0.0, progress=None,
+        session_mode="closed", concurrency=None, think_time_ms=0.0, max_concurrency=None, warmup=None, measure=None))]
     fn simulate(
         &self,
         py: Python<'_>,
@@ -120,11 +123,25 @@ impl Engine {
         step_cost: Option<&str>,
         api_latency_s: f64,
         progress: Option<&Progress>,
+        session_mode: &str,
+        concurrency: Option<u32>,
+        think_time_ms: f64,
+        max_concurrency: Option<u32>,
+        warmup: Option<&str>,
+        measure: Option<&str>,
     ) -> PyResult<Simulation> {
         enter_long(py, progress, |shared| {
             shared.total.store(trace.requests.trace.len() as u64, Ordering::Relaxed);
+            let client = Client {
+                sessions: SessionMode::parse(session_mode)?,
+                concurrency,
+                think_ns: think_ns(think_time_ms)?,
+                max_concurrency,
+                warmup: warmup.map(|text| Extent::parse("warmup", text)).transpose()?,
+                measure: measure.map(|text| Extent::parse("measure", text)).transpose()?,
+            };
             let record = record_named(record)?;
-            let served = self.serve(deployment, trace, record, step_cost, &shared.monitor)?;
+            let served = self.serve(deployment, trace, &client, record, step_cost, &shared.monitor)?;
             Ok::<_, SimError>(served.behind(api_latency_s))
         })
     }
@@ -135,23 +152,28 @@ impl Engine {
         &self,
         deployment: &Deployment,
         trace: &Trace,
+        client: &Client,
         record: Record,
         step_cost: Option<&str>,
         monitor: &Monitor,
     ) -> Result<Simulation> {
-        let server =
+        let mut server =
             Server::new(deployment.deployed.clone(), &self.name, &self.knobs, &trace.requests.trace)?;
         let cost = step_cost.map(LinearCost::parse).transpose()?;
         // Decisions at a linear cost are compared with recorded schedules, which add seconds as floats do.
         let recorded = cost.is_some() && record == Record::Decisions;
         let (workload, engine) = (trace.requests.workload(recorded)?, &server.engine);
         let served = match cost {
-            Some(cost) if recorded => run::simulate::<F64Clock, _>(workload, engine, &cost, record, monitor)?,
-            Some(cost) => run::simulate::<FixedClock, _>(workload, engine, &cost, record, monitor)?,
-            None => run::simulate::<FixedClock, _>(workload, engine, &server.cost, record, monitor)?,
+            Some(cost) if recorded => {
+                run::simulate::<F64Clock, _>(workload, client, engine, &cost, record, monitor)?
+            }
+            Some(cost) => run::simulate::<FixedClock, _>(workload, client, engine, &cost, record, monitor)?,
+            None => run::simulate::<FixedClock, _>(workload, client, engine, &server.cost, record, monitor)?,
         };
-        let (bounds, band) = (server.cost.bounds(), server.cost.band());
-        Ok(Simulation { served, bounds, band, engine: server.engine, notes: server.notes })
+        server.notes.extend(client.notes(&trace.requests.trace, engine.data_parallel));
+        server.notes.extend(served.notes());
+        let (spent, band) = (server.cost.spent(), server.cost.band());
+        Ok(Simulation { served, spent, band, engine: server.engine, notes: server.notes })
     }
 }
 
@@ -184,8 +206,8 @@ impl Accepted {
 pub struct Simulation {
     served: Served,
     engine: EngineConfig,
-    /// Seconds of all steps by what bounded them, in the order of [`Bound::ALL`].
-    bounds: [f64; BOUNDS],
+    /// Seconds of all steps by what they were spent on.
+    spent: Causes,
     /// By which factors all steps may be shorter or longer.
     band: Option<Band>,
     notes: Vec<String>,
@@ -257,7 +279,7 @@ impl Simulation {
     /// Seconds of all steps by what bounded them; zeros under a `step_cost`.
     #[getter]
     fn bounds(&self) -> Vec<(&'static str, f64)> {
-        Bound::ALL.into_iter().zip(self.bounds).map(|(bound, seconds)| (bound.name(), seconds)).collect()
+        self.spent.iter().map(|(cause, seconds)| (cause.name(), seconds)).collect()
     }
 
     /// By which factors all steps may be shorter or longer together: P10 and P90; `None` where no error is known.
@@ -285,10 +307,20 @@ fn policy_name(policy: Policy) -> &'static str {
 fn record_named(name: &str) -> CoreResult<Record> {
     match name {
         "summary" => Ok(Record::Summary),
+        "stretches" => Ok(Record::Stretches),
         "steps" => Ok(Record::Steps),
         "decisions" => Ok(Record::Decisions),
-        _ => Err(names::unknown("record", name, ["summary", "steps", "decisions"])),
+        _ => Err(names::unknown("record", name, ["summary", "stretches", "steps", "decisions"])),
     }
+}
+
+fn think_ns(milliseconds: f64) -> CoreResult<u64> {
+    let nanos = (milliseconds * 1e6).round();
+    if (0.0..=i64::MAX as f64).contains(&nanos) {
+        return Ok(nanos as u64);
+    }
+    let must = "must be milliseconds, none negative";
+    Err(CoreError::spec("think_time", must, milliseconds, "for example 2000 for two seconds"))
 }
 
 fn in_range(percent: f64) -> CoreResult<()> {

@@ -17,6 +17,8 @@ const KIN: [(&str, &str); 1] = [("blackwell-ultra", "blackwell")];
 pub struct Chosen<F> {
     /// The form.
     pub form: F,
+    /// How much faster a benchmark loop reads what stays in the last-level cache; serving does not.
+    pub l2_hot: f64,
     /// Its 80 % band.
     pub spread: Spread,
     /// Where it is from.
@@ -75,6 +77,7 @@ impl<'a> Chooser<'a> {
                 })?;
             Some(Chosen {
                 form: F::of(&fit.values),
+                l2_hot: fit.l2_hot,
                 spread: fit.spread.unwrap_or(UNKNOWN).widened(factor),
                 source: self.source(near, set, fit),
             })

@@ -30,6 +30,8 @@ pub struct Fit {
     pub dtype: String,
     /// The form's numbers, in the order of [`Form::PARAMETERS`].
     pub values: Vec<f64>,
+    /// How much faster a benchmark loop reads what stays in the last-level cache; serving does not.
+    pub l2_hot: f64,
     /// P10 and P90 of measured over predicted, on rows that were not fitted; `None` where none were kept.
     pub spread: Option<Spread>,
     /// Where the measurements are from.
@@ -166,7 +168,11 @@ impl Reader<'_> {
         let values = parameters.iter().map(|parameter| self.number(&path, table, parameter)).collect();
         let note = |key: &str| table.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
         let (source, date) = (note("source"), note("date"));
-        Some(Fit { engine, dtype, values, spread: self.spread(&path, table), source, date, family })
+        let l2_hot = table.get("l2_hot").map_or(1.0, |_| {
+            self.number(&path, table, &Parameter { name: "l2_hot", least: 1.0, most: 10.0 })
+        });
+        let spread = self.spread(&path, table);
+        Some(Fit { engine, dtype, values, l2_hot, spread, source, date, family })
     }
 
     fn number(&mut self, path: &str, table: &Table, parameter: &Parameter) -> f64 {
