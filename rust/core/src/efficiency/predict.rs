@@ -118,10 +118,14 @@ impl<'a> Predictor<'a> {
         }
     }
 
+    fn act_quant(&self, weight: Storage) -> ActQuant {
+        self.prediction.switches.act_quant(&self.prediction.engine, weight)
+    }
+
     fn gemm(&self, gemm: &kernel::Gemm, priced: &Priced) -> Option<(Price, Spread, Source)> {
         let dtypes = multiplied_as(gemm.weight, gemm.input);
         let mut chosen = self.chooser.choose::<Gemm>(dtypes, None)?;
-        if gemm.input.bytes() < 2.0 && self.prediction.switches.act_quant != ActQuant::Dynamic {
+        if gemm.input.bytes() < 2.0 && self.act_quant(gemm.weight) != ActQuant::Dynamic {
             // What was measured may hold the kernels that quantise; launch them apart, or not at all.
             chosen.form.c_quant = 0.0;
             if let Some(plain) = self.chooser.choose::<Gemm>(&["bf16"], None) {
@@ -248,7 +252,7 @@ impl<'a> Predictor<'a> {
 
     fn quantise(&self, quantise: &kernel::Quantise) -> Option<(Price, Spread, Source)> {
         let bytes = quantise.bytes;
-        match self.prediction.switches.act_quant {
+        match self.act_quant(quantise.weight) {
             ActQuant::Fused => Some((Price::Nothing, Spread::NONE, Source::Datasheet)),
             ActQuant::Static => {
                 let chosen = self.chooser.choose::<ScaleMatrix>(&["bf16"], None)?;
