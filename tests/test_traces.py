@@ -84,7 +84,7 @@ def test_hashes_and_sessions_in_columns_of_lists_are_exact(tmp_path: Path) -> No
     trace = rf.Trace.read(path)
     metrics = dict(trace.inspect().select("metric", "value").iter_rows())
     assert trace.block_size == 16
-    assert (metrics["sessions"], metrics["prefix_hit_rate_infinite_cache"]) == (1.0, 0.25)
+    assert (metrics["sessions"], metrics["prefix_hit"]) == (1.0, 25.0)
     assert rf.simulate(trace, hw="h100-sxm").requests["cached_tokens"].to_list() == [0, 16]
 
 
