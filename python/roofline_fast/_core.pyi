@@ -296,6 +296,9 @@ class Trace:
         segments: Any = None,
         segment_lengths: Any = None,
         output_segment: Any = None,
+        session: Any = None,
+        after: Any = None,
+        delay_s: Any = None,
     ) -> Trace: ...
     @staticmethod
     def read(
@@ -381,6 +384,12 @@ class Engine:
         record: str = "summary",
         step_cost: str | None = None,
         progress: Progress | None = None,
+        session_mode: str = "closed",
+        concurrency: int | None = None,
+        think_time_ms: float = 0.0,
+        max_concurrency: int | None = None,
+        warmup: str | None = None,
+        measure: str | None = None,
     ) -> Simulation: ...
 
 @final

@@ -62,6 +62,12 @@ def simulate(
     num_speculative_tokens: int | None = None,
     spec_acceptance: float | Sequence[float] | str | None = None,
     step_cost: str | None = None,
+    session_mode: str = "closed",
+    concurrency: int | None = None,
+    think_time: float = 0.0,
+    max_concurrency: int | None = None,
+    warmup: int | str | None = None,
+    measure: int | str | None = None,
     record: str = "summary",
     slo: str | None = None,
     percentiles: Sequence[float] = PERCENTILES,
@@ -106,6 +112,19 @@ def simulate(
         request i instead.
     step_cost : str, optional
         ``linear:A,B,C`` prices a step as A + B·tokens + C·context seconds instead of by the cost model.
+    session_mode : {"closed", "open"}
+        Whether a turn of a conversation waits for the answers it follows, each plus its delay, or is sent at
+        its recorded (or earliest) time.
+    concurrency : int, optional
+        Users, each of whom sends the next request (or conversation) when the last one was answered; arrivals
+        of the trace are not used then.
+    think_time : float
+        Milliseconds between an answer and a user's next request.
+    max_concurrency : int, optional
+        Requests in flight at most, under any arrivals: others are held back. Latencies count from sending.
+    warmup, measure : int or str, optional
+        What is left out of the summary at the beginning, and how much is in it: requests (``500``) or time
+        (``"30s"``). Latencies are then those of the requests sent in between, rates count what was answered.
     record : {"summary", "steps", "decisions"}
         Whether steps are kept, one row each, and with them who was in it. Decisions at a linear `step_cost`
         run in recorded time: arrivals as given and seconds added as floats, to compare with the recorded
@@ -159,7 +178,9 @@ def simulate(
     checks.shares(overlap=overlap)
     checks.texts(engine=engine, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
     checks.texts(scheduling_policy=scheduling_policy, step_cost=step_cost, record=record, slo=slo)
-    checks.texts(spec_method=spec_method)
+    checks.texts(spec_method=spec_method, session_mode=session_mode)
+    checks.counts(concurrency=concurrency, max_concurrency=max_concurrency)
+    checks.numbers(think_time=think_time)
     _check_objectives(slo)
     requests = _trace(trace, trace_options, seed)
     found, note = _model(model, requests)
@@ -200,7 +221,17 @@ def simulate(
         seed=seed,
     )
     served = server.simulate(
-        deployment, requests.compiled, record=record, step_cost=step_cost, progress=progress
+        deployment,
+        requests.compiled,
+        record=record,
+        step_cost=step_cost,
+        progress=progress,
+        session_mode=session_mode,
+        concurrency=concurrency,
+        think_time_ms=think_time,
+        max_concurrency=max_concurrency,
+        warmup=None if warmup is None else str(warmup),
+        measure=None if measure is None else str(measure),
     )
     inputs = {
         "trace": requests.origin,
@@ -214,6 +245,12 @@ def simulate(
         "quantization": deployment.weights_format,
         "kv_cache_dtype": deployment.kv_format,
         "step_cost": step_cost,
+        "session_mode": session_mode,
+        "concurrency": concurrency,
+        "think_time_ms": think_time,
+        "max_concurrency": max_concurrency,
+        "warmup": warmup,
+        "measure": measure,
         "slo": slo,
         "seed": seed,
     }

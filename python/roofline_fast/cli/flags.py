@@ -103,6 +103,32 @@ BlockSize = Annotated[
 ]
 MaxNumSeqs = Annotated[int | None, typer.Option(help="Sequences running at once.", rich_help_panel=ENGINE)]
 MaxNumBatchedTokens = Annotated[int | None, typer.Option(help="Tokens of a step.", rich_help_panel=ENGINE)]
+CLIENT = "How requests are sent, and which are measured"
+SessionMode = Annotated[
+    str,
+    typer.Option(
+        help="closed: turns wait for the answers they follow; open: recorded times.", rich_help_panel=CLIENT
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(help="Users, each with one request at a time, instead of arrivals.", rich_help_panel=CLIENT),
+]
+ThinkTime = Annotated[
+    float, typer.Option(help="ms between an answer and a user's next request.", rich_help_panel=CLIENT)
+]
+MaxConcurrency = Annotated[
+    int | None,
+    typer.Option(help="Requests in flight at most; latencies count from sending.", rich_help_panel=CLIENT),
+]
+Warmup = Annotated[
+    str | None,
+    typer.Option(metavar="N|TIME", help="Leave out the first requests, or 30s.", rich_help_panel=CLIENT),
+]
+Measure = Annotated[
+    str | None,
+    typer.Option(metavar="N|TIME", help="Keep so many requests, or 5min, after it.", rich_help_panel=CLIENT),
+]
 TraceArgument = Annotated[
     list[str] | None,
     typer.Argument(

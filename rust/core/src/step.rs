@@ -93,6 +93,11 @@ impl Pricer {
         &self.reaches
     }
 
+    /// Whether each operator takes the greatest of a few multiples of its work, and the prediction is their sum.
+    pub(crate) fn is_linear(&self) -> bool {
+        self.efficiency == Efficiency::Ideal && self.ops.iter().all(Priced::is_linear)
+    }
+
     /// Share of the computing time that hides communication.
     pub fn overlap(&self) -> f64 {
         self.overlap
@@ -152,6 +157,11 @@ impl Exposed {
         } else {
             self.compute += seconds;
         }
+    }
+
+    /// Communicating seconds that computing hides.
+    pub(crate) fn hidden(&self, overlap: f64) -> f64 {
+        self.link.min(overlap * self.compute)
     }
 
     /// Communication shows only where computing does not hide it (PHYSICS §4).

@@ -7,7 +7,7 @@ use pyo3::pybacked::PyBackedBytes;
 use roofline_core::error::{Error, Result};
 use roofline_core::names;
 use roofline_core::table::{Column, Table as Rows};
-use roofline_sim::assemble::{Assembled, TraceColumns};
+use roofline_sim::assemble::{Assembled, TraceColumns, Turns};
 use roofline_sim::error as trace_error;
 use roofline_sim::trace::{
     self, Carried, FieldMap, Format, Labels, NOT_OBSERVED, OnError, PriorityOrder, ReadOptions, Reader, Report, TimeUnit, Trace as Requests,
@@ -110,7 +110,8 @@ impl Trace {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keywords of a constructor, one a column")]
     #[pyo3(signature = (arrival_s, prompt_tokens, output_tokens, *, ids=None, priority=None, block_hashes=None,
-        block_size=None, segments=None, segment_lengths=None, output_segment=None))]
+        block_size=None, segments=None, segment_lengths=None, output_segment=None, session=None, after=None,
+        delay_s=None))]
     fn new(
         arrival_s: &Bound<'_, PyAny>,
         prompt_tokens: &Bound<'_, PyAny>,
@@ -122,6 +123,9 @@ impl Trace {
         segments: Option<&Bound<'_, PyAny>>,
         segment_lengths: Option<&Bound<'_, PyAny>>,
         output_segment: Option<&Bound<'_, PyAny>>,
+        session: Option<&Bound<'_, PyAny>>,
+        after: Option<&Bound<'_, PyAny>>,
+        delay_s: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Trace> {
         let lists = |column: Option<&Bound<'_, PyAny>>, field: &str| {
             column.map(|column| columns::lists(column, field)).transpose()
@@ -138,6 +142,11 @@ impl Trace {
             segment_lengths: lists(segment_lengths, "segment_lengths")?,
             output_segment: output_segment
                 .map_or(Ok(Vec::new()), |segments| columns::counts(segments, "output_segment"))?,
+            turns: Turns {
+                session: session.map_or(Ok(Vec::new()), |names| columns::texts(names, "session"))?,
+                after: lists(after, "after")?,
+                delay_s: delay_s.map_or(Ok(Vec::new()), |delays| columns::floats(delays, "delay_s"))?,
+            },
         };
         let requests = enter(arrival_s.py(), || columns.assemble())?;
         Ok(Trace { requests, report: None })
