@@ -247,7 +247,7 @@ fn with_guess(name: &str, columns: &Columns) -> String {
         columns.seen >> place & 1 == 0 && alias.slot != Slot::Unused && alias.name.len() > 4
     };
     let near = columns.aliases().iter().enumerate().filter(unseen).min_by_key(|(_, alias)| distance(alias));
-    match near.filter(|(_, alias)| distance(alias) <= 2) {
+    match near.filter(|(_, alias)| distance(alias) <= detect::slip(alias.name)) {
         Some((_, alias)) => format!("{name} (did you mean `{}`?)", alias.name),
         None => name.to_string(),
     }

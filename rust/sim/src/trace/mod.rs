@@ -48,7 +48,7 @@ pub use inspect::{Inspection, Lengths, inspect};
 pub(crate) use number::TOKENS_MAX;
 pub(crate) use prefix_groups::GroupPaths;
 pub use options::{FieldMap, ReadOptions};
-pub use policy::{OnError, PriorityOrder, TimeUnit, TurnLengths, ZeroOutput};
+pub use policy::{OnError, OverContext, PriorityOrder, TimeUnit, TurnLengths, ZeroOutput};
 pub use read::{Reader, read, read_file};
 pub use report::{Report, Warning};
 pub use write::{Written, left_out, write, write_file};
