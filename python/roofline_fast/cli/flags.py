@@ -103,26 +103,13 @@ BlockSize = Annotated[
 ]
 MaxNumSeqs = Annotated[int | None, typer.Option(help="Sequences running at once.", rich_help_panel=ENGINE)]
 MaxNumBatchedTokens = Annotated[int | None, typer.Option(help="Tokens of a step.", rich_help_panel=ENGINE)]
-TRACE = "How the trace is read"
-TraceFormat = Annotated[
-    str | None, typer.Option(help="What it is, instead of what is detected.", rich_help_panel=TRACE)
+TraceArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="TRACE…",
+        help="JSON Lines, JSON, CSV or Parquet, also packed: files, a folder, a pattern, or - (stdin).",
+    ),
 ]
-TraceBlockSize = Annotated[int | None, typer.Option(help="Tokens of a hash id.", rich_help_panel=TRACE)]
-TimeUnit = Annotated[
-    str | None, typer.Option(help="Unit of arrivals: s, ms, us, ns or datetime.", rich_help_panel=TRACE)
-]
-OnError = Annotated[str, typer.Option(help="What a bad row does: stop or skip.", rich_help_panel=TRACE)]
-ZeroOutput = Annotated[
-    str | None, typer.Option(help="Requests for no output: drop, prefill or one.", rich_help_panel=TRACE)
-]
-Window = Annotated[
-    str | None, typer.Option(metavar="A:B", help="Keep arrivals from second A to B.", rich_help_panel=TRACE)
-]
-Speedup = Annotated[
-    float | None,
-    typer.Option("--speedup", "--rate-scale", help="Above 1 arrivals come faster.", rich_help_panel=TRACE),
-]
-Limit = Annotated[int | None, typer.Option(help="Keep the first requests.", rich_help_panel=TRACE)]
 Format = Annotated[str, typer.Option("--format", help="table, json or csv.", rich_help_panel=OUTPUT)]
 Output = Annotated[
     Path | None,

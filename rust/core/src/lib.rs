@@ -29,4 +29,5 @@ pub mod accumulate;
 pub mod memory;
 pub mod point;
 pub mod analysis;
+pub mod batch;
 pub mod compat;

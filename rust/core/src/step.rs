@@ -93,6 +93,11 @@ impl Pricer {
         &self.reaches
     }
 
+    /// Whether each operator takes the greatest of a few multiples of its work, and the prediction is their sum.
+    pub(crate) fn is_linear(&self) -> bool {
+        self.efficiency == Efficiency::Ideal && self.ops.iter().all(Priced::is_linear)
+    }
+
     /// Share of the computing time that hides communication.
     pub fn overlap(&self) -> f64 {
         self.overlap

@@ -9,8 +9,9 @@ use crate::error::{Error, Result};
 use crate::metrics::records::{Recorder, Records, Span};
 use crate::metrics::steps::Record;
 use crate::request::Workload;
+use crate::scheduler::Scheduler;
 use crate::scheduler::config::EngineConfig;
-use crate::scheduler::vllm::{Status, Vllm};
+use crate::scheduler::sequence::Status;
 use crate::step::Step;
 use crate::step_cost::{Phase, StepCost, StepItem};
 use crate::time::Clock;
@@ -35,7 +36,7 @@ struct Flight<T> {
 
 /// A replica while it runs.
 pub struct Replica<'a, C: Clock, P: StepCost> {
-    scheduler: Vllm<'a>,
+    scheduler: Scheduler<'a>,
     recorder: Recorder<'a, C>,
     cost: &'a P,
     monitor: &'a Monitor,
@@ -71,7 +72,7 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         let arrivals: Vec<_> =
             requests.iter().map(|&request| workload.arrival::<C>(request as usize)).collect();
         Ok(Replica {
-            scheduler: Vllm::new(config, workload, requests)?,
+            scheduler: Scheduler::new(config, workload, requests)?,
             recorder: Recorder::new(record, replica, requests, &arrivals),
             cost,
             monitor,

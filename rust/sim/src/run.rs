@@ -10,7 +10,7 @@ use crate::metrics::steps::{Decisions, Record, Steps};
 use crate::metrics::summary::{Measured, Summary};
 use crate::request::Workload;
 use crate::scheduler::config::EngineConfig;
-use crate::scheduler::vllm::Status;
+use crate::scheduler::sequence::Status;
 use crate::step_cost::StepCost;
 use crate::time::Clock;
 

@@ -13,7 +13,7 @@ use roofline_sim::request::{Segments, Workload};
 use roofline_sim::run::{Simulation, simulate};
 use roofline_sim::scheduler::config::{EngineConfig, Policy};
 use roofline_sim::scheduler::preset::{DeviceClass, preset};
-use roofline_sim::scheduler::vllm::Status;
+use roofline_sim::scheduler::sequence::Status;
 use roofline_sim::step_cost::{LinearCost, StepCost, StepItem};
 use roofline_sim::time::FixedClock;
 use roofline_sim::trace::{BlockHashes, Trace};

@@ -1,7 +1,7 @@
 //! What the fast path keeps of a request.
 
 use crate::request::Workload;
-use crate::scheduler::vllm::Status;
+use crate::scheduler::sequence::Status;
 
 /// Where a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

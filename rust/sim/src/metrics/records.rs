@@ -5,7 +5,8 @@ use roofline_core::table::{Column, Table};
 
 use super::journal::{Journal, Moments, Note};
 use super::steps::{Decisions, Record, Steps};
-use crate::scheduler::vllm::{Status, Vllm};
+use crate::scheduler::Scheduler;
+use crate::scheduler::sequence::Status;
 use crate::step::Step;
 use crate::time::Clock;
 
@@ -217,7 +218,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
     /// A step was decided; `busy_s` is how long it occupies the device, `spent` what all steps so far were spent on.
     pub fn scheduled(
         &mut self,
-        scheduler: &Vllm<'_>,
+        scheduler: &Scheduler<'_>,
         step: &Step,
         span: Span<C::Instant>,
         busy_s: f64,
@@ -285,7 +286,13 @@ impl<'a, C: Clock> Recorder<'a, C> {
         }
     }
 
-    fn write_row(&mut self, scheduler: &Vllm<'_>, step: &Step, span: Span<C::Instant>, tokens: (u32, u32)) {
+    fn write_row(
+        &mut self,
+        scheduler: &Scheduler<'_>,
+        step: &Step,
+        span: Span<C::Instant>,
+        tokens: (u32, u32),
+    ) {
         let rows = &mut self.steps;
         rows.call.push(scheduler.calls() - 1);
         rows.scheduled_s.push(C::seconds(span.scheduled));
@@ -342,7 +349,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
     }
 
     /// Everything written down.
-    pub fn finish(mut self, scheduler: &Vllm<'_>, end: C::Instant) -> Records {
+    pub fn finish(mut self, scheduler: &Scheduler<'_>, end: C::Instant) -> Records {
         self.totals.calls = scheduler.calls();
         self.totals.end_s = C::seconds(end);
         let outcomes: Vec<_> =

@@ -3,7 +3,7 @@
 use super::percentiles::Distribution;
 use super::records::{Requests, Totals};
 use super::slo::{Metric, Slo};
-use crate::scheduler::vllm::Status;
+use crate::scheduler::sequence::Status;
 
 /// A value of a summary.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,4 +1,4 @@
-//! What a vLLM scheduler keeps of a request.
+//! What a scheduler keeps of a request.
 
 use crate::request::Workload;
 
@@ -32,7 +32,7 @@ impl Status {
 
 /// What the scheduler keeps of a request.
 #[derive(Debug, Clone)]
-pub(super) struct Sequence {
+pub struct Sequence {
     /// Tokens of prompt and longest answer.
     pub(super) limit: u32,
     /// Tokens at which it ends: the limit, or the model's.
