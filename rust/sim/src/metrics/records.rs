@@ -448,6 +448,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
                     scheduled: timeline.scheduled.then(|| C::ticks(timeline.first_scheduled)),
                     first_token: begun.then(|| C::ticks(timeline.first_token)),
                     finish: finished.then(|| C::ticks(timeline.last_token)),
+                    waits: outcome.0 == Status::Waiting,
                 });
             }
             records.instants.push([
