@@ -13,7 +13,8 @@ use roofline_sim::metrics::slo::Slo;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::metrics::summary::Value;
 use roofline_sim::run::{self, Simulation as Served};
-use roofline_sim::scheduler::config::{EngineConfig, Policy};
+use roofline_sim::scheduler::config::EngineConfig;
+use roofline_sim::scheduler::rules::Rules;
 use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
 use roofline_sim::serve::{Knobs, Server};
 use roofline_sim::step_cost::LinearCost;
@@ -42,13 +43,15 @@ impl Engine {
         enable_chunked_prefill=None, enable_prefix_caching=None, async_scheduling=None, scheduling_policy=None,
         watermark=None, long_prefill_token_threshold=None, scheduler_reserve_full_isl=None,
         prefill_schedule_interval=None, max_num_active_seqs=None, long_prefill_token_threshold_adaptive=None,
-        spec_method=None, num_speculative_tokens=None, spec_acceptance=None, seed=0),
+        max_prefill_tokens=None, schedule_conservativeness=None, enable_mixed_chunk=None,
+        capacity_scheduler_policy=None, spec_method=None, num_speculative_tokens=None, spec_acceptance=None, seed=0),
         text_signature = "(name='vllm', *, gpu_memory_utilization=None, num_gpu_blocks_override=None, \
         enforce_eager=None, max_model_len=None, max_num_seqs=None, max_num_batched_tokens=None, block_size=None, \
         enable_chunked_prefill=None, enable_prefix_caching=None, async_scheduling=None, scheduling_policy=None, \
         watermark=None, long_prefill_token_threshold=None, scheduler_reserve_full_isl=None, \
         prefill_schedule_interval=None, max_num_active_seqs=None, long_prefill_token_threshold_adaptive=None, \
-        spec_method=None, num_speculative_tokens=None, spec_acceptance=None, seed=0)")]
+        max_prefill_tokens=None, schedule_conservativeness=None, enable_mixed_chunk=None, \
+        capacity_scheduler_policy=None, spec_method=None, num_speculative_tokens=None, spec_acceptance=None, seed=0)")]
     fn new(
         py: Python<'_>,
         name: String,
@@ -69,6 +72,10 @@ impl Engine {
         prefill_schedule_interval: Option<u32>,
         max_num_active_seqs: Option<u32>,
         long_prefill_token_threshold_adaptive: Option<bool>,
+        max_prefill_tokens: Option<u32>,
+        schedule_conservativeness: Option<f64>,
+        enable_mixed_chunk: Option<bool>,
+        capacity_scheduler_policy: Option<String>,
         spec_method: Option<&str>,
         num_speculative_tokens: Option<u32>,
         spec_acceptance: Option<Accepted>,
@@ -96,6 +103,10 @@ impl Engine {
             prefill_schedule_interval,
             max_num_active_seqs,
             long_prefill_token_threshold_adaptive,
+            max_prefill_tokens,
+            schedule_conservativeness,
+            enable_mixed_chunk,
+            capacity_scheduler_policy,
             speculation,
         };
         Ok(Engine { name, knobs })
@@ -214,6 +225,7 @@ impl Simulation {
     #[getter]
     fn settings<'py>(&self, py: Python<'py>) -> PyResult<Dict<'py>> {
         let (engine, dict) = (&self.engine, PyDict::new(py));
+        dict.set_item("gpu_memory_utilization", engine.gpu_memory_utilization)?;
         dict.set_item("max_num_seqs", engine.max_num_seqs)?;
         dict.set_item("max_num_batched_tokens", engine.max_num_batched_tokens)?;
         dict.set_item("max_model_len", engine.max_model_len)?;
@@ -222,7 +234,7 @@ impl Simulation {
         dict.set_item("enable_chunked_prefill", engine.enable_chunked_prefill)?;
         dict.set_item("enable_prefix_caching", engine.enable_prefix_caching)?;
         dict.set_item("async_scheduling", engine.async_scheduling)?;
-        dict.set_item("scheduling_policy", policy_name(engine.scheduling_policy))?;
+        dict.set_item("scheduling_policy", engine.scheduling_policy.name())?;
         dict.set_item("watermark", engine.watermark)?;
         dict.set_item("long_prefill_token_threshold", engine.long_prefill_token_threshold)?;
         dict.set_item("scheduler_reserve_full_isl", engine.scheduler_reserve_full_isl)?;
@@ -230,6 +242,15 @@ impl Simulation {
         dict.set_item("max_num_active_seqs", engine.max_num_active_seqs)?;
         let adaptive = engine.long_prefill_token_threshold_adaptive;
         dict.set_item("long_prefill_token_threshold_adaptive", adaptive)?;
+        match engine.rules {
+            Rules::Sglang(settings) => {
+                dict.set_item("max_prefill_tokens", settings.max_prefill_tokens)?;
+                dict.set_item("schedule_conservativeness", settings.schedule_conservativeness)?;
+                dict.set_item("enable_mixed_chunk", settings.enable_mixed_chunk)?;
+            }
+            Rules::Trtllm(capacity) => dict.set_item("capacity_scheduler_policy", capacity.name())?,
+            _ => {}
+        }
         let speculation = engine.speculation.as_ref();
         dict.set_item("spec_method", speculation.map(|speculation| speculation.method.name()))?;
         dict.set_item("num_speculative_tokens", speculation.map_or(0, |speculation| speculation.tokens))?;
@@ -252,13 +273,6 @@ impl Simulation {
 }
 
 type Dict<'py> = pyo3::Bound<'py, PyDict>;
-
-fn policy_name(policy: Policy) -> &'static str {
-    match policy {
-        Policy::Fcfs => "fcfs",
-        Policy::Priority => "priority",
-    }
-}
 
 fn record_named(name: &str) -> CoreResult<Record> {
     match name {

@@ -29,6 +29,8 @@ pub struct CacheShape {
     pub prefix_caching: bool,
     /// Tokens after a block that are part of its prefix (EAGLE and MTP drafts depend on them).
     pub hash_lookahead: u32,
+    /// Whether a block whose prefix another one holds already is given up for that one.
+    pub merges: bool,
 }
 
 /// Blocks, tables and prefixes of one engine.
@@ -115,6 +117,11 @@ impl<'a> KvCache<'a> {
         table.capacity = self.hits.len() as u32 * self.shape.block_size;
     }
 
+    /// Blocks a sequence has.
+    pub fn held(&self, sequence: u32) -> u32 {
+        self.tables[sequence as usize].blocks.len() as u32
+    }
+
     /// Blocks that `tokens` tokens take.
     pub fn blocks_for(&self, tokens: u32) -> u32 {
         tokens.div_ceil(self.shape.block_size)
@@ -152,9 +159,16 @@ impl<'a> KvCache<'a> {
             let (Some(&prefix), Some(&block)) = (table.prefixes.get(place), table.blocks.get(place)) else {
                 return;
             };
+            table.registered += 1;
+            let known = self.prefixes.block(prefix);
+            if self.shape.merges && known != NONE {
+                self.blocks.touch(known);
+                self.blocks.release(&[block]);
+                table.blocks[place] = known;
+                continue;
+            }
             self.prefixes.register(prefix, block);
             self.blocks.set_prefix(block, prefix);
-            table.registered += 1;
         }
     }
 
@@ -262,7 +276,8 @@ mod tests {
         };
         let workload = Workload::new(&trace, None).unwrap();
         for (block_size, expected) in [(4, 4), (8, 2), (3, 5), (16, 1)] {
-            let shape = CacheShape { block_size, blocks: 30, prefix_caching: true, hash_lookahead: 0 };
+            let shape =
+                CacheShape { block_size, blocks: 30, prefix_caching: true, hash_lookahead: 0, merges: false };
             let mut cache = KvCache::new(workload, &[0, 1], shape);
             for sequence in [0, 1] {
                 cache.know(sequence, 20);
@@ -291,7 +306,8 @@ mod tests {
             hashes: Some(hashes),
             ..Trace::default()
         };
-        let shape = CacheShape { block_size: 4, blocks: 9, prefix_caching: true, hash_lookahead: 0 };
+        let shape =
+            CacheShape { block_size: 4, blocks: 9, prefix_caching: true, hash_lookahead: 0, merges: false };
         let mut cache = KvCache::new(Workload::new(&trace, None).unwrap(), &[0], shape);
         cache.know(0, 8);
         cache.grow(0, 8);

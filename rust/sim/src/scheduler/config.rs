@@ -4,6 +4,7 @@ use roofline_core::error::{Error, Result};
 use roofline_core::names;
 
 use super::rules::Rules;
+use super::sglang;
 use super::speculation::Speculation;
 use crate::kv::cache::CacheShape;
 
@@ -14,6 +15,8 @@ pub enum Policy {
     Fcfs,
     /// In order of (priority, arrival), lower first; the last in this order gives way.
     Priority,
+    /// Those with the longest cached prefix first.
+    LongestPrefix,
 }
 
 impl Policy {
@@ -25,7 +28,17 @@ impl Policy {
         match names::normalise(name).as_str() {
             "fcfs" => Ok(Policy::Fcfs),
             "priority" => Ok(Policy::Priority),
-            _ => Err(names::unknown("scheduling policy", name, ["fcfs", "priority"])),
+            "lpm" => Ok(Policy::LongestPrefix),
+            _ => Err(names::unknown("scheduling policy", name, ["fcfs", "priority", "lpm"])),
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::Fcfs => "fcfs",
+            Policy::Priority => "priority",
+            Policy::LongestPrefix => "lpm",
         }
     }
 }
@@ -38,6 +51,8 @@ const MOST_DEVICES: u32 = 65_536;
 pub struct EngineConfig {
     /// Whose rules its scheduler follows.
     pub rules: Rules,
+    /// Share of memory the engine may use; of what, its rules say.
+    pub gpu_memory_utilization: f64,
     /// Sequences that may run at once.
     pub max_num_seqs: u32,
     /// Tokens a step may process.
@@ -81,8 +96,10 @@ pub struct EngineConfig {
 /// The settings of an engine, checked and resolved into what a scheduler uses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// Tokens a step may process.
+    /// Tokens a step may process; prompt tokens alone where the engine does not count those of answers.
     pub tokens: u32,
+    /// Tokens no step exceeds.
+    pub step_tokens: u32,
     /// Sequences that may run at once.
     pub running: u32,
     /// Tokens of prompt and answer together.
@@ -113,6 +130,7 @@ impl EngineConfig {
             blocks: self.num_gpu_blocks,
             prefix_caching: self.enable_prefix_caching,
             hash_lookahead: self.speculation.as_ref().map_or(0, Speculation::hash_lookahead),
+            merges: self.rules.merges(),
         }
     }
 
@@ -123,8 +141,16 @@ impl EngineConfig {
     pub fn limits(&self) -> Result<Limits> {
         Error::all("engine", self.mistakes())?;
         let speculation = self.speculation.as_ref();
+        let row = 1 + speculation.map_or(0, |speculation| speculation.tokens + speculation.draft_slots());
+        let step_tokens = match self.rules {
+            Rules::Sglang(settings) => (self.max_num_batched_tokens.max(settings.max_prefill_tokens))
+                .max(self.model_len())
+                .saturating_add(self.max_num_seqs.saturating_mul(row)),
+            _ => self.max_num_batched_tokens,
+        };
         Ok(Limits {
             tokens: self.max_num_batched_tokens,
+            step_tokens,
             running: self.max_num_seqs.min(self.max_num_active_seqs.unwrap_or(u32::MAX)),
             model_len: self.model_len(),
             watermark_blocks: (self.watermark * f64::from(self.num_gpu_blocks)) as u32,
@@ -159,13 +185,17 @@ impl EngineConfig {
         if !(0.0..1.0).contains(&self.watermark) {
             mistakes.push(Error::spec("watermark", "must be at least 0 and below 1", self.watermark, ""));
         }
-        if self.max_num_batched_tokens < self.max_num_seqs {
+        if self.max_num_batched_tokens < self.max_num_seqs && self.rules.counts_answers() {
             let must = format!("must be at least max_num_seqs, {}", self.max_num_seqs);
             let hint = "every running sequence takes a token a step; lower max_num_seqs";
             mistakes.push(Error::spec("max_num_batched_tokens", must, self.max_num_batched_tokens, hint));
         }
         mistakes.extend(self.memory_mistake());
-        if !self.enable_chunked_prefill && self.max_num_batched_tokens < self.model_len() {
+        mistakes.extend(self.rule_mistakes());
+        if !self.enable_chunked_prefill
+            && self.takes_whole_prompts()
+            && self.max_num_batched_tokens < self.model_len()
+        {
             let must =
                 format!("must be at least max_model_len, {}, without chunked prefill", self.model_len());
             let hint = "raise it, lower max_model_len, or allow chunked prefill";
@@ -192,6 +222,33 @@ impl EngineConfig {
                 self.data_parallel,
                 hint,
             ));
+        }
+        mistakes
+    }
+
+    /// Whether without chunked prefill a step must have room for the longest request.
+    pub fn takes_whole_prompts(&self) -> bool {
+        matches!(self.rules, Rules::Vllm | Rules::VllmV0 | Rules::Orca | Rules::Static)
+    }
+
+    /// Settings that do not go with the engine's rules.
+    fn rule_mistakes(&self) -> Vec<Error> {
+        let mut mistakes = match &self.rules {
+            Rules::Sglang(settings) => sglang::mistakes(settings, self),
+            _ => Vec::new(),
+        };
+        let (must, known) = match self.rules {
+            Rules::Vllm => ("must be fcfs or priority", self.scheduling_policy != Policy::LongestPrefix),
+            Rules::Sglang(_) => ("must be fcfs or lpm", self.scheduling_policy != Policy::Priority),
+            _ => ("must be fcfs with this engine", self.scheduling_policy == Policy::Fcfs),
+        };
+        if !known {
+            mistakes.push(Error::spec("scheduling_policy", must, self.scheduling_policy.name(), ""));
+        }
+        if self.speculation.is_some() && matches!(self.rules, Rules::Sarathi | Rules::Orca | Rules::Static) {
+            let hint = "vllm, vllm-v0, sglang and trtllm draft";
+            let must = "must be none with an engine that has no speculation";
+            mistakes.push(Error::spec("spec_method", must, "given", hint));
         }
         mistakes
     }

@@ -33,6 +33,8 @@ impl Status {
 /// What the scheduler keeps of a request.
 #[derive(Debug, Clone)]
 pub struct Sequence {
+    /// Tokens of its prompt.
+    pub(super) prompt: u32,
     /// Tokens of prompt and longest answer.
     pub(super) limit: u32,
     /// Tokens at which it ends: the limit, or the model's.
@@ -71,6 +73,7 @@ impl Sequence {
         let trace = workload.trace();
         let limit = trace.prompt_tokens[row].saturating_add(trace.output_tokens[row].max(1));
         Sequence {
+            prompt: trace.prompt_tokens[row],
             limit,
             end: limit.min(model_len),
             tokens: trace.prompt_tokens[row],

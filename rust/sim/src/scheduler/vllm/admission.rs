@@ -1,18 +1,8 @@
 //! Waiting requests of a vLLM scheduler: who is admitted, with which cached prefix.
 
 use super::{Pass, Vllm};
-use crate::scheduler::room::Room;
+use crate::scheduler::room::{Room, Share};
 use crate::step::Step;
-
-/// Tokens an admission takes.
-struct Share {
-    /// Found cached.
-    cached: u32,
-    /// Computed in this step.
-    tokens: u32,
-    /// Drafts among them that only pad the row.
-    padding: u32,
-}
 
 impl Vllm {
     /// Admits waiting requests in their order; whether one has more to compute than its last token.
@@ -39,7 +29,7 @@ impl Vllm {
             let Some(share) = share(room, sequence, step.room(), pass, chunk_scheduled, decoding) else {
                 break;
             };
-            room.admit(sequence, share.cached, share.tokens, share.padding, step);
+            room.admit(sequence, share, step);
             prefill_scheduled |= share.cached + 1 < known;
         }
         while let Some(sequence) = self.aside.pop() {
@@ -85,7 +75,8 @@ fn share(
     if !fits(room, known, cached + tokens, hits, free_hits) {
         return None;
     }
-    Some(Share { cached, tokens, padding: if padded { tokens - 1 } else { 0 } })
+    let padding = if padded { tokens - 1 } else { 0 };
+    Some(Share { cached, tokens, padding, reserve: cached + tokens })
 }
 
 /// Whether blocks suffice for a request of `known` tokens that would hold `tokens` of them after this step.

@@ -24,7 +24,7 @@ pub(super) fn proceed(room: &mut Room<'_>, step: &mut Step, pass: Pass) -> bool 
         if !room.make_room(sequence, after, &mut index, step) {
             // It gave way itself: nobody behind it is tried, unless priority rules.
             match room.config.scheduling_policy {
-                Policy::Fcfs => break,
+                Policy::Fcfs | Policy::LongestPrefix => break,
                 Policy::Priority => continue,
             }
         }
