@@ -348,6 +348,7 @@ class Engine:
         enable_mixed_chunk: bool | None = None,
         capacity_scheduler_policy: str | None = None,
         spec_method: str | None = None,
+        spec_model: Model | None = None,
         num_speculative_tokens: int | None = None,
         spec_acceptance: float | Sequence[float] | str | None = None,
         seed: int = 0,

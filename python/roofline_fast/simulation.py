@@ -62,6 +62,7 @@ def simulate(
     enable_mixed_chunk: bool | None = None,
     capacity_scheduler_policy: str | None = None,
     spec_method: str | None = None,
+    spec_model: str | PathLike[str] | Mapping[str, Any] | Model | None = None,
     num_speculative_tokens: int | None = None,
     spec_acceptance: float | Sequence[float] | str | None = None,
     step_cost: str | None = None,
@@ -107,7 +108,10 @@ def simulate(
     capacity_scheduler_policy : {"guaranteed-no-evict", "max-utilization"}, optional
         TensorRT-LLM's own setting.
     spec_method : {"ngram", "draft-model", "eagle", "mtp"}, optional
-        Where draft tokens come from; nothing is drafted unless said. The time to make them is not counted.
+        Where draft tokens come from; nothing is drafted unless said. An EAGLE head or MTP module takes the time
+        of one layer and the head for each draft.
+    spec_model : str, path, mapping or Model, optional
+        The model that drafts, for ``draft-model``; without it drafts take no time to make.
     num_speculative_tokens : int, optional
         Draft tokens a step.
     spec_acceptance : float, sequence of float or str, optional
@@ -210,6 +214,7 @@ def simulate(
         enable_mixed_chunk=enable_mixed_chunk,
         capacity_scheduler_policy=capacity_scheduler_policy,
         spec_method=spec_method,
+        spec_model=None if spec_model is None else find_model(spec_model).compiled,
         num_speculative_tokens=num_speculative_tokens,
         spec_acceptance=checks.chances(spec_acceptance=spec_acceptance),
         seed=seed,

@@ -162,6 +162,12 @@ def simulate(
         str | None,
         typer.Option(help="Drafts: ngram, draft-model, eagle or mtp.", rich_help_panel=flags.ENGINE),
     ] = None,
+    spec_model: Annotated[
+        str | None,
+        typer.Option(
+            "--spec-model", "--draft-model", help="The model that drafts.", rich_help_panel=flags.ENGINE
+        ),
+    ] = None,
     num_speculative_tokens: Annotated[
         int | None,
         typer.Option(
@@ -249,6 +255,7 @@ def simulate(
             enable_mixed_chunk=enable_mixed_chunk,
             capacity_scheduler_policy=capacity_scheduler_policy,
             spec_method=spec_method,
+            spec_model=spec_model,
             num_speculative_tokens=num_speculative_tokens,
             spec_acceptance=spec_acceptance,
             step_cost=step_cost,

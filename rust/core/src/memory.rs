@@ -215,7 +215,9 @@ impl MemoryPlan {
         let several = if deployment.layout.gpus() > 1 { COMMUNICATION_BYTES } else { 0.0 };
         let graphs = if engine.cuda_graphs { GRAPH_BYTES } else { 0.0 };
         let weights = weight_bytes(deployment)?;
-        let activations = activation_peak(deployment, most, rows, 0.0, LOGIT_COPIES);
+        // Only vLLM's profile run samples as many rows as there may be.
+        let copies = if engine.share == MemoryShare::Device { LOGIT_COPIES } else { 1.0 };
+        let activations = activation_peak(deployment, most, rows, 0.0, copies);
         let share = engine.gpu_memory_utilization;
         let (usable, activations, runtime) = match engine.share {
             MemoryShare::Device => ((capacity * share).ceil(), activations, RUNTIME_BYTES + several + graphs),

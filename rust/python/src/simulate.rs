@@ -7,6 +7,7 @@ use pyo3::types::PyDict;
 use roofline_core::error::{Error as CoreError, Result as CoreResult};
 use roofline_core::names;
 use roofline_core::roof::Bound;
+use roofline_sim::drafting::DraftedCost;
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::Result;
 use roofline_sim::metrics::slo::Slo;
@@ -24,6 +25,7 @@ use crate::analysis::EngineMemory;
 use crate::deployment::Deployment;
 use crate::enter::{Progress, enter, enter_long};
 use crate::hardware::Hardware;
+use crate::model::Model;
 use crate::table::Table;
 use crate::trace::Trace;
 
@@ -44,14 +46,16 @@ impl Engine {
         watermark=None, long_prefill_token_threshold=None, scheduler_reserve_full_isl=None,
         prefill_schedule_interval=None, max_num_active_seqs=None, long_prefill_token_threshold_adaptive=None,
         max_prefill_tokens=None, schedule_conservativeness=None, enable_mixed_chunk=None,
-        capacity_scheduler_policy=None, spec_method=None, num_speculative_tokens=None, spec_acceptance=None, seed=0),
+        capacity_scheduler_policy=None, spec_method=None, spec_model=None, num_speculative_tokens=None,
+        spec_acceptance=None, seed=0),
         text_signature = "(name='vllm', *, gpu_memory_utilization=None, num_gpu_blocks_override=None, \
         enforce_eager=None, max_model_len=None, max_num_seqs=None, max_num_batched_tokens=None, block_size=None, \
         enable_chunked_prefill=None, enable_prefix_caching=None, async_scheduling=None, scheduling_policy=None, \
         watermark=None, long_prefill_token_threshold=None, scheduler_reserve_full_isl=None, \
         prefill_schedule_interval=None, max_num_active_seqs=None, long_prefill_token_threshold_adaptive=None, \
         max_prefill_tokens=None, schedule_conservativeness=None, enable_mixed_chunk=None, \
-        capacity_scheduler_policy=None, spec_method=None, num_speculative_tokens=None, spec_acceptance=None, seed=0)")]
+        capacity_scheduler_policy=None, spec_method=None, spec_model=None, num_speculative_tokens=None, \
+        spec_acceptance=None, seed=0)")]
     fn new(
         py: Python<'_>,
         name: String,
@@ -77,6 +81,7 @@ impl Engine {
         enable_mixed_chunk: Option<bool>,
         capacity_scheduler_policy: Option<String>,
         spec_method: Option<&str>,
+        spec_model: Option<&Model>,
         num_speculative_tokens: Option<u32>,
         spec_acceptance: Option<Accepted>,
         seed: u64,
@@ -108,6 +113,7 @@ impl Engine {
             enable_mixed_chunk,
             capacity_scheduler_policy,
             speculation,
+            spec_model: spec_model.map(|drafter| drafter.model.clone()),
         };
         Ok(Engine { name, knobs })
     }
@@ -150,13 +156,21 @@ impl Engine {
         let cost = step_cost.map(LinearCost::parse).transpose()?;
         // Decisions at a linear cost are compared with recorded schedules, which add seconds as floats do.
         let recorded = cost.is_some() && record == Record::Decisions;
+        let drafted = server.engine.speculation.as_ref().map(|speculation| {
+            DraftedCost::new(&server.cost, &deployment.deployed, speculation, self.knobs.spec_model.as_ref())
+        });
+        let drafted = drafted.transpose()?.flatten();
         let (workload, engine) = (trace.requests.workload(recorded)?, &server.engine);
         let served = match cost {
             Some(cost) if recorded => run::simulate::<F64Clock, _>(workload, engine, &cost, record, monitor)?,
             Some(cost) => run::simulate::<FixedClock, _>(workload, engine, &cost, record, monitor)?,
-            None => run::simulate::<FixedClock, _>(workload, engine, &server.cost, record, monitor)?,
+            None => match &drafted {
+                Some(cost) => run::simulate::<FixedClock, _>(workload, engine, cost, record, monitor)?,
+                None => run::simulate::<FixedClock, _>(workload, engine, &server.cost, record, monitor)?,
+            },
         };
-        Ok(Simulation { served, bounds: server.cost.bounds(), engine: server.engine, notes: server.notes })
+        let bounds = drafted.as_ref().map_or_else(|| server.cost.bounds(), DraftedCost::bounds);
+        Ok(Simulation { served, bounds, engine: server.engine, notes: server.notes })
     }
 }
 

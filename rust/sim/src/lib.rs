@@ -18,3 +18,4 @@ pub mod engine;
 pub mod fast;
 pub mod run;
 pub mod serve;
+pub mod drafting;

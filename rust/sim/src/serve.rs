@@ -7,19 +7,23 @@ use roofline_core::error::{Error, Result};
 use roofline_core::hardware::Hardware;
 use roofline_core::memo::Memo;
 use roofline_core::memory::EngineMemory;
-use roofline_core::model::{Ffn, Task};
+use roofline_core::model::{Ffn, Mixer, Model, Task};
 use roofline_core::names;
 use roofline_core::roof::Bound;
 use roofline_core::shape::{Phase as CorePhase, Sums};
 use roofline_core::step::{Deployment, Pricer};
 use roofline_core::units::GIB;
 
+use crate::kv::groups::{Cut, cut};
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::preset::{DeviceClass, LONGEST_WHOLE_PROMPT, preset};
 use crate::scheduler::rules::{Capacity, Rules};
-use crate::scheduler::speculation::Speculation;
+use crate::scheduler::speculation::{DraftMethod, Speculation};
 use crate::step_cost::{Decodes, Phase, StepCost, StepItem};
 use crate::trace::Trace;
+
+/// Tokens of a block where keys and values are a latent vector, as the kernels for it ask (FlashMLA).
+const MLA_BLOCK_SIZE: u32 = 64;
 
 /// Prices steps with the cost model, and keeps account of what bounded them.
 #[derive(Debug, Clone)]
@@ -121,6 +125,8 @@ pub struct Knobs {
     pub capacity_scheduler_policy: Option<String>,
     /// Speculative decoding.
     pub speculation: Option<Speculation>,
+    /// The model that drafts, where a model of its own does.
+    pub spec_model: Option<Model>,
 }
 
 impl Knobs {
@@ -197,8 +203,30 @@ impl Knobs {
         Ok(engine)
     }
 
+    /// What is left out of the time that drafts take, if anything.
+    fn drafting_note(&self) -> Option<String> {
+        let note = match (self.speculation.as_ref()?.method, &self.spec_model) {
+            (DraftMethod::Ngram, _) => "drafts are looked up on the host: no time of the device",
+            (DraftMethod::DraftModel, None) => {
+                "drafts cost nothing until they are verified: name the model that makes them (spec_model)"
+            }
+            _ => return None,
+        };
+        Some(note.to_string())
+    }
+
     /// Refuses what is set but what the engine does not have.
     fn refuse_others(&self, name: &str, rules: Rules) -> Result<()> {
+        let drafts = self.speculation.as_ref().is_some_and(|drafts| drafts.method == DraftMethod::DraftModel);
+        if self.spec_model.is_some() && !drafts {
+            let hint = "other methods draft without one";
+            return Err(Error::spec(
+                "spec_model",
+                "must be given with spec_method draft-model only",
+                "given",
+                hint,
+            ));
+        }
         let set = [
             ("enable_chunked_prefill", self.enable_chunked_prefill.is_some()),
             ("enable_prefix_caching", self.enable_prefix_caching.is_some()),
@@ -283,8 +311,8 @@ pub struct Server {
 impl Server {
     /// Sizes the cache and compiles the cost.
     ///
-    /// Where layers hold at most a window or a constant state, blocks are sized for sequences of the trace's mean
-    /// length (prompt and answer).
+    /// Where layers hold at most a window or a constant state, vLLM's blocks are cut as its hybrid manager cuts them
+    /// ([`crate::kv::groups`]); those of other engines are sized for sequences of the trace's mean length.
     ///
     /// # Errors
     /// A model that generates nothing, weights that do not fit, settings no engine could start with.
@@ -298,6 +326,20 @@ impl Server {
             ));
         }
         let mut engine = knobs.engine(name, &deployment)?;
+        let latent = deployment.model.layers.iter().any(|group| matches!(group.mixer, Some(Mixer::Mla(_))));
+        if latent && engine.rules == Rules::Vllm && knobs.block_size.is_none() {
+            engine.block_size = MLA_BLOCK_SIZE;
+        }
+        let cut = cut(&deployment, engine.block_size).filter(|cut| {
+            engine.rules == Rules::Vllm && (!cut.groups.are_plain() || cut.block_size == u32::MAX)
+        });
+        if let Some(cut) = &cut {
+            (engine.block_size, engine.groups) = (cut.block_size, cut.groups);
+            let blocks = 1
+                + u32::from(engine.enable_prefix_caching)
+                + engine.speculation.as_ref().map_or(0, |speculation| speculation.tokens);
+            engine.groups.states = engine.groups.states.saturating_mul(blocks);
+        }
         let own = deployment.model.max_context.map_or(u32::MAX, |own| u32::try_from(own).unwrap_or(u32::MAX));
         if !engine.rules.cuts_prompts()
             && !engine.enable_chunked_prefill
@@ -309,7 +351,7 @@ impl Server {
         let analyst = Analyst::new(deployment, &knobs.memory(&engine)?)?;
         engine.num_gpu_blocks = match knobs.num_gpu_blocks_override {
             Some(blocks) => blocks,
-            None => blocks(&analyst, &engine, trace)?,
+            None => blocks(&analyst, &engine, cut.as_ref(), trace)?,
         };
         let mut notes = analyst.deployment().model.notes.clone();
         let turns = trace.sessions.as_ref().map_or(0, |sessions| sessions.waiting());
@@ -325,11 +367,7 @@ impl Server {
                 "replicas that share experts step apart here; real ones wait for the slowest".to_string(),
             );
         }
-        if engine.speculation.is_some() {
-            notes.push(
-                "drafts cost nothing until they are verified: the time to make them is left out".to_string(),
-            );
-        }
+        notes.extend(knobs.drafting_note());
         engine.max_model_len = Some(model_len(&analyst, &engine, knobs.max_model_len, &mut notes)?);
         if let (Some(length), None) = (engine.max_model_len, knobs.max_num_batched_tokens) {
             engine = engine.adjusted_to(length);
@@ -352,11 +390,14 @@ impl Server {
 }
 
 /// KV blocks that memory gives.
-fn blocks(analyst: &Analyst, engine: &EngineConfig, trace: &Trace) -> Result<u32> {
+fn blocks(analyst: &Analyst, engine: &EngineConfig, cut: Option<&Cut>, trace: &Trace) -> Result<u32> {
     let sum = |lengths: &[u32]| -> u64 { lengths.iter().map(|&length| u64::from(length)).sum() };
     let mean = (sum(&trace.prompt_tokens) + sum(&trace.output_tokens)) / (trace.len() as u64).max(1);
-    let context = mean.max(u64::from(engine.block_size));
-    let blocks = analyst.memory().blocks(context);
+    let context = if cut.is_some() { mean.max(1) } else { mean.max(u64::from(engine.block_size)) };
+    let blocks = match cut {
+        Some(cut) => (analyst.memory().with(1, context, 0.0).for_kv / cut.block_bytes).floor() as u64,
+        None => analyst.memory().blocks(context),
+    };
     if blocks < 2 {
         let memory = analyst.memory().with(1, context, 0.0);
         let deployment = analyst.deployment();
@@ -388,7 +429,7 @@ fn model_len(
     if let Some(length) = set {
         return Ok(length);
     }
-    let holds = engine.num_gpu_blocks.saturating_sub(1).saturating_mul(engine.block_size);
+    let holds = engine.longest_held();
     let own = analyst.deployment().model.max_context.map(|own| u32::try_from(own).unwrap_or(u32::MAX));
     let whole = !engine.rules.cuts_prompts() && !engine.enable_chunked_prefill;
     match own {

@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 use roofline_sim::engine::{Monitor, Replica};
 use roofline_sim::fast::covers;
+use roofline_sim::kv::groups::{Groups, Window};
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::request::{Segments, Workload};
 use roofline_sim::run::{Simulation, simulate};
@@ -404,6 +405,19 @@ fn workload() -> impl Strategy<Value = (Trace, Segments)> {
     })
 }
 
+/// Mostly none: layers with windows, states, or in several groups beside the main one.
+fn groups() -> impl Strategy<Value = Groups> {
+    let window = (0u32..3, 1u32..40, 1u32..9);
+    let drawn = (0u32..2, window, 0u32..3, 0u32..30).prop_map(
+        |(full, (groups, tokens, block_size), states, main)| {
+            let window = Window { groups, tokens, block_size };
+            let windows = [window, Window::default(), Window::default()];
+            Groups { full, windows, states, main_window: if full + states == 0 { main } else { 0 } }
+        },
+    );
+    prop_oneof![2 => Just(Groups::default()), 1 => drawn]
+}
+
 fn any_engine() -> impl Strategy<Value = EngineConfig> {
     let sizes = (1u32..12, 0u32..60, 1u32..9, 20u32..90, 0u32..30);
     let switches = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
@@ -412,8 +426,15 @@ fn any_engine() -> impl Strategy<Value = EngineConfig> {
         1 => (2u32..4).prop_map(|stages| (None, stages)),
         1 => (1u32..4).prop_map(|tokens| (Some(drafts(tokens)), 1)),
     ];
-    (0..ENGINES.len() + 2, sizes, switches, extra, 0.0..2.0f64).prop_map(
-        |(kind, sizes, (chunked, caching, overlap, other), (speculation, stages), conservativeness)| {
+    (0..ENGINES.len() + 2, sizes, switches, extra, 0.0..2.0f64, groups()).prop_map(
+        |(
+            kind,
+            sizes,
+            (chunked, caching, overlap, other),
+            (speculation, stages),
+            conservativeness,
+            groups,
+        )| {
             let (max_num_seqs, more, block_size, max_model_len, more_blocks) = sizes;
             let name = ENGINES.get(kind).copied().unwrap_or(["sglang", "trtllm"][kind % 2]);
             let base = preset(name, DeviceClass::Standard).unwrap();
@@ -431,14 +452,18 @@ fn any_engine() -> impl Strategy<Value = EngineConfig> {
             };
             let tokens = max_num_seqs.max(9) * 4 + more;
             let whole = !chunked && !matches!(rules, Rules::Trtllm(_));
+            let groups = if rules == Rules::Vllm { groups } else { Groups::default() };
+            let tokens = tokens.max(block_size);
+            let largest = if whole { tokens.max(max_model_len) } else { tokens };
             let lpm = other && matches!(rules, Rules::Sglang(_));
             EngineConfig {
                 rules,
                 max_num_seqs,
-                max_num_batched_tokens: if whole { tokens.max(max_model_len) } else { tokens },
+                max_num_batched_tokens: largest,
                 max_model_len: Some(max_model_len),
                 block_size,
-                num_gpu_blocks: max_model_len.div_ceil(block_size) + 1 + more_blocks,
+                num_gpu_blocks: groups.blocks_for(max_model_len, block_size, largest) + 1 + more_blocks,
+                groups,
                 enable_chunked_prefill: chunked,
                 enable_prefix_caching: caching && known.contains(&"enable_prefix_caching"),
                 async_scheduling: overlap && known.contains(&"async_scheduling"),

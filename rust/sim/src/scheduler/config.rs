@@ -7,6 +7,7 @@ use super::rules::Rules;
 use super::sglang;
 use super::speculation::Speculation;
 use crate::kv::cache::CacheShape;
+use crate::kv::groups::Groups;
 
 /// In which order requests wait, and who gives way when memory is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub struct EngineConfig {
     pub block_size: u32,
     /// KV blocks, one of which (the null block) is never used.
     pub num_gpu_blocks: u32,
+    /// Blocks a sequence takes beside one for each `block_size` tokens: those of layers that cache otherwise.
+    pub groups: Groups,
     /// Whether a prompt may be computed in several steps.
     pub enable_chunked_prefill: bool,
     /// Whether prefixes are found again.
@@ -119,8 +122,33 @@ pub struct Limits {
 impl EngineConfig {
     /// Tokens of prompt and answer together: as set, or what the KV cache holds.
     pub fn model_len(&self) -> u32 {
-        self.max_model_len
-            .unwrap_or_else(|| self.num_gpu_blocks.saturating_sub(1).saturating_mul(self.block_size))
+        self.max_model_len.unwrap_or_else(|| self.longest_held())
+    }
+
+    /// Tokens of the longest sequence the KV cache holds.
+    pub fn longest_held(&self) -> u32 {
+        let usable = self.num_gpu_blocks.saturating_sub(1);
+        let most = usable.saturating_mul(self.block_size);
+        if self.groups.are_plain() {
+            return most;
+        }
+        let (mut held, mut beyond) = (0, u64::from(u32::MAX));
+        while held + 1 < beyond {
+            let middle = (held + beyond) / 2;
+            let fits = self.blocks_for(middle as u32) <= usable;
+            (held, beyond) = if fits { (middle, beyond) } else { (held, middle) };
+        }
+        held as u32
+    }
+
+    /// Blocks that a sequence of `tokens` tokens takes at most.
+    pub fn blocks_for(&self, tokens: u32) -> u32 {
+        self.groups.blocks_for(tokens, self.block_size, self.max_num_batched_tokens)
+    }
+
+    /// Whether steps of prompts end at the ends of blocks, because states are kept there.
+    pub fn keeps_states(&self) -> bool {
+        self.groups.states > 0 && self.enable_prefix_caching
     }
 
     /// The KV cache these settings ask for.
@@ -131,6 +159,8 @@ impl EngineConfig {
             prefix_caching: self.enable_prefix_caching,
             hash_lookahead: self.speculation.as_ref().map_or(0, Speculation::hash_lookahead),
             merges: self.rules.merges(),
+            groups: self.groups,
+            step_tokens: self.max_num_batched_tokens,
         }
     }
 
@@ -242,6 +272,12 @@ impl EngineConfig {
             Rules::Sglang(_) => ("must be fcfs or lpm", self.scheduling_policy != Policy::Priority),
             _ => ("must be fcfs with this engine", self.scheduling_policy == Policy::Fcfs),
         };
+        if self.keeps_states() && self.max_num_batched_tokens < self.block_size {
+            let must =
+                format!("must hold a block of {} tokens, at whose end states are kept", self.block_size);
+            let hint = "raise it, or switch prefix caching off";
+            mistakes.push(Error::spec("max_num_batched_tokens", must, self.max_num_batched_tokens, hint));
+        }
         if !known {
             mistakes.push(Error::spec("scheduling_policy", must, self.scheduling_policy.name(), ""));
         }
@@ -262,11 +298,11 @@ impl EngineConfig {
             let hint = "a prompt token and an answer token need a block beside the null block";
             return Some(Error::spec("max_model_len", "must be at least 2", self.model_len(), hint));
         }
-        let needed = self.model_len().div_ceil(self.block_size) + 1;
+        let needed = self.blocks_for(self.model_len()).saturating_add(1);
         if self.num_gpu_blocks >= needed {
             return None;
         }
-        let tokens = self.num_gpu_blocks.saturating_sub(1).saturating_mul(self.block_size);
+        let tokens = self.longest_held();
         let hint = format!("lower max_model_len to {tokens} or less, or leave more memory to the KV cache");
         let must =
             format!("must be at least {needed} to hold one request of max_model_len {}", self.model_len());

@@ -7,6 +7,7 @@ use roofline_core::units::{GIB, MIB};
 
 use super::config::{EngineConfig, Policy};
 use super::rules::{Capacity, Rules, Sglang};
+use crate::kv::groups::Groups;
 
 /// The engines that can be simulated.
 pub const ENGINES: [&str; 8] =
@@ -107,6 +108,7 @@ fn vllm(device: DeviceClass) -> EngineConfig {
         max_model_len: None,
         block_size: 16,
         num_gpu_blocks: 0,
+        groups: Groups::default(),
         enable_chunked_prefill: true,
         enable_prefix_caching: true,
         async_scheduling: true,

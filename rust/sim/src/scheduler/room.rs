@@ -11,6 +11,7 @@ use super::config::{EngineConfig, Limits, Policy};
 use super::queue::Queue;
 use super::rules::Found;
 use super::sequence::{Sequence, Status};
+use super::speculation::Speculation;
 use crate::kv::cache::KvCache;
 use crate::request::Workload;
 use crate::step::{Entry, Step};
@@ -115,6 +116,26 @@ impl<'a> Room<'a> {
     /// Whether a running request has more of its prompt to compute than was scheduled.
     pub(super) fn has_prompt_left(&self, sequence: u32) -> bool {
         self.sequences[sequence as usize].chunk
+    }
+
+    /// Of `tokens` tokens that a request could take after `computed` ones, those after which a state can be kept: whole
+    /// blocks of a prompt, then its rest (vLLM's `_mamba_block_aligned_split`).
+    pub(super) fn to_the_end_of_a_block(&self, sequence: u32, computed: u32, tokens: u32) -> u32 {
+        let state = &self.sequences[sequence as usize];
+        if !self.config.keeps_states() || computed >= state.prompt.max(state.tokens.saturating_sub(1)) {
+            return tokens;
+        }
+        let size = self.config.block_size;
+        let drafted = self.config.speculation.as_ref().map_or(0, Speculation::hash_lookahead) * size;
+        let last = (state.tokens - state.tokens % size).saturating_sub(drafted);
+        let after = computed + tokens;
+        if after < last {
+            tokens / size * size
+        } else if computed < last && last < after {
+            last - computed
+        } else {
+            tokens
+        }
     }
 
     /// Gives `sequence` blocks for `reserve` tokens, and lets others find the first `tokens` where that is the custom.

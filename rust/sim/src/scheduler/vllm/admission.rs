@@ -71,8 +71,8 @@ fn share(
     if !room.config.enable_chunked_prefill && tokens > free {
         return None;
     }
-    tokens = tokens.min(free);
-    if !fits(room, known, cached + tokens, hits, free_hits) {
+    tokens = room.to_the_end_of_a_block(sequence, cached, tokens.min(free));
+    if tokens == 0 || !fits(room, known, cached + tokens, hits, free_hits) {
         return None;
     }
     let padding = if padded { tokens - 1 } else { 0 };
