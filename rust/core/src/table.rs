@@ -55,6 +55,8 @@ pub enum Column {
     F64(Vec<f64>),
     /// 64-bit floats, some unknown.
     OptF64(Vec<Option<f64>>),
+    /// 64-bit floats, NaN where unknown: no number of this library is NaN.
+    NanF64(Vec<f64>),
     /// Unsigned integers.
     U64(Vec<u64>),
     /// Unsigned integers, some unknown.
@@ -69,6 +71,8 @@ pub enum Column {
     Str(Vec<String>),
     /// Texts, some unknown.
     OptStr(Vec<Option<String>>),
+    /// Texts of which there are few: each row's place among them; unknown where there is none.
+    Names(Vec<u32>, Vec<String>),
     /// Lists of unsigned 32-bit integers.
     ListU32(Lists<u32>),
     /// Lists of unsigned integers.
@@ -81,6 +85,7 @@ impl Column {
         match self {
             Column::F64(rows) => rows.len(),
             Column::OptF64(rows) => rows.len(),
+            Column::NanF64(rows) => rows.len(),
             Column::U64(rows) => rows.len(),
             Column::OptU64(rows) => rows.len(),
             Column::U32(rows) => rows.len(),
@@ -88,6 +93,7 @@ impl Column {
             Column::Bool(rows) => rows.len(),
             Column::Str(rows) => rows.len(),
             Column::OptStr(rows) => rows.len(),
+            Column::Names(rows, _) => rows.len(),
             Column::ListU32(rows) => rows.len(),
             Column::ListU64(rows) => rows.len(),
         }

@@ -97,7 +97,7 @@ impl Deployment {
                 hardware: hardware.device.clone(),
                 layout: layout.spread(),
                 precision: Formats::resolve(&model.model, &precision.request)?,
-                lowering: Lowering { fusion: Fusion::parse(fusion)?, flash_attention },
+                lowering: Lowering { fusion: Fusion::parse(fusion)?, flash_attention, ..Lowering::default() },
                 overlap,
                 efficiency: Efficiency::Ideal,
             })
@@ -125,7 +125,7 @@ impl Deployment {
 
     /// Where predictions come from (`datasheet`, `fitted(h100-sxm)`).
     #[getter]
-    fn source(&self) -> String {
-        self.deployed.efficiency.source().to_string()
+    fn source(&self, py: Python<'_>) -> PyResult<String> {
+        enter(py, || Ok::<_, roofline_core::error::Error>(self.deployed.compile()?.source().to_string()))
     }
 }

@@ -6,7 +6,7 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeListArray, LargeStringArray, RecordBatch,
     RecordBatchOptions, StructArray, UInt32Array, UInt64Array,
 };
-use arrow_buffer::{OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
@@ -87,6 +87,10 @@ fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
     Ok(match column {
         Column::F64(rows) => (Arc::new(Float64Array::from(rows)), false),
         Column::OptF64(rows) => (Arc::new(Float64Array::from(rows)), true),
+        Column::NanF64(rows) => {
+            let known = NullBuffer::from_iter(rows.iter().map(|value| !value.is_nan()));
+            (Arc::new(Float64Array::new(rows.into(), Some(known))), true)
+        }
         Column::U64(rows) => (Arc::new(UInt64Array::from(rows)), false),
         Column::OptU64(rows) => (Arc::new(UInt64Array::from(rows)), true),
         Column::U32(rows) => (Arc::new(UInt32Array::from(rows)), false),
@@ -94,6 +98,10 @@ fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
         Column::Bool(rows) => (Arc::new(BooleanArray::from(rows)), false),
         Column::Str(rows) => (Arc::new(LargeStringArray::from(rows)), false),
         Column::OptStr(rows) => (Arc::new(LargeStringArray::from(rows)), true),
+        Column::Names(places, names) => {
+            let named = places.iter().map(|&place| names.get(place as usize));
+            (Arc::new(LargeStringArray::from_iter(named)), true)
+        }
         Column::ListU32(Lists { offsets, values }) => (lists(&offsets, UInt32Array::from(values))?, false),
         Column::ListU64(Lists { offsets, values }) => (lists(&offsets, UInt64Array::from(values))?, false),
     })

@@ -5,6 +5,7 @@
 //! as one layer of the model's last kind and the model's head; a draft model as itself, in its own format and under the
 //! same layout. Looking drafts up in the text (n-gram) takes the host some time, the device none.
 
+use roofline_core::cause::Causes;
 use roofline_core::error::Result;
 use roofline_core::layout::Layout;
 use roofline_core::model::{LayerGroup, Model};
@@ -17,9 +18,9 @@ use crate::serve::ModelCost;
 use crate::step_cost::{Phase, StepCost, StepItem};
 
 /// Prices steps with the cost model, drafting included.
-#[derive(Debug, Clone)]
-pub struct DraftedCost {
-    target: ModelCost,
+#[derive(Debug)]
+pub struct DraftedCost<'a> {
+    target: &'a ModelCost,
     drafter: ModelCost,
     /// Passes of the drafter a step.
     passes: u32,
@@ -35,18 +36,18 @@ pub struct DraftedSums {
     drafts: bool,
 }
 
-impl DraftedCost {
+impl<'a> DraftedCost<'a> {
     /// Adds the time of drafting to what steps of `target` cost; `None` where it takes none, or nobody said which model
     /// drafts.
     ///
     /// # Errors
     /// A draft model that cannot be spread as the model is.
     pub fn new(
-        target: &ModelCost,
+        target: &'a ModelCost,
         deployment: &Deployment,
         speculation: &Speculation,
         draft_model: Option<&Model>,
-    ) -> Result<Option<DraftedCost>> {
+    ) -> Result<Option<DraftedCost<'a>>> {
         let drafter =
             match (speculation.method, draft_model) {
                 (DraftMethod::Eagle | DraftMethod::Mtp, _) => head(&deployment.model).map(|model| {
@@ -62,15 +63,7 @@ impl DraftedCost {
             };
         let Some(drafter) = drafter else { return Ok(None) };
         let drafter = ModelCost::new(drafter.compile()?);
-        Ok(Some(DraftedCost { target: target.clone(), drafter, passes: speculation.tokens }))
-    }
-
-    /// Seconds of all steps priced so far by what bounded them, in the order of
-    /// [`Bound::ALL`](roofline_core::roof::Bound::ALL).
-    pub fn bounds(&self) -> [f64; 4] {
-        let (mut bounds, drafting) = (self.target.bounds(), self.drafter.bounds());
-        bounds.iter_mut().zip(drafting).for_each(|(sum, seconds)| *sum += seconds);
-        bounds
+        Ok(Some(DraftedCost { target, drafter, passes: speculation.tokens }))
     }
 }
 
@@ -81,7 +74,7 @@ fn head(model: &Model) -> Option<Model> {
     Some(Model { layers, vision: None, ..model.clone() })
 }
 
-impl StepCost for DraftedCost {
+impl StepCost for DraftedCost<'_> {
     type Sums = DraftedSums;
 
     fn add(&self, sums: &mut DraftedSums, item: StepItem) {
@@ -101,5 +94,10 @@ impl StepCost for DraftedCost {
         let first = self.drafter.seconds(&sums.first);
         let others = if sums.drafts { self.passes.saturating_sub(1) } else { 0 };
         (0..others).fold(verified + first, |seconds, _| seconds + self.drafter.seconds(&sums.next))
+    }
+    fn spent(&self) -> Causes {
+        let mut spent = self.target.spent();
+        self.drafter.spent().iter().for_each(|(cause, seconds)| spent.add(cause, seconds));
+        spent
     }
 }

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
 
 use proptest::prelude::*;
+use roofline_sim::client::{Client, Sender, Units};
 use roofline_sim::engine::{Monitor, Replica};
 use roofline_sim::fast::covers;
 use roofline_sim::kv::groups::{Groups, Window};
+use roofline_sim::lockstep;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::request::{Segments, Workload};
 use roofline_sim::run::{Simulation, simulate};
@@ -45,7 +47,9 @@ fn trace(requests: &[(u64, u32, u32)]) -> Trace {
 
 fn serve(trace: &Trace, segments: Option<&Segments>, config: &EngineConfig) -> Simulation {
     let workload = Workload::new(trace, segments).unwrap();
-    simulate::<FixedClock, _>(workload, config, &COST, Record::Decisions, &Monitor::default()).unwrap()
+    let client = Client::default();
+    simulate::<FixedClock, _>(workload, &client, config, &COST, Record::Decisions, &Monitor::default())
+        .unwrap()
 }
 
 /// Who was in each step, with how many tokens.
@@ -484,8 +488,9 @@ proptest! {
         let workload = Workload::new(&trace, Some(&segments)).unwrap();
         let rows: Vec<u32> = (0..trace.len() as u32).collect();
         let monitor = Monitor::default();
+        let client = Sender::new(&Client::default(), workload, &Units::of(&trace), &rows, (0, 1));
         let mut replica =
-            Replica::<FixedClock, _>::new(&config, workload, &rows, 0, &COST, Record::Summary, &monitor).unwrap();
+            Replica::<FixedClock, _>::new(&config, workload, &rows, client, 0, &COST, Record::Summary, &monitor).unwrap();
         let mut moves = 0;
         while replica.advance().unwrap() {
             moves += 1;
@@ -589,5 +594,40 @@ proptest! {
             prop_assert!(admitted.windows(2).all(|pair| finish(&pair[0]) == finish(&pair[1])));
             prop_assert!(admitted.is_empty() || admitted.len() == steps.running[row] as usize);
         }
+    }
+
+    #[test]
+    fn a_replica_in_step_with_nobody_runs_as_it_does_alone((trace, segments) in workload(), config in any_engine()) {
+        let config = EngineConfig { pipeline_parallel: 1, ..config };
+        let workload = Workload::new(&trace, Some(&segments)).unwrap();
+        let rows: Vec<u32> = (0..trace.len() as u32).collect();
+        let (monitor, units) = (Monitor::default(), Units::of(&trace));
+        let sender = || Sender::<FixedClock>::new(&Client::default(), workload, &units, &rows, (0, 1));
+        let alone = Replica::new(&config, workload, &rows, sender(), 0, &COST, Record::Decisions, &monitor)
+            .unwrap().run().unwrap();
+        let ranks = vec![(rows.as_slice(), sender())];
+        let together = lockstep::run(&config, workload, ranks, &COST, Record::Decisions, &monitor).unwrap();
+        prop_assert_eq!(&together[0].instants, &alone.instants);
+        prop_assert_eq!(&together[0].outcomes, &alone.outcomes);
+        prop_assert_eq!(&together[0].steps.decisions, &alone.steps.decisions);
+    }
+
+    #[test]
+    fn replicas_in_step_begin_and_end_their_steps_together((trace, segments) in workload(), config in any_engine()) {
+        let config = EngineConfig { pipeline_parallel: 1, data_parallel: 3, data_parallel_lockstep: true, ..config };
+        let served = serve(&trace, Some(&segments), &config);
+        let steps = &served.steps;
+        let mut waves = std::collections::BTreeMap::new();
+        for row in (0..steps.len()).filter(|&row| steps.scheduled_tokens[row] > 0) {
+            let end = waves.entry(steps.start_s[row].to_bits()).or_insert(steps.end_s[row]);
+            prop_assert_eq!(*end, steps.end_s[row]);
+        }
+        let ends: Vec<f64> = waves.values().copied().collect();
+        prop_assert!(ends.windows(2).all(|pair| pair[0] < pair[1]));
+        for (start, end) in waves.keys().skip(1).zip(&ends) {
+            prop_assert!(f64::from_bits(*start) >= *end, "a step must not begin before the one before ends");
+        }
+        let left = |row: &usize| !matches!(served.requests.status[*row], Status::Finished | Status::Rejected);
+        prop_assert_eq!((0..trace.len()).filter(left).count(), 0);
     }
 }

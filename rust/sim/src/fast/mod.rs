@@ -30,7 +30,7 @@ const LARGEST_BLOCK: u32 = 1 << 16;
 pub fn covers(config: &EngineConfig, workload: Workload<'_>, record: Record) -> bool {
     let hashes = workload.trace().hashes.as_ref();
     let aligned = hashes.is_none_or(|hashes| hashes.block_size.is_multiple_of(config.block_size));
-    record == Record::Summary
+    matches!(record, Record::Summary | Record::Stretches)
         && config.rules == Rules::Vllm
         && config.groups.are_plain()
         && config.scheduling_policy == Policy::Fcfs

@@ -244,14 +244,10 @@ impl EngineConfig {
                 mistakes.push(Error::spec("pipeline_parallel_size", must, self.pipeline_parallel, hint));
             }
         }
-        if self.data_parallel_lockstep && self.data_parallel > 1 {
-            let hint = "simulate the replicas stepping apart, or one replica with its share of the traffic";
-            mistakes.push(Error::spec(
-                "data_parallel_size",
-                "must be 1 where replicas share experts and step together",
-                self.data_parallel,
-                hint,
-            ));
+        if self.data_parallel_lockstep && self.data_parallel > 1 && self.pipeline_parallel > 1 {
+            let hint = "simulate the replicas stepping apart, or leave out one of the two";
+            let must = "must be 1 where replicas share experts and step together";
+            mistakes.push(Error::spec("pipeline_parallel_size", must, self.pipeline_parallel, hint));
         }
         mistakes
     }
@@ -374,7 +370,10 @@ mod tests {
             }),
             "max_num_batched_tokens must be at least max_model_len, 8192, without chunked prefill: 8000"
         );
-        let lockstep = message(|config| (config.data_parallel, config.data_parallel_lockstep) = (2, true));
+        let lockstep = message(|config| {
+            (config.data_parallel, config.data_parallel_lockstep) = (2, true);
+            config.pipeline_parallel = 2;
+        });
         assert!(
             lockstep.contains("must be 1 where replicas share experts and step together: 2"),
             "{lockstep}"
