@@ -49,6 +49,24 @@ pub struct Window {
 }
 
 impl Simulation {
+    /// The same as a client sees it who waits `seconds` longer for each answer to begin: outside the engine, whose
+    /// decisions do not change.
+    #[must_use]
+    pub fn behind(mut self, seconds: f64) -> Simulation {
+        let requests = &mut self.requests;
+        let instants = [
+            &mut requests.first_scheduled_s,
+            &mut requests.first_token_s,
+            &mut requests.finish_s,
+            &mut requests.ttft_s,
+            &mut requests.e2e_s,
+        ];
+        for instant in instants.into_iter().flatten().flatten() {
+            *instant += seconds;
+        }
+        self
+    }
+
     /// The simulation in numbers: of what is measured, if not everything is.
     ///
     /// Latencies are then those of the requests sent in the window, rates count what was answered in its time, and
@@ -203,9 +221,7 @@ fn empty<C: Clock>(workload: Workload<'_>, replicas: u32, record: Record) -> Sim
     let decisions = (record == Record::Decisions).then(Decisions::default);
     Simulation {
         requests: Requests {
-            request_id: (0..count)
-                .map(|row| trace.ids.get(row).cloned().unwrap_or_else(|| row.to_string()))
-                .collect(),
+            request_id: trace.request_ids(),
             // As the clock has them: nothing is scheduled before it arrives, not even by a rounding.
             arrival_s: (0..count).map(|row| C::seconds(workload.arrival::<C>(row))).collect(),
             first_scheduled_s: vec![None; count],

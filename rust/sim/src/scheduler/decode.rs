@@ -70,7 +70,7 @@ pub(super) fn admit(room: &mut Room<'_>, step: &mut Step, terms: Terms) {
         }
         let (known, end) = (state.tokens, state.end);
         let (hits, free_hits) = room.kv.look_up(sequence, known);
-        let cached = hits * room.config.block_size;
+        let cached = (hits * room.config.block_size).max(room.recorded(sequence));
         let wanted = known - cached;
         if wanted > step.room() && !terms.chunks {
             return;

@@ -148,6 +148,17 @@ impl<'a> Room<'a> {
         }
     }
 
+    /// Tokens of a waiting request that count as cached because they were when it was recorded, in whole blocks and never
+    /// the last token. They come from outside: blocks are taken for them as for tokens that are computed.
+    pub(super) fn recorded(&self, sequence: u32) -> u32 {
+        if !self.config.enable_prefix_caching {
+            return 0;
+        }
+        let state = &self.sequences[sequence as usize];
+        let size = self.config.block_size.max(1);
+        state.recorded.min(state.tokens.saturating_sub(1)) / size * size
+    }
+
     /// Blocks that `tokens` tokens take, those for drafts among them.
     pub(super) fn blocks_to(&self, tokens: u32) -> u32 {
         self.kv.blocks_for(self.slots(tokens))

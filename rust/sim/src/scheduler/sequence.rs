@@ -58,6 +58,8 @@ pub struct Sequence {
     pub(super) preemptions: u32,
     /// Tokens found cached at the first admission.
     pub(super) cached: Option<u32>,
+    /// Tokens that count as cached because they were when it was recorded.
+    pub(super) recorded: u32,
     /// The number of the instant at which it arrived.
     pub(super) moment: u64,
     pub(super) priority: i32,
@@ -87,6 +89,7 @@ impl Sequence {
             next_call: 0,
             preemptions: 0,
             cached: None,
+            recorded: workload.recorded_cache(row),
             moment: 0,
             priority: workload.priority(row),
             status: Status::Expected,

@@ -147,11 +147,13 @@ impl Sglang {
             let answer = answer_to_come(room, sequence);
             let (hits, free_hits) = room.kv.look_up(sequence, known);
             let page = room.config.block_size;
-            let cached = hits * page;
+            let cached = (hits * page).max(room.recorded(sequence));
+            // What comes from outside takes memory, but is not computed.
+            let outside = cached - hits * page;
             // Pages found again are no longer free once they are taken.
             let locked = free_hits * page;
             let wanted = known - cached;
-            let total = f64::from(wanted) + f64::from(answer);
+            let total = f64::from(wanted + outside) + f64::from(answer);
             if total >= budget.total - f64::from(locked) && !alone {
                 self.full = true;
                 return;
@@ -167,8 +169,8 @@ impl Sglang {
             room.admit(sequence, Share { cached, tokens, padding: 0, reserve: cached + tokens }, step);
             let pages = tokens.div_ceil(page).saturating_mul(page);
             budget.take(pages, if cut { 0 } else { answer });
-            budget.total -= f64::from(locked);
-            budget.now -= i64::from(locked);
+            budget.total -= f64::from(locked + outside);
+            budget.now -= i64::from(locked + outside);
             if budget.total <= 0.0 || budget.now <= 0 {
                 self.full = true;
                 return;

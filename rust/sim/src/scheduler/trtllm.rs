@@ -35,7 +35,7 @@ fn admit(room: &mut Room<'_>, step: &mut Step, capacity: Capacity) {
             return;
         }
         let (hits, _) = room.kv.look_up(sequence, known);
-        let cached = hits * room.config.block_size;
+        let cached = (hits * room.config.block_size).max(room.recorded(sequence));
         let wanted = known - cached;
         // Who was paused may be longer by now than any prompt a step takes.
         let chunks = room.config.enable_chunked_prefill || wanted > room.limits.tokens;

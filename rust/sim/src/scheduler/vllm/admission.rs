@@ -50,7 +50,7 @@ fn share(
 ) -> Option<Share> {
     let known = room.sequences[sequence as usize].tokens;
     let (hits, free_hits) = room.kv.look_up(sequence, known);
-    let cached = hits * room.config.block_size;
+    let cached = (hits * room.config.block_size).max(room.recorded(sequence));
     if pass.deferring && cached + 1 < known {
         return None;
     }
