@@ -59,9 +59,7 @@ def test_an_engine_fills_its_steps_as_it_is_known_to(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_every_engine_serves_the_demo_and_says_its_settings(
-    engine: str, command: Callable[..., Any]
-) -> None:
+def test_every_engine_serves_the_demo_and_says_its_settings(engine: str, command: Callable[..., Any]) -> None:
     answer = json.loads(
         command(f"simulate {CHAT} --hw h100 --engine {engine} --limit 100 --format json --quiet").out
     )
@@ -72,7 +70,9 @@ def test_every_engine_serves_the_demo_and_says_its_settings(
 @settings(max_examples=25, deadline=None)
 @given(
     engine=st.sampled_from(ENGINES),
-    rows=st.lists(st.tuples(st.floats(0, 5), st.integers(1, 60), st.integers(1, 30)), min_size=1, max_size=20),
+    rows=st.lists(
+        st.tuples(st.floats(0, 5), st.integers(1, 60), st.integers(1, 30)), min_size=1, max_size=20
+    ),
 )
 def test_no_engine_loses_a_request_or_a_token(engine: str, rows: list[tuple[float, int, int]]) -> None:
     rows = sorted(rows)
@@ -115,7 +115,9 @@ def test_reserving_answers_admits_fewer() -> None:
     ],
 )
 def test_a_setting_the_engine_does_not_have_is_refused(engine: str, keyword: str, value: Any) -> None:
-    with pytest.raises(rf.SpecError, match=rf"{keyword} must be a setting that the engine `{engine}` has") as error:
+    with pytest.raises(
+        rf.SpecError, match=rf"{keyword} must be a setting that the engine `{engine}` has"
+    ) as error:
         serve(engine, TWO, **{keyword: value})
     assert "beside sizes it has" in error.value.hint
 
@@ -161,7 +163,9 @@ def test_tensorrt_llms_own_names_are_flags(command: Callable[..., Any]) -> None:
 def test_another_engines_share_of_memory_is_read_with_a_warning(command: Callable[..., Any]) -> None:
     answer = command(f"simulate {CHAT} --hw h100 --limit 20 --mem-fraction-static 0.8 --format json")
     assert json.loads(answer.out)["settings"]["gpu_memory_utilization"] == 0.8
-    assert "warning: --mem-fraction-static is the share that weights and KV cache take in sglang" in answer.err
+    assert (
+        "warning: --mem-fraction-static is the share that weights and KV cache take in sglang" in answer.err
+    )
 
 
 def test_layers_with_windows_leave_room_for_more_sequences() -> None:
@@ -195,7 +199,9 @@ def test_states_are_found_only_where_they_were_kept() -> None:
     # The first prompt is cut at its last whole block; the second shares 4000 tokens, in which no step ended.
     assert first[0] == 5000 // size * size and first[1] == 5000 - first[0]
     assert run.requests["cached_tokens"].to_list() == [0, 0]
-    narrow = rf.simulate(trace, model=model, hw="h100-sxm", step_cost=PLAIN["step_cost"], max_num_batched_tokens=size)
+    narrow = rf.simulate(
+        trace, model=model, hw="h100-sxm", step_cost=PLAIN["step_cost"], max_num_batched_tokens=size
+    )
     assert narrow.requests["cached_tokens"].to_list() == [0, 4000 // size * size]
 
 
@@ -205,7 +211,10 @@ def test_replicas_that_share_experts_step_together() -> None:
     assert any("a step of one is a step of all" in note for note in run.notes)
     steps = run.steps.sort("start_s")
     assert steps["replica"].n_unique() == 2
-    assert steps.group_by("start_s").agg(pl.col("end_s").n_unique())["end_s"].to_list() == [1] * steps["start_s"].n_unique()
+    assert (
+        steps.group_by("start_s").agg(pl.col("end_s").n_unique())["end_s"].to_list()
+        == [1] * steps["start_s"].n_unique()
+    )
 
 
 def test_drafts_take_time_to_make() -> None:

@@ -381,6 +381,10 @@ fn settings_that_do_not_go_with_an_engine_are_refused() {
     assert_eq!(sglang(1, -1.0), "schedule_conservativeness must be finite and not negative: -1");
     let page = EngineConfig { max_num_batched_tokens: 8, ..engine("sglang") };
     assert_eq!(message(page), "max_num_batched_tokens must hold a page of 16 tokens: 8");
+    let groups = Groups { states: 2, ..Groups::default() };
+    let states = EngineConfig { groups, block_size: 80, ..engine("vllm") };
+    let expected = "max_num_batched_tokens must hold a block of 80 tokens, at whose end states are kept: 64";
+    assert_eq!(message(states), expected);
 }
 
 fn drafts(tokens: u32) -> Speculation {
