@@ -25,6 +25,9 @@ use crate::trace::Trace;
 /// Tokens of a block where keys and values are a latent vector, as the kernels for it ask (FlashMLA).
 const MLA_BLOCK_SIZE: u32 = 64;
 
+/// Context of models of states alone that name none: no request is meant to be longer.
+const LONGEST_UNNAMED: u32 = 1 << 20;
+
 /// Prices steps with the cost model, and keeps account of what they were spent on.
 #[derive(Debug, Clone)]
 pub struct ModelCost {
@@ -392,7 +395,10 @@ impl Server {
             );
         }
         notes.extend(knobs.drafting_note());
-        engine.max_model_len = Some(model_len(&analyst, &engine, knobs.max_model_len, &mut notes)?);
+        let length = model_len(&analyst, &engine, knobs.max_model_len, &mut notes)?;
+        engine.max_model_len = Some(length);
+        // States alone take a block a sequence, as vLLM writes it: of the longest context.
+        engine.block_size = engine.block_size.min(length);
         if let (Some(length), None) = (engine.max_model_len, knobs.max_num_batched_tokens) {
             engine = engine.adjusted_to(length);
         }
@@ -469,6 +475,12 @@ fn model_len(
                 "max-model-len {holds}: what the KV cache holds, less than the model's own {own}"
             ));
             Ok(holds)
+        }
+        None if engine.block_size == u32::MAX => {
+            notes.push(format!(
+                "max-model-len {LONGEST_UNNAMED}: the model names no longest context, nor does its cache"
+            ));
+            Ok(LONGEST_UNNAMED)
         }
         None => Ok(holds),
     }

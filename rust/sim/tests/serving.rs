@@ -159,6 +159,9 @@ fn vllm_serves_models_whose_layers_cache_differently() {
         assert_eq!(plain.rules, Rules::Vllm);
         assert!(plain.limits().is_ok(), "{name}");
     }
+    let states = server("mamba-2.8b", "vllm", &Knobs::default());
+    assert_eq!((states.engine.max_model_len, states.engine.block_size), (Some(1 << 20), 1 << 20));
+    assert_eq!(states.engine.blocks_for(1 << 20), 1);
 }
 
 fn drafting(method: DraftMethod, tokens: u32) -> Speculation {
