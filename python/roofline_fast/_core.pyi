@@ -148,9 +148,21 @@ class Deployment:
         fusion: str = "full",
         flash_attention: bool = True,
         overlap: float = 0.0,
+        techniques: Sequence[str] = ...,
+        spec_method: str | None = None,
     ) -> Deployment: ...
     @property
     def gpus(self) -> int: ...
+    @property
+    def techniques(self) -> list[str]: ...
+    @staticmethod
+    def expand(
+        quantization: str | None = None,
+        kv_cache_dtype: str | None = None,
+        speculation: tuple[str, int, str] | None = None,
+    ) -> list[str]: ...
+    @staticmethod
+    def technique_catalog(name: str | None = None) -> Table: ...
     @property
     def weights_format(self) -> str: ...
     @property

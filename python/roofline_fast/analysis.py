@@ -47,6 +47,7 @@ def analyze(
     fusion: str = "full",
     flash_attention: bool | None = None,
     overlap: float = 0.0,
+    techniques: str | Sequence[str] | None = None,
     mode: str = "predicted",
     engine: str = "vllm",
     gpu_memory_utilization: float | None = None,
@@ -96,6 +97,9 @@ def analyze(
         Whether attention is one operator; yes, except where ``compat`` says otherwise.
     overlap : float
         Share of the communication that hides behind computation, 0 to 1.
+    techniques : str or sequence of str, optional
+        What is applied to it, as ``name:key=value,key=value``: ``["weight-quant:bits=4", "kv-quant:bits=4"]``, or one
+        text joined by ``+``. `catalog("techniques")` lists them; the order does not count.
     mode : {"predicted", "ideal"}
         What an engine takes, or the datasheet's roofline.
     engine : str
@@ -150,6 +154,7 @@ def analyze(
             "kv_cache_dtype": (kv_cache_dtype, None),
             "fusion": (fusion, "full"),
             "overlap": (overlap, 0.0),
+            "techniques": (checks.techniques(techniques), []),
         }
         for name, (value, default) in unused.items():
             if value != default:
@@ -183,6 +188,7 @@ def analyze(
         fusion=fusion,
         flash_attention=flash_attention is not False,
         overlap=overlap,
+        techniques=checks.techniques(techniques),
     )
     asked = {
         "batch_size": batch_size,
@@ -211,6 +217,7 @@ def analyze(
         "ep": ep,
         "quantization": deployment.weights_format,
         "kv_cache_dtype": deployment.kv_format,
+        "techniques": [*_core.Deployment.expand(quantization, kv_cache_dtype), *deployment.techniques],
         "mode": mode,
         "engine": engine,
         "gpu_memory_utilization": memory.gpu_memory_utilization,

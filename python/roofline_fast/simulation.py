@@ -40,6 +40,7 @@ def simulate(
     fusion: str = "full",
     flash_attention: bool = True,
     overlap: float = 0.0,
+    techniques: str | Sequence[str] | None = None,
     gpu_memory_utilization: float | None = None,
     enforce_eager: bool | None = None,
     num_gpu_blocks_override: int | None = None,
@@ -83,8 +84,8 @@ def simulate(
     tp, pp, dp, ep : int
         Devices that share every layer; pipeline stages; replicas, which get requests in turn; devices that
         share the experts.
-    quantization, kv_cache_dtype, w_bits, a_bits, fusion, flash_attention, overlap
-        As for `analyze`.
+    quantization, kv_cache_dtype, w_bits, a_bits, fusion, flash_attention, overlap, techniques
+        As for `analyze`: techniques change the price of steps, the size of the cache and tokens a step.
     gpu_memory_utilization, enforce_eager, num_gpu_blocks_override, max_model_len, max_num_seqs : optional
         Settings of the engine, as all that follow under vLLM's names; its own choice unless said.
     max_num_batched_tokens, block_size, enable_chunked_prefill, enable_prefix_caching : optional
@@ -171,6 +172,8 @@ def simulate(
         fusion=fusion,
         flash_attention=flash_attention,
         overlap=overlap,
+        techniques=checks.techniques(techniques),
+        spec_method=spec_method,
     )
     server = _core.Engine(
         engine,
@@ -210,6 +213,7 @@ def simulate(
         "ep": ep,
         "quantization": deployment.weights_format,
         "kv_cache_dtype": deployment.kv_format,
+        "techniques": [*_core.Deployment.expand(quantization, kv_cache_dtype), *deployment.techniques],
         "step_cost": step_cost,
         "slo": slo,
         "seed": seed,

@@ -4,7 +4,8 @@ use crate::efficiency::Estimate;
 use crate::format::Format;
 use crate::roof::{Bound, Cost};
 use crate::shape::Sums;
-use crate::step::Pricer;
+use crate::site::{LANES_BESIDE, Lane};
+use crate::step::{Hidden, Pricer, sticks_out};
 use crate::work::{Family, Op};
 
 /// Work of one device, or of the whole deployment.
@@ -24,6 +25,23 @@ pub struct Totals {
     pub link_bytes: f64,
 }
 
+/// Seconds by what they are spent on: of an operator, the ceiling that bounds it; memory by what is moved.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Spent {
+    /// Moving weights.
+    pub weights: f64,
+    /// Moving activations.
+    pub activations: f64,
+    /// Moving KV cache and state.
+    pub kv: f64,
+    /// Multiplying.
+    pub compute: f64,
+    /// Other operations.
+    pub vector: f64,
+    /// Waiting for links.
+    pub link: f64,
+}
+
 /// All occurrences of one operator on the busiest device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpTotal {
@@ -39,6 +57,10 @@ pub struct OpTotal {
     pub work: Totals,
     /// Ideal seconds of all together.
     pub ideal: f64,
+    /// Those seconds by what they are spent on.
+    pub spent: Spent,
+    /// What it runs beside.
+    pub lane: Lane,
     /// Predicted seconds of all together.
     pub predicted: Estimate,
     /// What bounds most of that time; `None` where it runs inside its neighbours.
@@ -49,7 +71,7 @@ pub struct OpTotal {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Accumulated {
     ops: Vec<Slot>,
-    overlap: f64,
+    hidden: Hidden,
     /// Work over all pipeline stages of one rank.
     pub rank: Totals,
 }
@@ -60,6 +82,39 @@ struct Slot {
     runs: bool,
     work: Totals,
     seconds: [f64; 4],
+    spent: Spent,
+    lane: Lane,
+}
+
+impl Spent {
+    /// Every kind by name, in the order of screens.
+    pub fn by_name(&self) -> [(&'static str, f64); 6] {
+        [
+            ("weights", self.weights),
+            ("kv", self.kv),
+            ("activations", self.activations),
+            ("compute", self.compute),
+            ("vector", self.vector),
+            ("link", self.link),
+        ]
+    }
+
+    /// Adds `times` the seconds of one occurrence.
+    fn add(&mut self, cost: &Cost, times: f64) {
+        let seconds = cost.seconds * times;
+        match cost.bound {
+            Bound::Compute => self.compute += seconds,
+            Bound::Vector => self.vector += seconds,
+            Bound::Link => self.link += seconds,
+            Bound::Memory if cost.memory_bytes() > 0.0 => {
+                let share = seconds / cost.memory_bytes();
+                self.weights += cost.weight_bytes * share;
+                self.activations += cost.activation_bytes * share;
+                self.kv += cost.kv_bytes * share;
+            }
+            Bound::Memory => {}
+        }
+    }
 }
 
 impl Totals {
@@ -108,8 +163,8 @@ impl Accumulated {
     /// Nothing yet, for the operators of `pricer`.
     pub fn new(pricer: &Pricer) -> Accumulated {
         Accumulated {
-            ops: vec![Slot::default(); pricer.ops().count()],
-            overlap: pricer.overlap(),
+            ops: pricer.ops().map(|op| Slot { lane: op.site.lane, ..Slot::default() }).collect(),
+            hidden: *pricer.hidden(),
             rank: Totals::default(),
         }
     }
@@ -123,6 +178,7 @@ impl Accumulated {
             slot.runs = true;
             slot.work.add(&work, op.stage_repeat);
             slot.seconds[cost.bound as usize] += cost.seconds * op.stage_repeat;
+            slot.spent.add(&cost, op.stage_repeat);
         });
     }
 
@@ -137,15 +193,24 @@ impl Accumulated {
     /// Seconds of the busiest device by what bounds them, communication only as far as it shows; largest first.
     pub fn bounds(&self) -> Vec<(Bound, f64)> {
         let mut seconds = [0.0; 4];
+        let mut beside = [[0.0; 4]; LANES_BESIDE];
         for slot in &self.ops {
-            for (sum, more) in seconds.iter_mut().zip(slot.seconds) {
+            let sums = slot.lane.beside().map_or(&mut seconds, |lane| &mut beside[lane]);
+            for (sum, more) in sums.iter_mut().zip(slot.seconds) {
                 *sum += more;
             }
         }
         let computing: f64 =
             Bound::ALL.iter().filter(|b| **b != Bound::Link).map(|b| seconds[*b as usize]).sum();
         let link = &mut seconds[Bound::Link as usize];
-        *link = (*link - self.overlap * computing).max(0.0);
+        *link = (*link - self.hidden.links * computing).max(0.0);
+        let lanes = beside.map(|lane| lane.iter().sum::<f64>());
+        let (lane, more) = sticks_out(lanes, seconds.iter().sum(), &self.hidden);
+        if more > 0.0 {
+            for (sum, part) in seconds.iter_mut().zip(beside[lane]) {
+                *sum += part / lanes[lane] * more;
+            }
+        }
         let mut by_bound: Vec<(Bound, f64)> =
             Bound::ALL.into_iter().map(|b| (b, seconds[b as usize])).filter(|(_, s)| *s > 0.0).collect();
         by_bound.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -176,6 +241,8 @@ impl Accumulated {
                 repeat: op.stage_repeat,
                 work: slot.work,
                 ideal,
+                spent: slot.spent,
+                lane: slot.lane,
                 predicted: pricer.predict(ideal),
                 bound,
             })

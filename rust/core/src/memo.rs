@@ -5,8 +5,8 @@
 
 use crate::roof::{Bound, Priced};
 use crate::shape::{PhaseSums, Sums};
+use crate::site::Lane;
 use crate::step::{Exposed, Pricer};
-use crate::work::Over;
 
 /// Steps of more decoding sequences are priced from scratch.
 const MOST_SEQUENCES: usize = 4096;
@@ -16,6 +16,7 @@ const MOST_SEQUENCES: usize = 4096;
 struct Share {
     seconds: f64,
     bound: Bound,
+    lane: Lane,
     /// The operator's place if it has to be priced again.
     grows: Option<u32>,
 }
@@ -31,8 +32,8 @@ impl Memo {
     /// and what bounds it, in order. A memo must be used with one pricer only.
     pub fn seconds(&mut self, pricer: &Pricer, sums: &Sums, mut see: impl FnMut(Bound, f64)) -> f64 {
         let mut total = Exposed::default();
-        let mut add = |seconds: f64, bound: Bound| {
-            total.add_seconds(seconds, bound);
+        let mut add = |seconds: f64, bound: Bound, lane: Lane| {
+            total.add_seconds(seconds, bound, lane);
             see(bound, seconds);
         };
         match decoding_alone(sums) {
@@ -41,10 +42,10 @@ impl Memo {
                 let all = &sums.decode;
                 for share in self.shares(pricer, sums, sequences) {
                     match share.grows.map(|place| &pricer.ops[place as usize]) {
-                        None => add(share.seconds, share.bound),
+                        None => add(share.seconds, share.bound, share.lane),
                         Some(priced) => {
                             let cost = priced.cost_of(part(priced, sums, all));
-                            add(cost.seconds * priced.op().repeat, cost.bound);
+                            add(cost.seconds * priced.op().repeat, cost.bound, priced.op().site.lane);
                         }
                     }
                 }
@@ -55,12 +56,12 @@ impl Memo {
                     let part = part(priced, sums, &all);
                     if priced.op().runs_over(part) {
                         let cost = priced.cost_of(part);
-                        add(cost.seconds * priced.op().repeat, cost.bound);
+                        add(cost.seconds * priced.op().repeat, cost.bound, priced.op().site.lane);
                     }
                 }
             }
         }
-        pricer.predict(total.exposed(pricer.overlap())).seconds
+        pricer.predict(total.exposed(pricer.hidden())).seconds
     }
 
     /// What is known of steps in which so many sequences decode.
@@ -76,6 +77,7 @@ impl Memo {
                 priced.cost(&parts).map(|cost| Share {
                     seconds: cost.seconds * priced.op().repeat,
                     bound: cost.bound,
+                    lane: priced.op().site.lane,
                     grows,
                 })
             }));
@@ -96,11 +98,7 @@ fn decoding_alone(sums: &Sums) -> Option<usize> {
 }
 
 fn part<'a>(priced: &Priced, sums: &'a Sums, all: &'a PhaseSums) -> &'a PhaseSums {
-    match priced.op().over {
-        Over::All => all,
-        Over::Prefill => &sums.prefill,
-        Over::Decode => &sums.decode,
-    }
+    priced.op().over.of(&sums.prefill, &sums.decode, all)
 }
 
 #[cfg(test)]
@@ -125,6 +123,7 @@ mod tests {
             lowering: Lowering::default(),
             overlap: 0.3,
             efficiency: Efficiency::Ideal,
+            techniques: Default::default(),
         };
         deployment.compile().unwrap()
     }

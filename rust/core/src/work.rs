@@ -2,6 +2,7 @@
 
 use crate::format::Format;
 use crate::shape::{Parts, PhaseSums};
+use crate::site::{DrawnBy, Matrix, Site, Skew};
 
 /// A quantity that is linear in a step's sums.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -102,12 +103,27 @@ pub struct Touched {
     pub missed: f64,
     /// Tokens that meet at the experts, per token of this rank.
     pub ranks: f64,
+    /// What draws one of them: a token its experts, a sequence its adapter.
+    pub drawn_by: DrawnBy,
+    /// How popularity is spread where it is not even; `missed` is then that of the mean expert.
+    pub skew: Option<Skew>,
 }
 
 impl Touched {
-    /// Expected experts read: E·(1 − (1 − k/E)^T) (PHYSICS §2), uniform routing.
-    pub fn experts(&self, tokens: f64) -> f64 {
-        self.local * (1.0 - self.missed.powf(tokens * self.ranks))
+    /// Expected experts read: E·(1 − (1 − k/E)^T) (PHYSICS §2) under uniform routing, class by class otherwise.
+    pub fn experts(&self, sums: &PhaseSums) -> f64 {
+        let draws = self.ranks
+            * match self.drawn_by {
+                DrawnBy::Token => sums.tokens,
+                DrawnBy::Sequence => sums.sequences,
+            };
+        match &self.skew {
+            None => self.local * (1.0 - self.missed.powf(draws)),
+            Some(skew) => {
+                let read = |(share, missed): &(f64, f64)| share * (1.0 - missed.powf(draws));
+                self.local * skew.classes.iter().map(read).sum::<f64>()
+            }
+        }
     }
 }
 
@@ -214,6 +230,30 @@ pub enum Over {
     Prefill,
     /// Decoding sequences.
     Decode,
+    /// Decoding sequences, in steps that carry no prompt.
+    DecodeAlone,
+    /// All of them, in steps that carry a prompt.
+    WithPrompts,
+}
+
+impl Over {
+    /// The sums of those sequences in a step of these; those of nobody where it does not run.
+    pub fn of<'a>(
+        self,
+        prefill: &'a PhaseSums,
+        decode: &'a PhaseSums,
+        all: &'a PhaseSums,
+    ) -> &'a PhaseSums {
+        let prompts = prefill.tokens > 0.0;
+        match self {
+            Over::All => all,
+            Over::Prefill => prefill,
+            Over::Decode => decode,
+            Over::DecodeAlone if !prompts => decode,
+            Over::WithPrompts if prompts => all,
+            Over::DecodeAlone | Over::WithPrompts => &PhaseSums::NOBODY,
+        }
+    }
 }
 
 /// One operator of a step.
@@ -237,6 +277,10 @@ pub struct Op {
     pub needs_logits: bool,
     /// What one occurrence does.
     pub work: Work,
+    /// Where it runs.
+    pub site: Site,
+    /// Its matrix, if it is one dense multiplication.
+    pub matrix: Option<Matrix>,
 }
 
 impl Op {
@@ -252,16 +296,14 @@ impl Op {
             format,
             needs_logits: false,
             work,
+            site: Site::default(),
+            matrix: None,
         }
     }
 
     /// The sums it reads; `None` if it does not run at all.
     pub fn sums<'a>(&self, parts: &'a Parts) -> Option<&'a PhaseSums> {
-        let part = match self.over {
-            Over::All => &parts.all,
-            Over::Prefill => &parts.prefill,
-            Over::Decode => &parts.decode,
-        };
+        let part = self.over.of(&parts.prefill, &parts.decode, &parts.all);
         self.runs_over(part).then_some(part)
     }
 

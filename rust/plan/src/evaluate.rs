@@ -17,6 +17,7 @@ use roofline_core::precision::{Precision, Request};
 use roofline_core::roof::Bound;
 use roofline_core::step::Deployment;
 use roofline_core::table::{Column, Table};
+use roofline_core::technique::{Said, Technique};
 
 use crate::error::{Error, Result};
 
@@ -86,6 +87,8 @@ pub struct Configurations {
     pub chunk: Values<u64>,
     /// What is asked about.
     pub phase: Values<String>,
+    /// Techniques, joined by `+`; `none` for none.
+    pub techniques: Values<String>,
 }
 
 /// Every result column, in order.
@@ -119,6 +122,7 @@ struct Key<'a> {
     layout: Layout,
     quantization: &'a str,
     kv_cache_dtype: &'a str,
+    techniques: &'a str,
 }
 
 impl Configurations {
@@ -134,6 +138,7 @@ impl Configurations {
             },
             quantization: self.quantization.at(row),
             kv_cache_dtype: self.kv_cache_dtype.at(row),
+            techniques: self.techniques.at(row),
         }
     }
 
@@ -144,6 +149,13 @@ impl Configurations {
             kv_cache_dtype: Some(key.kv_cache_dtype.to_string()),
             ..Request::default()
         };
+        let techniques = Technique::parse_all(&[key.techniques])?;
+        let said = Said {
+            quantization: request.quantization.clone(),
+            kv_cache_dtype: request.kv_cache_dtype.clone(),
+            ..Said::default()
+        };
+        said.once(&techniques)?;
         let deployment = Deployment {
             precision: Precision::resolve(&model, &request)?,
             model,
@@ -152,8 +164,9 @@ impl Configurations {
             lowering: Lowering::default(),
             overlap: 0.0,
             efficiency: Efficiency::default(),
+            techniques: Default::default(),
         };
-        Analyst::new(deployment, &self.engines[key.hw])
+        Analyst::new(deployment.with(&techniques)?, &self.engines[key.hw])
     }
 
     fn point(&self, row: usize) -> roofline_core::error::Result<Point> {

@@ -11,6 +11,7 @@ use crate::model::{LayerGroup, Linear, Model, Part};
 use crate::op::elementwise::{self, Fusion};
 use crate::precision::Precision;
 use crate::shape::Reaches;
+use crate::site::Matrix;
 use crate::work::{Collective, Family, Op, Over, Rate, Transfer, Work};
 
 pub use tower::tower_ops;
@@ -151,7 +152,9 @@ impl<'a> Builder<'a> {
         if inputs * outputs > 0.0 {
             self.quantize(name, linear, inputs);
             let work = crate::op::linear::gemm(inputs, outputs, linear, self.bytes);
-            self.push(Op::new(name, Family::Gemm, linear.activation, work));
+            let mut op = Op::new(name, Family::Gemm, linear.activation, work);
+            op.matrix = Some(Matrix { inputs, outputs });
+            self.push(op);
         }
     }
 

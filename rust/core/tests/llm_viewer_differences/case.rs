@@ -175,6 +175,7 @@ impl Case {
             lowering: Lowering { fusion: self.fusion, flash_attention: true },
             overlap: 0.0,
             efficiency: Efficiency::Ideal,
+            techniques: Default::default(),
         }
     }
 
