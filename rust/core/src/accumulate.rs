@@ -1,8 +1,9 @@
 //! The operators of one or many steps, added up.
 
-use crate::efficiency::Estimate;
+use crate::cause::Causes;
+use crate::efficiency::{Estimate, Source};
 use crate::format::Format;
-use crate::roof::{Bound, Cost};
+use crate::roof::{BOUNDS, Bound, Cost};
 use crate::shape::Sums;
 use crate::site::{LANES_BESIDE, Lane};
 use crate::step::{Hidden, Pricer, sticks_out};
@@ -25,23 +26,6 @@ pub struct Totals {
     pub link_bytes: f64,
 }
 
-/// Seconds by what they are spent on: of an operator, the ceiling that bounds it; memory by what is moved.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Spent {
-    /// Moving weights.
-    pub weights: f64,
-    /// Moving activations.
-    pub activations: f64,
-    /// Moving KV cache and state.
-    pub kv: f64,
-    /// Multiplying.
-    pub compute: f64,
-    /// Other operations.
-    pub vector: f64,
-    /// Waiting for links.
-    pub link: f64,
-}
-
 /// All occurrences of one operator on the busiest device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpTotal {
@@ -57,14 +41,16 @@ pub struct OpTotal {
     pub work: Totals,
     /// Ideal seconds of all together.
     pub ideal: f64,
-    /// Those seconds by what they are spent on.
-    pub spent: Spent,
-    /// What it runs beside.
-    pub lane: Lane,
     /// Predicted seconds of all together.
     pub predicted: Estimate,
+    /// Those seconds by what they are spent on.
+    pub spent: Causes,
+    /// What it runs beside.
+    pub lane: Lane,
     /// What bounds most of that time; `None` where it runs inside its neighbours.
     pub bound: Option<Bound>,
+    /// Where the prediction is from.
+    pub source: Source,
 }
 
 /// What one or many steps do.
@@ -80,41 +66,12 @@ pub struct Accumulated {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct Slot {
     runs: bool,
+    links: bool,
     work: Totals,
-    seconds: [f64; 4],
-    spent: Spent,
+    ideal: f64,
+    seconds: [f64; BOUNDS],
+    spent: Causes,
     lane: Lane,
-}
-
-impl Spent {
-    /// Every kind by name, in the order of screens.
-    pub fn by_name(&self) -> [(&'static str, f64); 6] {
-        [
-            ("weights", self.weights),
-            ("kv", self.kv),
-            ("activations", self.activations),
-            ("compute", self.compute),
-            ("vector", self.vector),
-            ("link", self.link),
-        ]
-    }
-
-    /// Adds `times` the seconds of one occurrence.
-    fn add(&mut self, cost: &Cost, times: f64) {
-        let seconds = cost.seconds * times;
-        match cost.bound {
-            Bound::Compute => self.compute += seconds,
-            Bound::Vector => self.vector += seconds,
-            Bound::Link => self.link += seconds,
-            Bound::Memory if cost.memory_bytes() > 0.0 => {
-                let share = seconds / cost.memory_bytes();
-                self.weights += cost.weight_bytes * share;
-                self.activations += cost.activation_bytes * share;
-                self.kv += cost.kv_bytes * share;
-            }
-            Bound::Memory => {}
-        }
-    }
 }
 
 impl Totals {
@@ -176,9 +133,11 @@ impl Accumulated {
             self.rank.add(&work, op.repeat);
             let slot = &mut self.ops[index];
             slot.runs = true;
+            slot.links = op.family == Family::Link;
             slot.work.add(&work, op.stage_repeat);
+            slot.ideal += cost.ideal * op.stage_repeat;
             slot.seconds[cost.bound as usize] += cost.seconds * op.stage_repeat;
-            slot.spent.add(&cost, op.stage_repeat);
+            slot.spent.add_cost(&cost, cost.seconds * op.stage_repeat);
         });
     }
 
@@ -192,8 +151,8 @@ impl Accumulated {
 
     /// Seconds of the busiest device by what bounds them, communication only as far as it shows; largest first.
     pub fn bounds(&self) -> Vec<(Bound, f64)> {
-        let mut seconds = [0.0; 4];
-        let mut beside = [[0.0; 4]; LANES_BESIDE];
+        let mut seconds = [0.0; BOUNDS];
+        let mut beside = [[0.0; BOUNDS]; LANES_BESIDE];
         for slot in &self.ops {
             let sums = slot.lane.beside().map_or(&mut seconds, |lane| &mut beside[lane]);
             for (sum, more) in sums.iter_mut().zip(slot.seconds) {
@@ -205,7 +164,7 @@ impl Accumulated {
         let link = &mut seconds[Bound::Link as usize];
         *link = (*link - self.hidden.links * computing).max(0.0);
         let lanes = beside.map(|lane| lane.iter().sum::<f64>());
-        let (lane, more) = sticks_out(lanes, seconds.iter().sum(), &self.hidden);
+        let (lane, more) = sticks_out(&lanes, seconds.iter().sum(), &self.hidden);
         if more > 0.0 {
             for (sum, part) in seconds.iter_mut().zip(beside[lane]) {
                 *sum += part / lanes[lane] * more;
@@ -222,31 +181,33 @@ impl Accumulated {
         self.bounds().first().map_or(Bound::Memory, |(bound, _)| *bound)
     }
 
-    /// Seconds in which the device itself is busy (not waiting for links).
+    /// Seconds in which a roof of the device itself would be wholly in use (its links apart).
     pub fn busy(&self) -> f64 {
-        self.bounds().iter().filter(|(bound, _)| *bound != Bound::Link).map(|(_, seconds)| seconds).sum()
+        self.ops.iter().filter(|slot| !slot.links && slot.lane == Lane::Device).map(|slot| slot.ideal).sum()
     }
 
     /// The operators that ran on the busiest device, in order.
     pub fn ops(&self, pricer: &Pricer) -> Vec<OpTotal> {
-        let row = |(op, slot): (&Op, &Slot)| {
-            let ideal: f64 = slot.seconds.iter().sum();
+        let row = |(index, ((op, source), slot)): (usize, ((&Op, Source), &Slot))| {
+            // Seconds of several bounds may round to less than those of none.
+            let predicted = slot.seconds.iter().sum::<f64>().max(slot.ideal);
             let seconds = |bound: &Bound| slot.seconds[*bound as usize];
             let most = Bound::ALL.into_iter().max_by(|a, b| seconds(a).total_cmp(&seconds(b)));
-            let bound = if op.work.fused { None } else { most };
+            let bound = if op.work.fused && predicted == 0.0 { None } else { most };
             (slot.runs && op.stage_repeat > 0.0).then(|| OpTotal {
                 name: op.name.clone(),
                 family: op.family,
                 format: op.format,
                 repeat: op.stage_repeat,
                 work: slot.work,
-                ideal,
+                ideal: slot.ideal,
+                predicted: pricer.estimate(index, predicted, slot.ideal),
                 spent: slot.spent,
                 lane: slot.lane,
-                predicted: pricer.predict(ideal),
                 bound,
+                source,
             })
         };
-        pricer.ops().zip(&self.ops).filter_map(row).collect()
+        pricer.ops().zip(pricer.sources()).zip(&self.ops).enumerate().filter_map(row).collect()
     }
 }

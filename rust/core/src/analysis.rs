@@ -97,10 +97,19 @@ impl Analyst {
     /// # Errors
     /// A layout the model does not allow; a peak, link or capacity that is needed and not known.
     pub fn new(deployment: Deployment, engine: &EngineMemory) -> Result<Analyst> {
-        let model = deployment.compile()?;
         let roof = Roof::of(&deployment.hardware)?;
+        Analyst::on(&roof, deployment, engine)
+    }
+
+    /// Compiles a deployment under other ceilings than its device's own: what faster parts would bring.
+    ///
+    /// # Errors
+    /// As [`Analyst::new`].
+    pub fn on(roof: &Roof, deployment: Deployment, engine: &EngineMemory) -> Result<Analyst> {
+        deployment.layout.check(&deployment.model)?;
+        let model = deployment.compile_on(roof, Stack::Model)?;
         let tower = match deployment.model.vision {
-            Some(_) => Some(deployment.compile_on(&roof, Stack::Tower)?),
+            Some(_) => Some(deployment.compile_on(roof, Stack::Tower)?),
             None => None,
         };
         let memory = MemoryPlan::of(&deployment, engine)?;
@@ -128,7 +137,7 @@ impl Analyst {
     /// Sizes or a phase that are not possible.
     pub fn times(&self, point: &Point) -> Result<Times> {
         point.check(&self.deployment.model)?;
-        Ok(times(self.stack(point), point, &self.generation()))
+        Ok(times(self.stack(point.question), point, &self.generation()))
     }
 
     /// Everything about a point but its operators.
@@ -138,7 +147,7 @@ impl Analyst {
     pub fn outcome(&self, point: &Point) -> Result<Outcome> {
         point.check(&self.deployment.model)?;
         self.deployment.techniques.check(point.question.decodes(), point.context())?;
-        let pricer = self.stack(point);
+        let pricer = self.stack(point.question);
         let generation = self.generation();
         let times = times(pricer, point, &generation);
         let mut done = Accumulated::new(pricer);
@@ -178,7 +187,7 @@ impl Analyst {
     /// Sizes or a phase that are not possible.
     pub fn analyze(&self, point: &Point) -> Result<Analysis> {
         let outcome = self.outcome(point)?;
-        let pricer = self.stack(point);
+        let pricer = self.stack(point.question);
         let roof = Roof::of(&self.deployment.hardware)?;
         let ops = outcome.done.ops(pricer);
         let layout = self.deployment.layout;
@@ -213,11 +222,10 @@ impl Analyst {
         self.deployment.techniques.generation()
     }
 
-    fn stack(&self, point: &Point) -> &Pricer {
+    /// What runs to answer such a question.
+    pub(crate) fn stack(&self, question: Question) -> &Pricer {
         match &self.tower {
-            Some(tower)
-                if point.question == Question::Encode && self.deployment.model.task == Task::Decoder =>
-            {
+            Some(tower) if question == Question::Encode && self.deployment.model.task == Task::Decoder => {
                 tower
             }
             _ => &self.model,
@@ -326,7 +334,7 @@ impl From<Sum> for StepTime {
 
 impl Analysis {
     /// The operators as columns: of one device (the busiest), all occurrences together.
-    pub fn ops_table(&self, source: &str) -> Table {
+    pub fn ops_table(&self) -> Table {
         let rows = &self.ops;
         let total: f64 = rows.iter().map(|op| op.predicted.seconds).sum();
         let number = |f: &dyn Fn(&OpTotal) -> f64| Column::F64(rows.iter().map(f).collect());
@@ -348,7 +356,7 @@ impl Analysis {
             .with("high_s", maybe(&|op| op.predicted.high))
             .with("share", number(&|op| if total > 0.0 { op.predicted.seconds / total } else { 0.0 }))
             .with("bound", text(|op| op.bound.map_or("fused", Bound::name)))
-            .with("source", Column::Str(vec![source.to_string(); rows.len()]))
+            .with("source", Column::Str(rows.iter().map(|op| op.source.to_string()).collect()))
             .with("family", text(|op| op.family.name()))
             .with("format", text(|op| op.format.name()))
             .with("vector_flops", number(&|op| op.work.vector_flops))

@@ -3,9 +3,8 @@
 //! A run of decode steps has the same sequences in each; most operators (the matrix multiplications) then cost the
 //! same every time. The result is that of [`Pricer::seconds`] to the bit: the same numbers, added in the same order.
 
-use crate::roof::{Bound, Priced};
+use crate::cause::{Cause, Causes};
 use crate::shape::{PhaseSums, Sums};
-use crate::site::Lane;
 use crate::step::{Exposed, Pricer};
 
 /// Steps of more decoding sequences are priced from scratch.
@@ -15,74 +14,92 @@ const MOST_SEQUENCES: usize = 4096;
 #[derive(Debug, Clone, Copy)]
 struct Share {
     seconds: f64,
-    bound: Bound,
-    lane: Lane,
-    /// The operator's place if it has to be priced again.
-    grows: Option<u32>,
+    /// The operator's place.
+    place: u32,
+    /// Whether it has to be priced again.
+    grows: bool,
+}
+
+/// What is known of steps in which so many sequences decode.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// Every operator that runs, in order.
+    shares: Vec<Share>,
+    /// What those are spent on that do not grow.
+    fixed: Causes,
 }
 
 /// Prices of one [`Pricer`], remembered by the number of sequences that decode.
 #[derive(Debug, Clone, Default)]
 pub struct Memo {
-    by_sequences: Vec<Vec<Share>>,
+    by_sequences: Vec<Known>,
 }
 
 impl Memo {
-    /// Seconds of one step, as [`Pricer::seconds`] predicts them; `see` is told the seconds of each operator that runs
-    /// and what bounds it, in order. A memo must be used with one pricer only.
-    pub fn seconds(&mut self, pricer: &Pricer, sums: &Sums, mut see: impl FnMut(Bound, f64)) -> f64 {
+    /// Seconds of one step, as [`Pricer::seconds`] predicts them; what they are spent on is added to `spent`, and `see`
+    /// is told the place of each operator that runs and its seconds, in order. A memo must be used with one pricer
+    /// only.
+    pub fn seconds(
+        &mut self,
+        pricer: &Pricer,
+        sums: &Sums,
+        spent: &mut Causes,
+        mut see: impl FnMut(usize, f64),
+    ) -> f64 {
         let mut total = Exposed::default();
-        let mut add = |seconds: f64, bound: Bound, lane: Lane| {
-            total.add_seconds(seconds, bound, lane);
-            see(bound, seconds);
+        let mut add = |place: usize, seconds: f64| {
+            total.add(pricer.lines[place].op(), seconds);
+            see(place, seconds);
         };
         match decoding_alone(sums) {
             Some(sequences) => {
                 // Nobody else is in the step: those who decode are all.
-                let all = &sums.decode;
-                for share in self.shares(pricer, sums, sequences) {
-                    match share.grows.map(|place| &pricer.ops[place as usize]) {
-                        None => add(share.seconds, share.bound, share.lane),
-                        Some(priced) => {
-                            let cost = priced.cost_of(part(priced, sums, all));
-                            add(cost.seconds * priced.op().repeat, cost.bound, priced.op().site.lane);
+                let parts = sums.parts(&sums.decode);
+                let known = self.known(pricer, sums, sequences);
+                spent.append(&known.fixed);
+                for share in &known.shares {
+                    let place = share.place as usize;
+                    if share.grows {
+                        let line = &pricer.lines[place];
+                        let cost = line.cost_of(&parts, parts.over(line.op().over));
+                        let seconds = cost.seconds * line.op().repeat;
+                        add(place, seconds);
+                        if line.op().site.lane.beside().is_none() {
+                            spent.add_cost(&cost, seconds);
                         }
+                    } else {
+                        add(place, share.seconds);
                     }
                 }
             }
-            None => {
-                let all = sums.all();
-                for priced in &pricer.ops {
-                    let part = part(priced, sums, &all);
-                    if priced.op().runs_over(part) {
-                        let cost = priced.cost_of(part);
-                        add(cost.seconds * priced.op().repeat, cost.bound, priced.op().site.lane);
-                    }
+            None => pricer.each(sums, |place, op, cost| {
+                let seconds = cost.seconds * op.repeat;
+                add(place, seconds);
+                if op.site.lane.beside().is_none() {
+                    spent.add_cost(&cost, seconds);
                 }
-            }
+            }),
         }
-        pricer.predict(total.exposed(pricer.hidden())).seconds
+        let hidden = pricer.hidden();
+        spent.add(Cause::Link, total.waits(hidden) - total.hidden(hidden));
+        total.exposed(hidden)
     }
 
-    /// What is known of steps in which so many sequences decode.
-    fn shares(&mut self, pricer: &Pricer, sums: &Sums, sequences: usize) -> &[Share] {
+    fn known(&mut self, pricer: &Pricer, sums: &Sums, sequences: usize) -> &Known {
         if self.by_sequences.len() <= sequences {
-            self.by_sequences.resize_with(sequences + 1, Vec::new);
+            self.by_sequences.resize_with(sequences + 1, Known::default);
         }
-        let shares = &mut self.by_sequences[sequences];
-        if shares.is_empty() {
-            let parts = sums.parts();
-            shares.extend(pricer.ops.iter().enumerate().filter_map(|(place, priced)| {
-                let grows = priced.op().grows_with_context().then_some(place as u32);
-                priced.cost(&parts).map(|cost| Share {
-                    seconds: cost.seconds * priced.op().repeat,
-                    bound: cost.bound,
-                    lane: priced.op().site.lane,
-                    grows,
-                })
-            }));
+        let known = &mut self.by_sequences[sequences];
+        if known.shares.is_empty() {
+            pricer.each(sums, |place, op, cost| {
+                let (seconds, grows) = (cost.seconds * op.repeat, op.grows_with_context());
+                if !grows && op.site.lane.beside().is_none() {
+                    known.fixed.add_cost(&cost, seconds);
+                }
+                known.shares.push(Share { seconds, place: place as u32, grows });
+            });
         }
-        shares
+        known
     }
 }
 
@@ -97,10 +114,6 @@ fn decoding_alone(sums: &Sums) -> Option<usize> {
     (alone && sequences <= MOST_SEQUENCES).then_some(sequences)
 }
 
-fn part<'a>(priced: &Priced, sums: &'a Sums, all: &'a PhaseSums) -> &'a PhaseSums {
-    priced.op().over.of(&sums.prefill, &sums.decode, all)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,9 +124,10 @@ mod tests {
     use crate::precision::{Precision, Request};
     use crate::shape::Phase;
     use crate::step::Deployment;
+    use crate::work::Family;
     use proptest::prelude::*;
 
-    fn pricer(model: &str, tp: u64) -> Pricer {
+    fn pricer(model: &str, tp: u64, efficiency: Efficiency) -> Pricer {
         let model = catalog::models::model(model).unwrap();
         let deployment = Deployment {
             precision: Precision::resolve(&model, &Request::default()).unwrap(),
@@ -122,7 +136,7 @@ mod tests {
             layout: Layout { tp, ..Layout::default() },
             lowering: Lowering::default(),
             overlap: 0.3,
-            efficiency: Efficiency::Ideal,
+            efficiency,
             techniques: Default::default(),
         };
         deployment.compile().unwrap()
@@ -133,9 +147,11 @@ mod tests {
         fn a_remembered_price_is_the_price(
             steps in prop::collection::vec((1u64..6, 0u64..9000, 0u64..700), 1..20),
         ) {
-            for (model, tp) in [("llama-3.1-8b", 1), ("mixtral-8x7b", 2), ("gemma-3-27b", 2), ("deepseek-v3", 8)] {
-                let pricer = pricer(model, tp);
-                let (mut memo, mut seen, mut expected) = (Memo::default(), [0.0; 4], [0.0; 4]);
+            let models = [("llama-3.1-8b", 1), ("mixtral-8x7b", 2), ("gemma-3-27b", 2), ("deepseek-v3", 8)];
+            let modes = [Efficiency::Ideal, Efficiency::predicted("vllm")];
+            for ((model, tp), mode) in models.into_iter().flat_map(|model| modes.clone().map(|mode| (model, mode))) {
+                let pricer = pricer(model, tp, mode);
+                let (mut memo, mut spent, mut expected) = (Memo::default(), Causes::default(), Causes::default());
                 for &(sequences, context, prompt) in &steps {
                     let mut sums = Sums::default();
                     for sequence in 0..sequences {
@@ -144,10 +160,25 @@ mod tests {
                     if prompt % 3 == 1 {
                         pricer.reaches().add_item(&mut sums, Phase::Prefill, 1.0, prompt, context, 1);
                     }
-                    let seconds = memo.seconds(&pricer, &sums, |bound, part| seen[bound as usize] += part);
+                    let (before, mut seen) = (spent, 0.0);
+                    let seconds = memo.seconds(&pricer, &sums, &mut spent, |_, part| seen += part);
                     prop_assert_eq!(seconds, pricer.seconds(&sums).step.seconds);
-                    pricer.each(&sums, |_, op, cost| expected[cost.bound as usize] += cost.seconds * op.repeat);
-                    prop_assert_eq!(seen, expected);
+                    prop_assert!((spent.since(&before).total() - seconds).abs() <= 1e-12 * spent.total());
+                    let (mut all, mut exposed, mut link) = (0.0, 0.0, 0.0);
+                    pricer.each(&sums, |_, op, cost| {
+                        expected.add_cost(&cost, cost.seconds * op.repeat);
+                        all += cost.seconds * op.repeat;
+                        match op.family {
+                            Family::Link => link += cost.seconds * op.repeat,
+                            Family::Host => {}
+                            _ => exposed += cost.seconds * op.repeat,
+                        }
+                    });
+                    prop_assert_eq!(seen, all);
+                    expected.add(Cause::Link, -f64::min(link, pricer.overlap() * exposed));
+                }
+                for ((cause, found), (_, expected)) in spent.iter().zip(expected.iter()) {
+                    prop_assert!((found - expected).abs() <= 1e-12 * spent.total(), "{cause:?}: {found} {expected}");
                 }
             }
         }

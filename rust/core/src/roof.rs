@@ -6,7 +6,7 @@ use crate::format::Format;
 use crate::hardware::Hardware;
 use crate::network::Network;
 use crate::shape::{Parts, PhaseSums};
-use crate::site::{Ceilings, Rates};
+use crate::site::{Limits, Rates};
 use crate::work::{Family, Op, Transfer};
 
 /// What bounds an operator.
@@ -20,11 +20,17 @@ pub enum Bound {
     Memory,
     /// A link between devices.
     Link,
+    /// Launching kernels, and the host.
+    Launch,
 }
+
+/// How many bounds there are.
+pub const BOUNDS: usize = 5;
 
 impl Bound {
     /// Every bound, in the order of screens.
-    pub const ALL: [Bound; 4] = [Bound::Memory, Bound::Compute, Bound::Vector, Bound::Link];
+    pub const ALL: [Bound; BOUNDS] =
+        [Bound::Memory, Bound::Compute, Bound::Vector, Bound::Link, Bound::Launch];
 
     /// Its name in columns and on screens.
     pub const fn name(self) -> &'static str {
@@ -33,6 +39,7 @@ impl Bound {
             Bound::Vector => "vector",
             Bound::Memory => "memory",
             Bound::Link => "link",
+            Bound::Launch => "launch",
         }
     }
 }
@@ -62,7 +69,11 @@ pub struct Cost {
     pub kv_bytes: f64,
     /// Bytes sent over links.
     pub link_bytes: f64,
-    /// Seconds: the longest of its ceilings.
+    /// Bytes of the full buffer that a collective exchanges.
+    pub buffer_bytes: f64,
+    /// Seconds by the datasheet: the longest of its ceilings.
+    pub ideal: f64,
+    /// Seconds charged: the same, or what is predicted.
     pub seconds: f64,
     /// What bounds it.
     pub bound: Bound,
@@ -157,11 +168,11 @@ impl Roof {
             Ok([per_flop, 1.0 / self.vector, 1.0 / self.bandwidth])
         };
         let other = |rates: Rates| [1.0 / rates.flops, 1.0 / rates.vector, 1.0 / rates.bandwidth];
-        let (mine, elsewhere) = match op.site.ceilings {
-            Ceilings::Device => (own(1.0)?, None),
-            Ceilings::Faster(factor) => (own(factor)?, None),
-            Ceilings::Other(rates) => (other(rates), None),
-            Ceilings::Either(rates) => (own(1.0)?, Some(other(rates))),
+        let (mine, elsewhere) = match op.site.limits {
+            Limits::Device => (own(1.0)?, None),
+            Limits::Faster(factor) => (own(factor)?, None),
+            Limits::Other(rates) => (other(rates), None),
+            Limits::Either(rates) => (own(1.0)?, Some(other(rates))),
         };
         let [per_flop, per_vector_flop, per_byte] = mine;
         let group = match op.work.transfer {
@@ -181,14 +192,50 @@ impl Roof {
     }
 }
 
+/// Seconds that one unit of each kind of work takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Ceilings {
+    pub(crate) flop: f64,
+    pub(crate) vector_flop: f64,
+    pub(crate) byte: f64,
+    /// A byte of a collective's buffer, where latencies do not count.
+    pub(crate) link_byte: f64,
+}
+
 impl Priced {
+    /// The peak of its multiplications, FLOP/s; infinite where it does none.
+    pub fn peak(&self) -> f64 {
+        1.0 / self.per_flop
+    }
+
+    /// How it is exchanged, and among whom.
+    pub fn group(&self) -> Option<&(Transfer, Group)> {
+        self.group.as_ref()
+    }
+
     /// The operator.
     pub fn op(&self) -> &Op {
         &self.op
     }
 
+    /// Its ceilings.
+    pub(crate) fn ceilings(&self) -> Ceilings {
+        let link = |(transfer, group): (Transfer, Group)| group.cost(transfer.collective, 1.0).seconds;
+        Ceilings {
+            flop: self.per_flop,
+            vector_flop: self.per_vector_flop,
+            byte: self.per_byte,
+            link_byte: self.group.map_or(0.0, link),
+        }
+    }
+
+    /// Whether its seconds are the greatest of a few multiples of its work.
+    pub(crate) fn is_linear(&self) -> bool {
+        self.group.is_none_or(|(_, group)| !group.latency)
+    }
+
     /// What one occurrence costs in a step of these sums; `None` if it does not run in it.
-    pub fn cost(&self, parts: &Parts) -> Option<Cost> {
+    pub fn cost(&self, parts: &Parts<'_>) -> Option<Cost> {
         self.op.sums(parts).map(|part| self.cost_of(part))
     }
 
@@ -205,7 +252,8 @@ impl Priced {
         let mut weight_bytes = at(&work.weight_bytes) + expert_bytes;
         let mut activation_bytes = at(&work.activation_bytes);
         let mut kv_bytes = at(&work.kv_bytes);
-        let link = self.group.map(|(transfer, group)| group.cost(transfer.collective, at(&transfer.bytes)));
+        let buffer_bytes = self.group.map_or(0.0, |(transfer, _)| at(&transfer.bytes));
+        let link = self.group.map(|(transfer, group)| group.cost(transfer.collective, buffer_bytes));
         let (mut seconds, mut bound) =
             ((weight_bytes + activation_bytes + kv_bytes) * self.per_byte, Bound::Memory);
         for (candidate, kind) in [
@@ -236,6 +284,17 @@ impl Priced {
             link_bytes = weight_bytes + activation_bytes + kv_bytes;
             (weight_bytes, activation_bytes, kv_bytes, bound) = (0.0, 0.0, 0.0, Bound::Link);
         }
-        Cost { flops, vector_flops, weight_bytes, activation_bytes, kv_bytes, link_bytes, seconds, bound }
+        Cost {
+            flops,
+            vector_flops,
+            weight_bytes,
+            activation_bytes,
+            kv_bytes,
+            link_bytes,
+            buffer_bytes,
+            ideal: seconds,
+            seconds,
+            bound,
+        }
     }
 }

@@ -35,9 +35,9 @@ impl Lane {
     }
 }
 
-/// Ceilings an operator meets that are not simply its device's.
+/// Limits an operator meets that are not simply its device's.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub enum Ceilings {
+pub enum Limits {
     /// The device's own.
     #[default]
     Device,
@@ -66,7 +66,7 @@ pub struct Site {
     /// What it runs beside.
     pub lane: Lane,
     /// What bounds it.
-    pub ceilings: Ceilings,
+    pub limits: Limits,
 }
 
 /// The matrix of a dense multiplication, on this device.

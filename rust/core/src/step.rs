@@ -1,17 +1,19 @@
 //! One deployment, compiled: prices a step from its sums, in seconds alone or operator by operator.
 
-use crate::efficiency::{Efficiency, Estimate};
+use crate::efficiency::band::{Band, Spread};
+use crate::efficiency::predict::{Predicted, Predictor};
+use crate::efficiency::{Efficiency, Estimate, Source};
 use crate::error::{Error, Result};
 use crate::hardware::Hardware;
 use crate::layout::Layout;
-use crate::lower::{Lowering, lower, tower_ops};
-use crate::technique::{Cache, Context, Program, Target, Technique, Techniques};
+use crate::lower::{Lowering, beside_the_model, lower, tower_ops};
 use crate::model::Model;
 use crate::precision::Precision;
 use crate::roof::{Bound, Cost, Priced, Roof};
-use crate::shape::{Reaches, Sums};
-use crate::site::{LANES_BESIDE, Lane};
-use crate::work::Op;
+use crate::shape::{Parts, PhaseSums, Reaches, Sums};
+use crate::site::LANES_BESIDE;
+use crate::technique::{Cache, Context, Program, Target, Technique, Techniques};
+use crate::work::{Family, Op};
 
 /// What is deployed: the four things a price depends on, and how the operators are run.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,10 +48,19 @@ pub enum Stack {
 /// A compiled deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pricer {
-    pub(crate) ops: Vec<Priced>,
+    pub(crate) lines: Vec<Line>,
     reaches: Reaches,
     hidden: Hidden,
-    efficiency: Efficiency,
+    predicted: bool,
+}
+
+/// An operator with its ceilings and, where one is asked for, its prediction.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Line {
+    pub(crate) priced: Priced,
+    predicted: Option<Predicted>,
+    /// What was predicted, where a technique has changed the operator since.
+    was: Option<Priced>,
 }
 
 /// Shares of the computing time that hide what runs beside it.
@@ -116,7 +127,11 @@ impl Deployment {
         self.techniques.reaches(&mut reaches)?;
         let ops = lower(&self.model, self.layout, &self.precision, self.lowering, &reaches);
         let mut program = Program { ops, reaches, beside: [0.0; LANES_BESIDE] };
-        self.techniques.operators(&mut program, &self.context())?;
+        if !self.techniques.list().is_empty() {
+            let before = program.ops.clone();
+            self.techniques.operators(&mut program, &self.context())?;
+            program.remember(&before);
+        }
         Ok(program)
     }
 
@@ -145,7 +160,11 @@ impl Deployment {
         if !(0.0..=1.0).contains(&self.overlap) {
             return Err(Error::spec("overlap", "must be from 0 to 1", self.overlap, ""));
         }
-        let program = match (stack, &self.model.vision) {
+        let predictor = match &self.efficiency {
+            Efficiency::Ideal => None,
+            Efficiency::Predicted(prediction) => Some(Predictor::new(prediction, &self.hardware, roof)),
+        };
+        let mut program = match (stack, &self.model.vision) {
             (Stack::Tower, Some(tower)) => {
                 let reaches = Reaches::of(&self.model)?;
                 let ops = tower_ops(tower, &self.precision, self.lowering, &reaches);
@@ -153,9 +172,19 @@ impl Deployment {
             }
             _ => self.program()?,
         };
-        let ops = program.ops.into_iter().map(|op| roof.price(op)).collect::<Result<Vec<_>>>()?;
+        if predictor.is_some() {
+            program.ops.extend(beside_the_model(&self.model, self.precision.activation));
+        }
+        let line = |op: Op| -> Result<Line> {
+            let was = op.was.as_ref().map(|was| roof.price((**was).clone())).transpose()?;
+            let priced = roof.price(op)?;
+            let measured = was.as_ref().unwrap_or(&priced);
+            let predicted = predictor.as_ref().and_then(|predictor| predictor.predict(measured));
+            Ok(Line { priced, predicted, was })
+        };
+        let lines = program.ops.into_iter().map(line).collect::<Result<Vec<_>>>()?;
         let hidden = Hidden { links: self.overlap, beside: program.beside };
-        Ok(Pricer { ops, reaches: program.reaches, hidden, efficiency: self.efficiency.clone() })
+        Ok(Pricer { lines, reaches: program.reaches, hidden, predicted: predictor.is_some() })
     }
 }
 
@@ -165,6 +194,16 @@ impl Pricer {
         &self.reaches
     }
 
+    /// Whether each operator takes the greatest of a few multiples of its work, and the prediction is their sum.
+    pub(crate) fn is_linear(&self) -> bool {
+        !self.predicted && self.lines.iter().all(|line| line.priced.is_linear())
+    }
+
+    /// Share of the computing time that hides communication.
+    pub fn overlap(&self) -> f64 {
+        self.hidden.links
+    }
+
     /// Shares of the computing time that hide what runs beside it.
     pub fn hidden(&self) -> &Hidden {
         &self.hidden
@@ -172,81 +211,177 @@ impl Pricer {
 
     /// The operators, in order.
     pub fn ops(&self) -> impl Iterator<Item = &Op> {
-        self.ops.iter().map(Priced::op)
+        self.lines.iter().map(|line| line.priced.op())
     }
 
-    /// Seconds of one step of these sums: a few multiplications an operator, nothing allocated.
+    /// Where the prediction of each operator is from, in order.
+    pub fn sources(&self) -> impl Iterator<Item = Source> {
+        self.lines.iter().map(Line::source)
+    }
+
+    /// Where predictions come from: that of the operators' first dense multiplication stands for all.
+    pub fn source(&self) -> Source {
+        let gemm = self.lines.iter().find(|line| line.priced.op().family == Family::Gemm);
+        gemm.or(self.lines.first()).map_or(Source::Datasheet, Line::source)
+    }
+
+    /// Whether operators are predicted and not merely bounded.
+    pub fn is_predicted(&self) -> bool {
+        self.predicted
+    }
+
+    /// Seconds of one step of these sums, with their band: a few multiplications an operator, nothing allocated.
     pub fn seconds(&self, sums: &Sums) -> StepTime {
-        let mut total = Exposed::default();
-        let mut stage = Exposed::default();
-        let parts = sums.parts();
-        for priced in &self.ops {
-            if let Some(cost) = priced.cost(&parts) {
-                total.add(&cost, priced.op(), priced.op().repeat);
-                stage.add(&cost, priced.op(), priced.op().stage_repeat);
+        let (mut ideal, mut total, mut stage) = (Exposed::default(), Exposed::default(), Exposed::default());
+        let mut band = Band::default();
+        let all = sums.all();
+        let parts = sums.parts(&all);
+        for line in &self.lines {
+            if let Some(cost) = line.cost(&parts) {
+                let op = line.priced.op();
+                let seconds = cost.seconds * op.repeat;
+                total.add(op, cost.seconds * op.repeat);
+                stage.add(op, cost.seconds * op.stage_repeat);
+                if self.predicted {
+                    ideal.add(op, cost.ideal * op.repeat);
+                    band.add(op.family, seconds, line.spread());
+                }
             }
         }
-        let ideal = total.exposed(&self.hidden);
-        StepTime { step: self.efficiency.predict(ideal), ideal, stage: stage.exposed(&self.hidden) }
+        let (seconds, stage) = (total.exposed(&self.hidden), stage.exposed(&self.hidden));
+        if !self.predicted {
+            return StepTime { step: Estimate::bare(seconds), ideal: seconds, stage };
+        }
+        let ideal = ideal.exposed(&self.hidden);
+        StepTime { step: band.around(seconds, ideal), ideal, stage }
     }
 
     /// Hands every operator that runs in a step of these sums to `see`, with its place and one occurrence's cost.
     pub fn each(&self, sums: &Sums, mut see: impl FnMut(usize, &Op, Cost)) {
-        let parts = sums.parts();
-        for (index, priced) in self.ops.iter().enumerate() {
-            if let Some(cost) = priced.cost(&parts) {
-                see(index, priced.op(), cost);
+        let all = sums.all();
+        let parts = sums.parts(&all);
+        for (index, line) in self.lines.iter().enumerate() {
+            if let Some(cost) = line.cost(&parts) {
+                see(index, line.priced.op(), cost);
             }
         }
     }
 
-    /// The prediction for an operator of so many ideal seconds.
-    pub fn predict(&self, ideal: f64) -> Estimate {
-        self.efficiency.predict(ideal)
+    /// `seconds` of the operator at `index` with their band; never below `ideal`.
+    pub fn estimate(&self, index: usize, seconds: f64, ideal: f64) -> Estimate {
+        if !self.predicted {
+            return Estimate::bare(seconds);
+        }
+        let mut band = Band::default();
+        if let Some(line) = self.lines.get(index) {
+            band.add(line.priced.op().family, seconds, line.spread());
+        }
+        band.around(seconds, ideal)
+    }
+
+    /// The band of a time that consists of so many seconds of each operator; never below `ideal`.
+    pub fn estimate_of(&self, seconds: f64, of_each: &[f64], ideal: f64) -> Estimate {
+        if !self.predicted {
+            return Estimate::bare(seconds);
+        }
+        let mut band = Band::default();
+        for (line, seconds) in self.lines.iter().zip(of_each) {
+            band.add(line.priced.op().family, *seconds, line.spread());
+        }
+        band.around(seconds, ideal)
     }
 }
 
-/// Seconds of computing, of communicating, and of what runs beside.
+impl Line {
+    /// The operator.
+    pub(crate) fn op(&self) -> &Op {
+        self.priced.op()
+    }
+
+    /// What one occurrence costs in a step of these sums; `None` if it does not run in it.
+    #[inline]
+    pub(crate) fn cost(&self, parts: &Parts<'_>) -> Option<Cost> {
+        let part = self.op().sums(parts)?;
+        Some(self.cost_of(parts, part))
+    }
+
+    /// The same for an operator that runs over `part`.
+    #[inline]
+    pub(crate) fn cost_of(&self, parts: &Parts<'_>, part: &PhaseSums) -> Cost {
+        let mut cost = self.priced.cost_of(part);
+        if let Some(predicted) = &self.predicted {
+            cost.seconds = match &self.was {
+                None => predicted.seconds(self.op(), parts, part, &cost),
+                Some(was) => as_far_as(was, predicted, parts, part, cost.ideal),
+            };
+            if predicted.is_launching(cost.seconds) {
+                cost.bound = Bound::Launch;
+            }
+        }
+        cost
+    }
+
+    fn spread(&self) -> Spread {
+        self.predicted.as_ref().map_or(Spread::NONE, |predicted| predicted.spread)
+    }
+
+    fn source(&self) -> Source {
+        self.predicted.as_ref().map_or(Source::Datasheet, |predicted| predicted.source.clone())
+    }
+}
+
+/// Seconds of an operator that a technique has changed: as many times its roofline as the operator takes that it was made
+/// of, which was measured.
+fn as_far_as(was: &Priced, predicted: &Predicted, parts: &Parts<'_>, part: &PhaseSums, ideal: f64) -> f64 {
+    let before = was.cost_of(part);
+    let seconds = predicted.seconds(was.op(), parts, part, &before);
+    if before.ideal > 0.0 { ideal * (seconds / before.ideal).max(1.0) } else { ideal }
+}
+
+/// Computing and communicating seconds, those of the host, and those of what runs beside.
 #[derive(Default)]
 pub(crate) struct Exposed {
     compute: f64,
     link: f64,
+    host: f64,
     beside: [f64; LANES_BESIDE],
 }
 
 impl Exposed {
-    fn add(&mut self, cost: &Cost, op: &Op, repeat: f64) {
-        self.add_seconds(cost.seconds * repeat, cost.bound, op.site.lane);
+    pub(crate) fn add(&mut self, op: &Op, seconds: f64) {
+        match (op.site.lane.beside(), op.family) {
+            (Some(lane), _) => self.beside[lane] += seconds,
+            (None, Family::Link) => self.link += seconds,
+            (None, Family::Host) => self.host += seconds,
+            _ => self.compute += seconds,
+        }
     }
 
-    pub(crate) fn add_seconds(&mut self, seconds: f64, bound: Bound, lane: Lane) {
-        if let Some(place) = lane.beside() {
-            self.beside[place] += seconds;
-        } else if bound == Bound::Link {
-            self.link += seconds;
-        } else {
-            self.compute += seconds;
-        }
+    /// Communicating seconds that computing hides.
+    pub(crate) fn hidden(&self, hidden: &Hidden) -> f64 {
+        self.link.min(hidden.links * self.compute)
     }
 
     /// Communication shows only where computing does not hide it (PHYSICS §4); of the lanes beside, which run at the
     /// same time, the one that sticks out most.
     pub(crate) fn exposed(&self, hidden: &Hidden) -> f64 {
-        let busy = self.compute + (self.link - hidden.links * self.compute).max(0.0);
-        busy + self.beside_of(busy, hidden).1
+        let busy = self.busy(hidden);
+        busy + sticks_out(&self.beside, busy, hidden).1 + self.host
     }
 
-    /// The lane that sticks out most from `busy` seconds of the device, and by how much.
-    fn beside_of(&self, busy: f64, hidden: &Hidden) -> (usize, f64) {
-        let lanes = self.beside.iter().zip(hidden.beside).enumerate();
-        lanes.map(|(lane, (seconds, share))| (lane, seconds - share * busy)).fold(
-            (0, 0.0),
-            |most, lane| if lane.1 > most.1 { lane } else { most },
-        )
+    /// Seconds for which the device waits for the lanes beside it.
+    pub(crate) fn waits(&self, hidden: &Hidden) -> f64 {
+        sticks_out(&self.beside, self.busy(hidden), hidden).1
+    }
+
+    fn busy(&self, hidden: &Hidden) -> f64 {
+        self.compute + (self.link - hidden.links * self.compute).max(0.0)
     }
 }
 
 /// How far the lanes beside the device stick out from `busy` seconds of it: which most, and by how much.
-pub(crate) fn sticks_out(beside: [f64; LANES_BESIDE], busy: f64, hidden: &Hidden) -> (usize, f64) {
-    Exposed { beside, ..Exposed::default() }.beside_of(busy, hidden)
+pub(crate) fn sticks_out(beside: &[f64; LANES_BESIDE], busy: f64, hidden: &Hidden) -> (usize, f64) {
+    let lanes = beside.iter().zip(hidden.beside).enumerate();
+    let out = lanes.map(|(lane, (seconds, share))| (lane, seconds - share * busy));
+    out.fold((0, 0.0), |most, lane| if lane.1 > most.1 { lane } else { most })
 }

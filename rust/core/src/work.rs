@@ -4,6 +4,10 @@ use crate::format::Format;
 use crate::shape::{Parts, PhaseSums};
 use crate::site::{DrawnBy, Matrix, Site, Skew};
 
+pub mod kernel;
+
+pub use kernel::Kernel;
+
 /// A quantity that is linear in a step's sums.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Rate {
@@ -204,6 +208,8 @@ pub enum Family {
     Elementwise,
     /// Collectives and point-to-point transfers.
     Link,
+    /// The host's share of a step.
+    Host,
 }
 
 impl Family {
@@ -217,6 +223,7 @@ impl Family {
             Family::State => "state",
             Family::Elementwise => "elementwise",
             Family::Link => "link",
+            Family::Host => "host",
         }
     }
 }
@@ -236,21 +243,16 @@ pub enum Over {
     WithPrompts,
 }
 
-impl Over {
-    /// The sums of those sequences in a step of these; those of nobody where it does not run.
-    pub fn of<'a>(
-        self,
-        prefill: &'a PhaseSums,
-        decode: &'a PhaseSums,
-        all: &'a PhaseSums,
-    ) -> &'a PhaseSums {
-        let prompts = prefill.tokens > 0.0;
-        match self {
-            Over::All => all,
-            Over::Prefill => prefill,
-            Over::Decode => decode,
-            Over::DecodeAlone if !prompts => decode,
-            Over::WithPrompts if prompts => all,
+impl<'a> Parts<'a> {
+    /// The sums of those sequences; those of nobody where it does not run.
+    pub fn over(&self, over: Over) -> &'a PhaseSums {
+        let prompts = self.prefill.tokens > 0.0;
+        match over {
+            Over::All => self.all,
+            Over::Prefill => self.prefill,
+            Over::Decode => self.decode,
+            Over::DecodeAlone if !prompts => self.decode,
+            Over::WithPrompts if prompts => self.all,
             Over::DecodeAlone | Over::WithPrompts => &PhaseSums::NOBODY,
         }
     }
@@ -281,6 +283,10 @@ pub struct Op {
     pub site: Site,
     /// Its matrix, if it is one dense multiplication.
     pub matrix: Option<Matrix>,
+    /// What it was before a technique changed it, where that was measured.
+    pub was: Option<Box<Op>>,
+    /// What an engine launches for it.
+    pub kernel: Kernel,
 }
 
 impl Op {
@@ -298,12 +304,21 @@ impl Op {
             work,
             site: Site::default(),
             matrix: None,
+            was: None,
+            kernel: Kernel::Other,
         }
     }
 
+    /// The same, launched as `kernel`.
+    #[must_use]
+    pub fn run_as(mut self, kernel: Kernel) -> Op {
+        self.kernel = kernel;
+        self
+    }
+
     /// The sums it reads; `None` if it does not run at all.
-    pub fn sums<'a>(&self, parts: &'a Parts) -> Option<&'a PhaseSums> {
-        let part = self.over.of(&parts.prefill, &parts.decode, &parts.all);
+    pub fn sums<'a>(&self, parts: &Parts<'a>) -> Option<&'a PhaseSums> {
+        let part = parts.over(self.over);
         self.runs_over(part).then_some(part)
     }
 
@@ -314,6 +329,10 @@ impl Op {
 
     /// Whether its price depends on how long contexts are, and not on counts alone.
     pub fn grows_with_context(&self) -> bool {
+        self.kernel.grows_with_context() || self.work_grows_with_context()
+    }
+
+    fn work_grows_with_context(&self) -> bool {
         let work = &self.work;
         let rates = [
             work.flops,

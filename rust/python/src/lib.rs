@@ -11,6 +11,7 @@ mod model;
 mod deployment;
 mod analysis;
 mod evaluate;
+mod workload;
 mod trace;
 mod simulate;
 mod llm_viewer;

@@ -1,14 +1,14 @@
 //! A deployment ready to serve: its KV cache sized as the engine sizes it, its steps priced by the cost model.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use roofline_core::analysis::Analyst;
+use roofline_core::cause::Causes;
 use roofline_core::error::{Error, Result};
 use roofline_core::hardware::Hardware;
 use roofline_core::memo::Memo;
 use roofline_core::memory::EngineMemory;
 use roofline_core::model::{Ffn, Task};
-use roofline_core::roof::Bound;
 use roofline_core::shape::{Phase as CorePhase, Sums};
 use roofline_core::step::{Deployment, Pricer};
 use roofline_core::units::GIB;
@@ -22,25 +22,45 @@ use crate::trace::Trace;
 /// Share of the device's memory that vLLM 0.33 uses unless told otherwise.
 pub const GPU_MEMORY_UTILIZATION: f64 = 0.92;
 
-/// Prices steps with the cost model, and keeps account of what bounded them.
+/// Prices steps with the cost model, and keeps account of what they were spent on.
 #[derive(Debug, Clone)]
 pub struct ModelCost {
     pricer: Pricer,
     /// What steps of decoding sequences alone are known to cost.
     memo: RefCell<Memo>,
-    ledger: Cell<[f64; 4]>,
+    ledger: RefCell<Ledger>,
+}
+
+/// Seconds of all steps priced so far.
+#[derive(Debug, Clone, Default)]
+struct Ledger {
+    /// By what they were spent on.
+    causes: Causes,
+    /// Of each operator.
+    operators: Vec<f64>,
+    /// All.
+    steps: f64,
 }
 
 impl ModelCost {
     /// Prices with a compiled deployment.
     pub fn new(pricer: Pricer) -> ModelCost {
-        ModelCost { pricer, memo: RefCell::default(), ledger: Cell::default() }
+        let ledger = Ledger { operators: vec![0.0; pricer.ops().count()], ..Ledger::default() };
+        ModelCost { pricer, memo: RefCell::default(), ledger: RefCell::new(ledger) }
     }
 
-    /// Seconds of all steps priced so far by what bounded them, in the order of [`Bound::ALL`].
-    pub fn bounds(&self) -> [f64; 4] {
-        let ledger = self.ledger.get();
-        Bound::ALL.map(|bound| ledger[bound as usize])
+    /// By which factors all steps priced so far could be shorter or longer together: P10 and P90; none where no error
+    /// is known.
+    pub fn band(&self) -> Option<(f64, f64)> {
+        let ledger = self.ledger.borrow();
+        let steps = self.pricer.estimate_of(ledger.steps, &ledger.operators, 0.0);
+        let (low, high) = steps.low.zip(steps.high).filter(|_| ledger.steps > 0.0)?;
+        Some((low / ledger.steps, high / ledger.steps))
+    }
+
+    /// The compiled deployment.
+    pub fn pricer(&self) -> &Pricer {
+        &self.pricer
     }
 }
 
@@ -58,8 +78,8 @@ impl StepCost for ModelCost {
     }
 
     fn add_decodes(&self, sums: &mut Sums, decodes: &Decodes<'_>) {
-        let Decodes { count, context, .. } = *decodes;
-        self.pricer.reaches().add_decodes(sums, count, context, || decodes.contexts());
+        let Decodes { count, context, longest, .. } = *decodes;
+        self.pricer.reaches().add_decodes(sums, count, context, longest, || decodes.contexts());
     }
 
     fn needs_each_context(&self) -> bool {
@@ -67,11 +87,16 @@ impl StepCost for ModelCost {
     }
 
     fn seconds(&self, sums: &Sums) -> f64 {
-        let mut ledger = self.ledger.get();
-        let note = |bound: Bound, seconds: f64| ledger[bound as usize] += seconds;
-        let seconds = self.memo.borrow_mut().seconds(&self.pricer, sums, note);
-        self.ledger.set(ledger);
+        let mut ledger = self.ledger.borrow_mut();
+        let Ledger { causes, operators, steps } = &mut *ledger;
+        let note = |place: usize, seconds: f64| operators[place] += seconds;
+        let seconds = self.memo.borrow_mut().seconds(&self.pricer, sums, causes, note);
+        *steps += seconds;
         seconds
+    }
+
+    fn spent(&self) -> Causes {
+        self.ledger.borrow().causes
     }
 }
 
@@ -255,12 +280,6 @@ impl Server {
         };
         let mut notes = analyst.deployment().model.notes.clone();
         notes.extend(analyst.deployment().techniques.notes());
-        let turns = trace.sessions.as_ref().map_or(0, |sessions| sessions.waiting());
-        if turns > 0 {
-            notes.push(format!(
-                "{turns} turns wait for an earlier one: replayed at their recorded or earliest times"
-            ));
-        }
         let experts =
             analyst.deployment().model.layers.iter().any(|group| matches!(group.ffn, Some(Ffn::Moe(_))));
         if engine.data_parallel > 1 && experts {

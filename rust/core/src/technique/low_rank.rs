@@ -6,7 +6,7 @@ use super::ops::{Parts, replace, unless_fused};
 use super::{Context, Effect, Kind, Parameter, Program, Settings, Slot};
 use crate::error::Result;
 use crate::site::Matrix;
-use crate::work::{Op, Rate};
+use crate::work::{Kernel, Op, Rate};
 
 /// What the catalogue says.
 pub static KIND: Kind = Kind {
@@ -65,6 +65,9 @@ fn factor(op: &Op, side: &str, matrix: Matrix, moved: Rate) -> Op {
     let mut new = op.clone();
     new.name = format!("{}[{side}]", op.name);
     new.matrix = Some(matrix);
+    if let Kernel::Gemm(gemm) = &mut new.kernel {
+        (gemm.inputs, gemm.outputs) = (matrix.inputs, matrix.outputs);
+    }
     new.work.flops = op.work.flops.times(share);
     new.work.vector_flops = op.work.vector_flops.times(share);
     new.work.weight_bytes = op.work.weight_bytes.times(share);

@@ -6,7 +6,7 @@ use super::ops::{Parts, elements, scale_weights};
 use super::sparsity::bits;
 use super::{Context, Effect, Kind, Parameter, Program, Slot};
 use crate::error::Result;
-use crate::site::Ceilings;
+use crate::site::Limits;
 
 /// What the catalogue says.
 pub static KIND: Kind = Kind {
@@ -52,7 +52,7 @@ impl Effect for NOfM {
             scale_weights(&mut op.work, kept * (bits + place) / bits, kept);
             let peak = |sparse| context.hardware.tensor_peak(op.format, sparse);
             if let ((2, 4), Some(sparse), Some(dense)) = ((self.n, self.m), peak(true), peak(false)) {
-                op.site.ceilings = Ceilings::Faster(sparse / dense);
+                op.site.limits = Limits::Faster(sparse / dense);
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Operators taken apart and put together: what several techniques do to them alike.
 
 use crate::error::{Error, Result};
-use crate::site::{Ceilings, DrawnBy, Lane, Rates, Site};
+use crate::site::{Limits, DrawnBy, Lane, Rates, Site};
 use crate::work::{Family, Op, Over, Rate, Resident, Touched, Work};
 
 /// Which matrices a technique is about.
@@ -158,7 +158,7 @@ pub(super) fn beside(op: &Op, name: String, family: Family, work: Work) -> Op {
 
 /// The same in `lane`, where `rates` bound it.
 pub(super) fn in_lane(mut op: Op, lane: Lane, rates: Rates) -> Op {
-    op.site = Site { lane, ceilings: Ceilings::Other(rates) };
+    op.site = Site { lane, limits: Limits::Other(rates) };
     op
 }
 

@@ -8,7 +8,7 @@ use super::{Context, Effect, Kind, Parameter, Program, Slot};
 use crate::catalog;
 use crate::error::{Error, Result};
 use crate::hardware::{Hardware, Kind as DeviceKind};
-use crate::site::{Ceilings, Site};
+use crate::site::{Limits, Site};
 use crate::work::{Op, Over};
 
 /// What the catalogue says.
@@ -65,8 +65,8 @@ impl Effect for Pim {
     fn operators(&self, program: &mut Program, _: &Context<'_>) -> Result<()> {
         for op in program.ops.iter_mut().filter(|op| self.has(op)) {
             let there = rates(&self.device, op.format, self.stacks)?;
-            let ceilings = if self.always { Ceilings::Other(there) } else { Ceilings::Either(there) };
-            op.site = Site { ceilings, ..op.site };
+            let limits = if self.always { Limits::Other(there) } else { Limits::Either(there) };
+            op.site = Site { limits, ..op.site };
         }
         Ok(())
     }

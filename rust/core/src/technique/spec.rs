@@ -12,7 +12,8 @@ use crate::op::linear::gemm;
 use crate::precision::{Precision, Request};
 use crate::shape::Reaches;
 use crate::site::DrawnBy;
-use crate::work::{Family, Op, Over, Rate, Resident, Work};
+use crate::work::kernel::Gemm;
+use crate::work::{Family, Kernel, Op, Over, Rate, Resident, Work};
 
 /// What the catalogue says.
 pub static KIND: Kind = Kind {
@@ -216,6 +217,11 @@ impl Spec {
             touched.drawn_by = DrawnBy::Sequence;
             touched.ranks *= breadth;
         }
+        op.kernel = match op.kernel {
+            Kernel::Gemm(gemm) => Kernel::Gemm(Gemm { rows: of(gemm.rows), ..gemm }),
+            Kernel::Inside => Kernel::Inside,
+            _ => Kernel::Bound,
+        };
         (op.over, op.needs_logits) = (Over::Decode, false);
         op.repeat *= gamma;
         op.stage_repeat *= gamma;

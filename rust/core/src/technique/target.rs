@@ -6,8 +6,8 @@ use crate::lower::Lowering;
 use crate::model::Model;
 use crate::precision::Precision;
 use crate::shape::Reaches;
-use crate::site::{LANES_BESIDE, Lane};
-use crate::work::Op;
+use crate::site::{LANES_BESIDE, Lane, Limits};
+use crate::work::{Kernel, Op};
 
 /// A deployment while techniques are applied to it.
 pub struct Target<'a> {
@@ -59,6 +59,29 @@ pub struct Program {
 }
 
 impl Program {
+    /// Says of every operator that techniques have changed what it was `before`, so that what was measured of that carries
+    /// over; what was never measured keeps its roofline.
+    pub(crate) fn remember(&mut self, before: &[Op]) {
+        for op in &mut self.ops {
+            let elsewhere = op.site.lane != Lane::Device || matches!(op.site.limits, Limits::Other(_) | Limits::Either(_));
+            if elsewhere {
+                op.kernel = Kernel::Bound;
+                continue;
+            }
+            if before.iter().any(|old| (&old.name, old.kernel, old.work) == (&op.name, op.kernel, op.work)) {
+                continue;
+            }
+            op.kernel = match op.kernel {
+                Kernel::Other if op.work.transfer.is_some() => Kernel::Transfer,
+                Kernel::Other => Kernel::Bound,
+                kernel => kernel,
+            };
+            if !matches!(op.kernel, Kernel::Bound | Kernel::Transfer | Kernel::Inside) {
+                op.was = before.iter().find(|old| old.kernel == op.kernel).cloned().map(Box::new);
+            }
+        }
+    }
+
     /// Says that `share` of the device's time hides what runs in `lane`.
     pub fn hides(&mut self, lane: Lane, share: f64) {
         if let Some(place) = lane.beside() {

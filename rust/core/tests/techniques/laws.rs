@@ -129,7 +129,7 @@ proptest! {
         is(step.per_gpu.kv_bytes, sum(|work| work.kv_bytes));
         is(step.per_gpu.link_bytes, sum(|work| work.link_bytes));
         for op in &step.ops {
-            let spent: f64 = op.spent.by_name().iter().map(|(_, seconds)| seconds).sum();
+            let spent = op.spent.total();
             prop_assert!((spent - op.ideal).abs() <= 1e-12 * op.ideal, "{}: {spent} {}", op.name, op.ideal);
             prop_assert!(op.ideal >= 0.0 && op.work.weight_bytes >= 0.0 && op.work.kv_bytes >= 0.0, "{}", op.name);
         }
