@@ -266,6 +266,7 @@ fn model_cost(model: &str, hardware: &str) -> ModelCost {
         lowering: Lowering::default(),
         overlap: 0.0,
         efficiency: Efficiency::Ideal,
+        techniques: Default::default(),
     };
     ModelCost::new(deployment.compile().unwrap())
 }
