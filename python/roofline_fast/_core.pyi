@@ -1,7 +1,8 @@
 """The compiled half: what Rust hands to Python."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Final, final
 
 __all__ = [
@@ -146,9 +147,16 @@ class Deployment:
         layout: Layout,
         precision: Precision,
         *,
-        fusion: str = "full",
+        fusion: str | None = None,
         flash_attention: bool = True,
         overlap: float = 0.0,
+        engine: str = "vllm",
+        mode: str = "predicted",
+        efficiency: str | PathLike[str] | None = None,
+        act_quant: str | None = None,
+        launch: str | None = None,
+        p2p: bool | None = None,
+        host: tuple[float, float] | None = None,
     ) -> Deployment: ...
     @property
     def gpus(self) -> int: ...
@@ -251,6 +259,12 @@ class Configurations:
         models: Sequence[Model],
         devices: Sequence[Hardware],
         engines: Sequence[EngineMemory],
+        engine: str = "vllm",
+        efficiency: str | PathLike[str] | None = None,
+        act_quant: str | None = None,
+        launch: str | None = None,
+        p2p: bool | None = None,
+        host: tuple[float, float] | None = None,
     ) -> Configurations: ...
 
 def evaluate(
@@ -295,6 +309,7 @@ class TraceOptions:
         turn_lengths: str | None = None,
         strict: bool = False,
         map: Sequence[str] | None = None,
+        arrivals_elsewhere: bool = False,
     ) -> TraceOptions: ...
 
 @final
@@ -312,11 +327,36 @@ class Trace:
         segments: Any = None,
         segment_lengths: Any = None,
         output_segment: Any = None,
+        session: Any = None,
+        after: Any = None,
+        delay_s: Any = None,
     ) -> Trace: ...
     @staticmethod
     def read(
-        path: str | PathLike[str], options: TraceOptions | None = None, progress: Progress | None = None
+        names: Sequence[str], options: TraceOptions | None = None, progress: Progress | None = None
     ) -> Trace: ...
+    @staticmethod
+    def files(name: str) -> list[Path]: ...
+    @staticmethod
+    def read_parts(
+        parts: Iterable[tuple[str, bytes, int]], origin: str, options: TraceOptions | None = None
+    ) -> Trace: ...
+    @staticmethod
+    def generate(
+        words: Sequence[tuple[str, str]], like: Trace | None = None, progress: Progress | None = None
+    ) -> tuple[Trace, list[str]]: ...
+    def scaled(
+        self,
+        *,
+        sample: float | None = None,
+        upsample: int | None = None,
+        target_rps: float | None = None,
+        seed: int = 0,
+    ) -> Trace: ...
+    def arriving(self, words: Sequence[tuple[str, str]]) -> Trace: ...
+    def write(
+        self, path: str | PathLike[str], format: str = "native", progress: Progress | None = None
+    ) -> list[str]: ...
     def __len__(self) -> int: ...
     @property
     def model(self) -> str | None: ...
@@ -374,7 +414,16 @@ class Engine:
         *,
         record: str = "summary",
         step_cost: str | None = None,
+        api_latency_s: float = 0.0,
         progress: Progress | None = None,
+        session_mode: str = "closed",
+        concurrency: int | None = None,
+        think_time_ms: float = 0.0,
+        max_concurrency: int | None = None,
+        warmup: str | None = None,
+        measure: str | None = None,
+        over_context: str = "reject",
+        use_recorded_cache: bool = False,
     ) -> Simulation: ...
 
 @final
@@ -390,6 +439,8 @@ class Simulation:
     def settings(self) -> dict[str, int | float | bool | str | None]: ...
     @property
     def bounds(self) -> list[tuple[str, float]]: ...
+    @property
+    def band(self) -> tuple[float, float] | None: ...
     @property
     def notes(self) -> list[str]: ...
 

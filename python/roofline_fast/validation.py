@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast import measured
+from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import find_hardware
 
@@ -102,3 +103,12 @@ def _sets(efficiency: Any) -> list[tuple[str, str]]:
         return []
     paths = [efficiency] if isinstance(efficiency, str | PathLike) else efficiency
     return [(str(path), Path(path).read_text()) for path in paths]
+
+
+def _joined(tables: list[pl.DataFrame], refusals: list[pl.DataFrame], skipped: list[str]) -> Validation:
+    import polars as pl
+
+    if not tables:
+        names = ", ".join(skipped)
+        raise SpecError(f"measurements must be of a kind that is known by its columns: {names}")
+    return Validation(pl.concat(tables), pl.concat(refusals), skipped)

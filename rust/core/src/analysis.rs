@@ -96,10 +96,19 @@ impl Analyst {
     /// # Errors
     /// A layout the model does not allow; a peak, link or capacity that is needed and not known.
     pub fn new(deployment: Deployment, engine: &EngineMemory) -> Result<Analyst> {
-        let model = deployment.compile()?;
         let roof = Roof::of(&deployment.hardware)?;
+        Analyst::on(&roof, deployment, engine)
+    }
+
+    /// Compiles a deployment under other ceilings than its device's own: what faster parts would bring.
+    ///
+    /// # Errors
+    /// As [`Analyst::new`].
+    pub fn on(roof: &Roof, deployment: Deployment, engine: &EngineMemory) -> Result<Analyst> {
+        deployment.layout.check(&deployment.model)?;
+        let model = deployment.compile_on(roof, Stack::Model)?;
         let tower = match deployment.model.vision {
-            Some(_) => Some(deployment.compile_on(&roof, Stack::Tower)?),
+            Some(_) => Some(deployment.compile_on(roof, Stack::Tower)?),
             None => None,
         };
         let memory = MemoryPlan::of(&deployment, engine)?;
@@ -127,7 +136,7 @@ impl Analyst {
     /// Sizes or a phase that are not possible.
     pub fn times(&self, point: &Point) -> Result<Times> {
         point.check(&self.deployment.model)?;
-        Ok(times(self.stack(point), point))
+        Ok(times(self.stack(point.question), point))
     }
 
     /// Everything about a point but its operators.
@@ -136,7 +145,7 @@ impl Analyst {
     /// Sizes or a phase that are not possible.
     pub fn outcome(&self, point: &Point) -> Result<Outcome> {
         point.check(&self.deployment.model)?;
-        let pricer = self.stack(point);
+        let pricer = self.stack(point.question);
         let times = times(pricer, point);
         let mut done = Accumulated::new(pricer);
         let (mut tokens, mut rows, mut scores) = (0.0f64, 0.0f64, 0.0f64);
@@ -175,7 +184,7 @@ impl Analyst {
     /// Sizes or a phase that are not possible.
     pub fn analyze(&self, point: &Point) -> Result<Analysis> {
         let outcome = self.outcome(point)?;
-        let pricer = self.stack(point);
+        let pricer = self.stack(point.question);
         let roof = Roof::of(&self.deployment.hardware)?;
         let ops = outcome.done.ops(pricer);
         let ranks = (self.deployment.layout.tp * self.deployment.layout.dp) as f64;
@@ -203,11 +212,10 @@ impl Analyst {
         })
     }
 
-    fn stack(&self, point: &Point) -> &Pricer {
+    /// What runs to answer such a question.
+    pub(crate) fn stack(&self, question: Question) -> &Pricer {
         match &self.tower {
-            Some(tower)
-                if point.question == Question::Encode && self.deployment.model.task == Task::Decoder =>
-            {
+            Some(tower) if question == Question::Encode && self.deployment.model.task == Task::Decoder => {
                 tower
             }
             _ => &self.model,

@@ -3,7 +3,7 @@
 //! A run of decode steps has the same sequences in each; most operators (the matrix multiplications) then cost the
 //! same every time. The result is that of [`Pricer::seconds`] to the bit: the same numbers, added in the same order.
 
-use crate::roof::Bound;
+use crate::cause::{Cause, Causes};
 use crate::shape::{PhaseSums, Sums};
 use crate::step::{Exposed, Pricer};
 
@@ -14,65 +14,87 @@ const MOST_SEQUENCES: usize = 4096;
 #[derive(Debug, Clone, Copy)]
 struct Share {
     seconds: f64,
-    bound: Bound,
     /// The operator's place.
     place: u32,
     /// Whether it has to be priced again.
     grows: bool,
 }
 
+/// What is known of steps in which so many sequences decode.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// Every operator that runs, in order.
+    shares: Vec<Share>,
+    /// What those are spent on that do not grow.
+    fixed: Causes,
+}
+
 /// Prices of one [`Pricer`], remembered by the number of sequences that decode.
 #[derive(Debug, Clone, Default)]
 pub struct Memo {
-    by_sequences: Vec<Vec<Share>>,
+    by_sequences: Vec<Known>,
 }
 
 impl Memo {
-    /// Seconds of one step, as [`Pricer::seconds`] predicts them; `see` is told the place of each operator that runs,
-    /// its seconds and what bounds it, in order. A memo must be used with one pricer only.
-    pub fn seconds(&mut self, pricer: &Pricer, sums: &Sums, mut see: impl FnMut(usize, Bound, f64)) -> f64 {
+    /// Seconds of one step, as [`Pricer::seconds`] predicts them; what they are spent on is added to `spent`, and `see`
+    /// is told the place of each operator that runs and its seconds, in order. A memo must be used with one pricer
+    /// only.
+    pub fn seconds(
+        &mut self,
+        pricer: &Pricer,
+        sums: &Sums,
+        spent: &mut Causes,
+        mut see: impl FnMut(usize, f64),
+    ) -> f64 {
         let mut total = Exposed::default();
-        let mut add = |place: usize, seconds: f64, bound: Bound| {
+        let mut add = |place: usize, seconds: f64| {
             total.add(pricer.lines[place].op(), seconds);
-            see(place, bound, seconds);
+            see(place, seconds);
         };
         match decoding_alone(sums) {
             Some(sequences) => {
                 // Nobody else is in the step: those who decode are all.
                 let parts = sums.parts(&sums.decode);
-                for share in self.shares(pricer, sums, sequences) {
+                let known = self.known(pricer, sums, sequences);
+                spent.append(&known.fixed);
+                for share in &known.shares {
                     let place = share.place as usize;
                     if share.grows {
                         let line = &pricer.lines[place];
                         let cost = line.cost_of(&parts, parts.over(line.op().over));
-                        add(place, cost.seconds * line.op().repeat, cost.bound);
+                        let seconds = cost.seconds * line.op().repeat;
+                        add(place, seconds);
+                        spent.add_cost(&cost, seconds);
                     } else {
-                        add(place, share.seconds, share.bound);
+                        add(place, share.seconds);
                     }
                 }
             }
-            None => pricer.each(sums, |place, op, cost| add(place, cost.seconds * op.repeat, cost.bound)),
+            None => pricer.each(sums, |place, op, cost| {
+                let seconds = cost.seconds * op.repeat;
+                add(place, seconds);
+                spent.add_cost(&cost, seconds);
+            }),
         }
+        spent.add(Cause::Link, -total.hidden(pricer.overlap()));
         total.exposed(pricer.overlap())
     }
 
-    /// What is known of steps in which so many sequences decode.
-    fn shares(&mut self, pricer: &Pricer, sums: &Sums, sequences: usize) -> &[Share] {
+    fn known(&mut self, pricer: &Pricer, sums: &Sums, sequences: usize) -> &Known {
         if self.by_sequences.len() <= sequences {
-            self.by_sequences.resize_with(sequences + 1, Vec::new);
+            self.by_sequences.resize_with(sequences + 1, Known::default);
         }
-        let shares = &mut self.by_sequences[sequences];
-        if shares.is_empty() {
+        let known = &mut self.by_sequences[sequences];
+        if known.shares.is_empty() {
             pricer.each(sums, |place, op, cost| {
-                shares.push(Share {
-                    seconds: cost.seconds * op.repeat,
-                    bound: cost.bound,
-                    place: place as u32,
-                    grows: op.grows_with_context(),
-                });
+                let (seconds, grows) = (cost.seconds * op.repeat, op.grows_with_context());
+                if !grows {
+                    known.fixed.add_cost(&cost, seconds);
+                }
+                known.shares.push(Share { seconds, place: place as u32, grows });
             });
         }
-        shares
+        known
     }
 }
 
@@ -95,9 +117,9 @@ mod tests {
     use crate::layout::Layout;
     use crate::lower::Lowering;
     use crate::precision::{Precision, Request};
-    use crate::roof::BOUNDS;
     use crate::shape::Phase;
     use crate::step::Deployment;
+    use crate::work::Family;
     use proptest::prelude::*;
 
     fn pricer(model: &str, tp: u64, efficiency: Efficiency) -> Pricer {
@@ -123,7 +145,7 @@ mod tests {
             let modes = [Efficiency::Ideal, Efficiency::predicted("vllm")];
             for ((model, tp), mode) in models.into_iter().flat_map(|model| modes.clone().map(|mode| (model, mode))) {
                 let pricer = pricer(model, tp, mode);
-                let (mut memo, mut seen, mut expected) = (Memo::default(), [0.0; BOUNDS], [0.0; BOUNDS]);
+                let (mut memo, mut spent, mut expected) = (Memo::default(), Causes::default(), Causes::default());
                 for &(sequences, context, prompt) in &steps {
                     let mut sums = Sums::default();
                     for sequence in 0..sequences {
@@ -132,10 +154,25 @@ mod tests {
                     if prompt % 3 == 1 {
                         pricer.reaches().add_item(&mut sums, Phase::Prefill, 1.0, prompt, context, 1);
                     }
-                    let seconds = memo.seconds(&pricer, &sums, |_, bound, part| seen[bound as usize] += part);
+                    let (before, mut seen) = (spent, 0.0);
+                    let seconds = memo.seconds(&pricer, &sums, &mut spent, |_, part| seen += part);
                     prop_assert_eq!(seconds, pricer.seconds(&sums).step.seconds);
-                    pricer.each(&sums, |_, op, cost| expected[cost.bound as usize] += cost.seconds * op.repeat);
-                    prop_assert_eq!(seen, expected);
+                    prop_assert!((spent.since(&before).total() - seconds).abs() <= 1e-12 * spent.total());
+                    let (mut all, mut exposed, mut link) = (0.0, 0.0, 0.0);
+                    pricer.each(&sums, |_, op, cost| {
+                        expected.add_cost(&cost, cost.seconds * op.repeat);
+                        all += cost.seconds * op.repeat;
+                        match op.family {
+                            Family::Link => link += cost.seconds * op.repeat,
+                            Family::Host => {}
+                            _ => exposed += cost.seconds * op.repeat,
+                        }
+                    });
+                    prop_assert_eq!(seen, all);
+                    expected.add(Cause::Link, -f64::min(link, pricer.overlap() * exposed));
+                }
+                for ((cause, found), (_, expected)) in spent.iter().zip(expected.iter()) {
+                    prop_assert!((found - expected).abs() <= 1e-12 * spent.total(), "{cause:?}: {found} {expected}");
                 }
             }
         }

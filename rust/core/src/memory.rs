@@ -258,6 +258,42 @@ impl MemoryPlan {
     }
 }
 
+/// Peak bytes of activations alive at once, per unit of what a step processes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ActivationPeak {
+    token: f64,
+    score: f64,
+    state: f64,
+    row: f64,
+}
+
+impl ActivationPeak {
+    /// The peak of a deployment's steps; `logit_copies` of the logits are alive at once.
+    pub fn of(deployment: &Deployment, logit_copies: f64) -> ActivationPeak {
+        let (model, tp) = (&deployment.model, deployment.layout.tp as f64);
+        let bytes = deployment.precision.activation.bytes();
+        let widest = model.layers.iter().map(|group| widest_intermediate(group, tp)).fold(0.0, f64::max);
+        let scores = if deployment.lowering.flash_attention { 0.0 } else { score_heads(model) / tp };
+        let row = if logit_copies > 1.0 { bytes + 4.0 * logit_copies } else { bytes };
+        ActivationPeak {
+            token: (2.0 * model.hidden as f64 + widest) * bytes,
+            score: scores * bytes,
+            state: model.hidden as f64 * bytes,
+            row: if model.head { model.vocab as f64 * row } else { 0.0 },
+        }
+    }
+
+    /// Bytes of a step of so many tokens, sampled rows and (query, key) rectangles.
+    pub fn bytes(&self, tokens: f64, rows: f64, scores: f64) -> f64 {
+        (tokens * self.token + scores * self.score).max(tokens * self.state + rows * self.row)
+    }
+
+    /// Whether it depends on how long contexts are.
+    pub fn grows_with_context(&self) -> bool {
+        self.score > 0.0
+    }
+}
+
 /// Peak bytes of activations alive at once: residual and hidden state beside the widest intermediate of a layer, or
 /// the logits, whichever is more (lifetimes do not overlap). `scores` (query, key) rectangles of one layer are alive too
 /// where attention is not fused.
@@ -268,15 +304,7 @@ pub fn activation_peak(
     scores: f64,
     logit_copies: f64,
 ) -> f64 {
-    let (model, tp) = (&deployment.model, deployment.layout.tp as f64);
-    let bytes = deployment.precision.activation.bytes();
-    let widest = model.layers.iter().map(|group| widest_intermediate(group, tp)).fold(0.0, f64::max);
-    let scores = if deployment.lowering.flash_attention { 0.0 } else { scores * score_heads(model) / tp };
-    let layers = (tokens * (2.0 * model.hidden as f64 + widest) + scores) * bytes;
-    let row = if logit_copies > 1.0 { bytes + 4.0 * logit_copies } else { bytes };
-    let logits = if model.head { rows * model.vocab as f64 * row } else { 0.0 };
-    let states = tokens * model.hidden as f64 * bytes;
-    layers.max(states + logits)
+    ActivationPeak::of(deployment, logit_copies).bytes(tokens, rows, scores)
 }
 
 /// Most heads of a layer that keep a row of scores a query.

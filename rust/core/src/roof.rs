@@ -178,6 +178,16 @@ impl Roof {
     }
 }
 
+/// Seconds that one unit of each kind of work takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Ceilings {
+    pub(crate) flop: f64,
+    pub(crate) vector_flop: f64,
+    pub(crate) byte: f64,
+    /// A byte of a collective's buffer, where latencies do not count.
+    pub(crate) link_byte: f64,
+}
+
 impl Priced {
     /// The peak of its multiplications, FLOP/s; infinite where it does none.
     pub fn peak(&self) -> f64 {
@@ -192,6 +202,22 @@ impl Priced {
     /// The operator.
     pub fn op(&self) -> &Op {
         &self.op
+    }
+
+    /// Its ceilings.
+    pub(crate) fn ceilings(&self) -> Ceilings {
+        let link = |(transfer, group): (Transfer, Group)| group.cost(transfer.collective, 1.0).seconds;
+        Ceilings {
+            flop: self.per_flop,
+            vector_flop: self.per_vector_flop,
+            byte: self.per_byte,
+            link_byte: self.group.map_or(0.0, link),
+        }
+    }
+
+    /// Whether its seconds are the greatest of a few multiples of its work.
+    pub(crate) fn is_linear(&self) -> bool {
+        self.group.is_none_or(|(_, group)| !group.latency)
     }
 
     /// What one occurrence costs in a step of these sums; `None` if it does not run in it.

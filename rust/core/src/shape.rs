@@ -57,6 +57,11 @@ impl Reaches {
         }
     }
 
+    /// Every reach, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Reach> {
+        self.0.iter()
+    }
+
     /// Where `reach` stands, or 0 (full) if it is not among them.
     pub fn index(&self, reach: Reach) -> usize {
         self.0.iter().position(|known| *known == reach).unwrap_or(0)

@@ -53,7 +53,7 @@ pub struct Pricer {
 /// An operator with its ceilings and, where one is asked for, its prediction.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Line {
-    priced: Priced,
+    pub(crate) priced: Priced,
     predicted: Option<Predicted>,
 }
 
@@ -112,6 +112,11 @@ impl Pricer {
     /// What the model's attention reaches: needed to fill [`Sums`].
     pub fn reaches(&self) -> &Reaches {
         &self.reaches
+    }
+
+    /// Whether each operator takes the greatest of a few multiples of its work, and the prediction is their sum.
+    pub(crate) fn is_linear(&self) -> bool {
+        !self.predicted && self.lines.iter().all(|line| line.priced.is_linear())
     }
 
     /// Share of the computing time that hides communication.
@@ -252,6 +257,11 @@ impl Exposed {
             Family::Host => self.host += seconds,
             _ => self.compute += seconds,
         }
+    }
+
+    /// Communicating seconds that computing hides.
+    pub(crate) fn hidden(&self, overlap: f64) -> f64 {
+        self.link.min(overlap * self.compute)
     }
 
     /// Communication shows only where computing does not hide it (PHYSICS §4).

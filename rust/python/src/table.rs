@@ -6,12 +6,12 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeListArray, LargeStringArray, RecordBatch,
     RecordBatchOptions, StructArray, UInt32Array, UInt64Array,
 };
-use arrow_buffer::{OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
-use roofline_core::table::{Column, Lists, Table as Rows};
+use roofline_core::table::{Column, Lists, Table as Rows, Texts};
 
 use crate::errors;
 
@@ -87,16 +87,34 @@ fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
     Ok(match column {
         Column::F64(rows) => (Arc::new(Float64Array::from(rows)), false),
         Column::OptF64(rows) => (Arc::new(Float64Array::from(rows)), true),
+        Column::NanF64(rows) => {
+            let known = NullBuffer::from_iter(rows.iter().map(|value| !value.is_nan()));
+            (Arc::new(Float64Array::new(rows.into(), Some(known))), true)
+        }
         Column::U64(rows) => (Arc::new(UInt64Array::from(rows)), false),
         Column::OptU64(rows) => (Arc::new(UInt64Array::from(rows)), true),
         Column::U32(rows) => (Arc::new(UInt32Array::from(rows)), false),
         Column::I64(rows) => (Arc::new(Int64Array::from(rows)), false),
         Column::Bool(rows) => (Arc::new(BooleanArray::from(rows)), false),
         Column::Str(rows) => (Arc::new(LargeStringArray::from(rows)), false),
+        Column::Texts(rows) => (texts(rows)?, false),
         Column::OptStr(rows) => (Arc::new(LargeStringArray::from(rows)), true),
+        Column::Names(places, names) => {
+            let named = places.iter().map(|&place| names.get(place as usize));
+            (Arc::new(LargeStringArray::from_iter(named)), true)
+        }
         Column::ListU32(Lists { offsets, values }) => (lists(&offsets, UInt32Array::from(values))?, false),
         Column::ListU64(Lists { offsets, values }) => (lists(&offsets, UInt64Array::from(values))?, false),
     })
+}
+
+/// Texts as they lie in memory.
+fn texts(rows: Texts) -> Result<ArrayRef, ArrowError> {
+    let (offsets, bytes) = rows.into_parts();
+    let offsets = ScalarBuffer::from_iter(offsets.into_iter().map(|offset| offset as i64));
+    let texts =
+        LargeStringArray::try_new(OffsetBuffer::new(offsets), Buffer::from_vec(bytes.into_bytes()), None)?;
+    Ok(Arc::new(texts))
 }
 
 /// Lists of `values`; none of them is null, nor holds any.

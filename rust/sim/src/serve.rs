@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 
 use roofline_core::analysis::Analyst;
+use roofline_core::cause::Causes;
 use roofline_core::error::{Error, Result};
 use roofline_core::hardware::Hardware;
 use roofline_core::memo::Memo;
 use roofline_core::memory::EngineMemory;
 use roofline_core::model::{Ffn, Task};
-use roofline_core::roof::{BOUNDS, Bound};
 use roofline_core::shape::{Phase as CorePhase, Sums};
 use roofline_core::step::{Deployment, Pricer};
 use roofline_core::units::GIB;
@@ -22,7 +22,7 @@ use crate::trace::Trace;
 /// Share of the device's memory that vLLM 0.33 uses unless told otherwise.
 pub const GPU_MEMORY_UTILIZATION: f64 = 0.92;
 
-/// Prices steps with the cost model, and keeps account of what bounded them.
+/// Prices steps with the cost model, and keeps account of what they were spent on.
 #[derive(Debug, Clone)]
 pub struct ModelCost {
     pricer: Pricer,
@@ -34,8 +34,8 @@ pub struct ModelCost {
 /// Seconds of all steps priced so far.
 #[derive(Debug, Clone, Default)]
 struct Ledger {
-    /// By what bounded them.
-    bounds: [f64; BOUNDS],
+    /// By what they were spent on.
+    causes: Causes,
     /// Of each operator.
     operators: Vec<f64>,
     /// All.
@@ -47,12 +47,6 @@ impl ModelCost {
     pub fn new(pricer: Pricer) -> ModelCost {
         let ledger = Ledger { operators: vec![0.0; pricer.ops().count()], ..Ledger::default() };
         ModelCost { pricer, memo: RefCell::default(), ledger: RefCell::new(ledger) }
-    }
-
-    /// Seconds of all steps priced so far by what bounded them, in the order of [`Bound::ALL`].
-    pub fn bounds(&self) -> [f64; BOUNDS] {
-        let ledger = self.ledger.borrow();
-        Bound::ALL.map(|bound| ledger.bounds[bound as usize])
     }
 
     /// By which factors all steps priced so far could be shorter or longer together: P10 and P90; none where no error
@@ -94,14 +88,15 @@ impl StepCost for ModelCost {
 
     fn seconds(&self, sums: &Sums) -> f64 {
         let mut ledger = self.ledger.borrow_mut();
-        let Ledger { bounds, operators, steps } = &mut *ledger;
-        let note = |place: usize, bound: Bound, seconds: f64| {
-            bounds[bound as usize] += seconds;
-            operators[place] += seconds;
-        };
-        let seconds = self.memo.borrow_mut().seconds(&self.pricer, sums, note);
+        let Ledger { causes, operators, steps } = &mut *ledger;
+        let note = |place: usize, seconds: f64| operators[place] += seconds;
+        let seconds = self.memo.borrow_mut().seconds(&self.pricer, sums, causes, note);
         *steps += seconds;
         seconds
+    }
+
+    fn spent(&self) -> Causes {
+        self.ledger.borrow().causes
     }
 }
 
@@ -266,12 +261,6 @@ impl Server {
             None => blocks(&analyst, &engine, trace)?,
         };
         let mut notes = analyst.deployment().model.notes.clone();
-        let turns = trace.sessions.as_ref().map_or(0, |sessions| sessions.waiting());
-        if turns > 0 {
-            notes.push(format!(
-                "{turns} turns wait for an earlier one: replayed at their recorded or earliest times"
-            ));
-        }
         let experts =
             analyst.deployment().model.layers.iter().any(|group| matches!(group.ffn, Some(Ffn::Moe(_))));
         if engine.data_parallel > 1 && experts {

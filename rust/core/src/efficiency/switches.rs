@@ -1,7 +1,9 @@
 //! Configuration truth: what decides a step's time and no roofline knows, each with the default of its engine.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::format::{Format, Storage};
 use crate::names;
+use crate::precision::{Precision, Request};
 
 /// How activations are brought into the narrow format they are multiplied in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,11 +62,37 @@ pub fn kernels_of(preset: &str) -> &'static str {
     }
 }
 
+/// The precision an engine really runs: TensorRT-LLM keeps the cache of fp8 and nvfp4 checkpoints in fp8 unless told
+/// otherwise.
+pub fn as_run_by(preset: &str, mut precision: Precision, request: &Request) -> Precision {
+    let open = request.kv_cache_dtype.as_deref().is_none_or(|kv| kv == "auto");
+    let narrow = ["fp8", "nvfp4"].iter().any(|name| precision.weights_name.starts_with(name));
+    if open && narrow && kernels_of(preset) == "trtllm" && precision.kv.format.bytes() > 1.0 {
+        precision.kv = Storage::plain(Format::Fp8);
+    }
+    precision
+}
+
 impl Switches {
     /// The defaults of an engine: TensorRT-LLM folds scales into the kernels before, the others quantise apart.
     pub fn of(engine: &str) -> Switches {
         let act_quant = if engine == "trtllm" { ActQuant::Fused } else { ActQuant::Dynamic };
         Switches { act_quant, ..Switches::default() }
+    }
+}
+
+impl HostTime {
+    /// Seconds a step and seconds a sequence of it.
+    ///
+    /// # Errors
+    /// One that is negative or not finite.
+    pub fn of(h0_s: f64, h1_s: f64) -> Result<HostTime> {
+        for (field, value) in [("host.h0", h0_s), ("host.h1", h1_s)] {
+            if !(0.0..=10.0).contains(&value) {
+                return Err(Error::spec(field, "must be seconds from 0 to 10", value, ""));
+            }
+        }
+        Ok(HostTime { h0_s, h1_s })
     }
 }
 
@@ -111,6 +139,25 @@ mod tests {
         assert_eq!(Launch::parse("eager").unwrap(), Launch::Eager);
         assert_eq!(ActQuant::parse("statik").unwrap_err().to_string(), "no act_quant is called `statik`");
         assert!(Launch::parse("grap").unwrap_err().hint().contains("graph"));
+    }
+
+    #[test]
+    fn the_hosts_share_is_a_time() {
+        assert!(HostTime::of(1e-3, 0.0).is_ok());
+        let error = HostTime::of(1e-3, f64::NAN).unwrap_err().to_string();
+        assert_eq!(error, "host.h1 must be seconds from 0 to 10: NaN");
+    }
+
+    #[test]
+    fn an_fp8_checkpoint_has_an_fp8_cache_under_tensorrt_llm_unless_told_otherwise() {
+        let model = crate::catalog::models::model("llama-3.1-70b-fp8").unwrap();
+        let kv = |preset: &str, kv: Option<&str>| {
+            let request = Request { kv_cache_dtype: kv.map(str::to_string), ..Request::default() };
+            as_run_by(preset, Precision::resolve(&model, &request).unwrap(), &request).kv.format
+        };
+        assert_eq!(kv("trtllm", None), Format::Fp8);
+        assert_eq!(kv("trtllm", Some("bf16")), Format::Bf16);
+        assert_eq!(kv("vllm", None), Format::Bf16);
     }
 
     #[test]

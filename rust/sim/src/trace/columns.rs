@@ -7,7 +7,7 @@ use super::links::{Link, On};
 use super::mistakes::{Mistake, Mistakes, shortened};
 use super::number::TOKENS_MAX;
 use super::options::{FieldMap, ReadOptions};
-use super::policy::{OnError, TurnLengths, ZeroOutput};
+use super::policy::{BlockRule, OnError, TurnLengths, ZeroOutput};
 use super::row::{Row, text_of};
 use super::schemas;
 use super::sessions::{Last, SessionColumns, Turn};
@@ -20,8 +20,8 @@ type Waits = Vec<(On, u64)>;
 pub(super) struct Columns {
     pub values: Values,
     pub block_size: u32,
-    /// Hash ids stand for whole blocks only, the rest of a prompt has none.
-    pub whole_blocks: bool,
+    /// Which blocks of a prompt have a hash id.
+    pub block_rule: BlockRule,
     pub arrival: Vec<i64>,
     pub prompt: Vec<u32>,
     pub output: Vec<u32>,
@@ -47,7 +47,7 @@ impl Columns {
         Columns {
             values: Values::new(schema, options),
             block_size: options.trace_block_size.unwrap_or(schema.block_size).max(1),
-            whole_blocks: schema.whole_blocks,
+            block_rule: if schema.whole_blocks { BlockRule::Floor } else { BlockRule::Ceil },
             arrival: Vec::new(),
             prompt: Vec::new(),
             output: Vec::new(),
@@ -154,6 +154,9 @@ impl Columns {
     }
 
     fn take(&mut self, row: &Row) -> Result<(), Mistake> {
+        if row.is_plain() && self.sessions.is_none() {
+            return self.take_plain(row);
+        }
         self.check_fields(row)?;
         let Some(output) = self.output(row)? else { return Ok(()) };
         let own = self.prompt(row)?;
@@ -183,6 +186,23 @@ impl Columns {
         if let Some(arrival) = arrival {
             self.values.follow_time(row.line, arrival);
         }
+        Ok(())
+    }
+
+    /// What [`Columns::take`] comes to for a row of arrival and lengths: most rows of most files.
+    fn take_plain(&mut self, row: &Row) -> Result<(), Mistake> {
+        let Some(output) = self.output(row)? else { return Ok(()) };
+        let prompt = self.prompt(row)?;
+        let Some(arrival) = self.values.own_arrival(row)? else {
+            return if self.values.options.arrivals_elsewhere {
+                self.keep(row, (Some(0), prompt, output), None, None, false);
+                Ok(())
+            } else {
+                Err(self.values.missing(Slot::Arrival, row))
+            };
+        };
+        self.keep(row, (Some(arrival), prompt, output), None, None, false);
+        self.values.follow_time(row.line, arrival);
         Ok(())
     }
 
@@ -349,6 +369,9 @@ impl Columns {
             lora: text(Slot::Lora),
             images: values.optional_count(row, Slot::Images)?,
             image_tokens: values.summed(row, Slot::ImageTokens)?,
+            audio_tokens: values.summed(row, Slot::AudioTokens)?,
+            video_tokens: values.summed(row, Slot::VideoTokens)?,
+            deadline_ns: values.observed(row, Slot::Deadline, Slot::DeadlineAt, arrival)?,
             ttft_ns: values.observed(row, Slot::Ttft, Slot::FirstAt, arrival)?,
             e2e_ns: values.observed(row, Slot::E2e, Slot::EndAt, arrival)?,
             tpot_ns: values.optional_duration(row, Slot::Tpot)?,
@@ -371,9 +394,12 @@ impl Columns {
         let (field, requests) = (self.values.name(alias), self.arrival.len());
         let column = self.hashes.get_or_insert_with(|| HashColumn::after(requests));
         let blocks = column.read(field, text, behind)? as u64;
-        let (whole, size) = (u64::from(prompt / self.block_size), self.block_size);
-        let needed = if self.whole_blocks { whole } else { u64::from(prompt.div_ceil(size)) };
-        if blocks != needed && blocks > 0 {
+        let needed = u64::from(match self.block_rule {
+            BlockRule::Floor => prompt / self.block_size,
+            BlockRule::Ceil | BlockRule::Leading => prompt.div_ceil(self.block_size),
+        });
+        let fits = blocks == needed || self.block_rule == BlockRule::Leading && blocks < needed;
+        if !fits && blocks > 0 {
             let detail = || format!("line {}: {prompt} tokens need {needed}, has {blocks}", row.line);
             self.values.tallies.hash_mismatch.note(row.line, detail);
         }

@@ -1,17 +1,18 @@
 //! The last stage of reading: what can only be judged over the whole file, then time order and the origin of time.
 
+use roofline_core::names;
 use rustc_hash::FxHashMap;
 
 use super::columns::Columns;
 use super::detect;
-use super::format::{Format, Parents, Slot};
+use super::format::{Alias, Format, Parents, Slot};
 use super::links::Resolved;
 use super::options::ReadOptions;
 use super::policy::{OnError, TimeUnit, TurnLengths, ZeroOutput};
 use super::report::Report;
 use super::sessions::Noticed;
 use super::values::{MISSING, Tallies, Tally};
-use super::{Sessions, Trace, datetime};
+use super::{Sessions, Trace, datetime, prefix_groups};
 use crate::error::{Error, Result};
 
 /// Turns the columns of a file into a trace, and tells the report what was repaired on the way.
@@ -105,7 +106,7 @@ fn columns_everywhere_missing(columns: &Columns, origin: &str) -> Result<()> {
 
 /// What helps a file that says how long requests are, not when they come.
 pub(super) const NO_ARRIVALS: &str =
-    "add arrivals; a load in their place (--request-rate, --concurrency, --arrivals) is not taken yet";
+    "say what load to put in their place: `--request-rate 4` (with `--arrivals`), or `--concurrency 8`";
 
 fn without_requests(columns: &Columns, report: &Report) -> Error {
     let name = report.format.name();
@@ -218,7 +219,8 @@ fn doubtful_unit(columns: &Columns, fractional: bool, report: &mut Report, optio
 /// Tells of fields that had no effect, and of models.
 fn told_of_fields(columns: &Columns, report: &mut Report) {
     if !columns.unknown.is_empty() {
-        report.inform(format!("ignored fields: {}", columns.unknown.join(", ")));
+        let fields: Vec<String> = columns.unknown.iter().map(|name| with_guess(name, columns)).collect();
+        report.inform(format!("ignored fields: {}", fields.join(", ")));
     }
     let unused = columns
         .values
@@ -238,6 +240,19 @@ fn told_of_fields(columns: &Columns, report: &mut Report) {
     }
 }
 
+/// A field without effect, with the one of the format that may have been meant: `sesion (did you mean `session`?)`.
+fn with_guess(name: &str, columns: &Columns) -> String {
+    let distance = |alias: &Alias| names::edit_distance(&name.to_lowercase(), &alias.name.to_lowercase());
+    let unseen = |(place, alias): &(usize, &Alias)| {
+        columns.seen >> place & 1 == 0 && alias.slot != Slot::Unused && alias.name.len() > 4
+    };
+    let near = columns.aliases().iter().enumerate().filter(unseen).min_by_key(|(_, alias)| distance(alias));
+    match near.filter(|(_, alias)| distance(alias) <= detect::slip(alias.name)) {
+        Some((_, alias)) => format!("{name} (did you mean `{}`?)", alias.name),
+        None => name.to_string(),
+    }
+}
+
 /// The trace of the rows `kept` (all, if none are named) in time order, beginning at 0.
 fn assemble(
     columns: Columns,
@@ -251,6 +266,7 @@ fn assemble(
     let (requests, by_parents) =
         (columns.arrival.len(), columns.values.schema.parents == Parents::MayBeAbsent);
     let delta = columns.turn_lengths == TurnLengths::Delta;
+    let prefix_block = columns.values.options.trace_block_size.unwrap_or(PREFIX_BLOCK);
     let since = |arrival: i64| (i128::from(arrival) - i128::from(first)) as u64;
     let mut trace = Trace {
         arrival_ns: columns.arrival.into_iter().map(since).collect(),
@@ -272,6 +288,7 @@ fn assemble(
         told_of_sessions(&sessions, noticed, report);
         trace.sessions = Some(sessions);
     }
+    shared_prefixes(&mut trace, prefix_block, report);
     unique_ids(&mut trace.ids, report);
     report.block_size = trace.hashes.as_ref().map(|hashes| hashes.block_size);
     let trace = match order {
@@ -280,6 +297,23 @@ fn assemble(
     };
     report.kept = trace.len() as u64;
     Ok(trace)
+}
+
+/// Tokens of a block into which the prefixes of groups are cut: vLLM's own KV block.
+const PREFIX_BLOCK: u32 = 16;
+
+/// Makes paths of prefix groups where the file has no hashes, and keeps those of different adapters apart.
+fn shared_prefixes(trace: &mut Trace, block_size: u32, report: &mut Report) {
+    if let (None, Some(prefixes)) = (&trace.hashes, &trace.carried.prefixes) {
+        trace.hashes = Some(prefix_groups::paths(prefixes, block_size));
+        let groups = prefixes.group.names.len();
+        report.inform(format!(
+            "prompts of {groups} prefix groups share what the file says, in whole blocks of {block_size} tokens"
+        ));
+    }
+    if let (Some(hashes), Some(lora)) = (&mut trace.hashes, &trace.carried.lora) {
+        prefix_groups::part_adapters(hashes, lora);
+    }
 }
 
 /// The rows in order of arrival, ties as they are; none if that is all of them as they are.

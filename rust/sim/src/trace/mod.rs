@@ -19,12 +19,14 @@ mod container;
 mod diagnose;
 mod detect;
 mod hashes;
+mod prefix_groups;
 mod links;
 mod sessions;
 mod row;
 mod values;
 mod columns;
 mod unfolded;
+mod flat;
 mod json;
 mod csv;
 mod finish;
@@ -35,6 +37,8 @@ mod files;
 mod inspect;
 mod write;
 
+use roofline_core::table::Texts;
+
 pub use carried::{Carried, Labels, NOT_OBSERVED, Prefixes};
 pub use detect::{Detection, detect};
 pub use files::{paths, read_files};
@@ -43,10 +47,11 @@ pub(crate) use hashes::Dense;
 pub use inspect::{Inspection, Lengths, inspect};
 pub(crate) use number::TOKENS_MAX;
 pub use options::{FieldMap, ReadOptions};
-pub use policy::{OnError, PriorityOrder, TimeUnit, TurnLengths, ZeroOutput};
-pub use read::{read, read_file};
+pub use policy::{OnError, OverContext, PriorityOrder, TimeUnit, TurnLengths, ZeroOutput};
+pub(crate) use prefix_groups::GroupPaths;
+pub use read::{Reader, read, read_file};
 pub use report::{Report, Warning};
-pub use write::{Written, write};
+pub use write::{Written, left_out, write, write_file};
 
 /// Which tokens prompts share, as hash ids of their leading blocks (compared as a path, never one by one).
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -124,6 +129,11 @@ impl Sessions {
         self.after[range.clone()].iter().copied().zip(self.delay_ns[range].iter().copied())
     }
 
+    /// Whether any request waits for more than one other.
+    pub fn waits_for_several(&self) -> bool {
+        self.offsets.windows(2).any(|pair| pair[1] - pair[0] > 1)
+    }
+
     /// Requests that wait for another one.
     pub fn waiting(&self) -> usize {
         self.offsets.windows(2).filter(|pair| pair[0] < pair[1]).count()
@@ -163,5 +173,10 @@ impl Trace {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.arrival_ns.is_empty()
+    }
+
+    /// Identifiers as in the file, or the row numbers where it has none.
+    pub fn request_ids(&self) -> Texts {
+        if self.ids.is_empty() { Texts::numbers(self.len()) } else { self.ids.iter().collect() }
     }
 }

@@ -1,0 +1,201 @@
+//! The kernel against the one-point evaluation, on random models, devices, layouts and sizes.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::analysis::{Analyst, Outcome};
+use crate::catalog;
+use crate::efficiency::Efficiency;
+use crate::layout::Layout;
+use crate::lower::Lowering;
+use crate::memory::EngineMemory;
+use crate::op::elementwise::Fusion;
+use crate::point::{Point, Question};
+use crate::precision::{Precision, Request};
+use crate::roof::Bound;
+use crate::step::Deployment;
+
+const MODELS: [&str; 16] = [
+    "llama-3.1-8b",
+    "llama-3.1-70b",
+    "mixtral-8x7b",
+    "deepseek-v3",
+    "deepseek-v3.2",
+    "gemma-3-27b",
+    "gemma-4-26b-a4b",
+    "llama-4-scout-17b-16e",
+    "gpt-oss-20b",
+    "falcon-mamba-7b",
+    "jamba-v0.1",
+    "qwen3-next-80b-a3b",
+    "nemotron-3-nano-30b-a3b",
+    "qwen2.5-vl-7b",
+    "opt-6.7b",
+    "bert-base-uncased",
+];
+const DEVICES: [&str; 7] =
+    ["h100-sxm", "h200-sxm", "b200-sxm", "mi300x", "l40s", "a100-sxm-80gb", "rtx-4090"];
+const ENGINE: EngineMemory = EngineMemory {
+    gpu_memory_utilization: 0.92,
+    block_size: 16,
+    max_num_batched_tokens: 8192,
+    max_num_seqs: 1024,
+    cuda_graphs: true,
+};
+
+#[derive(Debug, Clone)]
+struct Deployed {
+    model: &'static str,
+    hardware: &'static str,
+    layout: (u64, u64, u64, bool),
+    quantization: &'static str,
+    kv: &'static str,
+    lowering: (Fusion, bool),
+    overlap: f64,
+}
+
+fn deployed() -> impl Strategy<Value = Deployed> {
+    let some = prop::sample::select::<&'static str>;
+    let layout = (some_of(&[1, 2, 4, 8]), some_of(&[1, 2, 4]), some_of(&[1, 2]), any::<bool>());
+    let fusion = prop::sample::select(vec![Fusion::Full, Fusion::Engine, Fusion::None]);
+    (
+        some(MODELS.to_vec()),
+        some(DEVICES.to_vec()),
+        layout,
+        some(vec!["auto", "bf16", "fp8", "w4a16", "int8"]),
+        some(vec!["auto", "fp8"]),
+        (fusion, prop::bool::weighted(0.8)),
+        prop::sample::select(vec![0.0, 0.0, 0.4]),
+    )
+        .prop_map(|(model, hardware, layout, quantization, kv, lowering, overlap)| Deployed {
+            model,
+            hardware,
+            layout,
+            quantization,
+            kv,
+            lowering,
+            overlap,
+        })
+}
+
+fn some_of(values: &[u64]) -> impl Strategy<Value = u64> + use<> {
+    prop::sample::select(values.to_vec())
+}
+
+fn analyst(deployed: &Deployed) -> Option<Analyst> {
+    static MODELS_READ: LazyLock<Mutex<HashMap<&str, crate::model::Model>>> = LazyLock::new(Mutex::default);
+    let mut read = MODELS_READ.lock().unwrap();
+    let model =
+        read.entry(deployed.model).or_insert_with(|| catalog::models::model(deployed.model).unwrap()).clone();
+    let request = Request {
+        quantization: Some(deployed.quantization.to_string()),
+        kv_cache_dtype: Some(deployed.kv.to_string()),
+        ..Request::default()
+    };
+    let (tp, pp, dp, spread) = deployed.layout;
+    let deployment = Deployment {
+        precision: Precision::resolve(&model, &request).ok()?,
+        model,
+        hardware: catalog::hardware::hardware(deployed.hardware).unwrap().item,
+        layout: Layout { tp, pp, dp, ep: if spread { tp * dp } else { 1 } },
+        lowering: Lowering {
+            fusion: deployed.lowering.0,
+            flash_attention: deployed.lowering.1,
+            ..Lowering::default()
+        },
+        overlap: deployed.overlap,
+        efficiency: Efficiency::Ideal,
+    };
+    Analyst::new(deployment, &ENGINE).ok()
+}
+
+fn point(question: Question) -> impl Strategy<Value = Point> {
+    // Batches from few values, so that some points of a block share their counts and some do not.
+    let batch_size = prop_oneof![1u64..6, 1u64..2000];
+    let chunk = prop_oneof![Just(0u64), 100u64..3000];
+    (batch_size, 1u64..20_000, 1u64..300, prop_oneof![Just(0u64), 0u64..9000], chunk).prop_map(
+        move |(batch_size, input_len, output_len, prefix_len, chunk)| Point {
+            question,
+            batch_size,
+            input_len,
+            output_len,
+            prefix_len,
+            chunk: if question == Question::Mixed { chunk + 1 } else { chunk },
+        },
+    )
+}
+
+fn questions() -> impl Strategy<Value = Question> {
+    prop::sample::select(Question::ALL.map(|(_, question)| question).to_vec())
+}
+
+fn same(name: &str, seen: f64, expected: f64) -> Result<(), TestCaseError> {
+    prop_assert!((seen - expected).abs() <= 1e-12 * expected.abs(), "{name}: {seen} is not {expected}");
+    Ok(())
+}
+
+fn compare(answers: &Answers, at: usize, outcome: &Outcome, overlap: f64) -> Result<(), TestCaseError> {
+    same("step", answers.step[at], outcome.times.step.step.seconds)?;
+    same("stage", answers.stage[at], outcome.times.step.stage)?;
+    if let Some(ttft) = outcome.times.ttft {
+        same("ttft", answers.ttft[at], ttft)?;
+    }
+    let device = outcome.done.device();
+    same("flops", answers.flops[at], device.flops)?;
+    same("bytes", answers.bytes[at], device.bytes())?;
+    let total: f64 = outcome.done.bounds().iter().map(|(_, seconds)| seconds).sum();
+    let exposed = answers.exposed(at, overlap);
+    for bound in Bound::ALL {
+        let expected = outcome.done.bounds().iter().find(|(known, _)| *known == bound).map_or(0.0, |b| b.1);
+        let seen = exposed[bound as usize];
+        // Where two ceilings meet either may be named: what is told apart is small against the whole.
+        prop_assert!((seen - expected).abs() <= 1e-9 * total, "{bound:?}: {seen} is not {expected}");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, max_global_rejects: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_block_is_priced_as_each_of_its_points(
+        deployed in deployed(),
+        (question, points) in questions()
+            .prop_flat_map(|question| (Just(question), prop::collection::vec(point(question), 1..24))),
+    ) {
+        let analyst = analyst(&deployed);
+        prop_assume!(analyst.is_some());
+        let analyst = analyst.unwrap();
+        let model = &analyst.deployment().model;
+        prop_assume!(points.iter().all(|point| point.check(model).is_ok()));
+        let kernel = Kernel::of(&analyst, question);
+        prop_assert!(kernel.is_some() || (question == Question::Chat && deployed.overlap > 0.0));
+        let Some(kernel) = kernel else { return Ok(()) };
+        let column = |of: fn(&Point) -> u64| points.iter().map(of).collect::<Vec<u64>>();
+        let (batch_size, input_len) = (column(|p| p.batch_size), column(|p| p.input_len));
+        let (output_len, prefix_len) = (column(|p| p.output_len), column(|p| p.prefix_len));
+        let chunk = column(|p| p.chunk);
+        let sizes = Sizes {
+            batch_size: &batch_size,
+            input_len: &input_len,
+            output_len: &output_len,
+            prefix_len: &prefix_len,
+            chunk: &chunk,
+        };
+        let (mut scratch, mut answers) = (Scratch::default(), Answers::default());
+        // A second time in the same memory: nothing of the first may be left.
+        kernel.price(&sizes, true, true, &mut scratch, &mut answers);
+        kernel.price(&sizes, true, true, &mut scratch, &mut answers);
+        let mut times = Answers::default();
+        kernel.price(&sizes, false, false, &mut scratch, &mut times);
+        for (at, point) in points.iter().enumerate() {
+            let outcome = analyst.outcome(point).unwrap();
+            compare(&answers, at, &outcome, deployed.overlap)?;
+            same("step alone", times.step[at], outcome.times.step.step.seconds)?;
+            same("stage alone", times.stage[at], outcome.times.step.stage)?;
+        }
+    }
+}
