@@ -13,6 +13,7 @@ __all__ = [
     "EngineMemory",
     "Hardware",
     "Layout",
+    "Measurements",
     "Model",
     "Point",
     "Precision",
@@ -281,6 +282,23 @@ class Configurations:
 def evaluate(
     configurations: Configurations, results: Sequence[str], progress: Progress | None = None
 ) -> Table: ...
+
+@final
+class Measurements:
+    def __new__(
+        cls, rows: int, columns: Mapping[str, Any], *, hw: Hardware | None = None, engine: str = ""
+    ) -> Measurements: ...
+    def calibrate(
+        self,
+        *,
+        source: str,
+        date: str,
+        remark: str = "",
+        prior: bool = True,
+        extrapolate: bool = False,
+        present: Sequence[tuple[str, str]] = (),
+    ) -> tuple[Table, list[tuple[str, str]]]: ...
+    def validate(self, sets: Sequence[tuple[str, str]] = ()) -> tuple[Table, Table]: ...
 
 @final
 class TraceOptions:
