@@ -117,8 +117,15 @@ impl Bench {
             let (start, monitor) = (Instant::now(), Monitor::default());
             let workload = Workload::new(trace, None).ok()?;
             let client = Client::default();
-            let simulation =
-                simulate_at::<FixedClock, P>(pace, workload, &client, engine, cost, Record::Summary, &monitor);
+            let simulation = simulate_at::<FixedClock, P>(
+                pace,
+                workload,
+                &client,
+                engine,
+                cost,
+                Record::Summary,
+                &monitor,
+            );
             let simulation = simulation.ok()?;
             times.push(start.elapsed().as_secs_f64());
             std::hint::black_box(simulation.totals);
@@ -186,7 +193,13 @@ fn traces(bench: &Bench, caching: &EngineConfig, model: &ModelCost) {
     }
     if let Some(mooncake) = shared("mooncake/conversation_trace.jsonl.zst") {
         bench.case("Mooncake conversation, linear, tree built", Bar::Rate(1e6), &mooncake, caching, &LINEAR);
-        bench.case("Mooncake conversation, cost model, tree built", Bar::Rate(1e6), &mooncake, caching, model);
+        bench.case(
+            "Mooncake conversation, cost model, tree built",
+            Bar::Rate(1e6),
+            &mooncake,
+            caching,
+            model,
+        );
     }
 }
 
@@ -205,7 +218,13 @@ fn corners(bench: &Bench, plain: &EngineConfig, tiny: &EngineConfig) {
             output_tokens: trace.output_tokens[..trace.len().min(3000)].to_vec(),
             ..Trace::default()
         };
-        bench.case(&format!("{name}, against each request"), Bar::Twin(Pace::Requests), &few, engine, &LINEAR);
+        bench.case(
+            &format!("{name}, against each request"),
+            Bar::Twin(Pace::Requests),
+            &few,
+            engine,
+            &LINEAR,
+        );
         bench.case(&format!("{name}, against each step"), Bar::Twin(Pace::Steps), &trace, engine, &LINEAR);
     }
 }

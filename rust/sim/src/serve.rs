@@ -70,6 +70,16 @@ impl StepCost for ModelCost {
     fn spent(&self) -> Causes {
         self.spent.get()
     }
+
+    fn fork(&self) -> ModelCost {
+        ModelCost::new(self.pricer.clone())
+    }
+
+    fn join(&self, fork: &ModelCost) {
+        let mut spent = self.spent.get();
+        spent.append(&fork.spent());
+        self.spent.set(spent);
+    }
 }
 
 /// What a user sets of an engine; what is absent keeps the preset's value.

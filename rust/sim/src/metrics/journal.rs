@@ -3,7 +3,8 @@
 use roofline_core::cause::Causes;
 use rustc_hash::FxHashMap;
 
-use crate::time::Ticks;
+use super::requests::Outcome;
+use crate::time::{Clock, Ticks};
 
 /// A request that had to give way, and was recomputed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +106,7 @@ pub struct Note {
 }
 
 /// Instants of one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moments {
     /// It arrived.
     pub arrival: Ticks,
@@ -115,6 +116,18 @@ pub struct Moments {
     pub first_token: Option<Ticks>,
     /// Its last token was there.
     pub finish: Option<Ticks>,
+}
+
+impl Moments {
+    /// Those of a request that arrived then and came to that.
+    pub fn of<C: Clock>(arrival: C::Instant, outcome: &Outcome<C::Instant>) -> Moments {
+        Moments {
+            arrival: C::ticks(arrival),
+            scheduled: outcome.first_scheduled.map(C::ticks),
+            first_token: outcome.first_token.map(C::ticks),
+            finish: outcome.finish.map(C::ticks),
+        }
+    }
 }
 
 /// What one replica has written down.
@@ -142,6 +155,11 @@ impl Journal {
     /// An empty one; `writes` for one that keeps stretches.
     pub fn new(writes: bool) -> Journal {
         Journal { writes, ..Journal::default() }
+    }
+
+    /// An empty one that keeps stretches, and instants of so many requests.
+    pub fn keeping(requests: usize) -> Journal {
+        Journal { moments: vec![Moments::default(); requests], ..Journal::new(true) }
     }
 
     /// Whether stretches and instants are kept.

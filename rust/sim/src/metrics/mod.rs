@@ -2,6 +2,7 @@
 
 pub mod percentiles;
 pub mod slo;
+pub mod requests;
 pub mod journal;
 pub mod records;
 pub mod steps;
