@@ -1,6 +1,8 @@
 //! How fast a simulation runs: the cases and the bars of `benches/README.md`, each a whole simulation on one core.
 //!
-//! `cargo bench -p roofline-sim --bench engine [-- --json] [NAME…]` prints a row a case: the median of several runs.
+//! `cargo bench -p roofline-sim --bench engine -- [--json] [--once] [--small] [NAME…]` prints a row a case: the median of
+//! several runs in seconds of processor time (where Linux tells it; what others do on the machine is not in it), and of
+//! the wall. `--once --small` is for counting instructions: a run a case, of fewer requests.
 
 use std::time::Instant;
 
@@ -103,48 +105,68 @@ enum Bar {
     None,
 }
 
+/// Seconds this thread has run on a processor, where Linux tells.
+fn processor_s() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(text.split_whitespace().next()?.parse::<u64>().ok()? as f64 / 1e9)
+}
+
+/// Median seconds of a case.
+#[derive(Clone, Copy)]
+struct Took {
+    processor: f64,
+    wall: f64,
+}
+
+fn median(mut times: Vec<f64>) -> Option<f64> {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied()
+}
+
 /// Prints what is measured.
 struct Bench {
     json: bool,
+    once: bool,
     wanted: Vec<String>,
 }
 
 impl Bench {
-    /// The median seconds of a run.
-    fn median<P: StepCost>(trace: &Trace, engine: &EngineConfig, cost: &P, pace: Pace) -> Option<f64> {
-        let (mut times, began) = (Vec::new(), Instant::now());
-        while times.len() < RUNS && (times.is_empty() || began.elapsed().as_secs_f64() < PATIENCE_S) {
-            let (start, monitor) = (Instant::now(), Monitor::default());
-            let workload = Workload::new(trace, None).ok()?;
+    fn took<P: StepCost + Clone + Send>(
+        &self,
+        trace: &Trace,
+        engine: &EngineConfig,
+        cost: &P,
+        pace: Pace,
+    ) -> Option<Took> {
+        let (mut walls, mut processors, began) = (Vec::new(), Vec::new(), Instant::now());
+        let most = if self.once { 1 } else { RUNS };
+        while walls.len() < most && (walls.is_empty() || began.elapsed().as_secs_f64() < PATIENCE_S) {
+            let (workload, monitor) = (Workload::new(trace, None).ok()?, Monitor::default());
+            let (start, before) = (Instant::now(), processor_s());
             let client = Client::default();
-            let simulation = simulate_at::<FixedClock, P>(
-                pace,
-                workload,
-                &client,
-                engine,
-                cost,
-                Record::Summary,
-                &monitor,
-            );
-            let simulation = simulation.ok()?;
-            times.push(start.elapsed().as_secs_f64());
+            let record = Record::Summary;
+            let simulation =
+                simulate_at::<FixedClock, P>(pace, workload, &client, engine, cost, record, &monitor).ok()?;
+            let wall = start.elapsed().as_secs_f64();
+            processors.push(processor_s().zip(before).map_or(wall, |(after, before)| after - before));
+            walls.push(wall);
             std::hint::black_box(simulation.totals);
         }
-        times.sort_by(f64::total_cmp);
-        times.get(times.len() / 2).copied()
+        Some(Took { processor: median(processors)?, wall: median(walls)? })
     }
 
-    fn case<P: StepCost>(&self, name: &str, bar: Bar, trace: &Trace, engine: &EngineConfig, cost: &P) {
+    fn case<P: StepCost + Clone + Send>(&self, name: &str, bar: Bar, trace: &Trace, engine: &EngineConfig, cost: &P) {
         if !self.wanted.is_empty() && !self.wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
             return;
         }
-        let Some(seconds) = Self::median(trace, engine, cost, Pace::Decisions) else { return };
+        let Some(took) = self.took(trace, engine, cost, Pace::Decisions) else { return };
+        let (seconds, wall) = (took.processor, took.wall);
         let rate = trace.len() as f64 / seconds;
         let (target, holds) = match bar {
             Bar::Rate(least) => (format!(">= {:.2} M/s", least / 1e6), Some(rate >= least)),
             Bar::Seconds(most) => (format!("<= {most} s"), Some(seconds <= most)),
             Bar::Twin(pace) => {
-                let Some(twin) = Self::median(trace, engine, cost, pace) else { return };
+                let Some(Took { processor: twin, .. }) = self.took(trace, engine, cost, pace) else { return };
                 let allowed = if pace == Pace::Steps { 1.1 * twin } else { twin };
                 (format!("<= {allowed:.4} s ({pace:?})"), Some(seconds <= allowed))
             }
@@ -157,12 +179,13 @@ impl Bench {
         };
         if self.json {
             println!(
-                "{{\"case\": \"{name}\", \"requests\": {}, \"seconds\": {seconds:.6}, \"requests_per_s\": {rate:.0}, \
+                "{{\"case\": \"{name}\", \"requests\": {}, \"processor_s\": {seconds:.6}, \"wall_s\": {wall:.6}, \"requests_per_s\": {rate:.0}, \
                  \"bar\": \"{target}\", \"verdict\": \"{verdict}\"}}",
                 trace.len()
             );
         } else {
-            println!("{name:58} {seconds:9.4} s {:8.3} M req/s   {target:26} {verdict}", rate / 1e6);
+            let rate = rate / 1e6;
+            println!("{name:46} {seconds:8.4} s (wall {wall:8.4}) {rate:8.3} M req/s  {target:25} {verdict}");
         }
     }
 }
@@ -171,11 +194,11 @@ impl Bench {
 const EIGHTY_PERCENT_LINEAR: f64 = 125.0;
 const EIGHTY_PERCENT_MODEL: f64 = 75.0;
 
-fn chats(bench: &Bench, plain: &EngineConfig, caching: &EngineConfig, model: &ModelCost) {
-    let busy = chat(1_000_000, EIGHTY_PERCENT_LINEAR, 250.0, 200.0);
+fn chats(bench: &Bench, plain: &EngineConfig, caching: &EngineConfig, model: &ModelCost, most: usize) {
+    let busy = chat(most, EIGHTY_PERCENT_LINEAR, 250.0, 200.0);
     bench.case("chat at 80 %, linear, cache off", Bar::Rate(4e6), &busy, plain, &LINEAR);
     bench.case("chat at 80 %, linear, cache on", Bar::Rate(3e6), &busy, caching, &LINEAR);
-    let busy = chat(1_000_000, EIGHTY_PERCENT_MODEL, 250.0, 200.0);
+    let busy = chat(most, EIGHTY_PERCENT_MODEL, 250.0, 200.0);
     bench.case("chat at 80 %, cost model, cache off", Bar::Rate(1.5e6), &busy, plain, model);
     for (load, rate) in [("light chat, 2/s", 2.0), ("chat, 40/s", 40.0), ("overloaded chat, 400/s", 400.0)] {
         let trace = chat(100_000, rate, 250.0, 200.0);
@@ -205,6 +228,9 @@ fn traces(bench: &Bench, caching: &EngineConfig, model: &ModelCost) {
 
 /// Shapes a jump could be bad at.
 fn corners(bench: &Bench, plain: &EngineConfig, tiny: &EngineConfig) {
+    if bench.once {
+        return;
+    }
     let cases = [
         ("output length 1", alike(20_000, 20, 200, 1), plain),
         ("1 M-token decodes", alike(4, 1000, 10, 120_000), plain),
@@ -232,13 +258,14 @@ fn corners(bench: &Bench, plain: &EngineConfig, tiny: &EngineConfig) {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let (flags, wanted): (Vec<String>, _) = arguments.into_iter().partition(|text| text.starts_with("--"));
-    let bench = Bench { json: flags.iter().any(|flag| flag == "--json"), wanted };
+    let has = |name: &str| flags.iter().any(|flag| flag == name);
+    let bench = Bench { json: has("--json"), once: has("--once"), wanted };
     let engines = (engine(false, 28_000), engine(true, 28_000), engine(false, 512));
     let ((Some(plain), Some(caching), Some(tiny)), Some(model)) = (engines, model_cost()) else {
         eprintln!("the catalogue must have llama-3.1-8b and h100-sxm");
         return;
     };
-    chats(&bench, &plain, &caching, &model);
+    chats(&bench, &plain, &caching, &model, if has("--small") { 100_000 } else { 1_000_000 });
     traces(&bench, &caching, &model);
     corners(&bench, &plain, &tiny);
 }
