@@ -62,6 +62,8 @@ def simulate(
     max_concurrency: flags.MaxConcurrency = None,
     warmup: flags.Warmup = None,
     measure: flags.Measure = None,
+    over_context: trace_flags.OverContext = "reject",
+    use_recorded_cache: trace_flags.UseRecordedCache = False,
     tp: flags.Tp = 1,
     pp: flags.Pp = 1,
     dp: flags.Dp = 1,
@@ -71,6 +73,13 @@ def simulate(
     kv_cache_dtype: flags.KvCacheDtype = None,
     w_bits: flags.WBits = None,
     a_bits: flags.ABits = None,
+    mode: flags.Mode = "predicted",
+    efficiency: flags.Efficiency = None,
+    act_quant: flags.ActQuant = None,
+    launch: flags.Launch = None,
+    p2p: flags.P2p = None,
+    host: flags.Host = None,
+    api_latency: flags.ApiLatency = None,
     engine: flags.Engine = "vllm",
     max_num_seqs: flags.MaxNumSeqs = None,
     max_num_batched_tokens: flags.MaxNumBatchedTokens = None,
@@ -181,7 +190,14 @@ def simulate(
     from roofline_fast.cli.progress import shown
     from roofline_fast.simulation import simulate as one
 
-    requests = traffic.loaded(trace or [], trace_flags.reading(reading or {}), scaling or {}, asked, seed)
+    requests = traffic.loaded(
+        trace or [],
+        trace_flags.reading(reading or {}),
+        scaling or {},
+        asked,
+        seed,
+        arrivals_needed=concurrency is None,
+    )
     run = simulate_curve.each(one)
     progress = _core.Progress()
     began = time.perf_counter()
@@ -199,6 +215,13 @@ def simulate(
             kv_cache_dtype=kv_cache_dtype,
             w_bits=w_bits,
             a_bits=a_bits,
+            mode=mode,
+            efficiency=efficiency,
+            act_quant=act_quant,
+            launch=launch,
+            p2p=p2p,
+            host=flags.host(host),
+            api_latency=api_latency,
             gpu_memory_utilization=gpu_memory_utilization,
             enforce_eager=enforce_eager,
             num_gpu_blocks_override=num_gpu_blocks_override,
@@ -226,6 +249,8 @@ def simulate(
             max_concurrency=max_concurrency,
             warmup=warmup,
             measure=measure,
+            over_context=over_context,
+            use_recorded_cache=use_recorded_cache,
             slo=" ".join(slo) if slo else None,
             percentiles=ranks,
             seed=seed,

@@ -155,7 +155,14 @@ impl Bench {
         Some(Took { processor: median(processors)?, wall: median(walls)? })
     }
 
-    fn case<P: StepCost + Clone + Send>(&self, name: &str, bar: Bar, trace: &Trace, engine: &EngineConfig, cost: &P) {
+    fn case<P: StepCost + Clone + Send>(
+        &self,
+        name: &str,
+        bar: Bar,
+        trace: &Trace,
+        engine: &EngineConfig,
+        cost: &P,
+    ) {
         if !self.wanted.is_empty() && !self.wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
             return;
         }

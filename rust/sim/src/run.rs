@@ -49,6 +49,14 @@ pub struct Window {
 }
 
 impl Simulation {
+    /// The same as a client sees it who waits `seconds` longer for each answer to begin: outside the engine, whose
+    /// decisions do not change.
+    #[must_use]
+    pub fn behind(mut self, seconds: f64) -> Simulation {
+        self.requests.delay(seconds);
+        self
+    }
+
     /// The simulation in numbers: of what is measured, if not everything is.
     ///
     /// Latencies are then those of the requests sent in the window, rates count what was answered in its time, and

@@ -4,6 +4,7 @@ use roofline_core::cause::Causes;
 use rustc_hash::FxHashMap;
 
 use super::requests::Outcome;
+use crate::scheduler::sequence::Status;
 use crate::time::{Clock, Ticks};
 
 /// A request that had to give way, and was recomputed.
@@ -116,6 +117,8 @@ pub struct Moments {
     pub first_token: Option<Ticks>,
     /// Its last token was there.
     pub finish: Option<Ticks>,
+    /// Whether it waits at the end.
+    pub waits: bool,
 }
 
 impl Moments {
@@ -126,6 +129,7 @@ impl Moments {
             scheduled: outcome.first_scheduled.map(C::ticks),
             first_token: outcome.first_token.map(C::ticks),
             finish: outcome.finish.map(C::ticks),
+            waits: outcome.status == Status::Waiting,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What came of each request, as columns.
 
-use roofline_core::table::{Column, Table};
+use roofline_core::table::{Column, Table, Texts};
 
 use crate::request::Workload;
 use crate::scheduler::sequence::Status;
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Seconds {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Requests {
     /// Identifiers as in the trace; empty where it has none (then the row number stands for them).
-    pub request_id: Vec<String>,
+    pub request_id: Texts,
     /// When it arrived: was sent; or would have been at the earliest, if it never was.
     pub arrival_s: Vec<f64>,
     /// When the first step it was in began.
@@ -113,7 +113,7 @@ impl Requests {
             if whole { column.to_vec() } else { rows.iter().map(|&row| column[row as usize]).collect() }
         };
         Requests {
-            request_id: rows.iter().filter_map(|&row| trace.ids.get(row as usize).cloned()).collect(),
+            request_id: rows.iter().filter_map(|&row| trace.ids.get(row as usize)).collect(),
             arrival_s: vec![0.0; count],
             first_scheduled_s: vec![Seconds::NONE; count],
             first_token_s: vec![Seconds::NONE; count],
@@ -184,6 +184,18 @@ impl Requests {
         self.arrival_s.is_empty()
     }
 
+    /// Identifiers: as in the trace, or the row numbers.
+    pub fn ids(&self) -> Texts {
+        if self.request_id.is_empty() { Texts::numbers(self.len()) } else { self.request_id.clone() }
+    }
+
+    /// The same as a client sees them who waits `seconds` longer for whatever the engine does.
+    pub fn delay(&mut self, seconds: f64) {
+        for column in [&mut self.first_scheduled_s, &mut self.first_token_s, &mut self.finish_s] {
+            column.iter_mut().for_each(|instant| instant.0 += seconds);
+        }
+    }
+
     /// When a request was ready to be sent: its arrival, or before it if the client held it back.
     pub fn ready_s(&self, row: usize) -> f64 {
         self.arrival_s[row] - self.held_s.get(row).copied().unwrap_or(0.0)
@@ -217,7 +229,7 @@ impl Requests {
             rows.iter().filter_map(|&row| column.get(row as usize).copied()).collect()
         }
         Requests {
-            request_id: Vec::new(),
+            request_id: Texts::default(),
             arrival_s: pick(&self.arrival_s, rows),
             first_scheduled_s: pick(&self.first_scheduled_s, rows),
             first_token_s: pick(&self.first_token_s, rows),
@@ -234,19 +246,14 @@ impl Requests {
 
     /// The columns.
     pub fn to_table(&self) -> Table {
-        let ids = if self.request_id.is_empty() {
-            (0..self.len()).map(|row| row.to_string()).collect()
-        } else {
-            self.request_id.clone()
-        };
         let seconds =
             |column: &[Seconds]| Column::OptF64(column.iter().map(|seconds| seconds.get()).collect());
         let derived = |of: fn(&Requests, usize) -> Option<f64>| {
             Column::OptF64((0..self.len()).map(|row| of(self, row)).collect())
         };
-        let names = self.status.iter().map(|status| status.name().to_string()).collect();
+        let names = self.status.iter().map(|status| status.name()).collect();
         let table = Table::new()
-            .with("request_id", Column::Str(ids))
+            .with("request_id", Column::Texts(self.ids()))
             .with("arrival_s", Column::F64(self.arrival_s.clone()))
             .with("first_scheduled_s", seconds(&self.first_scheduled_s))
             .with("first_token_s", seconds(&self.first_token_s))
@@ -259,7 +266,7 @@ impl Requests {
             .with("tpot_s", derived(Requests::tpot_s))
             .with("e2e_s", derived(Requests::e2e_s))
             .with("replica", Column::U32(self.replica.clone()))
-            .with("status", Column::Str(names));
+            .with("status", Column::Texts(names));
         if self.held_s.is_empty() { table } else { table.with("held_s", Column::F64(self.held_s.clone())) }
     }
 }
