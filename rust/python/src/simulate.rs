@@ -20,8 +20,8 @@ use roofline_sim::scheduler::config::{EngineConfig, Policy};
 use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
 use roofline_sim::serve::{Knobs, Server};
 use roofline_sim::step_cost::{LinearCost, StepCost};
-use roofline_sim::trace::OverContext;
 use roofline_sim::time::{F64Clock, FixedClock};
+use roofline_sim::trace::OverContext;
 
 use crate::analysis::EngineMemory;
 use crate::deployment::Deployment;
@@ -147,7 +147,8 @@ impl Engine {
                 measure: measure.map(|text| Extent::parse("measure", text)).transpose()?,
             };
             let record = record_named(record)?;
-            let served = self.serve(deployment, trace, &taken, &client, record, step_cost, &shared.monitor)?;
+            let served =
+                self.serve(deployment, trace, &taken, &client, record, step_cost, &shared.monitor)?;
             Ok::<_, SimError>(served.behind(api_latency_s))
         })
     }

@@ -10,8 +10,8 @@ use roofline_core::table::{Column, Table as Rows};
 use roofline_sim::assemble::{Assembled, TraceColumns, Turns};
 use roofline_sim::error as trace_error;
 use roofline_sim::trace::{
-    self, Carried, FieldMap, Format, Labels, NOT_OBSERVED, OnError, PriorityOrder, ReadOptions, Reader, Report, TimeUnit, Trace as Requests,
-    TurnLengths, ZeroOutput,
+    self, Carried, FieldMap, Format, Labels, NOT_OBSERVED, OnError, PriorityOrder, ReadOptions, Reader,
+    Report, TimeUnit, Trace as Requests, TurnLengths, ZeroOutput,
 };
 
 use crate::columns;
