@@ -98,6 +98,17 @@ impl StepCost for ModelCost {
     fn spent(&self) -> Causes {
         self.ledger.borrow().causes
     }
+
+    fn fork(&self) -> ModelCost {
+        ModelCost::new(self.pricer.clone())
+    }
+
+    fn join(&self, fork: &ModelCost) {
+        let (mut all, one) = (self.ledger.borrow_mut(), fork.ledger.borrow());
+        all.causes.append(&one.causes);
+        all.operators.iter_mut().zip(&one.operators).for_each(|(sum, seconds)| *sum += seconds);
+        all.steps += one.steps;
+    }
 }
 
 /// What a user sets of an engine; what is absent keeps the preset's value.
