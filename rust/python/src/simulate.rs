@@ -10,7 +10,8 @@ use roofline_core::names;
 use roofline_sim::assemble::Assembled;
 use roofline_sim::client::{Client, Extent, SessionMode};
 use roofline_sim::engine::Monitor;
-use roofline_sim::error::Result;
+use roofline_sim::error::{Error as SimError, Result};
+use roofline_sim::metrics::band::{self, Band};
 use roofline_sim::metrics::slo::Slo;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::metrics::summary::Value;
@@ -19,8 +20,8 @@ use roofline_sim::scheduler::config::{EngineConfig, Policy};
 use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
 use roofline_sim::serve::{Knobs, Server};
 use roofline_sim::step_cost::{LinearCost, StepCost};
-use roofline_sim::trace::OverContext;
 use roofline_sim::time::{F64Clock, FixedClock};
+use roofline_sim::trace::OverContext;
 
 use crate::analysis::EngineMemory;
 use crate::deployment::Deployment;
@@ -110,9 +111,10 @@ impl Engine {
         Ok(EngineMemory { division })
     }
 
-    /// Serves the trace; a `step_cost` of `linear:A,B,C` replaces the cost model.
+    /// Serves the trace; a `step_cost` of `linear:A,B,C` replaces the cost model, and clients wait `api_latency_s` longer
+    /// for each answer to begin.
     #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
-    #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, progress=None,
+    #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, api_latency_s=0.0, progress=None,
         session_mode="closed", concurrency=None, think_time_ms=0.0, max_concurrency=None, warmup=None, measure=None,
         over_context="reject", use_recorded_cache=false))]
     fn simulate(
@@ -122,6 +124,7 @@ impl Engine {
         trace: &Trace,
         record: &str,
         step_cost: Option<&str>,
+        api_latency_s: f64,
         progress: Option<&Progress>,
         session_mode: &str,
         concurrency: Option<u32>,
@@ -143,7 +146,10 @@ impl Engine {
                 warmup: warmup.map(|text| Extent::parse("warmup", text)).transpose()?,
                 measure: measure.map(|text| Extent::parse("measure", text)).transpose()?,
             };
-            self.serve(deployment, trace, &taken, &client, record_named(record)?, step_cost, &shared.monitor)
+            let record = record_named(record)?;
+            let served =
+                self.serve(deployment, trace, &taken, &client, record, step_cost, &shared.monitor)?;
+            Ok::<_, SimError>(served.behind(api_latency_s))
         })
     }
 }
@@ -176,7 +182,14 @@ impl Engine {
         };
         server.notes.extend(client.notes(&trace.requests.trace, engine.data_parallel));
         server.notes.extend(served.notes());
-        Ok(Simulation { served, spent: server.cost.spent(), engine: server.engine, notes: server.notes })
+        let (spent, band) = (server.cost.spent(), server.cost.band());
+        Ok(Simulation { served, spent, band, engine: server.engine, notes: server.notes })
+    }
+}
+
+impl Simulation {
+    fn behind(self, seconds: f64) -> Simulation {
+        Simulation { served: self.served.behind(seconds), ..self }
     }
 }
 
@@ -238,6 +251,8 @@ pub struct Simulation {
     engine: EngineConfig,
     /// Seconds of all steps by what they were spent on.
     spent: Causes,
+    /// By which factors all steps may be shorter or longer.
+    band: Option<Band>,
     notes: Vec<String>,
 }
 
@@ -251,7 +266,8 @@ impl Simulation {
             Ok::<_, CoreError>(self.served.summary(slo.map(Slo::parse).transpose()?.as_ref(), &percentiles))
         })?;
         let dict = PyDict::new(py);
-        for (name, value) in summary.entries() {
+        let bands = self.band.map(|band| band::of_summary(&summary, band)).unwrap_or_default();
+        for (name, value) in summary.entries().iter().chain(&bands) {
             match value {
                 Value::Count(count) => dict.set_item(name, count)?,
                 Value::Number(number) => dict.set_item(name, number)?,
@@ -265,13 +281,14 @@ impl Simulation {
     /// One row a request, in the order of the trace.
     #[getter]
     fn requests(&self, py: Python<'_>) -> PyResult<Table> {
-        Table::new(py, self.served.requests.to_table())
+        let columns = ["ttft_s", "tpot_s", "e2e_s"];
+        Table::new(py, band::of_table(self.served.requests.to_table(), &columns, self.band))
     }
 
     /// One row a step; none unless recorded.
     #[getter]
     fn steps(&self, py: Python<'_>) -> PyResult<Table> {
-        Table::new(py, self.served.steps.to_table())
+        Table::new(py, band::of_steps(self.served.steps.to_table(), self.band))
     }
 
     /// The engine's settings as they were, under vLLM's names.
@@ -306,6 +323,12 @@ impl Simulation {
     #[getter]
     fn bounds(&self) -> Vec<(&'static str, f64)> {
         self.spent.iter().map(|(cause, seconds)| (cause.name(), seconds)).collect()
+    }
+
+    /// By which factors all steps may be shorter or longer together: P10 and P90; `None` where no error is known.
+    #[getter]
+    fn band(&self) -> Option<(f64, f64)> {
+        self.band
     }
 
     /// Sentences to print with it.

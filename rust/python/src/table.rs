@@ -112,7 +112,8 @@ fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
 fn texts(rows: Texts) -> Result<ArrayRef, ArrowError> {
     let (offsets, bytes) = rows.into_parts();
     let offsets = ScalarBuffer::from_iter(offsets.into_iter().map(|offset| offset as i64));
-    let texts = LargeStringArray::try_new(OffsetBuffer::new(offsets), Buffer::from_vec(bytes.into_bytes()), None)?;
+    let texts =
+        LargeStringArray::try_new(OffsetBuffer::new(offsets), Buffer::from_vec(bytes.into_bytes()), None)?;
     Ok(Arc::new(texts))
 }
 

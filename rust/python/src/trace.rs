@@ -10,8 +10,8 @@ use roofline_core::table::{Column, Table as Rows};
 use roofline_sim::assemble::{Assembled, TraceColumns, Turns};
 use roofline_sim::error as trace_error;
 use roofline_sim::trace::{
-    self, Carried, FieldMap, Format, Labels, NOT_OBSERVED, OnError, PriorityOrder, ReadOptions, Reader, Report, TimeUnit, Trace as Requests,
-    TurnLengths, ZeroOutput,
+    self, Carried, FieldMap, Format, Labels, NOT_OBSERVED, OnError, PriorityOrder, ReadOptions, Reader,
+    Report, TimeUnit, Trace as Requests, TurnLengths, ZeroOutput,
 };
 
 use crate::columns;
@@ -326,7 +326,12 @@ impl Trace {
             None => Ok(()),
             Some(_) => {
                 let hint = "give `block_hashes` instead: they can be written and copied";
-                Err(Error::spec("segments", "must be left out of a trace that is scaled or written", "given", hint))
+                Err(Error::spec(
+                    "segments",
+                    "must be left out of a trace that is scaled or written",
+                    "given",
+                    hint,
+                ))
             }
         })?;
         Ok(&self.requests.trace)

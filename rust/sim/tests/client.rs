@@ -12,7 +12,7 @@ use roofline_sim::request::Workload;
 use roofline_sim::run::{Simulation, simulate};
 use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::scheduler::preset::{DeviceClass, preset};
-use roofline_sim::scheduler::Status;
+use roofline_sim::scheduler::sequence::Status;
 use roofline_sim::step_cost::LinearCost;
 use roofline_sim::time::FixedClock;
 use roofline_sim::trace::{Sessions, Trace};

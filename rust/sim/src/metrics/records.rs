@@ -434,12 +434,8 @@ impl<'a, C: Clock> Recorder<'a, C> {
         let outcomes: Vec<_> =
             (0..self.timelines.len()).map(|sequence| scheduler.outcome(sequence as u32)).collect();
         self.journal.usable_blocks = scheduler.kv().usable();
-        let mut records = Records {
-            epochs: self.epochs,
-            steps: self.steps,
-            journal: self.journal,
-            ..Records::default()
-        };
+        let mut records =
+            Records { epochs: self.epochs, steps: self.steps, journal: self.journal, ..Records::default() };
         for (timeline, outcome) in self.timelines.iter().zip(&outcomes) {
             let begun = timeline.delivered > 0;
             let finished = outcome.0 == Status::Finished;
@@ -452,6 +448,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
                     scheduled: timeline.scheduled.then(|| C::ticks(timeline.first_scheduled)),
                     first_token: begun.then(|| C::ticks(timeline.first_token)),
                     finish: finished.then(|| C::ticks(timeline.last_token)),
+                    waits: outcome.0 == Status::Waiting,
                 });
             }
             records.instants.push([

@@ -35,7 +35,8 @@ fn read_simple(origin: &str, text: &str, delimiter: u8, columns: &mut Columns) -
             continue;
         }
         let Some(header) = &header else {
-            let cells: csv::ByteRecord = Cells::of(text, delimiter).map(str::as_bytes).collect::<Vec<_>>().into();
+            let cells: csv::ByteRecord =
+                Cells::of(text, delimiter).map(str::as_bytes).collect::<Vec<_>>().into();
             header = Some(aliases(origin, &cells, columns)?);
             continue;
         };
@@ -173,11 +174,8 @@ mod tests {
         let mut columns = Columns::new(schemas::of(Format::Vidur)?, &ReadOptions::default());
         let failed = read(&mut columns).err().map_or(String::new(), |error| error.to_string());
         let mistakes = std::mem::take(&mut columns.mistakes);
-        let told = if mistakes.is_empty() {
-            failed
-        } else {
-            mistakes.into_error(text, columns.rows).to_string()
-        };
+        let told =
+            if mistakes.is_empty() { failed } else { mistakes.into_error(text, columns.rows).to_string() };
         Some((columns.arrival, columns.prompt, columns.output, columns.rows, told))
     }
 

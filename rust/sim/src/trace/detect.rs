@@ -304,7 +304,8 @@ pub(super) fn misspelt(found: &[String]) -> Option<String> {
         let distance = |other: &str| names::edit_distance(&name.to_lowercase(), &other.to_lowercase());
         let exact = known().any(|alias| alias.name.eq_ignore_ascii_case(name));
         let near = known().filter(|alias| alias.name.len() > 4).min_by_key(|alias| distance(alias.name))?;
-        (!exact && distance(near.name) <= slip(near.name)).then(|| format!("did you mean `{}` for `{name}`?", near.name))
+        (!exact && distance(near.name) <= slip(near.name))
+            .then(|| format!("did you mean `{}` for `{name}`?", near.name))
     })
 }
 

@@ -2,8 +2,8 @@
 
 use rustc_hash::FxHashMap;
 
-use super::carried::{Labels, Prefixes};
 use super::BlockHashes;
+use super::carried::{Labels, Prefixes};
 
 /// Hash ids of shared prefixes: block `k` of group `g` has one id, given when it is first seen.
 pub(crate) struct GroupPaths {

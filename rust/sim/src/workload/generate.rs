@@ -89,7 +89,8 @@ const LOOK: u64 = 1 << 14;
 /// [`Error::Interrupted`] where `cancel` was set; traffic in which nothing arrives, or that takes more than 292 years.
 pub fn generate(spec: &Spec, done: &AtomicU64, cancel: &AtomicBool) -> Result<Trace> {
     let mut trace = Trace { model: spec.model.clone(), ..Trace::default() };
-    let mut paths = spec.prefixes.as_ref().map(|prefixes| GroupPaths::new(prefixes.block_size, prefixes.groups));
+    let mut paths =
+        spec.prefixes.as_ref().map(|prefixes| GroupPaths::new(prefixes.block_size, prefixes.groups));
     for (row, request) in (0u64..).zip(Requests::new(spec)) {
         if row % LOOK == 0 {
             done.store(row, Ordering::Relaxed);
