@@ -31,6 +31,7 @@ fn deployment(model: &str, tp: u64) -> Option<Deployment> {
         lowering: Lowering::default(),
         overlap: 0.0,
         efficiency: Efficiency::Ideal,
+        techniques: Default::default(),
     })
 }
 

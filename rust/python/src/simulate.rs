@@ -118,6 +118,7 @@ impl Engine {
             capacity_scheduler_policy,
             speculation,
             spec_model: spec_model.map(|drafter| drafter.model.clone()),
+            seed,
         };
         Ok(Engine { name, knobs })
     }
@@ -190,7 +191,8 @@ impl Engine {
         let cut = taken.within_context(trace, &mut server)?;
         let (requests, engine) = (cut.as_ref().unwrap_or(&trace.requests), &server.engine);
         let workload = requests.workload(recorded)?.with_recorded_cache(taken.use_recorded_cache);
-        let drafted = server.engine.speculation.as_ref().map(|speculation| {
+        // A technique that drafts is part of what the deployment's steps cost.
+        let drafted = self.knobs.speculation.as_ref().map(|speculation| {
             DraftedCost::new(&server.cost, &deployment.deployed, speculation, self.knobs.spec_model.as_ref())
         });
         let drafted = drafted.transpose()?.flatten();
@@ -209,9 +211,9 @@ impl Engine {
             },
         };
         let spent = drafted.as_ref().map_or_else(|| server.cost.spent(), StepCost::spent);
+        let band = drafted.as_ref().map_or(&server.cost, DraftedCost::target).band();
         server.notes.extend(client.notes(&trace.requests.trace, engine.data_parallel));
         server.notes.extend(served.notes());
-        let band = server.cost.band();
         Ok(Simulation { served, spent, band, engine: server.engine, notes: server.notes })
     }
 }

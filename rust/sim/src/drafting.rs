@@ -12,15 +12,16 @@ use roofline_core::model::{LayerGroup, Model};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::shape::Sums;
 use roofline_core::step::Deployment;
+use roofline_core::technique::Techniques;
 
 use crate::scheduler::speculation::{DraftMethod, Speculation};
 use crate::serve::ModelCost;
 use crate::step_cost::{Phase, StepCost, StepItem};
 
 /// Prices steps with the cost model, drafting included.
-#[derive(Debug)]
-pub struct DraftedCost<'a> {
-    target: &'a ModelCost,
+#[derive(Debug, Clone)]
+pub struct DraftedCost {
+    target: ModelCost,
     drafter: ModelCost,
     /// Passes of the drafter a step.
     passes: u32,
@@ -36,34 +37,42 @@ pub struct DraftedSums {
     drafts: bool,
 }
 
-impl<'a> DraftedCost<'a> {
+impl DraftedCost {
+    /// What the model's own part of the steps priced so far is known of.
+    pub fn target(&self) -> &ModelCost {
+        &self.target
+    }
+
     /// Adds the time of drafting to what steps of `target` cost; `None` where it takes none, or nobody said which model
     /// drafts.
     ///
     /// # Errors
     /// A draft model that cannot be spread as the model is.
     pub fn new(
-        target: &'a ModelCost,
+        target: &ModelCost,
         deployment: &Deployment,
         speculation: &Speculation,
         draft_model: Option<&Model>,
-    ) -> Result<Option<DraftedCost<'a>>> {
-        let drafter =
-            match (speculation.method, draft_model) {
-                (DraftMethod::Eagle | DraftMethod::Mtp, _) => head(&deployment.model).map(|model| {
-                    Deployment { model, layout: Layout { pp: 1, ..deployment.layout }, ..deployment.clone() }
-                }),
-                (DraftMethod::DraftModel, Some(model)) => Some(Deployment {
-                    model: model.clone(),
-                    precision: Precision::resolve(model, &Request::default())?,
-                    layout: Layout { pp: 1, ep: 1, ..deployment.layout },
-                    ..deployment.clone()
-                }),
-                _ => None,
-            };
+    ) -> Result<Option<DraftedCost>> {
+        let drafter = match (speculation.method, draft_model) {
+            (DraftMethod::Eagle | DraftMethod::Mtp, _) => head(&deployment.model).map(|model| Deployment {
+                model,
+                layout: Layout { pp: 1, ..deployment.layout },
+                techniques: Techniques::default(),
+                ..deployment.clone()
+            }),
+            (DraftMethod::DraftModel, Some(model)) => Some(Deployment {
+                model: model.clone(),
+                precision: Precision::resolve(model, &Request::default())?,
+                layout: Layout { pp: 1, ep: 1, ..deployment.layout },
+                techniques: Techniques::default(),
+                ..deployment.clone()
+            }),
+            _ => None,
+        };
         let Some(drafter) = drafter else { return Ok(None) };
         let drafter = ModelCost::new(drafter.compile()?);
-        Ok(Some(DraftedCost { target, drafter, passes: speculation.tokens }))
+        Ok(Some(DraftedCost { target: target.fork(), drafter, passes: speculation.tokens }))
     }
 }
 
@@ -74,7 +83,7 @@ fn head(model: &Model) -> Option<Model> {
     Some(Model { layers, vision: None, ..model.clone() })
 }
 
-impl StepCost for DraftedCost<'_> {
+impl StepCost for DraftedCost {
     type Sums = DraftedSums;
 
     fn add(&self, sums: &mut DraftedSums, item: StepItem) {
@@ -99,5 +108,14 @@ impl StepCost for DraftedCost<'_> {
         let mut spent = self.target.spent();
         self.drafter.spent().iter().for_each(|(cause, seconds)| spent.add(cause, seconds));
         spent
+    }
+
+    fn fork(&self) -> DraftedCost {
+        DraftedCost { target: self.target.fork(), drafter: self.drafter.fork(), passes: self.passes }
+    }
+
+    fn join(&self, fork: &DraftedCost) {
+        self.target.join(&fork.target);
+        self.drafter.join(&fork.drafter);
     }
 }

@@ -62,7 +62,7 @@ pub fn run<'a, C: Clock, P: StepCost>(
     let rank = |(number, (requests, client)): (usize, (&'a [u32], Sender<'a, C>))| {
         Ok(Rank {
             scheduler: Scheduler::new(config, workload, requests)?,
-            recorder: Recorder::new(record, number as u32, requests),
+            recorder: Recorder::new(record, number as u32, workload, requests, client.holds_back()),
             client,
             moments: 0,
             last_arrival: None,

@@ -18,7 +18,7 @@ use crate::kv::groups::{Cut, cut};
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::preset::{DeviceClass, LONGEST_WHOLE_PROMPT, preset};
 use crate::scheduler::rules::{Capacity, Rules};
-use crate::scheduler::speculation::{DraftMethod, Speculation};
+use crate::scheduler::speculation::{Acceptance, DraftMethod, Speculation};
 use crate::step_cost::{Decodes, Phase, StepCost, StepItem};
 use crate::trace::Trace;
 
@@ -104,6 +104,17 @@ impl StepCost for ModelCost {
     fn spent(&self) -> Causes {
         self.ledger.borrow().causes
     }
+
+    fn fork(&self) -> ModelCost {
+        ModelCost::new(self.pricer.clone())
+    }
+
+    fn join(&self, fork: &ModelCost) {
+        let (mut all, one) = (self.ledger.borrow_mut(), fork.ledger.borrow());
+        all.causes.append(&one.causes);
+        all.operators.iter_mut().zip(&one.operators).for_each(|(sum, seconds)| *sum += seconds);
+        all.steps += one.steps;
+    }
 }
 
 /// What a user sets of an engine; what is absent keeps the preset's value.
@@ -155,6 +166,8 @@ pub struct Knobs {
     pub speculation: Option<Speculation>,
     /// The model that drafts, where a model of its own does.
     pub spec_model: Option<Model>,
+    /// Seed of the draws of a technique that drafts.
+    pub seed: u64,
 }
 
 impl Knobs {
@@ -353,21 +366,23 @@ impl Server {
                 "use `analyze` for encoders and diffusion models",
             ));
         }
+        deployment.techniques.served()?;
         let mut engine = knobs.engine(name, &deployment)?;
-        let latent = deployment.model.layers.iter().any(|group| matches!(group.mixer, Some(Mixer::Mla(_))));
-        if latent && engine.rules == Rules::Vllm && knobs.block_size.is_none() {
-            engine.block_size = MLA_BLOCK_SIZE;
+        if let Some(drafting) = deployment.techniques.drafting() {
+            let twice = |flag: &str| {
+                let hint = "give the technique or the flags";
+                Error::spec(flag, "must not be given beside a technique that drafts", drafting.method, hint)
+            };
+            if engine.speculation.is_some() {
+                return Err(twice("spec_method"));
+            }
+            engine.speculation = Some(Speculation {
+                method: DraftMethod::parse(drafting.method)?,
+                tokens: drafting.tokens,
+                acceptance: Acceptance::Chance { positions: drafting.acceptance, seed: knobs.seed },
+            });
         }
-        let cut = cut(&deployment, engine.block_size).filter(|cut| {
-            engine.rules == Rules::Vllm && (!cut.groups.are_plain() || cut.block_size == u32::MAX)
-        });
-        if let Some(cut) = &cut {
-            (engine.block_size, engine.groups) = (cut.block_size, cut.groups);
-            let blocks = 1
-                + u32::from(engine.enable_prefix_caching)
-                + engine.speculation.as_ref().map_or(0, |speculation| speculation.tokens);
-            engine.groups.states = engine.groups.states.saturating_mul(blocks);
-        }
+        let cut = cut_cache(&mut engine, &deployment, knobs.block_size);
         let own = deployment.model.max_context.map_or(u32::MAX, |own| u32::try_from(own).unwrap_or(u32::MAX));
         if !engine.rules.cuts_prompts()
             && !engine.enable_chunked_prefill
@@ -382,6 +397,7 @@ impl Server {
             None => blocks(&analyst, &engine, cut.as_ref(), trace)?,
         };
         let mut notes = analyst.deployment().model.notes.clone();
+        notes.extend(analyst.deployment().techniques.notes());
         let experts =
             analyst.deployment().model.layers.iter().any(|group| matches!(group.ffn, Some(Ffn::Moe(_))));
         if engine.data_parallel > 1 && experts {
@@ -419,6 +435,27 @@ impl Server {
     }
 }
 
+/// Cuts the cache of layers that differ as vLLM does; `None` where a block is the same for all, or a technique changes
+/// what is cached.
+fn cut_cache(engine: &mut EngineConfig, deployment: &Deployment, block_size: Option<u32>) -> Option<Cut> {
+    let latent = deployment.model.layers.iter().any(|group| matches!(group.mixer, Some(Mixer::Mla(_))));
+    if engine.rules != Rules::Vllm {
+        return None;
+    }
+    if latent && block_size.is_none() {
+        engine.block_size = MLA_BLOCK_SIZE;
+    }
+    let cut = cut(deployment, engine.block_size).filter(|cut| {
+        let differs = !cut.groups.are_plain() || cut.block_size == u32::MAX;
+        differs && deployment.techniques.list().is_empty()
+    })?;
+    let caching = u32::from(engine.enable_prefix_caching);
+    let drafts = engine.speculation.as_ref().map_or(0, |speculation| speculation.tokens);
+    (engine.block_size, engine.groups) = (cut.block_size, cut.groups);
+    engine.groups.states = engine.groups.states.saturating_mul(1 + caching + drafts);
+    Some(cut)
+}
+
 /// KV blocks that memory gives.
 fn blocks(analyst: &Analyst, engine: &EngineConfig, cut: Option<&Cut>, trace: &Trace) -> Result<u32> {
     let sum = |lengths: &[u32]| -> u64 { lengths.iter().map(|&length| u64::from(length)).sum() };
@@ -436,7 +473,7 @@ fn blocks(analyst: &Analyst, engine: &EngineConfig, cut: Option<&Cut>, trace: &T
                 "{} ({}) on {}x {}",
                 deployment.model.title,
                 deployment.precision.weights_name,
-                deployment.layout.gpus(),
+                deployment.gpus(),
                 deployment.hardware.title
             ),
             needed_gib: memory.engine_bytes() / GIB,

@@ -28,6 +28,7 @@ fn deployment(model: &str, tp: u64) -> Deployment {
         lowering: Lowering::default(),
         overlap: 0.0,
         efficiency: Efficiency::Ideal,
+        techniques: Default::default(),
     }
 }
 

@@ -109,6 +109,7 @@ fn analyst(deployed: &Deployed) -> Option<Analyst> {
         },
         overlap: deployed.overlap,
         efficiency: Efficiency::Ideal,
+        techniques: Default::default(),
     };
     Analyst::new(deployment, &ENGINE).ok()
 }

@@ -176,6 +176,7 @@ impl Case {
             lowering: Lowering { fusion: self.fusion, ..Lowering::default() },
             overlap: 0.0,
             efficiency: Efficiency::Ideal,
+            techniques: Default::default(),
         }
     }
 
