@@ -61,6 +61,8 @@ pub struct FixedClock;
 
 /// 2⁶⁴, the units of a second.
 const UNITS: f64 = 18_446_744_073_709_551_616.0;
+/// Seconds of a unit; multiplying by it is exact, as dividing by a power of two is.
+const UNIT: f64 = 1.0 / UNITS;
 
 impl Clock for FixedClock {
     type Instant = i128;
@@ -88,10 +90,10 @@ impl Clock for FixedClock {
     fn seconds_between(from: i128, to: i128) -> f64 {
         let units = to - from;
         match i64::try_from(units) {
-            Ok(short) => short as f64 / UNITS,
+            Ok(short) => short as f64 * UNIT,
             // Seconds and their fraction: rounding both keeps the order of instants, and is many times faster than
             // rounding 128 bits at once.
-            Err(_) => (units >> 64) as i64 as f64 + units as u64 as f64 / UNITS,
+            Err(_) => (units >> 64) as i64 as f64 + units as u64 as f64 * UNIT,
         }
     }
 
