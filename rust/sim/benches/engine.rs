@@ -93,6 +93,7 @@ fn model_cost() -> Option<ModelCost> {
         lowering: Lowering::default(),
         overlap: 0.0,
         efficiency: Efficiency::Ideal,
+        techniques: Default::default(),
     };
     Some(ModelCost::new(deployment.compile().ok()?))
 }

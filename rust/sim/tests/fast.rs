@@ -256,7 +256,7 @@ proptest! {
     }
 }
 
-fn model_cost(model: &str, hardware: &str) -> ModelCost {
+fn model_cost(model: &str, hardware: &str, efficiency: Efficiency) -> ModelCost {
     let model = catalog::models::model(model).unwrap();
     let deployment = Deployment {
         precision: Precision::resolve(&model, &Request::default()).unwrap(),
@@ -265,7 +265,8 @@ fn model_cost(model: &str, hardware: &str) -> ModelCost {
         layout: Layout::default(),
         lowering: Lowering::default(),
         overlap: 0.0,
-        efficiency: Efficiency::Ideal,
+        efficiency,
+        techniques: Default::default(),
     };
     ModelCost::new(deployment.compile().unwrap())
 }
@@ -278,9 +279,10 @@ proptest! {
 
     #[test]
     fn skipping_equals_stepping_under_the_cost_model(
-        trace in workload(), config in engine(), model in 0..MODELS.len(),
+        trace in workload(), config in engine(), model in 0..MODELS.len(), predicted: bool,
     ) {
-        let fresh = model_cost(MODELS[model], "h100-sxm");
+        let mode = if predicted { Efficiency::predicted("vllm") } else { Efficiency::Ideal };
+        let fresh = model_cost(MODELS[model], "h100-sxm", mode);
         let outcome = |pace: Pace| {
             let cost = fresh.clone();
             (run::<FixedClock, _>(pace, &trace, &config, &cost), cost.spent())
