@@ -150,6 +150,8 @@ class Deployment:
         fusion: str | None = None,
         flash_attention: bool = True,
         overlap: float = 0.0,
+        techniques: Sequence[str] = ...,
+        spec_method: str | None = None,
         engine: str = "vllm",
         mode: str = "predicted",
         efficiency: str | PathLike[str] | None = None,
@@ -160,6 +162,16 @@ class Deployment:
     ) -> Deployment: ...
     @property
     def gpus(self) -> int: ...
+    @property
+    def techniques(self) -> list[str]: ...
+    @staticmethod
+    def expand(
+        quantization: str | None = None,
+        kv_cache_dtype: str | None = None,
+        speculation: tuple[str, int, str] | None = None,
+    ) -> list[str]: ...
+    @staticmethod
+    def technique_catalog(name: str | None = None) -> Table: ...
     @property
     def weights_format(self) -> str: ...
     @property
