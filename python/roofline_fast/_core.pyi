@@ -298,7 +298,21 @@ class Measurements:
         extrapolate: bool = False,
         present: Sequence[tuple[str, str]] = (),
     ) -> tuple[Table, list[tuple[str, str]]]: ...
-    def validate(self, sets: Sequence[tuple[str, str]] = ()) -> tuple[Table, Table]: ...
+    def validate(
+        self, sets: Sequence[tuple[str, str]] = (), beside: Sequence[Measurements] = ()
+    ) -> tuple[Table, Table]: ...
+    @staticmethod
+    def points(rows: int, columns: Mapping[str, Any]) -> tuple[Table, Table]: ...
+    @staticmethod
+    def compare(
+        metric: str,
+        predicted: Any,
+        measured: Any,
+        *,
+        band: tuple[Any, Any] | None = None,
+        ideal: Any | None = None,
+        groups: Sequence[tuple[str, Sequence[str]]] = (),
+    ) -> tuple[Table, Table]: ...
 
 @final
 class TraceOptions:
