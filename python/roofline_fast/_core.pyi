@@ -13,6 +13,7 @@ __all__ = [
     "EngineMemory",
     "Hardware",
     "Layout",
+    "Measurements",
     "Model",
     "Point",
     "Precision",
@@ -149,6 +150,8 @@ class Deployment:
         fusion: str | None = None,
         flash_attention: bool = True,
         overlap: float = 0.0,
+        techniques: Sequence[str] = ...,
+        spec_method: str | None = None,
         engine: str = "vllm",
         mode: str = "predicted",
         efficiency: str | PathLike[str] | None = None,
@@ -159,6 +162,16 @@ class Deployment:
     ) -> Deployment: ...
     @property
     def gpus(self) -> int: ...
+    @property
+    def techniques(self) -> list[str]: ...
+    @staticmethod
+    def expand(
+        quantization: str | None = None,
+        kv_cache_dtype: str | None = None,
+        speculation: tuple[str, int, str] | None = None,
+    ) -> list[str]: ...
+    @staticmethod
+    def technique_catalog(name: str | None = None) -> Table: ...
     @property
     def weights_format(self) -> str: ...
     @property
@@ -269,6 +282,37 @@ class Configurations:
 def evaluate(
     configurations: Configurations, results: Sequence[str], progress: Progress | None = None
 ) -> Table: ...
+
+@final
+class Measurements:
+    def __new__(
+        cls, rows: int, columns: Mapping[str, Any], *, hw: Hardware | None = None, engine: str = ""
+    ) -> Measurements: ...
+    def calibrate(
+        self,
+        *,
+        source: str,
+        date: str,
+        remark: str = "",
+        prior: bool = True,
+        extrapolate: bool = False,
+        present: Sequence[tuple[str, str]] = (),
+    ) -> tuple[Table, list[tuple[str, str]]]: ...
+    def validate(
+        self, sets: Sequence[tuple[str, str]] = (), beside: Sequence[Measurements] = ()
+    ) -> tuple[Table, Table]: ...
+    @staticmethod
+    def points(rows: int, columns: Mapping[str, Any]) -> tuple[Table, Table]: ...
+    @staticmethod
+    def compare(
+        metric: str,
+        predicted: Any,
+        measured: Any,
+        *,
+        band: tuple[Any, Any] | None = None,
+        ideal: Any | None = None,
+        groups: Sequence[tuple[str, Sequence[str]]] = (),
+    ) -> tuple[Table, Table]: ...
 
 @final
 class TraceOptions:
@@ -383,7 +427,12 @@ class Engine:
         prefill_schedule_interval: int | None = None,
         max_num_active_seqs: int | None = None,
         long_prefill_token_threshold_adaptive: bool | None = None,
+        max_prefill_tokens: int | None = None,
+        schedule_conservativeness: float | None = None,
+        enable_mixed_chunk: bool | None = None,
+        capacity_scheduler_policy: str | None = None,
         spec_method: str | None = None,
+        spec_model: Model | None = None,
         num_speculative_tokens: int | None = None,
         spec_acceptance: float | Sequence[float] | str | None = None,
         seed: int = 0,

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use roofline_core::accumulate::Totals;
 use roofline_core::analysis::{Analysis as Answer, Analyst};
-use roofline_core::memory::EngineMemory as Division;
+use roofline_core::memory::{EngineMemory as Division, MemoryShare};
 use roofline_core::point::{Point as Asked, Question};
 use roofline_core::table::{Column, Table as Rows};
 
@@ -54,6 +54,7 @@ impl EngineMemory {
     ) -> EngineMemory {
         let division = Division {
             gpu_memory_utilization,
+            share: MemoryShare::Device,
             block_size,
             max_num_batched_tokens,
             max_num_seqs,

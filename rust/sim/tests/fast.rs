@@ -183,7 +183,7 @@ fn traffic() -> impl Strategy<Value = (Trace, Client)> {
 }
 
 /// What came of it, or the error in words; stretches are kept, so that they are compared too.
-fn run<C: Clock, P: StepCost>(
+fn run<C: Clock, P: StepCost + Clone + Send>(
     pace: Pace,
     trace: &Trace,
     config: &EngineConfig,
@@ -192,7 +192,7 @@ fn run<C: Clock, P: StepCost>(
     recorded::<C, P>(Record::Stretches, pace, trace, &Client::default(), config, cost)
 }
 
-fn recorded<C: Clock, P: StepCost>(
+fn recorded<C: Clock, P: StepCost + Clone + Send>(
     record: Record,
     pace: Pace,
     trace: &Trace,
@@ -266,6 +266,7 @@ fn model_cost(model: &str, hardware: &str, efficiency: Efficiency) -> ModelCost 
         lowering: Lowering::default(),
         overlap: 0.0,
         efficiency,
+        techniques: Default::default(),
     };
     ModelCost::new(deployment.compile().unwrap())
 }
@@ -294,6 +295,7 @@ proptest! {
 
 #[test]
 fn a_price_that_knows_only_single_sequences_is_asked_for_each() {
+    #[derive(Clone)]
     struct Cubes;
     impl StepCost for Cubes {
         type Sums = f64;
@@ -411,7 +413,7 @@ fn the_random_cases_preempt_find_prefixes_reject_and_wait() {
         preempting += any(&|row| requests.preemptions[row] > 0);
         hitting += any(&|row| requests.cached_tokens[row] > 0);
         resuming += any(&|row| requests.preemptions[row] > 0 && requests.cached_tokens[row] > 0);
-        rejecting += any(&|row| requests.finish_s[row].is_none());
+        rejecting += any(&|row| !requests.finish_s[row].is_some());
         waiting += u32::from(simulation.totals.max_waiting > 3);
     }
     let all = [preempting, hitting, rejecting, resuming, waiting];

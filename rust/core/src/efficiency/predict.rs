@@ -100,6 +100,7 @@ impl<'a> Predictor<'a> {
 
     fn price(&self, op: &Op, priced: &Priced) -> Option<(Price, Spread, Source)> {
         match op.kernel {
+            Kernel::Bound => None,
             Kernel::Inside => Some((Price::Nothing, Spread::NONE, Source::Datasheet)),
             Kernel::Gemm(gemm) => self.gemm(&gemm, priced),
             Kernel::Attention(attention) => self.attention(&attention),

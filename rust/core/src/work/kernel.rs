@@ -9,6 +9,8 @@ pub enum Kernel {
     /// One of no measured kind.
     #[default]
     Other,
+    /// One that nothing is known of but its roofline: what a technique adds, or runs elsewhere.
+    Bound,
     /// None of its own: it runs inside a neighbour's.
     Inside,
     /// Dense multiplication.
