@@ -20,6 +20,7 @@ from roofline_fast.errors import (
 if TYPE_CHECKING:
     from roofline_fast._core import Layout, __version__
     from roofline_fast.analysis import Analysis, analyze
+    from roofline_fast.comparison import Comparison, bound_map, break_even, compare
     from roofline_fast.evaluation import evaluate
     from roofline_fast.hardware import Hardware
     from roofline_fast.listing import catalog
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Analysis",
+    "Comparison",
     "DoesNotFitError",
     "Hardware",
     "InternalError",
@@ -42,7 +44,10 @@ __all__ = [
     "UnknownNameError",
     "__version__",
     "analyze",
+    "bound_map",
+    "break_even",
     "catalog",
+    "compare",
     "evaluate",
     "simulate",
 ]
@@ -50,6 +55,7 @@ __all__ = [
 # Where each public name lives that is not imported above.
 _HOME = {
     "Analysis": "roofline_fast.analysis",
+    "Comparison": "roofline_fast.comparison",
     "Hardware": "roofline_fast.hardware",
     "Layout": "roofline_fast._core",
     "Model": "roofline_fast.model",
@@ -57,7 +63,10 @@ _HOME = {
     "Trace": "roofline_fast.trace",
     "__version__": "roofline_fast._core",
     "analyze": "roofline_fast.analysis",
+    "bound_map": "roofline_fast.comparison",
+    "break_even": "roofline_fast.comparison",
     "catalog": "roofline_fast.listing",
+    "compare": "roofline_fast.comparison",
     "evaluate": "roofline_fast.evaluation",
     "simulate": "roofline_fast.simulation",
 }

@@ -149,7 +149,7 @@ fn at_its_break_even_speculation_takes_as_long_as_none() {
     assert!(pays > 0.0 && pays < 1.0);
     let tpot = |with: &str| analysis(deployment("llama-3.1-8b", "h100-sxm", Efficiency::Ideal, with), &point).outcome.times.tpot.unwrap();
     assert!((tpot(&with(pays)) / tpot("none") - 1.0).abs() < 1e-9);
-    assert!(value(&with(0.5), "llama-3.1-8b", "h100-sxm", &decode(1024, 2000), "speculation_pays_from").is_none());
+    assert!(value(&with(0.5), "llama-3.1-8b", "h100-sxm", &decode(1024, 10), "speculation_pays_from").is_none());
 }
 
 #[test]
