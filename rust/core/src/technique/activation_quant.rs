@@ -26,7 +26,7 @@ pub static KIND: Kind = Kind {
     changes: "A, peak of each operator; + quantization of activations",
     formula: "the peak of the smallest supported format that holds both operands; T·m activations are quantized: 2 vector \
               operations each, one read and one write unless fused",
-    source: "SmoothQuant (arXiv 2211.10438), QServe (arXiv 2405.04532); survey §3.1.2",
+    source: "SmoothQuant (arXiv 2211.10438), QServe (arXiv 2405.04532); the survey",
     pays: "prefill and large batches: the tensor unit is twice as fast for half the bits",
     loses: "where the device does not multiply the format: it is converted up and gains nothing",
     slots: &[Slot::Activations],
