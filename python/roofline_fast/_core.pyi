@@ -13,6 +13,7 @@ __all__ = [
     "EngineMemory",
     "Hardware",
     "Layout",
+    "Measurements",
     "Model",
     "Point",
     "Precision",
@@ -290,6 +291,37 @@ def evaluate(
 ) -> Table: ...
 
 @final
+class Measurements:
+    def __new__(
+        cls, rows: int, columns: Mapping[str, Any], *, hw: Hardware | None = None, engine: str = ""
+    ) -> Measurements: ...
+    def calibrate(
+        self,
+        *,
+        source: str,
+        date: str,
+        remark: str = "",
+        prior: bool = True,
+        extrapolate: bool = False,
+        present: Sequence[tuple[str, str]] = (),
+    ) -> tuple[Table, list[tuple[str, str]]]: ...
+    def validate(
+        self, sets: Sequence[tuple[str, str]] = (), beside: Sequence[Measurements] = ()
+    ) -> tuple[Table, Table]: ...
+    @staticmethod
+    def points(rows: int, columns: Mapping[str, Any]) -> tuple[Table, Table]: ...
+    @staticmethod
+    def compare(
+        metric: str,
+        predicted: Any,
+        measured: Any,
+        *,
+        band: tuple[Any, Any] | None = None,
+        ideal: Any | None = None,
+        groups: Sequence[tuple[str, Sequence[str]]] = (),
+    ) -> tuple[Table, Table]: ...
+
+@final
 class TraceOptions:
     def __new__(
         cls,
@@ -402,7 +434,12 @@ class Engine:
         prefill_schedule_interval: int | None = None,
         max_num_active_seqs: int | None = None,
         long_prefill_token_threshold_adaptive: bool | None = None,
+        max_prefill_tokens: int | None = None,
+        schedule_conservativeness: float | None = None,
+        enable_mixed_chunk: bool | None = None,
+        capacity_scheduler_policy: str | None = None,
         spec_method: str | None = None,
+        spec_model: Model | None = None,
         num_speculative_tokens: int | None = None,
         spec_acceptance: float | Sequence[float] | str | None = None,
         seed: int = 0,

@@ -161,7 +161,11 @@ impl Analyst {
         let activations = activation_peak(&self.deployment, tokens, rows, scores, 1.0);
         let in_flight =
             if point.question == Question::Encode { 0 } else { point.batch_size * self.deployment.layout.pp };
-        let memory = self.memory.with(in_flight, point.context() + generation.drafted(point.question.decodes()), activations);
+        let memory = self.memory.with(
+            in_flight,
+            point.context() + generation.drafted(point.question.decodes()),
+            activations,
+        );
         let (hardware, layout) = (&self.deployment.hardware, self.deployment.layout);
         let (gpus, seconds) = (self.deployment.gpus(), times.step.step.seconds);
         let energy_j = hardware
@@ -219,7 +223,9 @@ impl Analyst {
 
     /// A plain word where drafting several tokens makes each of them slower.
     fn lost(&self, point: &Point, outcome: &Outcome) -> Result<Vec<String>> {
-        let (Some(tpot), true) = (outcome.times.tpot, self.generation().width > 1) else { return Ok(Vec::new()) };
+        let (Some(tpot), true) = (outcome.times.tpot, self.generation().width > 1) else {
+            return Ok(Vec::new());
+        };
         let techniques = self.deployment.techniques.token_by_token();
         let plain = Deployment { techniques, ..self.deployment.clone() };
         let alone = times(&plain.compile()?, point, &Generation::default()).tpot.unwrap_or(0.0);
@@ -258,7 +264,7 @@ fn each_step(pricer: &Pricer, point: &Point, generation: &Generation, mut see: i
         }
         Question::Decode => {
             see(&point.verify_step(reaches, generation.width, point.prefix_len + point.input_len));
-        },
+        }
         Question::Mixed => see(&point.mixed_step(reaches, generation.width)),
         Question::Chat => {
             point.prompt_steps(reaches, true).iter().for_each(&mut see);

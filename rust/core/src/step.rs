@@ -316,6 +316,9 @@ impl Line {
             };
             if predicted.is_launching(cost.seconds) {
                 cost.bound = Bound::Launch;
+            } else if cost.ideal == 0.0 {
+                // No roofline counts what passes through memory here.
+                cost.bound = Bound::Memory;
             }
         }
         cost

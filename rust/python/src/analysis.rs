@@ -3,9 +3,9 @@
 use pyo3::prelude::*;
 use roofline_core::accumulate::Totals;
 use roofline_core::analysis::{Analysis as Answer, Analyst};
-use roofline_core::memory::EngineMemory as Division;
-use roofline_core::point::{Point as Asked, Question};
+use roofline_core::memory::{EngineMemory as Division, MemoryShare};
 use roofline_core::names;
+use roofline_core::point::{Point as Asked, Question};
 use roofline_core::table::{Column, Table as Rows};
 use roofline_plan::break_even;
 use roofline_plan::compare::{By, compare};
@@ -57,6 +57,7 @@ impl EngineMemory {
     ) -> EngineMemory {
         let division = Division {
             gpu_memory_utilization,
+            share: MemoryShare::Device,
             block_size,
             max_num_batched_tokens,
             max_num_seqs,

@@ -182,7 +182,8 @@ impl Deployment {
         kv_cache_dtype: Option<&str>,
         speculation: Option<(String, u64, String)>,
     ) -> Vec<String> {
-        let speculation = speculation.as_ref().map(|(method, tokens, accept)| (method.as_str(), *tokens, accept.as_str()));
+        let speculation =
+            speculation.as_ref().map(|(method, tokens, accept)| (method.as_str(), *tokens, accept.as_str()));
         expand(quantization, kv_cache_dtype, speculation)
     }
 
@@ -237,12 +238,11 @@ pub fn predicted(
     host: Option<(f64, f64)>,
 ) -> Result<Efficiency, Error> {
     let engine = kernels_of(engine);
-    let defaults = Switches::of(engine);
     let switches = Switches {
-        act_quant: act_quant.map(ActQuant::parse).transpose()?.unwrap_or(defaults.act_quant),
-        launch: launch.map(Launch::parse).transpose()?.unwrap_or(defaults.launch),
-        p2p: p2p.or(defaults.p2p),
-        host: host.map(|(h0_s, h1_s)| HostTime::of(h0_s, h1_s)).transpose()?.or(defaults.host),
+        act_quant: act_quant.map(ActQuant::parse).transpose()?,
+        launch: launch.map(Launch::parse).transpose()?.unwrap_or_default(),
+        p2p,
+        host: host.map(|(h0_s, h1_s)| HostTime::of(h0_s, h1_s)).transpose()?,
     };
     let prediction = Prediction { engine: engine.to_string(), sets: set.into_iter().collect(), switches };
     Ok(Efficiency::Predicted(Arc::new(prediction)))

@@ -174,7 +174,11 @@ impl<'a> Builder<'a> {
         let narrow = linear.activation.bytes();
         if narrow < self.bytes {
             let of = |fusion| elementwise::quantize(width, narrow, self.bytes, fusion);
-            let kernel = Kernel::Quantise(of(Fusion::None).activation_bytes);
+            let kernel = Kernel::Quantise(kernel::Quantise {
+                bytes: of(Fusion::None).activation_bytes,
+                weight: linear.weight,
+                input: linear.activation,
+            });
             let name = format!("quantize[{gemm}]");
             let work = of(self.how.fusion);
             self.push(Op::new(name, Family::Elementwise, self.activation, work).run_as(kernel));
