@@ -223,7 +223,9 @@ impl Analyst {
 
     /// A plain word where drafting several tokens makes each of them slower.
     fn lost(&self, point: &Point, outcome: &Outcome) -> Result<Vec<String>> {
-        let (Some(tpot), true) = (outcome.times.tpot, self.generation().width > 1) else { return Ok(Vec::new()) };
+        let (Some(tpot), true) = (outcome.times.tpot, self.generation().width > 1) else {
+            return Ok(Vec::new());
+        };
         let techniques = self.deployment.techniques.token_by_token();
         let plain = Deployment { techniques, ..self.deployment.clone() };
         let alone = times(&plain.compile()?, point, &Generation::default()).tpot.unwrap_or(0.0);

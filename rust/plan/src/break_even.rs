@@ -169,15 +169,28 @@ fn cache(with: &Analyst, point: &Point) -> Result<Vec<Answer>> {
     };
     let answer = |name, value, about| Answer { name, value, unit: "tokens", about };
     Ok(vec![
-        answer("kv_read_outweighs_beyond", of(read)?, "context beyond which a step reads more cache than weights"),
-        answer("kv_held_outweighs_beyond", of(outcome.memory.weights)?, "context beyond which memory holds more cache than weights"),
-        answer("kv_outweighs_layers_beyond", of(layers)?, "the same against the matrices of the layers alone, as the survey counts"),
+        answer(
+            "kv_read_outweighs_beyond",
+            of(read)?,
+            "context beyond which a step reads more cache than weights",
+        ),
+        answer(
+            "kv_held_outweighs_beyond",
+            of(outcome.memory.weights)?,
+            "context beyond which memory holds more cache than weights",
+        ),
+        answer(
+            "kv_outweighs_layers_beyond",
+            of(layers)?,
+            "the same against the matrices of the layers alone, as the survey counts",
+        ),
     ])
 }
 
 /// The answers as columns.
 pub fn table(answers: &[Answer]) -> Table {
-    let text = |of: fn(&Answer) -> &str| Column::Str(answers.iter().map(|answer| of(answer).to_string()).collect());
+    let text =
+        |of: fn(&Answer) -> &str| Column::Str(answers.iter().map(|answer| of(answer).to_string()).collect());
     Table::new()
         .with("name", text(|answer| answer.name))
         .with("value", Column::OptF64(answers.iter().map(|answer| answer.value).collect()))
@@ -193,8 +206,14 @@ pub fn bound_map(analyst: &Analyst, batches: &[u64], contexts: &[u64]) -> Result
     let mut rows = Vec::new();
     for &batch_size in batches {
         for &input_len in contexts {
-            let point =
-                Point { question: Question::Decode, batch_size, input_len, output_len: 1, prefix_len: 0, chunk: 0 };
+            let point = Point {
+                question: Question::Decode,
+                batch_size,
+                input_len,
+                output_len: 1,
+                prefix_len: 0,
+                chunk: 0,
+            };
             rows.push((point, analyst.outcome(&point)?));
         }
     }
@@ -205,7 +224,13 @@ pub fn bound_map(analyst: &Analyst, batches: &[u64], contexts: &[u64]) -> Result
     Ok(Table::new()
         .with("batch_size", Column::U64(rows.iter().map(|(point, _)| point.batch_size).collect()))
         .with("context", Column::U64(rows.iter().map(|(point, _)| point.input_len).collect()))
-        .with("bound", Column::Str(rows.iter().map(|(_, outcome)| outcome.done.bound().name().to_string()).collect()))
-        .with("step_s", Column::F64(rows.iter().map(|(_, outcome)| outcome.times.step.step.seconds).collect()))
+        .with(
+            "bound",
+            Column::Str(rows.iter().map(|(_, outcome)| outcome.done.bound().name().to_string()).collect()),
+        )
+        .with(
+            "step_s",
+            Column::F64(rows.iter().map(|(_, outcome)| outcome.times.step.step.seconds).collect()),
+        )
         .with("kv_share", Column::F64(rows.iter().map(|(_, outcome)| share(outcome)).collect())))
 }

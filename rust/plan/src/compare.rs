@@ -40,7 +40,16 @@ pub struct Comparison {
 /// `dequantize[gate_up_proj]` is not.
 fn plain(name: &str) -> &str {
     const ACTS: [&str; 10] = [
-        "quantize", "dequantize", "lora", "predictor", "cold", "host", "to_host", "fetch", "exchange", "exit_head",
+        "quantize",
+        "dequantize",
+        "lora",
+        "predictor",
+        "cold",
+        "host",
+        "to_host",
+        "fetch",
+        "exchange",
+        "exit_head",
     ];
     match name.split_once('[') {
         Some((base, _)) if !ACTS.contains(&base) => base,
@@ -54,7 +63,9 @@ fn plain(name: &str) -> &str {
 /// second gains by another number in a piece of its own. Pieces add up to `b − a`, to rounding.
 pub fn compare(first: &Analysis, second: &Analysis, question: Question) -> Comparison {
     let one_step = matches!(question, Question::Decode | Question::Mixed);
-    let tokens = |analysis: &Analysis| if one_step { seconds(analysis) / analysis.outcome.times.tpot.unwrap_or(1.0) } else { 1.0 };
+    let tokens = |analysis: &Analysis| {
+        if one_step { seconds(analysis) / analysis.outcome.times.tpot.unwrap_or(1.0) } else { 1.0 }
+    };
     let per = [tokens(first), tokens(second)];
     let mut pieces: Vec<Piece> = Vec::new();
     for (side, analysis) in [first, second].into_iter().enumerate() {
@@ -71,7 +82,12 @@ pub fn compare(first: &Analysis, second: &Analysis, question: Question) -> Compa
         add(&mut pieces, "hidden behind the device", "overlap", side, (stage - operators) / per[0]);
     }
     let (a, b) = (seconds(first) / per[0], seconds(second) / per[1]);
-    pieces.push(Piece { op: "tokens a step".to_string(), resource: "tokens", a: 0.0, b: b - seconds(second) / per[0] });
+    pieces.push(Piece {
+        op: "tokens a step".to_string(),
+        resource: "tokens",
+        a: 0.0,
+        b: b - seconds(second) / per[0],
+    });
     let whole = a.abs().max(b.abs());
     pieces.retain(|piece| piece.a.abs().max(piece.b.abs()) > 1e-12 * whole);
     Comparison { a, b, pieces }

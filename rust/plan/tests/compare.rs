@@ -8,7 +8,7 @@ use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::EngineMemory;
+use roofline_core::memory::{EngineMemory, MemoryShare};
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
@@ -19,6 +19,7 @@ use roofline_plan::compare::{By, compare};
 
 const ENGINE: EngineMemory = EngineMemory {
     gpu_memory_utilization: 0.9,
+    share: MemoryShare::Device,
     block_size: 16,
     max_num_batched_tokens: 8192,
     max_num_seqs: 256,
@@ -97,10 +98,15 @@ fn a_configuration_differs_in_nothing_from_itself() {
 
 #[test]
 fn quantized_weights_gain_in_reading_weights_and_pay_for_dequantization() {
-    let side = |with: &str| analysis(deployment("llama-2-13b", "a6000", Efficiency::Ideal, with), &decode(1, 1000));
+    let side =
+        |with: &str| analysis(deployment("llama-2-13b", "a6000", Efficiency::Ideal, with), &decode(1, 1000));
     let found = compare(&side("none"), &side("weight-quant:bits=4,dequant=serial"), Question::Decode);
     let of = |op: &str, resource: &str| {
-        found.pieces.iter().find(|piece| piece.op == op && piece.resource == resource).map_or(0.0, |piece| piece.delta())
+        found
+            .pieces
+            .iter()
+            .find(|piece| piece.op == op && piece.resource == resource)
+            .map_or(0.0, |piece| piece.delta())
     };
     // 40 layers · 5120 · 27,648 weights: 1.5 bytes fewer each at 768 GB/s; one operation each at 38.7 T/s
     let weights = 40.0 * 5120.0 * 27_648.0;
@@ -110,8 +116,10 @@ fn quantized_weights_gain_in_reading_weights_and_pay_for_dequantization() {
 }
 
 fn value(with: &str, model: &str, hardware: &str, point: &Point, name: &str) -> Option<f64> {
-    let (changed, base) =
-        (deployment(model, hardware, Efficiency::Ideal, with), deployment(model, hardware, Efficiency::Ideal, "none"));
+    let (changed, base) = (
+        deployment(model, hardware, Efficiency::Ideal, with),
+        deployment(model, hardware, Efficiency::Ideal, "none"),
+    );
     let found = answers(&changed, &base, point, &ENGINE).unwrap();
     found.iter().find(|answer| answer.name == name).unwrap_or_else(|| panic!("{name}: {found:?}")).value
 }
@@ -123,7 +131,8 @@ fn fewer_bits_turn_compute_bound_at_the_rule_of_thumb() {
         let with = format!("weight-quant:bits={bits}");
         let found = value(&with, "llama-2-13b", "a6000", &decode(1, 1000), "compute_bound_from").unwrap();
         assert!((found - expected).abs() < 0.01, "{bits} bits: {found}");
-        let without = value(&with, "llama-2-13b", "a6000", &decode(1, 1000), "compute_bound_from_without").unwrap();
+        let without =
+            value(&with, "llama-2-13b", "a6000", &decode(1, 1000), "compute_bound_from_without").unwrap();
         assert!((without - 201.56).abs() < 0.01, "{without}");
     }
 }
@@ -147,9 +156,17 @@ fn at_its_break_even_speculation_takes_as_long_as_none() {
     let point = decode(8, 2000);
     let pays = value(&with(0.5), "llama-3.1-8b", "h100-sxm", &point, "speculation_pays_from").unwrap();
     assert!(pays > 0.0 && pays < 1.0);
-    let tpot = |with: &str| analysis(deployment("llama-3.1-8b", "h100-sxm", Efficiency::Ideal, with), &point).outcome.times.tpot.unwrap();
+    let tpot = |with: &str| {
+        analysis(deployment("llama-3.1-8b", "h100-sxm", Efficiency::Ideal, with), &point)
+            .outcome
+            .times
+            .tpot
+            .unwrap()
+    };
     assert!((tpot(&with(pays)) / tpot("none") - 1.0).abs() < 1e-9);
-    assert!(value(&with(0.5), "llama-3.1-8b", "h100-sxm", &decode(1024, 10), "speculation_pays_from").is_none());
+    assert!(
+        value(&with(0.5), "llama-3.1-8b", "h100-sxm", &decode(1024, 10), "speculation_pays_from").is_none()
+    );
 }
 
 #[test]
@@ -162,7 +179,8 @@ fn the_cache_of_llama_2_13b_outweighs_its_weights() {
 
 #[test]
 fn a_map_shows_where_steps_turn_from_memory_to_compute() {
-    let analyst = Analyst::new(deployment("llama-3.1-8b", "h100-sxm", Efficiency::Ideal, "none"), &ENGINE).unwrap();
+    let analyst =
+        Analyst::new(deployment("llama-3.1-8b", "h100-sxm", Efficiency::Ideal, "none"), &ENGINE).unwrap();
     let map = bound_map(&analyst, &[1, 1024], &[1, 100_000]).unwrap();
     let Some(Column::Str(bounds)) = map.column("bound") else { panic!("no bounds") };
     assert_eq!(bounds, &["memory", "memory", "compute", "memory"]);
