@@ -43,7 +43,9 @@ class Calibration:
         """Write the file of the one device, or one file a device into a folder; return what was written."""
         place = Path(path)
         if not self.files:
-            raise SpecError("a calibration must have a fit to be written: every group was refused", field="output")
+            raise SpecError(
+                "a calibration must have a fit to be written: every group was refused", field="output"
+            )
         if place.suffix == ".toml":
             if len(self.files) > 1:
                 names = ", ".join(self.files)
@@ -60,7 +62,9 @@ class Calibration:
 
     def __repr__(self) -> str:
         refused = self.fits["refused"].is_not_null().sum()
-        return f"Calibration({self.fits.height - refused} fits, {refused} refused, for {', '.join(self.files)})"
+        return (
+            f"Calibration({self.fits.height - refused} fits, {refused} refused, for {', '.join(self.files)})"
+        )
 
 
 def calibrate(

@@ -161,7 +161,11 @@ impl Analyst {
         let activations = activation_peak(&self.deployment, tokens, rows, scores, 1.0);
         let in_flight =
             if point.question == Question::Encode { 0 } else { point.batch_size * self.deployment.layout.pp };
-        let memory = self.memory.with(in_flight, point.context() + generation.drafted(point.question.decodes()), activations);
+        let memory = self.memory.with(
+            in_flight,
+            point.context() + generation.drafted(point.question.decodes()),
+            activations,
+        );
         let (hardware, layout) = (&self.deployment.hardware, self.deployment.layout);
         let (gpus, seconds) = (self.deployment.gpus(), times.step.step.seconds);
         let energy_j = hardware
@@ -208,13 +212,30 @@ impl Analyst {
             per_gpu: outcome.done.device(),
             deployment: outcome.done.rank.times(ranks),
             compute_bound_tokens: turning_point(pricer, &roof),
-            notes: notes(&self.deployment, point),
+            notes: [notes(&self.deployment, point), self.lost(point, &outcome)?].concat(),
             ops,
             ridge,
             ridge_format,
             sensitivity,
             outcome,
         })
+    }
+
+    /// A plain word where drafting several tokens makes each of them slower.
+    fn lost(&self, point: &Point, outcome: &Outcome) -> Result<Vec<String>> {
+        let (Some(tpot), true) = (outcome.times.tpot, self.generation().width > 1) else {
+            return Ok(Vec::new());
+        };
+        let techniques = self.deployment.techniques.token_by_token();
+        let plain = Deployment { techniques, ..self.deployment.clone() };
+        let alone = times(&plain.compile()?, point, &Generation::default()).tpot.unwrap_or(0.0);
+        let loses = format!(
+            "drafting makes a token slower: {:.3} ms instead of {:.3} ms without; it needs fewer sequences, or a higher \
+             acceptance (`break-even` says which)",
+            1e3 * tpot,
+            1e3 * alone
+        );
+        Ok(if tpot > alone { vec![loses] } else { Vec::new() })
     }
 
     /// How many tokens a step brings, and how many it takes.
@@ -243,7 +264,7 @@ fn each_step(pricer: &Pricer, point: &Point, generation: &Generation, mut see: i
         }
         Question::Decode => {
             see(&point.verify_step(reaches, generation.width, point.prefix_len + point.input_len));
-        },
+        }
         Question::Mixed => see(&point.mixed_step(reaches, generation.width)),
         Question::Chat => {
             point.prompt_steps(reaches, true).iter().for_each(&mut see);

@@ -10,7 +10,10 @@ use roofline_plan::calibrate::frame::Frame;
 use roofline_plan::calibrate::read::{self, Defaults};
 use roofline_plan::calibrate::run::{self, Fate, Options};
 use roofline_plan::error::Result as PlanResult;
-use roofline_plan::validate::{self, Line, Report};
+use roofline_plan::validate::kernels::kernels;
+use roofline_plan::validate::pairs::{Pairs, pairs};
+use roofline_plan::validate::points::points;
+use roofline_plan::validate::report::{Line, Report};
 
 use crate::columns;
 use crate::enter::{enter, enter_long};
@@ -35,15 +38,7 @@ impl Measurements {
         hw: Option<PyRef<'_, Hardware>>,
         engine: String,
     ) -> PyResult<Measurements> {
-        let mut frame = Frame::new(rows);
-        for (name, column) in columns {
-            let name: String = name.extract()?;
-            let pushed = match columns::floats(&column, &name) {
-                Ok(numbers) => frame.push_numbers(&name, numbers),
-                Err(_) => frame.push_words(&name, columns::words(&column, &name)?),
-            };
-            enter(py, || pushed)?;
-        }
+        let frame = frame_of(py, rows, columns)?;
         let device = hw.map(|hardware| hardware.device.clone());
         let found = enter(py, || read::read(&frame, &Defaults { device, engine }))?;
         Ok(Measurements { found })
@@ -72,10 +67,17 @@ impl Measurements {
         Ok((Table::new(py, table)?, files))
     }
 
-    /// Errors of what is predicted, with the fits of `sets` (names and texts of files) before the shipped ones: a table
-    /// of errors, and one of what was refused.
-    #[pyo3(signature = (sets=Vec::new()))]
-    fn validate(&self, py: Python<'_>, sets: Vec<(String, String)>) -> PyResult<(Table, Table)> {
+    /// Errors of what is predicted for these and those `beside` them, with the fits of `sets` (names and texts of files)
+    /// before the shipped ones: a table of errors, and one of what was refused.
+    #[pyo3(signature = (sets=Vec::new(), beside=Vec::new()))]
+    fn validate(
+        &self,
+        py: Python<'_>,
+        sets: Vec<(String, String)>,
+        beside: Vec<PyRef<'_, Measurements>>,
+    ) -> PyResult<(Table, Table)> {
+        let frames: Vec<&read::Measurements> =
+            std::iter::once(&self.found).chain(beside.iter().map(|other| &other.found)).collect();
         let work = |_: &_| -> PlanResult<_> {
             let read = |(origin, text): &(String, String)| {
                 let mut set = Set::parse(origin, text)?;
@@ -83,11 +85,62 @@ impl Measurements {
                 Ok(set)
             };
             let sets = sets.iter().map(read).collect::<PlanResult<Vec<Set>>>()?;
-            Ok(validate::kernels(&self.found, &sets))
+            Ok(kernels(&frames, &sets))
         };
-        let report = enter_long(py, None, work)?;
-        Ok((Table::new(py, lines_table(&report.lines))?, Table::new(py, refused_table(&report))?))
+        tables(py, &enter_long(py, None, work)?)
     }
+
+    /// Errors of what is predicted for points of real servers.
+    #[staticmethod]
+    fn points(py: Python<'_>, rows: usize, columns: &Bound<'_, PyDict>) -> PyResult<(Table, Table)> {
+        let frame = frame_of(py, rows, columns)?;
+        let work = |_: &_| -> PlanResult<_> { Ok(points(&frame)?) };
+        tables(py, &enter_long(py, None, work)?)
+    }
+
+    /// Errors of predictions beside measurements, all columns of one length; `groups` holds names with a text a row.
+    #[staticmethod]
+    #[pyo3(signature = (metric, predicted, measured, *, band=None, ideal=None, groups=Vec::new()))]
+    fn compare(
+        py: Python<'_>,
+        metric: String,
+        predicted: &Bound<'_, PyAny>,
+        measured: &Bound<'_, PyAny>,
+        band: Option<(Bound<'_, PyAny>, Bound<'_, PyAny>)>,
+        ideal: Option<Bound<'_, PyAny>>,
+        groups: Vec<(String, Vec<String>)>,
+    ) -> PyResult<(Table, Table)> {
+        let floats = |value: &Bound<'_, PyAny>, name: &str| columns::floats(value, name);
+        let band = band.map(|(low, high)| Ok::<_, PyErr>((floats(&low, "low")?, floats(&high, "high")?)));
+        let held = Pairs {
+            metric,
+            predicted: floats(predicted, "predicted")?,
+            measured: floats(measured, "measured")?,
+            band: band.transpose()?,
+            ideal: ideal.map(|ideal| floats(&ideal, "ideal")).transpose()?,
+            groups,
+        };
+        tables(py, &enter(py, || pairs(&held))?)
+    }
+}
+
+/// A frame of the columns of a dictionary.
+fn frame_of(py: Python<'_>, rows: usize, columns: &Bound<'_, PyDict>) -> PyResult<Frame> {
+    let mut frame = Frame::new(rows);
+    for (name, column) in columns {
+        let name: String = name.extract()?;
+        let pushed = match columns::floats(&column, &name) {
+            Ok(numbers) => frame.push_numbers(&name, numbers),
+            Err(_) => frame.push_words(&name, columns::words(&column, &name)?),
+        };
+        enter(py, || pushed)?;
+    }
+    Ok(frame)
+}
+
+/// A report's two tables.
+fn tables(py: Python<'_>, report: &Report) -> PyResult<(Table, Table)> {
+    Ok((Table::new(py, lines_table(&report.lines))?, Table::new(py, refused_table(report))?))
 }
 
 fn fates_table(found: &read::Measurements, fates: &[Fate]) -> Rows {

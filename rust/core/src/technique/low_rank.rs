@@ -16,12 +16,16 @@ pub static KIND: Kind = Kind {
     about: "replaces dense matrices, as they are run (q, k and v as one, gate and up as one), by two of rank r",
     parameters: &[
         Parameter { key: "rank", default: "", about: "rank of every matrix" },
-        Parameter { key: "keep", default: "", about: "instead of a rank: share of the dense cost, r = keep·mn/(m+n)" },
+        Parameter {
+            key: "keep",
+            default: "",
+            about: "instead of a rank: share of the dense cost, r = keep·mn/(m+n)",
+        },
         Parameter { key: "parts", default: "all", about: "all, attention or ffn; experts stay dense" },
     ],
     changes: "F, W, capacity; + an intermediate of rank r a token unless fused",
     formula: "F = 2T·r(m+n), W = r(m+n)·bits/8; pays where r < mn/(m+n)",
-    source: "ASVD (arXiv 2312.05821), LoRD (arXiv 2309.14021); survey §3.3",
+    source: "ASVD (arXiv 2312.05821), LoRD (arXiv 2309.14021); the survey",
     pays: "ranks below mn/(m+n), half of a square matrix' width",
     loses: "higher ranks: both factors together are larger than the matrix",
     slots: &[Slot::Sparsity],
