@@ -11,6 +11,7 @@ mod model;
 mod deployment;
 mod analysis;
 mod evaluate;
+mod sweep;
 mod trace;
 mod simulate;
 mod llm_viewer;
@@ -36,7 +37,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<analysis::Analysis>()?;
     module.add_function(wrap_pyfunction!(analysis::analyze, module)?)?;
     module.add_class::<evaluate::Configurations>()?;
-    module.add_function(wrap_pyfunction!(evaluate::evaluate, module)?)?;
+    module.add_class::<sweep::Space>()?;
     module.add_class::<trace::TraceOptions>()?;
     module.add_class::<trace::Trace>()?;
     module.add_class::<simulate::Engine>()?;
