@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import roofline_fast as rf
@@ -86,6 +88,22 @@ def test_figures_that_llm_viewer_lacks_are_refused_by_name() -> None:
         rf.analyze("llama-2-7b", "nvidia_A6000", compat="llm-viewer", pp=2)
     with pytest.raises(rf.SpecError, match="kv_bits must be left out without compat"):
         rf.analyze("llama-2-7b", "rtx-a6000", kv_bits=8)
+
+
+def test_a_quantization_that_lies_beside_the_configuration_is_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(rf.Model("llama-3.1-8b").config))
+    beside = tmp_path / "hf_quant_config.json"
+    scheme = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]}
+    beside.write_text(json.dumps({"producer": {"name": "modelopt"}, "quantization": scheme}))
+    step = rf.analyze(rf.Model.from_config(tmp_path), "h100-sxm", batch_size=4, input_len=1000)
+    asked = rf.analyze(
+        "llama-3.1-8b", "h100-sxm", quantization="fp8", kv_cache_dtype="fp8", batch_size=4, input_len=1000
+    )
+    assert step.ideal_s == asked.ideal_s
+    for content, must in (("{", "must be JSON"), ("[]", "must be an object")):
+        beside.write_text(content)
+        with pytest.raises(rf.SpecError, match=f"hf_quant_config.json {must}"):
+            rf.Model.from_config(tmp_path)
 
 
 def test_a_configuration_that_is_refused_can_still_be_asked_the_llm_viewer_way() -> None:

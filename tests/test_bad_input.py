@@ -112,7 +112,7 @@ MISTAKES = {
     f"{RUN} -m bert-base-uncased": ("model must generate tokens to be served: bert-base-uncased", "analyze"),
     "catalog hardware h1000": ("no hardware is called `h1000`", "h100"),
     "catalog models lama": ("no model is called `lama`", "llama"),
-    "trace inspect": ("FILE must be given", ""),
+    "trace inspect": ("TRACE must be given", ""),
 }
 
 

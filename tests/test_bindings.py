@@ -55,7 +55,7 @@ def test_a_trace_error_names_file_and_line(tmp_path: Path) -> None:
         '{"arrival_s":0,"prompt_tokens":1,"output_tokens":1}\n{"arrival_s":1,"prompt_tokens":-1,"output_tokens":1}\n'
     )
     with pytest.raises(errors.TraceError) as caught:
-        _core.Trace.read(file)
+        _core.Trace.read([str(file)])
     assert (caught.value.file, caught.value.line) == (str(file), 2)
     assert caught.value.field == "prompt_tokens"
 
@@ -89,7 +89,7 @@ def test_a_simulated_request_pays_the_analyzed_steps(deployment: _core.Deploymen
 
 
 def test_the_same_trace_gives_the_same_summary_and_counts_progress(deployment: _core.Deployment) -> None:
-    trace, progress = _core.Trace.read(CHAT), _core.Progress()
+    trace, progress = _core.Trace.read([str(CHAT)]), _core.Progress()
     first = _core.Engine().simulate(deployment, trace, progress=progress)
     again = _core.Engine().simulate(deployment, trace)
     assert first.summary("ttft:500 tpot:50") == again.summary("ttft:500 tpot:50")
@@ -97,7 +97,7 @@ def test_the_same_trace_gives_the_same_summary_and_counts_progress(deployment: _
 
 
 def test_calls_run_beside_other_python_threads(deployment: _core.Deployment) -> None:
-    trace = _core.Trace.read(CHAT)
+    trace = _core.Trace.read([str(CHAT)])
     results: list[float | None] = []
 
     def simulate() -> None:
@@ -116,4 +116,4 @@ def test_what_does_not_fit_says_how_much_is_missing() -> None:
     model, hardware = _core.Model("llama-3.1-70b"), _core.Hardware("h100")
     deployment = _core.Deployment(model, hardware, _core.Layout(), _core.Precision())
     with pytest.raises(errors.DoesNotFitError, match=r"must fit in \d+\.\d GiB: \d+\.\d GiB"):
-        _core.Engine().simulate(deployment, _core.Trace.read(CHAT))
+        _core.Engine().simulate(deployment, _core.Trace.read([str(CHAT)]))

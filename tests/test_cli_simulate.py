@@ -23,6 +23,14 @@ SCREENS = {
     "simulate-step-cost": f"simulate {CHAT} --hw h100 --step-cost linear:0.005,2e-5,2e-8 --engine vllm-sync",
     "simulate-rejects": f"simulate {CHAT} --hw h100 --max-model-len 4096",
     "simulate-help": "simulate --help",
+    "simulate-generated": "simulate --num-prompts 500 --request-rate 4 --input-len 100:2000 "
+    "--output-len 200 --hw h100",
+    "simulate-curve": "simulate --num-prompts 300 --request-rate 2,8,32 --output-len 200 "
+    "--input-len 'lognormal(1500,800,max=8000)' "
+    "--prefix-len 512 --prefix-groups 4 --hw h100 --slo 'ttft:200 tpot:10'",
+    "simulate-two-traffics": f"simulate {CHAT} --num-prompts 5 --hw h100",
+    "simulate-trace-curve": f"simulate {CHAT} --request-rate 1,4,inf --hw h100",
+    "simulate-unknown-distribution": "simulate --num-prompts 5 --input-len 'lognormall(5,5)' --hw h100",
     "trace-inspect": f"trace inspect {CHAT}",
 }
 
@@ -85,3 +93,51 @@ def test_ctrl_c_ends_with_one_line_and_no_file(tmp_path: Path) -> None:
     assert (running.returncode, out) == (130, "")
     assert err.strip() == "interrupted: nothing was written"
     assert [path.name for path in tmp_path.iterdir()] == ["long.jsonl"]
+
+
+def test_a_curve_is_one_row_a_rate_in_every_format(command: Callable[..., Any], tmp_path: Path) -> None:
+    line = "simulate --num-prompts 50 --request-rate 1,inf --hw h100 --quiet --format"
+    curve = json.loads(command(f"{line} json").out)["curve"]
+    assert [row["request_rate"] for row in curve] == [1.0, "inf"]
+    file = tmp_path / "curve.csv"
+    rows = command(f"{line} csv -o {file}").out.splitlines()
+    assert len(rows) == 3
+    assert file.read_text().splitlines() == rows
+
+
+def test_what_is_generated_to_a_file_is_what_is_simulated(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    words = "--num-prompts 200 --request-rate 5 --input-len 50:500 --prefix-len 64 --prefix-groups 3 --seed 4"
+    file = tmp_path / "traffic.jsonl"
+    done = command(f"trace generate {words} -o {file}")
+    assert (done.code, done.out) == (0, "")
+    assert "200 requests" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["traffic.jsonl"]
+    ask = "--hw h100 --format csv --quiet"
+    assert command(f"simulate {file} {ask}").out == command(f"simulate {words} {ask}").out
+
+
+def test_generating_refuses_what_it_cannot_write(command: Callable[..., Any], tmp_path: Path) -> None:
+    wrong = command("trace generate --num-prompts 5 -o out.txt")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert wrong.err.startswith("error: output must end in one of .jsonl, .csv, .parquet: out.txt\nhint: ")
+    vidur = command("trace generate --num-prompts 5 --to vidur -o out.jsonl").err
+    assert "output must end in .csv for vidur: out.jsonl" in vidur
+    packed = command("trace generate --num-prompts 5 -o out.csv.gz").err
+    assert "output must end in .csv for native: out.csv.gz" in packed
+    absent = command("trace generate --num-prompts 5 -o no-such-folder/out.csv").err
+    assert "--output must lie in a folder that exists" in absent
+    assert "--output must be given" in command("trace generate --num-prompts 5").err
+    nothing = command(f"trace generate -o {tmp_path}/x.jsonl")
+    assert nothing.code == 2
+    assert "--num-prompts must be given\nhint: " in nothing.err
+
+
+def test_a_trace_can_be_generated_like_another(command: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "like.jsonl"
+    assert command(f"trace generate --like {CHAT} --num-prompts 800 -o {file}").code == 0
+    one, other = (json.loads(command(f"trace inspect {path} --format json").out) for path in (CHAT, file))
+    assert other["requests"] == 800
+    assert abs(other["prompt_tokens_mean"] / one["prompt_tokens_mean"] - 1) < 0.15
+    assert abs(other["rate"] / one["rate"] - 1) < 0.15

@@ -1,24 +1,20 @@
-"""Traces in Parquet and Arrow files: what is read, and what is said of files that are wrong."""
+"""Traces in files: columns in Parquet and Arrow, several files as one, and what is written."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+import roofline_fast as rf
+from .conftest import shared
 from roofline_fast.errors import TraceError
-from roofline_fast.traces import read_columns
 
-TRACES = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "traces"
-
-
-def sample(name: str) -> Path:
-    path = TRACES / name
-    if not path.exists():
-        pytest.skip(f"{path} is absent")
-    return path
+HASHES = pl.Series([[2**64 - 1, 2**63], [2**64 - 1, 7]], dtype=pl.List(pl.UInt64))
 
 
 def written(folder: Path, **columns: Any) -> Path:
@@ -29,33 +25,33 @@ def written(folder: Path, **columns: Any) -> Path:
 
 def refusal(path: Path) -> str:
     with pytest.raises(TraceError) as error:
-        read_columns(path)
+        rf.Trace.read(path)
     assert error.value.file == str(path)
-    return str(error.value).removeprefix(f"{path}: ")
+    return str(error.value).removeprefix(str(path))
 
 
 def test_native_columns_are_read() -> None:
-    trace, told = read_columns(sample("formats/native.parquet"))
+    trace = rf.Trace.read(shared("traces", "formats", "native.parquet"))
     assert trace.requests["arrival_s"].to_list() == [0.0, 4.31]
     assert trace.requests["prompt_tokens"].to_list() == [374, 396]
-    assert told == []
+    assert (trace.format, trace.information, trace.warnings) == ("native", [], [])
 
 
-def test_basetens_columns_are_read_and_the_others_told_of() -> None:
-    trace, told = read_columns(sample("formats/baseten.parquet"))
+def test_basetens_columns_are_read_with_their_hashes_and_the_others_told_of() -> None:
+    trace = rf.Trace.read(shared("traces", "formats", "baseten.parquet"))
     assert trace.requests["arrival_s"].to_list() == [0.0, 0.4]
     assert trace.requests["output_tokens"].to_list() == [5, 6]
-    assert told[0] == "the first arrival is at 1777312800.0 s of the file's clock, shifted to 0"
-    assert told[1].startswith("columns that have no effect yet: prompt, total_hashes")
+    assert (trace.format, trace.block_size) == ("baseten", 64)
+    assert trace.information[0] == "known fields that have no effect yet: prompt"
 
 
-def test_broken_samples_are_refused_with_their_column_and_row() -> None:
-    assert refusal(sample("messy/bad_types.parquet")) == (
-        "arrival_s must be a number or a date: a column of String"
-    )
-    nulls = refusal(sample("messy/nulls.parquet"))
-    assert nulls == "input_tokens must be given: null in row 2 (1 of 2)"
-    assert refusal(sample("messy/truncated.parquet")).startswith("the file must be complete and intact: ")
+def test_broken_samples_are_refused_with_their_row_and_column() -> None:
+    bad = refusal(shared("traces", "messy", "bad_types.parquet"))
+    assert bad == ':2: arrival_s must be a number of s, not a text: "x"'
+    nulls = refusal(shared("traces", "messy", "nulls.parquet"))
+    assert nulls == ":2: input_tokens must be given, not null: null"
+    cut = refusal(shared("traces", "messy", "truncated.parquet"))
+    assert cut.startswith(": the file must be complete and intact: ")
 
 
 def test_dates_integers_ids_and_priorities_of_any_width_are_read(tmp_path: Path) -> None:
@@ -65,19 +61,37 @@ def test_dates_integers_ids_and_priorities_of_any_width_are_read(tmp_path: Path)
         timestamp=dates,
         input_tokens=pl.Series([5, 6], dtype=pl.Int32),
         output_tokens=pl.Series([1, 2], dtype=pl.UInt64),
-        id=[7, 8],
+        request_id=[7, 8],
         priority=pl.Series([0, -1], dtype=pl.Int8),
     )
-    requests = read_columns(path)[0].requests
+    requests = rf.Trace.read(path).requests
     assert requests["request_id"].to_list() == ["8", "7"]
     assert requests["arrival_s"].to_list() == [0.0, 1.0]
     assert requests["priority"].to_list() == [-1, 0]
 
 
+def test_hashes_and_sessions_in_columns_of_lists_are_exact(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        id=["a", "b"],
+        arrival_s=[0.0, 60.0],
+        prompt_tokens=[32, 32],
+        output_tokens=[1, 1],
+        block_hashes=HASHES,
+        session=["s", "s"],
+        after=[[], ["a"]],
+    )
+    trace = rf.Trace.read(path)
+    metrics = dict(trace.inspect().select("metric", "value").iter_rows())
+    assert trace.block_size == 16
+    assert (metrics["sessions"], metrics["prefix_hit_rate_infinite_cache"]) == (1.0, 0.25)
+    assert rf.simulate(trace, hw="h100-sxm").requests["cached_tokens"].to_list() == [0, 16]
+
+
 def test_an_arrow_file_is_read_as_well(tmp_path: Path) -> None:
     path = tmp_path / "trace.arrow"
     pl.DataFrame({"arrival_ms": [0, 250], "prompt_tokens": [1, 2], "output_tokens": [3, 4]}).write_ipc(path)
-    assert read_columns(path)[0].requests["arrival_s"].to_list() == [0.0, 0.25]
+    assert rf.Trace.read(path).requests["arrival_s"].to_list() == [0.0, 0.25]
 
 
 @pytest.mark.parametrize(
@@ -85,24 +99,122 @@ def test_an_arrow_file_is_read_as_well(tmp_path: Path) -> None:
     [
         (
             {"arrival_s": [0.0], "output_tokens": [1]},
-            "the file must have prompt lengths: looked for prompt_tokens",
+            ":1: the fields must be those of a known format: arrival_s, output_tokens",
         ),
-        ({"arrival": [0]}, "arrival must be dates with a time of day: a column of Int64"),
-        ({"arrival_s": [float("nan")]}, "arrival_s must be a finite number: nan in row 1"),
+        ({"arrival": [0]}, ":1: arrival must be a date and time as YYYY-MM-DD HH:MM:SS[.fraction][zone]: 0"),
+        ({"arrival_s": [float("nan")]}, ":1: arrival_s must be given, not null: null"),
         (
             {"arrival_s": [0.0], "prompt_tokens": [1.5]},
-            "prompt_tokens must be whole numbers: a column of Float64",
+            ":1: prompt_tokens must be a whole number of tokens: 1.5",
         ),
-        ({"arrival_s": [0.0], "prompt_tokens": [-1]}, "prompt_tokens must be at least 0: -1 in row 1"),
+        ({"arrival_s": [0.0], "prompt_tokens": [-1]}, ":1: prompt_tokens must be at least 0: -1"),
+        (
+            {"arrival_s": pl.Series([], dtype=pl.Float64)},
+            ": the file must hold requests: columns (prompt_tokens, ",
+        ),
     ],
 )
 def test_what_is_no_trace_is_refused(tmp_path: Path, columns: dict[str, Any], expected: str) -> None:
-    lengths = {} if expected.startswith("the file") else {"prompt_tokens": [1], "output_tokens": [1]}
+    lengths: dict[str, Any] = {"prompt_tokens": [1], "output_tokens": [1]}
+    if "known format" in expected:
+        lengths = {}
+    if "must hold requests" in expected:
+        lengths = {name: pl.Series([], dtype=pl.Int64) for name in lengths}
     assert refusal(written(tmp_path, **(lengths | columns))).startswith(expected)
 
 
-def test_what_is_no_file_of_columns_is_refused(tmp_path: Path) -> None:
-    text = tmp_path / "trace.jsonl"
-    text.write_text("{}")
-    assert refusal(text) == "the file must be Parquet or Arrow: another one"
-    assert refusal(tmp_path / "absent").startswith("the file must be readable: No such file")
+def test_rows_are_counted_over_the_parts_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roofline_fast.traces.ROWS", 2)
+    counts = [1, 1, 1, 1, -1]
+    path = written(tmp_path, arrival_s=range(5), prompt_tokens=counts, output_tokens=counts)
+    assert refusal(path).startswith(" has mistakes of 2 kinds:\n") or ":5: " in refusal(path)
+    good = written(tmp_path, arrival_s=range(5), prompt_tokens=[1] * 5, output_tokens=[1] * 5)
+    assert rf.Trace.read(good).requests["arrival_s"].to_list() == [0, 1, 2, 3, 4]
+
+
+def test_several_files_a_folder_and_a_pattern_are_one_trace(tmp_path: Path) -> None:
+    for day in (1, 2):
+        (tmp_path / f"day-{day}.csv").write_text(
+            f"arrived_at,num_prefill_tokens,num_decode_tokens\n{day * 10},{day},1\n"
+        )
+    files = [tmp_path / "day-2.csv", tmp_path / "day-1.csv"]
+    for names in (files, tmp_path, tmp_path / "day-?.csv"):
+        trace = rf.Trace.read(names)
+        assert trace.requests["arrival_s"].to_list() == [0.0, 10.0]
+        assert trace.requests["prompt_tokens"].to_list() == [1, 2]
+        assert "2 files (" in str(trace.origin)
+    written(tmp_path, arrival_s=[0.0], prompt_tokens=[1], output_tokens=[1])
+    with pytest.raises(TraceError, match=r"day-1.csv: every file must be Parquet or Arrow, as .*: text"):
+        rf.Trace.read(tmp_path)
+    with pytest.raises(TraceError, match="the name must stand for files: a pattern that no file has"):
+        rf.Trace.read(tmp_path / "week-*.csv")
+
+
+def test_several_parquet_files_are_one_trace(tmp_path: Path) -> None:
+    for day in (2, 1):
+        lengths = {"prompt_tokens": [day], "output_tokens": [1]}
+        pl.DataFrame({"arrival_s": [float(day)], **lengths}).write_parquet(tmp_path / f"{day}.parquet")
+    trace = rf.Trace.read(tmp_path)
+    assert trace.requests["prompt_tokens"].to_list() == [1, 2]
+    assert trace.origin == f"2 files ({tmp_path}/1.parquet to {tmp_path}/2.parquet)"
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "jsonl.zst", "csv", "parquet"])
+def test_what_is_written_is_read_again_whole(suffix: str, tmp_path: Path) -> None:
+    original = rf.Trace.read(shared("traces", "formats", "native_full.jsonl"))
+    path = tmp_path / f"trace.{suffix}"
+    assert original.write(path) == []
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    again = rf.Trace.read(path)
+    assert again.requests.equals(original.requests)
+    assert again.inspect().equals(original.inspect())
+    again.write(tmp_path / "again.jsonl")
+    original.write(tmp_path / "original.jsonl")
+    assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "original.jsonl").read_bytes()
+
+
+def test_other_formats_keep_what_they_can_and_say_what_they_cannot(tmp_path: Path) -> None:
+    trace = rf.Trace.generate(50, request_rate=3, prefix_len=64)
+    for name, form in (("t.jsonl", "mooncake"), ("t.csv", "vidur"), ("t.csv.gz", "azure")):
+        left_out = trace.write(tmp_path / name, format=form)
+        assert left_out == ([] if form == "mooncake" else ["hash ids"])
+        again = rf.Trace.read(tmp_path / name)
+        assert str(again.format).startswith(form)
+        lengths = again.requests.select("prompt_tokens", "output_tokens")
+        assert lengths.equals(trace.requests.select("prompt_tokens", "output_tokens"))
+    with pytest.raises(rf.UnknownNameError, match="no trace format is called `mooncak`"):
+        trace.write(tmp_path / "t.jsonl", format="mooncak")
+    with pytest.raises(rf.SpecError, match="to must be a format that is written: bailian"):
+        trace.write(tmp_path / "t.jsonl", format="bailian")
+
+
+def test_fields_can_be_named_and_answers_assumed(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text("ts,n_in\n0,5\n3,6\n")
+    named = {"arrival": "ts:s", "input": "n_in"}
+    trace = rf.Trace.read(path, map=named, default_output_tokens=9)
+    assert trace.requests["output_tokens"].to_list() == [9, 9]
+    assert trace.requests["arrival_s"].to_list() == [0.0, 3.0]
+    path.write_text("ts,n_in\n3,6\n0,5\n")
+    with pytest.raises(TraceError, match="nothing must need repair"):
+        rf.Trace.read(path, map=named, default_output_tokens=9, strict=True)
+
+
+def test_the_standard_input_is_a_trace(command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    done = command("trace inspect examples/chat.jsonl --format json")
+    text = Path("examples/chat.jsonl").read_bytes()
+    import subprocess
+
+    words = [sys.executable, "-m", "roofline_fast", "trace", "inspect", "-", "--format", "json"]
+    piped = subprocess.run(words, input=text, capture_output=True, check=True)
+    assert piped.stdout.decode().replace("the standard input", "examples/chat.jsonl") == done.out
+
+
+def test_misspelt_fields_are_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"arrival_s": 0, "promt_tokens": 5, "output_tokens": 5}\n')
+    with pytest.raises(TraceError) as caught:
+        rf.Trace.read(path)
+    assert caught.value.hint == "did you mean `prompt_tokens` for `promt_tokens`?"
+    path.write_text('{"arrival_s": 0, "prompt_tokens": 5, "output_tokens": 5, "sesion": "a", "note": "b"}\n')
+    assert rf.Trace.read(path).information == ["ignored fields: sesion (did you mean `session`?), note"]

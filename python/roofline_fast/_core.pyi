@@ -1,7 +1,8 @@
 """The compiled half: what Rust hands to Python."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Final, final
 
 __all__ = [
@@ -277,6 +278,7 @@ class TraceOptions:
         turn_lengths: str | None = None,
         strict: bool = False,
         map: Sequence[str] | None = None,
+        arrivals_elsewhere: bool = False,
     ) -> TraceOptions: ...
 
 @final
@@ -294,11 +296,36 @@ class Trace:
         segments: Any = None,
         segment_lengths: Any = None,
         output_segment: Any = None,
+        session: Any = None,
+        after: Any = None,
+        delay_s: Any = None,
     ) -> Trace: ...
     @staticmethod
     def read(
-        path: str | PathLike[str], options: TraceOptions | None = None, progress: Progress | None = None
+        names: Sequence[str], options: TraceOptions | None = None, progress: Progress | None = None
     ) -> Trace: ...
+    @staticmethod
+    def files(name: str) -> list[Path]: ...
+    @staticmethod
+    def read_parts(
+        parts: Iterable[tuple[str, bytes, int]], origin: str, options: TraceOptions | None = None
+    ) -> Trace: ...
+    @staticmethod
+    def generate(
+        words: Sequence[tuple[str, str]], like: Trace | None = None, progress: Progress | None = None
+    ) -> tuple[Trace, list[str]]: ...
+    def scaled(
+        self,
+        *,
+        sample: float | None = None,
+        upsample: int | None = None,
+        target_rps: float | None = None,
+        seed: int = 0,
+    ) -> Trace: ...
+    def arriving(self, words: Sequence[tuple[str, str]]) -> Trace: ...
+    def write(
+        self, path: str | PathLike[str], format: str = "native", progress: Progress | None = None
+    ) -> list[str]: ...
     def __len__(self) -> int: ...
     @property
     def model(self) -> str | None: ...
@@ -357,6 +384,12 @@ class Engine:
         record: str = "summary",
         step_cost: str | None = None,
         progress: Progress | None = None,
+        session_mode: str = "closed",
+        concurrency: int | None = None,
+        think_time_ms: float = 0.0,
+        max_concurrency: int | None = None,
+        warmup: str | None = None,
+        measure: str | None = None,
     ) -> Simulation: ...
 
 @final

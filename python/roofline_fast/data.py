@@ -57,7 +57,7 @@ def model_file(path: Path) -> tuple[str, str, str]:
         hint = "give the model's own `config.json`, as published beside its weights"
         raise SpecError(f"{path} must be text: {why.reason}", field=str(path), hint=hint) from None
     if path.suffix != ".toml":
-        return str(path), str(path), text
+        return str(path), str(path), _with_quantization(path, text)
     try:
         table = tomllib.loads(text)
         config = table["config"]
@@ -68,3 +68,24 @@ def model_file(path: Path) -> tuple[str, str, str]:
         raise SpecError(f"{path} must have a table [config]", field=str(path), hint=hint) from None
     name = str(table.get("name", path.stem))
     return name, str(table.get("title", name)), json.dumps(config)
+
+
+def _with_quantization(config: Path, text: str) -> str:
+    """Return a ``config.json`` with what ModelOpt left in ``hf_quant_config.json`` beside it."""
+    beside = config.with_name("hf_quant_config.json")
+    if config.name != "config.json" or not beside.is_file():
+        return text
+    try:
+        keys = json.loads(text)
+    except ValueError:
+        return text  # refused where it is understood, with a better message
+    if not isinstance(keys, dict) or "quantization_config" in keys:
+        return text
+    try:
+        quantization = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as why:
+        hint = "it is what ModelOpt writes beside `config.json`; remove it to read the model as not quantized"
+        raise SpecError(f"{beside} must be JSON: {why}", field=str(beside), hint=hint) from None
+    if not isinstance(quantization, dict):
+        raise SpecError(f"{beside} must be an object: {type(quantization).__name__}", field=str(beside))
+    return json.dumps({**keys, "quantization_config": {"quant_method": "modelopt", **quantization}})

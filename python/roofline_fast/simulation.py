@@ -15,6 +15,7 @@ from roofline_fast.hardware import Hardware, find_hardware
 from roofline_fast.model import Model, find_model, precision_note
 from roofline_fast.suggest import nearest
 from roofline_fast.trace import Trace
+from roofline_fast.workload import Traffic, load, words
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,7 +25,7 @@ PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 
 
 def simulate(
-    trace: str | PathLike[str] | Trace,
+    trace: Traffic | None = None,
     *,
     hw: str | PathLike[str] | Hardware,
     model: str | PathLike[str] | Mapping[str, Any] | Model | None = None,
@@ -61,6 +62,12 @@ def simulate(
     num_speculative_tokens: int | None = None,
     spec_acceptance: float | Sequence[float] | str | None = None,
     step_cost: str | None = None,
+    session_mode: str = "closed",
+    concurrency: int | None = None,
+    think_time: float = 0.0,
+    max_concurrency: int | None = None,
+    warmup: int | str | None = None,
+    measure: int | str | None = None,
     record: str = "summary",
     slo: str | None = None,
     percentiles: Sequence[float] = PERCENTILES,
@@ -72,8 +79,8 @@ def simulate(
 
     Parameters
     ----------
-    trace : path or Trace
-        The traffic.
+    trace : path, sequence of paths or Trace, optional
+        The traffic; generated from ``num_prompts=``, ``request_rate=``, … where it is left out.
     hw : str, path or Hardware
         Catalogue name or TOML file.
     model : str, path, mapping or Model, optional
@@ -105,6 +112,19 @@ def simulate(
         request i instead.
     step_cost : str, optional
         ``linear:A,B,C`` prices a step as A + B·tokens + C·context seconds instead of by the cost model.
+    session_mode : {"closed", "open"}
+        Whether a turn of a conversation waits for the answers it follows, each plus its delay, or is sent at
+        its recorded (or earliest) time.
+    concurrency : int, optional
+        Users, each of whom sends the next request (or conversation) when the last one was answered; arrivals
+        of the trace are not used then.
+    think_time : float
+        Milliseconds between an answer and a user's next request.
+    max_concurrency : int, optional
+        Requests in flight at most, under any arrivals: others are held back. Latencies count from sending.
+    warmup, measure : int or str, optional
+        What is left out of the summary at the beginning, and how much is in it: requests (``500``) or time
+        (``"30s"``). Latencies are then those of the requests sent in between, rates count what was answered.
     record : {"summary", "steps", "decisions"}
         Whether steps are kept, one row each, and with them who was in it. Decisions at a linear `step_cost`
         run in recorded time: arrivals as given and seconds added as floats, to compare with the recorded
@@ -114,11 +134,13 @@ def simulate(
     percentiles : sequence of float
         Which percentiles the summary has.
     seed : int
-        Seed of whatever is random: which drafts are accepted.
+        Seed of whatever is drawn: traffic, and which drafts are accepted.
     progress : optional
         Counters to follow from another thread.
     **trace_options
-        How the file is read, as for `Trace.read`; ``trace_format`` stands for its ``format``.
+        How the file is read, as for `Trace.read`; ``trace_format`` stands for its ``format``. How much of it
+        is replayed, as for `Trace.scaled`, and when, as for `Trace.arriving`. Without a trace, what is
+        generated, as for `Trace.generate`.
 
     Returns
     -------
@@ -156,9 +178,11 @@ def simulate(
     checks.shares(overlap=overlap)
     checks.texts(engine=engine, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
     checks.texts(scheduling_policy=scheduling_policy, step_cost=step_cost, record=record, slo=slo)
-    checks.texts(spec_method=spec_method)
+    checks.texts(spec_method=spec_method, session_mode=session_mode)
+    checks.counts(concurrency=concurrency, max_concurrency=max_concurrency)
+    checks.numbers(think_time=think_time)
     _check_objectives(slo)
-    requests = _trace(trace, trace_options)
+    requests = _trace(trace, trace_options, seed)
     found, note = _model(model, requests)
     device = find_hardware(hw)
     deployment = _core.Deployment(
@@ -197,7 +221,17 @@ def simulate(
         seed=seed,
     )
     served = server.simulate(
-        deployment, requests.compiled, record=record, step_cost=step_cost, progress=progress
+        deployment,
+        requests.compiled,
+        record=record,
+        step_cost=step_cost,
+        progress=progress,
+        session_mode=session_mode,
+        concurrency=concurrency,
+        think_time_ms=think_time,
+        max_concurrency=max_concurrency,
+        warmup=None if warmup is None else str(warmup),
+        measure=None if measure is None else str(measure),
     )
     inputs = {
         "trace": requests.origin,
@@ -211,6 +245,12 @@ def simulate(
         "quantization": deployment.weights_format,
         "kv_cache_dtype": deployment.kv_format,
         "step_cost": step_cost,
+        "session_mode": session_mode,
+        "concurrency": concurrency,
+        "think_time_ms": think_time,
+        "max_concurrency": max_concurrency,
+        "warmup": warmup,
+        "measure": measure,
         "slo": slo,
         "seed": seed,
     }
@@ -223,11 +263,11 @@ def simulate(
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    """Refuse keywords that neither the engine nor the reader of traces has."""
-    readers = {*inspect.signature(Trace.read).parameters, "trace_format"} - {"path", "progress"}
+    """Refuse keywords that neither the engine, nor the reader of traces, nor the generator has."""
+    about_traces = words()
     for name, value in options.items():
-        if name not in readers:
-            known = readers | set(inspect.signature(simulate).parameters) - {"trace_options"}
+        if name not in about_traces:
+            known = about_traces | set(inspect.signature(simulate).parameters) - {"trace_options"}
             hint = "nearest: " + ", ".join(nearest(name, known))
             raise SpecError(
                 f"simulate must be given keywords it has: {name}", field=name, value=repr(value), hint=hint
@@ -243,23 +283,17 @@ def _check_objectives(slo: str | None) -> None:
             raise SpecError(f"slo must name {metric} once: {slo}", field="slo", value=str(slo), hint=hint)
 
 
-def _trace(trace: Any, options: dict[str, Any]) -> Trace:
-    if "trace_format" in options:
-        options["format"] = options.pop("trace_format")
-    if not isinstance(trace, str | PathLike | Trace):
+def _trace(trace: Any, options: Mapping[str, Any], seed: int) -> Trace:
+    """Return the traffic, or say what it can be."""
+    several = isinstance(trace, Sequence) and all(isinstance(part, str | PathLike) for part in trace)
+    if trace is not None and not isinstance(trace, str | PathLike | Trace) and not several:
         hint = (
             "for example a file of `JSON Lines`, or rf.Trace(arrival_s=…, prompt_tokens=…, output_tokens=…)"
         )
         raise SpecError(
             f"trace must be a path or a Trace: {trace!r}", field="trace", value=repr(trace), hint=hint
         )
-    if not isinstance(trace, Trace):
-        return Trace.read(trace, **options)
-    for name, value in options.items():
-        if value is not None:
-            hint = "give it to Trace.read"
-            raise SpecError(f"{name} must be left out for a Trace: {value}", field=name, hint=hint)
-    return trace
+    return load(trace, options, seed)
 
 
 def _model(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from os import PathLike
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast import _core, checks
@@ -37,6 +38,13 @@ class Trace:
         segments are equal tokens. Instead of `block_hashes`.
     output_segment : array of int, optional
         Which segment each answer is, for later prompts that repeat it.
+    session : sequence, optional
+        The conversation of each request, by name or number; ``None`` for one without. A turn is sent when the
+        one before it was answered, and not before its `arrival_s`.
+    after : column of lists of int, optional
+        Rows (from 0) that must be answered before a request is sent, instead of the turn before it.
+    delay_s : array, optional
+        Seconds between these answers and the request.
 
     Columns of lists are polars columns, lists of lists, or arrays of arrays.
 
@@ -74,6 +82,9 @@ class Trace:
         segments: Any = None,
         segment_lengths: Any = None,
         output_segment: Any = None,
+        session: Any = None,
+        after: Any = None,
+        delay_s: Any = None,
     ) -> None:
         checks.counts(block_size=block_size)
         self.compiled = _core.Trace(
@@ -87,41 +98,58 @@ class Trace:
             segments=segments,
             segment_lengths=segment_lengths,
             output_segment=optional(output_segment),
+            session=None if session is None else ["" if name is None else str(name) for name in session],
+            after=after,
+            delay_s=optional(delay_s),
         )
 
     @classmethod
     def read(
         cls,
-        path: str | PathLike[str],
+        path: str | PathLike[str] | Sequence[str | PathLike[str]],
         *,
         format: str | None = None,  # noqa: A002 - the word users know from the file
+        map: Sequence[str] | Mapping[str, str] | None = None,  # noqa: A002 - as above
         time_unit: str | None = None,
         on_error: str = "stop",
+        strict: bool = False,
         zero_output: str | None = None,
+        default_output_tokens: int | None = None,
+        turn_lengths: str | None = None,
         trace_block_size: int | None = None,
         require_sorted: bool = False,
         priority_order: str = "lower-first",
         csv_delimiter: str | None = None,
         csv_decimal: str = ".",
+        arrivals_elsewhere: bool = False,
         window: tuple[float, float] | str | None = None,
         speedup: float | None = None,
         limit: int | None = None,
         progress: _core.Progress | None = None,
     ) -> Trace:
-        """Read a file: JSON Lines, JSON or CSV, plain, gzip or zstd, in any format that is known.
+        """Read files: JSON Lines, JSON, CSV, Parquet or Arrow, in any format that is known.
 
         Parameters
         ----------
-        path : path
-            The file.
+        path : path or sequence of paths
+            A file, a folder, a pattern (``day-*.jsonl``), ``-`` for the standard input (text), or several of
+            these: one trace with one origin of time.
         format : str, optional
-            What it is (``mooncake``, ``azure-code``, …); detected unless said.
+            What it is (``mooncake``, ``azure_llm``, …); detected unless said.
+        map : sequence of "what=field", or mapping, optional
+            Which fields hold what, where their names do not tell: ``{"arrival": "ts:s", "input": "n_in"}``.
         time_unit : {"s", "ms", "us", "ns", "datetime"}, optional
             Unit of its arrivals; that of the format unless said.
         on_error : {"stop", "skip"}
             What a bad row does.
+        strict : bool
+            Whether what would be repaired, and said in `warnings`, is an error.
         zero_output : {"drop", "prefill", "one"}, optional
             What becomes of requests for no output.
+        default_output_tokens : int, optional
+            Output tokens of requests that do not say.
+        turn_lengths : {"full", "delta"}, optional
+            What the prompt of a turn counts: all that was said before, or only what is new.
         trace_block_size : int, optional
             Tokens of a hash id; that of the format unless said.
         require_sorted : bool
@@ -130,6 +158,9 @@ class Trace:
             Which priority is served first.
         csv_delimiter, csv_decimal : str
             How a CSV file is written.
+        arrivals_elsewhere : bool
+            Whether a file without arrivals is read, everything at second 0: for `arriving`, or for users in a
+            closed loop.
         window : (float, float) or "A:B", optional
             Keep arrivals from second A on and before second B.
         speedup : float, optional
@@ -144,24 +175,169 @@ class Trace:
         Trace
             Its requests; `warnings` says what was repaired.
         """
+        from roofline_fast.traces import files_of, parts, unit_of
+
         checks.counts(trace_block_size=trace_block_size, limit=limit)
+        checks.counts(default_output_tokens=default_output_tokens)
         checks.numbers(speedup=speedup)
+        names = [path] if isinstance(path, str | PathLike) else list(path)
+        files, columnar = files_of([str(fspath(name)) for name in names])
+        if columnar and time_unit is None:
+            time_unit = unit_of(files)
         options = _core.TraceOptions(
             format=format,
+            map=[f"{what}={field}" for what, field in map.items()] if isinstance(map, Mapping) else map,
             time_unit=time_unit,
             on_error=on_error,
+            strict=strict,
             zero_output=zero_output,
+            default_output_tokens=default_output_tokens,
+            turn_lengths=turn_lengths,
             trace_block_size=trace_block_size,
             require_sorted=require_sorted,
             priority_order=priority_order,
             csv_delimiter=csv_delimiter,
             csv_decimal=csv_decimal,
+            arrivals_elsewhere=arrivals_elsewhere,
             window_s=_window(window) if isinstance(window, str) else window,
             speedup=speedup,
             limit=limit,
         )
         trace = cls.__new__(cls)
-        trace.compiled = _core.Trace.read(path, options, progress)
+        if columnar:
+            called = files[0] if len(files) == 1 else f"{len(files)} files ({files[0]} to {files[-1]})"
+            trace.compiled = _core.Trace.read_parts(parts(files), called, options)
+        else:
+            trace.compiled = _core.Trace.read(files, options, progress)
+        return trace
+
+    # What a screen calls it where it comes from no file, and what was assumed where it was generated.
+    made = "trace"
+    assumed: tuple[str, ...] = ()
+
+    @classmethod
+    def generate(cls, num_prompts: int | None = None, *, like: Trace | None = None, **traffic: Any) -> Trace:
+        """Draw requests that nobody sent.
+
+        Parameters
+        ----------
+        num_prompts : int, optional
+            How many; may be left out where `duration`, `stages` or `like` says when to end.
+        like : Trace, optional
+            A trace whose lengths, rate and burstiness are taken for whatever is not said.
+        **traffic
+            ``request_rate``, ``input_len`` and the other words of `roofline_fast.workload.TRAFFIC`.
+
+        Returns
+        -------
+        Trace
+            The requests; `information` says what was assumed.
+
+        Examples
+        --------
+        >>> import roofline_fast as rf
+        >>> trace = rf.Trace.generate(1000, request_rate=4, input_len="lognormal(mean=800,std=600)")
+        >>> len(trace), trace.information
+        (1000, ['output_len 128 (default)'])
+        """
+        from roofline_fast.workload import texts
+
+        progress = traffic.pop("progress", None)
+        words = texts({"num_prompts": num_prompts, **traffic})
+        trace = cls.__new__(cls)
+        original = None if like is None else like.compiled
+        trace.compiled, assumed = _core.Trace.generate(words, original, progress)
+        trace.made, trace.assumed = "generated", tuple(assumed)
+        return trace
+
+    def scaled(
+        self,
+        *,
+        sample: float | None = None,
+        upsample: int | None = None,
+        target_rps: float | None = None,
+        seed: int = 0,
+    ) -> Trace:
+        """Return more or less of the same traffic.
+
+        Parameters
+        ----------
+        sample : float, optional
+            The share of sessions to keep; of requests, where there are no sessions.
+        upsample : int, optional
+            How many copies to put side by side, after sampling: each shifted by up to 1 % of the span, with
+            sessions and prefixes of its own.
+        target_rps : float, optional
+            Requests a second on average, by stretching time, after that.
+        seed : int
+            Seed of the sample and of the shifts.
+
+        Returns
+        -------
+        Trace
+            The requests.
+        """
+        checks.numbers(sample=sample, target_rps=target_rps)
+        checks.counts(upsample=upsample)
+        checks.counts(64, seed=seed)
+        return self._changed(
+            self.compiled.scaled(sample=sample, upsample=upsample, target_rps=target_rps, seed=seed)
+        )
+
+    def arriving(self, *, seed: int = 0, **arrivals: Any) -> Trace:
+        """Return the same requests in the same order, arriving otherwise.
+
+        Requests that wait for others keep waiting, each with its delay.
+
+        Parameters
+        ----------
+        seed : int
+            Seed of the gaps.
+        **arrivals
+            ``request_rate`` and the other words of `roofline_fast.workload.ARRIVALS`.
+
+        Returns
+        -------
+        Trace
+            The requests.
+
+        Examples
+        --------
+        >>> import roofline_fast as rf
+        >>> trace = rf.Trace(arrival_s=[0.0, 60.0], prompt_tokens=[1000, 200], output_tokens=[10, 20])
+        >>> trace.arriving(request_rate=4, arrivals="constant").requests["arrival_s"].to_list()
+        [0.0, 0.25]
+        """
+        from roofline_fast.workload import texts
+
+        trace = self._changed(self.compiled.arriving(texts({**arrivals, "seed": seed})))
+        trace.assumed = (*self.assumed, "arrivals are drawn, not the recorded ones")
+        return trace
+
+    def write(self, path: str | PathLike[str], *, format: str | None = None) -> list[str]:  # noqa: A002
+        """Write a file, which appears whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            Ends in ``.jsonl`` (also ``.jsonl.gz``, ``.jsonl.zst``), ``.csv`` or ``.parquet``.
+        format : {"native", "mooncake", "vidur", "azure_llm"}, optional
+            What is written: ``native`` unless said, which keeps everything and which `read` gives back.
+
+        Returns
+        -------
+        list of str
+            What the trace has and the format cannot hold.
+        """
+        from roofline_fast.traces import written
+
+        return written(self.compiled, fspath(path), format)
+
+    def _changed(self, compiled: _core.Trace) -> Trace:
+        """Return another trace that comes from where this one does."""
+        trace = Trace.__new__(Trace)
+        trace.compiled = compiled
+        trace.made, trace.assumed = self.made, self.assumed
         return trace
 
     def __len__(self) -> int:
@@ -213,8 +389,8 @@ class Trace:
 
     @property
     def information(self) -> list[str]:
-        """What reading assumed."""
-        return self.compiled.information
+        """What reading or generating assumed."""
+        return [*self.compiled.information, *self.assumed]
 
     def __repr__(self) -> str:
         return f"Trace({len(self)} requests{'' if self.origin is None else f' of {self.origin}'})"

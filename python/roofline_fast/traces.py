@@ -1,163 +1,195 @@
-"""Traces in Parquet and Arrow files: polars reads the columns, the compiled half takes them."""
+"""Traces in files of columns: Parquet and Arrow, handed on as rows so that every rule of a trace holds."""
 
 from __future__ import annotations
 
-from os import PathLike, fspath
-from typing import TYPE_CHECKING
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from roofline_fast.errors import TraceError
-from roofline_fast.trace import Trace
+from roofline_fast import _core
+from roofline_fast.errors import SpecError, TraceError
 
 if TYPE_CHECKING:
     import polars as pl
 
-# Nanoseconds of a unit, for the arrivals whose name tells it (the native schema and Baseten's).
-_ARRIVALS = {
-    "arrival_s": 1_000_000_000,
-    "arrival_ms": 1_000_000,
-    "arrival_us": 1_000,
-    "arrival_ns": 1,
-    "timestamp_start_unix_ms": 1_000_000,
-    "timestamp": 1_000_000,
-    "arrival": None,
+T = TypeVar("T")
+# Rows that are handed on at once: their text is some ten megabytes.
+ROWS = 1 << 17
+STDIN = "-"
+# Under this name a Parquet file keeps the header of a native trace.
+HEADER = "roofline-fast"
+# What is written under each suffix, the first if nothing else is said.
+WRITTEN = {
+    ".jsonl": ("native", "mooncake"),
+    ".csv": ("native", "vidur", "azure_llm"),
+    ".parquet": ("native",),
 }
-_PROMPT = ("prompt_tokens", "input_tokens", "input_length")
-_OUTPUT = ("output_tokens", "output_length")
-_IDS = ("id", "request_id")
 
 
-def read_columns(path: str | PathLike[str]) -> tuple[Trace, list[str]]:
-    """Read a Parquet file or an Arrow IPC file.
-
-    Parameters
-    ----------
-    path : path
-        A file with an arrival (``arrival_s``, ``arrival_ms``, …, ``timestamp_start_unix_ms``, or dates in
-        ``arrival`` or ``timestamp``), a prompt length and an output length.
-
-    Returns
-    -------
-    Trace, list of str
-        Its requests, from 0 on; what was assumed and what the file has besides, in sentences.
+def files_of(names: Sequence[str]) -> tuple[list[str], bool]:
+    """Return the files that names stand for, and whether they hold columns instead of text.
 
     Raises
     ------
     TraceError
-        A file that is not complete, a column that is absent, of the wrong type, or with nulls.
+        A folder or a pattern without files; columns beside text.
     """
-    file = fspath(path)
-    table = _table(file)
-    columns = table.columns
-    arrival, prompt, output = (
-        _named(file, columns, names, what)
-        for names, what in (
-            (tuple(_ARRIVALS), "arrival times"),
-            (_PROMPT, "prompt lengths"),
-            (_OUTPUT, "output lengths"),
-        )
-    )
-    ids = next((name for name in _IDS if name in columns), None)
-    priority = "priority" if "priority" in columns else None
-    used = [name for name in (arrival, prompt, output, ids, priority) if name]
-    for name in used:
-        _complete(file, table[name])
-    told: list[str] = []
-    trace = Trace(
-        _seconds(file, table[arrival], told),
-        _counts(file, table[prompt]),
-        _counts(file, table[output]),
-        ids=None if ids is None else table[ids].cast(str).to_list(),
-        priority=None if priority is None else _whole(file, table[priority]),
-    )
-    if rest := [name for name in columns if name not in used]:
-        told.append(f"columns that have no effect yet: {', '.join(rest)}")
-    return trace, told
+    files: list[str] = []
+    for name in names:
+        files += [name] if name == STDIN else [str(path) for path in _core.Trace.files(name)]
+    columnar = [file for file in files if file != STDIN and _kind(file) is not None]
+    if columnar and len(columnar) < len(files):
+        other = next(file for file in files if file not in columnar)
+        message = f"{other}: every file must be Parquet or Arrow, as {columnar[0]} is: text"
+        raise TraceError(message, value="text", hint="convert one of them first", file=other)
+    return files, bool(columnar)
 
 
-def _table(file: str) -> pl.DataFrame:
+def parts(files: Sequence[str]) -> Iterator[tuple[str, bytes, int]]:
+    """Read files of columns, some rows at a time.
+
+    Yields
+    ------
+    str, bytes, int
+        The file, some of its rows as JSON Lines, and how many rows it has before them.
+    """
+    for file in files:
+        table = _table(file)
+        if header := _header(file):
+            yield file, header.encode(), 0
+        for start in range(0, table.height, ROWS):
+            text = io.BytesIO()
+            table.slice(start, ROWS).write_ndjson(text)
+            yield file, text.getvalue(), start
+
+
+def unit_of(files: Sequence[str]) -> str | None:
+    """Return ``datetime`` where arrivals are of that type under a name that promises no unit."""
     import polars as pl
 
+    schema = _read(files[0], pl.read_parquet_schema, pl.read_ipc_schema)
+    dated = [name for name, kind in schema.items() if isinstance(kind, pl.Datetime)]
+    return "datetime" if any(name in ("timestamp", "created_time") for name in dated) else None
+
+
+def _kind(file: str) -> str | None:
     try:
         with open(file, "rb") as stream:
             magic = stream.read(6)
-        if magic.startswith(b"PAR1"):
-            return pl.read_parquet(file, glob=False)
-        if magic == b"ARROW1":
-            return pl.read_ipc(file)
+    except OSError:
+        # Whatever reads the file as text says why it cannot be read.
+        return None
+    return "parquet" if magic.startswith(b"PAR1") else "arrow" if magic == b"ARROW1" else None
+
+
+def _read(file: str, parquet: Callable[[str], T], arrow: Callable[[str], T]) -> T:
+    """Return what polars reads from a file, or say what is wrong with it.
+
+    Raises
+    ------
+    TraceError
+        A file that cannot be read, or is not whole.
+    """
+    import polars as pl
+
+    try:
+        return parquet(file) if _kind(file) == "parquet" else arrow(file)
     except OSError as error:
         raise _refused(file, "the file must be readable", error.strerror or str(error)) from None
     except pl.exceptions.PolarsError as error:
         hint = "the download or the writer was probably interrupted; get the file again"
         reason = str(error).splitlines()[0]
         raise _refused(file, "the file must be complete and intact", reason, hint=hint) from None
-    hint = "`Trace.read` reads text"
-    raise _refused(file, "the file must be Parquet or Arrow", "another one", hint=hint)
 
 
-def _named(file: str, columns: list[str], names: tuple[str, ...], what: str) -> str:
-    """Return the one column of these names that the table has."""
-    found = [name for name in names if name in columns]
-    if not found:
-        value = f"looked for {', '.join(names)}; found {', '.join(columns)}"
-        raise _refused(file, f"the file must have {what}", value)
-    return found[0]
-
-
-def _complete(file: str, column: pl.Series) -> None:
-    if nulls := column.null_count():
-        row = column.is_null().arg_max()
-        value = f"null in row {1 + (row or 0)} ({nulls} of {len(column)})"
-        raise _refused(file, "must be given", value, field=column.name)
-
-
-def _seconds(file: str, column: pl.Series, told: list[str]) -> pl.Series:
-    """Return arrivals in seconds from the first on, exact in whole numbers as long as can be."""
+def _table(file: str) -> pl.DataFrame:
     import polars as pl
 
-    unit = _ARRIVALS[column.name]
-    if column.dtype == pl.Datetime:
-        nanos = column.dt.epoch("ns")
-    elif unit is None or not column.dtype.is_numeric():
-        must = "must be dates with a time of day" if unit is None else "must be a number or a date"
-        raise _refused(file, must, f"a column of {column.dtype}", field=column.name)
-    elif column.dtype.is_integer():
-        nanos = column.cast(pl.Int64) * unit
-    else:
-        _finite(file, column)
-        return (column - _first(column)) * (unit / 1e9)
-    if first := _first(nanos):
-        told.append(f"the first arrival is at {first / 1e9} s of the file's clock, shifted to 0")
-    return (nanos - first) / 1e9
+    table = _read(file, lambda file: pl.read_parquet(file, glob=False), pl.read_ipc)
+    if table.height == 0:
+        raise _refused(
+            file, "the file must hold requests", f"columns ({', '.join(table.columns)}) but no rows"
+        )
+    return table.drop(pl.selectors.binary(), pl.selectors.object())
 
 
-def _finite(file: str, column: pl.Series) -> None:
-    broken = ~column.is_finite()
-    if broken.any():
-        row = broken.arg_max() or 0
-        raise _refused(file, "must be a finite number", f"{column[row]} in row {row + 1}", field=column.name)
+def _header(file: str) -> str | None:
+    """Return the header of a native trace, as `written` keeps it."""
+    import polars as pl
+
+    return pl.read_parquet_metadata(file).get(HEADER) if _kind(file) == "parquet" else None
 
 
-def _first(column: pl.Series) -> float:
-    """Return the earliest time of a column."""
-    first = column.min()
-    assert isinstance(first, int | float)
-    return first
+def _refused(file: str, must: str, value: str, *, hint: str = "") -> TraceError:
+    return TraceError(f"{file}: {must}: {value}", value=value, hint=hint, file=file)
 
 
-def _whole(file: str, column: pl.Series) -> pl.Series:
-    if not column.dtype.is_integer():
-        raise _refused(file, "must be whole numbers", f"a column of {column.dtype}", field=column.name)
-    return column
+def format_of(path: str, wanted: str | None) -> str:
+    """Return what is written to a file: what is wanted, or what its suffix stands for.
+
+    Raises
+    ------
+    SpecError
+        A suffix under which traces, or those of the wanted format, are not written.
+    """
+    packed = path.lower().removesuffix(".gz").removesuffix(".zst")
+    suffix = next((suffix for suffix in WRITTEN if packed.endswith(suffix)), None)
+    if suffix is None or (packed != path.lower() and suffix == ".parquet"):
+        hint = "`.jsonl` and `.csv` may be followed by `.gz` or `.zst`"
+        message = f"output must end in one of {', '.join(WRITTEN)}: {path}"
+        raise SpecError(message, field="output", value=path, hint=hint)
+    form = {"azure": "azure_llm"}.get(wanted or "", wanted) or WRITTEN[suffix][0]
+    if form not in WRITTEN[suffix] and any(form in forms for forms in WRITTEN.values()):
+        fitting = next(name for name, forms in WRITTEN.items() if form in forms)
+        message = f"output must end in {fitting} for {form}: {path}"
+        raise SpecError(message, field="output", value=path)
+    if form == "native" and suffix == ".csv" and packed != path.lower():
+        raise SpecError(f"output must end in .csv for native: {path}", field="output", value=path)
+    return form
 
 
-def _counts(file: str, column: pl.Series) -> pl.Series:
-    negative = _whole(file, column) < 0
-    if negative.any():
-        row = negative.arg_max() or 0
-        raise _refused(file, "must be at least 0", f"{column[row]} in row {row + 1}", field=column.name)
-    return column
+def written(trace: _core.Trace, path: str, wanted: str | None) -> list[str]:
+    """Write a trace in the format that is wanted, or that the file's suffix stands for; what is left out."""
+    form = format_of(path, wanted)
+    if form == "native" and path.lower().endswith((".csv", ".parquet")):
+        _write_columns(trace, Path(path))
+        return []
+    return trace.write(path, form)
 
 
-def _refused(file: str, must: str, value: str, *, field: str = "", hint: str = "") -> TraceError:
-    message = f"{file}: {field}{' ' if field else ''}{must}: {value}"
-    return TraceError(message, field=field, value=value, hint=hint, file=file)
+def _write_columns(trace: _core.Trace, path: Path) -> None:
+    """Write the native schema as columns; lists are JSON text in a CSV file."""
+    import polars as pl
+
+    rows = path.with_name(f".{path.name}.{os.getpid()}.rows")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    try:
+        trace.write(rows, "native")
+        with rows.open("rb") as stream:
+            header = stream.readline().decode().strip()
+            table = pl.read_ndjson(stream.read(), infer_schema_length=None)
+        table = table.with_columns(pl.col("arrival_s").cast(pl.Float64))
+        if path.suffix.lower() == ".parquet":
+            table.write_parquet(aside, metadata={HEADER: header})
+        else:
+            lists = [column for column in table if isinstance(column.dtype, pl.List)]
+            texts = [[json.dumps(row) for row in column.to_list()] for column in lists]
+            table.with_columns(
+                pl.Series(column.name, text) for column, text in zip(lists, texts, strict=True)
+            ).write_csv(aside)
+        aside.replace(path)
+    finally:
+        rows.unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
+
+
+def block_size_note(form: str, path: str, block_size: int | None) -> str | None:
+    """Return what a reader of the file must be told, because the file cannot."""
+    usual = {"mooncake": 512, "native": 16}.get(form)
+    told = form == "native" and not path.lower().removesuffix(".gz").removesuffix(".zst").endswith(".csv")
+    if block_size is None or usual is None or block_size == usual or told:
+        return None
+    return f"hash ids stand for {block_size} tokens: read it with --trace-block-size {block_size}"

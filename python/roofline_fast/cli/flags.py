@@ -103,26 +103,39 @@ BlockSize = Annotated[
 ]
 MaxNumSeqs = Annotated[int | None, typer.Option(help="Sequences running at once.", rich_help_panel=ENGINE)]
 MaxNumBatchedTokens = Annotated[int | None, typer.Option(help="Tokens of a step.", rich_help_panel=ENGINE)]
-TRACE = "How the trace is read"
-TraceFormat = Annotated[
-    str | None, typer.Option(help="What it is, instead of what is detected.", rich_help_panel=TRACE)
+CLIENT = "How requests are sent, and which are measured"
+SessionMode = Annotated[
+    str,
+    typer.Option(
+        help="closed: turns wait for the answers they follow; open: recorded times.", rich_help_panel=CLIENT
+    ),
 ]
-TraceBlockSize = Annotated[int | None, typer.Option(help="Tokens of a hash id.", rich_help_panel=TRACE)]
-TimeUnit = Annotated[
-    str | None, typer.Option(help="Unit of arrivals: s, ms, us, ns or datetime.", rich_help_panel=TRACE)
+Concurrency = Annotated[
+    int | None,
+    typer.Option(help="Users, each with one request at a time, instead of arrivals.", rich_help_panel=CLIENT),
 ]
-OnError = Annotated[str, typer.Option(help="What a bad row does: stop or skip.", rich_help_panel=TRACE)]
-ZeroOutput = Annotated[
-    str | None, typer.Option(help="Requests for no output: drop, prefill or one.", rich_help_panel=TRACE)
+ThinkTime = Annotated[
+    float, typer.Option(help="ms between an answer and a user's next request.", rich_help_panel=CLIENT)
 ]
-Window = Annotated[
-    str | None, typer.Option(metavar="A:B", help="Keep arrivals from second A to B.", rich_help_panel=TRACE)
+MaxConcurrency = Annotated[
+    int | None,
+    typer.Option(help="Requests in flight at most; latencies count from sending.", rich_help_panel=CLIENT),
 ]
-Speedup = Annotated[
-    float | None,
-    typer.Option("--speedup", "--rate-scale", help="Above 1 arrivals come faster.", rich_help_panel=TRACE),
+Warmup = Annotated[
+    str | None,
+    typer.Option(metavar="N|TIME", help="Leave out the first requests, or 30s.", rich_help_panel=CLIENT),
 ]
-Limit = Annotated[int | None, typer.Option(help="Keep the first requests.", rich_help_panel=TRACE)]
+Measure = Annotated[
+    str | None,
+    typer.Option(metavar="N|TIME", help="Keep so many requests, or 5min, after it.", rich_help_panel=CLIENT),
+]
+TraceArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="TRACE…",
+        help="JSON Lines, JSON, CSV or Parquet, also packed: files, a folder, a pattern, or - (stdin).",
+    ),
+]
 Format = Annotated[str, typer.Option("--format", help="table, json or csv.", rich_help_panel=OUTPUT)]
 Output = Annotated[
     Path | None,

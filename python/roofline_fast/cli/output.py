@@ -28,6 +28,11 @@ def checked(form: str, output: Path | None, *inputs: str | None) -> None:
     if output.suffix.lower() not in SUFFIXES:
         known = ", ".join(SUFFIXES)
         raise SpecError(f"--output must end in one of {known}: {output}", field="--output", value=str(output))
+    check_place(output, *inputs)
+
+
+def check_place(output: Path, *inputs: str | None) -> None:
+    """Refuse a file in a folder that is absent, or one that is read too."""
     if not output.parent.is_dir():
         message = f"--output must lie in a folder that exists: {output}"
         raise SpecError(message, field="--output", value=str(output))

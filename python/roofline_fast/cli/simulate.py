@@ -1,23 +1,27 @@
-"""``roofline-fast simulate``: a trace through an engine."""
+"""``roofline-fast simulate``: traffic through an engine."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline_fast.cli import flags, output, talk
+from roofline_fast.cli import flags, output, talk, trace_flags, traffic
+from roofline_fast.cli.bundle import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 
 if TYPE_CHECKING:
     from roofline_fast.simulation import Simulation
 
-HELP = """Replay a trace through an engine: latencies, throughput, where the time went.
+HELP = """Replay a trace, or generated traffic, through an engine: latencies, throughput, where the time went.
 
 TTFT = first token − arrival, queueing included. TPOT of a request = (E2E − TTFT)/(output tokens − 1).
 ITL = every gap between tokens, pooled. Goodput = requests a second that meet every objective of --slo.
+
+Without a TRACE the flags below say what to generate; --request-rate 1,2,4 gives one row a rate.
 """
 
 
@@ -26,10 +30,11 @@ def register(app: typer.Typer) -> None:
     app.command("simulate", cls=Command, help=HELP)(simulate)
 
 
+@with_flags("reading", trace_flags.READING)
+@with_flags("scaling", trace_flags.SCALING)
+@with_flags("words", traffic.TRAFFIC)
 def simulate(
-    trace: Annotated[
-        str | None, typer.Argument(metavar="TRACE", help="JSON Lines, JSON or CSV, plain, gzip or zstd.")
-    ] = None,
+    trace: flags.TraceArgument = None,
     hw: flags.Hw = None,
     model: Annotated[
         str | None,
@@ -47,10 +52,16 @@ def simulate(
     percentiles: Annotated[
         str, typer.Option("--percentiles", "--metric-percentiles", help="Which are reported.")
     ] = "50,90,95,99",
-    seed: Annotated[int, typer.Option(help="Seed of the draws: which drafts are accepted.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of what is drawn: traffic, accepted drafts.")] = 0,
     step_cost: Annotated[
         str | None, typer.Option(help="linear:A,B,C: A + B·tokens + C·context seconds a step.")
     ] = None,
+    session_mode: flags.SessionMode = "closed",
+    concurrency: flags.Concurrency = None,
+    think_time: flags.ThinkTime = 0.0,
+    max_concurrency: flags.MaxConcurrency = None,
+    warmup: flags.Warmup = None,
+    measure: flags.Measure = None,
     tp: flags.Tp = 1,
     pp: flags.Pp = 1,
     dp: flags.Dp = 1,
@@ -154,42 +165,28 @@ def simulate(
             rich_help_panel=flags.ENGINE,
         ),
     ] = None,
-    trace_format: flags.TraceFormat = None,
-    trace_block_size: flags.TraceBlockSize = None,
-    time_unit: flags.TimeUnit = None,
-    on_error: flags.OnError = "stop",
-    zero_output: flags.ZeroOutput = None,
-    window: flags.Window = None,
-    speedup: flags.Speedup = None,
-    limit: flags.Limit = None,
+    reading: dict[str, Any] | None = None,
+    scaling: dict[str, Any] | None = None,
+    words: dict[str, Any] | None = None,
     form: flags.Format = "table",
     out: flags.Output = None,
     quiet: flags.Quiet = False,
 ) -> int:
     """Simulate and return the exit code."""
-    output.checked(form, out, trace, model, hw)
-    path, device, ranks = flags.required("TRACE", trace), flags.required("--hw", hw), _numbers(percentiles)
+    output.checked(form, out, *(trace or []), model, hw)
+    asked = traffic.check(trace or [], words or {})
+    device, ranks = flags.required("--hw", hw), _numbers(percentiles)
     from roofline_fast import _core
-    from roofline_fast.cli import simulate_screen
+    from roofline_fast.cli import simulate_curve, simulate_screen
     from roofline_fast.cli.progress import shown
-    from roofline_fast.simulation import simulate as run
-    from roofline_fast.trace import Trace
+    from roofline_fast.simulation import simulate as one
 
-    requests = Trace.read(
-        path,
-        format=trace_format,
-        trace_block_size=trace_block_size,
-        time_unit=time_unit,
-        on_error=on_error,
-        zero_output=zero_output,
-        window=window,
-        speedup=speedup,
-        limit=limit,
-    )
+    requests = traffic.loaded(trace or [], trace_flags.reading(reading or {}), scaling or {}, asked, seed)
+    run = simulate_curve.each(one)
     progress = _core.Progress()
     began = time.perf_counter()
     with shown("simulating", progress, quiet=quiet):
-        simulation = run(
+        simulations = run(
             requests,
             hw=device,
             model=model,
@@ -223,12 +220,21 @@ def simulate(
             num_speculative_tokens=num_speculative_tokens,
             spec_acceptance=spec_acceptance,
             step_cost=step_cost,
+            session_mode=session_mode,
+            concurrency=concurrency,
+            think_time=think_time,
+            max_concurrency=max_concurrency,
+            warmup=warmup,
+            measure=measure,
             slo=" ".join(slo) if slo else None,
             percentiles=ranks,
             seed=seed,
             progress=progress,
         )
-    talk.note(simulate_screen.speed(simulation, time.perf_counter() - began), quiet=quiet)
+    talk.note(simulate_screen.speed(simulations, time.perf_counter() - began), quiet=quiet)
+    if len(simulations) > 1:
+        return _curve(simulations, traffic.rates(asked), ranks, form, out, quiet)
+    simulation = simulations[0]
     if out is not None:
         output.save(simulation.requests, out)
         talk.note(f"{simulation.requests.height:,} requests written to {out}", quiet=quiet)
@@ -239,6 +245,30 @@ def simulate(
         frame=lambda: simulate_screen.one_row(simulation.summary),
     )
     return _verdict(simulation)
+
+
+def _curve(
+    simulations: list[Simulation],
+    rates: list[str],
+    ranks: list[float],
+    form: str,
+    out: Path | None,
+    quiet: bool,
+) -> int:
+    """Show one row a rate, and return the exit code."""
+    from roofline_fast.cli import simulate_curve
+
+    rows = simulate_curve.rows(simulations, rates)
+    if out is not None:
+        output.save(rows, out)
+        talk.note(f"{len(simulations)} rates written to {out}", quiet=quiet)
+    output.show(
+        form,
+        screen=lambda: simulate_curve.screen(simulations, rates, max(ranks)),
+        record=lambda: simulate_curve.record(simulations, rates),
+        frame=lambda: rows,
+    )
+    return max(_verdict(simulation) for simulation in simulations)
 
 
 def _numbers(text: str) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,20 +24,28 @@ LATENCIES = (("TTFT ms", "ttft"), ("TPOT ms", "tpot"), ("ITL  ms", "itl"), ("E2E
 def screen(simulation: Simulation, percentiles: list[float]) -> str:
     """Return the screen as text."""
     summary = simulation.summary
-    lines = [_traffic(simulation), _engine(simulation), ""]
+    lines = [*heading(simulation), ""]
     lines += ["  " + line for line in _latencies(summary, percentiles)]
     lines += [_load(simulation), _throughput(simulation), *_time(simulation), _fidelity(simulation)]
-    repaired = [*simulation.trace.information, *simulation.trace.warnings]
-    lines += [f"  note: {note}" for note in [*simulation.notes, *repaired]]
-    return "\n".join(lines)
+    return "\n".join([*lines, *notes(simulation)])
 
 
-def speed(simulation: Simulation, took_s: float) -> str:
+def speed(simulations: Sequence[Simulation], took_s: float) -> str:
     """Return how fast it was: ``12,031 requests in 0.09 s, 39,000x real time``."""
-    duration = simulation.summary["duration"]
-    return (
-        f"simulated {len(simulation.trace):,} requests in {took_s:.2f} s, {duration / took_s:,.0f}x real time"
-    )
+    duration = sum(simulation.summary["duration"] for simulation in simulations)
+    requests = sum(len(simulation.trace) for simulation in simulations)
+    return f"simulated {requests:,} requests in {took_s:.2f} s, {duration / took_s:,.0f}x real time"
+
+
+def heading(simulation: Simulation) -> list[str]:
+    """Return the two lines about the traffic and the engine."""
+    return [_traffic(simulation), _engine(simulation)]
+
+
+def notes(simulation: Simulation) -> list[str]:
+    """Return what was assumed, one line each."""
+    repaired = [*simulation.trace.information, *simulation.trace.warnings]
+    return [f"  note: {note}" for note in [*simulation.notes, *repaired]]
 
 
 def one_row(summary: dict[str, Any]) -> pl.DataFrame:
@@ -67,10 +76,15 @@ def _metrics(simulation: Simulation) -> dict[str, float | None]:
 
 
 def _traffic(simulation: Simulation) -> str:
-    trace, metrics = simulation.trace, _metrics(simulation)
-    kind = f"{trace.format}, " if trace.format else ""
-    name = Path(trace.origin).name if trace.origin else "trace"
-    return f"{name}  {kind}{traffic(metrics)}   seed {simulation.inputs['seed']}"
+    described = traffic(_metrics(simulation))
+    return f"{traffic_name(simulation)}{described}   seed {simulation.inputs['seed']}"
+
+
+def traffic_name(simulation: Simulation) -> str:
+    """Return where the traffic is from, as a line about it begins: ``chat.jsonl  native, ``."""
+    trace = simulation.trace
+    name = Path(trace.origin).name if trace.origin else trace.made
+    return f"{name}  {trace.format}, " if trace.format else f"{name}  "
 
 
 def _engine(simulation: Simulation) -> str:

@@ -1,64 +1,150 @@
-"""``roofline-fast trace inspect``: what a trace is like."""
+"""``roofline-fast trace``: what a trace is like, in other formats, and traces that nobody recorded."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline_fast.cli import flags, output, talk
+from roofline_fast.cli import flags, output, talk, trace_flags, traffic
+from roofline_fast.cli.bundle import with_flags
 from roofline_fast.cli.grammar import Command, Group
+from roofline_fast.errors import SpecError
 
 if TYPE_CHECKING:
     from roofline_fast.trace import Trace
 
 HELP = "Traces: who asks for how much, and when."
 INSPECT_HELP = "Say what a trace is like: rate, lengths, burstiness, what a prefix cache could save."
+CONVERT_HELP = """Write a trace in another format, or a part of it.
+
+FILE.jsonl, .csv and .parquet are native unless --to says otherwise; .jsonl.gz and .jsonl.zst are packed.
+"""
+GENERATE_HELP = """Write traffic that nobody sent, drawn from distributions or from what a trace is like.
+
+FILE.jsonl, .csv and .parquet are native unless --to says otherwise; .jsonl.gz and .jsonl.zst are packed.
+"""
+To = Annotated[
+    str | None, typer.Option("--to", help="native, mooncake, vidur or azure.", rich_help_panel=flags.OUTPUT)
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="The file to write: .jsonl, .csv or .parquet.", rich_help_panel=flags.OUTPUT
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(cls=Group, help=HELP, rich_markup_mode=None, no_args_is_help=True)
     group.command("inspect", cls=Command, help=INSPECT_HELP)(inspect)
+    group.command("convert", cls=Command, help=CONVERT_HELP)(convert)
+    group.command("generate", cls=Command, help=GENERATE_HELP)(generate)
     app.add_typer(group, name="trace")
 
 
+@with_flags("reading", trace_flags.READING)
 def inspect(
-    file: Annotated[str | None, typer.Argument(metavar="FILE", help="JSON Lines, JSON or CSV.")] = None,
-    trace_format: flags.TraceFormat = None,
-    trace_block_size: flags.TraceBlockSize = None,
-    time_unit: flags.TimeUnit = None,
-    on_error: flags.OnError = "stop",
-    zero_output: flags.ZeroOutput = None,
-    window: flags.Window = None,
-    speedup: flags.Speedup = None,
-    limit: flags.Limit = None,
+    trace: flags.TraceArgument = None,
+    reading: dict[str, Any] | None = None,
     form: flags.Format = "table",
     out: flags.Output = None,
     quiet: flags.Quiet = False,
 ) -> int:
     """Inspect and return the exit code."""
-    output.checked(form, out, file)
-    path = flags.required("FILE", file)
+    names = flags.required("TRACE", trace)
+    output.checked(form, out, *names)
     from roofline_fast.trace import Trace
 
-    trace = Trace.read(
-        path,
-        format=trace_format,
-        trace_block_size=trace_block_size,
-        time_unit=time_unit,
-        on_error=on_error,
-        zero_output=zero_output,
-        window=window,
-        speedup=speedup,
-        limit=limit,
-    )
-    metrics = trace.inspect()
+    read = Trace.read(names, arrivals_elsewhere=True, **trace_flags.reading(reading or {}))
+    metrics = read.inspect()
     if out is not None:
         output.save(metrics, out)
         talk.note(f"{metrics.height} metrics written to {out}", quiet=quiet)
-    output.show(form, screen=lambda: _screen(trace), record=lambda: _record(trace), frame=lambda: metrics)
+    output.show(form, screen=lambda: _screen(read), record=lambda: _record(read), frame=lambda: metrics)
     return 0
+
+
+@with_flags("reading", trace_flags.READING)
+@with_flags("scaling", trace_flags.SCALING)
+@with_flags("arrivals", traffic.ARRIVALS)
+def convert(
+    trace: flags.TraceArgument = None,
+    out: Out = None,
+    to: To = None,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    reading: dict[str, Any] | None = None,
+    scaling: dict[str, Any] | None = None,
+    arrivals: dict[str, Any] | None = None,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Convert and return the exit code."""
+    names, path = flags.required("TRACE", trace), flags.required("--output", out)
+    _check_output(path, to, *names)
+    from roofline_fast.workload import load
+
+    read = load(names, {**trace_flags.reading(reading or {}), **(scaling or {}), **(arrivals or {})}, seed)
+    return _write(read, path, to, seed, quiet)
+
+
+@with_flags("words", traffic.TRAFFIC)
+@with_flags("scaling", trace_flags.SCALING)
+def generate(
+    out: Out = None,
+    to: To = None,
+    like: Annotated[
+        str | None, typer.Option(metavar="TRACE", help="Lengths, rate and burstiness as in this trace.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    trace_block_size: Annotated[int | None, typer.Option(help="Tokens of a hash id.")] = None,
+    words: dict[str, Any] | None = None,
+    scaling: dict[str, Any] | None = None,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Generate and return the exit code."""
+    path = flags.required("--output", out)
+    _check_output(path, to, like)
+    from roofline_fast.trace import Trace
+    from roofline_fast.workload import load
+
+    given = {word: value for word, value in (words or {}).items() if value is not None}
+    if like is None and not given:
+        hint = "for example `--num-prompts 1000 --request-rate 4`, or `--like TRACE`"
+        raise SpecError("--num-prompts must be given", field="--num-prompts", hint=hint)
+    original = None if like is None else Trace.read(like)
+    options = {**given, **(scaling or {}), "trace_block_size": trace_block_size, "like": original}
+    return _write(load(None, options, seed), path, to, seed, quiet)
+
+
+def _check_output(path: Path, to: str | None, *inputs: str | None) -> None:
+    """Refuse a file that cannot be written, or that is read too, before any work is done."""
+    from roofline_fast.traces import format_of
+
+    format_of(str(path), to)
+    output.check_place(path, *inputs)
+
+
+def _write(trace: Trace, path: Path, to: str | None, seed: int, quiet: bool) -> int:
+    """Write a trace, and say what it is and what was lost."""
+    from roofline_fast.cli.simulate_screen import traffic as described
+    from roofline_fast.traces import block_size_note, format_of
+
+    left_out = trace.write(path, format=to)
+    form = format_of(str(path), to)
+    metrics = dict(trace.inspect().select("metric", "value").iter_rows())
+    lines = [f"{path.name}  {form}, {described(metrics)}   seed {seed}", *_notes(trace)]
+    if left_out:
+        lines.append(f"  note: {form} cannot hold, left out: {', '.join(left_out)}")
+    if told := block_size_note(form, str(path), trace.block_size):
+        lines.append(f"  note: {told}")
+    talk.note("\n".join(lines), quiet=quiet)
+    return 0
+
+
+def _notes(trace: Trace) -> list[str]:
+    return [f"  note: {note}" for note in [*trace.information, *trace.warnings]]
 
 
 def _record(trace: Trace) -> dict[str, Any]:
@@ -86,5 +172,4 @@ def _screen(trace: Trace) -> str:
     ]
     width = max(len(row[0]) for row in rows)
     lines += [f"  {name:<{width}}  {value:>11} {unit}".rstrip() for name, value, unit in rows]
-    lines += [f"  note: {note}" for note in [*trace.information, *trace.warnings]]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_notes(trace)])

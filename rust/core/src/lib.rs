@@ -20,6 +20,7 @@ pub mod op;
 pub mod network;
 pub mod collective;
 pub mod roof;
+pub mod cause;
 pub mod efficiency;
 pub mod lower;
 pub mod step;

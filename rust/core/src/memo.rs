@@ -3,6 +3,7 @@
 //! A run of decode steps has the same sequences in each; most operators (the matrix multiplications) then cost the
 //! same every time. The result is that of [`Pricer::seconds`] to the bit: the same numbers, added in the same order.
 
+use crate::cause::{Cause, Causes};
 use crate::roof::{Bound, Priced};
 use crate::shape::{PhaseSums, Sums};
 use crate::step::{Exposed, Pricer};
@@ -23,28 +24,37 @@ struct Share {
 /// Prices of one [`Pricer`], remembered by the number of sequences that decode.
 #[derive(Debug, Clone, Default)]
 pub struct Memo {
-    by_sequences: Vec<Vec<Share>>,
+    by_sequences: Vec<Known>,
+}
+
+/// What is known of steps in which so many sequences decode.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// Operators in order; none before the first such step.
+    shares: Vec<Share>,
+    /// What those that need not be priced again are spent on.
+    fixed: Causes,
 }
 
 impl Memo {
-    /// Seconds of one step, as [`Pricer::seconds`] predicts them; `see` is told the seconds of each operator that runs
-    /// and what bounds it, in order. A memo must be used with one pricer only.
-    pub fn seconds(&mut self, pricer: &Pricer, sums: &Sums, mut see: impl FnMut(Bound, f64)) -> f64 {
+    /// Seconds of one step, as [`Pricer::seconds`] predicts them; what they are spent on is added to `spent`. A memo
+    /// must be used with one pricer only.
+    pub fn seconds(&mut self, pricer: &Pricer, sums: &Sums, spent: &mut Causes) -> f64 {
         let mut total = Exposed::default();
-        let mut add = |seconds: f64, bound: Bound| {
-            total.add_seconds(seconds, bound);
-            see(bound, seconds);
-        };
         match decoding_alone(sums) {
             Some(sequences) => {
                 // Nobody else is in the step: those who decode are all.
                 let all = &sums.decode;
-                for share in self.shares(pricer, sums, sequences) {
+                let known = self.known(pricer, sums, sequences);
+                spent.append(&known.fixed);
+                for share in &known.shares {
                     match share.grows.map(|place| &pricer.ops[place as usize]) {
-                        None => add(share.seconds, share.bound),
+                        None => total.add_seconds(share.seconds, share.bound),
                         Some(priced) => {
                             let cost = priced.cost_of(part(priced, sums, all));
-                            add(cost.seconds * priced.op().repeat, cost.bound);
+                            let seconds = cost.seconds * priced.op().repeat;
+                            total.add_seconds(seconds, cost.bound);
+                            spent.add_cost(&cost, seconds);
                         }
                     }
                 }
@@ -55,32 +65,35 @@ impl Memo {
                     let part = part(priced, sums, &all);
                     if priced.op().runs_over(part) {
                         let cost = priced.cost_of(part);
-                        add(cost.seconds * priced.op().repeat, cost.bound);
+                        let seconds = cost.seconds * priced.op().repeat;
+                        total.add_seconds(seconds, cost.bound);
+                        spent.add_cost(&cost, seconds);
                     }
                 }
             }
         }
+        spent.add(Cause::Link, -total.hidden(pricer.overlap()));
         pricer.predict(total.exposed(pricer.overlap())).seconds
     }
 
-    /// What is known of steps in which so many sequences decode.
-    fn shares(&mut self, pricer: &Pricer, sums: &Sums, sequences: usize) -> &[Share] {
+    fn known(&mut self, pricer: &Pricer, sums: &Sums, sequences: usize) -> &Known {
         if self.by_sequences.len() <= sequences {
-            self.by_sequences.resize_with(sequences + 1, Vec::new);
+            self.by_sequences.resize_with(sequences + 1, Known::default);
         }
-        let shares = &mut self.by_sequences[sequences];
-        if shares.is_empty() {
+        let known = &mut self.by_sequences[sequences];
+        if known.shares.is_empty() {
             let parts = sums.parts();
-            shares.extend(pricer.ops.iter().enumerate().filter_map(|(place, priced)| {
+            for (place, priced) in pricer.ops.iter().enumerate() {
+                let Some(cost) = priced.cost(&parts) else { continue };
+                let seconds = cost.seconds * priced.op().repeat;
                 let grows = priced.op().grows_with_context().then_some(place as u32);
-                priced.cost(&parts).map(|cost| Share {
-                    seconds: cost.seconds * priced.op().repeat,
-                    bound: cost.bound,
-                    grows,
-                })
-            }));
+                if grows.is_none() {
+                    known.fixed.add_cost(&cost, seconds);
+                }
+                known.shares.push(Share { seconds, bound: cost.bound, grows });
+            }
         }
-        shares
+        known
     }
 }
 
@@ -136,7 +149,7 @@ mod tests {
         ) {
             for (model, tp) in [("llama-3.1-8b", 1), ("mixtral-8x7b", 2), ("gemma-3-27b", 2), ("deepseek-v3", 8)] {
                 let pricer = pricer(model, tp);
-                let (mut memo, mut seen, mut expected) = (Memo::default(), [0.0; 4], [0.0; 4]);
+                let (mut memo, mut spent, mut expected) = (Memo::default(), Causes::default(), Causes::default());
                 for &(sequences, context, prompt) in &steps {
                     let mut sums = Sums::default();
                     for sequence in 0..sequences {
@@ -145,10 +158,20 @@ mod tests {
                     if prompt % 3 == 1 {
                         pricer.reaches().add_item(&mut sums, Phase::Prefill, 1.0, prompt, context, 1);
                     }
-                    let seconds = memo.seconds(&pricer, &sums, |bound, part| seen[bound as usize] += part);
+                    let before = spent;
+                    let seconds = memo.seconds(&pricer, &sums, &mut spent);
                     prop_assert_eq!(seconds, pricer.seconds(&sums).step.seconds);
-                    pricer.each(&sums, |_, op, cost| expected[cost.bound as usize] += cost.seconds * op.repeat);
-                    prop_assert_eq!(seen, expected);
+                    prop_assert!((spent.since(&before).total() - seconds).abs() <= 1e-12 * spent.total());
+                    let (mut exposed, mut hidden) = (0.0, 0.0);
+                    pricer.each(&sums, |_, op, cost| {
+                        expected.add_cost(&cost, cost.seconds * op.repeat);
+                        let side = if cost.bound == Bound::Link { &mut hidden } else { &mut exposed };
+                        *side += cost.seconds * op.repeat;
+                    });
+                    expected.add(Cause::Link, -f64::min(hidden, pricer.overlap() * exposed));
+                }
+                for ((cause, found), (_, expected)) in spent.iter().zip(expected.iter()) {
+                    prop_assert!((found - expected).abs() <= 1e-12 * spent.total(), "{cause:?}: {found} {expected}");
                 }
             }
         }

@@ -159,6 +159,11 @@ impl Exposed {
         }
     }
 
+    /// Communicating seconds that computing hides.
+    pub(crate) fn hidden(&self, overlap: f64) -> f64 {
+        self.link.min(overlap * self.compute)
+    }
+
     /// Communication shows only where computing does not hide it (PHYSICS §4).
     pub(crate) fn exposed(&self, overlap: f64) -> f64 {
         self.compute + (self.link - overlap * self.compute).max(0.0)

@@ -14,7 +14,8 @@ pub fn read(path: &Path) -> PyResult<String> {
     std::fs::read_to_string(path).map_err(|error| failure(path, &error))
 }
 
-fn failure(path: &Path, error: &io::Error) -> PyErr {
+/// The `OSError` of what the system reports about a file.
+pub fn failure(path: &Path, error: &io::Error) -> PyErr {
     let name = path.to_path_buf();
     match error.raw_os_error() {
         // Python picks the subclass by the number, and its text by the same table as the system.

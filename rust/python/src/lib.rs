@@ -12,6 +12,7 @@ mod deployment;
 mod analysis;
 mod evaluate;
 mod sweep;
+mod workload;
 mod trace;
 mod simulate;
 mod llm_viewer;

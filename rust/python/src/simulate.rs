@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use roofline_core::cause::Causes;
 use roofline_core::error::{Error as CoreError, Result as CoreResult};
 use roofline_core::names;
-use roofline_core::roof::Bound;
+use roofline_sim::client::{Client, Extent, SessionMode};
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::Result;
 use roofline_sim::metrics::slo::Slo;
@@ -16,7 +17,7 @@ use roofline_sim::run::{self, Simulation as Served};
 use roofline_sim::scheduler::config::{EngineConfig, Policy};
 use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
 use roofline_sim::serve::{Knobs, Server};
-use roofline_sim::step_cost::LinearCost;
+use roofline_sim::step_cost::{LinearCost, StepCost};
 use roofline_sim::time::{F64Clock, FixedClock};
 
 use crate::analysis::EngineMemory;
@@ -108,7 +109,9 @@ impl Engine {
     }
 
     /// Serves the trace; a `step_cost` of `linear:A,B,C` replaces the cost model.
-    #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, progress=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
+    #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, progress=None,
+        session_mode="closed", concurrency=None, think_time_ms=0.0, max_concurrency=None, warmup=None, measure=None))]
     fn simulate(
         &self,
         py: Python<'_>,
@@ -117,10 +120,24 @@ impl Engine {
         record: &str,
         step_cost: Option<&str>,
         progress: Option<&Progress>,
+        session_mode: &str,
+        concurrency: Option<u32>,
+        think_time_ms: f64,
+        max_concurrency: Option<u32>,
+        warmup: Option<&str>,
+        measure: Option<&str>,
     ) -> PyResult<Simulation> {
         enter_long(py, progress, |shared| {
             shared.total.store(trace.requests.trace.len() as u64, Ordering::Relaxed);
-            self.serve(deployment, trace, record_named(record)?, step_cost, &shared.monitor)
+            let client = Client {
+                sessions: SessionMode::parse(session_mode)?,
+                concurrency,
+                think_ns: think_ns(think_time_ms)?,
+                max_concurrency,
+                warmup: warmup.map(|text| Extent::parse("warmup", text)).transpose()?,
+                measure: measure.map(|text| Extent::parse("measure", text)).transpose()?,
+            };
+            self.serve(deployment, trace, &client, record_named(record)?, step_cost, &shared.monitor)
         })
     }
 }
@@ -130,22 +147,27 @@ impl Engine {
         &self,
         deployment: &Deployment,
         trace: &Trace,
+        client: &Client,
         record: Record,
         step_cost: Option<&str>,
         monitor: &Monitor,
     ) -> Result<Simulation> {
-        let server =
+        let mut server =
             Server::new(deployment.deployed.clone(), &self.name, &self.knobs, &trace.requests.trace)?;
         let cost = step_cost.map(LinearCost::parse).transpose()?;
         // Decisions at a linear cost are compared with recorded schedules, which add seconds as floats do.
         let recorded = cost.is_some() && record == Record::Decisions;
         let (workload, engine) = (trace.requests.workload(recorded)?, &server.engine);
         let served = match cost {
-            Some(cost) if recorded => run::simulate::<F64Clock, _>(workload, engine, &cost, record, monitor)?,
-            Some(cost) => run::simulate::<FixedClock, _>(workload, engine, &cost, record, monitor)?,
-            None => run::simulate::<FixedClock, _>(workload, engine, &server.cost, record, monitor)?,
+            Some(cost) if recorded => {
+                run::simulate::<F64Clock, _>(workload, client, engine, &cost, record, monitor)?
+            }
+            Some(cost) => run::simulate::<FixedClock, _>(workload, client, engine, &cost, record, monitor)?,
+            None => run::simulate::<FixedClock, _>(workload, client, engine, &server.cost, record, monitor)?,
         };
-        Ok(Simulation { served, bounds: server.cost.bounds(), engine: server.engine, notes: server.notes })
+        server.notes.extend(client.notes(&trace.requests.trace, engine.data_parallel));
+        server.notes.extend(served.notes());
+        Ok(Simulation { served, spent: server.cost.spent(), engine: server.engine, notes: server.notes })
     }
 }
 
@@ -172,8 +194,8 @@ impl Accepted {
 pub struct Simulation {
     served: Served,
     engine: EngineConfig,
-    /// Seconds of all steps by what bounded them, in the order of [`Bound::ALL`].
-    bounds: [f64; 4],
+    /// Seconds of all steps by what they were spent on.
+    spent: Causes,
     notes: Vec<String>,
 }
 
@@ -241,7 +263,7 @@ impl Simulation {
     /// Seconds of all steps by what bounded them; zeros under a `step_cost`.
     #[getter]
     fn bounds(&self) -> Vec<(&'static str, f64)> {
-        Bound::ALL.into_iter().zip(self.bounds).map(|(bound, seconds)| (bound.name(), seconds)).collect()
+        self.spent.iter().map(|(cause, seconds)| (cause.name(), seconds)).collect()
     }
 
     /// Sentences to print with it.
@@ -263,10 +285,20 @@ fn policy_name(policy: Policy) -> &'static str {
 fn record_named(name: &str) -> CoreResult<Record> {
     match name {
         "summary" => Ok(Record::Summary),
+        "stretches" => Ok(Record::Stretches),
         "steps" => Ok(Record::Steps),
         "decisions" => Ok(Record::Decisions),
-        _ => Err(names::unknown("record", name, ["summary", "steps", "decisions"])),
+        _ => Err(names::unknown("record", name, ["summary", "stretches", "steps", "decisions"])),
     }
+}
+
+fn think_ns(milliseconds: f64) -> CoreResult<u64> {
+    let nanos = (milliseconds * 1e6).round();
+    if (0.0..=i64::MAX as f64).contains(&nanos) {
+        return Ok(nanos as u64);
+    }
+    let must = "must be milliseconds, none negative";
+    Err(CoreError::spec("think_time", must, milliseconds, "for example 2000 for two seconds"))
 }
 
 fn in_range(percent: f64) -> CoreResult<()> {

@@ -3,19 +3,21 @@
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use roofline_core::error::{Error, Result};
 use roofline_core::names;
 use roofline_core::table::{Column, Table as Rows};
-use roofline_sim::assemble::{Assembled, TraceColumns};
+use roofline_sim::assemble::{Assembled, TraceColumns, Turns};
 use roofline_sim::error as trace_error;
 use roofline_sim::trace::{
-    self, FieldMap, Format, OnError, PriorityOrder, ReadOptions, Report, TimeUnit, Trace as Requests,
+    self, FieldMap, Format, OnError, PriorityOrder, ReadOptions, Reader, Report, TimeUnit, Trace as Requests,
     TurnLengths, ZeroOutput,
 };
 
 use crate::columns;
 use crate::enter::{Progress, enter, enter_long};
 use crate::table::Table;
+use crate::workload;
 
 /// How a trace is read; what is left out trusts detection and refuses what would change the numbers.
 #[pyclass(frozen, module = "roofline_fast._core")]
@@ -29,7 +31,8 @@ impl TraceOptions {
     #[expect(clippy::too_many_arguments, reason = "keywords of a constructor, one a field")]
     #[pyo3(signature = (*, format=None, time_unit=None, on_error="stop", zero_output=None, trace_block_size=None,
         require_sorted=false, priority_order="lower-first", csv_delimiter=None, csv_decimal=".", window_s=None,
-        speedup=None, limit=None, default_output_tokens=None, turn_lengths=None, strict=false, map=None))]
+        speedup=None, limit=None, default_output_tokens=None, turn_lengths=None, strict=false, map=None,
+        arrivals_elsewhere=false))]
     fn new(
         py: Python<'_>,
         format: Option<&str>,
@@ -48,6 +51,7 @@ impl TraceOptions {
         turn_lengths: Option<&str>,
         strict: bool,
         map: Option<Vec<String>>,
+        arrivals_elsewhere: bool,
     ) -> PyResult<TraceOptions> {
         let options = enter(py, || {
             let map =
@@ -71,7 +75,7 @@ impl TraceOptions {
                     .transpose()?,
                 strict,
                 map,
-                arrivals_elsewhere: false,
+                arrivals_elsewhere,
             })
         })?;
         Ok(TraceOptions { options })
@@ -106,7 +110,8 @@ impl Trace {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keywords of a constructor, one a column")]
     #[pyo3(signature = (arrival_s, prompt_tokens, output_tokens, *, ids=None, priority=None, block_hashes=None,
-        block_size=None, segments=None, segment_lengths=None, output_segment=None))]
+        block_size=None, segments=None, segment_lengths=None, output_segment=None, session=None, after=None,
+        delay_s=None))]
     fn new(
         arrival_s: &Bound<'_, PyAny>,
         prompt_tokens: &Bound<'_, PyAny>,
@@ -118,6 +123,9 @@ impl Trace {
         segments: Option<&Bound<'_, PyAny>>,
         segment_lengths: Option<&Bound<'_, PyAny>>,
         output_segment: Option<&Bound<'_, PyAny>>,
+        session: Option<&Bound<'_, PyAny>>,
+        after: Option<&Bound<'_, PyAny>>,
+        delay_s: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Trace> {
         let lists = |column: Option<&Bound<'_, PyAny>>, field: &str| {
             column.map(|column| columns::lists(column, field)).transpose()
@@ -134,23 +142,111 @@ impl Trace {
             segment_lengths: lists(segment_lengths, "segment_lengths")?,
             output_segment: output_segment
                 .map_or(Ok(Vec::new()), |segments| columns::counts(segments, "output_segment"))?,
+            turns: Turns {
+                session: session.map_or(Ok(Vec::new()), |names| columns::texts(names, "session"))?,
+                after: lists(after, "after")?,
+                delay_s: delay_s.map_or(Ok(Vec::new()), |delays| columns::floats(delays, "delay_s"))?,
+            },
         };
         let requests = enter(arrival_s.py(), || columns.assemble())?;
         Ok(Trace { requests, report: None })
     }
 
-    /// The trace a file holds: JSON Lines, JSON or CSV, plain, gzip or zstd, in any format that is known.
+    /// The trace that files hold: JSON Lines, JSON or CSV, plain, gzip or zstd, in any format that is known.
+    ///
+    /// A name is a file, a folder, a pattern, or `-` for the standard input.
     #[staticmethod]
-    #[pyo3(signature = (path, options=None, progress=None))]
+    #[pyo3(signature = (names, options=None, progress=None))]
     fn read(
         py: Python<'_>,
-        path: PathBuf,
+        names: Vec<String>,
         options: Option<&TraceOptions>,
         progress: Option<&Progress>,
     ) -> PyResult<Trace> {
         let options = options.map_or_else(ReadOptions::default, |options| options.options.clone());
-        let (requests, report) = enter_long(py, progress, |_| trace::read_file(path, &options))?;
+        let (requests, report) = enter_long(py, progress, |_| trace::read_files(&names, &options))?;
         Ok(Trace { requests: requests.into(), report: Some(report) })
+    }
+
+    /// The files that a name stands for: itself, those of a folder, or those of a pattern.
+    #[staticmethod]
+    fn files(py: Python<'_>, name: &str) -> PyResult<Vec<PathBuf>> {
+        enter(py, || trace::paths(name))
+    }
+
+    /// The trace of texts that come one after the other, each with the file it is from and its lines before the text.
+    #[staticmethod]
+    #[pyo3(signature = (parts, origin, options=None))]
+    fn read_parts(
+        py: Python<'_>,
+        parts: &Bound<'_, PyAny>,
+        origin: String,
+        options: Option<&TraceOptions>,
+    ) -> PyResult<Trace> {
+        let options = options.map_or_else(ReadOptions::default, |options| options.options.clone());
+        let mut reader = enter(py, || Reader::new(&options))?;
+        for part in parts.try_iter()? {
+            let (file, text, lines_before): (String, PyBackedBytes, u64) = part?.extract()?;
+            reader = enter_long(py, None, move |_| {
+                reader.part(&file, &text, lines_before)?;
+                reader.stop_at_mistakes(&file)?;
+                Ok::<_, trace_error::Error>(reader)
+            })?;
+        }
+        reader.call(origin);
+        let (requests, report) = enter_long(py, None, |_| reader.finish())?;
+        Ok(Trace { requests: requests.into(), report: Some(report) })
+    }
+
+    /// Traffic that words and their texts describe, like that of a trace if one is given; and what was assumed.
+    #[staticmethod]
+    #[pyo3(signature = (words, like=None, progress=None))]
+    fn generate(
+        py: Python<'_>,
+        words: Vec<(String, String)>,
+        like: Option<&Trace>,
+        progress: Option<&Progress>,
+    ) -> PyResult<(Trace, Vec<String>)> {
+        let like = like.map(|trace| &trace.requests.trace);
+        let (requests, notes) = workload::generate(py, &words, like, progress)?;
+        Ok((Trace { requests: requests.into(), report: None }, notes))
+    }
+
+    /// A sample of it, then copies of that side by side, then at another rate.
+    #[pyo3(signature = (*, sample=None, upsample=None, target_rps=None, seed=0))]
+    fn scaled(
+        &self,
+        py: Python<'_>,
+        sample: Option<f64>,
+        upsample: Option<u32>,
+        target_rps: Option<f64>,
+        seed: u64,
+    ) -> PyResult<Trace> {
+        let trace = self.without_segments(py)?;
+        let scale = |_: &_| workload::scaled(trace, sample, upsample, target_rps, seed);
+        let requests = enter_long(py, None, scale)?;
+        Ok(Trace { requests: requests.into(), report: self.report.clone() })
+    }
+
+    /// The same requests, arriving as words and their texts say.
+    fn arriving(&self, py: Python<'_>, words: Vec<(String, String)>) -> PyResult<Trace> {
+        let trace = self.without_segments(py)?;
+        let requests = enter_long(py, None, |_| workload::arriving(trace, &words))?;
+        Ok(Trace { requests: requests.into(), report: self.report.clone() })
+    }
+
+    /// Writes it as a file that appears whole or not at all; what the format cannot hold, in words.
+    #[pyo3(signature = (path, format="native", progress=None))]
+    fn write(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        format: &str,
+        progress: Option<&Progress>,
+    ) -> PyResult<Vec<&'static str>> {
+        let trace = self.without_segments(py)?;
+        let format = enter(py, || format_named(format))?;
+        workload::write(py, trace, format, &path, progress)
     }
 
     fn __len__(&self) -> usize {
@@ -220,6 +316,20 @@ impl Trace {
     #[getter]
     fn information(&self) -> Vec<String> {
         self.report.as_ref().map_or_else(Vec::new, |report| report.information.clone())
+    }
+}
+
+impl Trace {
+    /// Its requests, unless they share tokens by segments: neither a file nor a copy could say so.
+    fn without_segments(&self, py: Python<'_>) -> PyResult<&Requests> {
+        enter(py, || match self.requests.segments {
+            None => Ok(()),
+            Some(_) => {
+                let hint = "give `block_hashes` instead: they can be written and copied";
+                Err(Error::spec("segments", "must be left out of a trace that is scaled or written", "given", hint))
+            }
+        })?;
+        Ok(&self.requests.trace)
     }
 }
 

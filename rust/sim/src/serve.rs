@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 
 use roofline_core::analysis::Analyst;
+use roofline_core::cause::Causes;
 use roofline_core::error::{Error, Result};
 use roofline_core::hardware::Hardware;
 use roofline_core::memo::Memo;
 use roofline_core::memory::EngineMemory;
 use roofline_core::model::{Ffn, Task};
-use roofline_core::roof::Bound;
 use roofline_core::shape::{Phase as CorePhase, Sums};
 use roofline_core::step::{Deployment, Pricer};
 use roofline_core::units::GIB;
@@ -22,25 +22,19 @@ use crate::trace::Trace;
 /// Share of the device's memory that vLLM 0.33 uses unless told otherwise.
 pub const GPU_MEMORY_UTILIZATION: f64 = 0.92;
 
-/// Prices steps with the cost model, and keeps account of what bounded them.
+/// Prices steps with the cost model, and keeps account of what they were spent on.
 #[derive(Debug, Clone)]
 pub struct ModelCost {
     pricer: Pricer,
     /// What steps of decoding sequences alone are known to cost.
     memo: RefCell<Memo>,
-    ledger: Cell<[f64; 4]>,
+    spent: Cell<Causes>,
 }
 
 impl ModelCost {
     /// Prices with a compiled deployment.
     pub fn new(pricer: Pricer) -> ModelCost {
-        ModelCost { pricer, memo: RefCell::default(), ledger: Cell::default() }
-    }
-
-    /// Seconds of all steps priced so far by what bounded them, in the order of [`Bound::ALL`].
-    pub fn bounds(&self) -> [f64; 4] {
-        let ledger = self.ledger.get();
-        Bound::ALL.map(|bound| ledger[bound as usize])
+        ModelCost { pricer, memo: RefCell::default(), spent: Cell::default() }
     }
 }
 
@@ -67,11 +61,14 @@ impl StepCost for ModelCost {
     }
 
     fn seconds(&self, sums: &Sums) -> f64 {
-        let mut ledger = self.ledger.get();
-        let note = |bound: Bound, seconds: f64| ledger[bound as usize] += seconds;
-        let seconds = self.memo.borrow_mut().seconds(&self.pricer, sums, note);
-        self.ledger.set(ledger);
+        let mut spent = self.spent.get();
+        let seconds = self.memo.borrow_mut().seconds(&self.pricer, sums, &mut spent);
+        self.spent.set(spent);
         seconds
+    }
+
+    fn spent(&self) -> Causes {
+        self.spent.get()
     }
 }
 
@@ -236,12 +233,6 @@ impl Server {
             None => blocks(&analyst, &engine, trace)?,
         };
         let mut notes = analyst.deployment().model.notes.clone();
-        let turns = trace.sessions.as_ref().map_or(0, |sessions| sessions.waiting());
-        if turns > 0 {
-            notes.push(format!(
-                "{turns} turns wait for an earlier one: replayed at their recorded or earliest times"
-            ));
-        }
         let experts =
             analyst.deployment().model.layers.iter().any(|group| matches!(group.ffn, Some(Ffn::Moe(_))));
         if engine.data_parallel > 1 && experts {

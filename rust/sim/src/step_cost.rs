@@ -1,5 +1,6 @@
 //! What a step costs, as the simulation asks it: from sums over what the step processes.
 
+use roofline_core::cause::Causes;
 use roofline_core::error::{Error, Result};
 
 /// What a sequence does in a step.
@@ -68,6 +69,11 @@ pub trait StepCost {
 
     /// Seconds the step takes; finite and not negative.
     fn seconds(&self, sums: &Self::Sums) -> f64;
+
+    /// What the steps priced so far were spent on; nothing where that is not known.
+    fn spent(&self) -> Causes {
+        Causes::default()
+    }
 }
 
 /// `(a + b·tokens) + c·context` seconds, context counted after the step: for tests and parity with other simulators.

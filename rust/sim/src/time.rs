@@ -6,6 +6,19 @@
 
 use std::fmt::Debug;
 
+/// A point in simulated time, exact: units of 2⁻⁶⁴ s since the beginning.
+pub type Ticks = i128;
+
+/// Seconds of a span of that many units.
+pub fn tick_seconds(ticks: Ticks) -> f64 {
+    FixedClock::seconds_between(0, ticks)
+}
+
+/// Units in that many seconds (finite, not negative).
+pub fn ticks_in(seconds: f64) -> Ticks {
+    FixedClock::after(0, seconds)
+}
+
 /// How instants are represented and added.
 pub trait Clock: 'static {
     /// A point in simulated time.
@@ -22,6 +35,9 @@ pub trait Clock: 'static {
     /// The instant `seconds` (finite, not negative) after `from`.
     fn after(from: Self::Instant, seconds: f64) -> Self::Instant;
 
+    /// The instant that many nanoseconds after `from`.
+    fn after_nanos(from: Self::Instant, nanos: u64) -> Self::Instant;
+
     /// Seconds from one instant to a later one.
     fn seconds_between(from: Self::Instant, to: Self::Instant) -> f64;
 
@@ -29,6 +45,9 @@ pub trait Clock: 'static {
     fn seconds(instant: Self::Instant) -> f64 {
         Self::seconds_between(Self::Instant::default(), instant)
     }
+
+    /// The instant in exact units.
+    fn ticks(instant: Self::Instant) -> Ticks;
 
     /// The later of two instants.
     fn later(a: Self::Instant, b: Self::Instant) -> Self::Instant {
@@ -47,7 +66,12 @@ impl Clock for FixedClock {
     type Instant = i128;
 
     fn at_nanos(nanos: u64) -> i128 {
-        (i128::from(nanos) << 64) / 1_000_000_000
+        const SECOND: u64 = 1_000_000_000;
+        // The quotient of nanos·2⁶⁴ and a second, digit by digit: dividing 128 bits is many times slower.
+        let (seconds, rest) = (nanos / SECOND, nanos % SECOND);
+        let high = (rest << 32) / SECOND;
+        let low = (((rest << 32) % SECOND) << 32) / SECOND;
+        (i128::from(seconds) << 64) + i128::from((high << 32) + low)
     }
 
     fn after(from: i128, seconds: f64) -> i128 {
@@ -57,10 +81,18 @@ impl Clock for FixedClock {
         from.saturating_add(units)
     }
 
+    fn after_nanos(from: i128, nanos: u64) -> i128 {
+        from.saturating_add(Self::at_nanos(nanos))
+    }
+
     fn seconds_between(from: i128, to: i128) -> f64 {
         let units = to - from;
         let units = i64::try_from(units).map_or_else(|_| units as f64, |short| short as f64);
         units / UNITS
+    }
+
+    fn ticks(instant: i128) -> Ticks {
+        instant
     }
 }
 
@@ -79,8 +111,16 @@ impl Clock for F64Clock {
         from + seconds
     }
 
+    fn after_nanos(from: f64, nanos: u64) -> f64 {
+        from + Self::at_nanos(nanos)
+    }
+
     fn seconds_between(from: f64, to: f64) -> f64 {
         to - from
+    }
+
+    fn ticks(instant: f64) -> Ticks {
+        ticks_in(instant)
     }
 }
 
@@ -95,6 +135,13 @@ mod tests {
         let stepped = (0..1000).fold(start, |now, _| FixedClock::after(now, step));
         let once = FixedClock::after(start, step) - start;
         assert_eq!(stepped - start, 1000 * once);
+    }
+
+    #[test]
+    fn nanoseconds_are_rounded_down_to_units() {
+        for nanos in [0, 1, 999_999_999, 1_000_000_000, 123_456_789_123_456_789, i64::MAX as u64] {
+            assert_eq!(FixedClock::at_nanos(nanos), (i128::from(nanos) << 64) / 1_000_000_000);
+        }
     }
 
     #[test]

@@ -156,7 +156,7 @@ fn the_header_of_a_native_file_sets_the_block_and_must_be_understood() {
     assert_eq!(reading(&floor, ReadOptions::default()).unwrap().1.warnings.len(), 0);
     for (header, must) in [
         (", \"block_size\": 0", "block_size must be a whole number of tokens, at least 1: 0"),
-        (", \"block_rule\": \"round\"", "block_rule must be `ceil` or `floor`: round"),
+        (", \"block_rule\": \"round\"", "block_rule must be `ceil`, `floor` or `leading`: round"),
         (", \"hash_scope\": \"local\"", "hash_scope must be `global`: local"),
         (", \"turn_lengths\": \"new\"", "turn_lengths must be `full` or `delta`: new"),
         (", \"time_unit\": \"h\"", "time_unit must be s, ms, us, ns or datetime: h"),

@@ -51,6 +51,8 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         if state.cached.is_none() {
             state.cached = Some(cached);
             step.newcomers.push(sequence);
+        } else {
+            self.journal.readmitted(sequence, C::ticks(C::later(self.now, self.busy_until)));
         }
         state.place = Place::Prefilling;
         state.computed = cached;

@@ -8,6 +8,7 @@ use super::FastReplica;
 use super::replica::{CALLS_PER_LOOK, Flight};
 use super::sequence::Place;
 use crate::error::{Error, Result};
+use crate::metrics::journal::Note;
 use crate::step_cost::{Phase, StepCost, StepItem};
 use crate::time::Clock;
 
@@ -23,6 +24,8 @@ pub(super) struct Draft<S> {
     pub(super) decoding: u32,
     /// Those whose prompt it computes.
     pub(super) prefilling: u32,
+    /// Tokens in the KV caches of all of them afterwards.
+    pub(super) context: u64,
     pub(super) preempted: u32,
     /// Those it admits for the first time.
     pub(super) newcomers: Vec<u32>,
@@ -38,6 +41,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             tokens: 0,
             decoding: 0,
             prefilling: 0,
+            context: 0,
             preempted: 0,
             newcomers: self.spare.pop().unwrap_or_default(),
             finishing: self.spare.pop().unwrap_or_default(),
@@ -76,7 +80,9 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         step.tokens = step.decoding;
         step.room -= step.decoding;
         if step.decoding > 0 {
-            self.cost.add_decodes(&mut step.sums, &self.decode.as_priced(self.calls));
+            let decodes = self.decode.as_priced(self.calls);
+            self.cost.add_decodes(&mut step.sums, &decodes);
+            step.context = decodes.context + decodes.count;
         }
     }
 
@@ -136,6 +142,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             let late = u32::from(self.config.async_scheduling);
             registered = state.prefilled.max(state.computed - late);
         }
+        self.journal.preempted(sequence, C::ticks(C::later(self.now, self.busy_until)));
         self.cache.release(sequence, state.computed, registered, true);
         state.computed = 0;
         state.place = Place::Waiting;
@@ -177,6 +184,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         step.room -= tokens;
         step.tokens += tokens;
         step.prefilling += 1;
+        step.context += u64::from(state.computed);
         let sampled_rows = u32::from(completes);
         self.cost.add(
             &mut step.sums,
@@ -217,7 +225,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
     fn launch(&mut self, mut step: Draft<P::Sums>) -> Result<()> {
         let is_empty = step.tokens == 0;
         let delivers = step.decoding > 0 || !self.completing.is_empty();
-        let mut end = self.now;
+        let (start, mut end) = (self.next_start(), self.now);
         if is_empty && step.preempted == 0 {
             self.idle_calls += 1;
         } else {
@@ -225,9 +233,26 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             if !is_empty {
                 end = self.occupy(&step)?;
             }
-            self.totals.scheduled_tokens += u64::from(step.tokens);
-            self.totals.preemptions += u64::from(step.preempted);
+            self.noted.totals.scheduled_tokens += u64::from(step.tokens);
+            self.noted.totals.preemptions += u64::from(step.preempted);
             self.note_peaks();
+            self.note_steps(|replica| {
+                let used = replica.used_blocks();
+                Note {
+                    start: C::ticks(start),
+                    end: C::ticks(end),
+                    steps: u64::from(!is_empty),
+                    sequences: step.decoding + step.prefilling,
+                    scheduled_tokens: u64::from(step.tokens),
+                    prefill_tokens: u64::from(step.tokens - step.decoding),
+                    context_tokens: step.context,
+                    running: replica.running,
+                    waiting: replica.waiting.len() as u32,
+                    used_first: used,
+                    used_last: used,
+                    preempted: step.preempted,
+                }
+            });
         }
         for place in 0..self.completing.len() {
             self.deliver_first(self.completing[place], end, &mut step);
@@ -248,18 +273,18 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             self.timelines[sequence as usize].first_scheduled = start;
         }
         if step.decoding > 0 {
-            self.note_gaps(C::seconds_between(self.busy_until, end), u64::from(step.decoding));
+            self.noted.note_gaps(C::seconds_between(self.busy_until, end), u64::from(step.decoding));
         }
         for &sequence in &step.finishing {
             self.timelines[sequence as usize].last_token = end;
         }
         let share = match (step.prefilling, step.decoding) {
-            (0, _) => &mut self.totals.decode_s,
-            (_, 0) => &mut self.totals.prefill_s,
-            _ => &mut self.totals.mixed_s,
+            (0, _) => &mut self.noted.totals.decode_s,
+            (_, 0) => &mut self.noted.totals.prefill_s,
+            _ => &mut self.noted.totals.mixed_s,
         };
         *share += busy_s;
-        self.totals.steps += 1;
+        self.noted.totals.steps += 1;
         self.busy_until = end;
         Ok(end)
     }
@@ -278,10 +303,13 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         } else {
             self.decode.join(sequence, state, self.calls);
         }
+        if state.preemptions > 0 {
+            self.journal.resumed(sequence, C::ticks(end));
+        }
         if is_first {
             timeline.first_token = end;
         } else {
-            self.note_gaps(C::seconds_between(before, end), 1);
+            self.noted.note_gaps(C::seconds_between(before, end), 1);
         }
     }
 }

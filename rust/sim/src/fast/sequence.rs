@@ -1,7 +1,7 @@
 //! What the fast path keeps of a request.
 
 use crate::request::Workload;
-use crate::scheduler::vllm::Status;
+use crate::scheduler::sequence::Status;
 
 /// Where a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,9 @@ impl Sequence {
 /// Instants of one request; `last_token` rests while it decodes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Timeline<T> {
+    /// When it was ready to be sent, and when it was.
+    pub(super) ready: T,
+    pub(super) arrival: T,
     pub(super) first_scheduled: T,
     pub(super) first_token: T,
     pub(super) last_token: T,

@@ -2,6 +2,7 @@
 
 pub mod percentiles;
 pub mod slo;
+pub mod journal;
 pub mod records;
 pub mod steps;
 pub mod summary;

@@ -8,6 +8,8 @@ pub enum Record {
     /// Requests and totals.
     #[default]
     Summary,
+    /// And stretches of steps that decode alike, one row each: as quick as without.
+    Stretches,
     /// And a row for each step.
     Steps,
     /// And who was in it.

@@ -3,7 +3,7 @@
 use super::percentiles::Distribution;
 use super::records::{Requests, Totals};
 use super::slo::{Metric, Slo};
-use crate::scheduler::vllm::Status;
+use crate::scheduler::sequence::Status;
 
 /// A value of a summary.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,6 +35,36 @@ pub struct Measured<'a> {
     pub gaps: &'a [(f64, u64)],
     /// Replicas that served.
     pub replicas: u32,
+    /// What was answered in the time that is measured, where that is not all of it.
+    pub served: Option<Served>,
+}
+
+/// What was answered in a span of time, whenever it was sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Served {
+    /// Seconds.
+    pub duration_s: f64,
+    /// Requests whose last token came in it.
+    pub requests: u64,
+    /// Tokens of their prompts.
+    pub input: u64,
+    /// Tokens of their answers.
+    pub output: u64,
+}
+
+impl Served {
+    /// What was answered after the first and up to the second instant.
+    pub fn within(requests: &Requests, (from_s, to_s): (f64, f64)) -> Served {
+        let mut served = Served { duration_s: to_s - from_s, requests: 0, input: 0, output: 0 };
+        for (row, finish) in requests.finish_s.iter().enumerate() {
+            if finish.is_some_and(|finish| from_s < finish && finish <= to_s) {
+                served.requests += 1;
+                served.input += u64::from(requests.prompt_tokens[row]);
+                served.output += u64::from(requests.output_tokens[row]);
+            }
+        }
+        served
+    }
 }
 
 /// The percentiles of a summary where none are asked for.
@@ -51,14 +81,15 @@ impl Summary {
     pub fn of(measured: Measured<'_>, slo: Option<&Slo>, percentiles: &[f64]) -> Summary {
         let latencies = latencies(&measured);
         let window = Window::of(measured.requests);
+        let duration_s = measured.served.map_or(window.duration_s(), |served| served.duration_s);
         let mut summary = Summary::default();
         summary.counts(&measured);
-        summary.rates(&measured, &window);
+        summary.rates(&measured, duration_s);
         for (place, (name, _)) in Metric::ALL.iter().enumerate() {
             summary.latency(name, &latencies[place], percentiles);
         }
-        summary.objectives(&measured, slo, &latencies, window.duration_s());
-        summary.device(&measured, window.duration_s());
+        summary.objectives(&measured, slo, &latencies, duration_s);
+        summary.device(&measured, duration_s);
         summary.load(&measured, &window);
         summary
     }
@@ -79,14 +110,15 @@ impl Summary {
 
     fn counts(&mut self, measured: &Measured<'_>) {
         let requests = measured.requests;
-        self.push("injected", Value::Count(requests.len() as u64));
+        let unsent = requests.count(Status::Expected);
+        self.push("injected", Value::Count((requests.len() - unsent) as u64));
         self.push("completed", Value::Count(requests.count(Status::Finished) as u64));
         self.push("running", Value::Count(requests.count(Status::Running) as u64));
         self.push("waiting", Value::Count(requests.count(Status::Waiting) as u64));
         self.push("rejected", Value::Count(requests.count(Status::Rejected) as u64));
     }
 
-    fn rates(&mut self, measured: &Measured<'_>, window: &Window) {
+    fn rates(&mut self, measured: &Measured<'_>, duration_s: f64) {
         let requests = measured.requests;
         let sum = |column: &[u32]| -> u64 {
             let finished =
@@ -94,14 +126,16 @@ impl Summary {
             finished.map(|(_, &tokens)| u64::from(tokens)).sum()
         };
         let (input, output) = (sum(&requests.prompt_tokens), sum(&requests.output_tokens));
-        let rate = |count: u64| Value::from(ratio(count as f64, window.duration_s()));
+        let completed = requests.count(Status::Finished) as u64;
+        let served = measured.served.unwrap_or(Served { duration_s, requests: completed, input, output });
+        let rate = |count: u64| Value::from(ratio(count as f64, duration_s));
         let most = most_at_once(requests);
-        self.push("duration", Value::Number(window.duration_s()));
+        self.push("duration", Value::Number(duration_s));
         self.push("total_input_tokens", Value::Count(input));
         self.push("total_output_tokens", Value::Count(output));
-        self.push("request_throughput", rate(requests.count(Status::Finished) as u64));
-        self.push("output_throughput", rate(output));
-        self.push("total_token_throughput", rate(input + output));
+        self.push("request_throughput", rate(served.requests));
+        self.push("output_throughput", rate(served.output));
+        self.push("total_token_throughput", rate(served.input + served.output));
         self.push("max_concurrent_requests", Value::Count(most));
     }
 
@@ -190,10 +224,13 @@ struct Window {
 
 impl Window {
     fn of(requests: &Requests) -> Window {
-        let last_arrival_s = requests.arrival_s.last().copied().unwrap_or(0.0);
+        let fold = |least: f64, better: fn(f64, f64) -> f64| {
+            (0..requests.len()).map(|row| requests.ready_s(row)).fold(least, better)
+        };
+        let (first, last_arrival_s) = (fold(f64::INFINITY, f64::min), fold(0.0, f64::max));
         Window {
             requests: requests.len(),
-            first_arrival_s: requests.arrival_s.first().copied().unwrap_or(0.0),
+            first_arrival_s: if first.is_finite() { first } else { 0.0 },
             last_arrival_s,
             end_s: requests.finish_s.iter().flatten().fold(last_arrival_s, |end, &finish| end.max(finish)),
         }
@@ -222,7 +259,7 @@ impl Window {
             let waited =
                 (0..requests.len()).filter(|&row| requests.status[row] != Status::Rejected).map(|row| {
                     let scheduled = requests.first_scheduled_s[row].unwrap_or(f64::INFINITY);
-                    (scheduled.min(to) - requests.arrival_s[row].max(from)).max(0.0)
+                    (scheduled.min(to) - requests.ready_s(row).max(from)).max(0.0)
                 });
             waited.sum::<f64>() / quarter
         };
@@ -236,12 +273,15 @@ impl Window {
 
 /// Most requests that had arrived and were not finished; one that ends when another arrives is gone.
 fn most_at_once(requests: &Requests) -> u64 {
-    let accepted = |row: &usize| requests.status[*row] != Status::Rejected;
+    let accepted = |row: &usize| !matches!(requests.status[*row], Status::Rejected | Status::Expected);
+    let mut starts: Vec<f64> =
+        (0..requests.len()).filter(accepted).map(|row| requests.arrival_s[row]).collect();
+    starts.sort_unstable_by(f64::total_cmp);
     let mut ends: Vec<f64> = requests.finish_s.iter().flatten().copied().collect();
     ends.sort_unstable_by(f64::total_cmp);
     let (mut gone, mut most) = (0, 0);
-    for (arrived, row) in (0..requests.len()).filter(accepted).enumerate() {
-        while ends.get(gone).is_some_and(|&end| end <= requests.arrival_s[row]) {
+    for (arrived, start) in starts.into_iter().enumerate() {
+        while ends.get(gone).is_some_and(|&end| end <= start) {
             gone += 1;
         }
         most = most.max(arrived + 1 - gone);

@@ -3,6 +3,7 @@
 use roofline_core::error::{Error, Result};
 use roofline_core::names;
 
+use super::rules::Rules;
 use super::speculation::Speculation;
 use crate::kv::cache::CacheShape;
 
@@ -35,6 +36,8 @@ const MOST_DEVICES: u32 = 65_536;
 /// The settings of an engine; see [`super::preset::preset`] for their defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineConfig {
+    /// Whose rules its scheduler follows.
+    pub rules: Rules,
     /// Sequences that may run at once.
     pub max_num_seqs: u32,
     /// Tokens a step may process.

@@ -1,7 +1,124 @@
 //! How an engine chooses what each step processes.
+//!
+//! The [`room`] is common to all engines: sequences, queues, KV blocks, and what a result does to them. A policy, one a
+//! file, only chooses: it fills a [`Step`] from what the room holds.
 
+pub mod speculation;
+pub mod rules;
 pub mod config;
 pub mod preset;
-pub mod speculation;
 pub mod queue;
+pub mod sequence;
+pub mod room;
+mod results;
 pub mod vllm;
+
+use roofline_core::error::Result;
+
+use self::config::{EngineConfig, Limits};
+use self::room::Room;
+use self::rules::Rules;
+use self::sequence::Status;
+use self::vllm::Vllm;
+use crate::kv::cache::KvCache;
+use crate::request::Workload;
+use crate::step::Step;
+
+/// Who chooses, with what it keeps from call to call.
+#[derive(Debug, Clone)]
+enum Policy {
+    Vllm(Vllm),
+}
+
+/// A scheduler with its queues and its KV cache.
+#[derive(Debug, Clone)]
+pub struct Scheduler<'a> {
+    room: Room<'a>,
+    policy: Policy,
+}
+
+impl<'a> Scheduler<'a> {
+    /// An idle engine that is to serve `requests` (rows of the workload), which it numbers `0..requests.len()`.
+    ///
+    /// # Errors
+    /// Settings no engine could start with.
+    pub fn new(
+        config: &'a EngineConfig,
+        workload: Workload<'a>,
+        requests: &'a [u32],
+    ) -> Result<Scheduler<'a>> {
+        let policy = match config.rules {
+            Rules::Vllm => Policy::Vllm(Vllm::new(config)),
+        };
+        Ok(Scheduler { room: Room::new(config, workload, requests)?, policy })
+    }
+
+    /// Decides what the next step processes.
+    pub fn schedule(&mut self, step: &mut Step) {
+        self.room.open(step);
+        match &mut self.policy {
+            Policy::Vllm(vllm) => vllm.fill(&mut self.room, step),
+        }
+        self.room.commit(step);
+    }
+
+    /// Takes in the result of a step: tokens are delivered, answers end, their blocks are free.
+    pub fn update(&mut self, step: &mut Step) {
+        self.room.update(step);
+    }
+
+    /// A request arrives: it waits, or is rejected if its prompt leaves no room for an answer. `moment` numbers the
+    /// instants at which requests arrive, in their order: what arrives at one instant has one number.
+    pub fn arrive(&mut self, sequence: u32, moment: u64) -> Status {
+        self.room.arrive(sequence, moment)
+    }
+
+    /// Whether there is anything to do: a request that is not done, or the end of one to be noted.
+    pub fn has_requests(&self) -> bool {
+        self.room.unflushed || self.has_unfinished()
+    }
+
+    /// Whether a request waits or runs.
+    pub fn has_unfinished(&self) -> bool {
+        !self.room.running.is_empty() || !self.room.waiting.is_empty()
+    }
+
+    /// Requests running.
+    pub fn running(&self) -> usize {
+        self.room.running.len()
+    }
+
+    /// Requests waiting.
+    pub fn waiting(&self) -> usize {
+        self.room.waiting.len()
+    }
+
+    /// Calls of [`Scheduler::schedule`] so far.
+    pub fn calls(&self) -> u64 {
+        self.room.calls
+    }
+
+    /// The KV cache.
+    pub fn kv(&self) -> &KvCache<'a> {
+        &self.room.kv
+    }
+
+    /// The settings as resolved.
+    pub fn limits(&self) -> &Limits {
+        &self.room.limits
+    }
+
+    /// Where a request stands, how often it was preempted, and the tokens it found cached at its first admission.
+    pub fn outcome(&self, sequence: u32) -> (Status, u32, Option<u32>) {
+        let state = &self.room.sequences[sequence as usize];
+        (state.status, state.preemptions, state.cached)
+    }
+
+    /// Checks what must always hold between two calls, when `arrived` requests have arrived.
+    ///
+    /// # Errors
+    /// The law that is broken, in words.
+    pub fn check(&self, arrived: usize) -> std::result::Result<(), String> {
+        self.room.check(arrived)
+    }
+}

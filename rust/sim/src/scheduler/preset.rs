@@ -5,6 +5,7 @@ use roofline_core::names;
 use roofline_core::units::GIB;
 
 use super::config::{EngineConfig, Policy};
+use super::rules::Rules;
 
 /// The engines that can be simulated.
 pub const ENGINES: [&str; 2] = ["vllm", "vllm-sync"];
@@ -57,6 +58,7 @@ pub fn preset(name: &str, device: DeviceClass) -> Result<EngineConfig> {
         DeviceClass::Small => (2048, 256),
     };
     Ok(EngineConfig {
+        rules: Rules::Vllm,
         max_num_seqs,
         max_num_batched_tokens,
         max_model_len: None,

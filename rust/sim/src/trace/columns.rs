@@ -7,7 +7,7 @@ use super::links::{Link, On};
 use super::mistakes::{Mistake, Mistakes, shortened};
 use super::number::TOKENS_MAX;
 use super::options::{FieldMap, ReadOptions};
-use super::policy::{OnError, TurnLengths, ZeroOutput};
+use super::policy::{BlockRule, OnError, TurnLengths, ZeroOutput};
 use super::row::{Row, text_of};
 use super::schemas;
 use super::sessions::{Last, SessionColumns, Turn};
@@ -20,8 +20,8 @@ type Waits = Vec<(On, u64)>;
 pub(super) struct Columns {
     pub values: Values,
     pub block_size: u32,
-    /// Hash ids stand for whole blocks only, the rest of a prompt has none.
-    pub whole_blocks: bool,
+    /// Which blocks of a prompt have a hash id.
+    pub block_rule: BlockRule,
     pub arrival: Vec<i64>,
     pub prompt: Vec<u32>,
     pub output: Vec<u32>,
@@ -47,7 +47,7 @@ impl Columns {
         Columns {
             values: Values::new(schema, options),
             block_size: options.trace_block_size.unwrap_or(schema.block_size).max(1),
-            whole_blocks: schema.whole_blocks,
+            block_rule: if schema.whole_blocks { BlockRule::Floor } else { BlockRule::Ceil },
             arrival: Vec::new(),
             prompt: Vec::new(),
             output: Vec::new(),
@@ -371,9 +371,12 @@ impl Columns {
         let (field, requests) = (self.values.name(alias), self.arrival.len());
         let column = self.hashes.get_or_insert_with(|| HashColumn::after(requests));
         let blocks = column.read(field, text, behind)? as u64;
-        let (whole, size) = (u64::from(prompt / self.block_size), self.block_size);
-        let needed = if self.whole_blocks { whole } else { u64::from(prompt.div_ceil(size)) };
-        if blocks != needed && blocks > 0 {
+        let needed = u64::from(match self.block_rule {
+            BlockRule::Floor => prompt / self.block_size,
+            BlockRule::Ceil | BlockRule::Leading => prompt.div_ceil(self.block_size),
+        });
+        let fits = blocks == needed || self.block_rule == BlockRule::Leading && blocks < needed;
+        if !fits && blocks > 0 {
             let detail = || format!("line {}: {prompt} tokens need {needed}, has {blocks}", row.line);
             self.values.tallies.hash_mismatch.note(row.line, detail);
         }

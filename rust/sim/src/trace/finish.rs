@@ -1,10 +1,11 @@
 //! The last stage of reading: what can only be judged over the whole file, then time order and the origin of time.
 
+use roofline_core::names;
 use rustc_hash::FxHashMap;
 
 use super::columns::Columns;
 use super::detect;
-use super::format::{Format, Parents, Slot};
+use super::format::{Alias, Format, Parents, Slot};
 use super::links::Resolved;
 use super::options::ReadOptions;
 use super::policy::{OnError, TimeUnit, TurnLengths, ZeroOutput};
@@ -105,7 +106,7 @@ fn columns_everywhere_missing(columns: &Columns, origin: &str) -> Result<()> {
 
 /// What helps a file that says how long requests are, not when they come.
 pub(super) const NO_ARRIVALS: &str =
-    "add arrivals; a load in their place (--request-rate, --concurrency, --arrivals) is not taken yet";
+    "say what load to put in their place: `--request-rate 4` (with `--arrivals`), or `--concurrency 8`";
 
 fn without_requests(columns: &Columns, report: &Report) -> Error {
     let name = report.format.name();
@@ -218,7 +219,8 @@ fn doubtful_unit(columns: &Columns, fractional: bool, report: &mut Report, optio
 /// Tells of fields that had no effect, and of models.
 fn told_of_fields(columns: &Columns, report: &mut Report) {
     if !columns.unknown.is_empty() {
-        report.inform(format!("ignored fields: {}", columns.unknown.join(", ")));
+        let fields: Vec<String> = columns.unknown.iter().map(|name| with_guess(name, columns)).collect();
+        report.inform(format!("ignored fields: {}", fields.join(", ")));
     }
     let unused = columns
         .values
@@ -235,6 +237,19 @@ fn told_of_fields(columns: &Columns, report: &mut Report) {
         let models: Vec<String> =
             columns.models.iter().map(|(model, count)| format!("{model} ({count})")).collect();
         report.inform(format!("several models, read as one workload: {}", models.join(", ")));
+    }
+}
+
+/// A field without effect, with the one of the format that may have been meant: `sesion (did you mean `session`?)`.
+fn with_guess(name: &str, columns: &Columns) -> String {
+    let distance = |alias: &Alias| names::edit_distance(&name.to_lowercase(), &alias.name.to_lowercase());
+    let unseen = |(place, alias): &(usize, &Alias)| {
+        columns.seen >> place & 1 == 0 && alias.slot != Slot::Unused && alias.name.len() > 4
+    };
+    let near = columns.aliases().iter().enumerate().filter(unseen).min_by_key(|(_, alias)| distance(alias));
+    match near.filter(|(_, alias)| distance(alias) <= 2) {
+        Some((_, alias)) => format!("{name} (did you mean `{}`?)", alias.name),
+        None => name.to_string(),
     }
 }
 

@@ -44,9 +44,9 @@ pub use inspect::{Inspection, Lengths, inspect};
 pub(crate) use number::TOKENS_MAX;
 pub use options::{FieldMap, ReadOptions};
 pub use policy::{OnError, PriorityOrder, TimeUnit, TurnLengths, ZeroOutput};
-pub use read::{read, read_file};
+pub use read::{Reader, read, read_file};
 pub use report::{Report, Warning};
-pub use write::{Written, write};
+pub use write::{Written, left_out, write, write_file};
 
 /// Which tokens prompts share, as hash ids of their leading blocks (compared as a path, never one by one).
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -122,6 +122,11 @@ impl Sessions {
     pub fn waits_for(&self, request: usize) -> impl ExactSizeIterator<Item = (u32, u64)> + '_ {
         let range = self.offsets[request] as usize..self.offsets[request + 1] as usize;
         self.after[range.clone()].iter().copied().zip(self.delay_ns[range].iter().copied())
+    }
+
+    /// Whether any request waits for more than one other.
+    pub fn waits_for_several(&self) -> bool {
+        self.offsets.windows(2).any(|pair| pair[1] - pair[0] > 1)
     }
 
     /// Requests that wait for another one.

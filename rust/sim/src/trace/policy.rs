@@ -66,6 +66,43 @@ pub enum ZeroOutput {
     One,
 }
 
+/// Which blocks of a prompt have a hash id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum BlockRule {
+    /// All, the last one also where it is not full.
+    #[default]
+    Ceil,
+    /// Those that are full.
+    Floor,
+    /// The first ones: what follows is the prompt's own.
+    Leading,
+}
+
+impl BlockRule {
+    /// Its name in the header of a native file.
+    pub fn name(self) -> &'static str {
+        match self {
+            BlockRule::Ceil => "ceil",
+            BlockRule::Floor => "floor",
+            BlockRule::Leading => "leading",
+        }
+    }
+
+    /// The rule by which all the given numbers of ids, each of a prompt so many tokens long, were made.
+    pub fn of(block_size: u32, mut prompts: impl Iterator<Item = (u64, u32)> + Clone) -> BlockRule {
+        let size = block_size.max(1);
+        let full = |(ids, prompt): (u64, u32)| ids == 0 || ids == u64::from(prompt.div_ceil(size));
+        let whole = |(ids, prompt): (u64, u32)| ids == 0 || ids == u64::from(prompt / size);
+        if prompts.clone().all(full) {
+            BlockRule::Ceil
+        } else if prompts.all(whole) {
+            BlockRule::Floor
+        } else {
+            BlockRule::Leading
+        }
+    }
+}
+
 /// What the prompt lengths of a session's turns count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TurnLengths {

@@ -10,7 +10,7 @@ use super::format::{Format, Schema};
 use super::mistakes::shortened;
 use super::number;
 use super::options::ReadOptions;
-use super::policy::{OnError, TimeUnit, TurnLengths};
+use super::policy::{BlockRule, OnError, TimeUnit, TurnLengths};
 use super::records::{Record, Records, fields};
 use super::report::{Report, Warning};
 use super::{Trace, csv, json, schemas, unfolded};
@@ -51,10 +51,9 @@ pub fn read_file(path: impl AsRef<Path>, options: &ReadOptions) -> Result<(Trace
 /// # Ok::<(), roofline_sim::error::Error>(())
 /// ```
 pub fn read(origin: &str, bytes: &[u8], options: &ReadOptions) -> Result<(Trace, Report)> {
-    options.check()?;
-    let mut reading = None;
-    part(origin, bytes, options, &mut reading)?;
-    done(reading, options)
+    let mut reader = Reader::new(options)?;
+    reader.part(origin, bytes, 0)?;
+    reader.finish()
 }
 
 /// Reads several files, each with the name the user knows it by, as one trace.
@@ -62,65 +61,107 @@ pub fn read(origin: &str, bytes: &[u8], options: &ReadOptions) -> Result<(Trace,
 /// # Errors
 /// Those of [`read`], and files of different formats.
 pub(super) fn read_all(files: &[(String, Vec<u8>)], options: &ReadOptions) -> Result<(Trace, Report)> {
-    options.check()?;
-    let mut reading = None;
+    let mut reader = Reader::new(options)?;
     for (origin, bytes) in files {
-        part(origin, bytes, options, &mut reading)?;
-        let Some((columns, _)) = &mut reading else { continue };
-        if options.on_error == OnError::Stop && !columns.mistakes.is_empty() {
-            let mistakes = std::mem::take(&mut columns.mistakes);
-            return Err(mistakes.into_error(origin, columns.rows));
-        }
+        reader.part(origin, bytes, 0)?;
+        reader.stop_at_mistakes(origin)?;
     }
-    if let (Some((_, report)), Some((first, _)), Some((last, _))) =
-        (&mut reading, files.first(), files.last())
-    {
-        report.origin = format!("{} files ({first} to {last})", files.len());
+    if let (Some((first, _)), Some((last, _))) = (files.first(), files.last()) {
+        reader.call(format!("{} files ({first} to {last})", files.len()));
     }
-    done(reading, options)
+    reader.finish()
 }
 
-/// Reads the rows of a file behind those of the files before.
-fn part(
-    origin: &str,
-    bytes: &[u8],
-    options: &ReadOptions,
-    reading: &mut Option<(Columns, Report)>,
-) -> Result<()> {
-    let (content, mut information) = container::open(origin, bytes)?;
-    let text = match content {
-        Content::Text(text) => text,
-        Content::Parquet(bytes) => {
-            let complete = bytes.len() >= 12 && bytes.ends_with(b"PAR1");
-            return Err(binary_columns(origin, "Parquet", detect::parquet(&bytes).format, complete));
-        }
-        Content::Arrow => return Err(binary_columns(origin, "Arrow", Format::Baseten, true)),
-    };
-    let (detection, layout) = detect::find(origin, &text, options, &mut information)?;
-    let schema = schema(origin, &detection, options)?;
-    let (columns, report) = match reading {
-        None => {
-            let (columns, report) =
-                reading.insert((Columns::new(schema, options), blank_report(origin, detection, information)));
-            (columns, report)
-        }
-        Some((columns, report)) => {
-            if columns.format() != detection.format {
-                let must = format!("every file must be of one format ({})", columns.format().name());
-                return Err(Error::trace(origin, 0, "", must, detection.format.name())
-                    .hinted("formats differ in units: convert one of them first"));
+/// A trace that is read part by part, each the text of a file or of some of its rows.
+pub struct Reader {
+    options: ReadOptions,
+    reading: Option<(Columns, Report)>,
+}
+
+impl Reader {
+    /// Nothing read yet.
+    ///
+    /// # Errors
+    /// Options that cannot be.
+    pub fn new(options: &ReadOptions) -> Result<Reader> {
+        options.check()?;
+        Ok(Reader { options: options.clone(), reading: None })
+    }
+
+    /// Reads the rows of `bytes` behind those before; they stand `lines_before` lines into what the user calls `origin`.
+    ///
+    /// # Errors
+    /// Those of [`read`] that are not about single rows, and a part of another format than those before.
+    pub fn part(&mut self, origin: &str, bytes: &[u8], lines_before: u64) -> Result<()> {
+        let options = &self.options;
+        let (content, mut information) = container::open(origin, bytes)?;
+        let text = match content {
+            Content::Text(text) => text,
+            Content::Parquet(bytes) => {
+                let complete = bytes.len() >= 12 && bytes.ends_with(b"PAR1");
+                return Err(binary_columns(origin, "Parquet", detect::parquet(&bytes).format, complete));
             }
-            for told in information {
-                if !report.information.contains(&told) {
-                    report.inform(told);
+            Content::Arrow => return Err(binary_columns(origin, "Arrow", Format::Baseten, true)),
+        };
+        let (detection, layout) = detect::find(origin, &text, options, &mut information)?;
+        let schema = schema(origin, &detection, options)?;
+        let (columns, report) = match &mut self.reading {
+            None => {
+                let (columns, report) = self.reading.insert((
+                    Columns::new(schema, options),
+                    blank_report(origin, detection, information),
+                ));
+                (columns, report)
+            }
+            Some((columns, report)) => {
+                if columns.format() != detection.format {
+                    let must = format!("every file must be of one format ({})", columns.format().name());
+                    return Err(Error::trace(origin, 0, "", must, detection.format.name())
+                        .hinted("formats differ in units: convert one of them first"));
                 }
+                for told in information {
+                    if !report.information.contains(&told) {
+                        report.inform(told);
+                    }
+                }
+                (columns, report)
             }
-            (columns, report)
+        };
+        match layout {
+            Layout::Json(records) => {
+                let place = Place { origin, lines_before };
+                rows_of_json(&place, &records, columns, report, options)
+            }
+            Layout::Csv(delimiter) => csv::read(origin, &text, delimiter, columns),
         }
-    };
-    match layout {
-        Layout::Json(records) => rows_of_json(origin, &records, columns, report, options),
-        Layout::Csv(delimiter) => csv::read(origin, &text, delimiter, columns),
+    }
+
+    /// Reports the mistakes so far under the name of the part they are in, where any ends the reading.
+    ///
+    /// # Errors
+    /// Those mistakes.
+    pub fn stop_at_mistakes(&mut self, origin: &str) -> Result<()> {
+        match &mut self.reading {
+            Some((columns, _)) if self.options.on_error == OnError::Stop && !columns.mistakes.is_empty() => {
+                Err(std::mem::take(&mut columns.mistakes).into_error(origin, columns.rows))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives what is read a name for the report.
+    pub fn call(&mut self, origin: String) {
+        if let Some((_, report)) = &mut self.reading {
+            report.origin = origin;
+        }
+    }
+
+    /// The trace of all parts, cut as the options say.
+    ///
+    /// # Errors
+    /// Those of [`read`].
+    pub fn finish(self) -> Result<(Trace, Report)> {
+        done(self.reading, &self.options)
     }
 }
 
@@ -206,8 +247,8 @@ fn binary_columns(origin: &str, kind: &str, format: Format, complete: bool) -> E
             .hinted("the download or the writer was probably interrupted; get the file again");
     }
     let value = format!("{} in {kind}, which is not read here", format.words());
-    Error::trace(origin, 0, "", "the file must be JSON Lines, JSON or CSV here", value)
-        .hinted("the Python package reads it; or write it as text: pl.read_parquet(FILE).write_ndjson(\"trace.jsonl\")")
+    Error::trace(origin, 0, "", "what is read as text must be JSON Lines, JSON or CSV", value)
+        .hinted("the Python package and the command line read it from a file, not from the standard input")
 }
 
 fn blank_report(origin: &str, detection: Detection, information: Vec<String>) -> Report {
@@ -227,20 +268,29 @@ fn blank_report(origin: &str, detection: Detection, information: Vec<String>) ->
     }
 }
 
+/// Where a part stands.
+struct Place<'a> {
+    origin: &'a str,
+    lines_before: u64,
+}
+
 /// Reads the rows, after the header object that a native file may begin with.
 fn rows_of_json(
-    origin: &str,
+    place: &Place,
     records: &Records,
     columns: &mut Columns,
     report: &mut Report,
     options: &ReadOptions,
 ) -> Result<()> {
-    let mut rows = records.iter().peekable();
+    let mut rows = records
+        .iter()
+        .map(|record| Record { line: record.line + place.lines_before, ..record })
+        .peekable();
     if columns.format() == Format::Native {
         let head = rows.peek().and_then(|record| fields(record.text).ok());
         let head = head.filter(|head| head.iter().any(|(key, _)| key == "trace"));
         if let Some((head, record)) = head.and_then(|head| Some((head, rows.next()?))) {
-            header(origin, &record, &head, columns, report, options)?;
+            header(place.origin, &record, &head, columns, report, options)?;
         }
     }
     match columns.values.schema.unfold {
@@ -272,8 +322,9 @@ fn header(
             ("turn_lengths", "delta") => {
                 columns.turn_lengths = options.turn_lengths.unwrap_or(TurnLengths::Delta)
             }
-            ("block_rule", "ceil") => columns.whole_blocks = false,
-            ("block_rule", "floor") => columns.whole_blocks = true,
+            ("block_rule", "ceil") => columns.block_rule = BlockRule::Ceil,
+            ("block_rule", "floor") => columns.block_rule = BlockRule::Floor,
+            ("block_rule", "leading") => columns.block_rule = BlockRule::Leading,
             ("block_size", value) => match number::tokens(value.as_bytes()) {
                 Ok(size) if size > 0 => columns.block_size = options.trace_block_size.unwrap_or(size),
                 _ => return refuse(key, "must be a whole number of tokens, at least 1", value),
@@ -282,7 +333,7 @@ fn header(
             ("trace", value) => return refuse(key, "must be `roofline-fast/1`", value),
             ("hash_scope", value) => return refuse(key, "must be `global`", value),
             ("turn_lengths", value) => return refuse(key, "must be `full` or `delta`", value),
-            ("block_rule", value) => return refuse(key, "must be `ceil` or `floor`", value),
+            ("block_rule", value) => return refuse(key, "must be `ceil`, `floor` or `leading`", value),
             ("time_unit", value) => return refuse(key, "must be s, ms, us, ns or datetime", value),
             (key, _) => unknown.push(key.to_string()),
         }

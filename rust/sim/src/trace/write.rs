@@ -1,6 +1,12 @@
 //! Writing a trace in the formats that other tools read, and in the native one, which keeps everything.
 
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+
 use super::carried::NOT_OBSERVED;
+use super::policy::BlockRule;
 use super::{Format, Sessions, Trace, datetime};
 use crate::error::Result;
 use roofline_core::error::Error;
@@ -38,23 +44,105 @@ pub struct Written {
 /// # Errors
 /// Formats that are only read, and a Mooncake file of requests that wait for others, which it cannot say.
 pub fn write(trace: &Trace, format: Format) -> Result<Written> {
-    let text = match format {
-        Format::Native => native(trace),
-        Format::Mooncake => mooncake(trace)?,
-        Format::Vidur => {
-            table(trace, "arrived_at,num_prefill_tokens,num_decode_tokens\n", |ns| decimal(ns, 9))
-        }
-        Format::AzureLlm => table(trace, "TIMESTAMP,ContextTokens,GeneratedTokens\n", date),
-        other => {
-            let hint = "use native, mooncake, vidur or azure_llm";
-            return Err(Error::spec("to", "must be a format that is written", other.name(), hint).into());
-        }
-    };
-    Ok(Written { bytes: text.into_bytes(), left_out: left_out(trace, format) })
+    let left_out = left_out(trace, format)?;
+    let mut bytes = Vec::new();
+    each_part(trace, format, |part| {
+        bytes.extend_from_slice(part.as_bytes());
+        Ok(())
+    })
+    .map_err(|error: std::io::Error| Error::spec("to", "must be writable to memory", error, ""))?;
+    Ok(Written { bytes, left_out })
 }
 
-/// What of a trace a format cannot hold.
-fn left_out(trace: &Trace, format: Format) -> Vec<&'static str> {
+/// Writes a trace to `path`, compressed where the name ends in `.gz` or `.zst`; the file appears whole or not at all.
+///
+/// # Errors
+/// What the system reports of the file. Whether the format can hold the trace is for [`left_out`] to say.
+pub fn write_file(trace: &Trace, format: Format, path: &Path) -> io::Result<()> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let aside = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    let written = File::create(&aside)
+        .and_then(|file| parts_to(trace, format, &name, file))
+        .and_then(|()| std::fs::rename(&aside, path));
+    if written.is_err() {
+        // What is left aside is of no use; that it cannot be removed changes nothing for the user.
+        let _ = std::fs::remove_file(&aside);
+    }
+    written
+}
+
+/// Writes all parts to a file, packed as its name says.
+fn parts_to(trace: &Trace, format: Format, name: &str, file: File) -> io::Result<()> {
+    if name.ends_with(".gz") {
+        let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::default());
+        each_part(trace, format, |part| packed.write_all(part.as_bytes()))?;
+        packed.finish()?;
+    } else if name.ends_with(".zst") {
+        let mut packed = zstd::stream::write::Encoder::new(file, 0)?;
+        each_part(trace, format, |part| packed.write_all(part.as_bytes()))?;
+        packed.finish()?;
+    } else {
+        let mut file = file;
+        each_part(trace, format, |part| file.write_all(part.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// How much text is handed on at once.
+const PART: usize = 1 << 18;
+
+/// The text of a file, part by part: the first lines first.
+fn each_part(
+    trace: &Trace,
+    format: Format,
+    mut take: impl FnMut(&str) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut text = header(trace, format);
+    // A field is of one kind in all rows: a list where any row waits for several others.
+    let several = trace.sessions.as_ref().is_some_and(Sessions::waits_for_several);
+    for row in 0..trace.len() {
+        match format {
+            Format::Mooncake => mooncake_row(trace, row, &mut text),
+            Format::Vidur => table_row(trace, row, decimal(trace.arrival_ns[row], 9), &mut text),
+            Format::AzureLlm => table_row(trace, row, date(trace.arrival_ns[row]), &mut text),
+            _ => native_row(trace, row, several, &mut text),
+        }
+        if text.len() >= PART {
+            take(&text)?;
+            text.clear();
+        }
+    }
+    take(&text)
+}
+
+/// The first line of a file, if it has one that is no request.
+fn header(trace: &Trace, format: Format) -> String {
+    let mut text = String::new();
+    match format {
+        Format::Mooncake => {}
+        Format::Vidur => text.push_str("arrived_at,num_prefill_tokens,num_decode_tokens\n"),
+        Format::AzureLlm => text.push_str("TIMESTAMP,ContextTokens,GeneratedTokens\n"),
+        _ => {
+            let mut line = Line::of(&mut text);
+            line.words("trace", "roofline-fast/1");
+            if let Some(hashes) = &trace.hashes {
+                let prompts = hashes.offsets.windows(2).zip(&trace.prompt_tokens);
+                let prompts = prompts.map(|(pair, prompt)| (pair[1] - pair[0], *prompt));
+                line.field("block_size", hashes.block_size);
+                line.words("block_rule", BlockRule::of(hashes.block_size, prompts).name());
+            }
+            line.end();
+        }
+    }
+    text
+}
+
+/// What of a trace a format cannot hold, in words; empty if nothing is lost.
+///
+/// # Errors
+/// Those of [`write`].
+pub fn left_out(trace: &Trace, format: Format) -> Result<Vec<&'static str>> {
+    check(trace, format)?;
     let carried = &trace.carried;
     let measured = !(carried.ttft_ns.is_empty() && carried.e2e_ns.is_empty() && carried.tpot_ns.is_empty());
     let waits = trace.sessions.as_ref().is_some_and(|sessions| sessions.waiting() > 0);
@@ -72,17 +160,29 @@ fn left_out(trace: &Trace, format: Format) -> Vec<&'static str> {
         ("images", !(carried.images.is_empty() && carried.image_tokens.is_empty()), false),
         ("measured times", measured, false),
     ];
-    has.into_iter().filter(|(_, has, held)| *has && !*held && !native).map(|(what, _, _)| what).collect()
+    Ok(has.into_iter().filter(|(_, has, held)| *has && !*held && !native).map(|(what, _, _)| what).collect())
 }
 
-/// A CSV file of arrivals and lengths.
-fn table(trace: &Trace, header: &str, arrival: impl Fn(u64) -> String) -> String {
-    let mut text = header.to_string();
-    for row in 0..trace.len() {
-        let (prompt, output) = (trace.prompt_tokens[row], trace.output_tokens[row]);
-        text.push_str(&format!("{},{prompt},{output}\n", arrival(trace.arrival_ns[row])));
+/// Whether the format can be written, and can say when these requests start.
+fn check(trace: &Trace, format: Format) -> Result<()> {
+    let waits = trace.sessions.as_ref().is_some_and(|sessions| sessions.waiting() > 0);
+    match format {
+        Format::Mooncake if waits => {
+            let must = "must not be mooncake for requests that wait for others, which it cannot say";
+            Err(Error::spec("to", must, "mooncake", "native keeps them").into())
+        }
+        Format::Native | Format::Mooncake | Format::Vidur | Format::AzureLlm => Ok(()),
+        other => {
+            let hint = "use native, mooncake, vidur or azure_llm";
+            Err(Error::spec("to", "must be a format that is written", other.name(), hint).into())
+        }
     }
-    text
+}
+
+/// A row of a CSV file of arrivals and lengths.
+fn table_row(trace: &Trace, row: usize, arrival: String, text: &mut String) {
+    let (prompt, output) = (trace.prompt_tokens[row], trace.output_tokens[row]);
+    text.push_str(&format!("{arrival},{prompt},{output}\n"));
 }
 
 /// A date with a time of day: seven digits of a second as Azure has them, nine where they are needed.
@@ -106,18 +206,23 @@ fn decimal(nanos: u64, digits: usize) -> String {
 }
 
 /// One line of JSON, field by field.
-struct Line {
-    text: String,
+struct Line<'t> {
+    text: &'t mut String,
+    fields: u32,
 }
 
-impl Line {
-    fn new() -> Line {
-        Line { text: "{".to_string() }
+impl<'t> Line<'t> {
+    /// A line behind those that `text` has.
+    fn of(text: &'t mut String) -> Line<'t> {
+        text.push('{');
+        Line { text, fields: 0 }
     }
 
     fn field(&mut self, name: &str, json: impl std::fmt::Display) {
-        let comma = if self.text.len() > 1 { ", " } else { "" };
-        self.text.push_str(&format!("{comma}\"{name}\": {json}"));
+        let comma = if self.fields > 0 { ", " } else { "" };
+        self.fields += 1;
+        // A text in memory takes whatever is written.
+        let _ = write!(self.text, "{comma}\"{name}\": {json}");
     }
 
     fn words(&mut self, name: &str, words: &str) {
@@ -136,9 +241,8 @@ impl Line {
         }
     }
 
-    fn end(mut self) -> String {
+    fn end(self) {
         self.text.push_str("}\n");
-        self.text
     }
 }
 
@@ -148,51 +252,32 @@ fn session_of(trace: &Trace, row: usize) -> Option<String> {
     (session != Sessions::NONE).then(|| format!("s{session}"))
 }
 
-fn mooncake(trace: &Trace) -> Result<String> {
-    if trace.sessions.as_ref().is_some_and(|sessions| sessions.waiting() > 0) {
-        let must = "must not be mooncake for requests that wait for others, which it cannot say";
-        return Err(Error::spec("to", must, "mooncake", "native keeps them").into());
-    }
-    let mut text = String::new();
-    for row in 0..trace.len() {
-        let mut line = Line::new();
-        line.field("timestamp", decimal(trace.arrival_ns[row], 6));
-        line.field("input_length", trace.prompt_tokens[row]);
-        line.field("output_length", trace.output_tokens[row]);
-        if let Some(hashes) = &trace.hashes {
-            line.field("hash_ids", format_args!("{:?}", hashes.path(row)));
-        }
-        if let Some(id) = trace.ids.get(row) {
-            line.words("request_id", id);
-        }
-        if let Some(session) = session_of(trace, row) {
-            line.words("session_id", &session);
-        }
-        if let Some(priority) = trace.priority.get(row) {
-            line.field("priority", priority);
-        }
-        if let Some(model) = &trace.model {
-            line.words("model", model);
-        }
-        text.push_str(&line.end());
-    }
-    Ok(text)
-}
-
-/// The native schema keeps all that a trace holds; its first line is the header.
-fn native(trace: &Trace) -> String {
-    let mut header = Line::new();
-    header.words("trace", "roofline-fast/1");
+fn mooncake_row(trace: &Trace, row: usize, text: &mut String) {
+    let mut line = Line::of(text);
+    line.field("timestamp", decimal(trace.arrival_ns[row], 6));
+    line.field("input_length", trace.prompt_tokens[row]);
+    line.field("output_length", trace.output_tokens[row]);
     if let Some(hashes) = &trace.hashes {
-        header.field("block_size", hashes.block_size);
+        line.field("hash_ids", format_args!("{:?}", hashes.path(row)));
     }
-    let mut text = header.end();
-    (0..trace.len()).for_each(|row| text.push_str(&native_row(trace, row)));
-    text
+    if let Some(id) = trace.ids.get(row) {
+        line.words("request_id", id);
+    }
+    if let Some(session) = session_of(trace, row) {
+        line.words("session_id", &session);
+    }
+    if let Some(priority) = trace.priority.get(row) {
+        line.field("priority", priority);
+    }
+    if let Some(model) = &trace.model {
+        line.words("model", model);
+    }
+    line.end();
 }
 
-fn native_row(trace: &Trace, row: usize) -> String {
-    let mut line = Line::new();
+/// The native schema keeps all that a trace holds.
+fn native_row(trace: &Trace, row: usize, several: bool, text: &mut String) {
+    let mut line = Line::of(text);
     if let Some(id) = id_of(trace, row) {
         line.words("id", &id);
     }
@@ -209,7 +294,7 @@ fn native_row(trace: &Trace, row: usize) -> String {
         let delays: Vec<String> = delays.into_iter().map(|delay| decimal(delay, 9)).collect();
         match delays.as_slice() {
             [] => {}
-            [delay] => line.field("delay_s", delay),
+            [delay] if !several => line.field("delay_s", delay),
             _ => line.field("delay_s", format_args!("[{}]", delays.join(", "))),
         }
     }
@@ -223,7 +308,7 @@ fn native_row(trace: &Trace, row: usize) -> String {
         line.field("priority", priority);
     }
     native_carried(trace, row, &mut line);
-    line.end()
+    line.end();
 }
 
 /// The id of a request; its row where the trace has none and others must name it.

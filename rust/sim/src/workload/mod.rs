@@ -15,6 +15,7 @@ mod prefixes;
 mod fit;
 mod spec;
 mod generate;
+mod arrive;
 mod scale;
 
 pub use arrivals::Process;

@@ -1,102 +1,100 @@
 //! Waiting requests of a vLLM scheduler: who is admitted, with which cached prefix.
 
-use super::{Pass, Status, Vllm};
-use crate::step::{Entry, Step};
+use super::{Pass, Vllm};
+use crate::scheduler::room::Room;
+use crate::step::Step;
 
-impl Vllm<'_> {
+/// Tokens an admission takes.
+struct Share {
+    /// Found cached.
+    cached: u32,
+    /// Computed in this step.
+    tokens: u32,
+    /// Drafts among them that only pad the row.
+    padding: u32,
+}
+
+impl Vllm {
     /// Admits waiting requests in their order; whether one has more to compute than its last token.
-    pub(super) fn admit(&mut self, step: &mut Step, pass: Pass, chunk_scheduled: bool) -> bool {
+    pub(super) fn admit(
+        &mut self,
+        room: &mut Room<'_>,
+        step: &mut Step,
+        pass: Pass,
+        chunk_scheduled: bool,
+    ) -> bool {
         let decoding = !step.is_empty();
         let mut prefill_scheduled = false;
-        while step.room() > 0 && self.running.len() < self.limits.running as usize {
-            let Some(sequence) = self.waiting.front() else { break };
-            let state = &mut self.sequences[sequence as usize];
+        while step.room() > 0 && room.running.len() < room.limits.running as usize {
+            let Some(sequence) = room.waiting.front() else { break };
+            let state = &mut room.sequences[sequence as usize];
             if state.stale > 0 {
-                self.set_aside += usize::from(!state.set_aside);
+                room.set_aside += usize::from(!state.set_aside);
                 state.set_aside = true;
-                self.waiting.pop();
+                room.waiting.pop();
                 self.aside.push(sequence);
                 continue;
             }
-            let Some(entry) = self.try_admit(sequence, step.room(), pass, chunk_scheduled, decoding) else {
+            let known = state.tokens;
+            let Some(share) = share(room, sequence, step.room(), pass, chunk_scheduled, decoding) else {
                 break;
             };
-            self.waiting.pop();
-            self.running.push(sequence);
-            let state = &mut self.sequences[sequence as usize];
-            let cached = entry.context - entry.tokens;
-            self.set_aside -= usize::from(state.set_aside);
-            state.set_aside = false;
-            state.status = Status::Running;
-            state.computed = cached;
-            state.cached = state.cached.or(Some(cached));
-            prefill_scheduled |= cached + 1 < state.tokens;
-            step.admitted.push((sequence, cached));
-            step.add(entry);
+            room.admit(sequence, share.cached, share.tokens, share.padding, step);
+            prefill_scheduled |= share.cached + 1 < known;
         }
         while let Some(sequence) = self.aside.pop() {
-            self.waiting.put_back(self.rank(sequence));
+            room.waiting.put_back(room.rank(sequence));
         }
         prefill_scheduled
     }
+}
 
-    /// Finds a waiting request's cached prefix and gives it blocks; `None` stops admission.
-    fn try_admit(
-        &mut self,
-        sequence: u32,
-        room: u32,
-        pass: Pass,
-        chunk_scheduled: bool,
-        decoding: bool,
-    ) -> Option<Entry> {
-        let known = self.sequences[sequence as usize].tokens;
-        let (hits, free_hits) = self.kv.look_up(sequence, known);
-        let cached = hits * self.config.block_size;
-        if pass.deferring && cached + 1 < known {
-            return None;
-        }
-        let mut tokens = known - cached;
-        // A row that computes one token beside decodes is padded to their shape.
-        let padded = self.limits.drafts > 0
-            && tokens == 1
-            && !chunk_scheduled
-            && (decoding || cached > 0)
-            && cached + 2 + self.limits.drafts <= self.limits.model_len;
-        if padded {
-            tokens += self.limits.drafts;
-            if tokens > room {
-                return None;
-            }
-        }
-        tokens = pass.cap(tokens);
-        if !self.config.enable_chunked_prefill && tokens > room {
-            return None;
-        }
-        tokens = tokens.min(room);
-        if !self.fits(known, cached + tokens, hits, free_hits) {
-            return None;
-        }
-        self.kv.take_hits(sequence);
-        self.hold(sequence, cached + tokens);
-        Some(Entry {
-            request: sequence,
-            tokens,
-            drafts: if padded { tokens - 1 } else { 0 },
-            padded,
-            prefill: true,
-            context: cached + tokens,
-            samples: false,
-        })
+/// Finds a waiting request's cached prefix and what of the rest fits a step; `None` stops admission.
+fn share(
+    room: &mut Room<'_>,
+    sequence: u32,
+    free: u32,
+    pass: Pass,
+    chunk_scheduled: bool,
+    decoding: bool,
+) -> Option<Share> {
+    let known = room.sequences[sequence as usize].tokens;
+    let (hits, free_hits) = room.kv.look_up(sequence, known);
+    let cached = hits * room.config.block_size;
+    if pass.deferring && cached + 1 < known {
+        return None;
     }
+    let mut tokens = known - cached;
+    // A row that computes one token beside decodes is padded to their shape.
+    let padded = room.limits.drafts > 0
+        && tokens == 1
+        && !chunk_scheduled
+        && (decoding || cached > 0)
+        && cached + 2 + room.limits.drafts <= room.limits.model_len;
+    if padded {
+        tokens += room.limits.drafts;
+        if tokens > free {
+            return None;
+        }
+    }
+    tokens = pass.cap(tokens);
+    if !room.config.enable_chunked_prefill && tokens > free {
+        return None;
+    }
+    tokens = tokens.min(free);
+    if !fits(room, known, cached + tokens, hits, free_hits) {
+        return None;
+    }
+    Some(Share { cached, tokens, padding: if padded { tokens - 1 } else { 0 } })
+}
 
-    /// Whether blocks suffice for a request of `known` tokens that would hold `tokens` of them after this step.
-    fn fits(&self, known: u32, tokens: u32, hits: u32, free_hits: u32) -> bool {
-        let watermark = if self.running.is_empty() { 0 } else { self.limits.watermark_blocks };
-        let free = u64::from(self.kv.free());
-        let enough = |slots: u32| {
-            let needed = self.kv.blocks_for(slots.min(self.limits.model_len)).saturating_sub(hits);
-            u64::from(needed) + u64::from(free_hits) + u64::from(watermark) <= free
-        };
-        (!self.config.scheduler_reserve_full_isl || enough(known)) && enough(tokens + self.limits.lookahead)
-    }
+/// Whether blocks suffice for a request of `known` tokens that would hold `tokens` of them after this step.
+fn fits(room: &Room<'_>, known: u32, tokens: u32, hits: u32, free_hits: u32) -> bool {
+    let watermark = if room.running.is_empty() { 0 } else { room.limits.watermark_blocks };
+    let free = u64::from(room.kv.free());
+    let enough = |slots: u32| {
+        let needed = room.kv.blocks_for(slots.min(room.limits.model_len)).saturating_sub(hits);
+        u64::from(needed) + u64::from(free_hits) + u64::from(watermark) <= free
+    };
+    (!room.config.scheduler_reserve_full_isl || enough(known)) && enough(tokens + room.limits.lookahead)
 }

@@ -1,4 +1,4 @@
-//! What a vLLM scheduler keeps of a request.
+//! What a scheduler keeps of a request.
 
 use crate::request::Workload;
 
@@ -32,7 +32,7 @@ impl Status {
 
 /// What the scheduler keeps of a request.
 #[derive(Debug, Clone)]
-pub(super) struct Sequence {
+pub struct Sequence {
     /// Tokens of prompt and longest answer.
     pub(super) limit: u32,
     /// Tokens at which it ends: the limit, or the model's.
@@ -56,7 +56,8 @@ pub(super) struct Sequence {
     pub(super) preemptions: u32,
     /// Tokens found cached at the first admission.
     pub(super) cached: Option<u32>,
-    pub(super) arrival_ns: u64,
+    /// The number of the instant at which it arrived.
+    pub(super) moment: u64,
     pub(super) priority: i32,
     pub(super) status: Status,
     /// Whether the last chunk scheduled left known tokens to compute.
@@ -83,7 +84,7 @@ impl Sequence {
             next_call: 0,
             preemptions: 0,
             cached: None,
-            arrival_ns: trace.arrival_ns[row],
+            moment: 0,
             priority: workload.priority(row),
             status: Status::Expected,
             chunk: false,

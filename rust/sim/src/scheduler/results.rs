@@ -1,11 +1,12 @@
-//! Results of a vLLM scheduler's steps: tokens are delivered, answers end.
+//! Results of steps: tokens are delivered, answers end.
 
-use super::{Status, Vllm};
+use super::room::Room;
+use super::sequence::Status;
 use crate::step::{Delivery, Entry, Step};
 
-impl Vllm<'_> {
+impl Room<'_> {
     /// Takes in the result of a step: tokens are delivered, answers end, their blocks are free.
-    pub fn update(&mut self, step: &mut Step) {
+    pub(super) fn update(&mut self, step: &mut Step) {
         let mut finished = false;
         for place in 0..step.entries().len() {
             let entry = step.entries()[place];

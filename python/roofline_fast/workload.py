@@ -1,0 +1,145 @@
+"""Where the traffic of a simulation comes from: a file, a trace in memory, or a generator."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+from roofline_fast.errors import SpecError
+from roofline_fast.trace import Trace
+
+# What generated traffic is described by, and what each is: the flags of the command line with `_`.
+TRAFFIC = {
+    "num_prompts": "how many requests",
+    "duration": "seconds within which requests arrive",
+    "seed": "seed; arrivals, lengths and prefixes draw apart",
+    "request_rate": "requests a second, or inf",
+    "burstiness": "Gamma shape of the gaps, CV = 1/√b",
+    "cv": "coefficient of variation of the gaps, instead",
+    "arrivals": "constant, poisson, gamma, weibull or mmpp(ratio=10,busy=0.2,cycle=200)",
+    "ramp_up_strategy": "linear or exponential, from request to request",
+    "ramp_up_start_rps": "rate of the first request",
+    "ramp_up_end_rps": "rate of the last request",
+    "stages": "RATE:SECONDS, one after the other: 10:60,20:60",
+    "rate_series": "CSV file of seconds and rates",
+    "diurnal": "LOW,HIGH,SECONDS: a rate that swings like a day's",
+    "input_len": "tokens of a prompt: 512, 100:200 or lognormal(mean=300,std=200)",
+    "output_len": "tokens of an answer, likewise",
+    "random_range_ratio": "spread of fixed lengths",
+    "range_style": "what the ratio means: vllm (L(1−r) to L(1+r)) or sglang (rL to L)",
+    "seq_dist": "mix of PROMPT,ANSWER:PERCENT;…",
+    "prefix_len": "shared tokens before each prompt",
+    "shared_prefix_ratio": "share of each prompt that is shared, instead",
+    "prefix_groups": "how many different prefixes",
+    "prefix_zipf": "how unequally they are used, 0 equally",
+    "trace_block_size": "tokens of a block hash",
+}
+# Words about arrivals alone: with a trace they replace those it has.
+ARRIVALS = (
+    "request_rate",
+    "burstiness",
+    "cv",
+    "arrivals",
+    "ramp_up_strategy",
+    "ramp_up_start_rps",
+    "ramp_up_end_rps",
+    "stages",
+    "rate_series",
+    "diurnal",
+)
+# How a trace is scaled, by `Trace.scaled`.
+SCALES = ("sample", "upsample", "target_rps")
+
+Traffic = str | PathLike[str] | Sequence[str | PathLike[str]] | Trace
+
+
+def words() -> set[str]:
+    """Return every keyword that `load` understands."""
+    readers = set(inspect.signature(Trace.read).parameters) - {"path", "progress"}
+    return readers | {"trace_format", *SCALES, *TRAFFIC} - {"seed"}
+
+
+def load(trace: Traffic | None, options: Mapping[str, Any], seed: int) -> Trace:
+    """Return the traffic: read, as it is, or generated; then scaled; then with other arrivals.
+
+    Parameters
+    ----------
+    trace : path, sequence of paths, Trace or None
+        Files to read, or a trace in memory; nothing to generate it.
+    options : mapping
+        Keywords of `Trace.read` (``trace_format`` for its ``format``), of `Trace.scaled` and of
+        `Trace.generate`; with a trace only those of `Trace.arriving`. ``None`` counts as absent.
+    seed : int
+        Seed of every draw.
+
+    Raises
+    ------
+    SpecError
+        Settings of a generator beside a trace, or of a reader beside a trace in memory.
+    """
+    given = {word: value for word, value in options.items() if value is not None}
+    scale = {word: given.pop(word) for word in SCALES if word in given}
+    if "trace_format" in given:
+        given["format"] = given.pop("trace_format")
+    if trace is None:
+        requests = _generated(given, seed)
+        return requests.scaled(**scale, seed=seed) if scale else requests
+    arrivals = {word: given.pop(word) for word in ARRIVALS if word in given}
+    _refuse_generator(given)
+    if isinstance(trace, Trace):
+        _refuse_reader(given)
+        requests = trace
+    else:
+        elsewhere = {"arrivals_elsewhere": True} if arrivals else {}
+        requests = Trace.read(trace, **{**given, **elsewhere})
+    requests = requests.scaled(**scale, seed=seed) if scale else requests
+    return requests.arriving(**arrivals, seed=seed) if arrivals else requests
+
+
+def _generated(options: dict[str, Any], seed: int) -> Trace:
+    if not options:
+        hint = "or say what to generate: num_prompts=1000, request_rate=4, …"
+        raise SpecError("trace must be given", field="trace", hint=hint)
+    for word, value in options.items():
+        if word not in TRAFFIC and word != "like":
+            hint = "it says how a trace is read"
+            raise SpecError(f"{word} must be left out without a trace: {value}", field=word, hint=hint)
+    return Trace.generate(**options, seed=seed)
+
+
+def _refuse_reader(options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        hint = "give it to Trace.read"
+        raise SpecError(f"{name} must be left out for a Trace: {value}", field=name, hint=hint)
+
+
+def _refuse_generator(options: Mapping[str, Any]) -> None:
+    for word in TRAFFIC:
+        if word in options and word != "trace_block_size":
+            hint = (
+                "use limit to keep the first requests" if word == "num_prompts" else "leave one of them out"
+            )
+            message = f"{word} must be left out with a trace: {options[word]}"
+            raise SpecError(message, field=word, value=str(options[word]), hint=hint)
+
+
+def texts(traffic: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what is given, as the texts that the command line would have: ``(100, 200)`` is ``100:200``."""
+    return [(word, _text(word, value)) for word, value in traffic.items() if value is not None]
+
+
+def _text(word: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, PathLike):
+        return str(os.fspath(value))
+    if isinstance(value, tuple) and len(value) == 2:
+        return ":".join(_text(word, end) for end in value)
+    if hasattr(value, "__index__") and not isinstance(value, bool):
+        return str(int(value))
+    if hasattr(value, "__float__") and not hasattr(value, "__len__") and not isinstance(value, bool):
+        return repr(float(value))
+    raise SpecError(f"{word} must be a number or a text: {value!r}", field=word, value=repr(value))

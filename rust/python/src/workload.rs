@@ -1,0 +1,83 @@
+//! Traffic that is generated, scaled and written: what the trace class hands on to.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use pyo3::prelude::*;
+use roofline_sim::error::Result;
+use roofline_sim::trace::{self, Format, Trace};
+use roofline_sim::workload::{self, Spec};
+
+use crate::enter::{Progress, enter_long};
+use crate::files;
+
+/// The requests that words and their texts describe, and what was assumed.
+///
+/// # Errors
+/// What [`Spec::parse`] and [`workload::generate`] report.
+pub fn generate(
+    py: Python<'_>,
+    words: &[(String, String)],
+    like: Option<&Trace>,
+    progress: Option<&Progress>,
+) -> PyResult<(Trace, Vec<String>)> {
+    let words: Vec<(&str, &str)> = words.iter().map(|(word, text)| (word.as_str(), text.as_str())).collect();
+    enter_long(py, progress, |shared| {
+        let spec = Spec::parse(&words, like)?;
+        shared.total.store(spec.count.unwrap_or(0), Ordering::Relaxed);
+        let requests = workload::generate(&spec, &shared.monitor.done, &shared.monitor.cancel)?;
+        Ok::<_, roofline_sim::error::Error>((requests, spec.notes))
+    })
+}
+
+/// A sample of the requests, then copies of it, then at another rate.
+///
+/// # Errors
+/// A share, a number of copies or a rate that is out of bounds.
+pub fn scaled(
+    requests: &Trace,
+    sample: Option<f64>,
+    upsample: Option<u32>,
+    target_rps: Option<f64>,
+    seed: u64,
+) -> Result<Trace> {
+    let mut scaled = match sample {
+        Some(share) => requests.sample(share, seed)?,
+        None => requests.clone(),
+    };
+    if let Some(copies) = upsample {
+        scaled = scaled.upsample(copies, seed)?;
+    }
+    match target_rps {
+        Some(rate) => scaled.at_rate(rate),
+        None => Ok(scaled),
+    }
+}
+
+/// The same requests, arriving as words and their texts say.
+///
+/// # Errors
+/// What [`Trace::arriving`] reports.
+pub fn arriving(requests: &Trace, words: &[(String, String)]) -> Result<Trace> {
+    let words: Vec<(&str, &str)> = words.iter().map(|(word, text)| (word.as_str(), text.as_str())).collect();
+    requests.clone().arriving(&words)
+}
+
+/// Writes requests as a file, which appears whole or not at all; what the format cannot hold, in words.
+///
+/// # Errors
+/// A format that cannot be written, and `OSError` carrying the file's name.
+pub fn write(
+    py: Python<'_>,
+    requests: &Trace,
+    format: Format,
+    path: &Path,
+    progress: Option<&Progress>,
+) -> PyResult<Vec<&'static str>> {
+    let (left_out, written) = enter_long(py, progress, |_| {
+        let left_out = trace::left_out(requests, format)?;
+        Ok::<_, roofline_sim::error::Error>((left_out, trace::write_file(requests, format, path)))
+    })?;
+    written.map_err(|error| files::failure(path, &error))?;
+    Ok(left_out)
+}
