@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from roofline_fast.listing import catalog
     from roofline_fast.model import Model
     from roofline_fast.simulation import Simulation, simulate
+    from roofline_fast.sweeps import sweep
     from roofline_fast.trace import Trace
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "catalog",
     "evaluate",
     "simulate",
+    "sweep",
 ]
 
 # Where each public name lives that is not imported above.
@@ -60,6 +62,7 @@ _HOME = {
     "catalog": "roofline_fast.listing",
     "evaluate": "roofline_fast.evaluation",
     "simulate": "roofline_fast.simulation",
+    "sweep": "roofline_fast.sweeps",
 }
 
 

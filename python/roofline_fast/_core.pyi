@@ -18,6 +18,7 @@ __all__ = [
     "Precision",
     "Progress",
     "Simulation",
+    "Space",
     "Table",
     "Trace",
     "TraceOptions",
@@ -25,7 +26,6 @@ __all__ = [
     "__version__",
     "_probe",
     "analyze",
-    "evaluate",
     "llm_viewer_analyze",
     "llm_viewer_generate",
 ]
@@ -252,10 +252,45 @@ class Configurations:
         devices: Sequence[Hardware],
         engines: Sequence[EngineMemory],
     ) -> Configurations: ...
+    def evaluate(self, results: Sequence[str], progress: Progress | None = None) -> Table: ...
 
-def evaluate(
-    configurations: Configurations, results: Sequence[str], progress: Progress | None = None
-) -> Table: ...
+@final
+class Space:
+    def __new__(
+        cls,
+        axes: Mapping[str, Any],
+        *,
+        models: Sequence[Model],
+        devices: Sequence[Hardware],
+        engines: Sequence[EngineMemory],
+    ) -> Space: ...
+    @staticmethod
+    def settings() -> list[str]: ...
+    @staticmethod
+    def results() -> list[str]: ...
+    @staticmethod
+    def pick(columns: Mapping[str, Any], keep: str, objectives: Sequence[str], top: int) -> list[int]: ...
+    @property
+    def points(self) -> int: ...
+    @property
+    def columns(self) -> list[str]: ...
+    def values(self, axis: str) -> Table: ...
+    def narrowed(self, axis: str, places: Sequence[int]) -> Space: ...
+    def next_possible(self, start: int, *, limits: Mapping[str, Any] | None = None) -> int: ...
+    def read(
+        self,
+        start: int,
+        stop: int,
+        *,
+        axes: Sequence[str] | None = None,
+        results: Sequence[str],
+        keep: str = "feasible",
+        objectives: Sequence[str] = [],
+        top: int = 10,
+        limits: Mapping[str, Any] | None = None,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Table, list[tuple[str, int, str]]]: ...
 
 @final
 class TraceOptions:

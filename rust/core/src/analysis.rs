@@ -215,7 +215,9 @@ impl Analyst {
     /// What runs to answer such a question.
     pub(crate) fn stack(&self, question: Question) -> &Pricer {
         match &self.tower {
-            Some(tower) if question == Question::Encode && self.deployment.model.task == Task::Decoder => tower,
+            Some(tower) if question == Question::Encode && self.deployment.model.task == Task::Decoder => {
+                tower
+            }
             _ => &self.model,
         }
     }

@@ -116,37 +116,28 @@ impl Deployed {
         copy(block, Measure::Tpot, decodes.then_some(&answers.step));
         copy(block, Measure::E2e, chat.then_some(&answers.step));
         if chat && wanted.has(Measure::Tpot) {
-            let lane = block.lane_mut(Measure::Tpot);
-            for point in 0..count {
-                // A request of one token has no second: 0/0.
-                let decoding = answers.step[point] - answers.ttft[point];
+            fill(block, Measure::Tpot, count, |point| {
                 let steps = (sizes.output_len[point] - 1) as f64;
-                lane[point] = if steps > 0.0 { decoding / steps } else { f64::NAN };
-            }
+                let decoding = answers.step[point] - answers.ttft[point];
+                if steps > 0.0 { decoding / steps } else { f64::NAN }
+            });
         }
         if wanted.has(Measure::TokensPerGpu) {
-            let lane = block.lane_mut(Measure::TokensPerGpu);
-            for point in 0..count {
-                lane[point] = tokens(question, sizes, point) * dp / answers.stage[point] / gpus;
-            }
+            let rate = |point: usize| tokens(question, sizes, point) * dp / answers.stage[point] / gpus;
+            fill(block, Measure::TokensPerGpu, count, rate);
         }
         if wanted.has(Measure::TokensPerUser) {
-            let lane = block.lane_mut(Measure::TokensPerUser);
-            for point in 0..count {
+            fill(block, Measure::TokensPerUser, count, |point| {
                 let batch = sizes.batch_size[point] as f64;
-                lane[point] = tokens(question, sizes, point) / batch / answers.step[point];
-            }
-            if !chat && !decodes {
-                lane[..count].fill(f64::NAN);
-            }
+                let rate = tokens(question, sizes, point) / batch / answers.step[point];
+                if chat || decodes { rate } else { f64::NAN }
+            });
         }
         if wanted.has(Measure::Usd) {
             let price = self.analyst.deployment().hardware.price.value.unwrap_or(f64::NAN);
-            let lane = block.lane_mut(Measure::Usd);
-            for point in 0..count {
-                let leaving = tokens(question, sizes, point) * dp;
-                lane[point] = price * gpus * answers.step[point] / 3600.0 / leaving * 1e6;
-            }
+            fill(block, Measure::Usd, count, |point| {
+                price * gpus * answers.step[point] / 3600.0 / (tokens(question, sizes, point) * dp) * 1e6
+            });
         }
     }
 
@@ -270,6 +261,12 @@ impl Deployed {
             Measure::Usd => outcome.usd.map(|usd| usd / tokens * 1e6),
         }
     }
+}
+
+/// Sets a measure of the first `count` points.
+fn fill(block: &mut Block, measure: Measure, count: usize, value: impl Fn(usize) -> f64) {
+    let lane = block.lane_mut(measure)[..count].iter_mut();
+    lane.enumerate().for_each(|(point, place)| *place = value(point));
 }
 
 /// Tokens that leave (or enter) one rank.

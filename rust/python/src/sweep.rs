@@ -3,7 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use roofline_core::error::{Error as CoreError, Result as CoreResult};
-use roofline_plan::results::{Measure, Wanted};
+use roofline_plan::error::Error as PlanError;
+use roofline_plan::results::{Measure, Results, Wanted};
 use roofline_plan::sweep::{self as plan, Ask, Axis, Keep, Limit, Limits, Objective, Setting, Values};
 
 use crate::analysis::EngineMemory;
@@ -71,6 +72,32 @@ impl Space {
         self.space.columns()
     }
 
+    /// The values of an axis, as a column of their own.
+    fn values(&self, py: Python<'_>, axis: &str) -> PyResult<Table> {
+        let table = enter(py, || self.space.values(Setting::parse(axis)?))?;
+        Table::new(py, table)
+    }
+
+    /// The rows that `keep` keeps of those with these objectives: to put together what ranges of points kept.
+    #[staticmethod]
+    fn pick(
+        py: Python<'_>,
+        columns: &Bound<'_, PyDict>,
+        keep: &str,
+        objectives: Vec<String>,
+        top: usize,
+    ) -> PyResult<Vec<usize>> {
+        let mut results = Results::default();
+        let mut rows = 0;
+        for (name, column) in columns {
+            let name: String = name.extract()?;
+            let lane = columns::floats(&column, &name)?;
+            rows = lane.len();
+            results.set(enter(py, || Measure::parse(&name))?, lane);
+        }
+        enter(py, || Ok::<_, PlanError>(keep_of(keep, &objectives, top)?.pick(&results, rows)))
+    }
+
     /// The same axes with only some values of one, by place.
     fn narrowed(&self, py: Python<'_>, axis: &str, places: Vec<usize>) -> PyResult<Space> {
         let space = enter(py, || self.space.narrowed(Setting::parse(axis)?, &places))?;
@@ -108,7 +135,7 @@ impl Space {
             let ask = Ask { wanted, keep: keep_of(keep, &objectives, top)?, limits };
             let swept = within(threads, || plan::read(&self.space, start, stop, &ask, &shared.monitor))??;
             let dropped = swept.dropped.clone();
-            Ok::<_, roofline_plan::error::Error>((swept.table(&self.space, axes.as_deref(), &ask)?, dropped))
+            Ok::<_, PlanError>((swept.table(&self.space, axes.as_deref(), &ask)?, dropped))
         })?;
         let reasons = dropped.iter().map(|(reason, points, example)| (reason.to_string(), points, example.to_string()));
         Ok((Table::new(py, table)?, reasons.collect()))

@@ -154,8 +154,9 @@ impl Steps {
         for (lane, few) in self.seconds.lanes.iter_mut().zip(&self.few_seconds.lanes).take(used) {
             spread(lane, few, index);
         }
-        for column in VISITED..VISITED + program.visited.len() {
-            spread(&mut columns[column], &self.few[column], index);
+        let made = VISITED..VISITED + program.visited.len();
+        for (lane, few) in columns[made.clone()].iter_mut().zip(&self.few[made]) {
+            spread(lane, few, index);
         }
     }
 

@@ -222,7 +222,20 @@ impl Space {
         Ok(())
     }
 
-    /// The same axes with only some values of each, by place; `None` keeps all of an axis.
+    /// The values of an axis, as a table of one column.
+    ///
+    /// # Errors
+    /// An axis that the user did not give.
+    pub fn values(&self, setting: Setting) -> Result<Table> {
+        if !self.given[setting as usize] {
+            return Err(roofline_core::names::unknown("axis", setting.name(), self.columns()));
+        }
+        let values = &self.values[setting as usize];
+        let all = |see: &mut dyn FnMut(usize)| (0..values.len()).for_each(see);
+        Ok(Table::new().with(setting.name(), values.column(values.len(), all)))
+    }
+
+    /// The same axes with only some values of one, by place.
     ///
     /// # Errors
     /// A place that an axis does not have; no place at all.
@@ -273,9 +286,10 @@ fn check_names(values: &[Values], models: &[Model], errors: &mut Vec<Error>) {
     errors.extend(names(Setting::Phase).filter_map(|name| Question::parse(name).err()));
     errors.extend(names(Setting::Fusion).filter_map(|name| Fusion::parse(name).err()));
     let Some(model) = models.first() else { return };
-    let mut unknown = |request: Request| match Precision::resolve(model, &request) {
-        Err(error @ Error::UnknownName { .. }) => errors.push(error),
-        _ => {}
+    let mut unknown = |request: Request| {
+        if let Err(error @ Error::UnknownName { .. }) = Precision::resolve(model, &request) {
+            errors.push(error);
+        }
     };
     for name in names(Setting::Quantization) {
         unknown(Request { quantization: Some(name.to_string()), ..Request::default() });
