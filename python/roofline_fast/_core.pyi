@@ -146,9 +146,16 @@ class Deployment:
         layout: Layout,
         precision: Precision,
         *,
-        fusion: str = "full",
+        fusion: str | None = None,
         flash_attention: bool = True,
         overlap: float = 0.0,
+        engine: str = "vllm",
+        mode: str = "predicted",
+        efficiency: str | PathLike[str] | None = None,
+        act_quant: str | None = None,
+        launch: str | None = None,
+        p2p: bool | None = None,
+        host: tuple[float, float] | None = None,
     ) -> Deployment: ...
     @property
     def gpus(self) -> int: ...
@@ -251,6 +258,12 @@ class Configurations:
         models: Sequence[Model],
         devices: Sequence[Hardware],
         engines: Sequence[EngineMemory],
+        engine: str = "vllm",
+        efficiency: str | PathLike[str] | None = None,
+        act_quant: str | None = None,
+        launch: str | None = None,
+        p2p: bool | None = None,
+        host: tuple[float, float] | None = None,
     ) -> Configurations: ...
     def evaluate(self, results: Sequence[str], progress: Progress | None = None) -> Table: ...
 
@@ -418,6 +431,7 @@ class Engine:
         *,
         record: str = "summary",
         step_cost: str | None = None,
+        api_latency_s: float = 0.0,
         progress: Progress | None = None,
         session_mode: str = "closed",
         concurrency: int | None = None,
@@ -440,6 +454,8 @@ class Simulation:
     def settings(self) -> dict[str, int | float | bool | str | None]: ...
     @property
     def bounds(self) -> list[tuple[str, float]]: ...
+    @property
+    def band(self) -> tuple[float, float] | None: ...
     @property
     def notes(self) -> list[str]: ...
 

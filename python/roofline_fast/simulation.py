@@ -13,7 +13,8 @@ from roofline_fast.errors import SpecError, UnknownNameError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import Hardware, find_hardware
 from roofline_fast.model import Model, find_model, precision_note
-from roofline_fast.suggest import nearest
+from roofline_fast.prediction import MODES, api_latency_s, switches
+from roofline_fast.suggest import choice, nearest
 from roofline_fast.trace import Trace
 from roofline_fast.workload import Traffic, load, words
 
@@ -38,9 +39,16 @@ def simulate(
     kv_cache_dtype: str | None = None,
     w_bits: int | None = None,
     a_bits: int | None = None,
-    fusion: str = "full",
+    fusion: str | None = None,
     flash_attention: bool = True,
     overlap: float = 0.0,
+    mode: str = "predicted",
+    efficiency: str | PathLike[str] | None = None,
+    act_quant: str | None = None,
+    launch: str | None = None,
+    p2p: bool | None = None,
+    host: Mapping[str, float] | None = None,
+    api_latency: float | None = None,
     gpu_memory_utilization: float | None = None,
     enforce_eager: bool | None = None,
     num_gpu_blocks_override: int | None = None,
@@ -92,6 +100,11 @@ def simulate(
         share the experts.
     quantization, kv_cache_dtype, w_bits, a_bits, fusion, flash_attention, overlap
         As for `analyze`.
+    mode, efficiency, act_quant, launch, p2p, host
+        As for `analyze`.
+    api_latency : float, optional
+        What clients wait outside the engine, ms, part of TTFT and E2E; 4.5 unless said, 0 for the ideal roofline and
+        under a `step_cost`.
     gpu_memory_utilization, enforce_eager, num_gpu_blocks_override, max_model_len, max_num_seqs : optional
         Settings of the engine, as all that follow under vLLM's names; its own choice unless said.
     max_num_batched_tokens, block_size, enable_chunked_prefill, enable_prefix_caching : optional
@@ -178,7 +191,7 @@ def simulate(
     checks.shares(overlap=overlap)
     checks.texts(engine=engine, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
     checks.texts(scheduling_policy=scheduling_policy, step_cost=step_cost, record=record, slo=slo)
-    checks.texts(spec_method=spec_method, session_mode=session_mode)
+    checks.texts(spec_method=spec_method, session_mode=session_mode, mode=mode)
     checks.counts(concurrency=concurrency, max_concurrency=max_concurrency)
     checks.numbers(think_time=think_time)
     _check_objectives(slo)
@@ -195,6 +208,9 @@ def simulate(
         fusion=fusion,
         flash_attention=flash_attention,
         overlap=overlap,
+        engine=engine,
+        mode=choice("mode", mode, MODES),
+        **switches(efficiency, act_quant, launch, p2p, host, enforce_eager),
     )
     server = _core.Engine(
         engine,
@@ -225,6 +241,7 @@ def simulate(
         requests.compiled,
         record=record,
         step_cost=step_cost,
+        api_latency_s=api_latency_s(api_latency, mode, step_cost),
         progress=progress,
         session_mode=session_mode,
         concurrency=concurrency,
@@ -244,6 +261,8 @@ def simulate(
         "ep": ep,
         "quantization": deployment.weights_format,
         "kv_cache_dtype": deployment.kv_format,
+        "mode": mode,
+        "api_latency": api_latency_s(api_latency, mode, step_cost) * 1e3,
         "step_cost": step_cost,
         "session_mode": session_mode,
         "concurrency": concurrency,
@@ -362,6 +381,11 @@ class Simulation:
     def bounds(self) -> dict[str, float]:
         """Seconds of all steps by what bounded them; zeros under a `step_cost`."""
         return dict(self._served.bounds)
+
+    @property
+    def band(self) -> tuple[float, float] | None:
+        """By which factors all steps may be shorter or longer (P10, P90); ``None`` where no error is known."""
+        return self._served.band
 
     @property
     def source(self) -> str:

@@ -4,7 +4,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use roofline_core::analysis::Analyst;
-use roofline_core::batch::{Answers, BLOCK, Kernel, Scratch, Sizes};
+use roofline_core::batch::{Answers, BLOCK, Kernel, Scratch, Sizes, Want};
 use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::layout::Layout;
@@ -27,7 +27,7 @@ const ENGINE: EngineMemory = EngineMemory {
 const MODELS: [(&str, u64); 4] =
     [("llama-3.1-8b", 1), ("llama-3.1-70b", 4), ("qwen3-30b-a3b", 1), ("deepseek-v3", 8)];
 
-fn analyst(model: &str, tp: u64) -> Option<Analyst> {
+fn analyst(model: &str, tp: u64, efficiency: Efficiency) -> Option<Analyst> {
     let model = catalog::models::model(model).ok()?;
     let deployment = Deployment {
         precision: Precision::resolve(&model, &Request::default()).ok()?,
@@ -36,7 +36,7 @@ fn analyst(model: &str, tp: u64) -> Option<Analyst> {
         layout: Layout { tp, ..Layout::default() },
         lowering: Lowering::default(),
         overlap: 0.0,
-        efficiency: Efficiency::Ideal,
+        efficiency,
     };
     Analyst::new(deployment, &ENGINE).ok()
 }
@@ -65,14 +65,19 @@ impl Grid {
 
 fn kernel(criterion: &mut Criterion) {
     const POINTS: usize = 1024 * BLOCK;
+    let want = Want { work: true, ..Want::default() };
     let mut group = criterion.benchmark_group("kernel");
     group.throughput(Throughput::Elements(POINTS as u64)).sample_size(10);
     for (model, tp) in MODELS {
-        let Some(analyst) = analyst(model, tp) else { continue };
-        for (question, name) in
-            [(Question::Decode, "decode"), (Question::Prefill, "prefill"), (Question::Chat, "chat")]
-        {
-            let Some(kernel) = Kernel::of(&analyst, question) else { continue };
+        for (question, name, efficiency) in [
+            (Question::Decode, "ideal_decode", Efficiency::Ideal),
+            (Question::Prefill, "ideal_prefill", Efficiency::Ideal),
+            (Question::Chat, "ideal_chat", Efficiency::Ideal),
+            (Question::Decode, "predicted_decode", Efficiency::predicted("vllm")),
+            (Question::Prefill, "predicted_prefill", Efficiency::predicted("vllm")),
+        ] {
+            let Some(analyst) = analyst(model, tp, efficiency) else { continue };
+            let kernel = Kernel::of(&analyst, question);
             for (shared, grid) in [(true, "grid"), (false, "scattered")] {
                 let points = Grid::of(POINTS, shared);
                 let (mut scratch, mut answers) = (Scratch::default(), Answers::default());
@@ -89,7 +94,7 @@ fn kernel(criterion: &mut Criterion) {
                                 prefix_len: &points.zero[block.clone()],
                                 chunk: &points.zero[block],
                             };
-                            kernel.price(&sizes, true, false, &mut scratch, &mut answers);
+                            kernel.price(&sizes, want, &mut scratch, &mut answers);
                             sum += answers.step[0] + answers.bytes[BLOCK - 1];
                         }
                         sum
@@ -104,7 +109,7 @@ fn kernel(criterion: &mut Criterion) {
 fn one_point(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("one_point");
     for (model, tp) in MODELS {
-        let Some(analyst) = analyst(model, tp) else { continue };
+        let Some(analyst) = analyst(model, tp, Efficiency::Ideal) else { continue };
         let point = Point {
             question: Question::Decode,
             batch_size: 64,
@@ -120,7 +125,7 @@ fn one_point(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn space(model: &str, phase: &str) -> Option<Space> {
+fn space(model: &str, phase: &str, efficiency: Efficiency) -> Option<Space> {
     let names = |name: &str| Values::Names(vec![name.to_string()]);
     let axes = vec![
         Axis { setting: Setting::Model, values: names(model) },
@@ -133,21 +138,27 @@ fn space(model: &str, phase: &str) -> Option<Space> {
     ];
     let model = catalog::models::model(model).ok()?;
     let device = catalog::hardware::hardware("h200").ok()?.item;
-    Space::new(vec![model], vec![device], vec![ENGINE], axes).ok()
+    Space::new(vec![model], vec![device], vec![ENGINE], vec![efficiency], axes).ok()
 }
 
 fn rows(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rows");
     group.sample_size(10);
     let monitor = Monitor::default();
-    for (model, phase) in
-        [("llama-3.1-8b", "decode"), ("llama-3.1-8b", "chat"), ("deepseek-v3", "decode"), ("deepseek-v3", "chat")]
-    {
-        let Some(space) = space(model, phase) else { continue };
+    for (model, phase, mode) in [
+        ("llama-3.1-8b", "decode", "ideal"),
+        ("llama-3.1-8b", "decode", "predicted"),
+        ("llama-3.1-8b", "chat", "ideal"),
+        ("deepseek-v3", "decode", "ideal"),
+        ("deepseek-v3", "decode", "predicted"),
+        ("deepseek-v3", "chat", "ideal"),
+    ] {
+        let efficiency = if mode == "ideal" { Efficiency::Ideal } else { Efficiency::predicted("vllm") };
+        let Some(space) = space(model, phase, efficiency) else { continue };
         group.throughput(Throughput::Elements(space.points()));
         for (name, wanted) in [("step_s", Wanted::default().and(Measure::Step)), ("all", Wanted::all())] {
             let ask = Ask { wanted, keep: Keep::All, limits: Limits::default() };
-            group.bench_function(BenchmarkId::new(format!("{phase}_{name}"), model), |bencher| {
+            group.bench_function(BenchmarkId::new(format!("{mode}_{phase}_{name}"), model), |bencher| {
                 bencher.iter(|| {
                     let swept = read(&space, 0, space.points(), &ask, &monitor);
                     swept.and_then(|swept| swept.table(&space, None, &ask).map_err(Into::into)).map(|t| t.len())

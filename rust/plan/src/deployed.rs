@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use roofline_core::analysis::{Analyst, Outcome};
-use roofline_core::batch::{Answers, BLOCK, Kernel, Scratch, Sizes};
+use roofline_core::batch::{Answers, BLOCK, Kernel, Scratch, Sizes, Want};
 use roofline_core::memory::ActivationPeak;
 use roofline_core::point::{Point, Question};
 use roofline_core::roof::Bound;
@@ -15,7 +15,7 @@ use crate::results::{Block, Measure, Wanted};
 pub struct Deployed {
     analyst: Analyst,
     activations: ActivationPeak,
-    kernels: [OnceLock<Option<Kernel>>; Question::ALL.len()],
+    kernels: [OnceLock<Kernel>; Question::ALL.len()],
 }
 
 /// Memory that pricing works in; one a thread.
@@ -56,30 +56,18 @@ impl Deployed {
         block: &mut Block,
     ) {
         let kernel = self.kernels[question as usize].get_or_init(|| Kernel::of(&self.analyst, question));
-        match kernel {
-            Some(kernel) => self.by_kernel(kernel, question, sizes, wanted, desk, block),
-            None => self.one_by_one(question, sizes, block),
-        }
-    }
-
-    fn by_kernel(
-        &self,
-        kernel: &Kernel,
-        question: Question,
-        sizes: &Sizes<'_>,
-        wanted: Wanted,
-        desk: &mut Desk,
-        block: &mut Block,
-    ) {
-        let work = wanted.has(Measure::Intensity);
-        let bounds = wanted.any(&[Measure::Bound, Measure::Energy]);
+        let want = Want {
+            work: wanted.has(Measure::Intensity),
+            bounds: wanted.any(&[Measure::Bound, Measure::Energy]),
+            band: wanted.any(&[Measure::Low, Measure::High]),
+        };
         let Desk { scratch, answers } = desk;
-        kernel.price(sizes, work, bounds, scratch, answers);
+        kernel.price(sizes, want, scratch, answers);
         self.times(question, sizes, wanted, answers, block);
-        if bounds {
+        if want.bounds {
             self.bounds(question, sizes, wanted, answers, block);
         }
-        if work {
+        if want.work {
             let works = answers.flops.iter().zip(&answers.bytes);
             for (intensity, (flops, bytes)) in block.lane_mut(Measure::Intensity).iter_mut().zip(works) {
                 *intensity = if *bytes > 0.0 { flops / bytes } else { f64::NAN };
@@ -109,9 +97,9 @@ impl Deployed {
         };
         let prompts = matches!(question, Question::Prefill | Question::Chat);
         copy(block, Measure::Step, Some(&answers.step));
-        copy(block, Measure::Ideal, Some(&answers.step));
-        copy(block, Measure::Low, None);
-        copy(block, Measure::High, None);
+        copy(block, Measure::Ideal, Some(&answers.ideal));
+        copy(block, Measure::Low, Some(&answers.low));
+        copy(block, Measure::High, Some(&answers.high));
         copy(block, Measure::Ttft, prompts.then_some(&answers.ttft));
         copy(block, Measure::Tpot, decodes.then_some(&answers.step));
         copy(block, Measure::E2e, chat.then_some(&answers.step));
@@ -165,8 +153,8 @@ impl Deployed {
                 }
                 block.lane_mut(Measure::Bound)[point] = most as usize as f64;
             }
-            let busy: f64 = exposed.iter().sum::<f64>() - exposed[Bound::Link as usize];
-            let joule = layout.gpus() as f64 * (idle * answers.step[point] + (tdp - idle) * busy);
+            let busy = (tdp - idle) * answers.busy[point];
+            let joule = layout.gpus() as f64 * (idle * answers.step[point] + busy);
             let leaving = tokens(question, sizes, point) * layout.dp as f64;
             block.lane_mut(Measure::Energy)[point] = joule / leaving;
         }
@@ -222,17 +210,6 @@ impl Deployed {
             }
         }
         self.activations.bytes(peak.0, peak.1, peak.2)
-    }
-
-    /// The readable way, for what kernels cannot express.
-    fn one_by_one(&self, question: Question, sizes: &Sizes<'_>, block: &mut Block) {
-        for at in 0..sizes.batch_size.len() {
-            let outcome = self.analyst.outcome(&point(question, sizes, at));
-            for measure in Measure::ALL {
-                let value = outcome.as_ref().ok().and_then(|outcome| self.of_outcome(outcome, measure));
-                block.lane_mut(measure)[at] = value.unwrap_or(f64::NAN);
-            }
-        }
     }
 
     /// One measure of an outcome: what every lane of a block must be.

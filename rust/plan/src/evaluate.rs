@@ -6,11 +6,13 @@ use rayon::prelude::*;
 use roofline_core::analysis::Analyst;
 use roofline_core::batch::{BLOCK, Sizes};
 use roofline_core::efficiency::Efficiency;
+use roofline_core::efficiency::switches::as_run_by;
 use roofline_core::hardware::Hardware;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
 use roofline_core::memory::EngineMemory;
 use roofline_core::model::Model;
+use roofline_core::names;
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
@@ -19,6 +21,9 @@ use roofline_core::table::Table;
 use crate::deployed::{Deployed, Desk};
 use crate::error::{Error, Result};
 use crate::results::{Block, Measure, Results, Wanted};
+
+/// What `mode` may be.
+pub const MODES: [&str; 2] = ["predicted", "ideal"];
 
 /// One value for every row, or one a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +99,12 @@ pub struct Configurations {
     pub chunk: Values<u64>,
     /// What is asked about.
     pub phase: Names,
+    /// `predicted` or `ideal`.
+    pub mode: Names,
+    /// The engine's preset.
+    pub engine: String,
+    /// What predicts where `mode` says so.
+    pub predicted: Efficiency,
 }
 
 impl Configurations {
@@ -105,8 +116,14 @@ impl Configurations {
             kv_cache_dtype: Some(self.kv_cache_dtype.at(row).to_string()),
             ..Request::default()
         };
+        let precision = as_run_by(&self.engine, Precision::resolve(&model, &request)?, &request);
+        let efficiency = match key.mode {
+            "predicted" => self.predicted.clone(),
+            "ideal" => Efficiency::Ideal,
+            other => return Err(names::unknown("mode", other, ["predicted", "ideal"])),
+        };
         let deployment = Deployment {
-            precision: Precision::resolve(&model, &request)?,
+            precision,
             model,
             hardware: self.devices[device].clone(),
             layout: Layout {
@@ -117,7 +134,7 @@ impl Configurations {
             },
             lowering: Lowering::default(),
             overlap: 0.0,
-            efficiency: Efficiency::default(),
+            efficiency,
         };
         Ok(Deployed::new(Analyst::new(deployment, &self.engines[device])?))
     }
@@ -210,7 +227,13 @@ fn grouped(configurations: &Configurations) -> Result<Vec<Group>> {
             ids.refine(values.iter().copied());
         }
     }
-    for column in [&configurations.quantization, &configurations.kv_cache_dtype, &configurations.phase] {
+    let named = [
+        &configurations.quantization,
+        &configurations.kv_cache_dtype,
+        &configurations.phase,
+        &configurations.mode,
+    ];
+    for column in named {
         if let Values::Each(places) = &column.places {
             ids.refine(places.iter().map(|place| u64::from(*place)));
         }

@@ -7,3 +7,5 @@ pub mod results;
 pub mod deployed;
 pub mod evaluate;
 pub mod sweep;
+pub mod calibrate;
+pub mod validate;

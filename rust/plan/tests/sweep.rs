@@ -36,7 +36,12 @@ const MODELS: [&str; 7] = [
     "qwen2.5-vl-7b",
 ];
 
-fn deployed(model: &str, hardware: &str, layout: Layout, flash_attention: bool, overlap: f64) -> Option<Deployed> {
+fn deployed(
+    model: &str,
+    hardware: &str,
+    layout: Layout,
+    (flash_attention, overlap, predicted): (bool, f64, bool),
+) -> Option<Deployed> {
     let model = catalog::models::model(model).unwrap();
     let deployment = Deployment {
         precision: Precision::resolve(&model, &Request::default()).ok()?,
@@ -45,7 +50,7 @@ fn deployed(model: &str, hardware: &str, layout: Layout, flash_attention: bool, 
         layout,
         lowering: Lowering { flash_attention, ..Lowering::default() },
         overlap,
-        efficiency: Efficiency::Ideal,
+        efficiency: if predicted { Efficiency::predicted("vllm") } else { Efficiency::Ideal },
     };
     Some(Deployed::new(Analyst::new(deployment, &ENGINE).ok()?))
 }
@@ -64,11 +69,11 @@ proptest! {
         model in prop::sample::select(MODELS.to_vec()),
         hardware in prop::sample::select(vec!["h100-sxm", "mi300x", "l40s", "tpu-v5e"]),
         (tp, pp, dp) in (prop::sample::select(vec![1u64, 2, 8]), 1u64..3, 1u64..3),
-        (flash, overlap) in (any::<bool>(), prop::sample::select(vec![0.0, 0.5])),
+        how in (any::<bool>(), prop::sample::select(vec![0.0, 0.5]), any::<bool>()),
         question in prop::sample::select(Question::ALL.map(|(_, question)| question).to_vec()),
         sizes in prop::collection::vec((1u64..3000, 1u64..9000, 1u64..40, 0u64..2000, 0u64..3000), 1..12),
     ) {
-        let deployed = deployed(model, hardware, Layout { tp, pp, dp, ep: 1 }, flash, overlap);
+        let deployed = deployed(model, hardware, Layout { tp, pp, dp, ep: 1 }, how);
         prop_assume!(deployed.is_some());
         let deployed = deployed.unwrap();
         let points: Vec<Point> = sizes.iter().map(|&(batch_size, input_len, output_len, prefix_len, chunk)| {
@@ -110,6 +115,7 @@ fn space() -> Space {
         models.iter().map(|name| catalog::models::model(name).unwrap()).collect(),
         devices.iter().map(|name| catalog::hardware::hardware(name).unwrap().item).collect(),
         vec![ENGINE; 2],
+        vec![Efficiency::predicted("vllm")],
         vec![
             names(Setting::Model, &models),
             names(Setting::Hw, &devices),
@@ -258,7 +264,7 @@ fn impossible_axes_are_refused_all_at_once() {
     let of = |axes: Vec<Axis>| {
         let mut all = vec![names(Setting::Model, &["llama-3.1-8b"]), names(Setting::Hw, &["h100-sxm"])];
         all.extend(axes);
-        Space::new(vec![model.clone()], vec![device.clone()], vec![ENGINE], all).map(|_| ()).unwrap_err().to_string()
+        Space::new(vec![model.clone()], vec![device.clone()], vec![ENGINE], vec![Efficiency::Ideal], all).map(|_| ()).unwrap_err().to_string()
     };
     assert_eq!(of(vec![counts(Setting::Tp, &[])]), "tp must have values: none");
     assert_eq!(of(vec![counts(Setting::Tp, &[1, 2, 1])]), "tp must have each value once: 1");

@@ -9,7 +9,8 @@ use roofline_core::error::{Error as CoreError, Result as CoreResult};
 use roofline_core::names;
 use roofline_sim::client::{Client, Extent, SessionMode};
 use roofline_sim::engine::Monitor;
-use roofline_sim::error::Result;
+use roofline_sim::error::{Error as SimError, Result};
+use roofline_sim::metrics::band::{self, Band};
 use roofline_sim::metrics::slo::Slo;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::metrics::summary::Value;
@@ -108,9 +109,10 @@ impl Engine {
         Ok(EngineMemory { division })
     }
 
-    /// Serves the trace; a `step_cost` of `linear:A,B,C` replaces the cost model.
+    /// Serves the trace; a `step_cost` of `linear:A,B,C` replaces the cost model, and clients wait `api_latency_s` longer
+    /// for each answer to begin.
     #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
-    #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, progress=None,
+    #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, api_latency_s=0.0, progress=None,
         session_mode="closed", concurrency=None, think_time_ms=0.0, max_concurrency=None, warmup=None, measure=None))]
     fn simulate(
         &self,
@@ -119,6 +121,7 @@ impl Engine {
         trace: &Trace,
         record: &str,
         step_cost: Option<&str>,
+        api_latency_s: f64,
         progress: Option<&Progress>,
         session_mode: &str,
         concurrency: Option<u32>,
@@ -137,7 +140,9 @@ impl Engine {
                 warmup: warmup.map(|text| Extent::parse("warmup", text)).transpose()?,
                 measure: measure.map(|text| Extent::parse("measure", text)).transpose()?,
             };
-            self.serve(deployment, trace, &client, record_named(record)?, step_cost, &shared.monitor)
+            let record = record_named(record)?;
+            let served = self.serve(deployment, trace, &client, record, step_cost, &shared.monitor)?;
+            Ok::<_, SimError>(served.behind(api_latency_s))
         })
     }
 }
@@ -167,7 +172,14 @@ impl Engine {
         };
         server.notes.extend(client.notes(&trace.requests.trace, engine.data_parallel));
         server.notes.extend(served.notes());
-        Ok(Simulation { served, spent: server.cost.spent(), engine: server.engine, notes: server.notes })
+        let (spent, band) = (server.cost.spent(), server.cost.band());
+        Ok(Simulation { served, spent, band, engine: server.engine, notes: server.notes })
+    }
+}
+
+impl Simulation {
+    fn behind(self, seconds: f64) -> Simulation {
+        Simulation { served: self.served.behind(seconds), ..self }
     }
 }
 
@@ -196,6 +208,8 @@ pub struct Simulation {
     engine: EngineConfig,
     /// Seconds of all steps by what they were spent on.
     spent: Causes,
+    /// By which factors all steps may be shorter or longer.
+    band: Option<Band>,
     notes: Vec<String>,
 }
 
@@ -209,7 +223,8 @@ impl Simulation {
             Ok::<_, CoreError>(self.served.summary(slo.map(Slo::parse).transpose()?.as_ref(), &percentiles))
         })?;
         let dict = PyDict::new(py);
-        for (name, value) in summary.entries() {
+        let bands = self.band.map(|band| band::of_summary(&summary, band)).unwrap_or_default();
+        for (name, value) in summary.entries().iter().chain(&bands) {
             match value {
                 Value::Count(count) => dict.set_item(name, count)?,
                 Value::Number(number) => dict.set_item(name, number)?,
@@ -223,13 +238,14 @@ impl Simulation {
     /// One row a request, in the order of the trace.
     #[getter]
     fn requests(&self, py: Python<'_>) -> PyResult<Table> {
-        Table::new(py, self.served.requests.to_table())
+        let columns = ["ttft_s", "tpot_s", "e2e_s"];
+        Table::new(py, band::of_table(self.served.requests.to_table(), &columns, self.band))
     }
 
     /// One row a step; none unless recorded.
     #[getter]
     fn steps(&self, py: Python<'_>) -> PyResult<Table> {
-        Table::new(py, self.served.steps.to_table())
+        Table::new(py, band::of_steps(self.served.steps.to_table(), self.band))
     }
 
     /// The engine's settings as they were, under vLLM's names.
@@ -264,6 +280,12 @@ impl Simulation {
     #[getter]
     fn bounds(&self) -> Vec<(&'static str, f64)> {
         self.spent.iter().map(|(cause, seconds)| (cause.name(), seconds)).collect()
+    }
+
+    /// By which factors all steps may be shorter or longer together: P10 and P90; `None` where no error is known.
+    #[getter]
+    fn band(&self) -> Option<(f64, f64)> {
+        self.band
     }
 
     /// Sentences to print with it.

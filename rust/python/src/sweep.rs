@@ -1,5 +1,7 @@
 //! Every combination of some axes, a range of points at a time.
 
+use std::path::PathBuf;
+
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use roofline_core::error::{Error as CoreError, Result as CoreResult};
@@ -9,6 +11,7 @@ use roofline_plan::sweep::{self as plan, Ask, Axis, Keep, Limit, Limits, Objecti
 
 use crate::analysis::EngineMemory;
 use crate::columns;
+use crate::deployment::{predicted, set_of};
 use crate::enter::{Progress, enter, enter_long};
 use crate::errors;
 use crate::hardware::Hardware;
@@ -29,14 +32,22 @@ impl Space {
     /// `axes` holds the values of each axis by name; `models` and `devices` are what the axes of these names list, and
     /// `engines` holds for each device every combination of the engine's settings.
     #[new]
-    #[pyo3(signature = (axes, *, models, devices, engines))]
+    #[pyo3(signature = (axes, *, models, devices, engines, efficiency=None, act_quant=None, launch=None, p2p=None,
+        host=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a constructor, one a field")]
     fn new(
         py: Python<'_>,
         axes: &Bound<'_, PyDict>,
         models: Vec<PyRef<'_, Model>>,
         devices: Vec<PyRef<'_, Hardware>>,
         engines: Vec<PyRef<'_, EngineMemory>>,
+        efficiency: Option<PathBuf>,
+        act_quant: Option<&str>,
+        launch: Option<&str>,
+        p2p: Option<bool>,
+        host: Option<(f64, f64)>,
     ) -> PyResult<Space> {
+        let set = efficiency.map(|path| set_of(py, &path)).transpose()?;
         let mut read = Vec::new();
         for (name, values) in axes {
             read.push(axis(&name.extract::<String>()?, &values)?);
@@ -44,7 +55,13 @@ impl Space {
         let models = models.iter().map(|model| model.model.clone()).collect();
         let devices = devices.iter().map(|hardware| hardware.device.clone()).collect();
         let engines = engines.iter().map(|engine| engine.division).collect();
-        let space = enter(py, || plan::Space::new(models, devices, engines, read))?;
+        let names = read.iter().find(|axis| axis.setting == Setting::Engine).map(|axis| axis.values.clone());
+        let names = names.unwrap_or_else(|| Setting::Engine.default());
+        let space = enter(py, || {
+            let of = |place: usize| predicted(names.name(place), set.clone(), act_quant, launch, p2p, host);
+            let predicted = (0..names.len()).map(of).collect::<CoreResult<_>>()?;
+            plan::Space::new(models, devices, engines, predicted, read)
+        })?;
         Ok(Space { space })
     }
 

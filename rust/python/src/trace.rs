@@ -326,7 +326,12 @@ impl Trace {
             None => Ok(()),
             Some(_) => {
                 let hint = "give `block_hashes` instead: they can be written and copied";
-                Err(Error::spec("segments", "must be left out of a trace that is scaled or written", "given", hint))
+                Err(Error::spec(
+                    "segments",
+                    "must be left out of a trace that is scaled or written",
+                    "given",
+                    hint,
+                ))
             }
         })?;
         Ok(&self.requests.trace)

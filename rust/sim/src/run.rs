@@ -7,7 +7,7 @@ use crate::engine::{Monitor, Replica};
 use crate::error::Result;
 use crate::fast::{FastReplica, covers};
 use crate::metrics::journal::Journal;
-use crate::metrics::records::{Records, Requests, Epoch, Totals};
+use crate::metrics::records::{Epoch, Records, Requests, Totals};
 use crate::metrics::slo::Slo;
 use crate::metrics::steps::{Decisions, Record, Steps};
 use crate::metrics::summary::{Measured, Served, Summary};
@@ -48,6 +48,24 @@ pub struct Window {
 }
 
 impl Simulation {
+    /// The same as a client sees it who waits `seconds` longer for each answer to begin: outside the engine, whose
+    /// decisions do not change.
+    #[must_use]
+    pub fn behind(mut self, seconds: f64) -> Simulation {
+        let requests = &mut self.requests;
+        let instants = [
+            &mut requests.first_scheduled_s,
+            &mut requests.first_token_s,
+            &mut requests.finish_s,
+            &mut requests.ttft_s,
+            &mut requests.e2e_s,
+        ];
+        for instant in instants.into_iter().flatten().flatten() {
+            *instant += seconds;
+        }
+        self
+    }
+
     /// The simulation in numbers: of what is measured, if not everything is.
     ///
     /// Latencies are then those of the requests sent in the window, rates count what was answered in its time, and

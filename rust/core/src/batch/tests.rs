@@ -36,7 +36,8 @@ const MODELS: [&str; 16] = [
     "opt-6.7b",
     "bert-base-uncased",
 ];
-const DEVICES: [&str; 7] = ["h100-sxm", "h200-sxm", "b200-sxm", "mi300x", "l40s", "a100-sxm-80gb", "rtx-4090"];
+const DEVICES: [&str; 7] =
+    ["h100-sxm", "h200-sxm", "b200-sxm", "mi300x", "l40s", "a100-sxm-80gb", "rtx-4090"];
 const ENGINE: EngineMemory = EngineMemory {
     gpu_memory_utilization: 0.92,
     block_size: 16,
@@ -45,8 +46,11 @@ const ENGINE: EngineMemory = EngineMemory {
     cuda_graphs: true,
 };
 
+const EVERYTHING: Want = Want { work: true, bounds: true, band: true };
+
 #[derive(Debug, Clone)]
 struct Deployed {
+    predicted: Option<&'static str>,
     model: &'static str,
     hardware: &'static str,
     layout: (u64, u64, u64, bool),
@@ -68,8 +72,10 @@ fn deployed() -> impl Strategy<Value = Deployed> {
         some(vec!["auto", "fp8"]),
         (fusion, prop::bool::weighted(0.8)),
         prop::sample::select(vec![0.0, 0.0, 0.4]),
+        prop::sample::select(vec![None, None, Some("vllm"), Some("trtllm")]),
     )
-        .prop_map(|(model, hardware, layout, quantization, kv, lowering, overlap)| Deployed {
+        .prop_map(|(model, hardware, layout, quantization, kv, lowering, overlap, predicted)| Deployed {
+            predicted,
             model,
             hardware,
             layout,
@@ -100,9 +106,13 @@ fn analyst(deployed: &Deployed) -> Option<Analyst> {
         model,
         hardware: catalog::hardware::hardware(deployed.hardware).unwrap().item,
         layout: Layout { tp, pp, dp, ep: if spread { tp * dp } else { 1 } },
-        lowering: Lowering { fusion: deployed.lowering.0, flash_attention: deployed.lowering.1 },
+        lowering: Lowering {
+            fusion: deployed.lowering.0,
+            flash_attention: deployed.lowering.1,
+            ..Lowering::default()
+        },
         overlap: deployed.overlap,
-        efficiency: Efficiency::Ideal,
+        efficiency: deployed.predicted.map_or(Efficiency::Ideal, Efficiency::predicted),
     };
     Analyst::new(deployment, &ENGINE).ok()
 }
@@ -135,6 +145,15 @@ fn same(name: &str, seen: f64, expected: f64) -> Result<(), TestCaseError> {
 fn compare(answers: &Answers, at: usize, outcome: &Outcome, overlap: f64) -> Result<(), TestCaseError> {
     same("step", answers.step[at], outcome.times.step.step.seconds)?;
     same("stage", answers.stage[at], outcome.times.step.stage)?;
+    let step = outcome.times.step;
+    same("ideal", answers.ideal[at], step.ideal)?;
+    for (seen, expected) in [(answers.low[at], step.step.low), (answers.high[at], step.step.high)] {
+        match expected {
+            Some(expected) => same("band", seen, expected)?,
+            None => prop_assert!(seen.is_nan()),
+        }
+    }
+    same("busy", answers.busy[at], outcome.done.busy())?;
     if let Some(ttft) = outcome.times.ttft {
         same("ttft", answers.ttft[at], ttft)?;
     }
@@ -167,8 +186,6 @@ proptest! {
         let model = &analyst.deployment().model;
         prop_assume!(points.iter().all(|point| point.check(model).is_ok()));
         let kernel = Kernel::of(&analyst, question);
-        prop_assert!(kernel.is_some() || (question == Question::Chat && deployed.overlap > 0.0));
-        let Some(kernel) = kernel else { return Ok(()) };
         let column = |of: fn(&Point) -> u64| points.iter().map(of).collect::<Vec<u64>>();
         let (batch_size, input_len) = (column(|p| p.batch_size), column(|p| p.input_len));
         let (output_len, prefix_len) = (column(|p| p.output_len), column(|p| p.prefix_len));
@@ -182,10 +199,10 @@ proptest! {
         };
         let (mut scratch, mut answers) = (Scratch::default(), Answers::default());
         // A second time in the same memory: nothing of the first may be left.
-        kernel.price(&sizes, true, true, &mut scratch, &mut answers);
-        kernel.price(&sizes, true, true, &mut scratch, &mut answers);
+        kernel.price(&sizes, EVERYTHING, &mut scratch, &mut answers);
+        kernel.price(&sizes, EVERYTHING, &mut scratch, &mut answers);
         let mut times = Answers::default();
-        kernel.price(&sizes, false, false, &mut scratch, &mut times);
+        kernel.price(&sizes, Want::default(), &mut scratch, &mut times);
         for (at, point) in points.iter().enumerate() {
             let outcome = analyst.outcome(point).unwrap();
             compare(&answers, at, &outcome, deployed.overlap)?;

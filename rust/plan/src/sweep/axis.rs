@@ -44,7 +44,7 @@ pub enum Setting {
     Quantization,
     /// Format of the KV cache.
     KvCacheDtype,
-    /// How far elementwise operators are fused.
+    /// How far elementwise operators are fused; `auto` is the mode's own choice.
     Fusion,
     /// Whether attention is one operator.
     FlashAttention,
@@ -68,6 +68,8 @@ pub enum Setting {
     MaxNumSeqs,
     /// Tokens of the largest step.
     MaxNumBatchedTokens,
+    /// Whether operators are predicted, or bounded by the datasheet.
+    Mode,
     /// What is asked about.
     Phase,
     /// Largest prompt chunk.
@@ -83,7 +85,7 @@ pub enum Setting {
 }
 
 /// How many there are.
-pub const COUNT: usize = 25;
+pub const COUNT: usize = 26;
 
 impl Setting {
     /// Every setting, in the order of points.
@@ -107,6 +109,7 @@ impl Setting {
         Setting::BlockSize,
         Setting::MaxNumSeqs,
         Setting::MaxNumBatchedTokens,
+        Setting::Mode,
         Setting::Phase,
         Setting::Chunk,
         Setting::PrefixLen,
@@ -137,6 +140,7 @@ impl Setting {
             Setting::BlockSize => "block_size",
             Setting::MaxNumSeqs => "max_num_seqs",
             Setting::MaxNumBatchedTokens => "max_num_batched_tokens",
+            Setting::Mode => "mode",
             Setting::Phase => "phase",
             Setting::Chunk => "chunk",
             Setting::PrefixLen => "prefix_len",
@@ -161,8 +165,10 @@ impl Setting {
             Setting::Model | Setting::Hw => Values::Names(vec![String::new()]),
             Setting::ComputeScale | Setting::BandwidthScale | Setting::LinkScale => Values::Numbers(vec![1.0]),
             Setting::Overlap | Setting::GpuMemoryUtilization => Values::Numbers(vec![0.0]),
-            Setting::Quantization | Setting::KvCacheDtype => Values::Names(vec!["auto".to_string()]),
-            Setting::Fusion => Values::Names(vec!["full".to_string()]),
+            Setting::Quantization | Setting::KvCacheDtype | Setting::Fusion => {
+                Values::Names(vec!["auto".to_string()])
+            }
+            Setting::Mode => Values::Names(vec!["predicted".to_string()]),
             Setting::FlashAttention => Values::Flags(vec![true]),
             Setting::Engine => Values::Names(vec!["vllm".to_string()]),
             Setting::Phase => Values::Names(vec!["decode".to_string()]),

@@ -2,6 +2,7 @@
 
 use roofline_core::analysis::Analyst;
 use roofline_core::efficiency::Efficiency;
+use roofline_core::efficiency::switches::as_run_by;
 use roofline_core::error::{Error, Result};
 use roofline_core::hardware::Hardware;
 use roofline_core::layout::Layout;
@@ -18,6 +19,7 @@ use roofline_core::table::Table;
 use super::axis::{Axis, COUNT, Setting, Values};
 use super::grid::Grid;
 use crate::deployed::Deployed;
+use crate::evaluate::MODES;
 
 /// Settings that only divide memory: their combinations are the engines of a device.
 const ENGINE: std::ops::RangeInclusive<usize> = Setting::Engine as usize..=Setting::MaxNumBatchedTokens as usize;
@@ -30,6 +32,8 @@ pub struct Space {
     models: Vec<Model>,
     devices: Vec<Hardware>,
     engines: Vec<EngineMemory>,
+    /// What predicts under each engine.
+    predicted: Vec<Efficiency>,
     /// One a setting, in order.
     values: Vec<Values>,
     /// Whether the user gave it.
@@ -41,7 +45,7 @@ pub struct Space {
 impl Space {
     /// The space of these axes; a setting without one has its default value. `models` and `devices` are those that the
     /// axes of these names list; `engines` holds for each device every combination of the engine's settings, the last
-    /// one changing fastest.
+    /// one changing fastest; `predicted` is what predicts under each engine.
     ///
     /// # Errors
     /// Every axis that is not possible, all at once; too many points.
@@ -49,6 +53,7 @@ impl Space {
         models: Vec<Model>,
         devices: Vec<Hardware>,
         engines: Vec<EngineMemory>,
+        predicted: Vec<Efficiency>,
         axes: Vec<Axis>,
     ) -> Result<Space> {
         let mut errors: Vec<Error> = axes.iter().filter_map(|axis| axis.check().err()).collect();
@@ -69,6 +74,7 @@ impl Space {
             ("model", models.len() as u64, lengths[Setting::Model as usize]),
             ("hw", devices.len() as u64, lengths[Setting::Hw as usize]),
             ("engine", engines.len() as u64, lengths[Setting::Hw as usize] * combinations),
+            ("engine", predicted.len() as u64, lengths[Setting::Engine as usize]),
         ];
         for (name, length, expected) in lists {
             if length != expected {
@@ -80,7 +86,7 @@ impl Space {
         })?;
         let phases = &values[Setting::Phase as usize];
         let questions = (0..phases.len()).map(|at| Question::parse(phases.name(at))).collect::<Result<_>>()?;
-        Ok(Space { models, devices, engines, values, given, questions, grid })
+        Ok(Space { models, devices, engines, predicted, values, given, questions, grid })
     }
 
     /// How many points there are.
@@ -146,17 +152,25 @@ impl Space {
             ..Request::default()
         };
         let flash = Setting::FlashAttention;
+        let mut lowering = Lowering {
+            flash_attention: self.values[flash as usize].flag(self.digit(point, flash)),
+            ..Lowering::default()
+        };
+        if let Some(level) = fusion(self.name(point, Setting::Fusion))? {
+            (lowering.fusion, lowering.kernels) = (level, level);
+        }
+        let precision = Precision::resolve(&model, &request)?;
         let deployment = Deployment {
-            precision: Precision::resolve(&model, &request)?,
+            precision: as_run_by(self.name(point, Setting::Engine), precision, &request),
             model,
             hardware: self.devices[device].clone(),
             layout: self.layout(point),
-            lowering: Lowering {
-                fusion: Fusion::parse(self.name(point, Setting::Fusion))?,
-                flash_attention: self.values[flash as usize].flag(self.digit(point, flash)),
-            },
+            lowering,
             overlap: self.number(point, Setting::Overlap),
-            efficiency: Efficiency::default(),
+            efficiency: match self.name(point, Setting::Mode) {
+                "ideal" => Efficiency::Ideal,
+                _ => self.predicted[self.digit(point, Setting::Engine)].clone(),
+            },
         };
         let scale = |setting| self.number(point, setting);
         let roof = Roof::of(&deployment.hardware)?.faster(
@@ -254,6 +268,7 @@ impl Space {
         };
         match setting {
             Setting::Model => space.models = places.iter().map(|place| self.models[*place].clone()).collect(),
+            Setting::Engine => space.predicted = places.iter().map(|place| self.predicted[*place].clone()).collect(),
             Setting::Phase => space.questions = places.iter().map(|place| self.questions[*place]).collect(),
             Setting::Hw => space.devices = places.iter().map(|place| self.devices[*place].clone()).collect(),
             _ => {}
@@ -279,12 +294,20 @@ impl Space {
     }
 }
 
+/// The level that a name asks for; none for the mode's own choice.
+fn fusion(name: &str) -> Result<Option<Fusion>> {
+    if name == "auto" { Ok(None) } else { Fusion::parse(name).map(Some) }
+}
+
 /// Names that nothing is known under are mistakes, not points that are impossible.
 fn check_names(values: &[Values], models: &[Model], errors: &mut Vec<Error>) {
     let axis = |setting: Setting| &values[setting as usize];
     let names = |setting: Setting| (0..axis(setting).len()).map(move |place| axis(setting).name(place));
     errors.extend(names(Setting::Phase).filter_map(|name| Question::parse(name).err()));
-    errors.extend(names(Setting::Fusion).filter_map(|name| Fusion::parse(name).err()));
+    errors.extend(names(Setting::Fusion).filter_map(|name| fusion(name).err()));
+    for mode in names(Setting::Mode).filter(|mode| !MODES.contains(mode)) {
+        errors.push(roofline_core::names::unknown("mode", mode, MODES));
+    }
     let Some(model) = models.first() else { return };
     let mut unknown = |request: Request| {
         if let Err(error @ Error::UnknownName { .. }) = Precision::resolve(model, &request) {

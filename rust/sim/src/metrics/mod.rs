@@ -6,3 +6,4 @@ pub mod journal;
 pub mod records;
 pub mod steps;
 pub mod summary;
+pub mod band;

@@ -434,12 +434,8 @@ impl<'a, C: Clock> Recorder<'a, C> {
         let outcomes: Vec<_> =
             (0..self.timelines.len()).map(|sequence| scheduler.outcome(sequence as u32)).collect();
         self.journal.usable_blocks = scheduler.kv().usable();
-        let mut records = Records {
-            epochs: self.epochs,
-            steps: self.steps,
-            journal: self.journal,
-            ..Records::default()
-        };
+        let mut records =
+            Records { epochs: self.epochs, steps: self.steps, journal: self.journal, ..Records::default() };
         for (timeline, outcome) in self.timelines.iter().zip(&outcomes) {
             let begun = timeline.delivered > 0;
             let finished = outcome.0 == Status::Finished;

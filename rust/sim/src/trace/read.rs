@@ -107,10 +107,9 @@ impl Reader {
         let schema = schema(origin, &detection, options)?;
         let (columns, report) = match &mut self.reading {
             None => {
-                let (columns, report) = self.reading.insert((
-                    Columns::new(schema, options),
-                    blank_report(origin, detection, information),
-                ));
+                let (columns, report) = self
+                    .reading
+                    .insert((Columns::new(schema, options), blank_report(origin, detection, information)));
                 (columns, report)
             }
             Some((columns, report)) => {
@@ -282,10 +281,8 @@ fn rows_of_json(
     report: &mut Report,
     options: &ReadOptions,
 ) -> Result<()> {
-    let mut rows = records
-        .iter()
-        .map(|record| Record { line: record.line + place.lines_before, ..record })
-        .peekable();
+    let mut rows =
+        records.iter().map(|record| Record { line: record.line + place.lines_before, ..record }).peekable();
     if columns.format() == Format::Native {
         let head = rows.peek().and_then(|record| fields(record.text).ok());
         let head = head.filter(|head| head.iter().any(|(key, _)| key == "trace"));

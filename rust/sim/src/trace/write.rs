@@ -92,11 +92,7 @@ fn parts_to(trace: &Trace, format: Format, name: &str, file: File) -> io::Result
 const PART: usize = 1 << 18;
 
 /// The text of a file, part by part: the first lines first.
-fn each_part(
-    trace: &Trace,
-    format: Format,
-    mut take: impl FnMut(&str) -> io::Result<()>,
-) -> io::Result<()> {
+fn each_part(trace: &Trace, format: Format, mut take: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
     let mut text = header(trace, format);
     // A field is of one kind in all rows: a list where any row waits for several others.
     let several = trace.sessions.as_ref().is_some_and(Sessions::waits_for_several);
