@@ -117,10 +117,10 @@ impl Configurations {
             ..Request::default()
         };
         let precision = as_run_by(&self.engine, Precision::resolve(&model, &request)?, &request);
-        let efficiency = match key.mode {
+        let efficiency = match self.mode.at(row) {
             "predicted" => self.predicted.clone(),
             "ideal" => Efficiency::Ideal,
-            other => return Err(names::unknown("mode", other, ["predicted", "ideal"])),
+            other => return Err(names::unknown("mode", other, MODES)),
         };
         let deployment = Deployment {
             precision,
