@@ -439,6 +439,8 @@ class Engine:
         max_concurrency: int | None = None,
         warmup: str | None = None,
         measure: str | None = None,
+        over_context: str = "reject",
+        use_recorded_cache: bool = False,
     ) -> Simulation: ...
 
 @final

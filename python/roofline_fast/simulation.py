@@ -76,6 +76,8 @@ def simulate(
     max_concurrency: int | None = None,
     warmup: int | str | None = None,
     measure: int | str | None = None,
+    over_context: str = "reject",
+    use_recorded_cache: bool = False,
     record: str = "summary",
     slo: str | None = None,
     percentiles: Sequence[float] = PERCENTILES,
@@ -138,6 +140,12 @@ def simulate(
     warmup, measure : int or str, optional
         What is left out of the summary at the beginning, and how much is in it: requests (``500``) or time
         (``"30s"``). Latencies are then those of the requests sent in between, rates count what was answered.
+    over_context : {"reject", "truncate", "fail"}
+        What becomes of requests whose prompt and answer are longer than ``max_model_len``: the engine rejects
+        prompts without room for an answer, prompts are cut at their end, or the trace is refused.
+    use_recorded_cache : bool
+        Whether prompt tokens that a cache held when the trace was recorded (``cached_tokens``) are found
+        cached again, whatever the engine's own cache holds. Counts under vLLM's scheduler.
     record : {"summary", "steps", "decisions"}
         Whether steps are kept, one row each, and with them who was in it. Decisions at a linear `step_cost`
         run in recorded time: arrivals as given and seconds added as floats, to compare with the recorded
@@ -192,10 +200,11 @@ def simulate(
     checks.texts(engine=engine, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
     checks.texts(scheduling_policy=scheduling_policy, step_cost=step_cost, record=record, slo=slo)
     checks.texts(spec_method=spec_method, session_mode=session_mode, mode=mode)
+    checks.texts(over_context=over_context)
     checks.counts(concurrency=concurrency, max_concurrency=max_concurrency)
     checks.numbers(think_time=think_time)
     _check_objectives(slo)
-    requests = _trace(trace, trace_options, seed)
+    requests = _trace(trace, trace_options, seed, arrivals_needed=concurrency is None)
     found, note = _model(model, requests)
     device = find_hardware(hw)
     deployment = _core.Deployment(
@@ -249,6 +258,8 @@ def simulate(
         max_concurrency=max_concurrency,
         warmup=None if warmup is None else str(warmup),
         measure=None if measure is None else str(measure),
+        over_context=over_context,
+        use_recorded_cache=use_recorded_cache,
     )
     inputs = {
         "trace": requests.origin,
@@ -302,7 +313,7 @@ def _check_objectives(slo: str | None) -> None:
             raise SpecError(f"slo must name {metric} once: {slo}", field="slo", value=str(slo), hint=hint)
 
 
-def _trace(trace: Any, options: Mapping[str, Any], seed: int) -> Trace:
+def _trace(trace: Any, options: Mapping[str, Any], seed: int, *, arrivals_needed: bool) -> Trace:
     """Return the traffic, or say what it can be."""
     several = isinstance(trace, Sequence) and all(isinstance(part, str | PathLike) for part in trace)
     if trace is not None and not isinstance(trace, str | PathLike | Trace) and not several:
@@ -312,7 +323,7 @@ def _trace(trace: Any, options: Mapping[str, Any], seed: int) -> Trace:
         raise SpecError(
             f"trace must be a path or a Trace: {trace!r}", field="trace", value=repr(trace), hint=hint
         )
-    return load(trace, options, seed)
+    return load(trace, options, seed, arrivals_needed=arrivals_needed)
 
 
 def _model(

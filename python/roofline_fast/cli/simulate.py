@@ -62,6 +62,8 @@ def simulate(
     max_concurrency: flags.MaxConcurrency = None,
     warmup: flags.Warmup = None,
     measure: flags.Measure = None,
+    over_context: trace_flags.OverContext = "reject",
+    use_recorded_cache: trace_flags.UseRecordedCache = False,
     tp: flags.Tp = 1,
     pp: flags.Pp = 1,
     dp: flags.Dp = 1,
@@ -188,7 +190,14 @@ def simulate(
     from roofline_fast.cli.progress import shown
     from roofline_fast.simulation import simulate as one
 
-    requests = traffic.loaded(trace or [], trace_flags.reading(reading or {}), scaling or {}, asked, seed)
+    requests = traffic.loaded(
+        trace or [],
+        trace_flags.reading(reading or {}),
+        scaling or {},
+        asked,
+        seed,
+        arrivals_needed=concurrency is None,
+    )
     run = simulate_curve.each(one)
     progress = _core.Progress()
     began = time.perf_counter()
@@ -240,6 +249,8 @@ def simulate(
             max_concurrency=max_concurrency,
             warmup=warmup,
             measure=measure,
+            over_context=over_context,
+            use_recorded_cache=use_recorded_cache,
             slo=" ".join(slo) if slo else None,
             percentiles=ranks,
             seed=seed,

@@ -165,7 +165,8 @@ impl Deployment {
 /// A file that cannot be read, or is no efficiency file: every mistake.
 pub fn set_of(py: Python<'_>, path: &Path) -> PyResult<Set> {
     let text = files::read(path)?;
-    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
+    let name =
+        path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
     enter(py, || Ok::<_, Error>(Set { origin: Some(name.clone()), ..Set::parse(&name, &text)? }))
 }
 

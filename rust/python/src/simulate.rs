@@ -7,6 +7,7 @@ use pyo3::types::PyDict;
 use roofline_core::cause::Causes;
 use roofline_core::error::{Error as CoreError, Result as CoreResult};
 use roofline_core::names;
+use roofline_sim::assemble::Assembled;
 use roofline_sim::client::{Client, Extent, SessionMode};
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::{Error as SimError, Result};
@@ -20,6 +21,7 @@ use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
 use roofline_sim::serve::{Knobs, Server};
 use roofline_sim::step_cost::{LinearCost, StepCost};
 use roofline_sim::time::{F64Clock, FixedClock};
+use roofline_sim::trace::OverContext;
 
 use crate::analysis::EngineMemory;
 use crate::deployment::Deployment;
@@ -113,7 +115,8 @@ impl Engine {
     /// for each answer to begin.
     #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
     #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, api_latency_s=0.0, progress=None,
-        session_mode="closed", concurrency=None, think_time_ms=0.0, max_concurrency=None, warmup=None, measure=None))]
+        session_mode="closed", concurrency=None, think_time_ms=0.0, max_concurrency=None, warmup=None, measure=None,
+        over_context="reject", use_recorded_cache=false))]
     fn simulate(
         &self,
         py: Python<'_>,
@@ -129,8 +132,11 @@ impl Engine {
         max_concurrency: Option<u32>,
         warmup: Option<&str>,
         measure: Option<&str>,
+        over_context: &str,
+        use_recorded_cache: bool,
     ) -> PyResult<Simulation> {
         enter_long(py, progress, |shared| {
+            let taken = Taken { over_context: over_context_named(over_context)?, use_recorded_cache };
             shared.total.store(trace.requests.trace.len() as u64, Ordering::Relaxed);
             let client = Client {
                 sessions: SessionMode::parse(session_mode)?,
@@ -141,7 +147,8 @@ impl Engine {
                 measure: measure.map(|text| Extent::parse("measure", text)).transpose()?,
             };
             let record = record_named(record)?;
-            let served = self.serve(deployment, trace, &client, record, step_cost, &shared.monitor)?;
+            let served =
+                self.serve(deployment, trace, &taken, &client, record, step_cost, &shared.monitor)?;
             Ok::<_, SimError>(served.behind(api_latency_s))
         })
     }
@@ -152,6 +159,7 @@ impl Engine {
         &self,
         deployment: &Deployment,
         trace: &Trace,
+        taken: &Taken,
         client: &Client,
         record: Record,
         step_cost: Option<&str>,
@@ -162,7 +170,9 @@ impl Engine {
         let cost = step_cost.map(LinearCost::parse).transpose()?;
         // Decisions at a linear cost are compared with recorded schedules, which add seconds as floats do.
         let recorded = cost.is_some() && record == Record::Decisions;
-        let (workload, engine) = (trace.requests.workload(recorded)?, &server.engine);
+        let cut = taken.within_context(trace, &mut server)?;
+        let (requests, engine) = (cut.as_ref().unwrap_or(&trace.requests), &server.engine);
+        let workload = requests.workload(recorded)?.with_recorded_cache(taken.use_recorded_cache);
         let served = match cost {
             Some(cost) if recorded => {
                 run::simulate::<F64Clock, _>(workload, client, engine, &cost, record, monitor)?
@@ -180,6 +190,39 @@ impl Engine {
 impl Simulation {
     fn behind(self, seconds: f64) -> Simulation {
         Simulation { served: self.served.behind(seconds), ..self }
+    }
+}
+
+/// How the requests of a trace are taken.
+struct Taken {
+    /// What becomes of those that are too long.
+    over_context: OverContext,
+    /// Whether what a cache held when they were recorded counts as cached.
+    use_recorded_cache: bool,
+}
+
+impl Taken {
+    /// The requests cut to the engine's context, where they are; and says how many were.
+    fn within_context(&self, trace: &Trace, server: &mut Server) -> Result<Option<Assembled>> {
+        let longest = server.engine.max_model_len.unwrap_or(u32::MAX);
+        let Some((cut, count)) = trace.requests.trace.within_context(longest, self.over_context)? else {
+            return Ok(None);
+        };
+        if trace.requests.segments.is_some() {
+            let hint = "prompts told by segments cannot be cut";
+            return Err(CoreError::spec("over_context", "must be reject or fail", "truncate", hint).into());
+        }
+        server.notes.push(format!("{count} prompts are cut so that they fit max-model-len {longest}"));
+        Ok(Some(cut.into()))
+    }
+}
+
+fn over_context_named(name: &str) -> CoreResult<OverContext> {
+    match name {
+        "reject" => Ok(OverContext::Reject),
+        "truncate" => Ok(OverContext::Truncate),
+        "fail" => Ok(OverContext::Fail),
+        _ => Err(names::unknown("over_context", name, ["reject", "truncate", "fail"])),
     }
 }
 

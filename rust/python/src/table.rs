@@ -12,7 +12,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
-use roofline_core::table::{Column, Lists, Table as Rows};
+use roofline_core::table::{Column, Lists, Table as Rows, Texts};
 
 use crate::errors;
 
@@ -99,6 +99,7 @@ fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
         Column::I64(rows) => (Arc::new(Int64Array::from(rows)), false),
         Column::Bool(rows) => (Arc::new(BooleanArray::from(rows)), false),
         Column::Str(rows) => (Arc::new(LargeStringArray::from(rows)), false),
+        Column::Texts(rows) => (texts(rows)?, false),
         Column::OptStr(rows) => (Arc::new(LargeStringArray::from(rows)), true),
         Column::Names(rows, names) => (names_column(&rows, &names)?, true),
         Column::ListU32(Lists { offsets, values }) => (lists(&offsets, UInt32Array::from(values))?, false),
@@ -119,6 +120,15 @@ fn names_column(rows: &[u32], names: &[String]) -> Result<ArrayRef, ArrowError> 
     let each = rows.iter().map(|row| views.get(*row as usize).copied().unwrap_or(0));
     let views = ScalarBuffer::from_iter(each);
     Ok(Arc::new(StringViewArray::try_new(views, vec![Buffer::from_vec(texts)], nulls)?))
+}
+
+/// Texts as they lie in memory.
+fn texts(rows: Texts) -> Result<ArrayRef, ArrowError> {
+    let (offsets, bytes) = rows.into_parts();
+    let offsets = ScalarBuffer::from_iter(offsets.into_iter().map(|offset| offset as i64));
+    let texts =
+        LargeStringArray::try_new(OffsetBuffer::new(offsets), Buffer::from_vec(bytes.into_bytes()), None)?;
+    Ok(Arc::new(texts))
 }
 
 /// Lists of `values`; none of them is null, nor holds any.

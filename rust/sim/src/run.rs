@@ -207,9 +207,7 @@ fn empty<C: Clock>(workload: Workload<'_>, replicas: u32, record: Record) -> Sim
     let decisions = (record == Record::Decisions).then(Decisions::default);
     Simulation {
         requests: Requests {
-            request_id: (0..count)
-                .map(|row| trace.ids.get(row).cloned().unwrap_or_else(|| row.to_string()))
-                .collect(),
+            request_id: trace.request_ids(),
             // As the clock has them: nothing is scheduled before it arrives, not even by a rounding.
             arrival_s: (0..count).map(|row| C::seconds(workload.arrival::<C>(row))).collect(),
             first_scheduled_s: vec![None; count],

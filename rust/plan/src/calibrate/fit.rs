@@ -1,6 +1,6 @@
 //! Fits one group of rows, and says on rows it did not see how far off the numbers are.
 
-use roofline_core::efficiency::form::{Device, Form};
+use roofline_core::efficiency::form::Device;
 
 use super::check::Sound;
 use super::errors::{Errors, Outcome, quantile};

@@ -312,6 +312,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
                     scheduled: state.cached.map(|_| C::ticks(timeline.first_scheduled)),
                     first_token: begun.then(|| C::ticks(timeline.first_token)),
                     finish: finished.then(|| C::ticks(timeline.last_token)),
+                    waits: state.place == Place::Waiting,
                 });
             }
             records.instants.push([

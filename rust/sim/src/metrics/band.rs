@@ -73,9 +73,8 @@ mod tests {
         let known = of_table(table.clone(), &["ttft_s", "absent_s"], Some((0.9, 1.2)));
         assert_eq!(known.column("ttft_low_s"), Some(&Column::OptF64(vec![Some(1.8), None])));
         assert_eq!(known.column("ttft_high_s"), Some(&Column::OptF64(vec![Some(2.4), None])));
-        let steps = Table::new()
-            .with("start_s", Column::F64(vec![1.0]))
-            .with("end_s", Column::F64(vec![3.0]));
+        let steps =
+            Table::new().with("start_s", Column::F64(vec![1.0])).with("end_s", Column::F64(vec![3.0]));
         assert_eq!(of_steps(steps, Some((0.9, 1.2))).column("low_s"), Some(&Column::OptF64(vec![Some(1.8)])));
         let unknown = of_table(table, &["ttft_s"], None);
         assert_eq!(unknown.column("ttft_low_s"), Some(&Column::OptF64(vec![None, None])));

@@ -115,6 +115,8 @@ pub struct Moments {
     pub first_token: Option<Ticks>,
     /// Its last token was there.
     pub finish: Option<Ticks>,
+    /// Whether it waits at the end.
+    pub waits: bool,
 }
 
 /// What one replica has written down.

@@ -1,9 +1,13 @@
 //! What is measured of a simulation.
 
+pub mod sketch;
 pub mod percentiles;
 pub mod slo;
 pub mod journal;
+pub mod account;
 pub mod records;
+pub mod times;
+pub mod timeline;
 pub mod steps;
 pub mod summary;
 pub mod band;

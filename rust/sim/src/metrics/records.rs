@@ -1,7 +1,7 @@
 //! What happened to each request, written down while a replica runs and handed over as columns.
 
 use roofline_core::cause::Causes;
-use roofline_core::table::{Column, Table};
+use roofline_core::table::{Column, Table, Texts};
 
 use super::journal::{Journal, Moments, Note};
 use super::steps::{Decisions, Record, Steps};
@@ -14,7 +14,7 @@ use crate::time::Clock;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Requests {
     /// Identifiers: as in the trace, or the row number.
-    pub request_id: Vec<String>,
+    pub request_id: Texts,
     /// When it arrived.
     pub arrival_s: Vec<f64>,
     /// When the first step it was in began.
@@ -72,7 +72,7 @@ impl Requests {
             rows.iter().filter_map(|&row| column.get(row as usize).copied()).collect()
         }
         Requests {
-            request_id: Vec::new(),
+            request_id: Texts::default(),
             arrival_s: pick(&self.arrival_s, rows),
             first_scheduled_s: pick(&self.first_scheduled_s, rows),
             first_token_s: pick(&self.first_token_s, rows),
@@ -92,9 +92,9 @@ impl Requests {
 
     /// The columns.
     pub fn to_table(&self) -> Table {
-        let names = self.status.iter().map(|status| status.name().to_string()).collect();
+        let names = self.status.iter().map(|status| status.name()).collect();
         let table = Table::new()
-            .with("request_id", Column::Str(self.request_id.clone()))
+            .with("request_id", Column::Texts(self.request_id.clone()))
             .with("arrival_s", Column::F64(self.arrival_s.clone()))
             .with("first_scheduled_s", Column::OptF64(self.first_scheduled_s.clone()))
             .with("first_token_s", Column::OptF64(self.first_token_s.clone()))
@@ -107,7 +107,7 @@ impl Requests {
             .with("tpot_s", Column::OptF64(self.tpot_s.clone()))
             .with("e2e_s", Column::OptF64(self.e2e_s.clone()))
             .with("replica", Column::U32(self.replica.clone()))
-            .with("status", Column::Str(names));
+            .with("status", Column::Texts(names));
         if self.held_s.is_empty() { table } else { table.with("held_s", Column::F64(self.held_s.clone())) }
     }
 }
@@ -448,6 +448,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
                     scheduled: timeline.scheduled.then(|| C::ticks(timeline.first_scheduled)),
                     first_token: begun.then(|| C::ticks(timeline.first_token)),
                     finish: finished.then(|| C::ticks(timeline.last_token)),
+                    waits: outcome.0 == Status::Waiting,
                 });
             }
             records.instants.push([

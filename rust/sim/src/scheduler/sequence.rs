@@ -57,6 +57,8 @@ pub struct Sequence {
     /// Tokens found cached at the first admission.
     pub(super) cached: Option<u32>,
     /// The number of the instant at which it arrived.
+    /// Tokens that count as cached because they were when it was recorded.
+    pub(super) recorded: u32,
     pub(super) moment: u64,
     pub(super) priority: i32,
     pub(super) status: Status,
@@ -84,6 +86,7 @@ impl Sequence {
             next_call: 0,
             preemptions: 0,
             cached: None,
+            recorded: workload.recorded_cache(row),
             moment: 0,
             priority: workload.priority(row),
             status: Status::Expected,

@@ -229,7 +229,9 @@ fn schema(origin: &str, detection: &Detection, options: &ReadOptions) -> Result<
 fn without_lengths(format: Format) -> &'static str {
     match format {
         Format::BlisHeader => "this is the header: read the CSV file that lies beside it",
-        Format::ServeGenClients => "name the folder of clients; requests are drawn from it, not read",
+        Format::ServeGenClients => {
+            "it tells rates, not requests: ServeGen draws requests from it; or give its rates as `--rate-series FILE.csv`"
+        }
         Format::OpenAiBatch => {
             "a batch has limits, not lengths: read the log of its answers, or count its tokens first"
         }

@@ -154,6 +154,8 @@ pub fn left_out(trace: &Trace, format: Format) -> Result<Vec<&'static str>> {
         ("recorded cache hits", !carried.cached_tokens.is_empty(), false),
         ("adapters", carried.lora.is_some(), false),
         ("images", !(carried.images.is_empty() && carried.image_tokens.is_empty()), false),
+        ("audio and video", !(carried.audio_tokens.is_empty() && carried.video_tokens.is_empty()), false),
+        ("deadlines", !carried.deadline_ns.is_empty(), false),
         ("measured times", measured, false),
     ];
     Ok(has.into_iter().filter(|(_, has, held)| *has && !*held && !native).map(|(what, _, _)| what).collect())
@@ -327,6 +329,9 @@ fn native_carried(trace: &Trace, row: usize, line: &mut Line) {
     }
     line.count("images", &carried.images, row);
     line.count("image_tokens", &carried.image_tokens, row);
+    line.count("audio_tokens", &carried.audio_tokens, row);
+    line.count("video_tokens", &carried.video_tokens, row);
+    line.seconds("deadline_s", &carried.deadline_ns, row);
     line.seconds("observed_ttft_s", &carried.ttft_ns, row);
     line.seconds("observed_e2e_s", &carried.e2e_ns, row);
     line.seconds("observed_tpot_s", &carried.tpot_ns, row);

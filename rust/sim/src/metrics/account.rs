@@ -1,0 +1,197 @@
+//! Where simulated time went: every moment of a replica charged to one cause, in exact units, so that shares add up.
+
+use roofline_core::cause::{Cause, Causes};
+
+use super::journal::{Journal, Stretch};
+use crate::time::{Ticks, tick_seconds};
+
+/// Kinds of time: the causes of the cost model, then steps priced without one, then no step at all.
+pub const KINDS: usize = Cause::ALL.len() + 2;
+
+/// The place of time in steps whose price knows no cause.
+pub const UNATTRIBUTED: usize = Cause::ALL.len();
+
+/// The place of time in which no step ran.
+pub const IDLE: usize = UNATTRIBUTED + 1;
+
+/// The name of each kind, in order.
+pub fn kind_names() -> [&'static str; KINDS] {
+    let mut names = ["unattributed"; KINDS];
+    Cause::ALL.into_iter().zip(&mut names).for_each(|(cause, name)| *name = cause.name());
+    names[IDLE] = "idle";
+    names
+}
+
+/// Time by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Split(pub [Ticks; KINDS]);
+
+impl Split {
+    /// All of it.
+    pub fn total(&self) -> Ticks {
+        self.0.iter().sum()
+    }
+
+    /// Adds another one.
+    pub fn add(&mut self, other: &Split) {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine += theirs);
+    }
+
+    /// What came in addition to `before`.
+    #[must_use]
+    pub fn since(&self, before: &Split) -> Split {
+        Split(std::array::from_fn(|kind| self.0[kind] - before.0[kind]))
+    }
+
+    /// Seconds of each kind.
+    pub fn seconds(&self) -> [f64; KINDS] {
+        self.0.map(tick_seconds)
+    }
+
+    /// The place of the kind that took longest; `None` if nothing did.
+    pub fn largest(&self) -> Option<usize> {
+        let longest = (0..KINDS).rev().max_by_key(|&kind| self.0[kind])?;
+        (self.0[longest] > 0).then_some(longest)
+    }
+
+    /// `whole` divided in proportion to `weights`, which are not negative; rounding goes to the largest.
+    fn divided(whole: Ticks, weights: [f64; KINDS]) -> Split {
+        let sum: f64 = weights.iter().sum();
+        let mut parts = weights.map(|weight| (whole as f64 * (weight / sum)) as Ticks);
+        let largest = (0..KINDS).rev().max_by(|&a, &b| weights[a].total_cmp(&weights[b])).unwrap_or(IDLE);
+        parts[largest] = 0;
+        parts[largest] = whole - parts.iter().sum::<Ticks>();
+        Split(parts)
+    }
+
+    /// The part of it that falls into the first `run` of `length`.
+    #[must_use]
+    pub fn part(&self, run: Ticks, length: Ticks) -> Split {
+        if run == length { *self } else { Split::divided(run, self.0.map(|part| part as f64)) }
+    }
+
+    /// A stretch's time by what its steps were spent on.
+    pub fn of(stretch: &Stretch) -> Split {
+        Split::by_causes(stretch.end - stretch.start, &stretch.spent())
+    }
+
+    /// `whole` in proportion to `spent`; what no cause is known of is unattributed.
+    pub fn by_causes(whole: Ticks, spent: &Causes) -> Split {
+        let mut weights = [0.0; KINDS];
+        spent.iter().for_each(|(cause, seconds)| weights[cause as usize] = seconds.max(0.0));
+        if spent.total() <= 0.0 {
+            weights[UNATTRIBUTED] = 1.0;
+        }
+        Split::divided(whole, weights)
+    }
+}
+
+/// One replica's time as a function: what had been spent by any moment.
+#[derive(Debug, Clone)]
+pub struct Meter<'a> {
+    origin: Ticks,
+    stretches: &'a [Stretch],
+    /// For each stretch all time before it, and its own.
+    known: Vec<(Split, Split)>,
+}
+
+impl<'a> Meter<'a> {
+    /// Measures from `origin` on, which no step precedes.
+    pub fn new(journal: &'a Journal, origin: Ticks) -> Meter<'a> {
+        let (mut spent, mut now) = (Split::default(), origin);
+        let known = journal.stretches.iter().map(|stretch| {
+            spent.0[IDLE] += stretch.start - now;
+            now = stretch.end;
+            let (before, own) = (spent, Split::of(stretch));
+            spent.add(&own);
+            (before, own)
+        });
+        Meter { origin, known: known.collect(), stretches: &journal.stretches }
+    }
+
+    /// Time from the origin to that moment, by kind; within a stretch its steps are taken as alike.
+    pub fn at(&self, moment: Ticks) -> Split {
+        let after = self.stretches.partition_point(|stretch| stretch.start <= moment);
+        let Some(place) = after.checked_sub(1) else {
+            let mut idle = Split::default();
+            idle.0[IDLE] = moment - self.origin;
+            return idle;
+        };
+        let (stretch, (mut spent, own)) = (&self.stretches[place], self.known[place]);
+        let (run, length) = (moment.min(stretch.end) - stretch.start, stretch.end - stretch.start);
+        spent.add(&own.part(run, length));
+        spent.0[IDLE] += (moment - stretch.end).max(0);
+        spent
+    }
+
+    /// Time between two moments, by kind.
+    pub fn between(&self, from: Ticks, to: Ticks) -> Split {
+        self.at(to).since(&self.at(from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::journal::Note;
+    use proptest::prelude::*;
+
+    fn journal(steps: &[(u32, u32, f64, f64)]) -> Journal {
+        let mut journal = Journal::new(true);
+        let (mut now, mut spent) = (0, Causes::default());
+        for (place, &(wait, length, weights, compute)) in steps.iter().enumerate() {
+            let start = now + Ticks::from(wait);
+            now = start + Ticks::from(length);
+            spent.add(Cause::Weights, weights);
+            spent.add(Cause::Compute, compute);
+            let note = Note {
+                start,
+                end: now,
+                steps: 1,
+                sequences: place as u32,
+                scheduled_tokens: 1,
+                prefill_tokens: 1,
+                context_tokens: 1,
+                running: 1,
+                waiting: 0,
+                used_first: 0,
+                used_last: 0,
+                preempted: 0,
+            };
+            journal.note(note, spent);
+        }
+        journal
+    }
+
+    #[test]
+    fn kinds_have_names_in_their_places() {
+        let names = kind_names();
+        assert_eq!((names[0], names[UNATTRIBUTED], names[IDLE]), ("weights", "unattributed", "idle"));
+    }
+
+    #[test]
+    fn steps_priced_without_causes_are_unattributed_and_gaps_are_idle() {
+        let journal = journal(&[(5, 10, 0.0, 0.0), (3, 8, 1.0, 3.0)]);
+        let spent = Meter::new(&journal, 0).at(30);
+        assert_eq!((spent.0[UNATTRIBUTED], spent.0[IDLE]), (10, 5 + 3 + 4));
+        assert_eq!((spent.0[Cause::Weights as usize], spent.0[Cause::Compute as usize]), (2, 6));
+        assert_eq!(spent.largest(), Some(IDLE));
+        assert_eq!(Split::default().largest(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn all_time_is_charged_to_somebody_at_any_moment(
+            steps in prop::collection::vec((0u32..50, 0u32..u32::MAX, 0.0..1.0f64, 0.0..1.0f64), 0..20),
+            moments in prop::collection::vec(0.0..1.2f64, 1..20),
+        ) {
+            let journal = journal(&steps);
+            let meter = Meter::new(&journal, 0);
+            let end = journal.stretches.last().map_or(100, |last| last.end);
+            for share in moments {
+                let moment = (end as f64 * share) as Ticks;
+                prop_assert_eq!(meter.at(moment).total(), moment);
+            }
+        }
+    }
+}
