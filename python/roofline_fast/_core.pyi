@@ -276,6 +276,11 @@ class Space:
         models: Sequence[Model],
         devices: Sequence[Hardware],
         engines: Sequence[EngineMemory],
+        efficiency: str | PathLike[str] | None = None,
+        act_quant: str | None = None,
+        launch: str | None = None,
+        p2p: bool | None = None,
+        host: tuple[float, float] | None = None,
     ) -> Space: ...
     @staticmethod
     def settings() -> list[str]: ...

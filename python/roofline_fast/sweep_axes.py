@@ -24,7 +24,7 @@ COUNTS = (
 )
 NUMBERS = ("compute_scale", "bandwidth_scale", "link_scale", "overlap", "gpu_memory_utilization")
 FLAGS = ("flash_attention",)
-NAMES = ("model", "hw", "quantization", "kv_cache_dtype", "fusion", "engine", "phase")
+NAMES = ("model", "hw", "quantization", "kv_cache_dtype", "fusion", "engine", "mode", "phase")
 HINT = "for example `1,2,4`, `1:64` (every one), `16:4096:16` (a step) or `1:1024:x2` (a factor)"
 
 

@@ -1,8 +1,8 @@
 """A sweep as a folder of Parquet parts: resumed, shared out and checked by content.
 
-``plan.json`` says what is swept and into how many parts; each part is written aside, renamed, and then described by a
-small file of its own; ``manifest.json`` lists them all once none is missing. A part's bytes depend on the plan alone, so
-that any mix of shards, restarts and machines ends in the same folder.
+``plan.json`` says what is swept and into how many parts; each part is written aside, renamed, and then
+described by a small file of its own; ``manifest.json`` lists them all once none is missing. A part's bytes
+depend on the plan alone, so that any mix of shards, restarts and machines ends in the same folder.
 """
 
 from __future__ import annotations
@@ -131,7 +131,9 @@ class DataSet:
             known = "no plan"
         if known != self.plan.id:
             hint = "--fresh to start anew there, or another folder"
-            message = f"--output must be a folder of this sweep: {self.folder} holds {known}, not {self.plan.id}"
+            message = (
+                f"--output must be a folder of this sweep: {self.folder} holds {known}, not {self.plan.id}"
+            )
             raise SpecError(message, field="--output", value=str(self.folder), hint=hint)
 
     def _remove(self) -> None:
@@ -160,7 +162,7 @@ class DataSet:
         """Compute a part and write it: whole or not at all."""
         rows, dropped = compute(part)
         file = self.part(part)
-        with _aside(file) as aside:
+        with _Aside(file) as aside:
             _save(rows, aside)
             digest = hashlib.sha256(aside.read_bytes()).hexdigest()
             aside.replace(file)
@@ -192,11 +194,16 @@ class DataSet:
         }
         if pick is not None:
             best = pick(self.read())
-            with _aside(self.folder / BEST) as aside:
+            with _Aside(self.folder / BEST) as aside:
                 _save(best, aside)
-                manifest["best"] = {"rows": best.height, "sha256": hashlib.sha256(aside.read_bytes()).hexdigest()}
+                manifest["best"] = {
+                    "rows": best.height,
+                    "sha256": hashlib.sha256(aside.read_bytes()).hexdigest(),
+                }
                 aside.replace(self.folder / BEST)
-        _write_text(self.folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False, default=str) + "\n")
+        _write_text(
+            self.folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False, default=str) + "\n"
+        )
         return manifest
 
     def scan(self) -> pl.LazyFrame:
@@ -233,8 +240,12 @@ def shard_of(text: str | None) -> tuple[int, int]:
     index, slash, count = text.partition("/")
     if slash and index.strip().isdigit() and count.strip().isdigit() and 0 <= int(index) < int(count):
         return int(index), int(count)
-    hint = "0/4, 1/4, 2/4 and 3/4 share a sweep out over four jobs ($SLURM_ARRAY_TASK_ID, $JOB_COMPLETION_INDEX)"
-    raise SpecError(f"--shard must read i/n with i from 0 to n − 1: {text}", field="--shard", value=text, hint=hint)
+    hint = (
+        "0/4, 1/4, 2/4 and 3/4 share a sweep out over four jobs ($SLURM_ARRAY_TASK_ID, $JOB_COMPLETION_INDEX)"
+    )
+    raise SpecError(
+        f"--shard must read i/n with i from 0 to n − 1: {text}", field="--shard", value=text, hint=hint
+    )
 
 
 def _save(rows: pl.DataFrame, file: Path) -> None:
@@ -253,7 +264,7 @@ def write_error(file: Path, why: Exception) -> RooflineError:
     return RooflineError(f"{file} must be writable: {text}", field="--output", value=str(file), hint=hint)
 
 
-class _aside:
+class _Aside:
     """A file beside the one that is meant, which is gone in the end whatever happens."""
 
     def __init__(self, file: Path) -> None:
@@ -268,7 +279,7 @@ class _aside:
 
 def _write_text(file: Path, text: str) -> None:
     try:
-        with _aside(file) as aside:
+        with _Aside(file) as aside:
             aside.write_text(text, encoding="utf-8")
             aside.replace(file)
     except OSError as why:

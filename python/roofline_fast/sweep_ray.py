@@ -13,8 +13,9 @@ from roofline_fast.errors import RooflineError, SpecError
 def write_parts(recipe: Mapping[str, Any], folder: str, parts: Sequence[int]) -> int:
     """Write parts of a sweep, in a worker; those that are there already are left alone."""
     from roofline_fast.sweep_run import Run
+    from roofline_fast.sweep_simulate import SimulateRun
 
-    run = Run.from_recipe(recipe)
+    run = (SimulateRun if "trace" in recipe else Run).from_recipe(recipe)
     data = run.data_set(Path(folder))
     for part in parts:
         if not data.done(part):
@@ -59,7 +60,9 @@ def run_on_ray(
         import ray
     except ImportError:
         hint = "pip install 'roofline-fast[ray]'"
-        raise SpecError("--executor ray must find Ray: it is not installed", field="--executor", hint=hint) from None
+        raise SpecError(
+            "--executor ray must find Ray: it is not installed", field="--executor", hint=hint
+        ) from None
     started = not ray.is_initialized()
     if started:
         _start(ray, address)
@@ -80,21 +83,25 @@ def run_on_ray(
             ray.shutdown()
 
 
-def _start(ray: Any, address: str | None) -> None:
-    """Join a cluster, or start one on this machine; tokens are Ray's own (``RAY_AUTH_MODE``, ``RAY_AUTH_TOKEN``)."""
+def environment() -> dict[str, Any]:
+    """Return what workers are told: where this package is, and to use one core each."""
     package = str(Path(__file__).parent.parent)
     paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {"env_vars": {"PYTHONPATH": paths, "RAYON_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}}
+    return {"env_vars": {"PYTHONPATH": paths, "RAYON_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}}
+
+
+def _start(ray: Any, address: str | None) -> None:
+    """Join a cluster, or start one here; tokens are Ray's own (``RAY_AUTH_MODE``, ``RAY_AUTH_TOKEN``)."""
     try:
         ray.init(
             address=address,
-            runtime_env=environment,
+            runtime_env=environment(),
             include_dashboard=False if address is None else None,
             log_to_driver=False,
             logging_level="ERROR",
         )
     except (ConnectionError, RuntimeError, ValueError) as why:
-        hint = "is the cluster running, and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) set where it asks for a token?"
+        hint = "is it running, and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) set where it asks for a token?"
         where = address or "a local cluster"
         reason = str(why).splitlines()[0]
         raise SpecError(f"{where} must be reachable by Ray: {reason}", field="--address", hint=hint) from None

@@ -55,6 +55,17 @@ class Run:
         self.read(0, 0)
 
     @property
+    def points(self) -> int:
+        """How many points there are."""
+        return self.space.points
+
+    @property
+    def varied(self) -> dict[str, list[Any]]:
+        """Its axes of more than one value, in the order of columns."""
+        axes = self.space.axes
+        return {name: axes[name] for name in self.space.columns if len(axes[name]) > 1}
+
+    @property
     def picks(self) -> bool:
         """Whether only the best rows are kept."""
         return self.keep in ("pareto", "topk")

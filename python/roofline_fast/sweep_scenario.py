@@ -15,7 +15,9 @@ from roofline_fast.suggest import nearest
 
 Count = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 Text = Annotated[str, Field(min_length=1)]
-Counts = Annotated[Count | Text | list[Count | Text], Field(description="Values, or a text such as `1:1024:x2`.")]
+Counts = Annotated[
+    Count | Text | list[Count | Text], Field(description="Values, or a text such as `1:1024:x2`.")
+]
 Number = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Numbers = Number | Text | list[Number]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -47,6 +49,7 @@ class Axes(BaseModel):
     block_size: Counts | None = None
     max_num_seqs: Counts | None = None
     max_num_batched_tokens: Counts | None = None
+    mode: Names | None = None
     phase: Names | None = None
     chunk: Counts | None = None
     prefix_len: Counts | None = None
@@ -66,7 +69,9 @@ class Scenario(BaseModel):
         description="min_gpus, max_gpus, within_context, and max_ or min_ before a result (max_ttft_s).",
     )
     keep: Literal["feasible", "all", "pareto", "topk"] = "feasible"
-    objectives: list[Text] = Field(default_factory=list, description="Results to weigh, best way known or min:/max:.")
+    objectives: list[Text] = Field(
+        default_factory=list, description="Results to weigh, best way known or min:/max:."
+    )
     top: Annotated[int, Field(ge=1, strict=True)] = 10
     columns: list[Text] | None = Field(default=None, description="Results that are written; all unless said.")
     points_a_part: Annotated[int, Field(ge=1, strict=True)] | None = Field(
@@ -104,7 +109,9 @@ def read(path: Path) -> dict[str, Any]:
         kind = "JSON" if path.suffix == ".json" else "TOML"
         raise SpecError(f"{path} must be {kind}: {why}", field="SPACE", value=str(path)) from None
     if not isinstance(content, dict):
-        raise SpecError(f"{path} must hold named values: {type(content).__name__}", field="SPACE", value=str(path))
+        raise SpecError(
+            f"{path} must hold named values: {type(content).__name__}", field="SPACE", value=str(path)
+        )
     return content
 
 
@@ -131,17 +138,17 @@ def _mistakes(why: ValidationError) -> list[str]:
     """Return each mistake once, with its path and, for unknown names, the nearest."""
     found: dict[str, str] = {}
     for error in why.errors():
-        # What pydantic adds to paths of unions is no name of the file.
-        place = [part for part in error["loc"] if not isinstance(part, str) or part.isidentifier()]
-        named = [part for part in place if part not in ("int", "str", "float", "bool") and not str(part).islower() or True]
-        path = _path(named[:2] if named and named[0] == "axes" else named)
+        place = list(error["loc"])
+        of_axis = len(place) > 1 and place[0] == "axes"
+        # What follows an axis in a path are the kinds of values that it might have had.
+        path = _path(place[:2] if of_axis else place)
         if error["type"] == "extra_forbidden":
-            known = Axes.model_fields if place[0] == "axes" else Scenario.model_fields
+            known = Axes.model_fields if of_axis else Scenario.model_fields
             text = f"{path} is not known (nearest: {', '.join(nearest(str(place[-1]), known))})"
         elif error["type"] == "missing":
             text = f"{path} must be given"
-        elif len(named) > 2 and named[0] == "axes":
-            text = f"{path} must be {_expected(str(named[1]))}: {_shown(error['input'])}"
+        elif of_axis:
+            text = f"{path} must be {_expected(str(place[1]))}: {_shown(error['input'])}"
         else:
             said = error["msg"][:1].lower() + error["msg"][1:]
             text = f"{path}: {said.replace('input should', 'must')}: {_shown(error['input'])}"

@@ -1,9 +1,11 @@
-"""Every combination of some axes, priced where it is looked at: a lazy frame over as many points as you like."""
+"""Every combination of some axes, priced where it is looked at: a lazy frame over any number of points."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast import _core, data, sweep_axes
@@ -11,6 +13,7 @@ from roofline_fast.errors import SpecError, UnknownNameError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import Hardware, find_hardware
 from roofline_fast.model import Model, find_model
+from roofline_fast.prediction import switches
 from roofline_fast.suggest import choice, unknown
 
 if TYPE_CHECKING:
@@ -30,6 +33,11 @@ def sweep(
     top: int = 10,
     limits: Mapping[str, Any] | None = None,
     threads: int | None = None,
+    efficiency: str | PathLike[str] | None = None,
+    act_quant: str | None = None,
+    launch: str | None = None,
+    p2p: bool | None = None,
+    host: Mapping[str, float] | None = None,
 ) -> pl.LazyFrame:
     """Price every combination of some axes, lazily: what is not asked for is not computed.
 
@@ -38,7 +46,7 @@ def sweep(
     axes : mapping
         The values of each axis, under the names that `evaluate` has: ``model``, ``hw``, ``tp``, ``pp``,
         ``dp``, ``ep``, ``quantization``, ``kv_cache_dtype``, ``phase``, ``batch_size``, ``input_len``,
-        ``output_len``, ``prefix_len``, ``chunk``; ``fusion``, ``flash_attention``, ``overlap``;
+        ``output_len``, ``prefix_len``, ``chunk``, ``mode``; ``fusion``, ``flash_attention``, ``overlap``;
         ``compute_scale``, ``bandwidth_scale`` and ``link_scale`` for hardware that does not exist; and the
         engine's ``engine``, ``gpu_memory_utilization``, ``block_size``, ``max_num_seqs``,
         ``max_num_batched_tokens``. A value, a list, a range, a numpy array, or a text such as
@@ -56,6 +64,8 @@ def sweep(
         result (``max_ttft_s``).
     threads : int, optional
         Threads to use; all cores unless said.
+    efficiency, act_quant, launch, p2p, host : optional
+        What predictions are told of the engine's configuration, as for `analyze`.
 
     Returns
     -------
@@ -80,7 +90,8 @@ def sweep(
     >>> steps.collect().height
     21
     """
-    return Space(axes).lazy(keep=keep, objectives=objectives, top=top, limits=limits, threads=threads)
+    space = Space(axes, switches=switches(efficiency, act_quant, launch, p2p, host))
+    return space.lazy(keep=keep, objectives=objectives, top=top, limits=limits, threads=threads)
 
 
 class Space:
@@ -90,6 +101,8 @@ class Space:
     ----------
     axes : mapping
         As for `sweep`.
+    switches : mapping, optional
+        What predictions are told of the engine's configuration, as `prediction.switches` returns it.
 
     Examples
     --------
@@ -98,7 +111,7 @@ class Space:
     1024
     """
 
-    def __init__(self, axes: Mapping[str, Any]) -> None:
+    def __init__(self, axes: Mapping[str, Any], *, switches: Mapping[str, Any] | None = None) -> None:
         known = _core.Space.settings()
         for name in axes:
             if name not in known:
@@ -111,12 +124,14 @@ class Space:
         self._devices = [find_hardware(device) for device in self.axes["hw"]]
         self.axes["model"] = [model.name for model in self._models]
         self.axes["hw"] = [device.name for device in self._devices]
+        self._switches = {name: value for name, value in (switches or {}).items() if value is not None}
         self._given = {"model": axes["model"], "hw": axes["hw"]}
         self.compiled = _core.Space(
             self.axes,
             models=[model.compiled for model in self._models],
             devices=[device.compiled for device in self._devices],
             engines=self._engines(),
+            **self._switches,
         )
 
     def _engines(self) -> list[_core.EngineMemory]:
@@ -152,8 +167,10 @@ class Space:
     def contents(self) -> dict[str, Any]:
         """Return everything that results depend on: axes, models and devices by content."""
         devices = [device.facts.rows() for device in self._devices]
-        models = [model.config_text for model in self._models]
-        return {"axes": {name: self.axes[name] for name in self.columns}, "models": models, "devices": devices}
+        models = [model.config for model in self._models]
+        switches = {name: _file_content(value) for name, value in self._switches.items()}
+        axes = {name: self.axes[name] for name in self.columns}
+        return {"axes": axes, "models": models, "devices": devices, "switches": switches}
 
     def recipe(self) -> dict[str, Any]:
         """Return plain values from which another machine makes the same space, files by content."""
@@ -163,13 +180,13 @@ class Space:
             file = _device_file(given)
             if file is not None:
                 devices[device.name] = file
-        return {"axes": self.axes, "models": models, "devices": devices}
+        switches = {name: _file_content(value) for name, value in self._switches.items()}
+        return {"axes": self.axes, "models": models, "devices": devices, "switches": switches}
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any]) -> Space:
         """Make the space that `recipe` describes."""
         import tempfile
-        from pathlib import Path
 
         axes = dict(recipe["axes"])
         models = []
@@ -188,7 +205,12 @@ class Space:
                 file.write_text(text, encoding="utf-8")
                 devices.append(Hardware.from_toml(file))
             axes["hw"] = devices
-            return cls(axes)
+            switches = dict(recipe["switches"])
+            if "efficiency" in switches:
+                fits = Path(folder) / "efficiency.toml"
+                fits.write_text(switches["efficiency"], encoding="utf-8")
+                switches["efficiency"] = fits
+            return cls(axes, switches=switches)
 
     def read(
         self,
@@ -238,7 +260,12 @@ class Space:
         from polars.io.plugins import register_io_source
 
         choice("keep", keep, KEEPS)
-        asked = {"keep": keep, "objectives": tuple(objectives), "top": top, "limits": dict(limits or {})}
+        asked: dict[str, Any] = {
+            "keep": keep,
+            "objectives": list(objectives),
+            "top": top,
+            "limits": dict(limits or {}),
+        }
         # Also refuses objectives and limits that are not possible, now and not when rows are read.
         empty, _ = self.read(0, 0, threads=threads, **asked)
         source = _Source(self, asked, threads)
@@ -312,8 +339,7 @@ class _Source:
     ) -> pl.DataFrame:
         # A table without any column has no rows: one axis stands for them.
         some = axes or self.space.columns[:1]
-        asked = {**self.asked, "objectives": list(self.asked["objectives"])}
-        table, _ = space.read(start, stop, axes=some, results=results, threads=self.threads, **asked)
+        table, _ = space.read(start, stop, axes=some, results=results, threads=self.threads, **self.asked)
         rows = frame(table)
         if predicate is not None:
             rows = rows.filter(predicate)
@@ -356,7 +382,9 @@ def _conjuncts(predicate: pl.Expr | None) -> list[pl.Expr]:
 
 def _shipped_model(model: Model) -> bool:
     try:
-        return Model(model.name).config_text == model.config_text and data.find("models", model.name, ()) is None
+        return (
+            Model(model.name).config_text == model.config_text and data.find("models", model.name, ()) is None
+        )
     except UnknownNameError:
         return False
 
@@ -369,10 +397,17 @@ def _model_of(name: str, config: str) -> Model:
     return model
 
 
+def _file_content(value: Any) -> Any:
+    """Return what a file holds, and any other value as it is."""
+    return (
+        Path(value).read_text(encoding="utf-8")
+        if isinstance(value, str | PathLike) and Path(value).is_file()
+        else value
+    )
+
+
 def _device_file(given: Any) -> str | None:
     """Return the content of the file that a device was read from, if it was."""
-    from pathlib import Path
-
     if isinstance(given, Hardware):
         return None
     own = data.find("hardware", given, (".toml",)) if isinstance(given, str) else None
