@@ -53,6 +53,8 @@ def values(axis: str, given: Any) -> list[Any]:
         given = [given]
     if isinstance(given, range) and len(given) > MOST_VALUES:
         raise _refused(axis, f"must have at most {MOST_VALUES:,} values", len(given))
+    if axis in COUNTS and isinstance(given, range) and given and min(given[0], given[-1]) >= 0:
+        return list(given)
     found: list[Any] = []
     for value in given:
         found += _text(axis, value) if isinstance(value, str) and axis not in NAMES else [_plain(axis, value)]

@@ -160,14 +160,26 @@ fn possible(space: &Space, point: u64, ask: &Ask) -> Result<Deployed, (String, S
     if let Some(least) = ask.limits.min_gpus.filter(|least| gpus < *least) {
         return must(&format!("gpus must be at least {least}"));
     }
-    space.deployed(point).map_err(|error| {
+    let deployed = space.deployed(point).map_err(|error| {
         let first = match &error {
             roofline_core::error::Error::Many { errors, .. } => errors.first().unwrap_or(&error),
             _ => &error,
         };
         (format!("{} is not possible", first.field()), first.to_string())
-    })
+    })?;
+    let memory = deployed.analyst().memory().with(0, 1, 0.0);
+    if ask.keep != Keep::All && memory.for_kv <= 0.0 {
+        // Not one sequence fits, whatever its sizes.
+        let gib = |bytes: f64| bytes / roofline_core::units::GIB;
+        let (weights, usable) = (gib(memory.weights), gib(memory.usable));
+        let example = format!("{weights:.1} GiB of weights in {usable:.1} GiB");
+        return Err((DOES_NOT_FIT.to_string(), example));
+    }
+    Ok(deployed)
 }
+
+/// Why points are dropped whose sequences do not fit.
+const DOES_NOT_FIT: &str = "does not fit in memory";
 
 impl Swept {
     /// The table of the kept points: the axes named (all that were given if `None`), then the wanted results.
@@ -350,7 +362,7 @@ impl<'a> Piece<'a> {
     fn holds(&mut self, at: usize) -> bool {
         let lane = |measure: Measure| self.block.lane(measure)[at];
         if lane(Measure::Fits) != 1.0 {
-            self.swept.dropped.add("does not fit in memory", 1, || {
+            self.swept.dropped.add(DOES_NOT_FIT, 1, || {
                 format!("batch_size {} at input_len {}", self.columns[0][at], self.columns[1][at])
             });
             return false;
