@@ -1,6 +1,6 @@
-"""Write `rust/core/data/efficiency/*.toml` for devices without measurements at hand, from a table of published coefficients.
+"""Write efficiency files of devices without measurements at hand, from a table of published coefficients.
 
-`python benches/import_coefficients.py coefficients.toml [DEVICE ...]`; without devices, every one of the table. Numbers are
+`python benches/import_coefficients.py coefficients.toml [DEVICE ...]`; all of them unless named. Numbers are
 carried into the forms of `roofline_core::efficiency::form`; terms a published form lacks are zero.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 TARGET = Path(__file__).parent.parent / "rust" / "core" / "data" / "efficiency"
-SOURCE = "derived from NVIDIA aiconfigurator's measured kernels (Apache-2.0), published coefficients of the same forms"
+SOURCE = "published coefficients of these forms, from NVIDIA aiconfigurator's measured kernels (Apache-2.0)"
 DATE = "2026-11-23"
 DEVICES = {
     "a100_sxm": "a100-80gb-sxm",
@@ -60,7 +60,7 @@ COLLECTIVES = {
     "nccl_reduce_scatter": "reduce_scatter",
     "nccl_alltoall": "all_to_all",
 }
-# The catalogue keeps another bandwidth than the one these numbers were fitted with: shares of it are carried over.
+# The catalogue keeps another bandwidth than these numbers were fitted with: shares of it are carried over.
 BANDWIDTH = {"rtx-pro-6000-server": 1792e9 / 1597e9}
 MICRO, NANO = 1e-6, 1e-9
 
@@ -133,6 +133,7 @@ def moe(c: dict[str, Any], memory: float) -> dict[str, float]:
         # The published form pads every expert to whole tiles of 64 to 128 rows, ours by half a tile.
         "tile": between(96 + 32 * c["tile128_share"], 16.0, 128.0),
         "per_expert_s": between(c.get("t_expert_ns", 0.0) * NANO, 0.0, 1e-6),
+        "c_token": 0.0,
     }
 
 

@@ -23,7 +23,8 @@ CRATES = {
 }
 DOOR_ONLY = re.compile(r"\b(pyo3|arrow_array|arrow_schema|arrow|unsafe)\b")
 LONGEST_FILE = 600
-MOST_EXPORTS = 20
+# Twenty for asking, and one for what was measured: it is neither asked about nor simulated.
+MOST_EXPORTS = 21
 
 
 def tracked() -> list[Path]:

@@ -20,6 +20,8 @@ from roofline_fast.errors import (
 if TYPE_CHECKING:
     from roofline_fast._core import Layout, __version__
     from roofline_fast.analysis import Analysis, analyze
+    from roofline_fast.calibration import Calibration, calibrate
+    from roofline_fast.comparison import Comparison, bound_map, break_even, compare
     from roofline_fast.evaluation import evaluate
     from roofline_fast.hardware import Hardware
     from roofline_fast.listing import catalog
@@ -27,9 +29,12 @@ if TYPE_CHECKING:
     from roofline_fast.simulation import Simulation, simulate
     from roofline_fast.sweeps import sweep
     from roofline_fast.trace import Trace
+    from roofline_fast.validation import Validation, validate
 
 __all__ = [
     "Analysis",
+    "Calibration",
+    "Comparison",
     "DoesNotFitError",
     "Hardware",
     "InternalError",
@@ -41,28 +46,42 @@ __all__ = [
     "Trace",
     "TraceError",
     "UnknownNameError",
+    "Validation",
     "__version__",
     "analyze",
+    "bound_map",
+    "break_even",
+    "calibrate",
     "catalog",
+    "compare",
     "evaluate",
     "simulate",
     "sweep",
+    "validate",
 ]
 
 # Where each public name lives that is not imported above.
 _HOME = {
     "Analysis": "roofline_fast.analysis",
+    "Calibration": "roofline_fast.calibration",
+    "Comparison": "roofline_fast.comparison",
     "Hardware": "roofline_fast.hardware",
     "Layout": "roofline_fast._core",
     "Model": "roofline_fast.model",
     "Simulation": "roofline_fast.simulation",
     "Trace": "roofline_fast.trace",
+    "Validation": "roofline_fast.validation",
     "__version__": "roofline_fast._core",
     "analyze": "roofline_fast.analysis",
+    "calibrate": "roofline_fast.calibration",
+    "bound_map": "roofline_fast.comparison",
+    "break_even": "roofline_fast.comparison",
     "catalog": "roofline_fast.listing",
+    "compare": "roofline_fast.comparison",
     "evaluate": "roofline_fast.evaluation",
     "simulate": "roofline_fast.simulation",
     "sweep": "roofline_fast.sweeps",
+    "validate": "roofline_fast.validation",
 }
 
 

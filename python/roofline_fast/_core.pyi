@@ -13,6 +13,7 @@ __all__ = [
     "EngineMemory",
     "Hardware",
     "Layout",
+    "Measurements",
     "Model",
     "Point",
     "Precision",
@@ -149,6 +150,8 @@ class Deployment:
         fusion: str | None = None,
         flash_attention: bool = True,
         overlap: float = 0.0,
+        techniques: Sequence[str] = ...,
+        spec_method: str | None = None,
         engine: str = "vllm",
         mode: str = "predicted",
         efficiency: str | PathLike[str] | None = None,
@@ -159,6 +162,16 @@ class Deployment:
     ) -> Deployment: ...
     @property
     def gpus(self) -> int: ...
+    @property
+    def techniques(self) -> list[str]: ...
+    @staticmethod
+    def expand(
+        quantization: str | None = None,
+        kv_cache_dtype: str | None = None,
+        speculation: tuple[str, int, str] | None = None,
+    ) -> list[str]: ...
+    @staticmethod
+    def technique_catalog(name: str | None = None) -> Table: ...
     @property
     def weights_format(self) -> str: ...
     @property
@@ -241,6 +254,13 @@ class Analysis:
     def compute_bound_tokens(self) -> float | None: ...
     @property
     def sensitivity(self) -> list[tuple[str, float]]: ...
+    def compare(self, other: Analysis, by: str = "piece") -> Table: ...
+    @staticmethod
+    def break_even(deployment: Deployment, base: Deployment, point: Point, engine: EngineMemory) -> Table: ...
+    @staticmethod
+    def bound_map(
+        deployment: Deployment, engine: EngineMemory, batches: Sequence[int], contexts: Sequence[int]
+    ) -> Table: ...
     @property
     def energy_j(self) -> float | None: ...
     @property
@@ -309,6 +329,37 @@ class Space:
         threads: int | None = None,
         progress: Progress | None = None,
     ) -> tuple[Table, list[tuple[str, int, str]]]: ...
+
+@final
+class Measurements:
+    def __new__(
+        cls, rows: int, columns: Mapping[str, Any], *, hw: Hardware | None = None, engine: str = ""
+    ) -> Measurements: ...
+    def calibrate(
+        self,
+        *,
+        source: str,
+        date: str,
+        remark: str = "",
+        prior: bool = True,
+        extrapolate: bool = False,
+        present: Sequence[tuple[str, str]] = (),
+    ) -> tuple[Table, list[tuple[str, str]]]: ...
+    def validate(
+        self, sets: Sequence[tuple[str, str]] = (), beside: Sequence[Measurements] = ()
+    ) -> tuple[Table, Table]: ...
+    @staticmethod
+    def points(rows: int, columns: Mapping[str, Any]) -> tuple[Table, Table]: ...
+    @staticmethod
+    def compare(
+        metric: str,
+        predicted: Any,
+        measured: Any,
+        *,
+        band: tuple[Any, Any] | None = None,
+        ideal: Any | None = None,
+        groups: Sequence[tuple[str, Sequence[str]]] = (),
+    ) -> tuple[Table, Table]: ...
 
 @final
 class TraceOptions:
@@ -423,7 +474,12 @@ class Engine:
         prefill_schedule_interval: int | None = None,
         max_num_active_seqs: int | None = None,
         long_prefill_token_threshold_adaptive: bool | None = None,
+        max_prefill_tokens: int | None = None,
+        schedule_conservativeness: float | None = None,
+        enable_mixed_chunk: bool | None = None,
+        capacity_scheduler_policy: str | None = None,
         spec_method: str | None = None,
+        spec_model: Model | None = None,
         num_speculative_tokens: int | None = None,
         spec_acceptance: float | Sequence[float] | str | None = None,
         seed: int = 0,

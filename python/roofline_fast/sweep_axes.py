@@ -24,7 +24,7 @@ COUNTS = (
 )
 NUMBERS = ("compute_scale", "bandwidth_scale", "link_scale", "overlap", "gpu_memory_utilization")
 FLAGS = ("flash_attention",)
-NAMES = ("model", "hw", "quantization", "kv_cache_dtype", "fusion", "engine", "mode", "phase")
+NAMES = ("model", "hw", "quantization", "kv_cache_dtype", "techniques", "fusion", "engine", "mode", "phase")
 HINT = "for example `1,2,4`, `1:64` (every one), `16:4096:16` (a step) or `1:1024:x2` (a factor)"
 
 
@@ -87,6 +87,8 @@ def _text(axis: str, text: str) -> list[Any]:
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         raise SpecError(f"{axis} must be values with commas between them: {text!r}", field=axis, value=text)
+    if axis == "techniques":
+        return _techniques(parts)
     if axis in COUNTS:
         return [count for part in parts for count in _counts(axis, part)]
     if axis in NUMBERS:
@@ -94,6 +96,18 @@ def _text(axis: str, text: str) -> list[Any]:
     if axis in FLAGS:
         return [_flag(axis, part) for part in parts]
     return list(parts)
+
+
+def _techniques(parts: list[str]) -> list[str]:
+    """Return the techniques of a text: a part that only sets a value belongs to the technique before it."""
+    found: list[str] = []
+    for part in parts:
+        name, equals, _ = part.partition("=")
+        if equals and ":" not in name and found:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
 
 
 def _counts(axis: str, part: str) -> list[int]:

@@ -38,6 +38,7 @@ class Axes(BaseModel):
     ep: Counts | None = None
     quantization: Names | None = None
     kv_cache_dtype: Names | None = None
+    techniques: Names | None = None
     fusion: Names | None = None
     flash_attention: Flag | list[Flag] | None = None
     overlap: Share | list[Share] | None = None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast.cli.analyze_screen import DATASHEET_ONLY
+from roofline_fast.cli.analyze_screen import fidelity
 from roofline_fast.cli.figures import digits, percent, scaled, table
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def _engine(simulation: Simulation) -> str:
     parts = [
         f"engine {inputs['engine']}",
         f"{simulation.model.title} ({inputs['quantization']} weights, {inputs['kv_cache_dtype']} KV)",
+        *simulation.deployment.techniques,
         f"{simulation.deployment.gpus}x {simulation.hardware.title}" + (f" ({layout})" if layout else ""),
         f"max-num-seqs {settings['max_num_seqs']:,}",
         f"batched-tokens {settings['max_num_batched_tokens']:,}",
@@ -106,11 +107,17 @@ def _engine(simulation: Simulation) -> str:
 
 def _latencies(summary: dict[str, Any], percentiles: list[float]) -> list[str]:
     columns = ["mean", *(f"p{rank:g}" for rank in percentiles), "max"]
-    rows = []
+    header, rows = ["", *columns], []
     for label, metric in LATENCIES:
         values = [summary[f"{column}_{metric}_ms"] for column in columns]
         rows.append([label, *("–" if value is None else digits(value) for value in values)])
-    return table(["", *columns], rows)
+        low, high = (summary.get(f"mean_{metric}_{end}_ms") for end in ("low", "high"))
+        if low is not None and high is not None:
+            rows[-1].insert(2, f"({digits(low)}–{digits(high)})")
+    if any(len(row) > len(header) for row in rows):
+        header.insert(2, "(80 % band)")
+        rows = [row if len(row) == len(header) else [*row[:2], "", *row[2:]] for row in rows]
+    return table(header, rows)
 
 
 def _load(simulation: Simulation) -> str:
@@ -168,5 +175,4 @@ def _time(simulation: Simulation) -> list[str]:
 
 
 def _fidelity(simulation: Simulation) -> str:
-    source = simulation.source
-    return f"  fidelity    {DATASHEET_ONLY if source == 'datasheet' else source}"
+    return f"  fidelity    {fidelity(simulation.source, simulation.band)}"

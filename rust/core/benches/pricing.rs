@@ -6,7 +6,7 @@ use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::EngineMemory;
+use roofline_core::memory::{EngineMemory, MemoryShare};
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::shape::Phase;
@@ -14,13 +14,14 @@ use roofline_core::step::Deployment;
 
 const ENGINE: EngineMemory = EngineMemory {
     gpu_memory_utilization: 0.92,
+    share: MemoryShare::Device,
     block_size: 16,
     max_num_batched_tokens: 8192,
     max_num_seqs: 1024,
     cuda_graphs: true,
 };
 
-fn deployment(model: &str, tp: u64) -> Option<Deployment> {
+fn deployment(model: &str, tp: u64, efficiency: Efficiency) -> Option<Deployment> {
     let model = catalog::models::model(model).ok()?;
     Some(Deployment {
         precision: Precision::resolve(&model, &Request::default()).ok()?,
@@ -29,7 +30,8 @@ fn deployment(model: &str, tp: u64) -> Option<Deployment> {
         layout: Layout { tp, ..Layout::default() },
         lowering: Lowering::default(),
         overlap: 0.0,
-        efficiency: Efficiency::Ideal,
+        efficiency,
+        techniques: Default::default(),
     })
 }
 
@@ -42,16 +44,23 @@ fn pricing(criterion: &mut Criterion) {
         prefix_len: 0,
         chunk: 0,
     };
-    for (name, tp) in [("llama-3.1-8b", 1), ("llama-3.1-70b", 8), ("deepseek-v3", 8)] {
-        let Some(deployment) = deployment(name, tp) else { continue };
+    let models = [("llama-3.1-8b", 1), ("llama-3.1-70b", 8), ("deepseek-v3", 8)];
+    let modes = [("ideal", Efficiency::Ideal), ("predicted", Efficiency::predicted("vllm"))];
+    for ((name, tp), (mode, efficiency)) in
+        models.into_iter().flat_map(|m| modes.clone().map(|mode| (m, mode)))
+    {
+        let Some(deployment) = deployment(name, tp, efficiency) else { continue };
         let Ok(analyst) = Analyst::new(deployment.clone(), &ENGINE) else { continue };
         let pricer = analyst.pricer();
         let mut sums = pricer.reaches().empty();
         pricer.reaches().add_item(&mut sums, Phase::Decode, 64.0, 1, 4096, 1);
         pricer.reaches().add_item(&mut sums, Phase::Prefill, 1.0, 512, 1024, 1);
-        criterion.bench_function(&format!("step price/{name} tp{tp}"), |b| b.iter(|| pricer.seconds(&sums)));
-        criterion.bench_function(&format!("analyze/{name} tp{tp}"), |b| b.iter(|| analyst.analyze(&point)));
-        criterion.bench_function(&format!("compile/{name} tp{tp}"), |b| {
+        criterion.bench_function(&format!("step price/{name} tp{tp} {mode}"), |b| {
+            b.iter(|| pricer.seconds(&sums))
+        });
+        criterion
+            .bench_function(&format!("analyze/{name} tp{tp} {mode}"), |b| b.iter(|| analyst.analyze(&point)));
+        criterion.bench_function(&format!("compile/{name} tp{tp} {mode}"), |b| {
             b.iter(|| Analyst::new(deployment.clone(), &ENGINE));
         });
     }

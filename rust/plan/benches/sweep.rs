@@ -23,6 +23,7 @@ const ENGINE: EngineMemory = EngineMemory {
     max_num_batched_tokens: 8192,
     max_num_seqs: 1024,
     cuda_graphs: true,
+    share: 1.0,
 };
 const MODELS: [(&str, u64); 4] =
     [("llama-3.1-8b", 1), ("llama-3.1-70b", 4), ("qwen3-30b-a3b", 1), ("deepseek-v3", 8)];
@@ -37,6 +38,7 @@ fn analyst(model: &str, tp: u64, efficiency: Efficiency) -> Option<Analyst> {
         lowering: Lowering::default(),
         overlap: 0.0,
         efficiency,
+        techniques: Default::default(),
     };
     Analyst::new(deployment, &ENGINE).ok()
 }
@@ -77,7 +79,7 @@ fn kernel(criterion: &mut Criterion) {
             (Question::Prefill, "predicted_prefill", Efficiency::predicted("vllm")),
         ] {
             let Some(analyst) = analyst(model, tp, efficiency) else { continue };
-            let kernel = Kernel::of(&analyst, question);
+            let Some(kernel) = Kernel::of(&analyst, question) else { continue };
             for (shared, grid) in [(true, "grid"), (false, "scattered")] {
                 let points = Grid::of(POINTS, shared);
                 let (mut scratch, mut answers) = (Scratch::default(), Answers::default());
@@ -119,8 +121,12 @@ fn one_point(criterion: &mut Criterion) {
             chunk: 0,
         };
         group.throughput(Throughput::Elements(1));
-        group.bench_function(BenchmarkId::new("times", model), |bencher| bencher.iter(|| analyst.times(&point)));
-        group.bench_function(BenchmarkId::new("row", model), |bencher| bencher.iter(|| analyst.outcome(&point)));
+        group.bench_function(BenchmarkId::new("times", model), |bencher| {
+            bencher.iter(|| analyst.times(&point))
+        });
+        group.bench_function(BenchmarkId::new("row", model), |bencher| {
+            bencher.iter(|| analyst.outcome(&point))
+        });
     }
     group.finish();
 }
@@ -161,7 +167,9 @@ fn rows(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new(format!("{mode}_{phase}_{name}"), model), |bencher| {
                 bencher.iter(|| {
                     let swept = read(&space, 0, space.points(), &ask, &monitor);
-                    swept.and_then(|swept| swept.table(&space, None, &ask).map_err(Into::into)).map(|t| t.len())
+                    swept
+                        .and_then(|swept| swept.table(&space, None, &ask).map_err(Into::into))
+                        .map(|t| t.len())
                 });
             });
         }

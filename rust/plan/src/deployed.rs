@@ -15,7 +15,7 @@ use crate::results::{Block, Measure, Wanted};
 pub struct Deployed {
     analyst: Analyst,
     activations: ActivationPeak,
-    kernels: [OnceLock<Kernel>; Question::ALL.len()],
+    kernels: [OnceLock<Option<Kernel>>; Question::ALL.len()],
 }
 
 /// Memory that pricing works in; one a thread.
@@ -62,6 +62,7 @@ impl Deployed {
             band: wanted.any(&[Measure::Low, Measure::High]),
         };
         let Desk { scratch, answers } = desk;
+        let Some(kernel) = kernel else { return self.one_by_one(question, sizes, block) };
         kernel.price(sizes, want, scratch, answers);
         self.times(question, sizes, wanted, answers, block);
         if want.bounds {
@@ -87,8 +88,8 @@ impl Deployed {
         block: &mut Block,
     ) {
         let count = sizes.batch_size.len();
-        let layout = self.analyst.deployment().layout;
-        let (gpus, dp) = (layout.gpus() as f64, layout.dp as f64);
+        let deployment = self.analyst.deployment();
+        let (gpus, dp) = (deployment.gpus(), deployment.layout.dp as f64);
         let chat = question == Question::Chat;
         let decodes = matches!(question, Question::Decode | Question::Mixed);
         let copy = |block: &mut Block, measure: Measure, lane: Option<&[f64; BLOCK]>| match lane {
@@ -154,7 +155,7 @@ impl Deployed {
                 block.lane_mut(Measure::Bound)[point] = most as usize as f64;
             }
             let busy = (tdp - idle) * answers.busy[point];
-            let joule = layout.gpus() as f64 * (idle * answers.step[point] + busy);
+            let joule = deployment.gpus() * (idle * answers.step[point] + busy);
             let leaving = tokens(question, sizes, point) * layout.dp as f64;
             block.lane_mut(Measure::Energy)[point] = joule / leaving;
         }
@@ -210,6 +211,17 @@ impl Deployed {
             }
         }
         self.activations.bytes(peak.0, peak.1, peak.2)
+    }
+
+    /// The readable way, for what kernels cannot express; unknown where a technique does not suit the point.
+    fn one_by_one(&self, question: Question, sizes: &Sizes<'_>, block: &mut Block) {
+        for at in 0..sizes.batch_size.len() {
+            let outcome = self.analyst.outcome(&point(question, sizes, at));
+            for measure in Measure::ALL {
+                let value = outcome.as_ref().ok().and_then(|outcome| self.of_outcome(outcome, measure));
+                block.lane_mut(measure)[at] = value.unwrap_or(f64::NAN);
+            }
+        }
     }
 
     /// One measure of an outcome: what every lane of a block must be.

@@ -17,6 +17,7 @@ use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
 use roofline_core::table::Table;
+use roofline_core::technique::{Said, Technique};
 
 use crate::deployed::{Deployed, Desk};
 use crate::error::{Error, Result};
@@ -99,6 +100,8 @@ pub struct Configurations {
     pub chunk: Values<u64>,
     /// What is asked about.
     pub phase: Names,
+    /// Techniques, joined by `+`; `none` where there is none.
+    pub techniques: Names,
     /// `predicted` or `ideal`.
     pub mode: Names,
     /// The engine's preset.
@@ -116,6 +119,13 @@ impl Configurations {
             kv_cache_dtype: Some(self.kv_cache_dtype.at(row).to_string()),
             ..Request::default()
         };
+        let techniques = Technique::parse_all(&[self.techniques.at(row)])?;
+        let said = Said {
+            quantization: request.quantization.clone(),
+            kv_cache_dtype: request.kv_cache_dtype.clone(),
+            ..Said::default()
+        };
+        said.once(&techniques)?;
         let precision = as_run_by(&self.engine, Precision::resolve(&model, &request)?, &request);
         let efficiency = match self.mode.at(row) {
             "predicted" => self.predicted.clone(),
@@ -135,8 +145,9 @@ impl Configurations {
             lowering: Lowering::default(),
             overlap: 0.0,
             efficiency,
+            techniques: Default::default(),
         };
-        Ok(Deployed::new(Analyst::new(deployment, &self.engines[device])?))
+        Ok(Deployed::new(Analyst::new(deployment.with(&techniques)?, &self.engines[device])?))
     }
 
     fn point(&self, row: usize, question: Question) -> Point {
@@ -194,7 +205,8 @@ pub fn evaluate(configurations: &Configurations, columns: &[String]) -> Result<T
     const PIECE: usize = 64 * BLOCK;
     for group in &groups {
         let starts: Vec<usize> = (0..group.rows.len()).step_by(PIECE).collect();
-        let piece = |start: usize| piece(configurations, group, wanted, start..(start + PIECE).min(group.rows.len()));
+        let piece =
+            |start: usize| piece(configurations, group, wanted, start..(start + PIECE).min(group.rows.len()));
         let priced: Vec<Result<Results>> = starts.par_iter().map(|start| piece(*start)).collect();
         for (start, part) in starts.into_iter().zip(priced) {
             place(group, wanted, start, &part?, &mut results);
@@ -212,7 +224,9 @@ fn grouped(configurations: &Configurations) -> Result<Vec<Group>> {
         return Ok(Vec::new());
     }
     if u32::try_from(rows).is_err() {
-        return Err(roofline_core::error::Error::spec("frame", "must have fewer than 2^32 rows", rows, "").into());
+        return Err(
+            roofline_core::error::Error::spec("frame", "must have fewer than 2^32 rows", rows, "").into()
+        );
     }
     let mut ids = Ids::new(rows);
     for column in [
@@ -232,6 +246,7 @@ fn grouped(configurations: &Configurations) -> Result<Vec<Group>> {
         &configurations.kv_cache_dtype,
         &configurations.phase,
         &configurations.mode,
+        &configurations.techniques,
     ];
     for column in named {
         if let Values::Each(places) = &column.places {
@@ -312,7 +327,8 @@ fn piece(
             let sizes = [point.batch_size, point.input_len, point.output_len, point.prefix_len, point.chunk];
             columns.iter_mut().zip(sizes).for_each(|(column, size)| column[at] = size);
         }
-        let [batch_size, input_len, output_len, prefix_len, chunk] = columns.each_ref().map(|column| &column[..count]);
+        let [batch_size, input_len, output_len, prefix_len, chunk] =
+            columns.each_ref().map(|column| &column[..count]);
         let sizes = Sizes { batch_size, input_len, output_len, prefix_len, chunk };
         group.deployed.price(group.question, &sizes, wanted, &mut desk, &mut block);
         results.append_block(wanted, &block, count);

@@ -7,5 +7,7 @@ pub mod results;
 pub mod deployed;
 pub mod evaluate;
 pub mod sweep;
+pub mod compare;
+pub mod break_even;
 pub mod calibrate;
 pub mod validate;

@@ -114,7 +114,9 @@ impl Measure {
     /// Whether more of it is better; `None` where neither is.
     pub const fn more_is_better(self) -> Option<bool> {
         match self {
-            Measure::TokensPerGpu | Measure::TokensPerUser | Measure::MaxConcurrency | Measure::Fits => Some(true),
+            Measure::TokensPerGpu | Measure::TokensPerUser | Measure::MaxConcurrency | Measure::Fits => {
+                Some(true)
+            }
             Measure::Bound | Measure::Intensity => None,
             _ => Some(false),
         }
@@ -250,7 +252,9 @@ impl Results {
     /// Keeps these rows, in this order.
     #[must_use]
     pub fn take(&self, rows: &[usize]) -> Results {
-        let picked = |lane: &Vec<f64>| if lane.is_empty() { Vec::new() } else { rows.iter().map(|row| lane[*row]).collect() };
+        let picked = |lane: &Vec<f64>| {
+            if lane.is_empty() { Vec::new() } else { rows.iter().map(|row| lane[*row]).collect() }
+        };
         Results { lanes: self.lanes.each_ref().map(picked) }
     }
 

@@ -25,6 +25,7 @@ const ENGINE: EngineMemory = EngineMemory {
     max_num_batched_tokens: 8192,
     max_num_seqs: 1024,
     cuda_graphs: true,
+    share: 1.0,
 };
 const MODELS: [&str; 7] = [
     "llama-3.1-8b",
@@ -51,6 +52,7 @@ fn deployed(
         lowering: Lowering { flash_attention, ..Lowering::default() },
         overlap,
         efficiency: if predicted { Efficiency::predicted("vllm") } else { Efficiency::Ideal },
+        techniques: Default::default(),
     };
     Some(Deployed::new(Analyst::new(deployment, &ENGINE).ok()?))
 }
@@ -147,7 +149,8 @@ fn a_space_prices_each_point_as_if_it_were_alone() {
     let mut priced = 0;
     for (row, point) in all.points.iter().enumerate() {
         let step = all.results.lane(Measure::Step)[row];
-        let alone = space.deployed(*point).and_then(|deployed| deployed.analyst().outcome(&space.point(*point)));
+        let alone =
+            space.deployed(*point).and_then(|deployed| deployed.analyst().outcome(&space.point(*point)));
         match alone {
             Ok(outcome) => {
                 let expected = outcome.times.step.step.seconds;
@@ -201,7 +204,12 @@ fn what_is_dropped_is_counted_by_reason() {
     let all = swept(&space, 0, space.points(), &Ask { limits, ..ask(Keep::Feasible) });
     assert_eq!(all.dropped.points() + all.points.len() as u64, space.points());
     let reasons: Vec<&str> = all.dropped.iter().map(|(reason, ..)| reason).collect();
-    for reason in ["chunk is not possible", "does not fit in memory", "gpus must be at most 2", "step_s must be at most 0.5"] {
+    for reason in [
+        "chunk is not possible",
+        "does not fit in memory",
+        "gpus must be at most 2",
+        "step_s must be at most 0.5",
+    ] {
         assert!(reasons.contains(&reason), "{reason}: {reasons:?}");
     }
     assert!(all.results.lane(Measure::Step).iter().all(|step| *step <= 0.5));
@@ -264,15 +272,22 @@ fn impossible_axes_are_refused_all_at_once() {
     let of = |axes: Vec<Axis>| {
         let mut all = vec![names(Setting::Model, &["llama-3.1-8b"]), names(Setting::Hw, &["h100-sxm"])];
         all.extend(axes);
-        Space::new(vec![model.clone()], vec![device.clone()], vec![ENGINE], vec![Efficiency::Ideal], all).map(|_| ()).unwrap_err().to_string()
+        Space::new(vec![model.clone()], vec![device.clone()], vec![ENGINE], vec![Efficiency::Ideal], all)
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
     };
     assert_eq!(of(vec![counts(Setting::Tp, &[])]), "tp must have values: none");
     assert_eq!(of(vec![counts(Setting::Tp, &[1, 2, 1])]), "tp must have each value once: 1");
     assert_eq!(of(vec![counts(Setting::Tp, &[0])]), "tp must be at least 1: 0");
-    assert_eq!(of(vec![counts(Setting::Tp, &[1]), counts(Setting::Tp, &[2])]), "tp must be given once: twice");
+    assert_eq!(
+        of(vec![counts(Setting::Tp, &[1]), counts(Setting::Tp, &[2])]),
+        "tp must be given once: twice"
+    );
     assert_eq!(of(vec![counts(Setting::BatchSize, &[1 << 32])]), "batch_size must be below 2^32: 4294967296");
     assert_eq!(of(vec![names(Setting::Tp, &["a"])]), "tp must be whole numbers, none negative: names");
-    let numbers = |values: &[f64]| Axis { setting: Setting::Overlap, values: Values::Numbers(values.to_vec()) };
+    let numbers =
+        |values: &[f64]| Axis { setting: Setting::Overlap, values: Values::Numbers(values.to_vec()) };
     assert_eq!(of(vec![numbers(&[1.5])]), "overlap must be from 0 to 1: 1.5");
     let scale = Axis { setting: Setting::LinkScale, values: Values::Numbers(vec![0.0]) };
     assert_eq!(of(vec![scale]), "link_scale must be above 0 and finite: 0");
@@ -280,6 +295,7 @@ fn impossible_axes_are_refused_all_at_once() {
     let several = of(vec![names(Setting::Phase, &["sing"]), counts(Setting::Tp, &[0])]);
     assert!(several.starts_with("the space has 2 mistakes:\n  no phase is called `sing`"), "{several}");
     let long: Vec<u64> = (1..=1 << 21).collect();
-    let axes = [Setting::BatchSize, Setting::InputLen, Setting::OutputLen].map(|setting| counts(setting, &long));
+    let axes =
+        [Setting::BatchSize, Setting::InputLen, Setting::OutputLen].map(|setting| counts(setting, &long));
     assert_eq!(of(axes.to_vec()), "the space must have fewer than 2^63 points: more");
 }

@@ -14,6 +14,7 @@ use pyo3::buffer::{Element, PyBuffer};
 use pyo3::prelude::*;
 use pyo3_arrow::input::AnyArray;
 use roofline_core::table::Lists;
+use roofline_plan::calibrate::frame::Words;
 
 use crate::errors;
 
@@ -102,7 +103,9 @@ pub fn names(value: &Bound<'_, PyAny>, field: &str) -> PyResult<(Vec<u32>, Vec<S
         refuse_nulls(value.py(), &chunk, field)?;
         match chunk.data_type() {
             DataType::Utf8View => chunk.as_string_view().iter().flatten().for_each(|text| names.push(text)),
-            DataType::LargeUtf8 => chunk.as_string::<i64>().iter().flatten().for_each(|text| names.push(text)),
+            DataType::LargeUtf8 => {
+                chunk.as_string::<i64>().iter().flatten().for_each(|text| names.push(text))
+            }
             DataType::Utf8 => chunk.as_string::<i32>().iter().flatten().for_each(|text| names.push(text)),
             _ => texts(value, field)?.iter().for_each(|text| names.push(text)),
         }
@@ -135,6 +138,44 @@ impl Distinct {
             }
         };
         self.places.push(place);
+    }
+}
+
+/// A column of texts as places in a list of words, nulls as the empty one.
+///
+/// # Errors
+/// `SpecError` naming `field` if it is not a column of texts.
+pub fn words(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Words> {
+    let wrong = |what: String| errors::spec(value.py(), field, "must be a column of texts", what, "");
+    let mut words = Interner::default();
+    for chunk in arrow_chunks(value)?.ok_or_else(|| wrong(type_name(value)))? {
+        match chunk.data_type() {
+            DataType::Utf8 => chunk.as_string::<i32>().iter().for_each(|word| words.push(word)),
+            DataType::LargeUtf8 => chunk.as_string::<i64>().iter().for_each(|word| words.push(word)),
+            DataType::Utf8View => chunk.as_string_view().iter().for_each(|word| words.push(word)),
+            other => return Err(wrong(other.to_string())),
+        }
+    }
+    Ok(words.words)
+}
+
+/// Words while they are gathered.
+#[derive(Default)]
+struct Interner {
+    words: Words,
+    places: HashMap<String, u32>,
+}
+
+impl Interner {
+    fn push(&mut self, word: Option<&str>) {
+        let word = word.unwrap_or_default();
+        let code = self.places.get(word).copied().unwrap_or_else(|| {
+            let code = self.words.list.len() as u32;
+            self.words.list.push(word.to_string());
+            self.places.insert(word.to_string(), code);
+            code
+        });
+        self.words.codes.push(code);
     }
 }
 

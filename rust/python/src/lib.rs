@@ -12,6 +12,7 @@ mod deployment;
 mod analysis;
 mod evaluate;
 mod sweep;
+mod measured;
 mod workload;
 mod trace;
 mod simulate;
@@ -39,6 +40,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(analysis::analyze, module)?)?;
     module.add_class::<evaluate::Configurations>()?;
     module.add_class::<sweep::Space>()?;
+    module.add_class::<measured::Measurements>()?;
     module.add_class::<trace::TraceOptions>()?;
     module.add_class::<trace::Trace>()?;
     module.add_class::<simulate::Engine>()?;

@@ -154,7 +154,8 @@ impl Space {
             let dropped = swept.dropped.clone();
             Ok::<_, PlanError>((swept.table(&self.space, axes.as_deref(), &ask)?, dropped))
         })?;
-        let reasons = dropped.iter().map(|(reason, points, example)| (reason.to_string(), points, example.to_string()));
+        let reasons =
+            dropped.iter().map(|(reason, points, example)| (reason.to_string(), points, example.to_string()));
         Ok((Table::new(py, table)?, reasons.collect()))
     }
 
@@ -169,7 +170,13 @@ fn axis(name: &str, values: &Bound<'_, PyAny>) -> PyResult<Axis> {
     let setting = enter(py, || Setting::parse(name))?;
     let wrong = |kind: &Values| {
         let must = format!("must be {}", kind.kind());
-        errors::spec(py, name, &must, values.repr().map_or_else(|_| "others".into(), |text| text.to_string()), "")
+        errors::spec(
+            py,
+            name,
+            &must,
+            values.repr().map_or_else(|_| "others".into(), |text| text.to_string()),
+            "",
+        )
     };
     let kind = setting.default();
     let values = match kind {

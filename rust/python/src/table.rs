@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use arrow_array::builder::make_view;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeListArray, LargeStringArray, RecordBatch,
     RecordBatchOptions, StringViewArray, StructArray, UInt32Array, UInt64Array,
 };
-use arrow_array::builder::make_view;
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use pyo3::prelude::*;

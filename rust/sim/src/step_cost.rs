@@ -32,7 +32,7 @@ pub struct Decodes<'a> {
     pub count: u64,
     /// Tokens in their KV caches together.
     pub context: u64,
-    /// Tokens in the fullest of their KV caches.
+    /// Tokens in the fullest of their KV caches; 0 where [`StepCost::needs_longest`] is false.
     pub longest: u64,
     /// Context of each, less `shift`; empty where [`StepCost::needs_each_context`] is false.
     pub bases: &'a [i64],
@@ -69,6 +69,11 @@ pub trait StepCost {
         true
     }
 
+    /// Whether [`StepCost::add_decodes`] needs the longest context.
+    fn needs_longest(&self) -> bool {
+        true
+    }
+
     /// Seconds the step takes; finite and not negative.
     fn seconds(&self, sums: &Self::Sums) -> f64;
 
@@ -76,6 +81,18 @@ pub trait StepCost {
     fn spent(&self) -> Causes {
         Causes::default()
     }
+
+    /// The same price for another replica, which keeps account of its own steps only.
+    #[must_use]
+    fn fork(&self) -> Self
+    where
+        Self: Clone,
+    {
+        self.clone()
+    }
+
+    /// Takes over the account of a fork.
+    fn join(&self, _fork: &Self) {}
 }
 
 /// `(a + b·tokens) + c·context` seconds, context counted after the step: for tests and parity with other simulators.
@@ -137,6 +154,10 @@ impl StepCost for LinearCost {
     }
 
     fn needs_each_context(&self) -> bool {
+        false
+    }
+
+    fn needs_longest(&self) -> bool {
         false
     }
 

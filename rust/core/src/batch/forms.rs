@@ -156,10 +156,10 @@ impl Forms {
     }
 
     fn finish(&self, tally: &Tally, want: Want, point: usize, answers: &mut Answers) {
-        let overlap = self.pricer.overlap();
-        let (seconds, ideal) = (tally.seconds.exposed(overlap), tally.ideal.exposed(overlap));
+        let hidden = self.pricer.hidden();
+        let (seconds, ideal) = (tally.seconds.exposed(hidden), tally.ideal.exposed(hidden));
         answers.step[point] += seconds;
-        answers.stage[point] += tally.stage.exposed(overlap);
+        answers.stage[point] += tally.stage.exposed(hidden);
         answers.ideal[point] += ideal;
         if want.band {
             let estimate = tally.band.around(seconds, ideal);

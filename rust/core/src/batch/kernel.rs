@@ -120,14 +120,17 @@ enum Way {
 }
 
 impl Kernel {
-    /// Compiles.
-    pub fn of(analyst: &Analyst, question: Question) -> Kernel {
+    /// Compiles; `None` where techniques decide of each point what its steps are: only [`Analyst::outcome`] can answer.
+    pub fn of(analyst: &Analyst, question: Question) -> Option<Kernel> {
+        if !analyst.deployment().techniques.are_settled() {
+            return None;
+        }
         let pricer = analyst.stack(question);
         let way = match Linear::of(pricer, question) {
             Some(linear) => Way::Linear(Box::new(linear)),
             None => Way::Forms(Forms::of(pricer)),
         };
-        Kernel { question, way, predicted: pricer.is_predicted() }
+        Some(Kernel { question, way, predicted: pricer.is_predicted() })
     }
 
     /// Prices a block of points.
@@ -277,7 +280,13 @@ impl Default for Pieces {
 impl Pieces {
     fn shapes(&self, kind: Kind) -> Shapes<'_> {
         let context = &self.context[..self.count];
-        Shapes { kind, batch: &self.batch[..self.count], new: &self.new[..self.count], context, prefix: context }
+        Shapes {
+            kind,
+            batch: &self.batch[..self.count],
+            new: &self.new[..self.count],
+            context,
+            prefix: context,
+        }
     }
 
     fn push(&mut self, point: usize, batch: u64, new: u64, context: u64) {

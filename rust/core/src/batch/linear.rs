@@ -166,14 +166,7 @@ impl Linear {
     }
 
     /// Adds what a block of steps takes to its points, communication only as far as computing does not hide it.
-    fn take(
-        &self,
-        program: &Program,
-        steps: &Steps,
-        count: usize,
-        want: Want,
-        answers: &mut Answers,
-    ) {
+    fn take(&self, program: &Program, steps: &Steps, count: usize, want: Want, answers: &mut Answers) {
         let lanes = &steps.seconds.lanes;
         let stage = if program.one_stage { (COMPUTING, LINKING) } else { (STAGE_COMPUTING, STAGE_LINKING) };
         expose(&mut answers.step[..count], &lanes[COMPUTING], &lanes[LINKING], self.overlap);

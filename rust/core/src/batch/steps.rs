@@ -1,8 +1,8 @@
 //! A block of steps of one kind: what depends on counts alone is priced once for steps that share them.
 
 use super::form::{
-    BLOCK, COLUMNS, Columns, DECODE_KEYS, DECODES, PROMPT_AREA, PROMPT_KEYS, PROMPT_PAIRS,
-    PROMPT_TOKENS, PROMPTS, VISITED, columns, visited,
+    BLOCK, COLUMNS, Columns, DECODE_KEYS, DECODES, PROMPT_AREA, PROMPT_KEYS, PROMPT_PAIRS, PROMPT_TOKENS,
+    PROMPTS, VISITED, columns, visited,
 };
 use super::program::Program;
 use super::rows::{BY_BOUND, Detail, LANES, Seconds, Values, add};

@@ -11,7 +11,7 @@ use crate::catalog;
 use crate::efficiency::Efficiency;
 use crate::layout::Layout;
 use crate::lower::Lowering;
-use crate::memory::EngineMemory;
+use crate::memory::{EngineMemory, MemoryShare};
 use crate::op::elementwise::Fusion;
 use crate::point::{Point, Question};
 use crate::precision::{Precision, Request};
@@ -40,10 +40,12 @@ const DEVICES: [&str; 7] =
     ["h100-sxm", "h200-sxm", "b200-sxm", "mi300x", "l40s", "a100-sxm-80gb", "rtx-4090"];
 const ENGINE: EngineMemory = EngineMemory {
     gpu_memory_utilization: 0.92,
+    share: MemoryShare::Device,
     block_size: 16,
     max_num_batched_tokens: 8192,
     max_num_seqs: 1024,
     cuda_graphs: true,
+    share: 1.0,
 };
 
 const EVERYTHING: Want = Want { work: true, bounds: true, band: true };
@@ -113,6 +115,7 @@ fn analyst(deployed: &Deployed) -> Option<Analyst> {
         },
         overlap: deployed.overlap,
         efficiency: deployed.predicted.map_or(Efficiency::Ideal, Efficiency::predicted),
+        techniques: Default::default(),
     };
     Analyst::new(deployment, &ENGINE).ok()
 }
@@ -185,7 +188,7 @@ proptest! {
         let analyst = analyst.unwrap();
         let model = &analyst.deployment().model;
         prop_assume!(points.iter().all(|point| point.check(model).is_ok()));
-        let kernel = Kernel::of(&analyst, question);
+        let kernel = Kernel::of(&analyst, question).unwrap();
         let column = |of: fn(&Point) -> u64| points.iter().map(of).collect::<Vec<u64>>();
         let (batch_size, input_len) = (column(|p| p.batch_size), column(|p| p.input_len));
         let (output_len, prefix_len) = (column(|p| p.output_len), column(|p| p.prefix_len));

@@ -32,10 +32,7 @@ pub struct Entry {
 
 /// The file of one device: `entries` in place of the same fits of `present`, whose other fits stay as they are.
 pub fn text(known: &Known, entries: &[Entry], present: Option<&str>) -> String {
-    let mut out = match present.and_then(|text| text.split_once("\n[[fit]]\n")) {
-        Some((head, _)) => format!("{head}\n"),
-        None => head(known),
-    };
+    let mut out = head(known);
     for entry in entries {
         out += &fit(entry);
     }

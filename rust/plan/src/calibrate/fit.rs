@@ -9,9 +9,8 @@ use super::least_squares::{Bounds, Ridge, Search};
 
 /// Rows a fit looks at; more change nothing that matters.
 const MOST_USUAL: usize = 4000;
-/// Rows of odd shapes among them, and what one counts.
-const MOST_UNUSUAL: usize = 1000;
-const UNUSUAL_WEIGHT: f64 = 0.1;
+/// Rows of odd shapes beside them.
+const MOST_ODD: usize = 1500;
 /// Shares of rows read from the cache between which the cache's gain can be told from the bandwidth's share.
 const TELLING: std::ops::RangeInclusive<f64> = 0.02..=0.95;
 /// The most a loop can gain from the last-level cache.
@@ -75,7 +74,7 @@ fn warm(device: &Device, hot: bool, l2_hot: f64) -> Device {
 
 /// Numbers for `rows`; `None` where there are none to be had.
 pub fn numbers<F: Fitted>(device: &Device, rows: &[&Sound], options: &Options) -> Option<Numbers> {
-    let (rows, weights) = sample(rows);
+    let (rows, weights) = sample(rows, F::ODD);
     let kernels: Vec<F::Kernel> = rows.iter().filter_map(|row| F::of_kernel(&row.measured.kernel)).collect();
     if kernels.is_empty() || kernels.len() != rows.len() {
         return None;
@@ -168,10 +167,10 @@ fn judged<F: Fitted>(
 }
 
 /// The rows a fit looks at and what each counts: usual shapes first, both thinned out evenly at random.
-fn sample<'a>(rows: &[&'a Sound]) -> (Vec<&'a Sound>, Vec<f64>) {
+fn sample<'a>(rows: &[&'a Sound], odd: f64) -> (Vec<&'a Sound>, Vec<f64>) {
     let mut kept = Vec::new();
     let mut weights = Vec::new();
-    for (usual, most, weight) in [(true, MOST_USUAL, 1.0), (false, MOST_UNUSUAL, UNUSUAL_WEIGHT)] {
+    for (usual, most, weight) in [(true, MOST_USUAL, 1.0), (false, MOST_ODD, odd)] {
         let mut some: Vec<&Sound> = rows.iter().filter(|row| row.measured.usual == usual).copied().collect();
         some.sort_by_key(|row| scatter(row.measured.row as u64 ^ 0x5eed));
         some.truncate(most);

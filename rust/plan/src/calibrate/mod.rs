@@ -7,6 +7,7 @@ pub mod kernel;
 pub mod routing;
 pub mod devices;
 pub mod vocabulary;
+pub mod dimensions;
 pub mod read;
 pub mod check;
 pub mod errors;

@@ -13,6 +13,7 @@ use roofline_core::efficiency::form::prefill::PrefillKernel;
 use roofline_core::error::{Error, Result};
 
 use super::devices::{Devices, Known};
+use super::dimensions::{Columns, at, engine_name, pairs, usual_heads};
 use super::frame::{Frame, Words};
 use super::kernel::Kernel;
 use super::routing::{Case, Loads, Routing};
@@ -131,59 +132,6 @@ struct Reader<'a> {
     routing_of: Vec<Option<Routing>>,
     loads: Loads,
     columns: Columns<'a>,
-}
-
-/// Columns of numbers, looked up once.
-#[derive(Default)]
-struct Columns<'a> {
-    m: Option<&'a [f64]>,
-    n: Option<&'a [f64]>,
-    k: Option<&'a [f64]>,
-    batch: Option<&'a [f64]>,
-    q_len: Option<&'a [f64]>,
-    kv_len: Option<&'a [f64]>,
-    heads: Option<&'a [f64]>,
-    kv_heads: Option<&'a [f64]>,
-    head_dim: Option<&'a [f64]>,
-    window: Option<&'a [f64]>,
-    hidden: Option<&'a [f64]>,
-    inner: Option<&'a [f64]>,
-    top_k: Option<&'a [f64]>,
-    experts: Option<&'a [f64]>,
-    moe_tp: Option<&'a [f64]>,
-    moe_ep: Option<&'a [f64]>,
-    ranks: Option<&'a [f64]>,
-    bytes: Option<&'a [f64]>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(frame: &'a Frame) -> Columns<'a> {
-        let find = |names: &[&str]| frame.number(names);
-        Columns {
-            m: find(&["m", "M", "tokens", "num_tokens"]),
-            n: find(&["n", "N"]),
-            k: find(&["k", "K"]),
-            batch: find(&["batch", "batch_size", "sequences"]),
-            q_len: find(&["q_len", "chunk", "isl"]),
-            kv_len: find(&["kv_len", "kv", "context"]),
-            heads: find(&["heads", "q_heads", "num_heads"]),
-            kv_heads: find(&["kv_heads", "num_kv_heads"]),
-            head_dim: find(&["head_dim"]),
-            window: find(&["window"]),
-            hidden: find(&["hidden", "hidden_size"]),
-            inner: find(&["inter", "inner", "intermediate_size"]),
-            top_k: find(&["topk", "top_k"]),
-            experts: find(&["experts", "num_experts"]),
-            moe_tp: find(&["moe_tp"]),
-            moe_ep: find(&["moe_ep"]),
-            ranks: find(&["num_gpus", "world", "ranks"]),
-            bytes: find(&["message_bytes", "bytes"]),
-        }
-    }
-}
-
-fn at(column: Option<&[f64]>, row: usize) -> Option<f64> {
-    column.map(|column| column[row]).filter(|value| value.is_finite())
 }
 
 /// A dimension that must be there, and positive.
@@ -587,29 +535,6 @@ impl<'a> Reader<'a> {
             Refused::Routing(code) => format!("unknown distribution `{}`", word(self.routings, code)),
             Refused::Links => "links are not those of the catalogue's machine".into(),
         }
-    }
-}
-
-/// Visible (query, key) pairs of one sequence: `new` causal rows over `cached` keys, at most `window` keys a row.
-fn pairs(new: f64, cached: f64, window: f64) -> f64 {
-    if window.is_infinite() {
-        return new * cached + new * (new + 1.0) / 2.0;
-    }
-    let short = (window - cached).clamp(0.0, new);
-    short * cached + short * (short + 1.0) / 2.0 + (new - short) * window
-}
-
-fn usual_heads(heads: f64, kv_heads: f64, width: f64) -> bool {
-    (width == 64.0 || width == 128.0) && heads <= 16.0 * kv_heads
-}
-
-/// The engine as efficiency files call it.
-fn engine_name(word: &str) -> String {
-    let word = word.trim().to_ascii_lowercase();
-    match word.as_str() {
-        "" => "vllm".into(),
-        "tensorrt-llm" | "tensorrt_llm" | "trt-llm" => "trtllm".into(),
-        _ => word,
     }
 }
 

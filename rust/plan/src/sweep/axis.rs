@@ -44,6 +44,8 @@ pub enum Setting {
     Quantization,
     /// Format of the KV cache.
     KvCacheDtype,
+    /// Techniques, joined by `+`.
+    Techniques,
     /// How far elementwise operators are fused; `auto` is the mode's own choice.
     Fusion,
     /// Whether attention is one operator.
@@ -85,7 +87,7 @@ pub enum Setting {
 }
 
 /// How many there are.
-pub const COUNT: usize = 26;
+pub const COUNT: usize = 27;
 
 impl Setting {
     /// Every setting, in the order of points.
@@ -97,6 +99,7 @@ impl Setting {
         Setting::LinkScale,
         Setting::Quantization,
         Setting::KvCacheDtype,
+        Setting::Techniques,
         Setting::Fusion,
         Setting::FlashAttention,
         Setting::Overlap,
@@ -128,6 +131,7 @@ impl Setting {
             Setting::LinkScale => "link_scale",
             Setting::Quantization => "quantization",
             Setting::KvCacheDtype => "kv_cache_dtype",
+            Setting::Techniques => "techniques",
             Setting::Fusion => "fusion",
             Setting::FlashAttention => "flash_attention",
             Setting::Overlap => "overlap",
@@ -163,20 +167,27 @@ impl Setting {
     pub fn default(self) -> Values {
         match self {
             Setting::Model | Setting::Hw => Values::Names(vec![String::new()]),
-            Setting::ComputeScale | Setting::BandwidthScale | Setting::LinkScale => Values::Numbers(vec![1.0]),
+            Setting::ComputeScale | Setting::BandwidthScale | Setting::LinkScale => {
+                Values::Numbers(vec![1.0])
+            }
             Setting::Overlap | Setting::GpuMemoryUtilization => Values::Numbers(vec![0.0]),
             Setting::Quantization | Setting::KvCacheDtype | Setting::Fusion => {
                 Values::Names(vec!["auto".to_string()])
             }
+            Setting::Techniques => Values::Names(vec!["none".to_string()]),
             Setting::Mode => Values::Names(vec!["predicted".to_string()]),
             Setting::FlashAttention => Values::Flags(vec![true]),
             Setting::Engine => Values::Names(vec!["vllm".to_string()]),
             Setting::Phase => Values::Names(vec!["decode".to_string()]),
             Setting::Chunk | Setting::PrefixLen => Values::Counts(vec![0]),
-            Setting::BlockSize | Setting::MaxNumSeqs | Setting::MaxNumBatchedTokens => Values::Counts(vec![0]),
+            Setting::BlockSize | Setting::MaxNumSeqs | Setting::MaxNumBatchedTokens => {
+                Values::Counts(vec![0])
+            }
             Setting::InputLen => Values::Counts(vec![2048]),
             Setting::OutputLen => Values::Counts(vec![256]),
-            Setting::Tp | Setting::Pp | Setting::Dp | Setting::Ep | Setting::BatchSize => Values::Counts(vec![1]),
+            Setting::Tp | Setting::Pp | Setting::Dp | Setting::Ep | Setting::BatchSize => {
+                Values::Counts(vec![1])
+            }
         }
     }
 }
@@ -267,10 +278,12 @@ impl Values {
             column
         }
         match self {
-            Values::Counts(values) => match values.iter().map(|value| u32::try_from(*value)).collect::<Result<Vec<u32>, _>>() {
-                Ok(narrow) => Column::U32(gather(&narrow, rows, each)),
-                Err(_) => Column::U64(gather(values, rows, each)),
-            },
+            Values::Counts(values) => {
+                match values.iter().map(|value| u32::try_from(*value)).collect::<Result<Vec<u32>, _>>() {
+                    Ok(narrow) => Column::U32(gather(&narrow, rows, each)),
+                    Err(_) => Column::U64(gather(values, rows, each)),
+                }
+            }
             Values::Numbers(values) => Column::F64(gather(values, rows, each)),
             Values::Flags(values) => Column::Bool(gather(values, rows, each)),
             Values::Names(names) => {

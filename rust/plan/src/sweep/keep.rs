@@ -26,7 +26,9 @@ impl Objective {
             Some("max") => Some(true),
             Some("min") => Some(false),
             Some(other) => {
-                return Err(Error::spec(name, "must be preceded by min: or max:", format!("{other}:"), "").into());
+                return Err(
+                    Error::spec(name, "must be preceded by min: or max:", format!("{other}:"), "").into()
+                );
             }
             None => measure.more_is_better(),
         };
@@ -108,7 +110,8 @@ fn front(lanes: &[Vec<f64>], rows: usize) -> Vec<usize> {
     let mut found: Vec<usize> = Vec::new();
     for row in order {
         let beats = |other: &usize| {
-            lanes.iter().all(|lane| lane[*other] >= lane[row]) && lanes.iter().any(|lane| lane[*other] > lane[row])
+            lanes.iter().all(|lane| lane[*other] >= lane[row])
+                && lanes.iter().any(|lane| lane[*other] > lane[row])
         };
         let beaten = match lanes {
             // The last one found has the best second lane of all so far.

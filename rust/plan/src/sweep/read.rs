@@ -361,6 +361,10 @@ impl<'a> Piece<'a> {
     /// Whether a point of the block may stay; counts it if not.
     fn holds(&mut self, at: usize) -> bool {
         let lane = |measure: Measure| self.block.lane(measure)[at];
+        if lane(Measure::Fits).is_nan() {
+            self.swept.dropped.add("techniques are not possible", 1, String::new);
+            return false;
+        }
         if lane(Measure::Fits) != 1.0 {
             self.swept.dropped.add(DOES_NOT_FIT, 1, || {
                 format!("batch_size {} at input_len {}", self.columns[0][at], self.columns[1][at])

@@ -15,6 +15,7 @@ use roofline_core::precision::{Precision, Request};
 use roofline_core::roof::Roof;
 use roofline_core::step::Deployment;
 use roofline_core::table::Table;
+use roofline_core::technique::{Said, Technique};
 
 use super::axis::{Axis, COUNT, Setting, Values};
 use super::grid::Grid;
@@ -22,7 +23,8 @@ use crate::deployed::Deployed;
 use crate::evaluate::MODES;
 
 /// Settings that only divide memory: their combinations are the engines of a device.
-const ENGINE: std::ops::RangeInclusive<usize> = Setting::Engine as usize..=Setting::MaxNumBatchedTokens as usize;
+const ENGINE: std::ops::RangeInclusive<usize> =
+    Setting::Engine as usize..=Setting::MaxNumBatchedTokens as usize;
 /// Settings of a point; those before them are of its deployment.
 const FIRST_OF_POINT: usize = Setting::Phase as usize;
 
@@ -85,7 +87,8 @@ impl Space {
             Error::spec("the space", "must have fewer than 2^63 points", "more", "leave out some values")
         })?;
         let phases = &values[Setting::Phase as usize];
-        let questions = (0..phases.len()).map(|at| Question::parse(phases.name(at))).collect::<Result<_>>()?;
+        let questions =
+            (0..phases.len()).map(|at| Question::parse(phases.name(at))).collect::<Result<_>>()?;
         Ok(Space { models, devices, engines, predicted, values, given, questions, grid })
     }
 
@@ -151,6 +154,13 @@ impl Space {
             kv_cache_dtype: Some(self.name(point, Setting::KvCacheDtype).to_string()),
             ..Request::default()
         };
+        let techniques = Technique::parse_all(&[self.name(point, Setting::Techniques)])?;
+        let said = Said {
+            quantization: request.quantization.clone(),
+            kv_cache_dtype: request.kv_cache_dtype.clone(),
+            ..Said::default()
+        };
+        said.once(&techniques)?;
         let flash = Setting::FlashAttention;
         let mut lowering = Lowering {
             flash_attention: self.values[flash as usize].flag(self.digit(point, flash)),
@@ -171,7 +181,9 @@ impl Space {
                 "ideal" => Efficiency::Ideal,
                 _ => self.predicted[self.digit(point, Setting::Engine)].clone(),
             },
+            techniques: Default::default(),
         };
+        let deployment = deployment.with(&techniques)?;
         let scale = |setting| self.number(point, setting);
         let roof = Roof::of(&deployment.hardware)?.faster(
             scale(Setting::ComputeScale),
@@ -268,7 +280,9 @@ impl Space {
         };
         match setting {
             Setting::Model => space.models = places.iter().map(|place| self.models[*place].clone()).collect(),
-            Setting::Engine => space.predicted = places.iter().map(|place| self.predicted[*place].clone()).collect(),
+            Setting::Engine => {
+                space.predicted = places.iter().map(|place| self.predicted[*place].clone()).collect()
+            }
             Setting::Phase => space.questions = places.iter().map(|place| self.questions[*place]).collect(),
             Setting::Hw => space.devices = places.iter().map(|place| self.devices[*place].clone()).collect(),
             _ => {}
@@ -305,6 +319,7 @@ fn check_names(values: &[Values], models: &[Model], errors: &mut Vec<Error>) {
     let names = |setting: Setting| (0..axis(setting).len()).map(move |place| axis(setting).name(place));
     errors.extend(names(Setting::Phase).filter_map(|name| Question::parse(name).err()));
     errors.extend(names(Setting::Fusion).filter_map(|name| fusion(name).err()));
+    errors.extend(names(Setting::Techniques).filter_map(|names| Technique::parse_all(&[names]).err()));
     for mode in names(Setting::Mode).filter(|mode| !MODES.contains(mode)) {
         errors.push(roofline_core::names::unknown("mode", mode, MODES));
     }
@@ -325,14 +340,8 @@ fn check_names(values: &[Values], models: &[Model], errors: &mut Vec<Error>) {
 /// Sizes that no question can have.
 fn check_sizes(values: &[Values], errors: &mut Vec<Error>) {
     const LONGEST: u64 = 1 << 32;
-    let least_one = [
-        Setting::BatchSize,
-        Setting::InputLen,
-        Setting::Tp,
-        Setting::Pp,
-        Setting::Dp,
-        Setting::Ep,
-    ];
+    let least_one =
+        [Setting::BatchSize, Setting::InputLen, Setting::Tp, Setting::Pp, Setting::Dp, Setting::Ep];
     for setting in Setting::ALL {
         let Values::Counts(counts) = &values[setting as usize] else { continue };
         let least = u64::from(least_one.contains(&setting));

@@ -134,9 +134,11 @@ impl Phases {
         let mut sum = Phases::default();
         let mut count = 0u64;
         for row in 0..requests.len() {
-            if let (Some(scheduled), Some(first), Some(finish)) =
-                (requests.first_scheduled_s[row], requests.first_token_s[row], requests.finish_s[row])
-            {
+            if let (Some(scheduled), Some(first), Some(finish)) = (
+                requests.first_scheduled_s[row].get(),
+                requests.first_token_s[row].get(),
+                requests.finish_s[row].get(),
+            ) {
                 count += 1;
                 sum.queue_s += scheduled - requests.arrival_s[row];
                 sum.prefill_s += first - scheduled;
@@ -144,11 +146,12 @@ impl Phases {
             }
         }
         for journal in journals {
-            let finish = |row: u32| requests.finish_s.get(row as usize).copied().flatten().map(ticks_in);
+            let finish =
+                |row: u32| requests.finish_s.get(row as usize).and_then(|finish| finish.get()).map(ticks_in);
             let mut by_request: Vec<_> = setbacks(journal, finish).into_iter().collect();
             by_request.sort_unstable_by_key(|&(row, _)| row);
             for (row, of_one) in by_request {
-                let first = requests.first_token_s[row as usize].map_or(0, ticks_in);
+                let first = requests.first_token_s[row as usize].get().map_or(0, ticks_in);
                 for Setback { from, to, .. } in of_one {
                     let early = tick_seconds(to.min(first) - from.min(first));
                     let whole = tick_seconds(to - from);
@@ -177,7 +180,7 @@ pub fn to_table(requests: &Requests, times: &[Option<Times>]) -> Table {
         )
     };
     let mut table = Table::new()
-        .with("request_id", Column::Texts(requests.request_id.clone()))
+        .with("request_id", Column::Texts(requests.ids()))
         .with("e2e_s", column(&|times| times.total()))
         .with("queue_s", column(&|times| times.queue))
         .with("prefill_s", column(&|times| times.prefill))

@@ -44,12 +44,14 @@ form! {
         tile: 16.0..128.0,
         /// An expert, visited or not.
         per_expert_s: 0.0..1e-6,
+        /// Passes over every token that meets, visited here or not (sorting, adding up).
+        c_token: 0.0..40.0,
     }
     seconds = Moe::time;
 }
 
 impl Moe {
-    /// `t0 + (Cᵖ + Mᵖ)^(1/p) + c_act·2·visits·(2H + 3I)/B + tE·E`; half a tile per active expert is padding.
+    /// `t0 + (Cᵖ + Mᵖ)^(1/p) + 2·(c_act·visits·(2H + 3I) + c_token·M·H)/B + tE·E`; half a tile per active expert is padding.
     pub fn time(&self, device: &Device, kernel: &MoeKernel) -> f64 {
         let MoeKernel { visits, experts, active, hidden, inner, matrices, peak, weight_bytes, .. } = *kernel;
         let rows = visits + 0.5 * active * self.tile;
@@ -59,7 +61,8 @@ impl Moe {
         let (least, most) = if compute < traffic { (compute, traffic) } else { (traffic, compute) };
         let joined =
             if most > 0.0 { most * (1.0 + (least / most).powf(self.p)).powf(1.0 / self.p) } else { 0.0 };
-        let passes = 2.0 * visits * (2.0 * hidden + 3.0 * inner) / device.bandwidth;
-        self.t0_s + joined + self.c_act * passes + self.per_expert_s * experts
+        let passes =
+            self.c_act * visits * (2.0 * hidden + 3.0 * inner) + self.c_token * kernel.tokens * hidden;
+        self.t0_s + joined + 2.0 * passes / device.bandwidth + self.per_expert_s * experts
     }
 }

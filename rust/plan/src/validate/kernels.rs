@@ -1,6 +1,4 @@
-//! Known measurements beside what is predicted for them: errors by family, device, engine and number format.
-
-use std::collections::BTreeMap;
+//! Kernels beside what is predicted for them, by family, device, engine and number format.
 
 use rayon::prelude::*;
 use roofline_core::efficiency::Prediction;
@@ -15,85 +13,42 @@ use roofline_core::efficiency::form::moe::Moe;
 use roofline_core::efficiency::form::prefill::Prefill;
 
 use crate::calibrate::check::{Group, groups};
-use crate::calibrate::errors::{Errors, Outcome};
+use crate::calibrate::errors::Outcome;
 use crate::calibrate::family::Fitted;
 use crate::calibrate::fit;
 use crate::calibrate::read::Measurements;
 
-/// Errors of one metric over one group of rows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Line {
-    /// What was predicted (`kernel:gemm`).
-    pub metric: String,
-    /// Which rows (`all`, `gpu=h100-sxm`).
-    pub group: String,
-    /// Rows that were not priced.
-    pub refused: u64,
-    /// Errors of the predictions; `None` where no row was priced.
-    pub errors: Option<Errors>,
-    /// Errors of the pure roofline on the same rows.
-    pub ideal: Option<Errors>,
-}
-
-/// Errors by metric and group, and why rows were refused.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Report {
-    /// One for each metric and group.
-    pub lines: Vec<Line>,
-    /// How many rows of which metric were refused for which reason.
-    pub refused: BTreeMap<(String, String), u64>,
-}
+use super::report::{Report, Tally};
 
 /// Rows of one group with their predictions.
 struct Priced {
     metric: String,
-    groups: [String; 4],
+    groups: Vec<String>,
     predicted: Vec<Outcome>,
     ideal: Vec<Outcome>,
     refused: Vec<(String, u64)>,
 }
 
-/// Prices every sound kernel, with `sets` before the shipped fits.
-pub fn kernels(found: &Measurements, sets: &[Set]) -> Report {
-    let priced: Vec<Priced> = groups(found).into_par_iter().map(|group| price(found, &group, sets)).collect();
-    let mut report = Report::default();
-    let mut cells: BTreeMap<(String, usize, String), Cell> = BTreeMap::new();
-    for one in &priced {
-        let count: u64 = one.refused.iter().map(|(_, count)| count).sum();
-        for (why, count) in &one.refused {
-            *report.refused.entry((one.metric.clone(), why.clone())).or_default() += count;
+/// Prices every sound kernel of some frames, with `sets` before the shipped fits.
+pub fn kernels(frames: &[&Measurements], sets: &[Set]) -> Report {
+    let mut tally = Tally::default();
+    for found in frames {
+        let priced: Vec<Priced> =
+            groups(found).into_par_iter().map(|group| price(found, &group, sets)).collect();
+        for one in priced {
+            let count: u64 = one.refused.iter().map(|(_, count)| count).sum();
+            for (why, count) in &one.refused {
+                tally.refuse(&one.metric, &[], why, *count);
+            }
+            tally.add(&one.metric, &one.groups, &one.predicted, &one.ideal, count);
         }
-        let names = std::iter::once("all").chain(one.groups.iter().map(String::as_str));
-        for (place, name) in names.enumerate() {
-            let cell = cells.entry((one.metric.clone(), place, name.to_string())).or_default();
-            cell.predicted.extend(&one.predicted);
-            cell.ideal.extend(&one.ideal);
-            cell.refused += count;
+        for ((op, why), count) in &found.refused {
+            let metric = metric_of(op);
+            tally.refuse(&metric, &[], why, *count);
+            tally.add(&metric, &[], &[], &[], *count);
         }
     }
-    for ((op, why), count) in &found.refused {
-        let metric = metric_of(op);
-        *report.refused.entry((metric.clone(), why.clone())).or_default() += count;
-        cells.entry((metric, 0, "all".into())).or_default().refused += count;
-    }
-    report.lines = cells
-        .into_par_iter()
-        .map(|((metric, _, group), cell)| Line {
-            metric,
-            group,
-            refused: cell.refused,
-            errors: Errors::of(&cell.predicted),
-            ideal: Errors::of(&cell.ideal),
-        })
-        .collect();
-    report
-}
-
-#[derive(Default)]
-struct Cell {
-    predicted: Vec<Outcome>,
-    ideal: Vec<Outcome>,
-    refused: u64,
+    tally.report()
 }
 
 /// The metric under which rows of an operation that cannot be priced are counted.
@@ -155,7 +110,7 @@ fn priced<F: Fitted>(found: &Measurements, group: &Group, sets: &[Set]) -> Price
     let gpu = &known.hardware.name;
     Priced {
         metric: format!("kernel:{}", F::FAMILY),
-        groups: [
+        groups: vec![
             format!("gpu={gpu}"),
             format!("engine={engine}"),
             format!("dtype={}", group.dtype),

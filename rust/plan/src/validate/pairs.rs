@@ -1,0 +1,97 @@
+//! Any predictions beside any measurements, row by row, by the groups a caller names.
+
+use roofline_core::error::{Error, Result};
+
+use super::report::{Report, Tally};
+use crate::calibrate::errors::Outcome;
+
+/// Columns of equal length; NaN where there is no value.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Pairs {
+    /// What they are of (`step_ms`).
+    pub metric: String,
+    /// Predicted.
+    pub predicted: Vec<f64>,
+    /// Measured.
+    pub measured: Vec<f64>,
+    /// P10 and P90 of the prediction.
+    pub band: Option<(Vec<f64>, Vec<f64>)>,
+    /// The pure roofline.
+    pub ideal: Option<Vec<f64>>,
+    /// Names of groups (`gpu`) with each row's.
+    pub groups: Vec<(String, Vec<String>)>,
+}
+
+/// The errors of every row that was predicted; the others count as refused.
+///
+/// # Errors
+/// Columns of different length.
+pub fn pairs(pairs: &Pairs) -> Result<Report> {
+    let rows = pairs.predicted.len();
+    let band = pairs.band.iter().flat_map(|(low, high)| [low.len(), high.len()]);
+    let others = pairs.ideal.iter().map(Vec::len).chain(pairs.groups.iter().map(|(_, names)| names.len()));
+    if let Some(other) = band.chain(others).chain([pairs.measured.len()]).find(|length| *length != rows) {
+        return Err(Error::spec(
+            "predicted",
+            format!("must have {other} rows, as the other columns"),
+            rows,
+            "",
+        ));
+    }
+    let mut tally = Tally::default();
+    for row in 0..rows {
+        let groups: Vec<String> =
+            pairs.groups.iter().map(|(name, names)| format!("{name}={}", names[row])).collect();
+        let (predicted, measured) = (pairs.predicted[row], pairs.measured[row]);
+        if !(predicted.is_finite() && measured.is_finite() && measured > 0.0) {
+            let why = if predicted.is_finite() { "not measured" } else { "not predicted" };
+            tally.refuse(&pairs.metric, &[], why, 1);
+            tally.add(&pairs.metric, &groups, &[], &[], 1);
+            continue;
+        }
+        let known =
+            pairs.band.as_ref().map(|(low, high)| (low[row], high[row])).filter(|(low, _)| low.is_finite());
+        let inside = known.map(|(low, high)| (low..=high).contains(&measured));
+        let ideal: Vec<Outcome> = pairs
+            .ideal
+            .iter()
+            .map(|ideal| Outcome { ratio: ideal[row] / measured, inside: None })
+            .filter(|outcome| outcome.ratio.is_finite())
+            .collect();
+        tally.add(&pairs.metric, &groups, &[Outcome { ratio: predicted / measured, inside }], &ideal, 0);
+    }
+    Ok(tally.report())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_judged_in_all_and_in_each_of_their_groups() {
+        let report = pairs(&Pairs {
+            metric: "step_ms".into(),
+            predicted: vec![11.0, 10.0, f64::NAN],
+            measured: vec![10.0, 10.0, 10.0],
+            band: Some((vec![9.0, 10.5, 0.0], vec![12.0, 11.0, 0.0])),
+            ideal: Some(vec![5.0, 5.0, f64::NAN]),
+            groups: vec![("gpu".into(), vec!["a".into(), "b".into(), "b".into()])],
+        })
+        .unwrap();
+        let names: Vec<&str> = report.lines.iter().map(|line| line.group.as_str()).collect();
+        assert_eq!(names, ["all", "gpu=a", "gpu=b"]);
+        let all = report.lines[0].errors.unwrap();
+        assert_eq!((all.n, report.lines[0].refused, all.coverage), (2, 1, 50.0));
+        assert!((report.lines[0].ideal.unwrap().median_ape - 50.0).abs() < 1e-9);
+        assert_eq!(report.refused.get(&("step_ms".into(), "not predicted".into())), Some(&1));
+    }
+
+    #[test]
+    fn columns_of_different_length_are_refused() {
+        let wrong = Pairs { predicted: vec![1.0], ..Pairs::default() };
+        assert_eq!(
+            pairs(&wrong).unwrap_err().to_string(),
+            "predicted must have 0 rows, as the other columns: 1"
+        );
+    }
+}
