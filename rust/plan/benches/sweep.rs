@@ -9,7 +9,7 @@ use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::EngineMemory;
+use roofline_core::memory::{EngineMemory, MemoryShare};
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
@@ -23,7 +23,7 @@ const ENGINE: EngineMemory = EngineMemory {
     max_num_batched_tokens: 8192,
     max_num_seqs: 1024,
     cuda_graphs: true,
-    share: 1.0,
+    share: MemoryShare::Device,
 };
 const MODELS: [(&str, u64); 4] =
     [("llama-3.1-8b", 1), ("llama-3.1-70b", 4), ("qwen3-30b-a3b", 1), ("deepseek-v3", 8)];

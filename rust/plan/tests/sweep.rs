@@ -7,7 +7,7 @@ use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::EngineMemory;
+use roofline_core::memory::{EngineMemory, MemoryShare};
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
@@ -25,7 +25,7 @@ const ENGINE: EngineMemory = EngineMemory {
     max_num_batched_tokens: 8192,
     max_num_seqs: 1024,
     cuda_graphs: true,
-    share: 1.0,
+    share: MemoryShare::Device,
 };
 const MODELS: [&str; 7] = [
     "llama-3.1-8b",
