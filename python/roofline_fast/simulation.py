@@ -106,8 +106,8 @@ def simulate(
     mode, efficiency, act_quant, launch, p2p, host
         As for `analyze`.
     api_latency : float, optional
-        What clients wait outside the engine, ms, part of TTFT and E2E; 4.5 unless said, 0 for the ideal roofline and
-        under a `step_cost`.
+        What clients wait outside the engine, ms, part of TTFT and E2E; 4.5 unless said, 0 for the ideal
+        roofline and under a `step_cost`.
     gpu_memory_utilization, enforce_eager, num_gpu_blocks_override, max_model_len, max_num_seqs : optional
         Settings of the engine, as all that follow under vLLM's names; its own choice unless said.
     max_num_batched_tokens, block_size, enable_chunked_prefill, enable_prefix_caching : optional

@@ -216,7 +216,7 @@ def simulate(
             kv_cache_dtype=kv_cache_dtype,
             w_bits=w_bits,
             a_bits=a_bits,
-        techniques=techniques,
+            techniques=techniques,
             mode=mode,
             efficiency=efficiency,
             act_quant=act_quant,
