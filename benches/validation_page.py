@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import polars as pl
-
 import roofline_fast as rf
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -106,7 +105,7 @@ def transferred(ops: pl.DataFrame, folder: Path) -> str:
 
 
 def curve(kernels: pl.DataFrame, folder: Path) -> str:
-    """Return errors after calibration with 20, 60 and 200 points of one table, drawn to another device's numbers."""
+    """Return errors after calibration with 20, 60 and 200 points of one table, without a prior."""
     tables = [
         ("gemm, bf16, vLLM", "h100_sxm", "gemm", "bfloat16", "kernel:gemm"),
         ("gemm, fp8, TensorRT-LLM", "h100_sxm", "gemm", "fp8", "kernel:gemm"),

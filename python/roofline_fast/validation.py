@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import _core, measured
+from roofline_fast import _core, measured, served
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import find_hardware
@@ -87,6 +87,12 @@ def validate(
             kernels.append(measured.kernels(rows, device, engine))
         elif kind == "points":
             tables.append(_core.Measurements.points(rows.height, measured.columns(rows)))
+        elif kind == "steps":
+            tables += served.steps(rows, efficiency)
+        elif kind == "batches":
+            tables += served.batches(rows, efficiency)
+        elif kind == "requests" and (judged := served.requests(Path(name), rows, efficiency)):
+            tables += judged
         else:
             skipped.append(name)
     if kernels:

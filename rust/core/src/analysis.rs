@@ -161,7 +161,11 @@ impl Analyst {
         let activations = activation_peak(&self.deployment, tokens, rows, scores, 1.0);
         let in_flight =
             if point.question == Question::Encode { 0 } else { point.batch_size * self.deployment.layout.pp };
-        let memory = self.memory.with(in_flight, point.context() + generation.drafted(point.question.decodes()), activations);
+        let memory = self.memory.with(
+            in_flight,
+            point.context() + generation.drafted(point.question.decodes()),
+            activations,
+        );
         let (hardware, layout) = (&self.deployment.hardware, self.deployment.layout);
         let (gpus, seconds) = (self.deployment.gpus(), times.step.step.seconds);
         let energy_j = hardware
@@ -243,7 +247,7 @@ fn each_step(pricer: &Pricer, point: &Point, generation: &Generation, mut see: i
         }
         Question::Decode => {
             see(&point.verify_step(reaches, generation.width, point.prefix_len + point.input_len));
-        },
+        }
         Question::Mixed => see(&point.mixed_step(reaches, generation.width)),
         Question::Chat => {
             point.prompt_steps(reaches, true).iter().for_each(&mut see);

@@ -182,7 +182,8 @@ impl Deployment {
         kv_cache_dtype: Option<&str>,
         speculation: Option<(String, u64, String)>,
     ) -> Vec<String> {
-        let speculation = speculation.as_ref().map(|(method, tokens, accept)| (method.as_str(), *tokens, accept.as_str()));
+        let speculation =
+            speculation.as_ref().map(|(method, tokens, accept)| (method.as_str(), *tokens, accept.as_str()));
         expand(quantization, kv_cache_dtype, speculation)
     }
 

@@ -16,7 +16,11 @@ pub static KIND: Kind = Kind {
     class: "weight and activation quantization; number formats",
     about: "multiplies in a narrower format; weights as wide as that, or narrower, come from weight-quant",
     parameters: &[
-        Parameter { key: "format", default: "", about: "int8, int4, fp8, fp6, fp4 (nvfp4, mxfp4), or bf16 for none" },
+        Parameter {
+            key: "format",
+            default: "",
+            about: "int8, int4, fp8, fp6, fp4 (nvfp4, mxfp4), or bf16 for none",
+        },
         Parameter { key: "parts", default: "all", about: "all, attention, ffn or experts" },
     ],
     changes: "A, peak of each operator; + quantization of activations",
@@ -32,7 +36,13 @@ pub static KIND: Kind = Kind {
             Some("bf16" | "fp16") => None,
             Some(name) => match Format::parse(name) {
                 Ok(format @ (Format::Int8 | Format::Int4 | Format::Fp8 | Format::Fp6)) => Some(format),
-                _ => return Err(settings.wrong("format", "must be one of int8, int4, fp8, fp6, fp4, bf16", "")),
+                _ => {
+                    return Err(settings.wrong(
+                        "format",
+                        "must be one of int8, int4, fp8, fp6, fp4, bf16",
+                        "",
+                    ));
+                }
             },
             None => return Err(settings.wrong("format", "must be given", "for example fp8")),
         };

@@ -16,10 +16,22 @@ pub static KIND: Kind = Kind {
     class: "attention–FFN disaggregation",
     about: "runs attention on some groups of devices and FFNs on others, with micro-batches in flight between them",
     parameters: &[
-        Parameter { key: "attention", default: "1", about: "groups (of the layout's devices) that hold attention and cache" },
+        Parameter {
+            key: "attention",
+            default: "1",
+            about: "groups (of the layout's devices) that hold attention and cache",
+        },
         Parameter { key: "ffn", default: "1", about: "groups that hold the FFNs" },
-        Parameter { key: "micro-batches", default: "3", about: "1: both wait for each other; 2: they work at the same time; 3: the exchange is hidden too" },
-        Parameter { key: "gb-s", default: "", about: "GB/s a device between them; the scale-up link unless said, else scale-out" },
+        Parameter {
+            key: "micro-batches",
+            default: "3",
+            about: "1: both wait for each other; 2: they work at the same time; 3: the exchange is hidden too",
+        },
+        Parameter {
+            key: "gb-s",
+            default: "",
+            about: "GB/s a device between them; the scale-up link unless said, else scale-out",
+        },
     ],
     changes: "W and capacity of a device, tokens of an FFN, link; devices",
     formula: "t = max(t_attention, t_ffn, t_link) from 3 micro-batches on; weights are read once a micro-batch; an FFN group runs \
@@ -51,7 +63,11 @@ struct Disaggregated {
 /// Whether it belongs to the FFN of a layer.
 fn is_ffn(op: &Op) -> bool {
     let name = op.name.split_once('[').map_or(op.name.as_str(), |(name, rest)| {
-        if matches!(name, "quantize" | "dequantize" | "lora" | "cold") { rest.trim_end_matches(']') } else { name }
+        if matches!(name, "quantize" | "dequantize" | "lora" | "cold") {
+            rest.trim_end_matches(']')
+        } else {
+            name
+        }
     });
     let ends = ["gate_up_proj", "up_proj", "down_proj", "act_mul"];
     let begins = ["router", "shared_", "experts_", "latent_"];

@@ -8,7 +8,7 @@ use super::{Cache, Context, Effect, Kind, Parameter, Program, Slot, Target};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::lower::stage_share;
-use crate::model::{Attention, Indexer, LayerGroup, LinearAttention, LinearKind, Linear, Mixer, Part, Span};
+use crate::model::{Attention, Indexer, LayerGroup, Linear, LinearAttention, LinearKind, Mixer, Part, Span};
 use crate::op::attention::{Heads, fused};
 use crate::op::linear::gemm;
 use crate::op::mla::{index, indexer_key_bytes};
@@ -23,14 +23,26 @@ pub static KIND: Kind = Kind {
     parameters: &[
         Parameter { key: "kind", default: "", about: "full, window, sparse (DSA), nsa or linear" },
         Parameter { key: "layers", default: "1", about: "share of the layers that are changed" },
-        Parameter { key: "window", default: "4096", about: "tokens a query sees (window), or sees beside its choice (nsa: 512)" },
+        Parameter {
+            key: "window",
+            default: "4096",
+            about: "tokens a query sees (window), or sees beside its choice (nsa: 512)",
+        },
         Parameter { key: "sinks", default: "0", about: "first tokens every query sees beside the window" },
         Parameter { key: "top-k", default: "2048", about: "tokens a query chooses (sparse)" },
-        Parameter { key: "index-heads", default: "64", about: "heads of the indexer (sparse); 0 leaves it out" },
+        Parameter {
+            key: "index-heads",
+            default: "64",
+            about: "heads of the indexer (sparse); 0 leaves it out",
+        },
         Parameter { key: "index-dim", default: "128", about: "width of a head of the indexer" },
         Parameter { key: "blocks", default: "16", about: "blocks of 64 tokens a query chooses (nsa)" },
         Parameter { key: "stride", default: "16", about: "tokens that become one compressed key (nsa)" },
-        Parameter { key: "rule", default: "gated-delta", about: "update of the state (linear): lightning or gated-delta" },
+        Parameter {
+            key: "rule",
+            default: "gated-delta",
+            about: "update of the state (linear): lightning or gated-delta",
+        },
     ],
     changes: "F, KV read; window and linear: capacity too",
     formula: "window: pairs Σmin(c+j, w), cache min(len, w); sparse: pairs over top-k, + indexer 2·H_i·d_i FLOPs a pair and \
@@ -42,7 +54,9 @@ pub static KIND: Kind = Kind {
     slots: &[Slot::Attention],
     read: |settings| {
         let window = settings.count("window", 1, LARGEST)?;
-        let kind = match settings.choice("kind", &[("full", 0), ("window", 1), ("sparse", 2), ("nsa", 3), ("linear", 4)])? {
+        let kind = match settings
+            .choice("kind", &[("full", 0), ("window", 1), ("sparse", 2), ("nsa", 3), ("linear", 4)])?
+        {
             0 => Variant::Full,
             1 => Variant::Window(window + settings.count("sinks", 0, LARGEST)?),
             2 => Variant::Sparse(Indexer {
@@ -104,9 +118,14 @@ impl What {
     }
 
     /// Changed layers of the model.
-    fn changed<'a>(&'a self, model: &'a crate::model::Model) -> impl Iterator<Item = (&'a LayerGroup, &'a Attention)> {
+    fn changed<'a>(
+        &'a self,
+        model: &'a crate::model::Model,
+    ) -> impl Iterator<Item = (&'a LayerGroup, &'a Attention)> {
         model.layers.iter().filter_map(move |group| match &group.mixer {
-            Some(Mixer::Attention(attention)) if Some(attention.span) == self.span() => Some((group, attention)),
+            Some(Mixer::Attention(attention)) if Some(attention.span) == self.span() => {
+                Some((group, attention))
+            }
             _ => None,
         })
     }
@@ -130,7 +149,9 @@ fn linear(attention: &Attention, kind: LinearKind) -> LinearAttention {
 
 fn is_full(group: &LayerGroup) -> Option<&Attention> {
     match &group.mixer {
-        Some(Mixer::Attention(attention)) if attention.span == Span::Full && attention.causal => Some(attention),
+        Some(Mixer::Attention(attention)) if attention.span == Span::Full && attention.causal => {
+            Some(attention)
+        }
         _ => None,
     }
 }
@@ -173,20 +194,28 @@ impl Effect for What {
             _ => return Ok(()),
         };
         let linear = context.precision.of(group, Part::Indexer);
-        replace(&mut program.ops, |op| op.name == name, |op| {
-            let mut more = match &self.kind {
-                Variant::Sparse(indexer) => indexing(indexer, context.model.hidden as f64, linear, bytes),
-                Variant::Nsa { stride, .. } => {
-                    vec![("attention[compressed]", Family::Attention, compressed(attention, context, *stride as f64))]
+        replace(
+            &mut program.ops,
+            |op| op.name == name,
+            |op| {
+                let mut more = match &self.kind {
+                    Variant::Sparse(indexer) => indexing(indexer, context.model.hidden as f64, linear, bytes),
+                    Variant::Nsa { stride, .. } => {
+                        vec![(
+                            "attention[compressed]",
+                            Family::Attention,
+                            compressed(attention, context, *stride as f64),
+                        )]
+                    }
+                    _ => Vec::new(),
                 }
-                _ => Vec::new(),
-            }
-            .into_iter()
-            .map(|(name, family, work)| Op { reach: 0, ..beside(&op, name.to_string(), family, work) })
-            .collect::<Vec<_>>();
-            more.push(op);
-            Ok(more)
-        })
+                .into_iter()
+                .map(|(name, family, work)| Op { reach: 0, ..beside(&op, name.to_string(), family, work) })
+                .collect::<Vec<_>>();
+                more.push(op);
+                Ok(more)
+            },
+        )
     }
 
     fn cache(&self, cache: &mut Cache, context: &Context<'_>) -> Result<()> {

@@ -14,8 +14,16 @@ pub static KIND: Kind = Kind {
     class: "context parallelism",
     about: "cuts every prompt and every cache over several devices, each with all the weights",
     parameters: &[
-        Parameter { key: "ranks", default: "1", about: "devices that share a sequence, on top of tp, pp and dp" },
-        Parameter { key: "style", default: "ring", about: "how prompts exchange: ring (keys and values go round) or ulysses (heads are exchanged)" },
+        Parameter {
+            key: "ranks",
+            default: "1",
+            about: "devices that share a sequence, on top of tp, pp and dp",
+        },
+        Parameter {
+            key: "style",
+            default: "ring",
+            about: "how prompts exchange: ring (keys and values go round) or ulysses (heads are exchanged)",
+        },
     ],
     changes: "F, A and KV of a device, capacity for KV; link; devices",
     formula: "prompts: T/cp tokens, pairs/cp; ring: (cp−1)/cp of the keys and values received a layer; ulysses: all-to-all of \
@@ -39,7 +47,14 @@ struct ContextParallel {
 }
 
 impl ContextParallel {
-    fn exchange(&self, op: &Op, context: &Context<'_>, collective: Collective, bytes: Rate, over: Over) -> Op {
+    fn exchange(
+        &self,
+        op: &Op,
+        context: &Context<'_>,
+        collective: Collective,
+        bytes: Rate,
+        over: Over,
+    ) -> Op {
         let transfer = Transfer { collective, ranks: self.ranks, stride: context.layout.tp, bytes };
         let work = Work { transfer: Some(transfer), ..Work::default() };
         Op { over, reach: op.reach, ..beside(op, format!("exchange[{}]", op.name), Family::Link, work) }
@@ -65,39 +80,45 @@ impl Effect for ContextParallel {
         }
         let share = 1.0 / self.ranks as f64;
         let attends = |op: &Op| is_attention(op) && op.work.flops.pair > 0.0;
-        replace(&mut program.ops, |_| true, |op| {
-            if op.name == "lm_head" || op.name == "logits_all_gather" {
-                return Ok(vec![op]);
-            }
-            if !attends(&op) {
-                return Ok(prompts_shared(op, share));
-            }
-            let (output, cached) = (op.work.activation_bytes.token / 2.0, op.work.kv_bytes);
-            let sent = if self.ulysses {
-                Rate::token(op.work.activation_bytes.token + cached.token)
-            } else {
-                Rate { key: cached.key, ..Rate::ZERO }
-            };
-            let how = if self.ulysses { Collective::AllToAll } else { Collective::AllGather };
-            let before = self.exchange(&op, context, how, sent, Over::Prefill);
-            let after = self.exchange(&op, context, Collective::AllReduce, Rate::token(output), Over::Decode);
-            let parts = decode_beside_prompts(op, |op| {
-                let of = |rate: Rate| Rate { pair: rate.pair * share, key: rate.key * share, ..rate };
-                let work = &mut op.work;
-                (work.flops, work.vector_flops, work.kv_bytes) = (of(work.flops), of(work.vector_flops), of(work.kv_bytes));
-            });
-            let mut all = Vec::new();
-            for mut part in parts {
-                match part.over {
-                    Over::Prefill => {
-                        scale_tokens(&mut part.work, share);
-                        all.extend([before.clone(), part]);
-                    }
-                    _ => all.extend([part, after.clone()]),
+        replace(
+            &mut program.ops,
+            |_| true,
+            |op| {
+                if op.name == "lm_head" || op.name == "logits_all_gather" {
+                    return Ok(vec![op]);
                 }
-            }
-            Ok(all)
-        })
+                if !attends(&op) {
+                    return Ok(prompts_shared(op, share));
+                }
+                let (output, cached) = (op.work.activation_bytes.token / 2.0, op.work.kv_bytes);
+                let sent = if self.ulysses {
+                    Rate::token(op.work.activation_bytes.token + cached.token)
+                } else {
+                    Rate { key: cached.key, ..Rate::ZERO }
+                };
+                let how = if self.ulysses { Collective::AllToAll } else { Collective::AllGather };
+                let before = self.exchange(&op, context, how, sent, Over::Prefill);
+                let after =
+                    self.exchange(&op, context, Collective::AllReduce, Rate::token(output), Over::Decode);
+                let parts = decode_beside_prompts(op, |op| {
+                    let of = |rate: Rate| Rate { pair: rate.pair * share, key: rate.key * share, ..rate };
+                    let work = &mut op.work;
+                    (work.flops, work.vector_flops, work.kv_bytes) =
+                        (of(work.flops), of(work.vector_flops), of(work.kv_bytes));
+                });
+                let mut all = Vec::new();
+                for mut part in parts {
+                    match part.over {
+                        Over::Prefill => {
+                            scale_tokens(&mut part.work, share);
+                            all.extend([before.clone(), part]);
+                        }
+                        _ => all.extend([part, after.clone()]),
+                    }
+                }
+                Ok(all)
+            },
+        )
     }
 
     fn cache(&self, cache: &mut Cache, _: &Context<'_>) -> Result<()> {

@@ -7,8 +7,8 @@ use super::ops::{Parts, beside, decode_apart, in_lane, read_if_needed, replace, 
 use super::{Context, Effect, Kind, Parameter, Program, Settings, Slot};
 use crate::error::Result;
 use crate::hardware::Hardware;
-use crate::op::linear::gemm;
 use crate::model::Linear;
+use crate::op::linear::gemm;
 use crate::site::Lane;
 use crate::work::{Family, Op, Resident};
 
@@ -21,10 +21,22 @@ pub static KIND: Kind = Kind {
     parameters: &[
         Parameter { key: "active", default: "1", about: "share ρ of the neurons a token uses" },
         Parameter { key: "parts", default: "all", about: "all, attention or ffn" },
-        Parameter { key: "predictor", default: "0", about: "rank of the predictor of each sparse layer; 0 leaves its cost out" },
-        Parameter { key: "hot", default: "1", about: "share of the neurons that lie on the device; the others lie with the host, whose processor computes them" },
+        Parameter {
+            key: "predictor",
+            default: "0",
+            about: "rank of the predictor of each sparse layer; 0 leaves its cost out",
+        },
+        Parameter {
+            key: "hot",
+            default: "1",
+            about: "share of the neurons that lie on the device; the others lie with the host, whose processor computes them",
+        },
         Parameter { key: "hits", default: "1", about: "share of a token's active neurons that are hot" },
-        Parameter { key: "processor", default: "", about: "catalogue name of the host's processor (with hot < 1)" },
+        Parameter {
+            key: "processor",
+            default: "",
+            about: "catalogue name of the host's processor (with hot < 1)",
+        },
     ],
     changes: "F, W in steps of decoding sequences alone; with a hot/cold split capacity, and a processor beside",
     formula: "F·ρ; W of the union, 1 − (1−ρ)^T; predictor 2T·r·(h + n); a step that carries a prompt runs dense. Hot share x \
@@ -39,7 +51,11 @@ pub static KIND: Kind = Kind {
         let host = match settings.get("processor") {
             Some(name) => Some(processor(name)?),
             None if hot < 1.0 => {
-                return Err(settings.wrong("processor", "must be given with hot < 1", "for example xeon-8592"));
+                return Err(settings.wrong(
+                    "processor",
+                    "must be given with hot < 1",
+                    "for example xeon-8592",
+                ));
             }
             None => None,
         };
@@ -47,7 +63,9 @@ pub static KIND: Kind = Kind {
             return Err(settings.wrong("hits", "must be 1 where all neurons are hot", "give hot as well"));
         }
         if active * hits > hot || active * (1.0 - hits) > 1.0 - hot + 1e-12 {
-            let must = format!("must leave room for the active neurons: {active} of all, {hits} of them among the {hot} hot");
+            let must = format!(
+                "must leave room for the active neurons: {active} of all, {hits} of them among the {hot} hot"
+            );
             return Err(settings.wrong("hits", must, ""));
         }
         Ok(Arc::new(Contextual {
@@ -95,51 +113,58 @@ impl Effect for Contextual {
         if host.is_some() {
             program.hides(Lane::Processor, 1.0);
         }
-        replace(&mut program.ops, |op| self.parts.has(op) && op.matrix.is_some(), |op| {
-            let (Some(matrix), x) = (op.matrix, self.hot) else { return Ok(vec![op]) };
-            let mut all = Vec::new();
-            if self.predictor > 0.0 && !op.name.ends_with("down_proj") && !op.name.ends_with("o_proj") {
-                let neurons = matrix.outputs;
-                let plain = Linear::plain(context.precision.activation);
-                let mut work = gemm(matrix.inputs, self.predictor, plain, bytes);
-                let second = gemm(self.predictor, neurons, plain, bytes);
-                work.flops = work.flops + second.flops;
-                work.weight_bytes = work.weight_bytes + second.weight_bytes;
-                work.activation_bytes = work.activation_bytes + second.activation_bytes;
-                work.resident.bytes += second.resident.bytes;
-                work.resident.elements += second.resident.elements;
-                let predictor = beside(&op, format!("predictor[{}]", op.name), Family::Gemm, work);
-                all.extend(decode_apart(predictor, |_| {}).into_iter().take(1));
-            }
-            if let Some(host) = host {
-                let mut cold = op.clone();
-                cold.name = format!("cold[{}]", op.name);
-                cold.work.resident = Resident::default();
-                let rates = super::hybrid::rates(host, op.format, 1.0)?;
-                let active = self.active * (1.0 - self.hits) / (1.0 - x).max(1e-12);
-                let mut dense = cold.clone();
-                dense.over = crate::work::Over::WithPrompts;
-                scale_tokens(&mut dense.work, 1.0 - x);
-                dense.work.weight_bytes = dense.work.weight_bytes.times(1.0 - x);
-                cold.over = crate::work::Over::DecodeAlone;
-                sparse(&mut cold, 1.0 - x, active);
-                all.extend([in_lane(cold, Lane::Processor, rates), in_lane(dense, Lane::Processor, rates)]);
-            }
-            let active = self.active * self.hits / x;
-            let mut parts = decode_apart(op, |op| sparse(op, x, active));
-            for part in &mut parts {
-                part.work.resident.bytes *= x;
-                part.work.resident.elements *= x;
-                if part.over == crate::work::Over::WithPrompts {
-                    let moved = part.work.activation_bytes;
-                    scale_tokens(&mut part.work, x);
-                    part.work.activation_bytes = moved;
-                    part.work.weight_bytes = part.work.weight_bytes.times(x);
+        replace(
+            &mut program.ops,
+            |op| self.parts.has(op) && op.matrix.is_some(),
+            |op| {
+                let (Some(matrix), x) = (op.matrix, self.hot) else { return Ok(vec![op]) };
+                let mut all = Vec::new();
+                if self.predictor > 0.0 && !op.name.ends_with("down_proj") && !op.name.ends_with("o_proj") {
+                    let neurons = matrix.outputs;
+                    let plain = Linear::plain(context.precision.activation);
+                    let mut work = gemm(matrix.inputs, self.predictor, plain, bytes);
+                    let second = gemm(self.predictor, neurons, plain, bytes);
+                    work.flops = work.flops + second.flops;
+                    work.weight_bytes = work.weight_bytes + second.weight_bytes;
+                    work.activation_bytes = work.activation_bytes + second.activation_bytes;
+                    work.resident.bytes += second.resident.bytes;
+                    work.resident.elements += second.resident.elements;
+                    let predictor = beside(&op, format!("predictor[{}]", op.name), Family::Gemm, work);
+                    all.extend(decode_apart(predictor, |_| {}).into_iter().take(1));
                 }
-            }
-            all.extend(parts);
-            Ok(all)
-        })
+                if let Some(host) = host {
+                    let mut cold = op.clone();
+                    cold.name = format!("cold[{}]", op.name);
+                    cold.work.resident = Resident::default();
+                    let rates = super::hybrid::rates(host, op.format, 1.0)?;
+                    let active = self.active * (1.0 - self.hits) / (1.0 - x).max(1e-12);
+                    let mut dense = cold.clone();
+                    dense.over = crate::work::Over::WithPrompts;
+                    scale_tokens(&mut dense.work, 1.0 - x);
+                    dense.work.weight_bytes = dense.work.weight_bytes.times(1.0 - x);
+                    cold.over = crate::work::Over::DecodeAlone;
+                    sparse(&mut cold, 1.0 - x, active);
+                    all.extend([
+                        in_lane(cold, Lane::Processor, rates),
+                        in_lane(dense, Lane::Processor, rates),
+                    ]);
+                }
+                let active = self.active * self.hits / x;
+                let mut parts = decode_apart(op, |op| sparse(op, x, active));
+                for part in &mut parts {
+                    part.work.resident.bytes *= x;
+                    part.work.resident.elements *= x;
+                    if part.over == crate::work::Over::WithPrompts {
+                        let moved = part.work.activation_bytes;
+                        scale_tokens(&mut part.work, x);
+                        part.work.activation_bytes = moved;
+                        part.work.weight_bytes = part.work.weight_bytes.times(x);
+                    }
+                }
+                all.extend(parts);
+                Ok(all)
+            },
+        )
     }
 
     fn notes(&self) -> Vec<String> {

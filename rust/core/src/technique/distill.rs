@@ -14,7 +14,11 @@ pub static KIND: Kind = Kind {
     aliases: &["distillation", "student"],
     class: "knowledge distillation",
     about: "runs a smaller student in place of the model",
-    parameters: &[Parameter { key: "student", default: "", about: "catalogue name of the model that is run" }],
+    parameters: &[Parameter {
+        key: "student",
+        default: "",
+        about: "catalogue name of the model that is run",
+    }],
     changes: "every shape: F, W, A, KV, capacity",
     formula: "those of the student",
     source: "Hinton et al. 2015 (arXiv 1503.02531); survey §3.2.3",
@@ -23,7 +27,8 @@ pub static KIND: Kind = Kind {
     slots: &[Slot::Model],
     read: |settings| {
         let student = settings.get("student").map(catalog::models::model).transpose()?;
-        let student = student.ok_or_else(|| settings.wrong("student", "must be given", "a name of the catalogue"))?;
+        let student =
+            student.ok_or_else(|| settings.wrong("student", "must be given", "a name of the catalogue"))?;
         Ok(Arc::new(Distill { student }))
     },
 };

@@ -17,10 +17,22 @@ pub static KIND: Kind = Kind {
     class: "early exit",
     about: "lets tokens leave the model at given depths, in decode",
     parameters: &[
-        Parameter { key: "at", default: "0.5", about: "depths at which tokens may leave, as shares of the layers, ascending, separated by slashes" },
+        Parameter {
+            key: "at",
+            default: "0.5",
+            about: "depths at which tokens may leave, as shares of the layers, ascending, separated by slashes",
+        },
         Parameter { key: "share", default: "0", about: "share of the tokens that leaves at each" },
-        Parameter { key: "head", default: "none", about: "what decides: none (its cost is left out) or lm (the head, read again at each exit)" },
-        Parameter { key: "kv", default: "fill", about: "fill (skipped layers get the keys and values of the last state) or skip" },
+        Parameter {
+            key: "head",
+            default: "none",
+            about: "what decides: none (its cost is left out) or lm (the head, read again at each exit)",
+        },
+        Parameter {
+            key: "kv",
+            default: "fill",
+            about: "fill (skipped layers get the keys and values of the last state) or skip",
+        },
     ],
     changes: "F, A and KV read of the layers behind an exit; W only if every token of the step has left",
     formula: "behind an exit that a share s has left: F·(1−s), W·(1 − s^T) with T tokens: the weight is read as long as one \
@@ -32,7 +44,11 @@ pub static KIND: Kind = Kind {
     read: |settings| {
         let (at, share) = (settings.list("at", 0.0, 1.0)?, settings.list("share", 0.0, 1.0)?);
         if at.len() != share.len() {
-            return Err(settings.wrong("share", format!("must have one number for each of the {} depths", at.len()), ""));
+            return Err(settings.wrong(
+                "share",
+                format!("must have one number for each of the {} depths", at.len()),
+                "",
+            ));
         }
         if at.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err(settings.wrong("at", "must ascend", "for example at=0.5/0.75"));
@@ -112,49 +128,59 @@ impl Effect for EarlyExit {
         }
         let stretches = self.stretches();
         let vocabulary = context.precision.vocabulary();
-        replace(&mut program.ops, |op| in_layers(op) && op.over != Over::Prefill, |op| {
-            // One all-reduce is the embedding's, outside the layers.
-            let outside = if op.name == "all_reduce" && context.model.vocab > 0 { 1.0 } else { 0.0 };
-            let mut all = Vec::new();
-            let mut change = |decode: &Op| {
-                for (place, stretch) in stretches.iter().enumerate() {
-                    let mut part = decode.clone();
-                    let share = (stretch.layers * (decode.repeat - outside) + if place == 0 { outside } else { 0.0 })
-                        / decode.repeat;
-                    part.repeat *= share;
-                    part.stage_repeat *= share;
-                    if place > 0 {
-                        part.name = format!("{}[{:.0}% of tokens]", decode.name, 100.0 * stretch.alive);
-                        let written = part.work.kv_bytes.token;
-                        scale_tokens(&mut part.work, stretch.alive);
-                        if self.fill && is_attention(&part) {
-                            part.work.kv_bytes.token = written;
+        replace(
+            &mut program.ops,
+            |op| in_layers(op) && op.over != Over::Prefill,
+            |op| {
+                // One all-reduce is the embedding's, outside the layers.
+                let outside = if op.name == "all_reduce" && context.model.vocab > 0 { 1.0 } else { 0.0 };
+                let mut all = Vec::new();
+                let mut change = |decode: &Op| {
+                    for (place, stretch) in stretches.iter().enumerate() {
+                        let mut part = decode.clone();
+                        let share = (stretch.layers * (decode.repeat - outside)
+                            + if place == 0 { outside } else { 0.0 })
+                            / decode.repeat;
+                        part.repeat *= share;
+                        part.stage_repeat *= share;
+                        if place > 0 {
+                            part.name = format!("{}[{:.0}% of tokens]", decode.name, 100.0 * stretch.alive);
+                            let written = part.work.kv_bytes.token;
+                            scale_tokens(&mut part.work, stretch.alive);
+                            if self.fill && is_attention(&part) {
+                                part.work.kv_bytes.token = written;
+                            }
+                            read_if_needed(&mut part.work, stretch.alive);
+                            if self.fill && decode.name.starts_with("qkv_proj") {
+                                all.extend(self.filled(&part, stretch.alive, context));
+                            }
                         }
-                        read_if_needed(&mut part.work, stretch.alive);
-                        if self.fill && decode.name.starts_with("qkv_proj") {
-                            all.extend(self.filled(&part, stretch.alive, context));
-                        }
+                        all.push(part);
                     }
-                    all.push(part);
+                };
+                let mut parts = decode_apart(op, |_| {}).into_iter();
+                if let Some(decode) = parts.next() {
+                    change(&decode);
                 }
-            };
-            let mut parts = decode_apart(op, |_| {}).into_iter();
-            if let Some(decode) = parts.next() {
-                change(&decode);
-            }
-            all.extend(parts);
-            Ok(all)
-        })?;
+                all.extend(parts);
+                Ok(all)
+            },
+        )?;
         if self.head && context.model.head {
             let tp = context.layout.tp as f64;
             let rows = context.model.vocab as f64 / tp;
             let mut alive = 1.0;
             for (depth, share) in &self.exits {
-                let mut work =
-                    vocabulary::head(context.model.embedding_width as f64, rows, vocabulary, context.activation_bytes());
+                let mut work = vocabulary::head(
+                    context.model.embedding_width as f64,
+                    rows,
+                    vocabulary,
+                    context.activation_bytes(),
+                );
                 work.resident = Resident::default();
                 scale_tokens(&mut work, alive);
-                let mut op = Op::new(format!("exit_head[{depth}]"), Family::Gemm, vocabulary.activation, work);
+                let mut op =
+                    Op::new(format!("exit_head[{depth}]"), Family::Gemm, vocabulary.activation, work);
                 (op.over, op.needs_logits) = (Over::DecodeAlone, true);
                 program.ops.push(op);
                 alive -= share;

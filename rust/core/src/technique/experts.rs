@@ -18,10 +18,22 @@ pub static KIND: Kind = Kind {
     about: "changes how many experts a token visits, how unevenly, and which are replicated",
     parameters: &[
         Parameter { key: "top-k", default: "", about: "experts a token visits" },
-        Parameter { key: "alpha", default: "0", about: "exponent of a power law of popularity: expert e is visited as (e+1)^−α; 0 is even" },
-        Parameter { key: "loads", default: "", about: "instead of a power law: visits of each expert in a routing trace, separated by slashes" },
+        Parameter {
+            key: "alpha",
+            default: "0",
+            about: "exponent of a power law of popularity: expert e is visited as (e+1)^−α; 0 is even",
+        },
+        Parameter {
+            key: "loads",
+            default: "",
+            about: "instead of a power law: visits of each expert in a routing trace, separated by slashes",
+        },
         Parameter { key: "replicas", default: "0", about: "hottest experts that every rank holds (ep > 1)" },
-        Parameter { key: "placement", default: "dealt", about: "dealt (by popularity, in turn) or contiguous (hottest together)" },
+        Parameter {
+            key: "placement",
+            default: "dealt",
+            about: "dealt (by popularity, in turn) or contiguous (hottest together)",
+        },
     ],
     changes: "W (experts touched), F of the busiest rank, capacity (replicas)",
     formula: "E_touched = Σ_e 1 − (1 − k·p_e)^T on the busiest rank; its F and A times (its visits)/(the mean rank's)",
@@ -93,7 +105,11 @@ impl Experts {
             return Ok((0..moe.experts).map(|expert| (expert as f64 + 1.0).powf(-self.alpha)).collect());
         }
         if self.loads.len() as u64 != moe.experts {
-            let must = format!("must have one number for each of the {} experts, not {}", moe.experts, self.loads.len());
+            let must = format!(
+                "must have one number for each of the {} experts, not {}",
+                moe.experts,
+                self.loads.len()
+            );
             return Err(self.settings.wrong("loads", must, ""));
         }
         Ok(self.loads.clone())
@@ -104,7 +120,8 @@ impl Experts {
         let replicas = self.replicas.min(moe.experts) as usize;
         let (hot, cold) = chances.split_at(replicas);
         let each = cold.len().div_ceil(ep as usize);
-        let own = |place: &usize| if self.contiguous { *place < each } else { place.is_multiple_of(ep as usize) };
+        let own =
+            |place: &usize| if self.contiguous { *place < each } else { place.is_multiple_of(ep as usize) };
         let held = cold.iter().enumerate().filter(|(place, _)| own(place)).map(|(_, chance)| *chance);
         let shared = hot.iter().map(|chance| chance / ep as f64);
         Ok(Busiest { chances: shared.chain(held).collect() })

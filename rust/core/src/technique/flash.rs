@@ -15,10 +15,22 @@ pub static KIND: Kind = Kind {
     class: "FlashAttention, FlashDecoding",
     about: "computes scores, softmax and values in one kernel, tile by tile; or as three kernels",
     parameters: &[
-        Parameter { key: "attention", default: "on", about: "on: one kernel; off: scores are written and read" },
-        Parameter { key: "block-q", default: "", about: "queries of a tile; with block-k the tile is checked against the chip" },
+        Parameter {
+            key: "attention",
+            default: "on",
+            about: "on: one kernel; off: scores are written and read",
+        },
+        Parameter {
+            key: "block-q",
+            default: "",
+            about: "queries of a tile; with block-k the tile is checked against the chip",
+        },
         Parameter { key: "block-k", default: "", about: "keys of a tile" },
-        Parameter { key: "splits", default: "1", about: "parts a sequence's keys are cut into in decode (FlashDecoding)" },
+        Parameter {
+            key: "splits",
+            default: "1",
+            about: "parts a sequence's keys are cut into in decode (FlashDecoding)",
+        },
     ],
     changes: "A",
     formula: "off: + 4·H·a a score (written, read and written by the softmax, read); a tile holds block-q·d + 2·block-k·d \
@@ -29,10 +41,19 @@ pub static KIND: Kind = Kind {
     loses: "decode gains 0.05–1.2 % only; splits pay in occupancy, which a roofline does not show",
     slots: &[Slot::AttentionKernel],
     read: |settings| {
-        let tile = match (settings.maybe_count("block-q", 1, 1 << 20)?, settings.maybe_count("block-k", 1, 1 << 20)?) {
+        let tile = match (
+            settings.maybe_count("block-q", 1, 1 << 20)?,
+            settings.maybe_count("block-k", 1, 1 << 20)?,
+        ) {
             (Some(queries), Some(keys)) => Some((queries as f64, keys as f64)),
             (None, None) => None,
-            _ => return Err(settings.wrong("block-k", "must be given together with block-q", "for example both 128")),
+            _ => {
+                return Err(settings.wrong(
+                    "block-k",
+                    "must be given together with block-q",
+                    "for example both 128",
+                ));
+            }
         };
         let (on, splits) = (settings.switch("attention")?, settings.count("splits", 1, 1 << 16)?);
         if !on && (tile.is_some() || splits > 1) {
@@ -86,7 +107,9 @@ impl Effect for Flash {
         }
         let tp = context.layout.tp as f64;
         let rows = context.model.layers.iter().find_map(|group| match &group.mixer {
-            Some(Mixer::Attention(attention)) => Some(attention.heads as f64 / tp * (attention.value_dim as f64 + 2.0)),
+            Some(Mixer::Attention(attention)) => {
+                Some(attention.heads as f64 / tp * (attention.value_dim as f64 + 2.0))
+            }
             _ => None,
         });
         let Some(row) = rows else { return Ok(()) };

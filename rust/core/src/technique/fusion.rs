@@ -12,7 +12,11 @@ pub static KIND: Kind = Kind {
     aliases: &["operator-fusion"],
     class: "operator fusion",
     about: "runs norms, activations, residuals and RoPE inside their neighbours, or as kernels of their own",
-    parameters: &[Parameter { key: "level", default: "full", about: "full, engine (add+norm, act·mul, RoPE with the KV write) or none" }],
+    parameters: &[Parameter {
+        key: "level",
+        default: "full",
+        about: "full, engine (add+norm, act·mul, RoPE with the KV write) or none",
+    }],
     changes: "A",
     formula: "Q = ΣQ − 2·intermediate: a fused tensor is neither written nor read again; only memory-bound operators gain",
     source: "survey §4.3; vLLM's fused kernels (engine)",

@@ -20,9 +20,21 @@ pub static KIND: Kind = Kind {
     parameters: &[
         Parameter { key: "processor", default: "", about: "catalogue name (xeon-8592, epyc-9654, grace)" },
         Parameter { key: "ops", default: "attention", about: "attention, ffn or experts" },
-        Parameter { key: "share", default: "1", about: "share of the sequences (attention) or of the matrix (ffn, experts)" },
-        Parameter { key: "overlap", default: "0", about: "share of the device's time that hides the processor's: 0 one after another, 1 both at once" },
-        Parameter { key: "gb-s", default: "", about: "GB/s of the link to the host; the device's own unless said" },
+        Parameter {
+            key: "share",
+            default: "1",
+            about: "share of the sequences (attention) or of the matrix (ffn, experts)",
+        },
+        Parameter {
+            key: "overlap",
+            default: "0",
+            about: "share of the device's time that hides the processor's: 0 one after another, 1 both at once",
+        },
+        Parameter {
+            key: "gb-s",
+            default: "",
+            about: "GB/s of the link to the host; the device's own unless said",
+        },
     ],
     changes: "F, W or KV of the device; P and B of the processor beside it; link; capacity",
     formula: "t = t_device + max(0, t_processor − overlap·t_device), with max(F/P_cpu, Q/B_ddr) an operator and T·(in + out)·a \
@@ -33,10 +45,14 @@ pub static KIND: Kind = Kind {
     slots: &[Slot::CacheSite],
     read: |settings| {
         let name = settings.get("processor");
-        let name = name.ok_or_else(|| settings.wrong("processor", "must be given", "for example xeon-8592"))?;
+        let name =
+            name.ok_or_else(|| settings.wrong("processor", "must be given", "for example xeon-8592"))?;
         Ok(Arc::new(Hybrid {
             host: processor(name)?,
-            ops: settings.choice("ops", &[("attention", None), ("ffn", Some(Parts::Ffn)), ("experts", Some(Parts::Experts))])?,
+            ops: settings.choice(
+                "ops",
+                &[("attention", None), ("ffn", Some(Parts::Ffn)), ("experts", Some(Parts::Experts))],
+            )?,
             share: settings.share("share")?,
             overlap: settings.share("overlap")?,
             bandwidth: settings.maybe("gb-s", 1e-9, f64::INFINITY)?.map(|gb| gb * 1e9),
@@ -52,7 +68,8 @@ pub(super) fn processor(name: &str) -> Result<Hardware> {
 /// What `count` of a device do a second when they multiply in `format`.
 pub(super) fn rates(device: &Hardware, format: Format, count: f64) -> Result<Rates> {
     Ok(Rates {
-        flops: count * known(device.tensor_peak(format, false), &format!("tensor.dense.{format}"), &device.name)?,
+        flops: count
+            * known(device.tensor_peak(format, false), &format!("tensor.dense.{format}"), &device.name)?,
         vector: count * device.vector_peak(Format::Fp32),
         bandwidth: count * known(device.memory.bandwidth.value, "memory.device.bandwidth", &device.name)?,
     })
@@ -106,21 +123,30 @@ impl Effect for Hybrid {
         }
         let bandwidth = host_link(self.bandwidth, context.hardware)?;
         program.hides(Lane::Processor, self.overlap);
-        replace(&mut program.ops, |op| self.has(op) && op.over != Over::Prefill, |op| {
-            let mut theirs = part(&op, self.share);
-            theirs.name = format!("host[{}]", op.name);
-            theirs.work.resident = Resident::default();
-            let moved = Rate { token: theirs.work.activation_bytes.token + theirs.work.kv_bytes.token, ..Rate::ZERO };
-            let sent = Work { activation_bytes: moved, ..Work::default() };
-            let sent = beside(&op, format!("to_host[{}]", op.name), Family::Link, sent);
-            let rates = rates(&self.host, op.format, 1.0)?;
-            let mut all =
-                vec![in_lane(sent, Lane::Processor, link(bandwidth)), in_lane(theirs, Lane::Processor, rates)];
-            if self.share < 1.0 {
-                all.push(part(&op, 1.0 - self.share));
-            }
-            Ok(all)
-        })
+        replace(
+            &mut program.ops,
+            |op| self.has(op) && op.over != Over::Prefill,
+            |op| {
+                let mut theirs = part(&op, self.share);
+                theirs.name = format!("host[{}]", op.name);
+                theirs.work.resident = Resident::default();
+                let moved = Rate {
+                    token: theirs.work.activation_bytes.token + theirs.work.kv_bytes.token,
+                    ..Rate::ZERO
+                };
+                let sent = Work { activation_bytes: moved, ..Work::default() };
+                let sent = beside(&op, format!("to_host[{}]", op.name), Family::Link, sent);
+                let rates = rates(&self.host, op.format, 1.0)?;
+                let mut all = vec![
+                    in_lane(sent, Lane::Processor, link(bandwidth)),
+                    in_lane(theirs, Lane::Processor, rates),
+                ];
+                if self.share < 1.0 {
+                    all.push(part(&op, 1.0 - self.share));
+                }
+                Ok(all)
+            },
+        )
     }
 
     fn cache(&self, cache: &mut Cache, _: &Context<'_>) -> Result<()> {

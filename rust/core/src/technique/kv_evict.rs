@@ -18,11 +18,19 @@ pub static KIND: Kind = Kind {
     about: "keeps a share of the cache, a budget of tokens (of each layer its own), or a window with sinks",
     parameters: &[
         Parameter { key: "ratio", default: "", about: "share of the tokens kept in decode" },
-        Parameter { key: "budget", default: "", about: "tokens kept in decode; a list gives equal parts of the layers their own" },
+        Parameter {
+            key: "budget",
+            default: "",
+            about: "tokens kept in decode; a list gives equal parts of the layers their own",
+        },
         Parameter { key: "window", default: "", about: "last tokens kept, in prompts too" },
         Parameter { key: "sinks", default: "4", about: "first tokens kept beside the window" },
-        Parameter { key: "score", default: "no", about: "whether attention scores are summed up to choose (H2O): 8 bytes and an \
-            operation a key and KV head" },
+        Parameter {
+            key: "score",
+            default: "no",
+            about: "whether attention scores are summed up to choose (H2O): 8 bytes and an \
+            operation a key and KV head",
+        },
     ],
     changes: "KV read, pairs, capacity",
     formula: "ratio: KV·ratio; budget: min(len, budget) keys a decode step; window: pairs Σmin(c+j, w+s) everywhere; the \
@@ -35,9 +43,14 @@ pub static KIND: Kind = Kind {
         let ratio = settings.maybe("ratio", 0.0, 1.0)?;
         let budgets = settings.list("budget", 1.0, LARGEST as f64)?;
         let window = settings.maybe_count("window", 1, LARGEST)?;
-        let said = [ratio.is_some(), !budgets.is_empty(), window.is_some()].iter().filter(|said| **said).count();
+        let said =
+            [ratio.is_some(), !budgets.is_empty(), window.is_some()].iter().filter(|said| **said).count();
         if said > 1 {
-            return Err(settings.wrong("ratio", "must be given alone: ratio, budget or window", "give one of them"));
+            return Err(settings.wrong(
+                "ratio",
+                "must be given alone: ratio, budget or window",
+                "give one of them",
+            ));
         }
         if ratio == Some(0.0) {
             return Err(settings.wrong("ratio", "must be above 0 and at most 1", ""));
@@ -131,7 +144,12 @@ impl Effect for Evict {
             Keeps::Window(_) => Ok(()),
             Keeps::Share(1.0) => Ok(()),
             Keeps::Share(ratio) => replace(&mut program.ops, reads_all, |op| {
-                let of = |rate: Rate| Rate { pair: rate.pair * ratio, key: rate.key * ratio, area: rate.area * ratio, ..rate };
+                let of = |rate: Rate| Rate {
+                    pair: rate.pair * ratio,
+                    key: rate.key * ratio,
+                    area: rate.area * ratio,
+                    ..rate
+                };
                 Ok(decode_beside_prompts(op, |op| {
                     let work = &mut op.work;
                     (work.flops, work.vector_flops) = (of(work.flops), of(work.vector_flops));

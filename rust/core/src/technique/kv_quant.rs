@@ -15,8 +15,16 @@ pub static KIND: Kind = Kind {
     about: "stores keys and values in few bits",
     parameters: &[
         Parameter { key: "bits", default: "", about: "bits of an element: 16, 8, 6, 4, 3, 2 or 1" },
-        Parameter { key: "format", default: "", about: "instead of bits: fp8, int8, int4, fp4, mxfp8, mxfp4, nvfp4 or bf16" },
-        Parameter { key: "group", default: "0", about: "elements that share a scale; 0: a scale a head or tensor, which is negligible" },
+        Parameter {
+            key: "format",
+            default: "",
+            about: "instead of bits: fp8, int8, int4, fp4, mxfp8, mxfp4, nvfp4 or bf16",
+        },
+        Parameter {
+            key: "group",
+            default: "0",
+            about: "elements that share a scale; 0: a scale a head or tensor, which is negligible",
+        },
         Parameter { key: "scale", default: "16", about: "bits of a group's scale" },
         Parameter { key: "zero", default: "0", about: "bits of a group's zero point" },
     ],

@@ -52,33 +52,41 @@ impl Effect for Lora {
             return Ok(());
         }
         let bytes = context.activation_bytes();
-        replace(&mut program.ops, |op| self.parts.has(op) && op.matrix.is_some(), |op| {
-            let Some(matrix) = op.matrix else { return Ok(vec![op]) };
-            let numbers = self.rank * (matrix.inputs + matrix.outputs);
-            let moved = (matrix.inputs + 2.0 * self.rank + 2.0 * matrix.outputs) * bytes;
-            let work = Work {
-                flops: Rate::token(2.0 * numbers),
-                touched: Some(Touched {
-                    bytes_per_expert: numbers * bytes,
-                    conversions_per_expert: 0.0,
-                    local: self.adapters,
-                    missed: 1.0 - 1.0 / self.adapters,
-                    ranks: 1.0,
-                    drawn_by: DrawnBy::Sequence,
-                    skew: None,
-                }),
-                activation_bytes: unless_fused(context.lowering, moved),
-                resident: Resident { elements: self.resident * numbers, bytes: self.resident * numbers * bytes },
-                ..Work::default()
-            };
-            let mut adapter = beside(&op, format!("lora[{}]", op.name), Family::Gemm, work);
-            adapter.format = context.precision.activation;
-            Ok(if op.over == crate::work::Over::WithPrompts && op.work.resident == Resident::default() {
-                let adapter = Op { work: Work { resident: Resident::default(), ..adapter.work }, ..adapter };
-                vec![op, adapter]
-            } else {
-                vec![op, adapter]
-            })
-        })
+        replace(
+            &mut program.ops,
+            |op| self.parts.has(op) && op.matrix.is_some(),
+            |op| {
+                let Some(matrix) = op.matrix else { return Ok(vec![op]) };
+                let numbers = self.rank * (matrix.inputs + matrix.outputs);
+                let moved = (matrix.inputs + 2.0 * self.rank + 2.0 * matrix.outputs) * bytes;
+                let work = Work {
+                    flops: Rate::token(2.0 * numbers),
+                    touched: Some(Touched {
+                        bytes_per_expert: numbers * bytes,
+                        conversions_per_expert: 0.0,
+                        local: self.adapters,
+                        missed: 1.0 - 1.0 / self.adapters,
+                        ranks: 1.0,
+                        drawn_by: DrawnBy::Sequence,
+                        skew: None,
+                    }),
+                    activation_bytes: unless_fused(context.lowering, moved),
+                    resident: Resident {
+                        elements: self.resident * numbers,
+                        bytes: self.resident * numbers * bytes,
+                    },
+                    ..Work::default()
+                };
+                let mut adapter = beside(&op, format!("lora[{}]", op.name), Family::Gemm, work);
+                adapter.format = context.precision.activation;
+                Ok(if op.over == crate::work::Over::WithPrompts && op.work.resident == Resident::default() {
+                    let adapter =
+                        Op { work: Work { resident: Resident::default(), ..adapter.work }, ..adapter };
+                    vec![op, adapter]
+                } else {
+                    vec![op, adapter]
+                })
+            },
+        )
     }
 }

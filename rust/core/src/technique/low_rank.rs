@@ -16,7 +16,11 @@ pub static KIND: Kind = Kind {
     about: "replaces dense matrices, as they are run (q, k and v as one, gate and up as one), by two of rank r",
     parameters: &[
         Parameter { key: "rank", default: "", about: "rank of every matrix" },
-        Parameter { key: "keep", default: "", about: "instead of a rank: share of the dense cost, r = keep·mn/(m+n)" },
+        Parameter {
+            key: "keep",
+            default: "",
+            about: "instead of a rank: share of the dense cost, r = keep·mn/(m+n)",
+        },
         Parameter { key: "parts", default: "all", about: "all, attention or ffn; experts stay dense" },
     ],
     changes: "F, W, capacity; + an intermediate of rank r a token unless fused",

@@ -382,7 +382,10 @@ pub fn page(name: &str) -> Result<Table> {
     .map(|(field, value)| (field.to_string(), value.to_string()))
     .into();
     rows.push(("aliases".into(), kind.aliases.join(", ")));
-    rows.push(("decides".into(), kind.slots.iter().map(|slot| slot.decides()).collect::<Vec<_>>().join("; ")));
+    rows.push((
+        "decides".into(),
+        kind.slots.iter().map(|slot| slot.decides()).collect::<Vec<_>>().join("; "),
+    ));
     for Parameter { key, default, about } in kind.parameters {
         let default = if default.is_empty() { String::new() } else { format!(" (default {default})") };
         rows.push((format!("{}:{key}", kind.name), format!("{about}{default}")));

@@ -16,11 +16,19 @@ pub static KIND: Kind = Kind {
     class: "offloading",
     about: "keeps a share of weights, experts or cache with the host or on storage, and fetches it each step",
     parameters: &[
-        Parameter { key: "what", default: "weights", about: "weights (of the layers), experts (those touched) or kv" },
+        Parameter {
+            key: "what",
+            default: "weights",
+            about: "weights (of the layers), experts (those touched) or kv",
+        },
         Parameter { key: "share", default: "0", about: "share that is not on the device" },
         Parameter { key: "to", default: "host", about: "host or ssd" },
         Parameter { key: "overlap", default: "1", about: "share of the device's time that hides fetching" },
-        Parameter { key: "gb-s", default: "", about: "GB/s of the link; the device's link to the host unless said, for an SSD 7 (assumed: PCIe 4.0 x4)" },
+        Parameter {
+            key: "gb-s",
+            default: "",
+            about: "GB/s of the link; the device's link to the host unless said, for an SSD 7 (assumed: PCIe 4.0 x4)",
+        },
     ],
     changes: "bytes over the link beside the device, capacity",
     formula: "t = max(t_device, bytes/B_link) with full overlap, both added up without; the link's ridge is P/B_link: PCIe \
@@ -34,7 +42,10 @@ pub static KIND: Kind = Kind {
         let ssd = settings.choice("to", &[("host", false), ("ssd", true)])?;
         let slower = if ssd { Some(gb_s.unwrap_or(SSD_GB_S)) } else { gb_s };
         Ok(Arc::new(Offload {
-            what: settings.choice("what", &[("weights", What::Weights), ("experts", What::Experts), ("kv", What::Kv)])?,
+            what: settings.choice(
+                "what",
+                &[("weights", What::Weights), ("experts", What::Experts), ("kv", What::Kv)],
+            )?,
             share: settings.share("share")?,
             ssd,
             assumed: ssd && gb_s.is_none(),
@@ -97,16 +108,20 @@ impl Effect for Offload {
         let bandwidth = self.bandwidth.filter(|_| self.ssd).map_or(host, |ssd| ssd.min(host));
         let lane = if self.ssd { Lane::Storage } else { Lane::Host };
         program.hides(lane, self.overlap);
-        replace(&mut program.ops, |op| self.has(op), |mut op| {
-            let fetch = beside(&op, format!("fetch[{}]", op.name), Family::Link, self.fetched(&op));
-            if self.what != What::Kv {
-                let buffers = (2.0 / op.stage_repeat.max(2.0)).min(1.0);
-                let stays = 1.0 - self.share + self.share * buffers;
-                op.work.resident.bytes *= stays;
-                op.work.resident.elements *= stays;
-            }
-            Ok(vec![in_lane(fetch, lane, link(bandwidth)), op])
-        })
+        replace(
+            &mut program.ops,
+            |op| self.has(op),
+            |mut op| {
+                let fetch = beside(&op, format!("fetch[{}]", op.name), Family::Link, self.fetched(&op));
+                if self.what != What::Kv {
+                    let buffers = (2.0 / op.stage_repeat.max(2.0)).min(1.0);
+                    let stays = 1.0 - self.share + self.share * buffers;
+                    op.work.resident.bytes *= stays;
+                    op.work.resident.elements *= stays;
+                }
+                Ok(vec![in_lane(fetch, lane, link(bandwidth)), op])
+            },
+        )
     }
 
     fn cache(&self, cache: &mut Cache, _: &Context<'_>) -> Result<()> {

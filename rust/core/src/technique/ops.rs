@@ -1,7 +1,7 @@
 //! Operators taken apart and put together: what several techniques do to them alike.
 
 use crate::error::{Error, Result};
-use crate::site::{Limits, DrawnBy, Lane, Rates, Site};
+use crate::site::{DrawnBy, Lane, Limits, Rates, Site};
 use crate::work::{Family, Op, Over, Rate, Resident, Touched, Work};
 
 /// Which matrices a technique is about.
@@ -14,8 +14,12 @@ pub(super) enum Parts {
 }
 
 impl Parts {
-    pub(super) const NAMES: [(&'static str, Parts); 4] =
-        [("all", Parts::All), ("attention", Parts::Attention), ("ffn", Parts::Ffn), ("experts", Parts::Experts)];
+    pub(super) const NAMES: [(&'static str, Parts); 4] = [
+        ("all", Parts::All),
+        ("attention", Parts::Attention),
+        ("ffn", Parts::Ffn),
+        ("experts", Parts::Experts),
+    ];
 
     /// Whether `op` multiplies by one of these matrices: of the layers, routers and indexers apart.
     pub(super) fn has(self, op: &Op) -> bool {
@@ -26,7 +30,9 @@ impl Parts {
         let of_attention = op.family == Family::Gemm
             && in_layers(op)
             && !of_ffn
-            && !["router", "shared_gate", "indexer", "modulation"].iter().any(|name| op.name.starts_with(name));
+            && !["router", "shared_gate", "indexer", "modulation"]
+                .iter()
+                .any(|name| op.name.starts_with(name));
         match self {
             Parts::All => of_ffn || of_attention,
             Parts::Attention => of_attention,

@@ -11,7 +11,11 @@ pub static KIND: Kind = Kind {
     aliases: &["comm-overlap"],
     class: "compute–communication overlap",
     about: "hides collectives behind computation",
-    parameters: &[Parameter { key: "share", default: "1", about: "share ρ of the computing time that hides communication" }],
+    parameters: &[Parameter {
+        key: "share",
+        default: "1",
+        about: "share ρ of the computing time that hides communication",
+    }],
     changes: "exposed link time",
     formula: "exposed = max(0, t_link − ρ·t_compute)",
     source: "survey §4.3; DeepSeek-V3's two-batch overlap (arXiv 2412.19437, §3)",

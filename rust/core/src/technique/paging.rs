@@ -17,7 +17,11 @@ pub static KIND: Kind = Kind {
     about: "allocates the cache in blocks, or reserves a longest context for every sequence as engines did before",
     parameters: &[
         Parameter { key: "block", default: "16", about: "tokens of a block; 1 wastes nothing" },
-        Parameter { key: "contiguous", default: "", about: "instead of blocks: tokens reserved for every sequence" },
+        Parameter {
+            key: "contiguous",
+            default: "",
+            about: "instead of blocks: tokens reserved for every sequence",
+        },
     ],
     changes: "KV allocated; + the block table, 4 bytes a block and layer held and read",
     formula: "⌈len/block⌉·block tokens a sequence: half a block is wasted on average; contiguous: max(len, reserved)",
@@ -31,7 +35,10 @@ pub static KIND: Kind = Kind {
             return Err(settings.wrong("contiguous", "must not be given beside block", "give one of them"));
         }
         let block = settings.count("block", 1, LARGEST)?;
-        Ok(Arc::new(Paging { block: if reserved.is_some() { 0 } else { block }, reserved: reserved.unwrap_or(0) }))
+        Ok(Arc::new(Paging {
+            block: if reserved.is_some() { 0 } else { block },
+            reserved: reserved.unwrap_or(0),
+        }))
     },
 };
 
@@ -63,9 +70,12 @@ impl Effect for Paging {
 
     fn cache(&self, cache: &mut Cache, context: &Context<'_>) -> Result<()> {
         (cache.held.block, cache.held.reserved) = (self.block, self.reserved);
-        let layers: u64 = context.model.layers.iter().filter(|group| group.mixer.is_some()).map(|group| group.count).sum();
+        let layers: u64 =
+            context.model.layers.iter().filter(|group| group.mixer.is_some()).map(|group| group.count).sum();
         if self.block > 1 {
-            cache.added.push((layers as f64 * stage_share(context.model, context.layout) * self.table(), None));
+            cache
+                .added
+                .push((layers as f64 * stage_share(context.model, context.layout) * self.table(), None));
         }
         Ok(())
     }

@@ -12,10 +12,22 @@ pub static KIND: Kind = Kind {
     about: "computes several tokens of a sequence at once, of which some hold",
     parameters: &[
         Parameter { key: "method", default: "jacobi", about: "jacobi, lookahead or skeleton" },
-        Parameter { key: "width", default: "1", about: "jacobi: tokens iterated together; lookahead: window W; skeleton: points written at once" },
+        Parameter {
+            key: "width",
+            default: "1",
+            about: "jacobi: tokens iterated together; lookahead: window W; skeleton: points written at once",
+        },
         Parameter { key: "ngram", default: "5", about: "length N of lookahead's n-grams" },
-        Parameter { key: "guesses", default: "", about: "n-grams G verified a step (lookahead); the window unless said" },
-        Parameter { key: "tokens", default: "", about: "tokens that hold of a step, measured; skeleton: the points unless said" },
+        Parameter {
+            key: "guesses",
+            default: "",
+            about: "n-grams G verified a step (lookahead); the window unless said",
+        },
+        Parameter {
+            key: "tokens",
+            default: "",
+            about: "tokens that hold of a step, measured; skeleton: the points unless said",
+        },
     ],
     changes: "tokens a step; F, A and KV of its new tokens",
     formula: "new tokens a sequence: jacobi n; lookahead (W + G)·(N − 1); skeleton one a point",
@@ -38,7 +50,13 @@ pub static KIND: Kind = Kind {
             (Some(tokens), _) => tokens,
             (None, 2) => width as f64,
             (None, _) if new == 1 => 1.0,
-            (None, _) => return Err(settings.wrong("tokens", "must be given", "tokens that hold of a step, for example 2.1")),
+            (None, _) => {
+                return Err(settings.wrong(
+                    "tokens",
+                    "must be given",
+                    "tokens that hold of a step, for example 2.1",
+                ));
+            }
         };
         Ok(Arc::new(Parallel { width: new, tokens, is_skeleton: method == 2 }))
     },
@@ -65,6 +83,7 @@ impl Effect for Parallel {
     }
 
     fn unserved(&self) -> Option<&'static str> {
-        (self.is_skeleton && self.width > 1).then_some("points of a skeleton are not continued token by token")
+        (self.is_skeleton && self.width > 1)
+            .then_some("points of a skeleton are not continued token by token")
     }
 }

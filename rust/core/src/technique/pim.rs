@@ -18,10 +18,18 @@ pub static KIND: Kind = Kind {
     class: "PIM and near-memory computing",
     about: "runs operators of decode beside the memory's banks, where that is faster",
     parameters: &[
-        Parameter { key: "device", default: "hbm-pim", about: "catalogue name of one stack or chip (hbm-pim, gddr6-aim)" },
+        Parameter {
+            key: "device",
+            default: "hbm-pim",
+            about: "catalogue name of one stack or chip (hbm-pim, gddr6-aim)",
+        },
         Parameter { key: "stacks", default: "5", about: "stacks or chips of one device, working together" },
         Parameter { key: "ops", default: "attention", about: "attention, gemm or all" },
-        Parameter { key: "route", default: "faster", about: "faster (each operator where it takes less) or always" },
+        Parameter {
+            key: "route",
+            default: "faster",
+            about: "faster (each operator where it takes less) or always",
+        },
     ],
     changes: "P and B of single operators",
     formula: "t = min(max(F/P, Q/B), max(F/P_pim, Q/B_pim)) an operator, with N·(peak, bank bandwidth) of N stacks",

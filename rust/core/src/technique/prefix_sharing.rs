@@ -17,7 +17,11 @@ pub static KIND: Kind = Kind {
     parameters: &[
         Parameter { key: "tokens", default: "0", about: "tokens of the common prefix, part of each context" },
         Parameter { key: "groups", default: "1", about: "different prefixes among the sequences" },
-        Parameter { key: "cascade", default: "yes", about: "whether decode reads the prefix once a group (cascade attention), not once a sequence" },
+        Parameter {
+            key: "cascade",
+            default: "yes",
+            about: "whether decode reads the prefix once a group (cascade attention), not once a sequence",
+        },
     ],
     changes: "capacity; with a cascade KV read",
     formula: "KV stored: groups·P + n·(len − P); KV read in decode, with a cascade: groups·P + Σ(len − P)",
@@ -69,7 +73,12 @@ impl Effect for Sharing {
     fn check(&self, decodes: bool, context: u64) -> Result<()> {
         if decodes && self.tokens > context {
             let must = format!("must be at most the {context} tokens of a sequence");
-            return Err(Error::spec("prefix-sharing:tokens", must, self.tokens, "it is part of each context"));
+            return Err(Error::spec(
+                "prefix-sharing:tokens",
+                must,
+                self.tokens,
+                "it is part of each context",
+            ));
         }
         Ok(())
     }

@@ -13,7 +13,11 @@ pub static KIND: Kind = Kind {
     class: "structured pruning",
     about: "keeps a share of the FFN's channels, of the heads, of the layers",
     parameters: &[
-        Parameter { key: "ffn", default: "1", about: "share of the inner channels of every FFN (and expert) kept" },
+        Parameter {
+            key: "ffn",
+            default: "1",
+            about: "share of the inner channels of every FFN (and expert) kept",
+        },
         Parameter { key: "heads", default: "1", about: "share of the query and KV heads kept" },
         Parameter { key: "layers", default: "1", about: "share of the layers kept" },
     ],

@@ -42,11 +42,7 @@ const CLASHES: [Clash; 9] = [
         why: "neurons of a factored layer are not rows of either factor",
         hint: "use one of them",
     },
-    Clash {
-        pair: ["n-m", "low-rank"],
-        why: "factors of a low rank are dense",
-        hint: "use one of them",
-    },
+    Clash { pair: ["n-m", "low-rank"], why: "factors of a low rank are dense", hint: "use one of them" },
     Clash {
         pair: ["afd", "context-parallel"],
         why: "attention on devices of its own already has them to itself",
@@ -162,7 +158,8 @@ impl Techniques {
     /// # Errors
     /// One with which it cannot, and why.
     pub fn served(&self) -> Result<()> {
-        let reason = |technique: &Technique| technique.effect().unserved().map(|why| (technique.clone(), why));
+        let reason =
+            |technique: &Technique| technique.effect().unserved().map(|why| (technique.clone(), why));
         match self.list.iter().find_map(reason) {
             None => Ok(()),
             Some((technique, why)) => Err(Error::spec(

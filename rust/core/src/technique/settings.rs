@@ -90,7 +90,11 @@ impl Settings {
     /// As one writes it: the name and what was given.
     pub(super) fn text(&self) -> String {
         let settings: Vec<String> = self.given.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        if settings.is_empty() { self.name.to_string() } else { format!("{}:{}", self.name, settings.join(",")) }
+        if settings.is_empty() {
+            self.name.to_string()
+        } else {
+            format!("{}:{}", self.name, settings.join(","))
+        }
     }
 
     /// Whether the user said it.
@@ -101,7 +105,8 @@ impl Settings {
     /// What was given or holds otherwise; `None` where neither is.
     pub fn get(&self, key: &str) -> Option<&str> {
         let given = self.given.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str());
-        let default = || self.parameters.iter().find(|parameter| parameter.key == key).map(|known| known.default);
+        let default =
+            || self.parameters.iter().find(|parameter| parameter.key == key).map(|known| known.default);
         given.or_else(default).filter(|value| !value.is_empty())
     }
 
@@ -160,7 +165,9 @@ impl Settings {
         let Some(text) = self.get(key) else { return Ok(None) };
         match text.replace('_', "").parse::<u64>() {
             Ok(value) if (least..=most).contains(&value) => Ok(Some(value)),
-            _ if most == LARGEST => Err(self.wrong(key, format!("must be a whole number of at least {least}"), "")),
+            _ if most == LARGEST => {
+                Err(self.wrong(key, format!("must be a whole number of at least {least}"), ""))
+            }
             _ => Err(self.wrong(key, format!("must be a whole number from {least} to {most}"), "")),
         }
     }
@@ -191,7 +198,10 @@ impl Settings {
     /// # Errors
     /// Another word.
     pub fn switch(&self, key: &str) -> Result<bool> {
-        self.choice(key, &[("yes", true), ("no", false), ("on", true), ("off", false), ("true", true), ("false", false)])
+        self.choice(
+            key,
+            &[("yes", true), ("no", false), ("on", true), ("off", false), ("true", true), ("false", false)],
+        )
     }
 
     /// Numbers from `least` to `most`, separated by slashes; none where nothing is given.
@@ -202,15 +212,19 @@ impl Settings {
         let Some(text) = self.get(key) else { return Ok(Vec::new()) };
         let number = |part: &str| {
             let value = part.trim().parse::<f64>().ok().filter(|value| (least..=most).contains(value));
-            let range =
-                if most.is_finite() { format!("from {least} to {most}") } else { format!("of at least {least}") };
+            let range = if most.is_finite() {
+                format!("from {least} to {most}")
+            } else {
+                format!("of at least {least}")
+            };
             value.ok_or_else(|| self.wrong(key, format!("must be numbers {range} separated by slashes"), ""))
         };
         text.split('/').map(number).collect()
     }
 
     fn absent(&self, key: &str) -> Error {
-        let about = self.parameters.iter().find(|parameter| parameter.key == key).map_or("", |known| known.about);
+        let about =
+            self.parameters.iter().find(|parameter| parameter.key == key).map_or("", |known| known.about);
         Error::spec(field(self.name, key), "must be given", "absent", about)
     }
 }

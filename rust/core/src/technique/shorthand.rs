@@ -33,7 +33,11 @@ impl Said {
             ("kv_cache_dtype", named(&self.kv_cache_dtype), &["kv-quant"]),
             ("fusion", self.fusion.clone().filter(|level| level != "full"), &["fusion"]),
             ("flash_attention", self.flash_attention.filter(|on| !on).map(|on| on.to_string()), &["flash"]),
-            ("overlap", self.overlap.filter(|share| *share != 0.0).map(|share| share.to_string()), &["overlap"]),
+            (
+                "overlap",
+                self.overlap.filter(|share| *share != 0.0).map(|share| share.to_string()),
+                &["overlap"],
+            ),
             ("spec_method", named(&self.spec_method), &["spec", "parallel-decoding"]),
         ];
         for (field, value, kinds) in twice {
@@ -77,7 +81,8 @@ pub fn expand(
     kv_cache_dtype: Option<&str>,
     speculation: Option<(&str, u64, &str)>,
 ) -> Vec<String> {
-    let scheme = quantization.and_then(scheme).into_iter().flat_map(|text| text.split(" + ").map(str::to_string));
+    let scheme =
+        quantization.and_then(scheme).into_iter().flat_map(|text| text.split(" + ").map(str::to_string));
     let cache = kv_cache_dtype.filter(|name| *name != "auto").map(|name| format!("kv-quant:format={name}"));
     let drafts = speculation.map(|(method, tokens, accept)| {
         format!("spec:method={method},gamma={tokens},accept={}", accept.replace(',', "/"))

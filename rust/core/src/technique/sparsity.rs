@@ -14,7 +14,11 @@ pub static KIND: Kind = Kind {
     about: "stores the weights that are not zero, each with an index",
     parameters: &[
         Parameter { key: "zeros", default: "0", about: "share s of the weights that are zero" },
-        Parameter { key: "format", default: "indexed", about: "indexed (an index a weight kept), bitmap (a bit a weight) or dense (zeros are stored)" },
+        Parameter {
+            key: "format",
+            default: "indexed",
+            about: "indexed (an index a weight kept), bitmap (a bit a weight) or dense (zeros are stored)",
+        },
         Parameter { key: "index", default: "16", about: "bits of an index (indexed)" },
         Parameter { key: "parts", default: "all", about: "all, attention, ffn or experts" },
     ],

@@ -24,9 +24,21 @@ pub static KIND: Kind = Kind {
     parameters: &[
         Parameter { key: "method", default: "ngram", about: "ngram, draft-model, medusa, eagle or mtp" },
         Parameter { key: "gamma", default: "0", about: "drafts a step (depth of the tree); 0 is none" },
-        Parameter { key: "accept", default: "", about: "chance that a draft is accepted if those before it were: one, or one a position (0.8/0.6)" },
-        Parameter { key: "recorded", default: "", about: "instead of accept: accepted drafts of each verification of a trace, separated by slashes" },
-        Parameter { key: "tree", default: "", about: "candidates at each depth for every one above (4/2/1); one each unless said" },
+        Parameter {
+            key: "accept",
+            default: "",
+            about: "chance that a draft is accepted if those before it were: one, or one a position (0.8/0.6)",
+        },
+        Parameter {
+            key: "recorded",
+            default: "",
+            about: "instead of accept: accepted drafts of each verification of a trace, separated by slashes",
+        },
+        Parameter {
+            key: "tree",
+            default: "",
+            about: "candidates at each depth for every one above (4/2/1); one each unless said",
+        },
         Parameter { key: "draft", default: "", about: "catalogue name of the draft model (draft-model)" },
     ],
     changes: "tokens a step; F, A and KV of γ+1 tokens a sequence; + the draft's own F, W, KV, capacity",
@@ -82,16 +94,29 @@ impl Spec {
         let gamma = settings.count("gamma", 0, 4096)?;
         let tree: Vec<f64> = settings.list("tree", 1.0, 4096.0)?;
         if !tree.is_empty() && tree.len() as u64 != gamma {
-            return Err(settings.wrong("tree", format!("must have one number for each of the {gamma} depths"), ""));
+            return Err(settings.wrong(
+                "tree",
+                format!("must have one number for each of the {gamma} depths"),
+                "",
+            ));
         }
         let tree: Vec<u64> =
             if tree.is_empty() { vec![1; gamma as usize] } else { tree.iter().map(|k| *k as u64).collect() };
         let draft = settings.get("draft").map(catalog::models::model).transpose()?;
-        let method = settings.choice("method", &[("ngram", 0), ("draft-model", 1), ("medusa", 2), ("eagle", 3), ("mtp", 4)])?;
+        let method = settings
+            .choice("method", &[("ngram", 0), ("draft-model", 1), ("medusa", 2), ("eagle", 3), ("mtp", 4)])?;
         let method = match (method, draft) {
             (1, Some(draft)) => Method::Draft(Box::new(draft)),
-            (1, None) => return Err(settings.wrong("draft", "must be given for draft-model", "for example llama-3.2-1b")),
-            (_, Some(_)) => return Err(settings.wrong("draft", "must be left out but for method=draft-model", "")),
+            (1, None) => {
+                return Err(settings.wrong(
+                    "draft",
+                    "must be given for draft-model",
+                    "for example llama-3.2-1b",
+                ));
+            }
+            (_, Some(_)) => {
+                return Err(settings.wrong("draft", "must be left out but for method=draft-model", ""));
+            }
             (0, None) => Method::Ngram,
             (2, None) => Method::Medusa,
             (3, None) => Method::Eagle,
@@ -164,7 +189,13 @@ impl Spec {
         let precision = self.draft_precision(drafter, context)?;
         let reaches = Reaches::of(drafter)?;
         let own = matches!(self.method, Method::Draft(_));
-        let mut ops = lower(drafter, context.layout, &precision, Lowering { flash_attention: true, ..context.lowering }, &reaches);
+        let mut ops = lower(
+            drafter,
+            context.layout,
+            &precision,
+            Lowering { flash_attention: true, ..context.lowering },
+            &reaches,
+        );
         if !own {
             let linear = crate::model::Linear::plain(precision.activation);
             let hidden = drafter.hidden as f64;
@@ -197,7 +228,8 @@ impl Spec {
         let fewer = self.width() as f64 - (gamma + 1.0) / 2.0;
         let of = |rate: Rate| Rate {
             fixed: rate.fixed,
-            sequence: rate.sequence + breadth * (rate.token + rate.logit) - fewer * (breadth * rate.pair + rate.key),
+            sequence: rate.sequence + breadth * (rate.token + rate.logit)
+                - fewer * (breadth * rate.pair + rate.key),
             key: breadth * rate.pair + rate.key,
             ..Rate::ZERO
         };
@@ -236,7 +268,8 @@ impl Spec {
         let once = |rate: Rate| Rate { fixed: rate.fixed, sequence: rate.token, ..Rate::ZERO };
         let head = |name: &str, outputs: f64| {
             let work = gemm(hidden, outputs, linear, context.activation_bytes());
-            let work = Work { flops: once(work.flops), activation_bytes: once(work.activation_bytes), ..work };
+            let work =
+                Work { flops: once(work.flops), activation_bytes: once(work.activation_bytes), ..work };
             let mut op = Op::new(name, Family::Gemm, linear.activation, work);
             (op.over, op.repeat, op.stage_repeat) = (Over::Decode, self.gamma as f64, self.gamma as f64);
             op
@@ -249,10 +282,14 @@ impl Spec {
 fn acceptance(settings: &Settings, gamma: u64, tree: &[u64]) -> Result<Vec<f64>> {
     let (chances, recorded) = (settings.list("accept", 0.0, 1.0)?, settings.list("recorded", 0.0, 4096.0)?);
     match (chances.as_slice(), recorded.as_slice()) {
-        ([_, ..], [_, ..]) => Err(settings.wrong("recorded", "must not be given beside accept", "give one of them")),
-        ([], []) if gamma > 0 => {
-            Err(settings.wrong("accept", "must be given", "the chance that a draft is accepted, for example 0.7"))
+        ([_, ..], [_, ..]) => {
+            Err(settings.wrong("recorded", "must not be given beside accept", "give one of them"))
         }
+        ([], []) if gamma > 0 => Err(settings.wrong(
+            "accept",
+            "must be given",
+            "the chance that a draft is accepted, for example 0.7",
+        )),
         ([], []) => Ok(Vec::new()),
         (chances @ [.., last], []) => {
             if chances.len() as u64 > gamma.max(1) {
@@ -264,7 +301,8 @@ fn acceptance(settings: &Settings, gamma: u64, tree: &[u64]) -> Result<Vec<f64>>
             Ok(tree.iter().enumerate().map(of).collect())
         }
         (_, recorded) => {
-            let at_least = |depth: u64| recorded.iter().filter(|accepted| **accepted >= depth as f64).count() as f64;
+            let at_least =
+                |depth: u64| recorded.iter().filter(|accepted| **accepted >= depth as f64).count() as f64;
             let chance = |depth: u64| match at_least(depth - 1) {
                 0.0 => 0.0,
                 before => at_least(depth) / before,
@@ -280,7 +318,10 @@ impl Effect for Spec {
             return Ok(());
         }
         if matches!(self.method, Method::Mtp) && context.model.mtp_layers == 0 {
-            let must = format!("must be one that `{}` has: it ships no multi-token-prediction layer", context.model.name);
+            let must = format!(
+                "must be one that `{}` has: it ships no multi-token-prediction layer",
+                context.model.name
+            );
             return Err(self.settings.wrong("method", must, "use eagle or ngram"));
         }
         let drafts = match self.drafter(context.model)? {
@@ -325,6 +366,10 @@ impl Effect for Spec {
 
     fn notes(&self) -> Vec<String> {
         let tokens = expected_tokens(&self.acceptance);
-        if self.gamma == 0 { Vec::new() } else { vec![format!("{tokens:.2} tokens come of a step of {} a sequence", self.width())] }
+        if self.gamma == 0 {
+            Vec::new()
+        } else {
+            vec![format!("{tokens:.2} tokens come of a step of {} a sequence", self.width())]
+        }
     }
 }

@@ -63,7 +63,8 @@ impl Program {
     /// over; what was never measured keeps its roofline.
     pub(crate) fn remember(&mut self, before: &[Op]) {
         for op in &mut self.ops {
-            let elsewhere = op.site.lane != Lane::Device || matches!(op.site.limits, Limits::Other(_) | Limits::Either(_));
+            let elsewhere = op.site.lane != Lane::Device
+                || matches!(op.site.limits, Limits::Other(_) | Limits::Either(_));
             if elsewhere {
                 op.kernel = Kernel::Bound;
                 continue;

@@ -17,13 +17,29 @@ pub static KIND: Kind = Kind {
     about: "stores weights in few bits and multiplies them in the activations' format",
     parameters: &[
         Parameter { key: "bits", default: "", about: "bits of a weight: 16, 8, 6, 4, 3, 2 or 1" },
-        Parameter { key: "format", default: "", about: "instead of bits: int8 … int1, fp8, fp6, fp4, fp8-block, mxfp8, mxfp6, mxfp4 or nvfp4" },
-        Parameter { key: "group", default: "0", about: "weights that share a scale; 0: a scale a row, which is negligible" },
+        Parameter {
+            key: "format",
+            default: "",
+            about: "instead of bits: int8 … int1, fp8, fp6, fp4, fp8-block, mxfp8, mxfp6, mxfp4 or nvfp4",
+        },
+        Parameter {
+            key: "group",
+            default: "0",
+            about: "weights that share a scale; 0: a scale a row, which is negligible",
+        },
         Parameter { key: "scale", default: "16", about: "bits of a group's scale" },
         Parameter { key: "zero", default: "0", about: "bits of a group's zero point" },
-        Parameter { key: "outliers", default: "0", about: "share of the weights kept in 16 bits, each with an index of 16 bits" },
-        Parameter { key: "dequant", default: "fused", about: "fused (in the multiplication, hidden behind its slowest ceiling), \
-            serial (before it, on the vector unit), kernel (a pass through memory of its own) or off" },
+        Parameter {
+            key: "outliers",
+            default: "0",
+            about: "share of the weights kept in 16 bits, each with an index of 16 bits",
+        },
+        Parameter {
+            key: "dequant",
+            default: "fused",
+            about: "fused (in the multiplication, hidden behind its slowest ceiling), \
+            serial (before it, on the vector unit), kernel (a pass through memory of its own) or off",
+        },
         Parameter { key: "ops", default: "1", about: "vector operations a weight to dequantize" },
         Parameter { key: "parts", default: "all", about: "all, attention, ffn or experts" },
     ],
@@ -60,8 +76,12 @@ pub(super) fn storage(settings: &Settings) -> Result<(Option<Storage>, String)> 
     let group = settings.count("group", 0, 1 << 32)?;
     let extra = settings.number("scale", 0.0, 64.0)? + settings.number("zero", 0.0, 64.0)?;
     let format = match (settings.get("bits"), settings.get("format")) {
-        (Some(_), Some(_)) => return Err(settings.wrong("format", "must not be given beside bits", "give one of them")),
-        (None, None) => return Err(settings.wrong("bits", "must be given", "for example 4, or format=nvfp4")),
+        (Some(_), Some(_)) => {
+            return Err(settings.wrong("format", "must not be given beside bits", "give one of them"));
+        }
+        (None, None) => {
+            return Err(settings.wrong("bits", "must be given", "for example 4, or format=nvfp4"));
+        }
         (Some(bits), None) => match bits {
             "16" => None,
             "8" => Some(Storage::plain(Format::Int8)),
@@ -108,7 +128,8 @@ impl WeightQuant {
         let (mut storage, mut name) = storage(settings)?;
         let outliers = settings.share("outliers")?;
         if outliers > 0.0 {
-            let plain = storage.ok_or_else(|| settings.wrong("outliers", "must be 0 for 16-bit weights", ""))?;
+            let plain =
+                storage.ok_or_else(|| settings.wrong("outliers", "must be 0 for 16-bit weights", ""))?;
             let group = plain.group.max(1);
             let shared = plain.scale_bits + 32.0 * outliers * f64::from(group);
             storage = Some(Storage::grouped(plain.format, shared, group));

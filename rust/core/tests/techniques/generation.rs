@@ -103,7 +103,12 @@ fn medusa_heads_run_once_a_step() {
 
 #[test]
 fn a_shipped_prediction_layer_drafts() {
-    let step = known("deepseek-v3", "h200-sxm", "parallel:tp=8 + spec:method=mtp,gamma=1,accept=0.85", &decode(1, 1001));
+    let step = known(
+        "deepseek-v3",
+        "h200-sxm",
+        "parallel:tp=8 + spec:method=mtp,gamma=1,accept=0.85",
+        &decode(1, 1001),
+    );
     is(step.outcome.times.tokens, 1.85);
     assert!(step.ops.iter().any(|op| op.name == "draft.mla_decode"));
 }
@@ -131,11 +136,19 @@ fn a_skeleton_writes_its_points_at_once() {
 #[test]
 fn a_request_takes_fewer_steps() {
     use roofline_core::point::Point;
-    let chat = Point { question: Question::Chat, batch_size: 1, input_len: 100, output_len: 21, prefix_len: 0, chunk: 0 };
+    let chat = Point {
+        question: Question::Chat,
+        batch_size: 1,
+        input_len: 100,
+        output_len: 21,
+        prefix_len: 0,
+        chunk: 0,
+    };
     let plain = run("none", &chat);
     let fast = run("spec:method=ngram,gamma=1,accept=1", &chat);
     // 20 tokens in 10 steps of two
-    let steps = |analysis: &roofline_core::analysis::Analysis| op(analysis, "gate_up_proj").work.weight_bytes / 64e6;
+    let steps =
+        |analysis: &roofline_core::analysis::Analysis| op(analysis, "gate_up_proj").work.weight_bytes / 64e6;
     is(steps(&plain), 21.0);
     is(steps(&fast), 11.0);
 }

@@ -260,20 +260,31 @@ fn a_shorthand_is_the_technique_it_stands_for() {
             assert_eq!(flag.outcome.memory.weights, technique.outcome.memory.weights, "{}", scheme.name);
         }
     }
-    for (format, text) in [("fp8", "kv-quant:format=fp8"), ("int8", "kv-quant:format=int8"), ("int4", "kv-quant:format=int4")] {
+    for (format, text) in
+        [("fp8", "kv-quant:format=fp8"), ("int8", "kv-quant:format=int8"), ("int4", "kv-quant:format=int4")]
+    {
         assert_eq!(expand(None, Some(format), None), [text]);
         let request = Request { kv_cache_dtype: Some(format.to_string()), ..Request::default() };
-        let by_flag =
-            Deployment { precision: Precision::resolve(&toy(), &request).unwrap(), ..deployment(toy(), device()) };
-        assert_eq!(seconds(&ask(by_flag, "none", &decode(9, 1000)).unwrap()), seconds(&run(text, &decode(9, 1000))));
+        let by_flag = Deployment {
+            precision: Precision::resolve(&toy(), &request).unwrap(),
+            ..deployment(toy(), device())
+        };
+        assert_eq!(
+            seconds(&ask(by_flag, "none", &decode(9, 1000)).unwrap()),
+            seconds(&run(text, &decode(9, 1000)))
+        );
     }
-    assert_eq!(expand(None, None, Some(("eagle", 3, "0.8,0.6"))), ["spec:method=eagle,gamma=3,accept=0.8/0.6"]);
+    assert_eq!(
+        expand(None, None, Some(("eagle", 3, "0.8,0.6"))),
+        ["spec:method=eagle,gamma=3,accept=0.8/0.6"]
+    );
 }
 
 #[test]
 fn a_layout_is_a_technique_too() {
     let layout = Layout { tp: 2, ..Layout::default() };
-    let by_flag = ask(Deployment { layout, ..deployment(toy(), device()) }, "none", &decode(3, 1000)).unwrap();
+    let by_flag =
+        ask(Deployment { layout, ..deployment(toy(), device()) }, "none", &decode(3, 1000)).unwrap();
     same(&by_flag, &run("parallel:tp=2", &decode(3, 1000)));
 }
 

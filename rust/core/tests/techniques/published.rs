@@ -1,15 +1,18 @@
 //! Effects that papers report, within the conditions they report them for.
 
+use roofline_core::catalog;
 use roofline_core::model::Part;
 use roofline_core::model::parameters::layer_parameters;
-use roofline_core::catalog;
 
 use super::toy::*;
 
 fn share_of_the_ffn(name: &str) -> f64 {
     let model = catalog::models::model(name).unwrap();
-    let ffn: u64 =
-        model.layers.iter().map(|group| group.count * layer_parameters(group, model.hidden, Part::Dense)).sum();
+    let ffn: u64 = model
+        .layers
+        .iter()
+        .map(|group| group.count * layer_parameters(group, model.hidden, Part::Dense))
+        .sum();
     ffn as f64 / model.parameters() as f64
 }
 
@@ -24,7 +27,12 @@ fn contextual_sparsity_of_80_percent_more_than_halves_a_decode_step() {
     // Deja Vu: OPT-175B on A100s, batch 1; here OPT-66B on four, the same 80 % of heads and neurons.
     let point = decode(1, 1024);
     let dense = known("opt-66b", "a100-80gb-sxm", "parallel:tp=4", &point);
-    let sparse = known("opt-66b", "a100-80gb-sxm", "parallel:tp=4 + contextual-sparsity:active=0.2,predictor=1024", &point);
+    let sparse = known(
+        "opt-66b",
+        "a100-80gb-sxm",
+        "parallel:tp=4 + contextual-sparsity:active=0.2,predictor=1024",
+        &point,
+    );
     assert!(seconds(&dense) / seconds(&sparse) > 2.0, "{}", seconds(&dense) / seconds(&sparse));
 }
 
@@ -66,7 +74,10 @@ fn speculation_pays_for_one_sequence_and_loses_in_a_batch_of_experts() {
 fn a_window_frees_the_cache_of_long_contexts() {
     // Mistral's window of 4,096 at 32,768 tokens: an eighth of the cache (arXiv 2310.06825).
     let full = known("llama-3.1-8b", "h100-sxm", "none", &decode(1, 32_768)).outcome.memory.kv;
-    let window = known("llama-3.1-8b", "h100-sxm", "attention:kind=window,window=4096", &decode(1, 32_768)).outcome.memory.kv;
+    let window = known("llama-3.1-8b", "h100-sxm", "attention:kind=window,window=4096", &decode(1, 32_768))
+        .outcome
+        .memory
+        .kv;
     is(full / window, 8.0);
 }
 

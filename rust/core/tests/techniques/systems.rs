@@ -97,7 +97,8 @@ fn an_offloaded_cache_is_fetched_each_step() {
 fn only_touched_experts_are_fetched() {
     let step = run_moe("offload:what=experts,share=0.5", &decode(1, 1000));
     // 2 experts of 12 M weights, half of them
-    let fetched = op(&step, "fetch[experts_gate_up]").work.link_bytes + op(&step, "fetch[experts_down]").work.link_bytes;
+    let fetched = op(&step, "fetch[experts_gate_up]").work.link_bytes
+        + op(&step, "fetch[experts_down]").work.link_bytes;
     is(fetched, 4.0 * 2.0 * 12e6 * 2.0 * 0.5);
 }
 
