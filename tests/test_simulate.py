@@ -236,5 +236,7 @@ def test_more_accepted_drafts_end_sooner_and_the_seed_draws_them() -> None:
     assert lasts([0.5, 0.5]) == lasts(0.5) == lasts("0.5")
     assert lasts(0.5, seed=1) != lasts(0.5)
     assert lasts("pattern:7,3", seed=1) == lasts("pattern:7,3")
-    spoken = small_run(spec_method="ngram", num_speculative_tokens=1, spec_acceptance=0.5).notes
+    spoken = small_run(spec_method="draft-model", num_speculative_tokens=1, spec_acceptance=0.5).notes
     assert any("drafts cost nothing until they are verified" in note for note in spoken)
+    spoken = small_run(spec_method="ngram", num_speculative_tokens=1, spec_acceptance=0.5).notes
+    assert any("drafts are looked up on the host" in note for note in spoken)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from roofline_fast._core import Layout, __version__
     from roofline_fast.analysis import Analysis, analyze
     from roofline_fast.calibration import Calibration, calibrate
+    from roofline_fast.comparison import Comparison, bound_map, break_even, compare
     from roofline_fast.evaluation import evaluate
     from roofline_fast.hardware import Hardware
     from roofline_fast.listing import catalog
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Analysis",
     "Calibration",
+    "Comparison",
     "DoesNotFitError",
     "Hardware",
     "InternalError",
@@ -46,8 +48,11 @@ __all__ = [
     "Validation",
     "__version__",
     "analyze",
+    "bound_map",
+    "break_even",
     "calibrate",
     "catalog",
+    "compare",
     "evaluate",
     "simulate",
     "validate",
@@ -57,6 +62,7 @@ __all__ = [
 _HOME = {
     "Analysis": "roofline_fast.analysis",
     "Calibration": "roofline_fast.calibration",
+    "Comparison": "roofline_fast.comparison",
     "Hardware": "roofline_fast.hardware",
     "Layout": "roofline_fast._core",
     "Model": "roofline_fast.model",
@@ -65,8 +71,11 @@ _HOME = {
     "Validation": "roofline_fast.validation",
     "__version__": "roofline_fast._core",
     "analyze": "roofline_fast.analysis",
+    "bound_map": "roofline_fast.comparison",
+    "break_even": "roofline_fast.comparison",
     "calibrate": "roofline_fast.calibration",
     "catalog": "roofline_fast.listing",
+    "compare": "roofline_fast.comparison",
     "evaluate": "roofline_fast.evaluation",
     "simulate": "roofline_fast.simulation",
     "validate": "roofline_fast.validation",

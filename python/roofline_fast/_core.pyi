@@ -254,6 +254,13 @@ class Analysis:
     def compute_bound_tokens(self) -> float | None: ...
     @property
     def sensitivity(self) -> list[tuple[str, float]]: ...
+    def compare(self, other: Analysis, by: str = "piece") -> Table: ...
+    @staticmethod
+    def break_even(deployment: Deployment, base: Deployment, point: Point, engine: EngineMemory) -> Table: ...
+    @staticmethod
+    def bound_map(
+        deployment: Deployment, engine: EngineMemory, batches: Sequence[int], contexts: Sequence[int]
+    ) -> Table: ...
     @property
     def energy_j(self) -> float | None: ...
     @property
@@ -427,7 +434,12 @@ class Engine:
         prefill_schedule_interval: int | None = None,
         max_num_active_seqs: int | None = None,
         long_prefill_token_threshold_adaptive: bool | None = None,
+        max_prefill_tokens: int | None = None,
+        schedule_conservativeness: float | None = None,
+        enable_mixed_chunk: bool | None = None,
+        capacity_scheduler_policy: str | None = None,
         spec_method: str | None = None,
+        spec_model: Model | None = None,
         num_speculative_tokens: int | None = None,
         spec_acceptance: float | Sequence[float] | str | None = None,
         seed: int = 0,

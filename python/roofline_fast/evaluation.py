@@ -343,7 +343,7 @@ def _axes(rows: pl.DataFrame, given: dict[str, Any]) -> dict[str, Any]:
             axes[axis] = rows[axis]
         else:
             axes[axis] = DEFAULTS.get(axis) if value is None else value
-    _check_modes(axes.pop("mode"))
+    _check_modes(axes["mode"])
     phases = {axes["phase"]} if isinstance(axes["phase"], str) else set(axes["phase"].unique().to_list())
     if "encode" in phases and "input_len" not in rows.columns and given["input_len"] is None:
         raise SpecError("input_len must be given where a phase is encode", field="input_len")

@@ -67,7 +67,12 @@ def simulate(
     scheduler_reserve_full_isl: bool | None = None,
     prefill_schedule_interval: int | None = None,
     max_num_active_seqs: int | None = None,
+    max_prefill_tokens: int | None = None,
+    schedule_conservativeness: float | None = None,
+    enable_mixed_chunk: bool | None = None,
+    capacity_scheduler_policy: str | None = None,
     spec_method: str | None = None,
+    spec_model: str | PathLike[str] | Mapping[str, Any] | Model | None = None,
     num_speculative_tokens: int | None = None,
     spec_acceptance: float | Sequence[float] | str | None = None,
     step_cost: str | None = None,
@@ -97,7 +102,9 @@ def simulate(
     model : str, path, mapping or Model, optional
         What is served; the trace's own model if it names one, else ``llama-3.1-8b``.
     engine : str
-        ``vllm`` (as ``vllm serve`` starts it) or ``vllm-sync`` (without asynchronous scheduling).
+        ``vllm`` (as ``vllm serve`` starts it), ``vllm-sync`` (without asynchronous scheduling), ``vllm-v0``,
+        ``sarathi``, ``orca``, ``static``, ``sglang`` or ``trtllm``; ``docs/engines.md`` says what each is and
+        leaves out.
     tp, pp, dp, ep : int
         Devices that share every layer; pipeline stages; replicas, which get requests in turn; devices that
         share the experts.
@@ -110,6 +117,7 @@ def simulate(
         roofline and under a `step_cost`.
     gpu_memory_utilization, enforce_eager, num_gpu_blocks_override, max_model_len, max_num_seqs : optional
         Settings of the engine, as all that follow under vLLM's names; its own choice unless said.
+        ``gpu_memory_utilization`` is what the engine calls its share of memory, of whatever it is a share.
     max_num_batched_tokens, block_size, enable_chunked_prefill, enable_prefix_caching : optional
         As above.
     async_scheduling, scheduling_policy, watermark, long_prefill_token_threshold : optional
@@ -117,9 +125,16 @@ def simulate(
     long_prefill_token_threshold_adaptive, scheduler_reserve_full_isl : optional
         As above.
     prefill_schedule_interval, max_num_active_seqs : optional
-        As above.
+        As above. A setting that the engine does not have is refused.
+    max_prefill_tokens, schedule_conservativeness, enable_mixed_chunk : optional
+        SGLang's own settings.
+    capacity_scheduler_policy : {"guaranteed-no-evict", "max-utilization"}, optional
+        TensorRT-LLM's own setting.
     spec_method : {"ngram", "draft-model", "eagle", "mtp"}, optional
-        Where draft tokens come from; nothing is drafted unless said. The time to make them is not counted.
+        Where draft tokens come from; nothing is drafted unless said. An EAGLE head or MTP module takes the time
+        of one layer and the head for each draft.
+    spec_model : str, path, mapping or Model, optional
+        The model that drafts, for ``draft-model``; without it drafts take no time to make.
     num_speculative_tokens : int, optional
         Draft tokens a step.
     spec_acceptance : float, sequence of float or str, optional
@@ -197,6 +212,9 @@ def simulate(
     checks.counts(max_num_active_seqs=max_num_active_seqs)
     checks.counts(num_speculative_tokens=num_speculative_tokens)
     checks.numbers(gpu_memory_utilization=gpu_memory_utilization, watermark=watermark)
+    checks.counts(max_prefill_tokens=max_prefill_tokens)
+    checks.numbers(schedule_conservativeness=schedule_conservativeness)
+    checks.texts(capacity_scheduler_policy=capacity_scheduler_policy)
     checks.shares(overlap=overlap)
     checks.texts(engine=engine, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
     checks.texts(scheduling_policy=scheduling_policy, step_cost=step_cost, record=record, slo=slo)
@@ -243,7 +261,12 @@ def simulate(
         prefill_schedule_interval=prefill_schedule_interval,
         max_num_active_seqs=max_num_active_seqs,
         long_prefill_token_threshold_adaptive=long_prefill_token_threshold_adaptive,
+        max_prefill_tokens=max_prefill_tokens,
+        schedule_conservativeness=schedule_conservativeness,
+        enable_mixed_chunk=enable_mixed_chunk,
+        capacity_scheduler_policy=capacity_scheduler_policy,
         spec_method=spec_method,
+        spec_model=None if spec_model is None else find_model(spec_model).compiled,
         num_speculative_tokens=num_speculative_tokens,
         spec_acceptance=checks.chances(spec_acceptance=spec_acceptance),
         seed=seed,

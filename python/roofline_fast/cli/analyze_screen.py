@@ -37,7 +37,8 @@ def _title(analysis: Analysis) -> str:
     precision = f"{inputs['quantization']} weights"
     if inputs["phase"] != "encode":
         precision += f", {inputs['kv_cache_dtype']} KV"
-    return " · ".join([analysis.model.title, precision, deployment_title(analysis), _asked(inputs)])
+    parts = [analysis.model.title, precision, *analysis.deployment.techniques]
+    return " · ".join([*parts, deployment_title(analysis), _asked(inputs)])
 
 
 def _asked(inputs: dict[str, Any]) -> str:

@@ -122,10 +122,23 @@ ApiLatency = Annotated[
     typer.Option(help="ms clients wait outside the engine; 4.5 unless said.", rich_help_panel=LOWERING),
 ]
 Engine = Annotated[
-    str, typer.Option("--engine", "--backend", help="vllm or vllm-sync.", rich_help_panel=ENGINE)
+    str,
+    typer.Option(
+        "--engine",
+        "--backend",
+        help="vllm, vllm-sync, vllm-v0, sarathi, orca, static, sglang or trtllm.",
+        rich_help_panel=ENGINE,
+    ),
 ]
 GpuMemoryUtilization = Annotated[
-    float | None, typer.Option(help="Share of GPU memory.", rich_help_panel=ENGINE)
+    float | None,
+    typer.Option(
+        "--gpu-memory-utilization",
+        "--mem-fraction-static",
+        "--free-gpu-memory-fraction",
+        help="Share of GPU memory, as the engine counts it.",
+        rich_help_panel=ENGINE,
+    ),
 ]
 EnforceEager = Annotated[
     bool | None,
@@ -135,10 +148,35 @@ EnforceEager = Annotated[
 ]
 BlockSize = Annotated[
     int | None,
-    typer.Option("--block-size", "--page-size", help="Tokens of a KV block.", rich_help_panel=ENGINE),
+    typer.Option(
+        "--block-size",
+        "--page-size",
+        "--tokens-per-block",
+        help="Tokens of a KV block.",
+        rich_help_panel=ENGINE,
+    ),
 ]
-MaxNumSeqs = Annotated[int | None, typer.Option(help="Sequences running at once.", rich_help_panel=ENGINE)]
-MaxNumBatchedTokens = Annotated[int | None, typer.Option(help="Tokens of a step.", rich_help_panel=ENGINE)]
+MaxNumSeqs = Annotated[
+    int | None,
+    typer.Option(
+        "--max-num-seqs",
+        "--max-running-requests",
+        "--max-batch-size",
+        help="Sequences running at once.",
+        rich_help_panel=ENGINE,
+    ),
+]
+MaxNumBatchedTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-num-batched-tokens",
+        "--chunked-prefill-size",
+        "--max-num-tokens",
+        "--chunk-size",
+        help="Tokens of a step; prompt tokens for sglang.",
+        rich_help_panel=ENGINE,
+    ),
+]
 CLIENT = "How requests are sent, and which are measured"
 SessionMode = Annotated[
     str,

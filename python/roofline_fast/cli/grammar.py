@@ -6,7 +6,14 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from roofline_fast.cli import talk
 from roofline_fast.suggest import unknown
+
+# Shares of memory by the engine that means something of its own by them.
+_SHARES = {
+    "--mem-fraction-static": ("sglang", "the share that weights and KV cache take"),
+    "--free-gpu-memory-fraction": ("trtllm", "the share of what weights and activations leave"),
+}
 
 
 class Group(TyperGroup):
@@ -22,6 +29,19 @@ class Group(TyperGroup):
 
 class Command(TyperCommand):
     """A command whose help lists its options in the groups named by ``rich_help_panel``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the flags; say so where another engine's name for a share of memory is used."""
+        names = {arg.partition("=")[0] for arg in args}
+        rest: list[str] = super().parse_args(ctx, args)
+        engine = str(ctx.params.get("engine"))
+        for name, (owner, meaning) in _SHARES.items():
+            if name in names and engine != owner:
+                talk.note(
+                    f"warning: {name} is {meaning} in {owner}; read as --gpu-memory-utilization of {engine}",
+                    quiet=bool(ctx.params.get("quiet")),
+                )
+        return rest
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments first, then one section a group, in the order of the signature."""

@@ -124,7 +124,13 @@ def simulate(
         ),
     ] = None,
     scheduling_policy: Annotated[
-        str | None, typer.Option(help="fcfs or priority.", rich_help_panel=flags.ENGINE)
+        str | None,
+        typer.Option(
+            "--scheduling-policy",
+            "--schedule-policy",
+            help="fcfs; priority (vllm), lpm (sglang).",
+            rich_help_panel=flags.ENGINE,
+        ),
     ] = None,
     watermark: Annotated[
         float | None, typer.Option(help="Share of KV blocks left free.", rich_help_panel=flags.ENGINE)
@@ -154,9 +160,34 @@ def simulate(
     max_num_active_seqs: Annotated[
         int | None, typer.Option(help="Running at once, if fewer.", rich_help_panel=flags.ENGINE)
     ] = None,
+    max_prefill_tokens: Annotated[
+        int | None, typer.Option(help="Prompt tokens of a step (sglang).", rich_help_panel=flags.ENGINE)
+    ] = None,
+    schedule_conservativeness: Annotated[
+        float | None,
+        typer.Option(help="Room kept for answers to come (sglang).", rich_help_panel=flags.ENGINE),
+    ] = None,
+    enable_mixed_chunk: Annotated[
+        bool | None,
+        typer.Option(
+            "--enable-mixed-chunk/--no-enable-mixed-chunk",
+            help="Answers beside chunks (sglang).",
+            rich_help_panel=flags.ENGINE,
+        ),
+    ] = None,
+    capacity_scheduler_policy: Annotated[
+        str | None,
+        typer.Option(help="guaranteed-no-evict, max-utilization (trtllm).", rich_help_panel=flags.ENGINE),
+    ] = None,
     spec_method: Annotated[
         str | None,
         typer.Option(help="Drafts: ngram, draft-model, eagle or mtp.", rich_help_panel=flags.ENGINE),
+    ] = None,
+    spec_model: Annotated[
+        str | None,
+        typer.Option(
+            "--spec-model", "--draft-model", help="The model that drafts.", rich_help_panel=flags.ENGINE
+        ),
     ] = None,
     num_speculative_tokens: Annotated[
         int | None,
@@ -241,7 +272,12 @@ def simulate(
             scheduler_reserve_full_isl=scheduler_reserve_full_isl,
             prefill_schedule_interval=prefill_schedule_interval,
             max_num_active_seqs=max_num_active_seqs,
+            max_prefill_tokens=max_prefill_tokens,
+            schedule_conservativeness=schedule_conservativeness,
+            enable_mixed_chunk=enable_mixed_chunk,
+            capacity_scheduler_policy=capacity_scheduler_policy,
             spec_method=spec_method,
+            spec_model=spec_model,
             num_speculative_tokens=num_speculative_tokens,
             spec_acceptance=spec_acceptance,
             step_cost=step_cost,

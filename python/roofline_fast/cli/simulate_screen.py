@@ -95,6 +95,7 @@ def _engine(simulation: Simulation) -> str:
     parts = [
         f"engine {inputs['engine']}",
         f"{simulation.model.title} ({inputs['quantization']} weights, {inputs['kv_cache_dtype']} KV)",
+        *simulation.deployment.techniques,
         f"{simulation.deployment.gpus}x {simulation.hardware.title}" + (f" ({layout})" if layout else ""),
         f"max-num-seqs {settings['max_num_seqs']:,}",
         f"batched-tokens {settings['max_num_batched_tokens']:,}",

@@ -212,13 +212,30 @@ impl Analyst {
             per_gpu: outcome.done.device(),
             deployment: outcome.done.rank.times(ranks),
             compute_bound_tokens: turning_point(pricer, &roof),
-            notes: notes(&self.deployment, point),
+            notes: [notes(&self.deployment, point), self.lost(point, &outcome)?].concat(),
             ops,
             ridge,
             ridge_format,
             sensitivity,
             outcome,
         })
+    }
+
+    /// A plain word where drafting several tokens makes each of them slower.
+    fn lost(&self, point: &Point, outcome: &Outcome) -> Result<Vec<String>> {
+        let (Some(tpot), true) = (outcome.times.tpot, self.generation().width > 1) else {
+            return Ok(Vec::new());
+        };
+        let techniques = self.deployment.techniques.token_by_token();
+        let plain = Deployment { techniques, ..self.deployment.clone() };
+        let alone = times(&plain.compile()?, point, &Generation::default()).tpot.unwrap_or(0.0);
+        let loses = format!(
+            "drafting makes a token slower: {:.3} ms instead of {:.3} ms without; it needs fewer sequences, or a higher \
+             acceptance (`break-even` says which)",
+            1e3 * tpot,
+            1e3 * alone
+        );
+        Ok(if tpot > alone { vec![loses] } else { Vec::new() })
     }
 
     /// How many tokens a step brings, and how many it takes.

@@ -24,11 +24,26 @@ pub const GRAPH_BYTES: f64 = 500.0 * MIB;
 /// sorted copy, the permutation (64-bit: two), probabilities, cumulative sums, and the sort's double buffer (three).
 const LOGIT_COPIES: f64 = 9.0;
 
+/// What an engine's share of memory is a share of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MemoryShare {
+    /// Of the device; weights, activations, runtime and KV cache lie within it (vLLM's `gpu_memory_utilization`).
+    #[default]
+    Device,
+    /// Of the device after the runtime has started; weights and KV cache lie within it, activations and graphs outside
+    /// (SGLang's `mem_fraction_static`).
+    Static,
+    /// Of what weights, activations and runtime leave; the KV cache alone (TensorRT-LLM's `free_gpu_memory_fraction`).
+    Free,
+}
+
 /// How an engine divides a device's memory (vLLM's names and rules, 0.33).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EngineMemory {
-    /// Share of the device the engine may use.
+    /// Share of memory the engine may use.
     pub gpu_memory_utilization: f64,
+    /// What that is a share of.
+    pub share: MemoryShare,
     /// Tokens of a KV block.
     pub block_size: u64,
     /// Tokens of the largest step, which the profile run allocates activations for.
@@ -237,13 +252,27 @@ impl MemoryPlan {
         let rows = most.min(engine.max_num_seqs as f64);
         let several = if deployment.gpus() > 1.0 { COMMUNICATION_BYTES } else { 0.0 };
         let graphs = if engine.cuda_graphs { GRAPH_BYTES } else { 0.0 };
+        let weights = weight_bytes(deployment)?;
+        // Only vLLM's profile run samples as many rows as there may be.
+        let copies = if engine.share == MemoryShare::Device { LOGIT_COPIES } else { 1.0 };
+        let activations = activation_peak(deployment, most, rows, 0.0, copies);
+        let share = engine.gpu_memory_utilization;
+        let (usable, activations, runtime) = match engine.share {
+            MemoryShare::Device => ((capacity * share).ceil(), activations, RUNTIME_BYTES + several + graphs),
+            MemoryShare::Static => ((capacity - RUNTIME_BYTES - several) * share, 0.0, 0.0),
+            MemoryShare::Free => {
+                let runtime = RUNTIME_BYTES + several + graphs;
+                let taken = weights + activations + runtime;
+                (taken + (capacity - taken).max(0.0) * share, activations, runtime)
+            }
+        };
         Ok(MemoryPlan {
             capacity,
-            weights: weight_bytes(deployment)?,
+            weights,
             kv: KvLayout::of_deployment(deployment)?,
-            usable: (capacity * engine.gpu_memory_utilization).ceil(),
-            engine_activations: activation_peak(deployment, most, rows, 0.0, LOGIT_COPIES),
-            runtime: RUNTIME_BYTES + several + graphs,
+            usable,
+            engine_activations: activations,
+            runtime,
             block_size: engine.block_size,
         })
     }

@@ -8,7 +8,7 @@ use roofline_core::efficiency::Efficiency;
 use roofline_core::hardware::Hardware;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::EngineMemory;
+use roofline_core::memory::{EngineMemory, MemoryShare};
 use roofline_core::model::Model;
 use roofline_core::op::elementwise::Fusion;
 use roofline_core::point::{Point, Question};
@@ -17,6 +17,7 @@ use roofline_core::step::Deployment;
 
 const ENGINE: EngineMemory = EngineMemory {
     gpu_memory_utilization: 0.92,
+    share: MemoryShare::Device,
     block_size: 16,
     max_num_batched_tokens: 8192,
     max_num_seqs: 1024,
@@ -105,6 +106,7 @@ fn vllm_blocks_on_an_rtx_4090_are_predicted_within_five_percent() {
     let d = deployment(model("llama-3.1-8b"), hardware("rtx-4090"), 1);
     let engine = EngineMemory {
         gpu_memory_utilization: 0.9,
+        share: MemoryShare::Device,
         max_num_batched_tokens: 2048,
         max_num_seqs: 256,
         cuda_graphs: false,

@@ -4,5 +4,7 @@
 
 pub mod error;
 pub mod evaluate;
+pub mod compare;
+pub mod break_even;
 pub mod calibrate;
 pub mod validate;

@@ -3,9 +3,12 @@
 use pyo3::prelude::*;
 use roofline_core::accumulate::Totals;
 use roofline_core::analysis::{Analysis as Answer, Analyst};
-use roofline_core::memory::EngineMemory as Division;
+use roofline_core::memory::{EngineMemory as Division, MemoryShare};
+use roofline_core::names;
 use roofline_core::point::{Point as Asked, Question};
 use roofline_core::table::{Column, Table as Rows};
+use roofline_plan::break_even;
+use roofline_plan::compare::{By, compare};
 
 use crate::deployment::Deployment;
 use crate::enter::enter;
@@ -54,6 +57,7 @@ impl EngineMemory {
     ) -> EngineMemory {
         let division = Division {
             gpu_memory_utilization,
+            share: MemoryShare::Device,
             block_size,
             max_num_batched_tokens,
             max_num_seqs,
@@ -97,13 +101,14 @@ pub fn analyze(
 ) -> PyResult<Analysis> {
     let deployed = deployment.deployed.clone();
     let answer = enter(py, || Analyst::new(deployed, &engine.division)?.analyze(&point.asked))?;
-    Ok(Analysis { answer })
+    Ok(Analysis { answer, question: point.asked.question })
 }
 
 /// The answer to one question; times in seconds.
 #[pyclass(frozen, module = "roofline_fast._core")]
 pub struct Analysis {
     answer: Answer,
+    question: Question,
 }
 
 #[pymethods]
@@ -233,6 +238,51 @@ impl Analysis {
     #[getter]
     fn usd(&self) -> Option<f64> {
         self.answer.outcome.usd
+    }
+
+    /// What lies between this answer and another one to the same question: `by` `piece`, `op` or `resource`.
+    #[pyo3(signature = (other, by="piece"))]
+    fn compare(&self, py: Python<'_>, other: &Analysis, by: &str) -> PyResult<Table> {
+        let rows = enter(py, || {
+            let by = match by {
+                "piece" => By::Piece,
+                "op" => By::Op,
+                "resource" => By::Resource,
+                _ => return Err(names::unknown("waterfall", by, ["piece", "op", "resource"])),
+            };
+            Ok(compare(&self.answer, &other.answer, self.question).table(by))
+        })?;
+        Table::new(py, rows)
+    }
+
+    /// Where a deployment's techniques begin and cease to pay against `base`: rows of `name, value, unit, about`.
+    #[staticmethod]
+    fn break_even(
+        py: Python<'_>,
+        deployment: &Deployment,
+        base: &Deployment,
+        point: &Point,
+        engine: &EngineMemory,
+    ) -> PyResult<Table> {
+        let (with, without) = (&deployment.deployed, &base.deployed);
+        let answers = enter(py, || break_even::answers(with, without, &point.asked, &engine.division))?;
+        Table::new(py, break_even::table(&answers))
+    }
+
+    /// What bounds a deployment's decode steps, for every batch and context.
+    #[staticmethod]
+    fn bound_map(
+        py: Python<'_>,
+        deployment: &Deployment,
+        engine: &EngineMemory,
+        batches: Vec<u64>,
+        contexts: Vec<u64>,
+    ) -> PyResult<Table> {
+        let map = enter(py, || {
+            let analyst = Analyst::new(deployment.deployed.clone(), &engine.division)?;
+            break_even::bound_map(&analyst, &batches, &contexts)
+        })?;
+        Table::new(py, map)
     }
 
     /// Sentences to print with it.

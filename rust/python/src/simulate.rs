@@ -9,6 +9,7 @@ use roofline_core::error::{Error as CoreError, Result as CoreResult};
 use roofline_core::names;
 use roofline_sim::assemble::Assembled;
 use roofline_sim::client::{Client, Extent, SessionMode};
+use roofline_sim::drafting::DraftedCost;
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::{Error as SimError, Result};
 use roofline_sim::metrics::band::{self, Band};
@@ -16,7 +17,8 @@ use roofline_sim::metrics::slo::Slo;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::metrics::summary::Value;
 use roofline_sim::run::{self, Simulation as Served};
-use roofline_sim::scheduler::config::{EngineConfig, Policy};
+use roofline_sim::scheduler::config::EngineConfig;
+use roofline_sim::scheduler::rules::Rules;
 use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
 use roofline_sim::serve::{Knobs, Server};
 use roofline_sim::step_cost::{LinearCost, StepCost};
@@ -27,6 +29,7 @@ use crate::analysis::EngineMemory;
 use crate::deployment::Deployment;
 use crate::enter::{Progress, enter, enter_long};
 use crate::hardware::Hardware;
+use crate::model::Model;
 use crate::table::Table;
 use crate::trace::Trace;
 
@@ -46,13 +49,17 @@ impl Engine {
         enable_chunked_prefill=None, enable_prefix_caching=None, async_scheduling=None, scheduling_policy=None,
         watermark=None, long_prefill_token_threshold=None, scheduler_reserve_full_isl=None,
         prefill_schedule_interval=None, max_num_active_seqs=None, long_prefill_token_threshold_adaptive=None,
-        spec_method=None, num_speculative_tokens=None, spec_acceptance=None, seed=0),
+        max_prefill_tokens=None, schedule_conservativeness=None, enable_mixed_chunk=None,
+        capacity_scheduler_policy=None, spec_method=None, spec_model=None, num_speculative_tokens=None,
+        spec_acceptance=None, seed=0),
         text_signature = "(name='vllm', *, gpu_memory_utilization=None, num_gpu_blocks_override=None, \
         enforce_eager=None, max_model_len=None, max_num_seqs=None, max_num_batched_tokens=None, block_size=None, \
         enable_chunked_prefill=None, enable_prefix_caching=None, async_scheduling=None, scheduling_policy=None, \
         watermark=None, long_prefill_token_threshold=None, scheduler_reserve_full_isl=None, \
         prefill_schedule_interval=None, max_num_active_seqs=None, long_prefill_token_threshold_adaptive=None, \
-        spec_method=None, num_speculative_tokens=None, spec_acceptance=None, seed=0)")]
+        max_prefill_tokens=None, schedule_conservativeness=None, enable_mixed_chunk=None, \
+        capacity_scheduler_policy=None, spec_method=None, spec_model=None, num_speculative_tokens=None, \
+        spec_acceptance=None, seed=0)")]
     fn new(
         py: Python<'_>,
         name: String,
@@ -73,7 +80,12 @@ impl Engine {
         prefill_schedule_interval: Option<u32>,
         max_num_active_seqs: Option<u32>,
         long_prefill_token_threshold_adaptive: Option<bool>,
+        max_prefill_tokens: Option<u32>,
+        schedule_conservativeness: Option<f64>,
+        enable_mixed_chunk: Option<bool>,
+        capacity_scheduler_policy: Option<String>,
         spec_method: Option<&str>,
+        spec_model: Option<&Model>,
         num_speculative_tokens: Option<u32>,
         spec_acceptance: Option<Accepted>,
         seed: u64,
@@ -100,7 +112,12 @@ impl Engine {
             prefill_schedule_interval,
             max_num_active_seqs,
             long_prefill_token_threshold_adaptive,
+            max_prefill_tokens,
+            schedule_conservativeness,
+            enable_mixed_chunk,
+            capacity_scheduler_policy,
             speculation,
+            spec_model: spec_model.map(|drafter| drafter.model.clone()),
             seed,
         };
         Ok(Engine { name, knobs })
@@ -174,16 +191,29 @@ impl Engine {
         let cut = taken.within_context(trace, &mut server)?;
         let (requests, engine) = (cut.as_ref().unwrap_or(&trace.requests), &server.engine);
         let workload = requests.workload(recorded)?.with_recorded_cache(taken.use_recorded_cache);
+        // A technique that drafts is part of what the deployment's steps cost.
+        let drafted = self.knobs.speculation.as_ref().map(|speculation| {
+            DraftedCost::new(&server.cost, &deployment.deployed, speculation, self.knobs.spec_model.as_ref())
+        });
+        let drafted = drafted.transpose()?.flatten();
         let served = match cost {
             Some(cost) if recorded => {
                 run::simulate::<F64Clock, _>(workload, client, engine, &cost, record, monitor)?
             }
             Some(cost) => run::simulate::<FixedClock, _>(workload, client, engine, &cost, record, monitor)?,
-            None => run::simulate::<FixedClock, _>(workload, client, engine, &server.cost, record, monitor)?,
+            None => match &drafted {
+                Some(cost) => {
+                    run::simulate::<FixedClock, _>(workload, client, engine, cost, record, monitor)?
+                }
+                None => {
+                    run::simulate::<FixedClock, _>(workload, client, engine, &server.cost, record, monitor)?
+                }
+            },
         };
+        let spent = drafted.as_ref().map_or_else(|| server.cost.spent(), StepCost::spent);
+        let band = drafted.as_ref().map_or(&server.cost, DraftedCost::target).band();
         server.notes.extend(client.notes(&trace.requests.trace, engine.data_parallel));
         server.notes.extend(served.notes());
-        let (spent, band) = (server.cost.spent(), server.cost.band());
         Ok(Simulation { served, spent, band, engine: server.engine, notes: server.notes })
     }
 }
@@ -296,6 +326,7 @@ impl Simulation {
     #[getter]
     fn settings<'py>(&self, py: Python<'py>) -> PyResult<Dict<'py>> {
         let (engine, dict) = (&self.engine, PyDict::new(py));
+        dict.set_item("gpu_memory_utilization", engine.gpu_memory_utilization)?;
         dict.set_item("max_num_seqs", engine.max_num_seqs)?;
         dict.set_item("max_num_batched_tokens", engine.max_num_batched_tokens)?;
         dict.set_item("max_model_len", engine.max_model_len)?;
@@ -304,7 +335,7 @@ impl Simulation {
         dict.set_item("enable_chunked_prefill", engine.enable_chunked_prefill)?;
         dict.set_item("enable_prefix_caching", engine.enable_prefix_caching)?;
         dict.set_item("async_scheduling", engine.async_scheduling)?;
-        dict.set_item("scheduling_policy", policy_name(engine.scheduling_policy))?;
+        dict.set_item("scheduling_policy", engine.scheduling_policy.name())?;
         dict.set_item("watermark", engine.watermark)?;
         dict.set_item("long_prefill_token_threshold", engine.long_prefill_token_threshold)?;
         dict.set_item("scheduler_reserve_full_isl", engine.scheduler_reserve_full_isl)?;
@@ -312,6 +343,15 @@ impl Simulation {
         dict.set_item("max_num_active_seqs", engine.max_num_active_seqs)?;
         let adaptive = engine.long_prefill_token_threshold_adaptive;
         dict.set_item("long_prefill_token_threshold_adaptive", adaptive)?;
+        match engine.rules {
+            Rules::Sglang(settings) => {
+                dict.set_item("max_prefill_tokens", settings.max_prefill_tokens)?;
+                dict.set_item("schedule_conservativeness", settings.schedule_conservativeness)?;
+                dict.set_item("enable_mixed_chunk", settings.enable_mixed_chunk)?;
+            }
+            Rules::Trtllm(capacity) => dict.set_item("capacity_scheduler_policy", capacity.name())?,
+            _ => {}
+        }
         let speculation = engine.speculation.as_ref();
         dict.set_item("spec_method", speculation.map(|speculation| speculation.method.name()))?;
         dict.set_item("num_speculative_tokens", speculation.map_or(0, |speculation| speculation.tokens))?;
@@ -340,13 +380,6 @@ impl Simulation {
 }
 
 type Dict<'py> = pyo3::Bound<'py, PyDict>;
-
-fn policy_name(policy: Policy) -> &'static str {
-    match policy {
-        Policy::Fcfs => "fcfs",
-        Policy::Priority => "priority",
-    }
-}
 
 fn record_named(name: &str) -> CoreResult<Record> {
     match name {

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p roofline-sim --bench engine -- [--json] [--once] [--small] [NAME…]` prints a row a case: the median of
 //! several runs in seconds of processor time (where Linux tells it; what others do on the machine is not in it), and of
-//! the wall. `--once --small` is for counting instructions: a run a case, of fewer requests.
+//! the wall. `--once --small` is for counting instructions: a run a case, of fewer requests. `--huge` runs 10 M and 44 M
+//! generated requests instead, and tells the most memory the process had.
 
 use std::time::Instant;
 
@@ -29,6 +30,10 @@ const LINEAR: LinearCost = LinearCost { a: 0.005, b: 2e-5, c: 2e-8 };
 /// Runs of a case, at most, and the seconds after which no other is begun.
 const RUNS: usize = 7;
 const PATIENCE_S: f64 = 4.0;
+/// Shorter runs are repeated until they take so long: processor time is told in ticks of some milliseconds.
+const SHORTEST_S: f64 = 0.1;
+/// Share of what an engine can serve that a busy one is offered.
+const BUSY: f64 = 0.8;
 
 /// Draws from one seed, the same on every machine.
 struct Draws(u64);
@@ -124,6 +129,27 @@ fn median(mut times: Vec<f64>) -> Option<f64> {
     times.get(times.len() / 2).copied()
 }
 
+/// Simulates; when the last step ended.
+fn end_s<P: StepCost + Clone + Send>(
+    trace: &Trace,
+    engine: &EngineConfig,
+    cost: &P,
+    pace: Pace,
+) -> Option<f64> {
+    let (workload, monitor) = (Workload::new(trace, None).ok()?, Monitor::default());
+    let (client, record) = (Client::default(), Record::Summary);
+    let simulation =
+        simulate_at::<FixedClock, P>(pace, workload, &client, engine, cost, record, &monitor).ok()?;
+    Some(simulation.totals.end_s)
+}
+
+/// Requests of this chat that an engine serves in a second, when they are all there.
+fn capacity<P: StepCost + Clone + Send>(engine: &EngineConfig, cost: &P) -> f64 {
+    let requests = 20_000;
+    let all = Trace { arrival_ns: vec![0; requests], ..chat(requests, 1.0, 250.0, 200.0) };
+    end_s(&all, engine, cost, Pace::Decisions).map_or(1.0, |end_s| requests as f64 / end_s)
+}
+
 /// Prints what is measured.
 struct Bench {
     json: bool,
@@ -142,31 +168,35 @@ impl Bench {
         let (mut walls, mut processors, began) = (Vec::new(), Vec::new(), Instant::now());
         let most = if self.once { 1 } else { RUNS };
         while walls.len() < most && (walls.is_empty() || began.elapsed().as_secs_f64() < PATIENCE_S) {
-            let (workload, monitor) = (Workload::new(trace, None).ok()?, Monitor::default());
-            let (start, before) = (Instant::now(), processor_s());
-            let client = Client::default();
-            let record = Record::Summary;
-            let simulation =
-                simulate_at::<FixedClock, P>(pace, workload, &client, engine, cost, record, &monitor).ok()?;
-            let wall = start.elapsed().as_secs_f64();
-            processors.push(processor_s().zip(before).map_or(wall, |(after, before)| after - before));
+            let (start, before, mut repeats) = (Instant::now(), processor_s(), 0.0);
+            while repeats == 0.0 || !self.once && start.elapsed().as_secs_f64() < SHORTEST_S {
+                std::hint::black_box(end_s(trace, engine, cost, pace)?);
+                repeats += 1.0;
+            }
+            let wall = start.elapsed().as_secs_f64() / repeats;
+            let used = processor_s().zip(before).map(|(after, before)| (after - before) / repeats);
+            processors.push(used.unwrap_or(wall));
             walls.push(wall);
-            std::hint::black_box(simulation.totals);
         }
         Some(Took { processor: median(processors)?, wall: median(walls)? })
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.wanted.is_empty() || self.wanted.iter().any(|wanted| name.contains(wanted.as_str()))
     }
 
     fn case<P: StepCost + Clone + Send>(
         &self,
         name: &str,
         bar: Bar,
-        trace: &Trace,
+        trace: impl FnOnce() -> Option<Trace>,
         engine: &EngineConfig,
         cost: &P,
     ) {
-        if !self.wanted.is_empty() && !self.wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
+        if !self.wants(name) {
             return;
         }
+        let Some(trace) = &trace() else { return };
         let Some(took) = self.took(trace, engine, cost, Pace::Decisions) else { return };
         let (seconds, wall) = (took.processor, took.wall);
         let rate = trace.len() as f64 / seconds;
@@ -198,47 +228,43 @@ impl Bench {
     }
 }
 
-/// Offered load at 80 % of what the engine can serve of this chat under each cost, requests a second.
-const EIGHTY_PERCENT_LINEAR: f64 = 125.0;
-const EIGHTY_PERCENT_MODEL: f64 = 75.0;
-
 fn chats(bench: &Bench, plain: &EngineConfig, caching: &EngineConfig, model: &ModelCost, most: usize) {
-    let busy = chat(most, EIGHTY_PERCENT_LINEAR, 250.0, 200.0);
-    bench.case("chat at 80 %, linear, cache off", Bar::Rate(4e6), &busy, plain, &LINEAR);
-    bench.case("chat at 80 %, linear, cache on", Bar::Rate(3e6), &busy, caching, &LINEAR);
-    let busy = chat(most, EIGHTY_PERCENT_MODEL, 250.0, 200.0);
-    bench.case("chat at 80 %, cost model, cache off", Bar::Rate(1.5e6), &busy, plain, model);
+    let of = |requests: usize, rate: f64| move || Some(chat(requests, rate, 250.0, 200.0));
+    let linear = BUSY * capacity(plain, &LINEAR);
+    bench.case("chat at 80 %, linear, cache off", Bar::Rate(4e6), of(most, linear), plain, &LINEAR);
+    bench.case("chat at 80 %, linear, cache on", Bar::Rate(3e6), of(most, linear), caching, &LINEAR);
+    let busy = BUSY * capacity(plain, model);
+    bench.case("chat at 80 %, cost model, cache off", Bar::Rate(1.5e6), of(most, busy), plain, model);
     for (load, rate) in [("light chat, 2/s", 2.0), ("chat, 40/s", 40.0), ("overloaded chat, 400/s", 400.0)] {
-        let trace = chat(100_000, rate, 250.0, 200.0);
-        bench.case(&format!("{load}, linear"), Bar::None, &trace, plain, &LINEAR);
-        bench.case(&format!("{load}, cost model"), Bar::None, &trace, plain, model);
+        bench.case(&format!("{load}, linear"), Bar::None, of(100_000, rate), plain, &LINEAR);
+        bench.case(&format!("{load}, cost model"), Bar::None, of(100_000, rate), plain, model);
     }
-    let long = chat(100_000, 30.0, 500.0, 280.0);
-    bench.case("28 M output tokens, linear", Bar::Seconds(0.1), &long, plain, &LINEAR);
-    bench.case("28 M output tokens, cost model", Bar::Seconds(0.1), &long, plain, model);
+    let long = || Some(chat(100_000, 30.0, 500.0, 280.0));
+    bench.case("28 M output tokens, linear", Bar::Seconds(0.1), long, plain, &LINEAR);
+    bench.case("28 M output tokens, cost model", Bar::Seconds(0.1), long, plain, model);
 }
 
 fn traces(bench: &Bench, caching: &EngineConfig, model: &ModelCost) {
-    if let Some(azure) = shared("azure/AzureLLMInferenceTrace_conv.csv.gz") {
-        bench.case("Azure conversation 2023, cost model", Bar::Seconds(0.02), &azure, caching, model);
-    }
-    if let Some(mooncake) = shared("mooncake/conversation_trace.jsonl.zst") {
-        bench.case("Mooncake conversation, linear, tree built", Bar::Rate(1e6), &mooncake, caching, &LINEAR);
-        bench.case(
-            "Mooncake conversation, cost model, tree built",
-            Bar::Rate(1e6),
-            &mooncake,
-            caching,
-            model,
-        );
+    let azure = || shared("azure/AzureLLMInferenceTrace_conv.csv.gz");
+    bench.case("Azure conversation 2023, cost model", Bar::Seconds(0.02), azure, caching, model);
+    let mooncake = || shared("mooncake/conversation_trace.jsonl.zst");
+    bench.case("Mooncake conversation, linear", Bar::Rate(1e6), mooncake, caching, &LINEAR);
+    bench.case("Mooncake conversation, cost model", Bar::Rate(1e6), mooncake, caching, model);
+}
+
+/// The first requests of a trace that has nothing but arrivals and lengths.
+fn first(trace: &Trace, most: usize) -> Trace {
+    let most = trace.len().min(most);
+    Trace {
+        arrival_ns: trace.arrival_ns[..most].to_vec(),
+        prompt_tokens: trace.prompt_tokens[..most].to_vec(),
+        output_tokens: trace.output_tokens[..most].to_vec(),
+        ..Trace::default()
     }
 }
 
 /// Shapes a jump could be bad at.
 fn corners(bench: &Bench, plain: &EngineConfig, tiny: &EngineConfig) {
-    if bench.once {
-        return;
-    }
     let cases = [
         ("output length 1", alike(20_000, 20, 200, 1), plain),
         ("1 M-token decodes", alike(4, 1000, 10, 120_000), plain),
@@ -246,20 +272,22 @@ fn corners(bench: &Bench, plain: &EngineConfig, tiny: &EngineConfig) {
         ("tiny KV", chat(5_000, 40.0, 250.0, 200.0), tiny),
     ];
     for (name, trace, engine) in cases {
-        let few = Trace {
-            arrival_ns: trace.arrival_ns[..trace.len().min(3000)].to_vec(),
-            prompt_tokens: trace.prompt_tokens[..trace.len().min(3000)].to_vec(),
-            output_tokens: trace.output_tokens[..trace.len().min(3000)].to_vec(),
-            ..Trace::default()
-        };
-        bench.case(
-            &format!("{name}, against each request"),
-            Bar::Twin(Pace::Requests),
-            &few,
-            engine,
-            &LINEAR,
-        );
-        bench.case(&format!("{name}, against each step"), Bar::Twin(Pace::Steps), &trace, engine, &LINEAR);
+        let few = || Some(first(&trace, 3000));
+        let twin = Bar::Twin(Pace::Requests);
+        bench.case(&format!("{name}, against each request"), twin, few, engine, &LINEAR);
+        let (all, twin) = (|| Some(trace.clone()), Bar::Twin(Pace::Steps));
+        bench.case(&format!("{name}, against each step"), twin, all, engine, &LINEAR);
+    }
+}
+
+/// Millions of generated requests, and the most memory they took.
+fn huge(bench: &Bench, plain: &EngineConfig) {
+    let rate = BUSY * capacity(plain, &LINEAR);
+    for (name, millions, most_s) in [("10 M generated", 10, 10.0), ("44 M generated", 44, 60.0)] {
+        let trace = || Some(chat(millions * 1_000_000, rate, 250.0, 200.0));
+        bench.case(name, Bar::Seconds(most_s), trace, plain, &LINEAR);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        println!("{name}: {}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or(""));
     }
 }
 
@@ -267,13 +295,18 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let (flags, wanted): (Vec<String>, _) = arguments.into_iter().partition(|text| text.starts_with("--"));
     let has = |name: &str| flags.iter().any(|flag| flag == name);
-    let bench = Bench { json: has("--json"), once: has("--once"), wanted };
+    let bench = Bench { json: has("--json"), once: has("--once") || has("--huge"), wanted };
     let engines = (engine(false, 28_000), engine(true, 28_000), engine(false, 512));
     let ((Some(plain), Some(caching), Some(tiny)), Some(model)) = (engines, model_cost()) else {
         eprintln!("the catalogue must have llama-3.1-8b and h100-sxm");
         return;
     };
+    if has("--huge") {
+        return huge(&bench, &plain);
+    }
     chats(&bench, &plain, &caching, &model, if has("--small") { 100_000 } else { 1_000_000 });
     traces(&bench, &caching, &model);
-    corners(&bench, &plain, &tiny);
+    if !bench.once {
+        corners(&bench, &plain, &tiny);
+    }
 }

@@ -187,7 +187,7 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         let mut span = Span { scheduled: self.now, start: self.now, end: self.now };
         let mut busy_s = 0.0;
         if !step.is_empty() {
-            busy_s = self.price(&step)? / self.stages.len() as f64;
+            busy_s = price(self.cost, &step)? / self.stages.len() as f64;
             (span.start, span.end) = self.occupy(busy_s);
         }
         if step.is_empty() && step.preempted.is_empty() {
@@ -208,11 +208,7 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         if self.barren_preemptions < 1000 + 64 * requests {
             return Ok(());
         }
-        let hint = "as the real engine would, they preempt each other for ever; \
-                    set scheduler_reserve_full_isl, or give them more blocks";
-        let must = "must let some request reach its next token between preemptions";
-        let value = format!("{} preemptions without one", self.barren_preemptions);
-        Err(Error::Core(CoreError::spec("num_gpu_blocks", must, value, hint)))
+        Err(preempted_for_ever(self.barren_preemptions))
     }
 
     /// Passes a step through the stages, `seconds` in each; when it begins and ends.
@@ -224,25 +220,6 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
             *stage = end;
         }
         (start, end)
-    }
-
-    fn price(&self, step: &Step) -> Result<f64> {
-        let mut sums = P::Sums::default();
-        for entry in step.entries() {
-            let item = StepItem {
-                new_tokens: entry.tokens,
-                context: entry.context - entry.tokens,
-                phase: if entry.prefill { Phase::Prefill } else { Phase::Decode },
-                sampled_rows: if entry.samples { 1 + entry.drafts } else { 0 },
-            };
-            self.cost.add(&mut sums, item);
-        }
-        let seconds = self.cost.seconds(&sums);
-        if seconds.is_finite() && seconds >= 0.0 {
-            return Ok(seconds);
-        }
-        let must = "must be finite and not negative, in seconds";
-        Err(Error::Core(CoreError::spec("step_cost", must, seconds, "")))
     }
 
     /// Processes the oldest result under way; `false` if none is.
@@ -261,4 +238,36 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         self.spare.push(flight.step);
         true
     }
+}
+
+/// Why a replica stops that only preempts.
+pub(crate) fn preempted_for_ever(count: u64) -> Error {
+    let hint = "as the real engine would, they preempt each other for ever; \
+                set scheduler_reserve_full_isl, or give them more blocks";
+    let must = "must let some request reach its next token between preemptions";
+    let value = format!("{count} preemptions without one");
+    Error::Core(CoreError::spec("num_gpu_blocks", must, value, hint))
+}
+
+/// Seconds a step takes.
+///
+/// # Errors
+/// A step cost that is negative or not finite.
+pub(crate) fn price<P: StepCost>(cost: &P, step: &Step) -> Result<f64> {
+    let mut sums = P::Sums::default();
+    for entry in step.entries() {
+        let item = StepItem {
+            new_tokens: entry.tokens,
+            context: entry.context - entry.tokens,
+            phase: if entry.prefill { Phase::Prefill } else { Phase::Decode },
+            sampled_rows: if entry.samples { 1 + entry.drafts } else { 0 },
+        };
+        cost.add(&mut sums, item);
+    }
+    let seconds = cost.seconds(&sums);
+    if seconds.is_finite() && seconds >= 0.0 {
+        return Ok(seconds);
+    }
+    let must = "must be finite and not negative, in seconds";
+    Err(Error::Core(CoreError::spec("step_cost", must, seconds, "")))
 }

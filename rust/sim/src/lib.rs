@@ -17,5 +17,7 @@ pub mod scheduler;
 pub mod metrics;
 pub mod engine;
 pub mod fast;
+pub mod lockstep;
 pub mod run;
 pub mod serve;
+pub mod drafting;

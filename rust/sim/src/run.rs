@@ -7,6 +7,7 @@ use crate::client::{Client, Extent, Sender, Units};
 use crate::engine::{Monitor, Replica};
 use crate::error::Result;
 use crate::fast::{FastReplica, covers};
+use crate::lockstep;
 use crate::metrics::journal::Journal;
 use crate::metrics::records::{Epoch, Records, Requests, Totals};
 use crate::metrics::slo::Slo;
@@ -131,9 +132,12 @@ pub fn simulate_at<C: Clock, P: StepCost + Clone + Send>(
     client.check(workload.len())?;
     let (units, served) = (Units::of(workload.trace()), client.replicas_served(config.data_parallel));
     let dealt = units.deal(workload.len(), served);
+    let sender = |replica: u32| {
+        Sender::<C>::new(client, workload, &units, &dealt[replica as usize], (replica, served))
+    };
     let serve = |replica: u32, cost: &P| {
         let rows = &dealt[replica as usize];
-        let sender = Sender::<C>::new(client, workload, &units, rows, (replica, served));
+        let sender = sender(replica);
         if pace == Pace::Requests || !covers(config, workload, record) {
             Replica::new(config, workload, rows, sender, replica, cost, record, monitor)?.run()
         } else {
@@ -143,6 +147,9 @@ pub fn simulate_at<C: Clock, P: StepCost + Clone + Send>(
     };
     let records = if served == 1 {
         vec![serve(0, cost)?]
+    } else if config.data_parallel_lockstep {
+        let ranks = (0..served).map(|replica| (dealt[replica as usize].as_slice(), sender(replica)));
+        lockstep::run(config, workload, ranks.collect(), cost, record, monitor)?
     } else {
         let forks: Vec<(u32, P)> = (0..served).map(|replica| (replica, cost.fork())).collect();
         let told: Vec<_> =

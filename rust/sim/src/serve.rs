@@ -8,19 +8,25 @@ use roofline_core::error::{Error, Result};
 use roofline_core::hardware::Hardware;
 use roofline_core::memo::Memo;
 use roofline_core::memory::EngineMemory;
-use roofline_core::model::{Ffn, Task};
+use roofline_core::model::{Ffn, Mixer, Model, Task};
+use roofline_core::names;
 use roofline_core::shape::{Phase as CorePhase, Sums};
 use roofline_core::step::{Deployment, Pricer};
 use roofline_core::units::GIB;
 
+use crate::kv::groups::{Cut, cut};
 use crate::scheduler::config::EngineConfig;
-use crate::scheduler::preset::{DeviceClass, preset};
+use crate::scheduler::preset::{DeviceClass, LONGEST_WHOLE_PROMPT, preset};
+use crate::scheduler::rules::{Capacity, Rules};
 use crate::scheduler::speculation::{Acceptance, DraftMethod, Speculation};
 use crate::step_cost::{Decodes, Phase, StepCost, StepItem};
 use crate::trace::Trace;
 
-/// Share of the device's memory that vLLM 0.33 uses unless told otherwise.
-pub const GPU_MEMORY_UTILIZATION: f64 = 0.92;
+/// Tokens of a block where keys and values are a latent vector, as the kernels for it ask (FlashMLA).
+const MLA_BLOCK_SIZE: u32 = 64;
+
+/// Context of models of states alone that name none: no request is meant to be longer.
+const LONGEST_UNNAMED: u32 = 1 << 20;
 
 /// Prices steps with the cost model, and keeps account of what they were spent on.
 #[derive(Debug, Clone)]
@@ -114,7 +120,7 @@ impl StepCost for ModelCost {
 /// What a user sets of an engine; what is absent keeps the preset's value.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Knobs {
-    /// Share of the device's memory the engine may use.
+    /// Share of memory the engine may use; SGLang's `mem_fraction_static`, TensorRT-LLM's `free_gpu_memory_fraction`.
     pub gpu_memory_utilization: Option<f64>,
     /// Whether steps are launched one kernel at a time: no memory is kept for CUDA graphs.
     pub enforce_eager: Option<bool>,
@@ -134,7 +140,7 @@ pub struct Knobs {
     pub enable_prefix_caching: Option<bool>,
     /// Whether a step is scheduled while the one before it runs.
     pub async_scheduling: Option<bool>,
-    /// `fcfs` or `priority`.
+    /// `fcfs`, `priority` (vLLM) or `lpm` (SGLang).
     pub scheduling_policy: Option<String>,
     /// Share of the blocks left free when a request is admitted beside others.
     pub watermark: Option<f64>,
@@ -148,8 +154,18 @@ pub struct Knobs {
     pub prefill_schedule_interval: Option<u32>,
     /// Sequences that may run at once, if fewer than `max_num_seqs`.
     pub max_num_active_seqs: Option<u32>,
+    /// Most prompt tokens of a step over all its requests (SGLang).
+    pub max_prefill_tokens: Option<u32>,
+    /// How much of the answers to come is set aside at admission (SGLang).
+    pub schedule_conservativeness: Option<f64>,
+    /// Whether running requests continue in a step that computes prompts (SGLang).
+    pub enable_mixed_chunk: Option<bool>,
+    /// `guaranteed-no-evict` or `max-utilization` (TensorRT-LLM).
+    pub capacity_scheduler_policy: Option<String>,
     /// Speculative decoding.
     pub speculation: Option<Speculation>,
+    /// The model that drafts, where a model of its own does.
+    pub spec_model: Option<Model>,
     /// Seed of the draws of a technique that drafts.
     pub seed: u64,
 }
@@ -161,7 +177,8 @@ impl Knobs {
     /// # Errors
     /// An unknown engine or policy.
     pub fn engine(&self, name: &str, deployment: &Deployment) -> Result<EngineConfig> {
-        let mut engine = self.on(name, &deployment.hardware)?;
+        let gpus = (deployment.layout.tp * deployment.layout.pp) as u32;
+        let mut engine = self.on_several(name, &deployment.hardware, gpus)?;
         engine.pipeline_parallel = deployment.layout.pp as u32;
         engine.data_parallel = deployment.layout.dp as u32;
         Ok(engine)
@@ -172,9 +189,37 @@ impl Knobs {
     /// # Errors
     /// An unknown engine or policy.
     pub fn on(&self, name: &str, hardware: &Hardware) -> Result<EngineConfig> {
+        self.on_several(name, hardware, 1)
+    }
+
+    fn on_several(&self, name: &str, hardware: &Hardware, gpus: u32) -> Result<EngineConfig> {
         self.check()?;
         let memory = hardware.memory.capacity.value.unwrap_or(0.0);
         let mut engine = preset(name, DeviceClass::of(memory, &hardware.name))?;
+        self.refuse_others(&names::normalise(name), engine.rules)?;
+        let chunk = self.enable_chunked_prefill.unwrap_or(true);
+        match &mut engine.rules {
+            Rules::Sglang(settings) => {
+                let set = &mut settings.max_prefill_tokens;
+                *set = self.max_prefill_tokens.unwrap_or(*set);
+                let set = &mut settings.schedule_conservativeness;
+                *set = self.schedule_conservativeness.unwrap_or(*set);
+                settings.enable_mixed_chunk = self.enable_mixed_chunk.unwrap_or(false);
+                let largest =
+                    if chunk { self.max_num_batched_tokens } else { Some(settings.max_prefill_tokens) };
+                engine.max_num_batched_tokens = largest.unwrap_or(engine.max_num_batched_tokens);
+                engine = engine.sglang_on(memory, gpus, largest.is_none());
+                // SGLang overlaps no speculation that verifies a tree.
+                engine.async_scheduling = self.speculation.is_none();
+            }
+            Rules::Trtllm(capacity) => {
+                if let Some(policy) = &self.capacity_scheduler_policy {
+                    *capacity = Capacity::parse(policy)?;
+                }
+            }
+            _ => {}
+        }
+        engine.gpu_memory_utilization = self.gpu_memory_utilization.unwrap_or(engine.gpu_memory_utilization);
         let set = |field: &mut u32, value: Option<u32>| *field = value.unwrap_or(*field);
         let switch = |field: &mut bool, value: Option<bool>| *field = value.unwrap_or(*field);
         set(&mut engine.max_num_seqs, self.max_num_seqs);
@@ -193,10 +238,63 @@ impl Knobs {
         if let Some(policy) = &self.scheduling_policy {
             engine.scheduling_policy = crate::scheduler::config::Policy::parse(policy)?;
         }
-        if self.max_num_seqs.is_none() {
+        if self.max_num_seqs.is_none() && engine.rules.counts_answers() {
             engine.max_num_seqs = engine.max_num_seqs.min(engine.max_num_batched_tokens);
         }
         Ok(engine)
+    }
+
+    /// What is left out of the time that drafts take, if anything.
+    fn drafting_note(&self) -> Option<String> {
+        let note = match (self.speculation.as_ref()?.method, &self.spec_model) {
+            (DraftMethod::Ngram, _) => "drafts are looked up on the host: no time of the device",
+            (DraftMethod::DraftModel, None) => {
+                "drafts cost nothing until they are verified: name the model that makes them (spec_model)"
+            }
+            _ => return None,
+        };
+        Some(note.to_string())
+    }
+
+    /// Refuses what is set but what the engine does not have.
+    fn refuse_others(&self, name: &str, rules: Rules) -> Result<()> {
+        let drafts = self.speculation.as_ref().is_some_and(|drafts| drafts.method == DraftMethod::DraftModel);
+        if self.spec_model.is_some() && !drafts {
+            let hint = "other methods draft without one";
+            return Err(Error::spec(
+                "spec_model",
+                "must be given with spec_method draft-model only",
+                "given",
+                hint,
+            ));
+        }
+        let set = [
+            ("enable_chunked_prefill", self.enable_chunked_prefill.is_some()),
+            ("enable_prefix_caching", self.enable_prefix_caching.is_some()),
+            ("async_scheduling", self.async_scheduling.is_some()),
+            ("scheduling_policy", self.scheduling_policy.is_some()),
+            ("watermark", self.watermark.is_some()),
+            ("long_prefill_token_threshold", self.long_prefill_token_threshold.is_some()),
+            ("long_prefill_token_threshold_adaptive", self.long_prefill_token_threshold_adaptive.is_some()),
+            ("scheduler_reserve_full_isl", self.scheduler_reserve_full_isl.is_some()),
+            ("prefill_schedule_interval", self.prefill_schedule_interval.is_some()),
+            ("max_num_active_seqs", self.max_num_active_seqs.is_some()),
+            ("max_prefill_tokens", self.max_prefill_tokens.is_some()),
+            ("schedule_conservativeness", self.schedule_conservativeness.is_some()),
+            ("enable_mixed_chunk", self.enable_mixed_chunk.is_some()),
+            ("capacity_scheduler_policy", self.capacity_scheduler_policy.is_some()),
+            ("spec_method", self.speculation.is_some()),
+        ];
+        let known = rules.settings();
+        let foreign =
+            set.into_iter().filter(|(field, set)| *set && !known.contains(field)).map(|(field, _)| {
+                let hint = match known {
+                    [] => "beside sizes it has no settings".to_string(),
+                    known => format!("beside sizes it has {}", known.join(", ")),
+                };
+                Error::spec(field, format!("must be a setting that the engine `{name}` has"), "given", hint)
+            });
+        Error::all("engine", foreign.collect())
     }
 
     /// Sizes that nothing else can be computed from.
@@ -220,7 +318,7 @@ impl Knobs {
     /// # Errors
     /// A utilization outside (0, 1].
     pub fn memory(&self, engine: &EngineConfig) -> Result<EngineMemory> {
-        let utilization = self.gpu_memory_utilization.unwrap_or(GPU_MEMORY_UTILIZATION);
+        let utilization = engine.gpu_memory_utilization;
         if !(utilization > 0.0 && utilization <= 1.0) {
             return Err(Error::spec(
                 "gpu_memory_utilization",
@@ -231,6 +329,7 @@ impl Knobs {
         }
         Ok(EngineMemory {
             gpu_memory_utilization: utilization,
+            share: engine.memory_share(),
             block_size: u64::from(engine.block_size),
             max_num_batched_tokens: u64::from(engine.max_num_batched_tokens),
             max_num_seqs: u64::from(engine.max_num_seqs),
@@ -253,8 +352,8 @@ pub struct Server {
 impl Server {
     /// Sizes the cache and compiles the cost.
     ///
-    /// Where layers hold at most a window or a constant state, blocks are sized for sequences of the trace's mean
-    /// length (prompt and answer).
+    /// Where layers hold at most a window or a constant state, vLLM's blocks are cut as its hybrid manager cuts them
+    /// ([`crate::kv::groups`]); those of other engines are sized for sequences of the trace's mean length.
     ///
     /// # Errors
     /// A model that generates nothing, weights that do not fit, settings no engine could start with.
@@ -269,7 +368,6 @@ impl Server {
         }
         deployment.techniques.served()?;
         let mut engine = knobs.engine(name, &deployment)?;
-        let drafts_priced = engine.speculation.is_none();
         if let Some(drafting) = deployment.techniques.drafting() {
             let twice = |flag: &str| {
                 let hint = "give the technique or the flags";
@@ -284,40 +382,89 @@ impl Server {
                 acceptance: Acceptance::Chance { positions: drafting.acceptance, seed: knobs.seed },
             });
         }
+        let cut = cut_cache(&mut engine, &deployment, knobs.block_size);
+        let own = deployment.model.max_context.map_or(u32::MAX, |own| u32::try_from(own).unwrap_or(u32::MAX));
+        if !engine.rules.cuts_prompts()
+            && !engine.enable_chunked_prefill
+            && knobs.max_num_batched_tokens.is_none()
+        {
+            let longest = knobs.max_model_len.unwrap_or(own.min(LONGEST_WHOLE_PROMPT));
+            engine.max_num_batched_tokens = engine.max_num_batched_tokens.max(longest);
+        }
         let analyst = Analyst::new(deployment, &knobs.memory(&engine)?)?;
         engine.num_gpu_blocks = match knobs.num_gpu_blocks_override {
             Some(blocks) => blocks,
-            None => blocks(&analyst, &engine, trace)?,
+            None => blocks(&analyst, &engine, cut.as_ref(), trace)?,
         };
         let mut notes = analyst.deployment().model.notes.clone();
         notes.extend(analyst.deployment().techniques.notes());
         let experts =
             analyst.deployment().model.layers.iter().any(|group| matches!(group.ffn, Some(Ffn::Moe(_))));
         if engine.data_parallel > 1 && experts {
+            engine.data_parallel_lockstep = engine.pipeline_parallel == 1;
             notes.push(
-                "replicas that share experts step apart here; real ones wait for the slowest".to_string(),
+                match engine.data_parallel_lockstep {
+                    true => "replicas share experts: a step of one is a step of all, as long as the slowest",
+                    false => "replicas that share experts step apart here; real ones wait for the slowest",
+                }
+                .to_string(),
             );
         }
-        if engine.speculation.is_some() && !drafts_priced {
-            notes.push(
-                "drafts cost nothing until they are verified: the time to make them is left out".to_string(),
-            );
-        }
-        engine.max_model_len = Some(model_len(&analyst, &engine, knobs.max_model_len, &mut notes)?);
+        notes.extend(knobs.drafting_note());
+        let length = model_len(&analyst, &engine, knobs.max_model_len, &mut notes)?;
+        engine.max_model_len = Some(length);
+        // States alone take a block a sequence, as vLLM writes it: of the longest context.
+        engine.block_size = engine.block_size.min(length);
         if let (Some(length), None) = (engine.max_model_len, knobs.max_num_batched_tokens) {
             engine = engine.adjusted_to(length);
+        }
+        if matches!(engine.rules, Rules::Sglang(_)) && knobs.max_num_seqs.is_none() {
+            engine.max_num_seqs = engine.sglang_sequences(own);
+        }
+        let most = engine.max_num_batched_tokens;
+        if matches!(engine.rules, Rules::Trtllm(_)) && !engine.enable_chunked_prefill {
+            let long = trace.prompt_tokens.iter().filter(|&&tokens| tokens > most).count();
+            if long > 0 {
+                notes.push(format!(
+                    "{long} prompts are longer than the {most} tokens of a step: refused without chunked prefill"
+                ));
+            }
         }
         engine.limits()?;
         Ok(Server { engine, cost: ModelCost::new(analyst.pricer().clone()), notes })
     }
 }
 
+/// Cuts the cache of layers that differ as vLLM does; `None` where a block is the same for all, or a technique changes
+/// what is cached.
+fn cut_cache(engine: &mut EngineConfig, deployment: &Deployment, block_size: Option<u32>) -> Option<Cut> {
+    let latent = deployment.model.layers.iter().any(|group| matches!(group.mixer, Some(Mixer::Mla(_))));
+    if engine.rules != Rules::Vllm {
+        return None;
+    }
+    if latent && block_size.is_none() {
+        engine.block_size = MLA_BLOCK_SIZE;
+    }
+    let cut = cut(deployment, engine.block_size).filter(|cut| {
+        let differs = !cut.groups.are_plain() || cut.block_size == u32::MAX;
+        differs && deployment.techniques.list().is_empty()
+    })?;
+    let caching = u32::from(engine.enable_prefix_caching);
+    let drafts = engine.speculation.as_ref().map_or(0, |speculation| speculation.tokens);
+    (engine.block_size, engine.groups) = (cut.block_size, cut.groups);
+    engine.groups.states = engine.groups.states.saturating_mul(1 + caching + drafts);
+    Some(cut)
+}
+
 /// KV blocks that memory gives.
-fn blocks(analyst: &Analyst, engine: &EngineConfig, trace: &Trace) -> Result<u32> {
+fn blocks(analyst: &Analyst, engine: &EngineConfig, cut: Option<&Cut>, trace: &Trace) -> Result<u32> {
     let sum = |lengths: &[u32]| -> u64 { lengths.iter().map(|&length| u64::from(length)).sum() };
     let mean = (sum(&trace.prompt_tokens) + sum(&trace.output_tokens)) / (trace.len() as u64).max(1);
-    let context = mean.max(u64::from(engine.block_size));
-    let blocks = analyst.memory().blocks(context);
+    let context = if cut.is_some() { mean.max(1) } else { mean.max(u64::from(engine.block_size)) };
+    let blocks = match cut {
+        Some(cut) => (analyst.memory().with(1, context, 0.0).for_kv / cut.block_bytes).floor() as u64,
+        None => analyst.memory().blocks(context),
+    };
     if blocks < 2 {
         let memory = analyst.memory().with(1, context, 0.0);
         let deployment = analyst.deployment();
@@ -349,15 +496,28 @@ fn model_len(
     if let Some(length) = set {
         return Ok(length);
     }
-    let holds = engine.num_gpu_blocks.saturating_sub(1).saturating_mul(engine.block_size);
+    let holds = engine.longest_held();
     let own = analyst.deployment().model.max_context.map(|own| u32::try_from(own).unwrap_or(u32::MAX));
+    let whole = !engine.rules.cuts_prompts() && !engine.enable_chunked_prefill;
     match own {
+        Some(own) if whole && own.min(holds) > LONGEST_WHOLE_PROMPT => {
+            notes.push(format!(
+                "max-model-len {LONGEST_WHOLE_PROMPT}: this engine computes prompts whole; the model's own is {own}"
+            ));
+            Ok(LONGEST_WHOLE_PROMPT)
+        }
         Some(own) if own <= holds => Ok(own),
         Some(own) => {
             notes.push(format!(
                 "max-model-len {holds}: what the KV cache holds, less than the model's own {own}"
             ));
             Ok(holds)
+        }
+        None if engine.block_size == u32::MAX => {
+            notes.push(format!(
+                "max-model-len {LONGEST_UNNAMED}: the model names no longest context, nor does its cache"
+            ));
+            Ok(LONGEST_UNNAMED)
         }
         None => Ok(holds),
     }

@@ -9,7 +9,7 @@ pub struct Entry {
     pub tokens: u32,
     /// Draft tokens verified among them.
     pub drafts: u32,
-    /// Whether the drafts only pad the row and are always rejected.
+    /// Whether the drafts only pad the row and are always rejected, or the whole row only pads the batch.
     pub padded: bool,
     /// Whether it computes a prompt (or recomputes after a preemption).
     pub prefill: bool,
@@ -17,6 +17,13 @@ pub struct Entry {
     pub context: u32,
     /// Whether it yields a token when done.
     pub samples: bool,
+}
+
+impl Entry {
+    /// Whether nothing comes of it: a row of a batch whose shape is fixed.
+    pub fn is_idle(&self) -> bool {
+        self.padded && self.drafts == 0
+    }
 }
 
 /// Tokens a request was given when a step's result arrived.

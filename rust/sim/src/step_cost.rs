@@ -32,7 +32,7 @@ pub struct Decodes<'a> {
     pub count: u64,
     /// Tokens in their KV caches together.
     pub context: u64,
-    /// Tokens in the fullest of their KV caches.
+    /// Tokens in the fullest of their KV caches; 0 where [`StepCost::needs_longest`] is false.
     pub longest: u64,
     /// Context of each, less `shift`; empty where [`StepCost::needs_each_context`] is false.
     pub bases: &'a [i64],
@@ -66,6 +66,11 @@ pub trait StepCost {
 
     /// Whether [`StepCost::add_decodes`] needs each context, or only their number and their sum.
     fn needs_each_context(&self) -> bool {
+        true
+    }
+
+    /// Whether [`StepCost::add_decodes`] needs the longest context.
+    fn needs_longest(&self) -> bool {
         true
     }
 
@@ -149,6 +154,10 @@ impl StepCost for LinearCost {
     }
 
     fn needs_each_context(&self) -> bool {
+        false
+    }
+
+    fn needs_longest(&self) -> bool {
         false
     }
 

@@ -11,7 +11,7 @@ use crate::catalog;
 use crate::efficiency::Efficiency;
 use crate::layout::Layout;
 use crate::lower::Lowering;
-use crate::memory::EngineMemory;
+use crate::memory::{EngineMemory, MemoryShare};
 use crate::op::elementwise::Fusion;
 use crate::point::{Point, Question};
 use crate::precision::{Precision, Request};
@@ -40,6 +40,7 @@ const DEVICES: [&str; 7] =
     ["h100-sxm", "h200-sxm", "b200-sxm", "mi300x", "l40s", "a100-sxm-80gb", "rtx-4090"];
 const ENGINE: EngineMemory = EngineMemory {
     gpu_memory_utilization: 0.92,
+    share: MemoryShare::Device,
     block_size: 16,
     max_num_batched_tokens: 8192,
     max_num_seqs: 1024,

@@ -26,7 +26,7 @@ pub static KIND: Kind = Kind {
     changes: "A, peak of each operator; + quantization of activations",
     formula: "the peak of the smallest supported format that holds both operands; T·m activations are quantized: 2 vector \
               operations each, one read and one write unless fused",
-    source: "SmoothQuant (arXiv 2211.10438), QServe (arXiv 2405.04532); survey §3.1.2",
+    source: "SmoothQuant (arXiv 2211.10438), QServe (arXiv 2405.04532); the survey",
     pays: "prefill and large batches: the tensor unit is twice as fast for half the bits",
     loses: "where the device does not multiply the format: it is converted up and gains nothing",
     slots: &[Slot::Activations],
@@ -59,7 +59,9 @@ struct ActivationQuant {
 impl Effect for ActivationQuant {
     fn apply(&self, target: &mut Target<'_>) -> Result<()> {
         let Some(format) = self.format else { return Ok(()) };
-        let name = format!("{} · {format} activations", target.precision.weights_name);
+        let weights = &target.precision.weights_name;
+        let name =
+            if *weights == format.to_string() { weights.clone() } else { format!("{weights} x {format}") };
         target.precision.replace(layer_parts(self.parts), &name, |linear| {
             let wider = linear.weight.format.bits() > format.bits();
             Linear { activation: if wider { linear.weight.format } else { format }, ..linear }

@@ -41,7 +41,7 @@ pub static KIND: Kind = Kind {
     changes: "F, W in steps of decoding sequences alone; with a hot/cold split capacity, and a processor beside",
     formula: "F·ρ; W of the union, 1 − (1−ρ)^T; predictor 2T·r·(h + n); a step that carries a prompt runs dense. Hot share x \
               with hits y: the device reads x·(1 − (1 − ρy/x)^T), the host (1−x)·(1 − (1 − ρ(1−y)/(1−x))^T) beside it",
-    source: "Deja Vu (arXiv 2310.17157), PowerInfer (arXiv 2312.12456); survey §4.2.3",
+    source: "Deja Vu (arXiv 2310.17157), PowerInfer (arXiv 2312.12456); the survey",
     pays: "single sequences: > 2x in decode at 80 % sparsity (Deja Vu)",
     loses: "batches: the union of what tens of tokens need is everything",
     slots: &[Slot::FfnSite],

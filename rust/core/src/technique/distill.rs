@@ -21,7 +21,7 @@ pub static KIND: Kind = Kind {
     }],
     changes: "every shape: F, W, A, KV, capacity",
     formula: "those of the student",
-    source: "Hinton et al. 2015 (arXiv 1503.02531); survey §3.2.3",
+    source: "Hinton et al. 2015 (arXiv 1503.02531); the survey",
     pays: "everywhere: fewer weights to read and to multiply, a smaller cache",
     loses: "nowhere in time; answers are the student's",
     slots: &[Slot::Model],

@@ -37,7 +37,7 @@ pub static KIND: Kind = Kind {
     changes: "F, A and KV read of the layers behind an exit; W only if every token of the step has left",
     formula: "behind an exit that a share s has left: F·(1−s), W·(1 − s^T) with T tokens: the weight is read as long as one \
               sequence needs it; kv=fill: 2·h·2Kd FLOPs a token that left, and its keys and values written",
-    source: "CALM (arXiv 2207.07061), LayerSkip (arXiv 2404.16710), EE-LLM (arXiv 2312.04916); survey §4.1",
+    source: "CALM (arXiv 2207.07061), LayerSkip (arXiv 2404.16710), EE-LLM (arXiv 2312.04916); the survey",
     pays: "single sequences: time falls with the mean depth",
     loses: "batches: with 16 tokens of which half leave, 1 − 2^−16 of the weights is read all the same",
     slots: &[Slot::Depth],

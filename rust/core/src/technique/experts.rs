@@ -37,7 +37,7 @@ pub static KIND: Kind = Kind {
     ],
     changes: "W (experts touched), F of the busiest rank, capacity (replicas)",
     formula: "E_touched = Σ_e 1 − (1 − k·p_e)^T on the busiest rank; its F and A times (its visits)/(the mean rank's)",
-    source: "Mixtral (arXiv 2401.04088), DeepSeek-V3's EPLB (arXiv 2412.19437); survey §3.5",
+    source: "Mixtral (arXiv 2401.04088), DeepSeek-V3's EPLB (arXiv 2412.19437); the survey",
     pays: "replicas: large ep with skewed routing; skew itself: small batches, which touch fewer experts",
     loses: "skew under expert parallelism: the busiest rank decides",
     slots: &[Slot::Routing],

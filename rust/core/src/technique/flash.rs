@@ -36,7 +36,7 @@ pub static KIND: Kind = Kind {
     formula: "off: + 4·H·a a score (written, read and written by the softmax, read); a tile holds block-q·d + 2·block-k·d \
               elements and block-q·(d + block-k) in fp32; splits > 1: 2·splits·H·(d + 2)·4 bytes a sequence of partial \
               results",
-    source: "FlashAttention (arXiv 2205.14135), FlashDecoding (2023); survey §4.3, figure 16 corrected",
+    source: "FlashAttention (arXiv 2205.14135), FlashDecoding (2023); the survey, figure 16 corrected",
     pays: "prefill: scores grow with the square of the length",
     loses: "decode gains 0.05–1.2 % only; splits pay in occupancy, which a roofline does not show",
     slots: &[Slot::AttentionKernel],

@@ -19,7 +19,7 @@ pub static KIND: Kind = Kind {
     }],
     changes: "A",
     formula: "Q = ΣQ − 2·intermediate: a fused tensor is neither written nor read again; only memory-bound operators gain",
-    source: "survey §4.3; vLLM's fused kernels (engine)",
+    source: "the survey; vLLM's fused kernels (engine)",
     pays: "prefill of small models, where elementwise traffic is a tenth of the time",
     loses: "nowhere",
     slots: &[Slot::Fusion],

@@ -39,7 +39,7 @@ pub static KIND: Kind = Kind {
     changes: "F, W or KV of the device; P and B of the processor beside it; link; capacity",
     formula: "t = t_device + max(0, t_processor − overlap·t_device), with max(F/P_cpu, Q/B_ddr) an operator and T·(in + out)·a \
               over the link",
-    source: "FastDecode (arXiv 2403.11421), KTransformers (SOSP 2025), PowerInfer (arXiv 2312.12456); survey §6.3",
+    source: "FastDecode (arXiv 2403.11421), KTransformers (SOSP 2025), PowerInfer (arXiv 2312.12456); the survey",
     pays: "caches or experts that do not fit the device: DDR is read where it is, not sent over PCIe",
     loses: "whatever fits: HBM is ten times DDR",
     slots: &[Slot::CacheSite],

@@ -35,7 +35,7 @@ pub static KIND: Kind = Kind {
     changes: "KV read, pairs, capacity",
     formula: "ratio: KV·ratio; budget: min(len, budget) keys a decode step; window: pairs Σmin(c+j, w+s) everywhere; the \
               cache holds as much",
-    source: "H2O (arXiv 2306.14048), StreamingLLM (arXiv 2309.17453), SnapKV (arXiv 2404.14469), PyramidKV (arXiv 2406.02069); survey §3.4",
+    source: "H2O (arXiv 2306.14048), StreamingLLM (arXiv 2309.17453), SnapKV (arXiv 2404.14469), PyramidKV (arXiv 2406.02069); the survey",
     pays: "long contexts, and batches that did not fit",
     loses: "contexts below the budget; scores cost what the keys of few heads save",
     slots: &[Slot::CacheContent],

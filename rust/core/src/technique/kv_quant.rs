@@ -31,7 +31,7 @@ pub static KIND: Kind = Kind {
     changes: "KV bytes read and written, capacity",
     formula: "KV = 2·K·d·(bits + (scale + zero)/group)/8 bytes a token and layer; attention multiplies in the activations' \
               format",
-    source: "KIVI (arXiv 2402.02750), KVQuant (arXiv 2401.18079); survey §3.1.3, figure 11",
+    source: "KIVI (arXiv 2402.02750), KVQuant (arXiv 2401.18079); the survey, figure 11",
     pays: "long contexts and large batches: the cache outweighs the weights from a length on",
     loses: "short contexts: the cache is a small part of the step",
     slots: &[Slot::CacheFormat],

@@ -25,7 +25,7 @@ pub static KIND: Kind = Kind {
     ],
     changes: "F, W, capacity; + an intermediate of rank r a token unless fused",
     formula: "F = 2T·r(m+n), W = r(m+n)·bits/8; pays where r < mn/(m+n)",
-    source: "ASVD (arXiv 2312.05821), LoRD (arXiv 2309.14021); survey §3.3",
+    source: "ASVD (arXiv 2312.05821), LoRD (arXiv 2309.14021); the survey",
     pays: "ranks below mn/(m+n), half of a square matrix' width",
     loses: "higher ranks: both factors together are larger than the matrix",
     slots: &[Slot::Sparsity],

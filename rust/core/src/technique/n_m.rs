@@ -21,7 +21,7 @@ pub static KIND: Kind = Kind {
     ],
     changes: "W, capacity, and the peak for 2:4 where the device has sparse tensor units",
     formula: "W = n·(N/M)·(bits + ⌈log₂M⌉)/8; the sparse peak for 2:4; N = M is dense",
-    source: "Mishra et al. 2021 (arXiv 2104.08378), NVIDIA Ampere whitepaper; survey §3.2.1",
+    source: "Mishra et al. 2021 (arXiv 2104.08378), NVIDIA Ampere whitepaper; the survey",
     pays: "2:4 on Ampere and later: weights 9/16 of 16-bit ones, twice the peak",
     loses: "other patterns gain in memory alone; 4-bit weights gain a quarter only",
     slots: &[Slot::Sparsity],

@@ -33,7 +33,7 @@ pub static KIND: Kind = Kind {
     changes: "bytes over the link beside the device, capacity",
     formula: "t = max(t_device, bytes/B_link) with full overlap, both added up without; the link's ridge is P/B_link: PCIe \
               counts, which the survey's figure 18 leaves out. Two layers' weights stay on the device as buffers",
-    source: "FlexGen (arXiv 2303.06865), ZeRO-Inference (arXiv 2207.00032); survey §5.2, figure 18",
+    source: "FlexGen (arXiv 2303.06865), ZeRO-Inference (arXiv 2207.00032); the survey, figure 18",
     pays: "models that do not fit, at batches beyond the link's ridge",
     loses: "latency: a decode step waits for the link, whose bandwidth is a fiftieth of HBM's",
     slots: &[Slot::WeightSite],

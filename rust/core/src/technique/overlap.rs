@@ -18,7 +18,7 @@ pub static KIND: Kind = Kind {
     }],
     changes: "exposed link time",
     formula: "exposed = max(0, t_link − ρ·t_compute)",
-    source: "survey §4.3; DeepSeek-V3's two-batch overlap (arXiv 2412.19437, §3)",
+    source: "the survey; DeepSeek-V3's two-batch overlap (arXiv 2412.19437, §3)",
     pays: "tensor and expert parallelism over slow links, large batches",
     loses: "nowhere in a roofline; real kernels share the chip with the copy",
     slots: &[Slot::Overlap],

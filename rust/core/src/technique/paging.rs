@@ -25,7 +25,7 @@ pub static KIND: Kind = Kind {
     ],
     changes: "KV allocated; + the block table, 4 bytes a block and layer held and read",
     formula: "⌈len/block⌉·block tokens a sequence: half a block is wasted on average; contiguous: max(len, reserved)",
-    source: "PagedAttention (arXiv 2309.06180); survey §5.1",
+    source: "PagedAttention (arXiv 2309.06180); the survey",
     pays: "against contiguous reservation: several times the sequences",
     loses: "blocks of hundreds of tokens waste as much as short sequences hold",
     slots: &[Slot::CacheBlocks],

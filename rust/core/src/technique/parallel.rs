@@ -20,7 +20,7 @@ pub static KIND: Kind = Kind {
     changes: "F, W, A, KV and capacity of a device; link",
     formula: "the sharded side of a matrix over tp; ⌈K/tp⌉ KV heads; two all-reduces of T·h·a a layer, each \
               2(tp−1)/tp·M/B_link; T·h·a a stage boundary; dispatch and combine of T·k·h·a where ep > tp",
-    source: "Megatron-LM (arXiv 1909.08053); GPipe (arXiv 1811.06965); survey §6",
+    source: "Megatron-LM (arXiv 1909.08053); GPipe (arXiv 1811.06965); the survey",
     pays: "models that do not fit, small batches under tp (every device reads its part), throughput under dp and ep",
     loses: "where the all-reduce is longer than the time saved: slow links, large batches of small layers",
     slots: &[Slot::Layout],

@@ -31,7 +31,7 @@ pub static KIND: Kind = Kind {
     ],
     changes: "tokens a step; F, A and KV of its new tokens",
     formula: "new tokens a sequence: jacobi n; lookahead (W + G)·(N − 1); skeleton one a point",
-    source: "Jacobi decoding (arXiv 2305.10427), Lookahead (arXiv 2402.02057), Skeleton-of-Thought (arXiv 2307.15337); survey §4.2.2",
+    source: "Jacobi decoding (arXiv 2305.10427), Lookahead (arXiv 2402.02057), Skeleton-of-Thought (arXiv 2307.15337); the survey",
     pays: "single sequences, which leave the tensor unit idle",
     loses: "batches: the tokens that do not hold are computed in earnest",
     slots: &[Slot::Generation],

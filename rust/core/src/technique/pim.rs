@@ -33,7 +33,7 @@ pub static KIND: Kind = Kind {
     ],
     changes: "P and B of single operators",
     formula: "t = min(max(F/P, Q/B), max(F/P_pim, Q/B_pim)) an operator, with N·(peak, bank bandwidth) of N stacks",
-    source: "HBM-PIM (ISCA 2021), AiM (ISSCC 2022), AttAcc (ASPLOS 2024), NeuPIMs (arXiv 2403.00579); survey §6.3",
+    source: "HBM-PIM (ISCA 2021), AiM (ISSCC 2022), AttAcc (ASPLOS 2024), NeuPIMs (arXiv 2403.00579); the survey",
     pays: "decode attention: about 1 FLOP a byte for each query head of a KV head",
     loses: "anything with reuse: batched multiplications, prefill",
     slots: &[Slot::AttentionSite],

@@ -25,7 +25,7 @@ pub static KIND: Kind = Kind {
     ],
     changes: "capacity; with a cascade KV read",
     formula: "KV stored: groups·P + n·(len − P); KV read in decode, with a cascade: groups·P + Σ(len − P)",
-    source: "SGLang's RadixAttention (arXiv 2312.07104), Hydragen (arXiv 2402.05099), FlashInfer's cascade; survey §5.1",
+    source: "SGLang's RadixAttention (arXiv 2312.07104), Hydragen (arXiv 2402.05099), FlashInfer's cascade; the survey",
     pays: "many sequences behind one long prompt",
     loses: "nowhere; a cascade merges partial results, which a roofline does not show",
     slots: &[Slot::CacheBlocks],

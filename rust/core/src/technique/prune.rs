@@ -23,7 +23,7 @@ pub static KIND: Kind = Kind {
     ],
     changes: "shapes: F, W, A, KV, capacity",
     formula: "I' = round(ffn·I), H' = heads·H and K' = heads·K (whole), L' = round(layers·L)",
-    source: "LLM-Pruner (arXiv 2305.11627); survey §3.2.2",
+    source: "LLM-Pruner (arXiv 2305.11627); the survey",
     pays: "everywhere, on any hardware: what is left is dense",
     loses: "nowhere in time; quality has to be trained back",
     slots: &[],

@@ -24,7 +24,7 @@ pub static KIND: Kind = Kind {
     ],
     changes: "W, capacity; the peak and F stay dense",
     formula: "W = n·(1−s)·(bits + index)/8, with a bitmap n·((1−s)·bits + 1)/8; gains only where (1−s)(bits + index) < bits",
-    source: "SparseGPT (arXiv 2301.00774), Flash-LLM (arXiv 2309.10285); survey §3.2.1",
+    source: "SparseGPT (arXiv 2301.00774), Flash-LLM (arXiv 2309.10285); the survey",
     pays: "small batches at high sparsity: with 16-bit indices from one half of 16-bit weights on",
     loses: "low sparsity (the index outweighs the zeros), and prefill: nothing is computed faster",
     slots: &[Slot::Sparsity],

@@ -15,7 +15,7 @@ pub static KIND: Kind = Kind {
     parameters: &[Parameter { key: "chips", default: "", about: "chips that work as one machine" }],
     changes: "peak, bandwidth and capacity; devices",
     formula: "P = N·P_chip, B = Σ SRAM = N·B_chip, capacity N·C_chip",
-    source: "Groq TSP (Abts et al., ISCA 2022); survey §6.3",
+    source: "Groq TSP (Abts et al., ISCA 2022); the survey",
     pays: "latency of small batches: 230 MB chips together read a model at N·80 TB/s",
     loses: "cost a token at large batches; a model takes hundreds of chips before it fits",
     slots: &[],

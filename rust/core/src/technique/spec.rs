@@ -44,7 +44,7 @@ pub static KIND: Kind = Kind {
     changes: "tokens a step; F, A and KV of γ+1 tokens a sequence; + the draft's own F, W, KV, capacity",
     formula: "tokens a step (1 − α^(γ+1))/(1 − α), with a list 1 + Σ Π α_i; time γ·draft + target(γ+1); a tree verifies \
               Σ Π k_i tokens and accepts at depth i with 1 − (1−α)^k_i",
-    source: "Leviathan et al. 2023 (arXiv 2211.17192), Medusa (arXiv 2401.10774), EAGLE (arXiv 2401.15077), SpecInfer (arXiv 2305.09781), DeepSeek-V3's MTP; survey §4.2",
+    source: "Leviathan et al. 2023 (arXiv 2211.17192), Medusa (arXiv 2401.10774), EAGLE (arXiv 2401.15077), SpecInfer (arXiv 2305.09781), DeepSeek-V3's MTP; the survey",
     pays: "small batches of dense models: verifying reads the weights once",
     loses: "large batches (verification is computed, not read), mixtures of experts (γ+1 tokens touch more of them)",
     slots: &[Slot::Generation],

@@ -46,7 +46,7 @@ pub static KIND: Kind = Kind {
     changes: "W, capacity; + vector operations. The peak stays that of the activations' format",
     formula: "W = n·(bits + (scale + zero)/group + 32·outliers)/8; a linear layer turns compute-bound at \
               b* = P·bits/(16·B) tokens; dequantization n·ops vector operations a step",
-    source: "GPTQ (arXiv 2210.17323), AWQ (arXiv 2306.00978), SpQR (arXiv 2306.03078); survey §3.1, figures 5–9",
+    source: "GPTQ (arXiv 2210.17323), AWQ (arXiv 2306.00978), SpQR (arXiv 2306.03078); the survey, figures 5–9",
     pays: "small batches: reading weights is most of a decode step",
     loses: "from P/B tokens on nothing is left of it (prefill), earlier where dequantization is not hidden",
     slots: &[Slot::Weights],

@@ -73,6 +73,8 @@ pub struct Sender<'a, C: Clock> {
     places: Option<VecDeque<C::Instant>>,
     /// Marks to come, in reverse order.
     marks: Vec<Mark<C::Instant>>,
+    /// Whether arrivals are the trace's, none is held back, and all are measured.
+    lists_only: bool,
     /// When the client has something to do next, as far as is known.
     due: Option<C::Instant>,
 }
@@ -141,8 +143,13 @@ impl<'a, C: Clock> Sender<'a, C> {
                 .max_concurrency
                 .map(|most| vec![C::Instant::default(); (share(most) as usize).min(rows.len())].into()),
             marks: marks::<C>(client),
+            lists_only: false,
             due: None,
         };
+        sender.lists_only = sender.links.is_none()
+            && sender.users.is_none()
+            && sender.places.is_none()
+            && sender.marks.is_empty();
         match (client.concurrency, &mut sender.users) {
             (Some(total), Some(users)) => {
                 if let Some((unit, count)) = units.among(rows).filter(|_| closed) {
@@ -177,9 +184,17 @@ impl<'a, C: Clock> Sender<'a, C> {
     #[inline]
     pub fn pop(&mut self, now: C::Instant) -> Option<Due<C::Instant>> {
         match self.due {
-            Some(due) if due <= now => Some(self.act()),
+            Some(due) if due <= now => Some(if self.lists_only { self.send_listed(due) } else { self.act() }),
             _ => None,
         }
+    }
+
+    /// Sends the next request where arrivals are the trace's and nothing else happens.
+    fn send_listed(&mut self, at: C::Instant) -> Due<C::Instant> {
+        let sequence = self.listed.map_or(0, |event| event.sequence);
+        self.list_from(sequence + 1);
+        self.due = self.listed.map(|event| event.at);
+        Due::Send { sequence, at, ready: at }
     }
 
     /// Does what is due, which is known to be something.
@@ -209,7 +224,7 @@ impl<'a, C: Clock> Sender<'a, C> {
 
     /// A request was answered, or refused: those who waited for it can go on.
     pub fn completed(&mut self, sequence: u32, at: C::Instant) {
-        if self.places.is_none() && self.links.is_none() && self.users.is_none() {
+        if self.lists_only {
             return;
         }
         if let Some(places) = &mut self.places {

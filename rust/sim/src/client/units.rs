@@ -46,6 +46,9 @@ impl Units {
 
     /// The requests of each of `served` replicas, which get units in turn.
     pub fn deal(&self, requests: usize, served: u32) -> Vec<Vec<u32>> {
+        if served == 1 {
+            return vec![(0..requests as u32).collect()];
+        }
         let mut dealt = vec![Vec::with_capacity(requests / served as usize + 1); served as usize];
         for row in 0..requests {
             dealt[(self.unit(row) % served) as usize].push(row as u32);

@@ -17,9 +17,10 @@ type Last = Reverse<(i64, u32, u32)>;
 pub(super) struct DecodeSet {
     count: u32,
     base_sum: i64,
-    /// Bases, the greatest on top; those of who left stay until they are on top of both heaps.
-    greatest: BinaryHeap<i64>,
-    gone: BinaryHeap<i64>,
+    /// Whether the greatest base is known.
+    ranks_bases: bool,
+    /// Bases with admission and sequence, the greatest on top; those of who left stay until they are on top.
+    greatest: BinaryHeap<(i64, u32, u32)>,
     block_size: i64,
     /// How many have each base, modulo the block size.
     residues: Vec<u32>,
@@ -35,13 +36,13 @@ pub(super) struct DecodeSet {
 }
 
 impl DecodeSet {
-    /// Nobody decodes yet; each base is kept if `lists_bases`.
-    pub(super) fn new(block_size: u32, lists_bases: bool) -> DecodeSet {
+    /// Nobody decodes yet; each base is kept if `lists_bases`, and the greatest known if `ranks_bases`.
+    pub(super) fn new(block_size: u32, lists_bases: bool, ranks_bases: bool) -> DecodeSet {
         DecodeSet {
             count: 0,
             base_sum: 0,
+            ranks_bases,
             greatest: BinaryHeap::new(),
-            gone: BinaryHeap::new(),
             block_size: i64::from(block_size),
             residues: vec![0; block_size as usize],
             last: BinaryHeap::new(),
@@ -63,8 +64,11 @@ impl DecodeSet {
         state.base = i64::from(state.computed) - calls;
         self.count += 1;
         self.base_sum += state.base;
-        self.greatest.push(state.base);
-        self.residues[state.base.rem_euclid(self.block_size) as usize] += 1;
+        if self.ranks_bases {
+            self.greatest.push((state.base, state.admission, sequence));
+        }
+        let residue = self.residue(state.base);
+        self.residues[residue] += 1;
         let last = i64::from(state.end) - 2 - state.base;
         self.last.push(Reverse((last, state.admission, sequence)));
         if self.lists_bases {
@@ -78,15 +82,19 @@ impl DecodeSet {
     }
 
     /// A sequence decodes no more.
-    pub(super) fn leave(&mut self, sequence: u32, state: &Sequence) {
+    pub(super) fn leave(&mut self, sequence: u32, sequences: &[Sequence]) {
+        let state = &sequences[sequence as usize];
         self.count -= 1;
         self.base_sum -= state.base;
-        self.gone.push(state.base);
-        while self.gone.peek().is_some_and(|gone| self.greatest.peek() == Some(gone)) {
-            self.gone.pop();
+        while let Some(&(_, admission, top)) = self.greatest.peek() {
+            let still = &sequences[top as usize];
+            if top != sequence && still.admission == admission && still.place == Place::Decoding {
+                break;
+            }
             self.greatest.pop();
         }
-        self.residues[state.base.rem_euclid(self.block_size) as usize] -= 1;
+        let residue = self.residue(state.base);
+        self.residues[residue] -= 1;
         if self.lists_bases {
             let place = self.places[sequence as usize] as usize;
             self.bases.swap_remove(place);
@@ -97,19 +105,29 @@ impl DecodeSet {
         }
     }
 
+    /// Tokens modulo the block size; blocks are powers of two almost always.
+    #[inline]
+    fn residue(&self, tokens: i64) -> usize {
+        if self.block_size & (self.block_size - 1) == 0 {
+            (tokens & (self.block_size - 1)) as usize
+        } else {
+            tokens.rem_euclid(self.block_size) as usize
+        }
+    }
+
     /// Whether a sequence of this base begins a block in the call after `calls` ones.
     pub(super) fn begins_block(&self, base: i64, calls: i64) -> bool {
-        (base + calls).rem_euclid(self.block_size) == 0
+        self.residue(base + calls) == 0
     }
 
     /// How many begin a block in the call after `calls` ones.
     pub(super) fn beginning_block(&self, calls: i64) -> u32 {
-        self.residues[(-calls).rem_euclid(self.block_size) as usize]
+        self.residues[self.residue(-calls)]
     }
 
     /// The residue of those who begin a block in the call after `calls` ones.
     pub(super) fn beginning_residue(&self, calls: i64) -> usize {
-        (-calls).rem_euclid(self.block_size) as usize
+        self.residue(-calls)
     }
 
     /// How many have a residue; it moves on to that of the next call.
@@ -137,7 +155,7 @@ impl DecodeSet {
         Decodes {
             count: u64::from(self.count),
             context: (self.base_sum + calls * i64::from(self.count)) as u64,
-            longest: self.greatest.peek().map_or(0, |base| (base + calls) as u64),
+            longest: self.greatest.peek().map_or(0, |(base, ..)| (base + calls) as u64),
             bases: &self.bases,
             shift: calls,
         }

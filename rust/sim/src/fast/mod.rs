@@ -25,13 +25,15 @@ const LARGEST_BLOCK: u32 = 1 << 16;
 
 /// Whether the fast path decides exactly as the step-by-step engine under these settings.
 ///
-/// Not covered: engines other than vLLM, priorities, speculation, pipeline stages, prefill intervals, long-prefill thresholds, records of steps;
-/// recorded caches; with prefix caching, prompts described by segments, and hashed blocks that are not whole numbers of the engine's.
+/// Not covered: engines other than vLLM, layers that cache differently, priorities, speculation, pipeline stages, prefill
+/// intervals, long-prefill thresholds, records of steps, recorded caches; with prefix caching, prompts described by
+/// segments, and hashed blocks that are not whole numbers of the engine's.
 pub fn covers(config: &EngineConfig, workload: Workload<'_>, record: Record) -> bool {
     let hashes = workload.trace().hashes.as_ref();
     let aligned = hashes.is_none_or(|hashes| hashes.block_size.is_multiple_of(config.block_size));
     matches!(record, Record::Summary | Record::Stretches)
         && config.rules == Rules::Vllm
+        && config.groups.are_plain()
         && config.scheduling_policy == Policy::Fcfs
         && config.speculation.is_none()
         && config.pipeline_parallel == 1

@@ -114,7 +114,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             sequences: Vec::new(),
             timelines: Vec::new(),
             vacant: Vec::new(),
-            decode: DecodeSet::new(config.block_size, cost.needs_each_context()),
+            decode: DecodeSet::new(config.block_size, cost.needs_each_context(), cost.needs_longest()),
             cache: Cache::new(config.num_gpu_blocks, config.block_size, count, tree),
             config,
             limits,

@@ -122,11 +122,14 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
 
     /// Takes everything from a request that was running; its answer so far is kept and will be recomputed.
     fn preempt(&mut self, sequence: u32, step: &mut Draft<P::Sums>) {
+        let decodes = self.sequences[sequence as usize].place == Place::Decoding;
+        if decodes {
+            self.decode.leave(sequence, &self.sequences);
+        }
         let state = &mut self.sequences[sequence as usize];
         let mut registered = 0;
         match state.place {
             Place::Decoding => {
-                self.decode.leave(sequence, state);
                 state.computed = (state.base + self.calls) as u32;
                 state.tokens = state.computed + 1;
                 self.timelines[sequence as usize].last_token = self.busy_until;
@@ -199,8 +202,8 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             if call >= self.calls {
                 return;
             }
+            self.decode.leave(sequence, &self.sequences);
             let state = &mut self.sequences[sequence as usize];
-            self.decode.leave(sequence, state);
             state.place = Place::Leaving;
             state.computed = state.end - 1;
             state.tokens = state.end;

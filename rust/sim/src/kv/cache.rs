@@ -1,6 +1,7 @@
 //! The KV cache of one engine: which blocks each sequence has, and which prefixes can be found in them.
 
 use super::blocks::{Blocks, NONE};
+use super::groups::Groups;
 use super::prefix::Prefixes;
 use crate::request::{Cursor, Piece, Workload};
 
@@ -8,6 +9,10 @@ use crate::request::{Cursor, Piece, Workload};
 #[derive(Debug, Clone, Default)]
 struct Table {
     blocks: Vec<u32>,
+    /// Blocks of further groups of layers; what they hold is not found again.
+    others: Vec<u32>,
+    /// Tokens it had room for before.
+    before: u32,
     /// Tokens its blocks hold.
     capacity: u32,
     /// Leading blocks whose prefixes are registered.
@@ -29,6 +34,12 @@ pub struct CacheShape {
     pub prefix_caching: bool,
     /// Tokens after a block that are part of its prefix (EAGLE and MTP drafts depend on them).
     pub hash_lookahead: u32,
+    /// Whether a block whose prefix another one holds already is given up for that one.
+    pub merges: bool,
+    /// Blocks of further groups of layers.
+    pub groups: Groups,
+    /// Tokens a step may compute.
+    pub step_tokens: u32,
 }
 
 /// Blocks, tables and prefixes of one engine.
@@ -45,6 +56,8 @@ pub struct KvCache<'a> {
     hits: Vec<u32>,
     /// The pieces of the block that is being hashed.
     content: Vec<Piece>,
+    /// For each block whether a state was kept at its end; empty for models without states.
+    states: Vec<bool>,
 }
 
 impl<'a> KvCache<'a> {
@@ -59,6 +72,7 @@ impl<'a> KvCache<'a> {
             tables: vec![Table::default(); requests.len()],
             hits: Vec::new(),
             content: Vec::new(),
+            states: vec![false; if shape.groups.states > 0 { shape.blocks as usize } else { 0 }],
         }
     }
 
@@ -101,6 +115,13 @@ impl<'a> KvCache<'a> {
             free += u32::from(self.blocks.is_free(block));
             self.hits.push(block);
         }
+        // A state is found only where one was kept.
+        while let Some(&last) = self.hits.last()
+            && self.states.get(last as usize) == Some(&false)
+        {
+            free -= u32::from(self.blocks.is_free(last));
+            self.hits.pop();
+        }
         (self.hits.len() as u32, free)
     }
 
@@ -113,32 +134,89 @@ impl<'a> KvCache<'a> {
         table.blocks.extend_from_slice(&self.hits);
         table.registered = self.hits.len() as u32;
         table.capacity = self.hits.len() as u32 * self.shape.block_size;
+        table.before = table.capacity;
     }
 
-    /// Blocks that `tokens` tokens take.
+    /// Blocks a sequence has.
+    pub fn held(&self, sequence: u32) -> u32 {
+        let table = &self.tables[sequence as usize];
+        (table.blocks.len() + table.others.len()) as u32
+    }
+
+    /// Blocks that a sequence of `tokens` tokens takes at most.
     pub fn blocks_for(&self, tokens: u32) -> u32 {
-        tokens.div_ceil(self.shape.block_size)
+        let CacheShape { block_size, groups, step_tokens, .. } = &self.shape;
+        groups.blocks_for(tokens, *block_size, *step_tokens)
     }
 
     /// Whether a sequence can have room for `tokens` tokens in all.
     pub fn can_hold(&self, sequence: u32, tokens: u32) -> bool {
         let table = &self.tables[sequence as usize];
-        tokens <= table.capacity || self.blocks_for(tokens) - table.blocks.len() as u32 <= self.blocks.free()
+        if tokens <= table.capacity && self.shape.groups.are_plain() {
+            return true;
+        }
+        let most = self.shape.groups.most_main(self.shape.block_size, self.shape.step_tokens);
+        let main = tokens.div_ceil(self.shape.block_size).min(most).max(table.blocks.len() as u32);
+        let others = self.others_for(table, tokens);
+        let held = (table.blocks.len() + table.others.len()) as u32;
+        main + others <= held + self.blocks.free()
+    }
+
+    /// Blocks of further groups that a sequence needs to have room for `tokens` tokens.
+    fn others_for(&self, table: &Table, tokens: u32) -> u32 {
+        if self.shape.groups.are_plain() {
+            return 0;
+        }
+        self.shape.groups.held(tokens.max(table.before), table.before, self.shape.block_size)
     }
 
     /// Gives a sequence room for `tokens` tokens in all, as far as there are blocks.
     pub fn grow(&mut self, sequence: u32, tokens: u32) {
-        let table = &mut self.tables[sequence as usize];
-        while table.capacity < tokens {
-            let Some(block) = self.blocks.take() else { return };
-            let evicted = self.blocks.prefix(block);
-            if evicted != NONE {
-                self.prefixes.forget(evicted, block);
-                self.blocks.set_prefix(block, NONE);
+        self.grow_others(sequence, tokens);
+        let most = self.shape.groups.most_main(self.shape.block_size, self.shape.step_tokens) as usize;
+        while self.tables[sequence as usize].capacity < tokens {
+            if self.tables[sequence as usize].blocks.len() >= most {
+                // From here on what has left the window makes room.
+                return;
             }
+            let Some(block) = self.take() else { return };
+            let table = &mut self.tables[sequence as usize];
             table.blocks.push(block);
-            table.capacity += self.shape.block_size;
+            table.capacity = table.capacity.saturating_add(self.shape.block_size);
         }
+    }
+
+    /// The same for further groups: what has left a window is given back first.
+    fn grow_others(&mut self, sequence: u32, tokens: u32) {
+        if self.shape.groups.are_plain() {
+            return;
+        }
+        let table = &self.tables[sequence as usize];
+        let needed = self.others_for(table, tokens) as usize;
+        let table = &mut self.tables[sequence as usize];
+        table.before = table.before.max(tokens);
+        if table.others.len() > needed {
+            let passed = table.others.split_off(needed);
+            self.blocks.release(&passed);
+        }
+        while self.tables[sequence as usize].others.len() < needed {
+            let Some(block) = self.take() else { return };
+            self.tables[sequence as usize].others.push(block);
+        }
+    }
+
+    /// Takes a free block; the prefix it held is forgotten.
+    fn take(&mut self) -> Option<u32> {
+        let block = self.blocks.take()?;
+        let evicted = self.blocks.prefix(block);
+        if evicted != NONE {
+            self.prefixes.forget(evicted, block);
+            self.blocks.set_prefix(block, NONE);
+        }
+        if let Some(state) = self.states.get_mut(block as usize) {
+            *state = false;
+        }
+        Some(block)
     }
 
     /// The first `tokens` tokens of a sequence can now be found by others, in whole blocks.
@@ -152,9 +230,23 @@ impl<'a> KvCache<'a> {
             let (Some(&prefix), Some(&block)) = (table.prefixes.get(place), table.blocks.get(place)) else {
                 return;
             };
+            table.registered += 1;
+            let known = self.prefixes.block(prefix);
+            if self.shape.merges && known != NONE {
+                self.blocks.touch(known);
+                self.blocks.release(&[block]);
+                table.blocks[place] = known;
+                continue;
+            }
             self.prefixes.register(prefix, block);
             self.blocks.set_prefix(block, prefix);
-            table.registered += 1;
+            // The state is kept where the step ends, if that is the end of a block.
+            if u64::from(table.registered) * u64::from(self.shape.block_size) == u64::from(tokens)
+                && !self.states.is_empty()
+            {
+                let oldest = self.prefixes.block(prefix);
+                (self.states[block as usize], self.states[oldest as usize]) = (true, true);
+            }
         }
     }
 
@@ -162,8 +254,10 @@ impl<'a> KvCache<'a> {
     pub fn release(&mut self, sequence: u32) {
         let table = &mut self.tables[sequence as usize];
         self.blocks.release(&table.blocks);
+        self.blocks.release(&table.others);
         table.blocks.clear();
-        (table.capacity, table.registered) = (0, 0);
+        table.others.clear();
+        (table.capacity, table.registered, table.before) = (0, 0, 0);
     }
 
     /// Takes all blocks from a sequence that will not return.
@@ -195,10 +289,10 @@ impl<'a> KvCache<'a> {
     pub fn check(&self) -> Result<(), String> {
         let mut uses = vec![0u32; self.blocks.usable() as usize + 1];
         for table in &self.tables {
-            for &block in &table.blocks {
+            for &block in table.blocks.iter().chain(&table.others) {
                 uses[block as usize] += 1;
             }
-            if table.capacity != table.blocks.len() as u32 * self.shape.block_size {
+            if table.capacity != (table.blocks.len() as u32).saturating_mul(self.shape.block_size) {
                 return Err("a table's capacity must be that of its blocks".into());
             }
         }
@@ -262,7 +356,15 @@ mod tests {
         };
         let workload = Workload::new(&trace, None).unwrap();
         for (block_size, expected) in [(4, 4), (8, 2), (3, 5), (16, 1)] {
-            let shape = CacheShape { block_size, blocks: 30, prefix_caching: true, hash_lookahead: 0 };
+            let shape = CacheShape {
+                block_size,
+                blocks: 30,
+                prefix_caching: true,
+                hash_lookahead: 0,
+                merges: false,
+                groups: Groups::default(),
+                step_tokens: 64,
+            };
             let mut cache = KvCache::new(workload, &[0, 1], shape);
             for sequence in [0, 1] {
                 cache.know(sequence, 20);
@@ -291,7 +393,15 @@ mod tests {
             hashes: Some(hashes),
             ..Trace::default()
         };
-        let shape = CacheShape { block_size: 4, blocks: 9, prefix_caching: true, hash_lookahead: 0 };
+        let shape = CacheShape {
+            block_size: 4,
+            blocks: 9,
+            prefix_caching: true,
+            hash_lookahead: 0,
+            merges: false,
+            groups: Groups::default(),
+            step_tokens: 64,
+        };
         let mut cache = KvCache::new(Workload::new(&trace, None).unwrap(), &[0], shape);
         cache.know(0, 8);
         cache.grow(0, 8);

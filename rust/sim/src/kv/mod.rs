@@ -2,4 +2,5 @@
 
 pub mod blocks;
 pub mod prefix;
+pub mod groups;
 pub mod cache;

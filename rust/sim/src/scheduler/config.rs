@@ -4,8 +4,10 @@ use roofline_core::error::{Error, Result};
 use roofline_core::names;
 
 use super::rules::Rules;
+use super::sglang;
 use super::speculation::Speculation;
 use crate::kv::cache::CacheShape;
+use crate::kv::groups::Groups;
 
 /// In which order requests wait, and who gives way when memory is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub enum Policy {
     Fcfs,
     /// In order of (priority, arrival), lower first; the last in this order gives way.
     Priority,
+    /// Those with the longest cached prefix first.
+    LongestPrefix,
 }
 
 impl Policy {
@@ -25,7 +29,17 @@ impl Policy {
         match names::normalise(name).as_str() {
             "fcfs" => Ok(Policy::Fcfs),
             "priority" => Ok(Policy::Priority),
-            _ => Err(names::unknown("scheduling policy", name, ["fcfs", "priority"])),
+            "lpm" => Ok(Policy::LongestPrefix),
+            _ => Err(names::unknown("scheduling policy", name, ["fcfs", "priority", "lpm"])),
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::Fcfs => "fcfs",
+            Policy::Priority => "priority",
+            Policy::LongestPrefix => "lpm",
         }
     }
 }
@@ -38,6 +52,8 @@ const MOST_DEVICES: u32 = 65_536;
 pub struct EngineConfig {
     /// Whose rules its scheduler follows.
     pub rules: Rules,
+    /// Share of memory the engine may use; of what, its rules say.
+    pub gpu_memory_utilization: f64,
     /// Sequences that may run at once.
     pub max_num_seqs: u32,
     /// Tokens a step may process.
@@ -48,6 +64,8 @@ pub struct EngineConfig {
     pub block_size: u32,
     /// KV blocks, one of which (the null block) is never used.
     pub num_gpu_blocks: u32,
+    /// Blocks a sequence takes beside one for each `block_size` tokens: those of layers that cache otherwise.
+    pub groups: Groups,
     /// Whether a prompt may be computed in several steps.
     pub enable_chunked_prefill: bool,
     /// Whether prefixes are found again.
@@ -81,8 +99,10 @@ pub struct EngineConfig {
 /// The settings of an engine, checked and resolved into what a scheduler uses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// Tokens a step may process.
+    /// Tokens a step may process; prompt tokens alone where the engine does not count those of answers.
     pub tokens: u32,
+    /// Tokens no step exceeds.
+    pub step_tokens: u32,
     /// Sequences that may run at once.
     pub running: u32,
     /// Tokens of prompt and answer together.
@@ -102,8 +122,33 @@ pub struct Limits {
 impl EngineConfig {
     /// Tokens of prompt and answer together: as set, or what the KV cache holds.
     pub fn model_len(&self) -> u32 {
-        self.max_model_len
-            .unwrap_or_else(|| self.num_gpu_blocks.saturating_sub(1).saturating_mul(self.block_size))
+        self.max_model_len.unwrap_or_else(|| self.longest_held())
+    }
+
+    /// Tokens of the longest sequence the KV cache holds.
+    pub fn longest_held(&self) -> u32 {
+        let usable = self.num_gpu_blocks.saturating_sub(1);
+        let most = usable.saturating_mul(self.block_size);
+        if self.groups.are_plain() {
+            return most;
+        }
+        let (mut held, mut beyond) = (0, u64::from(u32::MAX));
+        while held + 1 < beyond {
+            let middle = (held + beyond) / 2;
+            let fits = self.blocks_for(middle as u32) <= usable;
+            (held, beyond) = if fits { (middle, beyond) } else { (held, middle) };
+        }
+        held as u32
+    }
+
+    /// Blocks that a sequence of `tokens` tokens takes at most.
+    pub fn blocks_for(&self, tokens: u32) -> u32 {
+        self.groups.blocks_for(tokens, self.block_size, self.max_num_batched_tokens)
+    }
+
+    /// Whether steps of prompts end at the ends of blocks, because states are kept there.
+    pub fn keeps_states(&self) -> bool {
+        self.groups.states > 0 && self.enable_prefix_caching
     }
 
     /// The KV cache these settings ask for.
@@ -113,6 +158,9 @@ impl EngineConfig {
             blocks: self.num_gpu_blocks,
             prefix_caching: self.enable_prefix_caching,
             hash_lookahead: self.speculation.as_ref().map_or(0, Speculation::hash_lookahead),
+            merges: self.rules.merges(),
+            groups: self.groups,
+            step_tokens: self.max_num_batched_tokens,
         }
     }
 
@@ -123,8 +171,16 @@ impl EngineConfig {
     pub fn limits(&self) -> Result<Limits> {
         Error::all("engine", self.mistakes())?;
         let speculation = self.speculation.as_ref();
+        let row = 1 + speculation.map_or(0, |speculation| speculation.tokens + speculation.draft_slots());
+        let step_tokens = match self.rules {
+            Rules::Sglang(settings) => (self.max_num_batched_tokens.max(settings.max_prefill_tokens))
+                .max(self.model_len())
+                .saturating_add(self.max_num_seqs.saturating_mul(row)),
+            _ => self.max_num_batched_tokens,
+        };
         Ok(Limits {
             tokens: self.max_num_batched_tokens,
+            step_tokens,
             running: self.max_num_seqs.min(self.max_num_active_seqs.unwrap_or(u32::MAX)),
             model_len: self.model_len(),
             watermark_blocks: (self.watermark * f64::from(self.num_gpu_blocks)) as u32,
@@ -159,13 +215,17 @@ impl EngineConfig {
         if !(0.0..1.0).contains(&self.watermark) {
             mistakes.push(Error::spec("watermark", "must be at least 0 and below 1", self.watermark, ""));
         }
-        if self.max_num_batched_tokens < self.max_num_seqs {
+        if self.max_num_batched_tokens < self.max_num_seqs && self.rules.counts_answers() {
             let must = format!("must be at least max_num_seqs, {}", self.max_num_seqs);
             let hint = "every running sequence takes a token a step; lower max_num_seqs";
             mistakes.push(Error::spec("max_num_batched_tokens", must, self.max_num_batched_tokens, hint));
         }
         mistakes.extend(self.memory_mistake());
-        if !self.enable_chunked_prefill && self.max_num_batched_tokens < self.model_len() {
+        mistakes.extend(self.rule_mistakes());
+        if !self.enable_chunked_prefill
+            && self.takes_whole_prompts()
+            && self.max_num_batched_tokens < self.model_len()
+        {
             let must =
                 format!("must be at least max_model_len, {}, without chunked prefill", self.model_len());
             let hint = "raise it, lower max_model_len, or allow chunked prefill";
@@ -184,14 +244,43 @@ impl EngineConfig {
                 mistakes.push(Error::spec("pipeline_parallel_size", must, self.pipeline_parallel, hint));
             }
         }
-        if self.data_parallel_lockstep && self.data_parallel > 1 {
-            let hint = "simulate the replicas stepping apart, or one replica with its share of the traffic";
-            mistakes.push(Error::spec(
-                "data_parallel_size",
-                "must be 1 where replicas share experts and step together",
-                self.data_parallel,
-                hint,
-            ));
+        if self.data_parallel_lockstep && self.data_parallel > 1 && self.pipeline_parallel > 1 {
+            let hint = "simulate the replicas stepping apart, or leave out one of the two";
+            let must = "must be 1 where replicas share experts and step together";
+            mistakes.push(Error::spec("pipeline_parallel_size", must, self.pipeline_parallel, hint));
+        }
+        mistakes
+    }
+
+    /// Whether without chunked prefill a step must have room for the longest request.
+    pub fn takes_whole_prompts(&self) -> bool {
+        matches!(self.rules, Rules::Vllm | Rules::VllmV0 | Rules::Orca | Rules::Static)
+    }
+
+    /// Settings that do not go with the engine's rules.
+    fn rule_mistakes(&self) -> Vec<Error> {
+        let mut mistakes = match &self.rules {
+            Rules::Sglang(settings) => sglang::mistakes(settings, self),
+            _ => Vec::new(),
+        };
+        let (must, known) = match self.rules {
+            Rules::Vllm => ("must be fcfs or priority", self.scheduling_policy != Policy::LongestPrefix),
+            Rules::Sglang(_) => ("must be fcfs or lpm", self.scheduling_policy != Policy::Priority),
+            _ => ("must be fcfs with this engine", self.scheduling_policy == Policy::Fcfs),
+        };
+        if self.keeps_states() && self.max_num_batched_tokens < self.block_size {
+            let must =
+                format!("must hold a block of {} tokens, at whose end states are kept", self.block_size);
+            let hint = "raise it, or switch prefix caching off";
+            mistakes.push(Error::spec("max_num_batched_tokens", must, self.max_num_batched_tokens, hint));
+        }
+        if !known {
+            mistakes.push(Error::spec("scheduling_policy", must, self.scheduling_policy.name(), ""));
+        }
+        if self.speculation.is_some() && matches!(self.rules, Rules::Sarathi | Rules::Orca | Rules::Static) {
+            let hint = "vllm, vllm-v0, sglang and trtllm draft";
+            let must = "must be none with an engine that has no speculation";
+            mistakes.push(Error::spec("spec_method", must, "given", hint));
         }
         mistakes
     }
@@ -205,11 +294,11 @@ impl EngineConfig {
             let hint = "a prompt token and an answer token need a block beside the null block";
             return Some(Error::spec("max_model_len", "must be at least 2", self.model_len(), hint));
         }
-        let needed = self.model_len().div_ceil(self.block_size) + 1;
+        let needed = self.blocks_for(self.model_len()).saturating_add(1);
         if self.num_gpu_blocks >= needed {
             return None;
         }
-        let tokens = self.num_gpu_blocks.saturating_sub(1).saturating_mul(self.block_size);
+        let tokens = self.longest_held();
         let hint = format!("lower max_model_len to {tokens} or less, or leave more memory to the KV cache");
         let must =
             format!("must be at least {needed} to hold one request of max_model_len {}", self.model_len());
@@ -281,7 +370,10 @@ mod tests {
             }),
             "max_num_batched_tokens must be at least max_model_len, 8192, without chunked prefill: 8000"
         );
-        let lockstep = message(|config| (config.data_parallel, config.data_parallel_lockstep) = (2, true));
+        let lockstep = message(|config| {
+            (config.data_parallel, config.data_parallel_lockstep) = (2, true);
+            config.pipeline_parallel = 2;
+        });
         assert!(
             lockstep.contains("must be 1 where replicas share experts and step together: 2"),
             "{lockstep}"

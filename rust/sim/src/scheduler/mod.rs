@@ -11,14 +11,22 @@ pub mod queue;
 pub mod sequence;
 pub mod room;
 mod results;
+mod decode;
 pub mod vllm;
+mod sarathi;
+mod vllm_v0;
+mod orca;
+mod static_batch;
+mod sglang;
+mod trtllm;
 
 use roofline_core::error::Result;
 
 use self::config::{EngineConfig, Limits};
 use self::room::Room;
-use self::rules::Rules;
+use self::rules::{Capacity, Rules};
 use self::sequence::Status;
+use self::sglang::Sglang;
 use self::vllm::Vllm;
 use crate::kv::cache::KvCache;
 use crate::request::Workload;
@@ -28,6 +36,12 @@ use crate::step::Step;
 #[derive(Debug, Clone)]
 enum Policy {
     Vllm(Vllm),
+    VllmV0,
+    Sarathi,
+    Orca,
+    Static,
+    Sglang(Sglang),
+    Trtllm(Capacity),
 }
 
 /// A scheduler with its queues and its KV cache.
@@ -49,6 +63,12 @@ impl<'a> Scheduler<'a> {
     ) -> Result<Scheduler<'a>> {
         let policy = match config.rules {
             Rules::Vllm => Policy::Vllm(Vllm::new(config)),
+            Rules::VllmV0 => Policy::VllmV0,
+            Rules::Sarathi => Policy::Sarathi,
+            Rules::Orca => Policy::Orca,
+            Rules::Static => Policy::Static,
+            Rules::Sglang(settings) => Policy::Sglang(Sglang::new(settings)),
+            Rules::Trtllm(capacity) => Policy::Trtllm(capacity),
         };
         Ok(Scheduler { room: Room::new(config, workload, requests)?, policy })
     }
@@ -56,15 +76,25 @@ impl<'a> Scheduler<'a> {
     /// Decides what the next step processes.
     pub fn schedule(&mut self, step: &mut Step) {
         self.room.open(step);
+        let room = &mut self.room;
         match &mut self.policy {
-            Policy::Vllm(vllm) => vllm.fill(&mut self.room, step),
+            Policy::Vllm(vllm) => vllm.fill(room, step),
+            Policy::VllmV0 => vllm_v0::fill(room, step),
+            Policy::Sarathi => sarathi::fill(room, step),
+            Policy::Orca => orca::fill(room, step),
+            Policy::Static => static_batch::fill(room, step),
+            Policy::Sglang(sglang) => sglang.fill(room, step),
+            Policy::Trtllm(capacity) => trtllm::fill(room, step, *capacity),
         }
         self.room.commit(step);
     }
 
     /// Takes in the result of a step: tokens are delivered, answers end, their blocks are free.
     pub fn update(&mut self, step: &mut Step) {
-        self.room.update(step);
+        match self.policy {
+            Policy::Static => static_batch::update(&mut self.room, step),
+            _ => self.room.update(step),
+        }
     }
 
     /// A request arrives: it waits, or is rejected if its prompt leaves no room for an answer. `moment` numbers the

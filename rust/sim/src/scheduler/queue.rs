@@ -64,6 +64,13 @@ impl Queue {
         }
     }
 
+    /// Sorts those in order of arrival anew; equals stay in their order.
+    pub fn sort_by_key<K: Ord>(&mut self, key: impl FnMut(&u32) -> K) {
+        if let Queue::Fcfs(queue) = self {
+            queue.make_contiguous().sort_by_cached_key(key);
+        }
+    }
+
     /// Takes out a request that ended while it waited.
     pub fn remove(&mut self, rank: Rank) {
         match self {

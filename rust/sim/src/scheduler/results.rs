@@ -1,6 +1,7 @@
 //! Results of steps: tokens are delivered, answers end.
 
 use super::room::Room;
+use super::rules::Found;
 use super::sequence::Status;
 use crate::step::{Delivery, Entry, Step};
 
@@ -29,7 +30,15 @@ impl Room<'_> {
         if stale {
             state.stale -= entry.tokens;
         }
-        if state.status == Status::Finished || !entry.samples {
+        let lost = stale && self.config.rules.loses_tokens_under_way();
+        if state.status == Status::Finished || lost {
+            return None;
+        }
+        if !entry.samples {
+            if !stale && self.config.rules.found() != Found::Scheduled {
+                let computed = state.computed.saturating_sub(state.in_flight);
+                self.kv.register(entry.request, computed);
+            }
             return None;
         }
         let accepted = match &self.config.speculation {
@@ -49,14 +58,20 @@ impl Room<'_> {
             state.computed -= rejected + (returned - tokens);
             state.placeholders = state.placeholders.saturating_sub(rejected + returned);
         }
-        let (known, done) = (state.tokens, state.tokens == state.end);
+        let (known, prompt, done) = (state.tokens, state.prompt, state.tokens == state.end);
         let computed = state.computed.saturating_sub(state.in_flight);
         if !self.config.async_scheduling && !stale && !done {
             state.drafts = self.limits.drafts;
         }
         self.kv.know(entry.request, known);
-        if !stale && (had_placeholders || self.limits.drafts > 0) {
-            self.kv.register(entry.request, computed.min(known));
+        let found = match self.config.rules.found() {
+            Found::Scheduled if had_placeholders || self.limits.drafts > 0 => computed.min(known),
+            Found::Scheduled => 0,
+            Found::Complete if !done => computed.min(prompt),
+            Found::Computed | Found::Complete => computed.min(known),
+        };
+        if !stale {
+            self.kv.register(entry.request, found);
         }
         if done {
             self.finish(entry.request);
@@ -64,7 +79,7 @@ impl Room<'_> {
         Some(Delivery { request: entry.request, tokens, finished: done })
     }
 
-    fn finish(&mut self, sequence: u32) {
+    pub(super) fn finish(&mut self, sequence: u32) {
         let rank = self.rank(sequence);
         let state = &mut self.sequences[sequence as usize];
         if state.status == Status::Waiting {

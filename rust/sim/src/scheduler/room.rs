@@ -9,10 +9,25 @@ use roofline_core::error::Result;
 
 use super::config::{EngineConfig, Limits, Policy};
 use super::queue::Queue;
+use super::rules::Found;
 use super::sequence::{Sequence, Status};
+use super::speculation::Speculation;
 use crate::kv::cache::KvCache;
 use crate::request::Workload;
 use crate::step::{Entry, Step};
+
+/// What an admission takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    /// Tokens found cached.
+    pub(super) cached: u32,
+    /// Tokens computed in this step.
+    pub(super) tokens: u32,
+    /// Drafts among them that only pad the row.
+    pub(super) padding: u32,
+    /// Tokens that are given blocks now.
+    pub(super) reserve: u32,
+}
 
 /// Sequences, queues and blocks.
 #[derive(Debug, Clone)]
@@ -49,7 +64,7 @@ impl<'a> Room<'a> {
             requests,
             running: Vec::new(),
             waiting: match config.scheduling_policy {
-                Policy::Fcfs => Queue::Fcfs(VecDeque::new()),
+                Policy::Fcfs | Policy::LongestPrefix => Queue::Fcfs(VecDeque::new()),
                 Policy::Priority => Queue::Priority(BTreeSet::new()),
             },
             set_aside: 0,
@@ -64,7 +79,9 @@ impl<'a> Room<'a> {
     pub(super) fn arrive(&mut self, sequence: u32, moment: u64) -> Status {
         let state = &mut self.sequences[sequence as usize];
         state.moment = moment;
-        if state.tokens >= self.limits.model_len {
+        let rules = self.config.rules;
+        let cut = self.config.enable_chunked_prefill || !rules.refuses_long_prompts();
+        if state.tokens >= self.limits.model_len || (state.tokens > self.limits.tokens && !cut) {
             state.status = Status::Rejected;
             return Status::Rejected;
         }
@@ -82,7 +99,7 @@ impl<'a> Room<'a> {
 
     /// A call of the scheduler begins: an empty step, its budgets whole.
     pub(super) fn open(&mut self, step: &mut Step) {
-        step.reset(self.limits.tokens, self.limits.tokens, self.limits.draft_slots);
+        step.reset(self.limits.step_tokens, self.limits.step_tokens, self.limits.draft_slots);
         self.calls += 1;
         self.unflushed = false;
     }
@@ -90,28 +107,90 @@ impl<'a> Room<'a> {
     /// Tokens a running request could take in a step without limit.
     pub(super) fn wanted(&self, sequence: u32) -> u32 {
         let state = &self.sequences[sequence as usize];
-        if state.awaits_its_last_token() || self.calls < state.next_call {
+        let ends = state.awaits_its_last_token() && !self.config.rules.overruns();
+        if ends || self.calls < state.next_call {
             return 0;
         }
         state.to_compute().min(self.limits.model_len.saturating_sub(state.computed + 1))
     }
 
-    /// Gives `sequence` blocks for `tokens` tokens, and lets others find them.
-    pub(super) fn hold(&mut self, sequence: u32, tokens: u32) {
-        self.kv.grow(sequence, self.slots(tokens));
-        let known = self.sequences[sequence as usize].tokens;
-        self.kv.register(sequence, tokens.min(known));
+    /// Whether a running request has more of its prompt to compute than was scheduled.
+    pub(super) fn has_prompt_left(&self, sequence: u32) -> bool {
+        self.sequences[sequence as usize].chunk
+    }
+
+    /// Of `tokens` tokens that a request could take after `computed` ones, those after which a state can be kept: whole
+    /// blocks of a prompt, then its rest (vLLM's `_mamba_block_aligned_split`).
+    pub(super) fn to_the_end_of_a_block(&self, sequence: u32, computed: u32, tokens: u32) -> u32 {
+        let state = &self.sequences[sequence as usize];
+        if !self.config.keeps_states() || computed >= state.prompt.max(state.tokens.saturating_sub(1)) {
+            return tokens;
+        }
+        let size = self.config.block_size;
+        let drafted = self.config.speculation.as_ref().map_or(0, Speculation::hash_lookahead) * size;
+        let last = (state.tokens - state.tokens % size).saturating_sub(drafted);
+        let after = computed + tokens;
+        if after < last {
+            tokens / size * size
+        } else if computed < last && last < after {
+            last - computed
+        } else {
+            tokens
+        }
+    }
+
+    /// Gives `sequence` blocks for `reserve` tokens, and lets others find the first `tokens` where that is the custom.
+    fn hold(&mut self, sequence: u32, tokens: u32, reserve: u32) {
+        self.kv.grow(sequence, self.slots(reserve));
+        if self.config.rules.found() == Found::Scheduled {
+            let known = self.sequences[sequence as usize].tokens;
+            self.kv.register(sequence, tokens.min(known));
+        }
+    }
+
+    /// Tokens of a waiting request that count as cached because they were when it was recorded, in whole blocks and never
+    /// the last token. They come from outside: blocks are taken for them as for tokens that are computed.
+    pub(super) fn recorded(&self, sequence: u32) -> u32 {
+        if !self.config.enable_prefix_caching {
+            return 0;
+        }
+        let state = &self.sequences[sequence as usize];
+        let size = self.config.block_size.max(1);
+        state.recorded.min(state.tokens.saturating_sub(1)) / size * size
+    }
+
+    /// Blocks that `tokens` tokens take, those for drafts among them.
+    pub(super) fn blocks_to(&self, tokens: u32) -> u32 {
+        self.kv.blocks_for(self.slots(tokens))
+    }
+
+    /// Blocks that a request takes when its answer is as long as it can be.
+    pub(super) fn blocks_at_end(&self, sequence: u32) -> u32 {
+        let state = &self.sequences[sequence as usize];
+        self.blocks_to(state.end.max(state.tokens).saturating_add(self.limits.drafts))
+    }
+
+    /// Whether a sequence can have room for `tokens` tokens in all.
+    pub(super) fn can_hold(&self, sequence: u32, tokens: u32) -> bool {
+        self.kv.can_hold(sequence, self.slots(tokens))
+    }
+
+    /// Whether blocks suffice for a waiting request of `tokens` tokens, `hits` of whose blocks were found, `free_hits` of
+    /// them free, beside `watermark` blocks to be left.
+    pub(super) fn fits(&self, tokens: u32, hits: u32, free_hits: u32, watermark: u32) -> bool {
+        let needed = u64::from(self.blocks_to(tokens).saturating_sub(hits));
+        needed + u64::from(free_hits) + u64::from(watermark) <= u64::from(self.kv.free())
     }
 
     /// KV slots a sequence of `tokens` tokens needs, those for drafts among them.
     fn slots(&self, tokens: u32) -> u32 {
-        (tokens + self.limits.lookahead).min(self.limits.model_len)
+        tokens.saturating_add(self.limits.lookahead).min(self.limits.model_len)
     }
 
     /// Continues a running request by `tokens` tokens, for which there is room.
     pub(super) fn proceed(&mut self, sequence: u32, tokens: u32, step: &mut Step) {
         let after = self.sequences[sequence as usize].computed + tokens;
-        self.hold(sequence, after);
+        self.hold(sequence, after, after);
         let state = &mut self.sequences[sequence as usize];
         let known = state.tokens + state.placeholders;
         let drafts = after.saturating_sub(known).min(state.drafts);
@@ -127,11 +206,12 @@ impl<'a> Room<'a> {
         });
     }
 
-    /// The request at the front of the queue runs: it takes the cached prefix that was just looked up and `tokens`
-    /// tokens more, `padding` of them drafts that will be rejected.
-    pub(super) fn admit(&mut self, sequence: u32, cached: u32, tokens: u32, padding: u32, step: &mut Step) {
+    /// The request at the front of the queue runs: it takes the cached prefix that was just looked up and its share of
+    /// the step.
+    pub(super) fn admit(&mut self, sequence: u32, share: Share, step: &mut Step) {
+        let Share { cached, tokens, padding, reserve } = share;
         self.kv.take_hits(sequence);
-        self.hold(sequence, cached + tokens);
+        self.hold(sequence, cached + tokens, reserve);
         self.waiting.pop();
         self.running.push(sequence);
         let state = &mut self.sequences[sequence as usize];
@@ -141,6 +221,9 @@ impl<'a> Room<'a> {
         state.computed = cached;
         state.cached = state.cached.or(Some(cached));
         step.admitted.push((sequence, cached));
+        if tokens == 0 {
+            return;
+        }
         step.add(Entry {
             request: sequence,
             tokens,
@@ -161,8 +244,7 @@ impl<'a> Room<'a> {
         index: &mut usize,
         step: &mut Step,
     ) -> bool {
-        let slots = self.slots(tokens);
-        while !self.kv.can_hold(sequence, slots) {
+        while !self.can_hold(sequence, tokens) {
             let place = self.victim();
             let victim = self.preempt(place, step);
             if victim == sequence {
@@ -179,7 +261,7 @@ impl<'a> Room<'a> {
     /// The place in the running list of who gives way.
     fn victim(&self) -> usize {
         let last = self.running.len() - 1;
-        if self.config.scheduling_policy == Policy::Fcfs {
+        if self.config.scheduling_policy != Policy::Priority {
             return last;
         }
         let rank = |place: usize| {
@@ -192,10 +274,21 @@ impl<'a> Room<'a> {
 
     /// Takes everything from a request that was running; its answer so far is kept and will be recomputed.
     pub(super) fn preempt(&mut self, place: usize, step: &mut Step) -> u32 {
+        let sequence = self.stop(place, step);
+        self.waiting.put_back(self.rank(sequence));
+        sequence
+    }
+
+    /// The same, but it waits behind all others.
+    pub(super) fn retract(&mut self, place: usize, step: &mut Step) {
+        let sequence = self.stop(place, step);
+        self.waiting.push(self.rank(sequence));
+    }
+
+    fn stop(&mut self, place: usize, step: &mut Step) -> u32 {
         let sequence = self.running.remove(place);
         self.kv.release(sequence);
         self.sequences[sequence as usize].preempt();
-        self.waiting.put_back(self.rank(sequence));
         step.preempted.push(sequence);
         sequence
     }
@@ -204,7 +297,7 @@ impl<'a> Room<'a> {
     pub(super) fn commit(&mut self, step: &mut Step) {
         let staggered = self.config.async_scheduling && self.config.pipeline_parallel > 1;
         let next_call = self.calls + u64::from(self.config.pipeline_parallel);
-        for entry in step.entries_mut() {
+        for entry in step.entries_mut().iter_mut().filter(|entry| !entry.is_idle()) {
             let state = &mut self.sequences[entry.request as usize];
             state.computed += entry.tokens;
             state.in_flight += entry.tokens;

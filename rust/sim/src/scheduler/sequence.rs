@@ -33,6 +33,8 @@ impl Status {
 /// What the scheduler keeps of a request.
 #[derive(Debug, Clone)]
 pub struct Sequence {
+    /// Tokens of its prompt.
+    pub(super) prompt: u32,
     /// Tokens of prompt and longest answer.
     pub(super) limit: u32,
     /// Tokens at which it ends: the limit, or the model's.
@@ -56,9 +58,9 @@ pub struct Sequence {
     pub(super) preemptions: u32,
     /// Tokens found cached at the first admission.
     pub(super) cached: Option<u32>,
-    /// The number of the instant at which it arrived.
     /// Tokens that count as cached because they were when it was recorded.
     pub(super) recorded: u32,
+    /// The number of the instant at which it arrived.
     pub(super) moment: u64,
     pub(super) priority: i32,
     pub(super) status: Status,
@@ -74,6 +76,7 @@ impl Sequence {
         let trace = workload.trace();
         let limit = trace.prompt_tokens[row].saturating_add(trace.output_tokens[row].max(1));
         Sequence {
+            prompt: trace.prompt_tokens[row],
             limit,
             end: limit.min(model_len),
             tokens: trace.prompt_tokens[row],

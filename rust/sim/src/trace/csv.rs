@@ -107,7 +107,7 @@ fn read_any(origin: &str, text: &[u8], delimiter: u8, columns: &mut Columns) -> 
     let mut header: Option<Vec<Option<u8>>> = None;
     // Bytes in memory cannot fail to be read, and rows of any length are accepted here: the end is the only way out.
     while let Ok(true) = reader.read_byte_record(&mut record) {
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |position| line_of(text, position));
         if record.iter().all(|cell| cell.trim_ascii().is_empty()) && record.len() <= 1 {
             continue;
         }
@@ -124,6 +124,13 @@ fn read_any(origin: &str, text: &[u8], delimiter: u8, columns: &mut Columns) -> 
         }
     }
     Ok(())
+}
+
+/// The line a row begins in: the parser places it before the line ends that it passes over.
+fn line_of(text: &[u8], position: &csv::Position) -> u64 {
+    let rest = text.get(position.byte() as usize..).unwrap_or_default();
+    let passed = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    position.line() + passed.filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// What each column means.

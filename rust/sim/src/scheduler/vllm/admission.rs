@@ -1,18 +1,8 @@
 //! Waiting requests of a vLLM scheduler: who is admitted, with which cached prefix.
 
 use super::{Pass, Vllm};
-use crate::scheduler::room::Room;
+use crate::scheduler::room::{Room, Share};
 use crate::step::Step;
-
-/// Tokens an admission takes.
-struct Share {
-    /// Found cached.
-    cached: u32,
-    /// Computed in this step.
-    tokens: u32,
-    /// Drafts among them that only pad the row.
-    padding: u32,
-}
 
 impl Vllm {
     /// Admits waiting requests in their order; whether one has more to compute than its last token.
@@ -39,7 +29,7 @@ impl Vllm {
             let Some(share) = share(room, sequence, step.room(), pass, chunk_scheduled, decoding) else {
                 break;
             };
-            room.admit(sequence, share.cached, share.tokens, share.padding, step);
+            room.admit(sequence, share, step);
             prefill_scheduled |= share.cached + 1 < known;
         }
         while let Some(sequence) = self.aside.pop() {
@@ -60,7 +50,7 @@ fn share(
 ) -> Option<Share> {
     let known = room.sequences[sequence as usize].tokens;
     let (hits, free_hits) = room.kv.look_up(sequence, known);
-    let cached = (hits * room.config.block_size).max(recorded(room, sequence));
+    let cached = (hits * room.config.block_size).max(room.recorded(sequence));
     if pass.deferring && cached + 1 < known {
         return None;
     }
@@ -81,23 +71,12 @@ fn share(
     if !room.config.enable_chunked_prefill && tokens > free {
         return None;
     }
-    tokens = tokens.min(free);
-    if !fits(room, known, cached + tokens, hits, free_hits) {
+    tokens = room.to_the_end_of_a_block(sequence, cached, tokens.min(free));
+    if tokens == 0 || !fits(room, known, cached + tokens, hits, free_hits) {
         return None;
     }
-    Some(Share { cached, tokens, padding: if padded { tokens - 1 } else { 0 } })
-}
-
-/// Tokens of a waiting request that count as cached because they were when it was recorded, in whole blocks and never
-/// the last token. They come from outside: blocks are taken for them as for tokens that are computed.
-fn recorded(room: &Room<'_>, sequence: u32) -> u32 {
-    let state = &room.sequences[sequence as usize];
-    if room.config.enable_prefix_caching {
-        let size = room.config.block_size.max(1);
-        state.recorded.min(state.tokens.saturating_sub(1)) / size * size
-    } else {
-        0
-    }
+    let padding = if padded { tokens - 1 } else { 0 };
+    Some(Share { cached, tokens, padding, reserve: cached + tokens })
 }
 
 /// Whether blocks suffice for a request of `known` tokens that would hold `tokens` of them after this step.

@@ -16,15 +16,17 @@ pub(super) fn proceed(room: &mut Room<'_>, step: &mut Step, pass: Pass) -> bool 
             true => 0,
             false => pass.cap(room.wanted(sequence)).min(step.room()),
         };
+        let computed = room.sequences[sequence as usize].computed;
+        let tokens = room.to_the_end_of_a_block(sequence, computed, tokens);
         if tokens == 0 {
             index += 1;
             continue;
         }
-        let after = room.sequences[sequence as usize].computed + tokens;
+        let after = computed + tokens;
         if !room.make_room(sequence, after, &mut index, step) {
             // It gave way itself: nobody behind it is tried, unless priority rules.
             match room.config.scheduling_policy {
-                Policy::Fcfs => break,
+                Policy::Fcfs | Policy::LongestPrefix => break,
                 Policy::Priority => continue,
             }
         }

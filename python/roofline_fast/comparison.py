@@ -1,0 +1,239 @@
+"""Why one configuration is faster than another, and where a technique begins to pay."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from roofline_fast import _core, checks
+from roofline_fast.analysis import INPUT_LEN, Analysis, analyze
+from roofline_fast.errors import SpecError
+from roofline_fast.frames import frame
+from roofline_fast.hardware import Hardware
+from roofline_fast.model import Model
+from roofline_fast.suggest import nearest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def compare(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, **shared: Any) -> Comparison:
+    """Explain why `b` is faster or slower than `a`.
+
+    Parameters
+    ----------
+    a, b : mapping or None
+        Keywords of `analyze`, ``model`` and ``hw`` among them, that one of both has alone.
+    **shared
+        Keywords of `analyze` that both have.
+
+    Returns
+    -------
+    Comparison
+        Both answers, and a waterfall from one to the other that adds up.
+
+    Raises
+    ------
+    SpecError
+        A keyword that `analyze` does not have; two different phases.
+
+    Examples
+    --------
+    >>> import roofline_fast as rf
+    >>> found = rf.compare(None, {"techniques": "weight-quant:bits=4"}, model="llama-2-13b", hw="a6000")
+    >>> found.b_s < found.a_s
+    True
+    >>> found.waterfall["op"][0], found.waterfall["resource"][0]
+    ('gate_up_proj', 'weights')
+    """
+    sides = [{**shared, **(side or {})} for side in (a, b)]
+    for side in sides:
+        _check(side)
+    first, second = (analyze(side.pop("model"), side.pop("hw"), **side) for side in sides)
+    phases = [side.inputs["phase"] for side in (first, second)]
+    if phases[0] != phases[1]:
+        message = f"both sides must be asked about the same phase: {phases[0]} and {phases[1]}"
+        raise SpecError(message, field="phase", value=phases[1])
+    return Comparison(first, second)
+
+
+def _check(side: Mapping[str, Any]) -> None:
+    known = set(inspect.signature(analyze).parameters) - {"compat", "kv_bits"}
+    for name, value in side.items():
+        if name not in known:
+            hint = "nearest: " + ", ".join(nearest(name, known))
+            message = f"compare must be given keywords of analyze: {name}"
+            raise SpecError(message, field=name, value=repr(value), hint=hint)
+    for name in ("model", "hw"):
+        if side.get(name) is None:
+            raise SpecError(f"{name} must be given for both sides", field=name)
+
+
+class Comparison:
+    """Two answers to the same question, and what lies between them; times in seconds.
+
+    The time of a decode step is that of one token: of the step divided by the tokens it brings.
+    """
+
+    def __init__(self, a: Analysis, b: Analysis) -> None:
+        self.a = a
+        self.b = b
+
+    def _table(self, by: str) -> pl.DataFrame:
+        return frame(self.a._answer.compare(self.b._answer, by))
+
+    @cached_property
+    def waterfall(self) -> pl.DataFrame:
+        """One row an operator and resource, largest change first: ``op, resource, a_s, b_s, delta_s, share``."""
+        return self._table("piece")
+
+    @cached_property
+    def by_op(self) -> pl.DataFrame:
+        """The same, one row an operator."""
+        return self._table("op")
+
+    @cached_property
+    def by_resource(self) -> pl.DataFrame:
+        """The same, one row a resource."""
+        return self._table("resource")
+
+    @property
+    def a_s(self) -> float:
+        """Seconds of `a`: a token of a decode step, else what was asked about."""
+        return _seconds(self.a)
+
+    @property
+    def b_s(self) -> float:
+        """Seconds of `b`."""
+        return _seconds(self.b)
+
+    @property
+    def delta_s(self) -> float:
+        """What `b` takes more."""
+        return self.b_s - self.a_s
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what was assumed, of both."""
+        return list(dict.fromkeys([*self.a.notes, *self.b.notes]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain numbers, texts, lists and dictionaries (``--format json``)."""
+        return {
+            "a": self.a.inputs,
+            "b": self.b.inputs,
+            "a_s": self.a_s,
+            "b_s": self.b_s,
+            "delta_s": self.delta_s,
+            "waterfall": self.waterfall.to_dicts(),
+            "by_op": self.by_op.to_dicts(),
+            "by_resource": self.by_resource.to_dicts(),
+            "notes": self.notes,
+        }
+
+    def __repr__(self) -> str:
+        return f"Comparison({self.a_s * 1e3:.3g} ms, {self.b_s * 1e3:.3g} ms)"
+
+
+def _seconds(side: Analysis) -> float:
+    a_token = side.inputs["phase"] in ("decode", "mixed")
+    return side.tpot_s if a_token and side.tpot_s is not None else side.step_s
+
+
+def break_even(
+    model: str | PathLike[str] | Mapping[str, Any] | Model,
+    hw: str | PathLike[str] | Hardware,
+    *,
+    techniques: str | Sequence[str] | None = None,
+    batch_size: int = 1,
+    input_len: int = INPUT_LEN,
+    quantization: str | None = None,
+    kv_cache_dtype: str | None = None,
+    mode: str = "ideal",
+    engine: str = "vllm",
+    **layout: Any,
+) -> pl.DataFrame:
+    """Solve where techniques begin and cease to pay in decode, on the exact cost.
+
+    Parameters
+    ----------
+    model, hw, techniques, quantization, kv_cache_dtype, mode, engine
+        As for `analyze`; what they are compared with has neither techniques nor quantization.
+    batch_size, input_len : int
+        Sequences and context of the step that is asked about.
+    **layout
+        ``tp``, ``pp``, ``dp`` and ``ep`` of both.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``name, value, unit, about``, one row an answer: tokens from which linear layers are compute-bound, the
+        batch at which a gain is gone, the acceptance from which speculation pays, contexts at which the cache
+        outweighs the weights. A null: that never happens.
+
+    Examples
+    --------
+    >>> import roofline_fast as rf
+    >>> answers = rf.break_even("llama-2-13b", "a6000", techniques="weight-quant:bits=4")
+    >>> answers.filter(name="compute_bound_from")["value"].round(1).item()
+    50.4
+    """
+    checks.counts(batch_size=batch_size, input_len=input_len)
+    asked = {
+        "phase": "decode",
+        "batch_size": batch_size,
+        "input_len": input_len,
+        "mode": mode,
+        "engine": engine,
+    }
+    known = {name: layout[name] for name in ("tp", "pp", "dp", "ep") if name in layout}
+    for name in layout:
+        if name not in known:
+            raise SpecError(f"break_even must be given keywords it has: {name}", field=name)
+    formats = {"quantization": quantization, "kv_cache_dtype": kv_cache_dtype}
+    changed = analyze(model, hw, techniques=techniques, **asked, **known, **formats)
+    base = analyze(model, hw, **asked, **known)
+    point = _core.Point("decode", batch_size=batch_size, input_len=input_len)
+    memory = _core.Engine(engine).memory(changed.hardware.compiled)
+    return frame(_core.Analysis.break_even(changed.deployment, base.deployment, point, memory))
+
+
+def bound_map(
+    model: str | PathLike[str] | Mapping[str, Any] | Model,
+    hw: str | PathLike[str] | Hardware,
+    *,
+    batch_size: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+    context: Sequence[int] = (256, 1024, 4096, 16384, 65536),
+    mode: str = "ideal",
+    **settings: Any,
+) -> pl.DataFrame:
+    """Map what bounds a decode step over batch and context.
+
+    Parameters
+    ----------
+    model, hw, mode
+        As for `analyze`.
+    batch_size, context : sequence of int
+        Every pair of them is a row.
+    **settings
+        Other keywords of `analyze`: layout, formats, techniques.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``batch_size, context, bound, step_s, kv_share``, the last the cache's share of the bytes moved.
+
+    Examples
+    --------
+    >>> import roofline_fast as rf
+    >>> rf.bound_map("llama-3.1-8b", "h100", batch_size=[1, 1024], context=[1])["bound"].to_list()
+    ['memory', 'compute']
+    """
+    for size in (*batch_size, *context):
+        checks.positive(size=size)
+    answer = analyze(model, hw, phase="decode", mode=mode, **settings)
+    memory = _core.Engine("vllm").memory(answer.hardware.compiled)
+    return frame(_core.Analysis.bound_map(answer.deployment, memory, list(batch_size), list(context)))

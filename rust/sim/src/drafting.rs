@@ -1,0 +1,121 @@
+//! What speculation costs beside the verification: the time in which a step's sequences are given their next drafts.
+//!
+//! Drafting `k` tokens is `k` passes of whatever drafts: the first over all tokens of the step (the drafter keeps a
+//! cache of its own), the others over one token a sequence. An EAGLE head or a multi-token-prediction module is priced
+//! as one layer of the model's last kind and the model's head; a draft model as itself, in its own format and under the
+//! same layout. Looking drafts up in the text (n-gram) takes the host some time, the device none.
+
+use roofline_core::cause::Causes;
+use roofline_core::error::Result;
+use roofline_core::layout::Layout;
+use roofline_core::model::{LayerGroup, Model};
+use roofline_core::precision::{Precision, Request};
+use roofline_core::shape::Sums;
+use roofline_core::step::Deployment;
+use roofline_core::technique::Techniques;
+
+use crate::scheduler::speculation::{DraftMethod, Speculation};
+use crate::serve::ModelCost;
+use crate::step_cost::{Phase, StepCost, StepItem};
+
+/// Prices steps with the cost model, drafting included.
+#[derive(Debug, Clone)]
+pub struct DraftedCost {
+    target: ModelCost,
+    drafter: ModelCost,
+    /// Passes of the drafter a step.
+    passes: u32,
+}
+
+/// What [`DraftedCost`] sums.
+#[derive(Debug, Clone, Default)]
+pub struct DraftedSums {
+    target: Sums,
+    /// The drafter's first pass, and each of the others.
+    first: Sums,
+    next: Sums,
+    drafts: bool,
+}
+
+impl DraftedCost {
+    /// What the model's own part of the steps priced so far is known of.
+    pub fn target(&self) -> &ModelCost {
+        &self.target
+    }
+
+    /// Adds the time of drafting to what steps of `target` cost; `None` where it takes none, or nobody said which model
+    /// drafts.
+    ///
+    /// # Errors
+    /// A draft model that cannot be spread as the model is.
+    pub fn new(
+        target: &ModelCost,
+        deployment: &Deployment,
+        speculation: &Speculation,
+        draft_model: Option<&Model>,
+    ) -> Result<Option<DraftedCost>> {
+        let drafter = match (speculation.method, draft_model) {
+            (DraftMethod::Eagle | DraftMethod::Mtp, _) => head(&deployment.model).map(|model| Deployment {
+                model,
+                layout: Layout { pp: 1, ..deployment.layout },
+                techniques: Techniques::default(),
+                ..deployment.clone()
+            }),
+            (DraftMethod::DraftModel, Some(model)) => Some(Deployment {
+                model: model.clone(),
+                precision: Precision::resolve(model, &Request::default())?,
+                layout: Layout { pp: 1, ep: 1, ..deployment.layout },
+                techniques: Techniques::default(),
+                ..deployment.clone()
+            }),
+            _ => None,
+        };
+        let Some(drafter) = drafter else { return Ok(None) };
+        let drafter = ModelCost::new(drafter.compile()?);
+        Ok(Some(DraftedCost { target: target.fork(), drafter, passes: speculation.tokens }))
+    }
+}
+
+/// One layer of a model's last kind, and its head.
+fn head(model: &Model) -> Option<Model> {
+    let last = model.layers.iter().rev().find(|group| group.mixer.is_some() && group.ffn.is_some())?;
+    let layers = vec![LayerGroup { count: 1, ..last.clone() }];
+    Some(Model { layers, vision: None, ..model.clone() })
+}
+
+impl StepCost for DraftedCost {
+    type Sums = DraftedSums;
+
+    fn add(&self, sums: &mut DraftedSums, item: StepItem) {
+        self.target.add(&mut sums.target, item);
+        let rows = item.sampled_rows.min(1);
+        self.drafter.add(&mut sums.first, StepItem { sampled_rows: rows, ..item });
+        if rows > 0 {
+            sums.drafts = true;
+            let context = item.context.saturating_add(item.new_tokens);
+            let next = StepItem { new_tokens: 1, context, phase: Phase::Decode, sampled_rows: 1 };
+            self.drafter.add(&mut sums.next, next);
+        }
+    }
+
+    fn seconds(&self, sums: &DraftedSums) -> f64 {
+        let verified = self.target.seconds(&sums.target);
+        let first = self.drafter.seconds(&sums.first);
+        let others = if sums.drafts { self.passes.saturating_sub(1) } else { 0 };
+        (0..others).fold(verified + first, |seconds, _| seconds + self.drafter.seconds(&sums.next))
+    }
+    fn spent(&self) -> Causes {
+        let mut spent = self.target.spent();
+        self.drafter.spent().iter().for_each(|(cause, seconds)| spent.add(cause, seconds));
+        spent
+    }
+
+    fn fork(&self) -> DraftedCost {
+        DraftedCost { target: self.target.fork(), drafter: self.drafter.fork(), passes: self.passes }
+    }
+
+    fn join(&self, fork: &DraftedCost) {
+        self.target.join(&fork.target);
+        self.drafter.join(&fork.drafter);
+    }
+}

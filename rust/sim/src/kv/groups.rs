@@ -1,0 +1,194 @@
+//! Groups of layers that keep their cache alike, and how many blocks of the common pool a sequence takes in each.
+//!
+//! As vLLM 0.33's hybrid KV cache manager (`v1/core/kv_cache_utils.py`): layers of a kind are parted into groups of
+//! equal size, so that a block of any group has the same bytes. Layers that keep every token take a block for each
+//! `block_size` tokens, layers with a window only for what the next queries reach, layers with a state one block.
+
+use roofline_core::memory::KvLayout;
+use roofline_core::model::{LayerGroup, Mixer, Model, Span};
+use roofline_core::step::Deployment;
+
+/// Kinds of windows one model may mix beside layers that keep every token.
+const MOST_WINDOWS: usize = 3;
+
+/// A group takes one size of layers if the most numerous kind has not a quarter more of them than the least.
+const ALIKE: f64 = 1.25;
+
+/// Blocks of layers with states are multiples of this many tokens.
+const ALIGNMENT: u32 = 16;
+
+/// Groups of layers that keep a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Window {
+    /// Groups.
+    pub groups: u32,
+    /// Tokens a query reaches, itself included.
+    pub tokens: u32,
+    /// Tokens of a block in these layers.
+    pub block_size: u32,
+}
+
+impl Window {
+    /// Blocks of a sequence of `tokens` tokens, `before` of which were computed before this step.
+    fn held(&self, tokens: u32, before: u32) -> u32 {
+        if self.groups == 0 {
+            return 0;
+        }
+        let passed = (before + 1).saturating_sub(self.tokens) / self.block_size;
+        self.groups * (tokens.div_ceil(self.block_size).saturating_sub(passed))
+    }
+
+    /// The same at most, where a step computes at most `step` tokens.
+    fn held_at_most(&self, tokens: u32, step: u32) -> u32 {
+        if self.groups == 0 {
+            return 0;
+        }
+        let reach = (self.tokens - 1).saturating_add(step).div_ceil(self.block_size) + 1;
+        self.groups * tokens.div_ceil(self.block_size).min(reach)
+    }
+}
+
+/// What a sequence takes beside the blocks of the main group, which keeps every token or is the only one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Groups {
+    /// Further groups that keep every token.
+    pub full: u32,
+    /// Groups that keep a window.
+    pub windows: [Window; MOST_WINDOWS],
+    /// Groups that keep a state.
+    pub states: u32,
+    /// The window of the main group, 0 if it keeps every token.
+    pub main_window: u32,
+}
+
+impl Groups {
+    /// Whether all layers keep every token in one group.
+    pub fn are_plain(&self) -> bool {
+        *self == Groups::default()
+    }
+
+    /// Blocks beside the main group's that a sequence of `tokens` tokens takes, `before` of which were computed before
+    /// this step; `block_size` is the main group's.
+    pub(super) fn held(&self, tokens: u32, before: u32, block_size: u32) -> u32 {
+        let windows: u32 = self.windows.iter().map(|window| window.held(tokens, before)).sum();
+        self.full * tokens.div_ceil(block_size) + windows + self.states
+    }
+
+    /// Blocks of all groups that a sequence of `tokens` tokens takes at most, where a step computes at most `step`.
+    pub fn blocks_for(&self, tokens: u32, block_size: u32, step: u32) -> u32 {
+        let windows: u32 = self.windows.iter().map(|window| window.held_at_most(tokens, step)).sum();
+        let main = tokens.div_ceil(block_size).min(self.most_main(block_size, step));
+        main + self.full * tokens.div_ceil(block_size) + windows + self.states
+    }
+
+    /// Most blocks of the main group a sequence takes.
+    pub(super) fn most_main(&self, block_size: u32, step: u32) -> u32 {
+        match self.main_window {
+            0 => u32::MAX,
+            tokens => Window { groups: 1, tokens, block_size }.held_at_most(u32::MAX, step),
+        }
+    }
+}
+
+/// How a model's cache is cut into blocks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cut {
+    /// Tokens of a block of the main group.
+    pub block_size: u32,
+    /// Bytes of a block of any group, on the busiest device.
+    pub block_bytes: f64,
+    /// What a sequence takes beside the main group.
+    pub groups: Groups,
+}
+
+/// Layers that keep their cache alike.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Kind {
+    layers: u64,
+    bytes_per_token: f64,
+    state_bytes: f64,
+    /// 0 for every token.
+    window: u32,
+}
+
+/// Cuts the cache of a deployment into blocks of `block_size` tokens, or more where a state needs them; `None` for a
+/// model whose layers mix more than [`MOST_WINDOWS`] windows, or that caches nothing.
+pub fn cut(deployment: &Deployment, block_size: u32) -> Option<Cut> {
+    let kinds = kinds(deployment);
+    let share = deployment.layout.pp.max(1);
+    let counts: Vec<u64> = kinds.iter().map(|kind| kind.layers.div_ceil(share)).collect();
+    let (least, most) = (*counts.iter().min()?, *counts.iter().max()?);
+    let size = if (most as f64) < ALIKE * least as f64 { most } else { least };
+    let state = kinds.iter().map(|kind| kind.state_bytes).fold(0.0, f64::max);
+    let densest = kinds.iter().map(|kind| kind.bytes_per_token).fold(0.0, f64::max);
+    if densest == 0.0 {
+        // States alone: a sequence has one block, however long it is.
+        let groups = counts.iter().map(|count| count.div_ceil(size) as u32).sum::<u32>() - 1;
+        let groups = Groups { states: groups, ..Groups::default() };
+        return Some(Cut { block_size: u32::MAX, block_bytes: state * size as f64, groups });
+    }
+    let needed = (state / (densest * f64::from(ALIGNMENT))).ceil() as u32 * ALIGNMENT;
+    let block_size = block_size.max(needed);
+    let page = densest * f64::from(block_size);
+    let mut groups = Groups::default();
+    let mut main = None;
+    let mut windows = 0;
+    for (kind, count) in kinds.iter().zip(&counts) {
+        let number = count.div_ceil(size) as u32;
+        if kind.state_bytes > 0.0 {
+            groups.states += number;
+        } else if kind.window == 0 {
+            let own = (page / kind.bytes_per_token).floor() as u32;
+            match main {
+                None => (main, groups.full) = (Some(own), groups.full + number - 1),
+                Some(_) => groups.full += number,
+            }
+        } else {
+            let own = (page / kind.bytes_per_token).floor() as u32;
+            *groups.windows.get_mut(windows)? =
+                Window { groups: number, tokens: kind.window, block_size: own };
+            windows += 1;
+        }
+    }
+    if main.is_none() {
+        // Nothing keeps every token: the first window's first group is the main one.
+        let first = &mut groups.windows[0];
+        (main, groups.main_window) = (Some(first.block_size), first.tokens);
+        first.groups -= 1;
+        if first.groups == 0 {
+            groups.windows.rotate_left(1);
+            groups.windows[MOST_WINDOWS - 1] = Window::default();
+        }
+    }
+    Some(Cut { block_size: main.unwrap_or(block_size), block_bytes: page * size as f64, groups })
+}
+
+fn kinds(deployment: &Deployment) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = Vec::new();
+    for group in &deployment.model.layers {
+        let kind = kind(deployment, group);
+        if kind.bytes_per_token == 0.0 && kind.state_bytes == 0.0 {
+            continue;
+        }
+        let alike = |known: &&mut Kind| Kind { layers: kind.layers, ..**known } == kind;
+        match kinds.iter_mut().find(alike) {
+            Some(known) => known.layers += kind.layers,
+            None => kinds.push(kind),
+        }
+    }
+    kinds
+}
+
+fn kind(deployment: &Deployment, group: &LayerGroup) -> Kind {
+    let alone = Model { layers: vec![LayerGroup { count: 1, ..group.clone() }], ..deployment.model.clone() };
+    let layout = roofline_core::layout::Layout { pp: 1, ..deployment.layout };
+    let layer = KvLayout::of(&alone, layout, &deployment.precision);
+    let window = match &group.mixer {
+        Some(Mixer::Attention(attention)) => match attention.span {
+            Span::Window(tokens) | Span::Chunk(tokens) => u32::try_from(tokens).unwrap_or(0),
+            Span::Full | Span::TopK(_) => 0,
+        },
+        _ => 0,
+    };
+    Kind { layers: group.count, bytes_per_token: layer.bytes_per_token(), state_bytes: layer.state, window }
+}

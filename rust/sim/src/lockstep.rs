@@ -1,0 +1,196 @@
+//! Replicas that share experts, in simulated time: a step of one is a step of all, as long as its slowest.
+//!
+//! As in vLLM 0.33's data-parallel engines of mixture-of-experts models (`v1/engine/core.py`, `DPEngineCoreProc`): every
+//! step exchanges tokens between all replicas, so none can go ahead. Who has nothing to do takes part with a dummy row.
+//! What a replica schedules, and when, is as in [`crate::engine`], but for the waiting.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use roofline_core::cause::Causes;
+
+use crate::client::{Due, Sender};
+use crate::engine::{Monitor, preempted_for_ever, price};
+use crate::error::{Error, Result};
+use crate::metrics::records::{Recorder, Records, Span};
+use crate::metrics::steps::Record;
+use crate::request::Workload;
+use crate::scheduler::Scheduler;
+use crate::scheduler::config::EngineConfig;
+use crate::scheduler::sequence::Status;
+use crate::step::{Entry, Step};
+use crate::step_cost::StepCost;
+use crate::time::Clock;
+
+/// A step that is scheduled and whose result was not yet processed.
+struct Flight<T> {
+    step: Step,
+    scheduled: T,
+    /// What it would take alone.
+    seconds: f64,
+    epoch: usize,
+}
+
+/// One of the replicas.
+struct Rank<'a, C: Clock> {
+    scheduler: Scheduler<'a>,
+    recorder: Recorder<'a, C>,
+    client: Sender<'a, C>,
+    moments: u64,
+    last_arrival: Option<C::Instant>,
+    flights: VecDeque<Flight<C::Instant>>,
+    /// What its own steps were spent on.
+    spent: Causes,
+    /// Calls since one scheduled or preempted something.
+    idle_calls: u32,
+    barren_preemptions: u64,
+}
+
+/// Serves each replica's requests, rows of the workload as its client sends them, until all are done.
+///
+/// # Errors
+/// Settings no engine could start with, a step cost that is negative or not finite, requests that preempt each other for
+/// ever, a stop asked for.
+pub fn run<'a, C: Clock, P: StepCost>(
+    config: &'a EngineConfig,
+    workload: Workload<'a>,
+    replicas: Vec<(&'a [u32], Sender<'a, C>)>,
+    cost: &P,
+    record: Record,
+    monitor: &Monitor,
+) -> Result<Vec<Records>> {
+    let rank = |(number, (requests, client)): (usize, (&'a [u32], Sender<'a, C>))| {
+        Ok(Rank {
+            scheduler: Scheduler::new(config, workload, requests)?,
+            recorder: Recorder::new(record, number as u32, workload, requests, client.holds_back()),
+            client,
+            moments: 0,
+            last_arrival: None,
+            flights: VecDeque::new(),
+            spent: Causes::default(),
+            idle_calls: 0,
+            barren_preemptions: 0,
+        })
+    };
+    let mut ranks = replicas.into_iter().enumerate().map(rank).collect::<Result<Vec<_>>>()?;
+    let dummy_s = price(cost, &dummy())?;
+    let mut now = C::Instant::default();
+    loop {
+        if monitor.cancel.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        for rank in &mut ranks {
+            rank.settle(now, cost, monitor)?;
+        }
+        let alone = ranks.iter().map(|rank| rank.flights.front().map_or(dummy_s, |flight| flight.seconds));
+        let seconds = alone.fold(0.0, f64::max);
+        if ranks.iter().all(|rank| rank.flights.is_empty()) {
+            let dues = ranks.iter().filter_map(|rank| rank.client.due());
+            let Some(next) = dues.reduce(|a, b| if b < a { b } else { a }) else { break };
+            now = C::later(now, next);
+            continue;
+        }
+        let end = C::after(now, seconds);
+        for rank in &mut ranks {
+            rank.step(now, end, monitor);
+        }
+        now = end;
+    }
+    Ok(ranks.into_iter().map(|rank| rank.recorder.finish(&rank.scheduler, now)).collect())
+}
+
+impl<C: Clock> Rank<'_, C> {
+    /// Schedules as far ahead as the engine does, until a step that processes something is next, or nothing is.
+    fn settle<P: StepCost>(&mut self, now: C::Instant, cost: &P, monitor: &Monitor) -> Result<()> {
+        let ahead = self.scheduler.limits().batches_in_flight as usize;
+        loop {
+            self.enqueue(now, monitor);
+            while self.flights.len() < ahead && self.scheduler.has_requests() {
+                self.schedule(now, cost)?;
+            }
+            match self.flights.front() {
+                Some(flight) if flight.step.is_empty() => self.step(now, now, monitor),
+                _ => return Ok(()),
+            }
+            let nothing = self.flights.iter().all(|flight| flight.step.is_empty());
+            if nothing && self.idle_calls > 2 * ahead as u32 {
+                // Whoever waits cannot start before something else happens.
+                self.flights.clear();
+                self.idle_calls = 0;
+                return Ok(());
+            }
+        }
+    }
+
+    fn enqueue(&mut self, now: C::Instant, monitor: &Monitor) {
+        while let Some(due) = self.client.pop(now) {
+            let Due::Send { sequence, at, ready } = due else {
+                self.recorder.mark(self.scheduler.calls());
+                continue;
+            };
+            self.moments += u64::from(self.last_arrival != Some(at));
+            self.last_arrival = Some(at);
+            self.recorder.sent(sequence, at, ready);
+            if self.scheduler.arrive(sequence, self.moments) == Status::Rejected {
+                self.client.completed(sequence, at);
+                monitor.done.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn schedule<P: StepCost>(&mut self, now: C::Instant, cost: &P) -> Result<()> {
+        let mut step = Step::default();
+        self.scheduler.schedule(&mut step);
+        self.barren_preemptions += step.preempted.len() as u64;
+        let requests = (self.scheduler.running() + self.scheduler.waiting()) as u64;
+        if self.barren_preemptions >= 1000 + 64 * requests {
+            return Err(preempted_for_ever(self.barren_preemptions));
+        }
+        let mut seconds = 0.0;
+        if !step.is_empty() {
+            let before = cost.spent();
+            seconds = price(cost, &step)?;
+            for ((cause, after), (_, before)) in cost.spent().iter().zip(before.iter()) {
+                self.spent.add(cause, after - before);
+            }
+        }
+        let idle = step.is_empty() && step.preempted.is_empty();
+        self.idle_calls = if idle { self.idle_calls + 1 } else { 0 };
+        self.flights.push_back(Flight { step, scheduled: now, seconds, epoch: self.recorder.epoch() });
+        Ok(())
+    }
+
+    /// The oldest step runs, and its result is processed.
+    fn step(&mut self, start: C::Instant, end: C::Instant, monitor: &Monitor) {
+        let Some(mut flight) = self.flights.pop_front() else { return };
+        if !(flight.step.is_empty() && flight.step.preempted.is_empty()) {
+            let span = Span { scheduled: flight.scheduled, start, end };
+            self.recorder.scheduled(&self.scheduler, &flight.step, span, flight.seconds, self.spent);
+        }
+        self.scheduler.update(&mut flight.step);
+        self.recorder.delivered(&flight.step, end, flight.epoch);
+        if !flight.step.deliveries.is_empty() {
+            self.barren_preemptions = 0;
+        }
+        for delivery in flight.step.deliveries.iter().filter(|delivery| delivery.finished) {
+            self.client.completed(delivery.request, end);
+            monitor.done.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a replica takes part with that has nothing to do: a row nobody reads.
+fn dummy() -> Step {
+    let mut step = Step::default();
+    step.reset(1, 1, 0);
+    step.add(Entry {
+        request: 0,
+        tokens: 1,
+        drafts: 0,
+        padded: true,
+        prefill: false,
+        context: 1,
+        samples: false,
+    });
+    step
+}

@@ -1,0 +1,636 @@
+//! Laws of every engine on random workloads, and what each is known for, calculated by hand.
+
+#![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
+
+use proptest::prelude::*;
+use roofline_sim::client::{Client, Sender, Units};
+use roofline_sim::engine::{Monitor, Replica};
+use roofline_sim::fast::covers;
+use roofline_sim::kv::groups::{Groups, Window};
+use roofline_sim::lockstep;
+use roofline_sim::metrics::steps::Record;
+use roofline_sim::request::{Segments, Workload};
+use roofline_sim::run::{Simulation, simulate};
+use roofline_sim::scheduler::config::{EngineConfig, Policy};
+use roofline_sim::scheduler::preset::{DeviceClass, ENGINES, preset};
+use roofline_sim::scheduler::rules::{Capacity, Rules, Sglang};
+use roofline_sim::scheduler::sequence::Status;
+use roofline_sim::scheduler::speculation::{Acceptance, DraftMethod, Speculation};
+use roofline_sim::step_cost::LinearCost;
+use roofline_sim::time::FixedClock;
+use roofline_sim::trace::Trace;
+
+/// A second a step, and a 1,024th a token: sums of them are exact.
+const COST: LinearCost = LinearCost { a: 1.0, b: 1.0 / 1024.0, c: 0.0 };
+
+fn engine(name: &str) -> EngineConfig {
+    EngineConfig {
+        max_num_batched_tokens: 64,
+        max_num_seqs: 8,
+        num_gpu_blocks: 101,
+        max_model_len: Some(64),
+        block_size: 16,
+        async_scheduling: false,
+        ..preset(name, DeviceClass::Standard).unwrap()
+    }
+}
+
+/// Requests as (arrival in ms, prompt, output).
+fn trace(requests: &[(u64, u32, u32)]) -> Trace {
+    Trace {
+        arrival_ns: requests.iter().map(|request| request.0 * 1_000_000).collect(),
+        prompt_tokens: requests.iter().map(|request| request.1).collect(),
+        output_tokens: requests.iter().map(|request| request.2).collect(),
+        ..Trace::default()
+    }
+}
+
+fn serve(trace: &Trace, segments: Option<&Segments>, config: &EngineConfig) -> Simulation {
+    let workload = Workload::new(trace, segments).unwrap();
+    let client = Client::default();
+    simulate::<FixedClock, _>(workload, &client, config, &COST, Record::Decisions, &Monitor::default())
+        .unwrap()
+}
+
+/// Who was in each step, with how many tokens.
+fn schedule(simulation: &Simulation) -> Vec<Vec<(u32, u32)>> {
+    let decisions = simulation.steps.decisions.as_ref().unwrap();
+    let row = |row| decisions.request.row(row).iter().copied().zip(decisions.tokens.row(row).iter().copied());
+    (0..simulation.steps.len()).map(|step| row(step).collect()).collect()
+}
+
+/// Requests whose prompts consist of these (segment, tokens), all there from the beginning.
+fn shared(prompts: &[&[(u32, u32)]], output: u32) -> (Trace, Segments) {
+    let mut segments = Segments { offsets: vec![0], ..Segments::default() };
+    let mut requests = Vec::new();
+    for prompt in prompts {
+        segments.ids.extend(prompt.iter().map(|piece| piece.0));
+        segments.lengths.extend(prompt.iter().map(|piece| piece.1));
+        segments.offsets.push(segments.ids.len() as u64);
+        requests.push((0, prompt.iter().map(|piece| piece.1).sum(), output));
+    }
+    (trace(&requests), segments)
+}
+
+#[test]
+fn vllm_v0_computes_prompts_before_it_continues_answers() {
+    let served = serve(&trace(&[(0, 20, 3), (500, 30, 2)]), None, &engine("vllm-v0"));
+    // The second arrives during the first step: its prompt delays the first one's answer.
+    assert_eq!(schedule(&served), [vec![(0, 20)], vec![(1, 30)], vec![(0, 1), (1, 1)], vec![(0, 1)]]);
+    // A step of 20 tokens, one of 30, one of 2.
+    assert_eq!(served.requests.finish_s[1], Some(3.0 + 52.0 / 1024.0));
+}
+
+#[test]
+fn vllm_v0_never_cuts_a_prompt_unless_told_to() {
+    let config = EngineConfig { max_num_batched_tokens: 64, ..engine("vllm-v0") };
+    let served = serve(&trace(&[(0, 40, 1), (0, 40, 1)]), None, &config);
+    assert_eq!(schedule(&served), [vec![(0, 40)], vec![(1, 40)]]);
+    let cut = EngineConfig { enable_chunked_prefill: true, ..config };
+    let served = serve(&trace(&[(0, 40, 1), (0, 40, 1)]), None, &cut);
+    assert_eq!(schedule(&served), [vec![(0, 40), (1, 24)], vec![(1, 16)]]);
+}
+
+#[test]
+fn vllm_v0_recomputes_the_last_admitted_when_memory_is_short() {
+    // Four usable blocks of 16: two prompts of 32 leave none for the first answers.
+    let config = EngineConfig { num_gpu_blocks: 5, watermark: 0.0, ..engine("vllm-v0") };
+    let served = serve(&trace(&[(0, 32, 3), (0, 32, 3)]), None, &config);
+    assert_eq!(
+        schedule(&served),
+        // The second comes back with the token it was given: 33 tokens.
+        [vec![(0, 32), (1, 32)], vec![(0, 1)], vec![(0, 1)], vec![(1, 33)], vec![(1, 1)]]
+    );
+    assert_eq!(served.requests.preemptions, [0, 1]);
+}
+
+#[test]
+fn a_watermark_keeps_blocks_free_beside_others() {
+    let config = EngineConfig { num_gpu_blocks: 11, watermark: 0.1, ..engine("vllm-v0") };
+    let prompts = trace(&[(0, 60, 1), (0, 60, 1), (0, 30, 1)]);
+    let wide = EngineConfig { max_num_batched_tokens: 200, ..config };
+    // Ten usable blocks, 4 + 4 taken: the last would leave none.
+    assert_eq!(schedule(&serve(&prompts, None, &wide))[0], [(0, 60), (1, 60)]);
+    let brave = EngineConfig { watermark: 0.0, ..wide };
+    assert_eq!(schedule(&serve(&prompts, None, &brave))[0], [(0, 60), (1, 60), (2, 30)]);
+}
+
+#[test]
+fn sarathi_continues_answers_first_and_fills_the_step_with_chunks() {
+    let config = EngineConfig { max_num_batched_tokens: 16, ..engine("sarathi") };
+    let served = serve(&trace(&[(0, 10, 4), (0, 30, 2)]), None, &config);
+    assert_eq!(
+        schedule(&served),
+        [vec![(0, 10), (1, 6)], vec![(0, 1), (1, 15)], vec![(0, 1), (1, 9)], vec![(0, 1), (1, 1)],]
+    );
+}
+
+#[test]
+fn sarathi_takes_the_blocks_of_a_whole_prompt_at_once() {
+    let config = EngineConfig { max_num_batched_tokens: 16, num_gpu_blocks: 5, ..engine("sarathi") };
+    let served = serve(&trace(&[(0, 60, 1), (0, 16, 1)]), None, &config);
+    // Four usable blocks: the second waits for the first to end although only a block is written at a time.
+    assert_eq!(served.steps.free_blocks[..4], [0, 0, 0, 0]);
+    assert_eq!(served.requests.first_scheduled_s[1], Some(4.0 + 60.0 / 1024.0));
+}
+
+#[test]
+fn orca_decides_anew_at_every_iteration_and_mixes_whole_prompts_with_answers() {
+    let served = serve(&trace(&[(0, 20, 3), (500, 30, 2)]), None, &engine("orca"));
+    assert_eq!(schedule(&served), [vec![(0, 20)], vec![(0, 1), (1, 30)], vec![(0, 1), (1, 1)]]);
+    let narrow = EngineConfig { max_num_batched_tokens: 64, ..engine("orca") };
+    let served = serve(&trace(&[(0, 40, 1), (0, 40, 1)]), None, &narrow);
+    assert_eq!(schedule(&served), [vec![(0, 40)], vec![(1, 40)]]);
+}
+
+#[test]
+fn orca_reserves_memory_for_the_longest_answer() {
+    // Four usable blocks; each request may come to three.
+    let config = EngineConfig { num_gpu_blocks: 5, ..engine("orca") };
+    let served = serve(&trace(&[(0, 16, 20), (0, 16, 20)]), None, &config);
+    assert_eq!(served.steps.free_blocks[0], 1);
+    assert_eq!(served.requests.first_scheduled_s[1], served.requests.finish_s[0]);
+    // Vllm would have started both.
+    assert_eq!(
+        schedule(&serve(
+            &trace(&[(0, 16, 20), (0, 16, 20)]),
+            None,
+            &EngineConfig { num_gpu_blocks: 5, ..engine("vllm") }
+        ))[0]
+            .len(),
+        2
+    );
+}
+
+#[test]
+fn a_static_batch_starts_and_ends_together() {
+    let config = EngineConfig { max_num_seqs: 2, ..engine("static") };
+    let served = serve(&trace(&[(0, 10, 1), (0, 20, 3), (0, 5, 1)]), None, &config);
+    assert_eq!(
+        schedule(&served),
+        // The first is complete after its prompt, but keeps its row: the second's answer takes two more steps.
+        [vec![(0, 10), (1, 20)], vec![(1, 1), (0, 1)], vec![(1, 1), (0, 1)], vec![(2, 5)]]
+    );
+    assert_eq!(served.requests.finish_s[0], served.requests.finish_s[1]);
+    assert_eq!(served.requests.first_scheduled_s[2], served.requests.finish_s[0]);
+    assert_eq!(served.requests.output_tokens, [1, 3, 1]);
+}
+
+#[test]
+fn a_static_batch_computes_all_prompts_before_any_answer() {
+    let served = serve(&trace(&[(0, 40, 3), (0, 40, 3)]), None, &engine("static"));
+    assert_eq!(schedule(&served), [vec![(0, 40)], vec![(1, 40)], vec![(0, 1), (1, 1)], vec![(0, 1), (1, 1)]]);
+    // Who arrives while it runs waits for the next batch, though there is room.
+    let served = serve(&trace(&[(0, 10, 3), (500, 10, 1)]), None, &engine("static"));
+    assert_eq!(served.requests.first_scheduled_s[1], served.requests.finish_s[0]);
+}
+
+#[test]
+fn sglang_computes_prompts_before_it_continues_answers() {
+    let config = EngineConfig { max_num_batched_tokens: 32, ..engine("sglang") };
+    let served = serve(&trace(&[(0, 20, 3), (500, 40, 2)]), None, &config);
+    // A cut prompt comes first until it is computed.
+    assert_eq!(
+        schedule(&served),
+        [vec![(0, 20)], vec![(1, 32)], vec![(1, 8)], vec![(0, 1), (1, 1)], vec![(0, 1)]]
+    );
+}
+
+fn mixing(mut config: EngineConfig) -> EngineConfig {
+    if let Rules::Sglang(settings) = &mut config.rules {
+        settings.enable_mixed_chunk = true;
+    }
+    config
+}
+
+#[test]
+fn sglang_mixes_answers_into_chunks_only_if_told_to() {
+    let config = mixing(EngineConfig { max_num_batched_tokens: 33, ..engine("sglang") });
+    let served = serve(&trace(&[(0, 20, 4), (500, 40, 2)]), None, &config);
+    assert_eq!(
+        schedule(&served),
+        [vec![(0, 20)], vec![(1, 32), (0, 1)], vec![(1, 8), (0, 1)], vec![(0, 1), (1, 1)]]
+    );
+}
+
+#[test]
+fn sglang_cuts_at_whole_pages() {
+    let config = EngineConfig { max_num_batched_tokens: 40, ..engine("sglang") };
+    let served = serve(&trace(&[(0, 50, 1)]), None, &config);
+    assert_eq!(schedule(&served), [vec![(0, 32)], vec![(0, 18)]]);
+}
+
+#[test]
+fn sglang_finds_prefixes_once_they_are_computed_and_vllm_at_once() {
+    let (trace, segments) = shared(&[&[(1, 32), (2, 8)], &[(1, 32), (3, 8)]], 1);
+    let cached = |name| {
+        let config = EngineConfig { max_num_batched_tokens: 128, max_model_len: Some(64), ..engine(name) };
+        serve(&trace, Some(&segments), &config).requests.cached_tokens
+    };
+    assert_eq!(cached("vllm"), [0, 32]);
+    assert_eq!(cached("sglang"), [0, 0]);
+    // In turn the second finds what the first has computed, to the token where pages are one token.
+    let in_turn = |page| {
+        let config =
+            EngineConfig { max_num_seqs: 1, block_size: page, num_gpu_blocks: 1001, ..engine("sglang") };
+        serve(&trace, Some(&segments), &config).requests.cached_tokens
+    };
+    assert_eq!((in_turn(16), in_turn(1), in_turn(5)), (vec![0, 32], vec![0, 32], vec![0, 30]));
+}
+
+#[test]
+fn sglang_holds_equal_prefixes_once() {
+    // Both compute the same 32 tokens in the first step; then one copy is given up.
+    let (trace, segments) = shared(&[&[(1, 32), (2, 8)], &[(1, 32), (3, 8)]], 3);
+    let free = |name| {
+        let config = EngineConfig { max_num_batched_tokens: 128, ..engine(name) };
+        serve(&trace, Some(&segments), &config).steps.free_blocks
+    };
+    assert_eq!(free("sglang")[..2], [94, 96]);
+}
+
+#[test]
+fn sglang_starts_those_with_the_longest_cached_prefix_first_if_told_to() {
+    let (trace, segments) = shared(&[&[(1, 40)], &[(2, 40)], &[(1, 32), (3, 8)]], 1);
+    let order = |policy| {
+        let config = EngineConfig { max_num_seqs: 1, scheduling_policy: policy, ..engine("sglang") };
+        let served = serve(&trace, Some(&segments), &config);
+        schedule(&served).iter().map(|step| step[0].0).collect::<Vec<_>>()
+    };
+    assert_eq!(order(Policy::Fcfs), [0, 1, 2]);
+    assert_eq!(order(Policy::LongestPrefix), [0, 2, 1]);
+}
+
+#[test]
+fn sglang_sets_aside_a_share_of_the_answers_to_come() {
+    // 160 tokens. Both prompts take 40, both answers may take 80; the first one's is counted for 0.7 or more.
+    let requests = trace(&[(0, 40, 80), (500, 40, 30)]);
+    let start = |conservativeness: f64| {
+        let settings = Sglang {
+            max_prefill_tokens: 16384,
+            schedule_conservativeness: conservativeness,
+            enable_mixed_chunk: false,
+        };
+        let config = EngineConfig {
+            rules: Rules::Sglang(settings),
+            num_gpu_blocks: 11,
+            max_model_len: Some(150),
+            ..engine("sglang")
+        };
+        serve(&requests, None, &config).requests.first_scheduled_s[1].get().unwrap()
+    };
+    // After the first step 112 tokens are free (whole pages), 79 still to come: 55.3 set aside at 0.7, and the second
+    // asks for 70. Little set aside lets it in at once.
+    assert_eq!(start(0.1), 1.0 + 40.0 / 1024.0);
+    assert!(start(1.0) > 2.0);
+}
+
+#[test]
+fn sglang_retracts_the_request_with_the_fewest_tokens_answered() {
+    let settings =
+        Sglang { max_prefill_tokens: 16384, schedule_conservativeness: 0.0, enable_mixed_chunk: false };
+    let config = EngineConfig {
+        rules: Rules::Sglang(settings),
+        num_gpu_blocks: 8,
+        max_model_len: Some(100),
+        enable_prefix_caching: false,
+        ..engine("sglang")
+    };
+    // Seven pages of 16. The first has answered more when memory ends, so the second gives way although it came last
+    // only by a little; it starts again behind everybody.
+    let served = serve(&trace(&[(0, 30, 40), (500, 30, 40), (600, 30, 2)]), None, &config);
+    assert!(served.requests.preemptions[0] == 0 && served.requests.preemptions[1] > 0);
+    assert_eq!(served.requests.status, [Status::Finished; 3]);
+}
+
+#[test]
+fn an_overlapping_sglang_computes_one_row_too_many_and_trtllm_does_not() {
+    let rows = |name: &str| {
+        let config = EngineConfig { async_scheduling: true, ..engine(name) };
+        let served = serve(&trace(&[(0, 20, 3)]), None, &config);
+        assert_eq!(served.requests.output_tokens, [3]);
+        schedule(&served).concat()
+    };
+    assert_eq!(rows("trtllm"), [(0, 20), (0, 1), (0, 1)]);
+    assert_eq!(rows("vllm"), [(0, 20), (0, 1), (0, 1)]);
+    assert_eq!(rows("sglang"), [(0, 20), (0, 1), (0, 1), (0, 1)]);
+}
+
+fn trtllm(capacity: Capacity) -> EngineConfig {
+    EngineConfig { rules: Rules::Trtllm(capacity), num_gpu_blocks: 5, ..engine("trtllm") }
+}
+
+#[test]
+fn trtllm_starts_only_what_it_can_end() {
+    let requests = trace(&[(0, 16, 20), (0, 16, 20)]);
+    let safe = serve(&requests, None, &trtllm(Capacity::GuaranteedNoEvict));
+    assert_eq!(safe.requests.first_scheduled_s[1], safe.requests.finish_s[0]);
+    // Blocks are promised, not taken: only the prompt's is in use.
+    assert_eq!(safe.steps.free_blocks[0], 3);
+    assert_eq!(safe.requests.preemptions, [0, 0]);
+}
+
+#[test]
+fn trtllm_fills_its_memory_and_pauses_the_last_if_told_to() {
+    let requests = trace(&[(0, 16, 40), (0, 16, 40)]);
+    let config = EngineConfig { enable_prefix_caching: false, ..trtllm(Capacity::MaxUtilization) };
+    let full = serve(&requests, None, &config);
+    assert_eq!(schedule(&full)[0], [(0, 16), (1, 16)]);
+    assert!(full.requests.preemptions[0] == 0 && full.requests.preemptions[1] > 0);
+    assert_eq!(full.requests.status, [Status::Finished; 2]);
+}
+
+#[test]
+fn trtllm_mixes_answers_and_prompts_and_refuses_a_prompt_longer_than_a_step() {
+    let config = EngineConfig { max_num_batched_tokens: 40, ..engine("trtllm") };
+    let requests = trace(&[(0, 20, 3), (500, 30, 2), (600, 50, 1)]);
+    let served = serve(&requests, None, &config);
+    assert_eq!(schedule(&served), [vec![(0, 20)], vec![(0, 1), (1, 30)], vec![(0, 1), (1, 1)]]);
+    assert_eq!(served.requests.status[2], Status::Rejected);
+    let cut = EngineConfig { enable_chunked_prefill: true, ..config };
+    assert_eq!(serve(&requests, None, &cut).requests.status[2], Status::Finished);
+}
+
+#[test]
+fn the_fast_path_leaves_other_engines_to_the_stepper() {
+    let requests = trace(&[(0, 20, 3)]);
+    let workload = Workload::new(&requests, None).unwrap();
+    for name in ENGINES {
+        let config = engine(name);
+        assert_eq!(covers(&config, workload, Record::Summary), config.rules == Rules::Vllm, "{name}");
+    }
+}
+
+#[test]
+fn settings_that_do_not_go_with_an_engine_are_refused() {
+    let message = |config: EngineConfig| config.limits().unwrap_err().to_string();
+    let ranked = |name| message(EngineConfig { scheduling_policy: Policy::Priority, ..engine(name) });
+    assert_eq!(ranked("orca"), "scheduling_policy must be fcfs with this engine: priority");
+    assert_eq!(ranked("sglang"), "scheduling_policy must be fcfs or lpm: priority");
+    let longest = EngineConfig { scheduling_policy: Policy::LongestPrefix, ..engine("vllm") };
+    assert_eq!(message(longest), "scheduling_policy must be fcfs or priority: lpm");
+    let drafting = EngineConfig { speculation: Some(drafts(2)), ..engine("static") };
+    assert_eq!(message(drafting), "spec_method must be none with an engine that has no speculation: given");
+    let whole = EngineConfig { max_num_batched_tokens: 50, ..engine("orca") };
+    assert!(message(whole).contains("must be at least max_model_len, 64, without chunked prefill: 50"));
+    let sglang = |max_prefill_tokens, schedule_conservativeness| {
+        let settings = Sglang { max_prefill_tokens, schedule_conservativeness, enable_mixed_chunk: false };
+        message(EngineConfig { rules: Rules::Sglang(settings), ..engine("sglang") })
+    };
+    assert_eq!(sglang(0, 1.0), "max_prefill_tokens must be at least 1: 0");
+    assert_eq!(sglang(1, -1.0), "schedule_conservativeness must be finite and not negative: -1");
+    let page = EngineConfig { max_num_batched_tokens: 8, ..engine("sglang") };
+    assert_eq!(message(page), "max_num_batched_tokens must hold a page of 16 tokens: 8");
+    let groups = Groups { states: 2, ..Groups::default() };
+    let states = EngineConfig { groups, block_size: 80, ..engine("vllm") };
+    let expected = "max_num_batched_tokens must hold a block of 80 tokens, at whose end states are kept: 64";
+    assert_eq!(message(states), expected);
+}
+
+fn drafts(tokens: u32) -> Speculation {
+    let acceptance = Acceptance::Chance { positions: vec![0.8, 0.5], seed: 7 };
+    Speculation { method: DraftMethod::Eagle, tokens, acceptance }
+}
+
+/// Requests as drawn: milliseconds since the one before, segments of its prompt, output.
+type Draw = (u64, Vec<(u32, u32)>, u32);
+
+fn workload() -> impl Strategy<Value = (Trace, Segments)> {
+    let request = (0u64..4000, prop::collection::vec((0u32..6, 1u32..30), 1..4), 0u32..25);
+    prop::collection::vec(request, 1..30).prop_map(|draws: Vec<Draw>| {
+        let mut now = 0;
+        let mut rows = Vec::new();
+        let mut segments = Segments { offsets: vec![0], ..Segments::default() };
+        for (row, (wait, pieces, output)) in draws.into_iter().enumerate() {
+            now += wait;
+            rows.push((now, pieces.iter().map(|piece| piece.1).sum(), output));
+            segments.ids.extend(pieces.iter().map(|piece| piece.0));
+            segments.lengths.extend(pieces.iter().map(|piece| piece.1));
+            segments.offsets.push(segments.ids.len() as u64);
+            segments.output.push(row as u32 % 8);
+        }
+        (trace(&rows), segments)
+    })
+}
+
+/// Mostly none: layers with windows, states, or in several groups beside the main one.
+fn groups() -> impl Strategy<Value = Groups> {
+    let window = (0u32..3, 1u32..40, 1u32..9);
+    let drawn = (0u32..2, window, 0u32..3, 0u32..30).prop_map(
+        |(full, (groups, tokens, block_size), states, main)| {
+            let window = Window { groups, tokens, block_size };
+            let windows = [window, Window::default(), Window::default()];
+            Groups { full, windows, states, main_window: if full + states == 0 { main } else { 0 } }
+        },
+    );
+    prop_oneof![2 => Just(Groups::default()), 1 => drawn]
+}
+
+fn any_engine() -> impl Strategy<Value = EngineConfig> {
+    let sizes = (1u32..12, 0u32..60, 1u32..9, 20u32..90, 0u32..30);
+    let switches = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let extra = prop_oneof![
+        3 => Just((None, 1)),
+        1 => (2u32..4).prop_map(|stages| (None, stages)),
+        1 => (1u32..4).prop_map(|tokens| (Some(drafts(tokens)), 1)),
+    ];
+    (0..ENGINES.len() + 2, sizes, switches, extra, 0.0..2.0f64, groups()).prop_map(
+        |(
+            kind,
+            sizes,
+            (chunked, caching, overlap, other),
+            (speculation, stages),
+            conservativeness,
+            groups,
+        )| {
+            let (max_num_seqs, more, block_size, max_model_len, more_blocks) = sizes;
+            let name = ENGINES.get(kind).copied().unwrap_or(["sglang", "trtllm"][kind % 2]);
+            let base = preset(name, DeviceClass::Standard).unwrap();
+            let known = base.rules.settings();
+            let chunked =
+                if known.contains(&"enable_chunked_prefill") { chunked } else { base.enable_chunked_prefill };
+            let rules = match base.rules {
+                Rules::Sglang(_) => Rules::Sglang(Sglang {
+                    max_prefill_tokens: 20 + more,
+                    schedule_conservativeness: conservativeness,
+                    enable_mixed_chunk: other,
+                }),
+                Rules::Trtllm(_) if other => Rules::Trtllm(Capacity::MaxUtilization),
+                rules => rules,
+            };
+            let tokens = max_num_seqs.max(9) * 4 + more;
+            let whole = !chunked && !matches!(rules, Rules::Trtllm(_));
+            let groups = if rules == Rules::Vllm { groups } else { Groups::default() };
+            let tokens = tokens.max(block_size);
+            let largest = if whole { tokens.max(max_model_len) } else { tokens };
+            let lpm = other && matches!(rules, Rules::Sglang(_));
+            EngineConfig {
+                rules,
+                max_num_seqs,
+                max_num_batched_tokens: largest,
+                max_model_len: Some(max_model_len),
+                block_size,
+                num_gpu_blocks: groups.blocks_for(max_model_len, block_size, largest) + 1 + more_blocks,
+                groups,
+                enable_chunked_prefill: chunked,
+                enable_prefix_caching: caching && known.contains(&"enable_prefix_caching"),
+                async_scheduling: overlap && known.contains(&"async_scheduling"),
+                scheduling_policy: if lpm { Policy::LongestPrefix } else { Policy::Fcfs },
+                speculation: speculation.filter(|_| known.contains(&"spec_method")),
+                pipeline_parallel: stages,
+                ..base
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn blocks_and_requests_are_conserved_at_every_move((trace, segments) in workload(), config in any_engine()) {
+        let workload = Workload::new(&trace, Some(&segments)).unwrap();
+        let rows: Vec<u32> = (0..trace.len() as u32).collect();
+        let monitor = Monitor::default();
+        let client = Sender::new(&Client::default(), workload, &Units::of(&trace), &rows, (0, 1));
+        let mut replica =
+            Replica::<FixedClock, _>::new(&config, workload, &rows, client, 0, &COST, Record::Summary, &monitor).unwrap();
+        let mut moves = 0;
+        while replica.advance().unwrap() {
+            moves += 1;
+            prop_assert!(moves < 100_000, "a simulation must end");
+            if let Err(law) = replica.check() {
+                prop_assert!(false, "{}", law);
+            }
+        }
+        prop_assert_eq!(replica.check(), Ok(()));
+    }
+
+    #[test]
+    fn every_engine_answers_or_rejects_and_keeps_to_its_limits(
+        (trace, segments) in workload(), config in any_engine(),
+    ) {
+        let served = serve(&trace, Some(&segments), &config);
+        let (requests, steps) = (&served.requests, &served.steps);
+        let refuses = matches!(config.rules, Rules::Trtllm(_)) && !config.enable_chunked_prefill;
+        for row in 0..trace.len() {
+            let prompt = trace.prompt_tokens[row];
+            let refused =
+                prompt >= config.model_len() || (refuses && prompt > config.max_num_batched_tokens);
+            prop_assert_eq!(requests.status[row], if refused { Status::Rejected } else { Status::Finished });
+            if refused {
+                continue;
+            }
+            prop_assert_eq!(requests.output_tokens[row], trace.output_tokens[row].min(config.model_len() - prompt));
+            prop_assert!(requests.cached_tokens[row] < prompt);
+            let instants = [requests.arrival_s[row], requests.first_scheduled_s[row].get().unwrap(),
+                requests.first_token_s[row].get().unwrap(), requests.finish_s[row].get().unwrap()];
+            prop_assert!(instants.windows(2).all(|pair| pair[0] <= pair[1]), "{:?}", instants);
+        }
+        let decisions = steps.decisions.as_ref().unwrap();
+        for row in 0..steps.len() {
+            let counted =
+                if config.rules.counts_answers() { steps.scheduled_tokens[row] } else { steps.prefill_tokens[row] };
+            if config.enable_chunked_prefill || config.rules.counts_answers() {
+                prop_assert!(counted <= config.max_num_batched_tokens, "{} tokens", counted);
+            }
+            let mut members: Vec<u32> = decisions.request.row(row).to_vec();
+            prop_assert!(members.len() <= config.max_num_seqs as usize);
+            members.sort_unstable();
+            members.dedup();
+            prop_assert_eq!(members.len(), decisions.request.row(row).len());
+            prop_assert!(steps.start_s[row] <= steps.end_s[row]);
+            prop_assert!(row == 0 || steps.scheduled_s[row - 1] <= steps.scheduled_s[row]);
+        }
+        prop_assert_eq!(&serve(&trace, Some(&segments), &config), &served);
+    }
+
+    #[test]
+    fn engines_that_reserve_answers_compute_each_token_once_and_preempt_nobody(
+        (trace, segments) in workload(), config in any_engine(),
+    ) {
+        if !config.rules.reserves_answers() {
+            return Ok(());
+        }
+        let config = EngineConfig { enable_prefix_caching: false, speculation: None, ..config };
+        let served = serve(&trace, Some(&segments), &config);
+        prop_assert_eq!(served.totals.preemptions, 0);
+        let computed: u64 = (0..trace.len())
+            .filter(|&row| served.requests.status[row] == Status::Finished)
+            .map(|row| {
+                let room = config.model_len() - trace.prompt_tokens[row];
+                u64::from(trace.prompt_tokens[row] + trace.output_tokens[row].clamp(1, room) - 1)
+            })
+            .sum();
+        let (scheduled, idle) = (served.totals.scheduled_tokens, config.rules == Rules::Static);
+        let as_expected = if idle { scheduled >= computed } else { scheduled == computed };
+        prop_assert!(as_expected, "{scheduled} of {computed}");
+    }
+
+    #[test]
+    fn who_computes_prompts_first_never_mixes((trace, segments) in workload(), config in any_engine()) {
+        let pure = match config.rules {
+            Rules::VllmV0 => !config.enable_chunked_prefill,
+            Rules::Sglang(settings) => !settings.enable_mixed_chunk,
+            Rules::Static => true,
+            _ => false,
+        };
+        if !pure {
+            return Ok(());
+        }
+        let served = serve(&trace, Some(&segments), &config);
+        for (prefill, all) in served.steps.prefill_tokens.iter().zip(&served.steps.scheduled_tokens) {
+            prop_assert!(*prefill == 0 || prefill == all, "{} of {}", prefill, all);
+        }
+    }
+
+    #[test]
+    fn a_static_batch_returns_as_one((trace, segments) in workload(), config in any_engine()) {
+        let config = EngineConfig { groups: Groups::default(), rules: Rules::Static, enable_prefix_caching: false, speculation: None,
+            async_scheduling: false, enable_chunked_prefill: false, scheduling_policy: Policy::Fcfs,
+            max_num_batched_tokens: config.max_num_batched_tokens.max(config.model_len()), ..config };
+        let served = serve(&trace, Some(&segments), &config);
+        let steps = &served.steps;
+        let decisions = steps.decisions.as_ref().unwrap();
+        for row in 0..steps.len() {
+            let admitted = decisions.admitted.row(row);
+            let finish = |request: &u32| served.requests.finish_s[*request as usize];
+            prop_assert!(admitted.windows(2).all(|pair| finish(&pair[0]) == finish(&pair[1])));
+            prop_assert!(admitted.is_empty() || admitted.len() == steps.running[row] as usize);
+        }
+    }
+
+    #[test]
+    fn a_replica_in_step_with_nobody_runs_as_it_does_alone((trace, segments) in workload(), config in any_engine()) {
+        let config = EngineConfig { pipeline_parallel: 1, ..config };
+        let workload = Workload::new(&trace, Some(&segments)).unwrap();
+        let rows: Vec<u32> = (0..trace.len() as u32).collect();
+        let (monitor, units) = (Monitor::default(), Units::of(&trace));
+        let sender = || Sender::<FixedClock>::new(&Client::default(), workload, &units, &rows, (0, 1));
+        let alone = Replica::new(&config, workload, &rows, sender(), 0, &COST, Record::Decisions, &monitor)
+            .unwrap().run().unwrap();
+        let ranks = vec![(rows.as_slice(), sender())];
+        let together = lockstep::run(&config, workload, ranks, &COST, Record::Decisions, &monitor).unwrap();
+        prop_assert_eq!(&together[0].requests, &alone.requests);
+        prop_assert_eq!(&together[0].steps.decisions, &alone.steps.decisions);
+    }
+
+    #[test]
+    fn replicas_in_step_begin_and_end_their_steps_together((trace, segments) in workload(), config in any_engine()) {
+        let config = EngineConfig { pipeline_parallel: 1, data_parallel: 3, data_parallel_lockstep: true, ..config };
+        let served = serve(&trace, Some(&segments), &config);
+        let steps = &served.steps;
+        let mut waves = std::collections::BTreeMap::new();
+        for row in (0..steps.len()).filter(|&row| steps.scheduled_tokens[row] > 0) {
+            let end = waves.entry(steps.start_s[row].to_bits()).or_insert(steps.end_s[row]);
+            prop_assert_eq!(*end, steps.end_s[row]);
+        }
+        let ends: Vec<f64> = waves.values().copied().collect();
+        prop_assert!(ends.windows(2).all(|pair| pair[0] < pair[1]));
+        for (start, end) in waves.keys().skip(1).zip(&ends) {
+            prop_assert!(f64::from_bits(*start) >= *end, "a step must not begin before the one before ends");
+        }
+        let left = |row: &usize| !matches!(served.requests.status[*row], Status::Finished | Status::Rejected);
+        prop_assert_eq!((0..trace.len()).filter(left).count(), 0);
+    }
+}

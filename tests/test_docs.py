@@ -1,0 +1,90 @@
+"""The commands on the pages under docs: each is run, and what it shows is what comes out."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import roofline_fast as rf
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "docs" / name for name in ("techniques.md", "survey.md")]
+BLOCK = re.compile(r"^```console\n(.*?)^```$", flags=re.M | re.S)
+
+
+def survey() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_survey", ROOT / "docs" / "make_survey.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def commands(block: str) -> list[str]:
+    found = re.findall(r"^\$ (.*)$", block, flags=re.M)
+    assert found, block
+    return found
+
+
+def shown(page: Path) -> list[str]:
+    blocks = BLOCK.findall(page.read_text())
+    assert blocks, f"{page.name} shows no commands"
+    return blocks
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_shows_what_its_commands_print(
+    page: Path, command: Callable, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    def run(line: str) -> str:
+        words = shlex.split(line)
+        if words[:2] == ["python", "docs/make_survey.py"]:
+            capsys.readouterr()
+            survey().main(words[2:])
+            return capsys.readouterr().out
+        assert words[0] == "roofline-fast", line
+        done = command(words[1:])
+        assert done.code == 0, f"{line}\n{done.err}"
+        return done.out
+
+    def fresh(block: re.Match[str]) -> str:
+        said = "".join(f"$ {line}\n{run(line)}" for line in commands(block.group(1)))
+        return f"```console\n{said}```"
+
+    text = page.read_text()
+    again = BLOCK.sub(fresh, text)
+    if request.config.getoption("--update-snapshots"):
+        page.write_text(again, encoding="utf-8")
+    else:
+        assert again == text
+
+
+def test_every_technique_has_a_section_that_says_what_the_catalogue_says() -> None:
+    page = PAGES[0].read_text()
+    names = rf.catalog("techniques")["name"].to_list()
+    assert names
+    for name in names:
+        assert f"\n## {name}\n" in page, name
+        section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+        facts = dict(rf.catalog("techniques", name).iter_rows())
+        for field in ("about", "changes", "formula", "source", "pays", "loses"):
+            assert facts[field] in section, f"{name}: {field}"
+        assert f"{name}" in "".join(BLOCK.findall(section)), f"{name} has no worked example"
+
+
+def test_every_figure_of_the_survey_is_on_its_page() -> None:
+    page = PAGES[1].read_text()
+    for name in survey().TABLES:
+        assert f"$ python docs/make_survey.py {name}\n" in page, name
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), target

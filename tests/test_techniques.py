@@ -1,0 +1,212 @@
+"""Techniques as Python and the command line see them: one grammar, one cost, in analyze, evaluate and simulate alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+import roofline_fast as rf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+MODEL, HW = "llama-3.1-8b", "h100-sxm"
+BOTH = ["weight-quant:bits=4", "kv-quant:bits=4"]
+SETS = [
+    "none",
+    "weight-quant:bits=4 + kv-quant:bits=4",
+    "spec:method=eagle,gamma=3,accept=0.7",
+    "kv-evict:budget=512",
+    "contextual-sparsity:active=0.3",
+    "early-exit:at=0.5,share=0.4",
+    "offload:what=weights,share=0.2",
+]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.sampled_from(SETS),
+    st.integers(1, 100),
+    st.integers(600, 4000),
+    st.sampled_from(["ideal", "predicted"]),
+)
+def test_analyze_and_evaluate_charge_the_same(techniques: str, batch: int, length: int, mode: str) -> None:
+    rows = {"techniques": [techniques], "batch_size": [batch], "input_len": [length]}
+    priced = rf.evaluate(rows, model=MODEL, hw=HW, mode=mode, columns=["step_s", "tpot_s", "kv_bytes"])
+    asked = rf.analyze(MODEL, HW, batch_size=batch, input_len=length, techniques=techniques, mode=mode)
+    assert priced["step_s"].item() == pytest.approx(asked.step_s, rel=1e-12)
+    assert priced["tpot_s"].item() == pytest.approx(asked.tpot_s, rel=1e-12)
+    assert priced["kv_bytes"].item() == pytest.approx(asked.memory["kv_bytes"], rel=1e-12)
+
+
+@pytest.mark.parametrize("techniques", [text for text in SETS if not text.startswith("spec")])
+def test_a_simulated_step_costs_what_analyze_says(techniques: str) -> None:
+    trace = rf.Trace(arrival_s=[0.0], prompt_tokens=[1000], output_tokens=[4])
+    run = rf.simulate(
+        trace, model=MODEL, hw=HW, engine="vllm-sync", techniques=techniques, mode="ideal", record="steps"
+    )
+    decodes = run.steps.filter(run.steps["prefill_tokens"] == 0)
+    assert decodes.height == 3
+    took = (decodes["end_s"] - decodes["start_s"]).to_list()
+    for place, seconds in enumerate(took):
+        asked = rf.analyze(MODEL, HW, input_len=1000 + place, techniques=techniques, mode="ideal")
+        assert seconds == pytest.approx(asked.step_s, rel=1e-9)
+
+
+def test_the_order_of_techniques_does_not_count() -> None:
+    one = rf.analyze(MODEL, HW, techniques=BOTH)
+    other = rf.analyze(MODEL, HW, techniques=" + ".join(reversed(BOTH)))
+    assert one.step_s == other.step_s
+    assert one.inputs["techniques"] == other.inputs["techniques"] == BOTH
+
+
+def test_a_flag_is_shown_as_the_technique_it_stands_for() -> None:
+    asked = rf.analyze(MODEL, HW, quantization="w4a16", kv_cache_dtype="fp8")
+    assert asked.inputs["techniques"] == [
+        "weight-quant:bits=4,group=128,scale=16,zero=4",
+        "kv-quant:format=fp8",
+    ]
+
+
+def test_a_smaller_cache_leaves_room_for_more_blocks() -> None:
+    trace = rf.Trace(arrival_s=[0.0], prompt_tokens=[100], output_tokens=[4])
+    blocks = [
+        rf.simulate(trace, model=MODEL, hw=HW, techniques=techniques).settings["num_gpu_blocks"]
+        for techniques in (None, "kv-quant:bits=4", "weight-quant:bits=4")
+    ]
+    assert blocks[1] == pytest.approx(4 * blocks[0], rel=1e-3)
+    assert blocks[2] > blocks[0]
+
+
+def test_drafts_bring_tokens_and_cost_time_in_simulation() -> None:
+    trace = rf.Trace(arrival_s=[0.0], prompt_tokens=[500], output_tokens=[200])
+
+    def tpot(techniques: str | None) -> float:
+        run = rf.simulate(trace, model=MODEL, hw=HW, techniques=techniques, mode="ideal", engine="vllm-sync")
+        return float(run.summary["mean_tpot_ms"])
+
+    plain = tpot(None)
+    free = tpot("spec:method=ngram,gamma=3,accept=1")
+    drafted = tpot("spec:method=eagle,gamma=3,accept=1")
+    assert plain / free == pytest.approx(4, rel=0.06)
+    assert free < drafted < plain
+    settings = rf.simulate(
+        trace, model=MODEL, hw=HW, techniques="spec:method=eagle,gamma=3,accept=1"
+    ).settings
+    assert (settings["spec_method"], settings["num_speculative_tokens"]) == ("eagle", 3)
+
+
+def test_speculation_that_loses_is_told_plainly() -> None:
+    asked = rf.analyze(
+        "mixtral-8x7b", "h200", techniques="spec:method=eagle,gamma=4,accept=0.3", batch_size=64, mode="ideal"
+    )
+    assert any("slower" in note and "acceptance" in note for note in asked.notes), asked.notes
+
+
+def test_a_waterfall_adds_up() -> None:
+    found = rf.compare(None, {"techniques": BOTH}, model="llama-2-13b", hw="a6000", batch_size=8)
+    for table in (found.waterfall, found.by_op, found.by_resource):
+        assert table["delta_s"].sum() == pytest.approx(found.delta_s, rel=1e-9)
+    assert found.waterfall.columns == ["op", "resource", "a_s", "b_s", "delta_s", "share"]
+    assert found.b_s == rf.analyze("llama-2-13b", "a6000", batch_size=8, techniques=BOTH).tpot_s
+
+
+def test_break_even_answers_are_those_of_the_formulas() -> None:
+    answers = rf.break_even("llama-2-13b", "a6000", techniques="weight-quant:bits=4")
+    found = dict(answers.select("name", "value").iter_rows())
+    assert found["compute_bound_from"] == pytest.approx(154.8e12 * 4 / 16 / 768e9, rel=1e-9)
+    assert (found["kv_outweighs_layers_beyond"] or 0) > 7000
+    plain = rf.break_even("llama-2-13b", "a100-80gb-sxm")
+    assert dict(plain.select("name", "value").iter_rows())["kv_read_outweighs_beyond"] == 31_377
+
+
+def test_a_map_of_bounds_has_a_row_a_pair() -> None:
+    found = rf.bound_map(MODEL, HW, batch_size=[1, 8], context=[100, 1000, 10_000])
+    assert found.height == 6
+    assert set(found.columns) == {"batch_size", "context", "bound", "step_s", "kv_share"}
+    assert found["kv_share"].is_between(0, 1).all()
+
+
+MISTAKES = {
+    "analyze llama-3.1-8b --hw h100 --with weight-quand:bits=4": (
+        "no technique is called `weight-quand`",
+        "weight-quant",
+    ),
+    "analyze llama-3.1-8b --hw h100 --with kv-quant:bit=4": ("must be given settings it has: bit", "bits"),
+    "analyze llama-3.1-8b --hw h100 --with weight-quant:bits=0": (
+        "weight-quant:bits must be one of 16, 8",
+        "",
+    ),
+    "analyze llama-3.1-8b --hw h100 --with n-m:n=5,m=4": ("n-m:n must be at most m = 4: 5", ""),
+    "analyze llama-3.1-8b --hw h100 -q fp8 --with weight-quant:bits=4": (
+        "quantization must not be given beside `weight-quant:bits=4`, which says the same thing: fp8",
+        "one of them",
+    ),
+    "analyze llama-3.1-8b --hw h100 --kv-cache-dtype fp8 --with kv-quant:bits=4": (
+        "kv_cache_dtype must not be given beside `kv-quant:bits=4`",
+        "one of them",
+    ),
+    "analyze llama-3.1-8b --hw h100 --with kv-evict:ratio=0.5 --with prefix-sharing:tokens=10": (
+        "a prefix cannot be stored once",
+        "one of them",
+    ),
+    "analyze llama-2-7b --hw a6000 --compat llm-viewer --with kv-quant:bits=4": (
+        "techniques must be left out",
+        "",
+    ),
+    "simulate examples/chat.jsonl --hw h100 --with prefix-sharing:tokens=10": (
+        "a simulated engine finds common prefixes in the trace itself",
+        "analyze",
+    ),
+    "simulate examples/chat.jsonl --hw h100 --spec-method eagle --num-speculative-tokens 2 --spec-acceptance 0.5 "
+    "--with spec:gamma=2,accept=0.5": (
+        "spec_method must not be given beside `spec:gamma=2,accept=0.5`",
+        "one of them",
+    ),
+    "catalog techniques wieght-quant": ("no technique is called `wieght-quant`", "weight-quant"),
+    "compare base -m llama-3.1-8b --hw h100": ("B must be given", ""),
+    'compare base "with kv-quant" -m llama-3.1-8b --hw h100': (
+        "a side must read `key=value key=value`: `with`",
+        "base",
+    ),
+    'compare base "tp=two" -m llama-3.1-8b --hw h100': ("tp must be a whole number: two", ""),
+    'compare base "tpp=2" -m llama-3.1-8b --hw h100': (
+        "compare must be given keywords of analyze: tpp",
+        "tp",
+    ),
+    "compare base tp=2 --hw h100": ("model must be given for both sides", ""),
+    'compare base "phase=prefill" -m llama-3.1-8b --hw h100': (
+        "both sides must be asked about the same phase",
+        "",
+    ),
+    "compare base tp=2 -m llama-3.1-8b --hw h100 --top 0": ("top must be at least 1: 0", ""),
+    "break-even llama-3.1-8b": ("--hw must be given", "h100"),
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_told_with_a_hint(command: Callable, line: str) -> None:
+    done = command(line)
+    message, hint = MISTAKES[line]
+    assert done.code == 2, done.err
+    assert done.out == ""
+    assert message in done.err
+    assert hint in done.err
+
+
+def test_python_refuses_what_is_no_technique() -> None:
+    with pytest.raises(rf.SpecError, match="techniques must be texts"):
+        rf.analyze(MODEL, HW, techniques=[4])  # type: ignore[list-item]
+    with pytest.raises(rf.SpecError, match="break_even must be given keywords it has: cp"):
+        rf.break_even(MODEL, HW, cp=2)
+
+
+def test_the_commands_print_json(command: Callable) -> None:
+    found = json.loads(
+        command('compare base "with=kv-quant:bits=4" -m llama-3.1-8b --hw h100 --format json').out
+    )
+    assert found["delta_s"] == pytest.approx(sum(row["delta_s"] for row in found["waterfall"]))
+    answers = json.loads(command("break-even llama-3.1-8b --hw h100 --format json").out)
+    assert {row["name"] for row in answers} >= {"compute_bound_from", "kv_read_outweighs_beyond"}
+    listed = json.loads(command("catalog techniques --format json").out)
+    assert len(listed) == 28
