@@ -1,5 +1,8 @@
 //! An engine that serves a trace, and what came of it.
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
@@ -9,9 +12,11 @@ use roofline_core::error::{Error as CoreError, Result as CoreResult};
 use roofline_core::names;
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::Result;
+use roofline_sim::metrics::explain::{self, Slowness};
 use roofline_sim::metrics::slo::Slo;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::metrics::summary::Value;
+use roofline_sim::metrics::times;
 use roofline_sim::run::{self, Simulation as Served};
 use roofline_sim::scheduler::config::{EngineConfig, Policy};
 use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
@@ -22,6 +27,7 @@ use roofline_sim::time::{F64Clock, FixedClock};
 use crate::analysis::EngineMemory;
 use crate::deployment::Deployment;
 use crate::enter::{Progress, enter, enter_long};
+use crate::files;
 use crate::hardware::Hardware;
 use crate::table::Table;
 use crate::trace::Trace;
@@ -192,6 +198,7 @@ impl Simulation {
                 Value::Count(count) => dict.set_item(name, count)?,
                 Value::Number(number) => dict.set_item(name, number)?,
                 Value::Truth(truth) => dict.set_item(name, truth)?,
+                Value::Word(word) => dict.set_item(name, word)?,
                 Value::Unknown => dict.set_item(name, py.None())?,
             }
         }
@@ -202,6 +209,44 @@ impl Simulation {
     #[getter]
     fn requests(&self, py: Python<'_>) -> PyResult<Table> {
         Table::new(py, self.served.requests.to_table())
+    }
+
+    /// One row a stretch of steps that decode alike, or any other step.
+    #[getter]
+    fn stretches(&self, py: Python<'_>) -> PyResult<Table> {
+        Table::new(py, enter(py, || self.served.stretches())?)
+    }
+
+    /// One row an interval of so many seconds.
+    fn timeline(&self, py: Python<'_>, interval_s: f64) -> PyResult<Table> {
+        Table::new(py, enter(py, || self.served.timeline(interval_s).map(|timeline| timeline.to_table()))?)
+    }
+
+    /// One row a request: where its time went.
+    #[getter]
+    fn times(&self, py: Python<'_>) -> PyResult<Table> {
+        let table =
+            enter(py, || self.served.times().map(|times| times::to_table(&self.served.requests, &times)))?;
+        Table::new(py, table)
+    }
+
+    /// The slowest requests and why, one row each.
+    fn explain(&self, py: Python<'_>, count: usize, by: &str) -> PyResult<Table> {
+        let table = enter(py, || {
+            let slowest = self.served.explain(&self.engine.limits()?, count, Slowness::parse(by)?)?;
+            Ok::<_, CoreError>(explain::to_table(&self.served.requests, &slowest))
+        })?;
+        Table::new(py, table)
+    }
+
+    /// Writes a Chrome trace to a file.
+    fn write_perfetto(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let written = py.detach(|| {
+            let mut file = BufWriter::new(File::create(&path)?);
+            self.served.write_perfetto(&mut file)?;
+            file.flush()
+        });
+        written.map_err(|error| files::failure(&path, &error))
     }
 
     /// One row a step; none unless recorded.
@@ -238,10 +283,10 @@ impl Simulation {
         Ok(dict)
     }
 
-    /// Seconds of all steps by what bounded them; zeros under a `step_cost`.
+    /// Seconds of all replicas by what they were spent on, idle ones included.
     #[getter]
     fn bounds(&self) -> Vec<(&'static str, f64)> {
-        self.spent.iter().map(|(cause, seconds)| (cause.name(), seconds)).collect()
+        self.served.bounds(&self.spent)
     }
 
     /// Sentences to print with it.

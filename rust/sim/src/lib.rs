@@ -17,4 +17,5 @@ pub mod metrics;
 pub mod engine;
 pub mod fast;
 pub mod run;
+pub mod report;
 pub mod serve;

@@ -34,8 +34,8 @@ pub struct Simulation {
 impl Simulation {
     /// The simulation in numbers.
     pub fn summary(&self, slo: Option<&Slo>, percentiles: &[f64]) -> Summary {
-        let Simulation { requests, totals, gaps, replicas, .. } = self;
-        Summary::of(Measured { requests, totals, gaps, replicas: *replicas }, slo, percentiles)
+        let Simulation { requests, totals, gaps, replicas, journals, .. } = self;
+        Summary::of(Measured { requests, totals, gaps, replicas: *replicas, journals }, slo, percentiles)
     }
 }
 

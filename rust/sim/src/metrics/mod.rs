@@ -8,5 +8,8 @@ pub mod account;
 pub mod records;
 pub mod times;
 pub mod timeline;
+pub mod explain;
+pub mod perfetto;
+pub mod load;
 pub mod steps;
 pub mod summary;

@@ -60,7 +60,10 @@ impl Timeline {
         let first = origin.div_euclid(interval) * interval;
         let count = ((end - first + interval - 1) / interval).max(1);
         if count > MOST_ROWS {
-            return wrong(format!("must divide {} s into at most {MOST_ROWS} rows", tick_seconds(end - first)));
+            return wrong(format!(
+                "must divide {} s into at most {MOST_ROWS} rows",
+                tick_seconds(end - first)
+            ));
         }
         let count = count as usize;
         let mut timeline = Timeline {
@@ -193,7 +196,8 @@ impl Timeline {
     pub fn to_table(&self) -> Table {
         let count = self.rows.len();
         let starts: Vec<Ticks> = (0..count).map(|row| self.first + row as Ticks * self.interval).collect();
-        let ends: Vec<Ticks> = starts.iter().map(|start| (start + self.interval).min(self.end.max(*start))).collect();
+        let ends: Vec<Ticks> =
+            starts.iter().map(|start| (start + self.interval).min(self.end.max(*start))).collect();
         let widths: Vec<f64> = starts.iter().zip(&ends).map(|(start, end)| (end - start) as f64).collect();
         let per = |values: &dyn Fn(usize) -> f64| {
             let mean = |row: usize| if widths[row] > 0.0 { values(row) / widths[row] } else { 0.0 };

@@ -172,7 +172,9 @@ impl Phases {
 /// with `waiting_s`.
 pub fn to_table(requests: &Requests, times: &[Option<Times>]) -> Table {
     let column = |of: &dyn Fn(&Times) -> Ticks| {
-        Column::OptF64(times.iter().map(|times| times.as_ref().map(|times| tick_seconds(of(times)))).collect())
+        Column::OptF64(
+            times.iter().map(|times| times.as_ref().map(|times| tick_seconds(of(times)))).collect(),
+        )
     };
     let mut table = Table::new()
         .with("request_id", Column::Str(requests.request_id.clone()))
@@ -197,8 +199,7 @@ mod tests {
     fn setbacks_follow_each_other_within_a_request_s_life() {
         let at = |preempted, readmitted, resumed| Interruption { request: 3, preempted, readmitted, resumed };
         let mut journal = Journal::new(false);
-        journal.interruptions =
-            vec![at(10, Some(12), Some(15)), at(20, Some(22), None), at(30, None, None)];
+        journal.interruptions = vec![at(10, Some(12), Some(15)), at(20, Some(22), None), at(30, None, None)];
         let found = setbacks(&journal, |_| Some(33));
         let spans: Vec<_> = found[&3].iter().map(|back| (back.from, back.runs, back.to)).collect();
         assert_eq!(spans, [(10, 12, 15), (20, 22, 30), (30, 33, 33)]);

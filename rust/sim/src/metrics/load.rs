@@ -1,0 +1,182 @@
+//! Whether an engine keeps up with what it is offered, in a word.
+
+use super::records::Requests;
+use crate::scheduler::sequence::Status;
+
+/// What became of the load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// All requests came at once, or only one: there is no rate to keep up with.
+    AtOnce,
+    /// The queue grew for as long as requests arrived.
+    Overloaded,
+    /// It did not.
+    KeepsUp,
+    /// Requests arrived for a shorter time than one takes: a queue had no time to show.
+    TooShort,
+}
+
+impl Verdict {
+    /// As summaries and screens say it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verdict::AtOnce => "all at once",
+            Verdict::Overloaded => "overloaded",
+            Verdict::KeepsUp => "keeps up",
+            Verdict::TooShort => "too short to tell",
+        }
+    }
+}
+
+/// What was offered, and how the queue took it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Load {
+    /// Requests a second while they arrived; unknown when all arrived at once.
+    pub offered: Option<f64>,
+    /// Requests a second by which the queue grew.
+    pub growth: Option<f64>,
+    /// In a word.
+    pub verdict: Verdict,
+}
+
+impl Load {
+    /// The load of these requests, in order of arrival.
+    ///
+    /// The queue's growth is the increase of its mean from the second to the last quarter of the arrivals' time, over the
+    /// half of it that lies between. It is overload if it is more than 1 % of what arrives and more than chance gives:
+    /// 10 requests and the square root of what arrived in between; or, where nearly all of the last quarter waited (so
+    /// no single burst is meant), 1 request and half the square root of all.
+    pub fn of(requests: &Requests) -> Load {
+        let (first, last) = match (requests.arrival_s.first(), requests.arrival_s.last()) {
+            (Some(&first), Some(&last)) if last > first => (first, last),
+            _ => return Load { offered: None, growth: None, verdict: Verdict::AtOnce },
+        };
+        let count = requests.len() as f64;
+        let offered = (count - 1.0) / (last - first);
+        let quarter = (last - first) / 4.0;
+        let increase = mean_queue(requests, first + 3.0 * quarter, last)
+            - mean_queue(requests, first + quarter, first + 2.0 * quarter);
+        let growth = increase / (2.0 * quarter);
+        let by_far = increase > 10.0 + (count / 2.0).sqrt();
+        let steadily =
+            increase > 1.0 + count.sqrt() / 2.0 && nearly_all_wait(requests, first + 3.0 * quarter);
+        let verdict = if growth > 0.01 * offered && (by_far || steadily) {
+            Verdict::Overloaded
+        } else if mean_e2e(requests).is_none_or(|e2e| e2e > last - first) {
+            Verdict::TooShort
+        } else {
+            Verdict::KeepsUp
+        };
+        Load { offered: Some(offered), growth: Some(growth), verdict }
+    }
+
+    /// Whether it was overload; unknown where nothing can be said.
+    pub fn overloaded(&self) -> Option<bool> {
+        match self.verdict {
+            Verdict::Overloaded => Some(true),
+            Verdict::KeepsUp => Some(false),
+            Verdict::AtOnce | Verdict::TooShort => None,
+        }
+    }
+}
+
+fn accepted(requests: &Requests) -> impl Iterator<Item = usize> {
+    (0..requests.len()).filter(|&row| requests.status[row] != Status::Rejected)
+}
+
+/// The time requests spent waiting in a span, divided by its length: single bursts weigh little.
+fn mean_queue(requests: &Requests, from: f64, to: f64) -> f64 {
+    let waited = accepted(requests).map(|row| {
+        let scheduled = requests.first_scheduled_s[row].unwrap_or(f64::INFINITY);
+        (scheduled.min(to) - requests.arrival_s[row].max(from)).max(0.0)
+    });
+    waited.sum::<f64>() / (to - from)
+}
+
+/// Whether nine of ten requests that arrived from then on waited at least a quarter of the mean wait.
+fn nearly_all_wait(requests: &Requests, from: f64) -> bool {
+    let mut waits: Vec<f64> = accepted(requests)
+        .filter(|&row| requests.arrival_s[row] >= from)
+        .map(|row| requests.first_scheduled_s[row].map_or(f64::MAX, |at| at - requests.arrival_s[row]))
+        .collect();
+    waits.sort_unstable_by(f64::total_cmp);
+    let known: Vec<f64> = waits.iter().copied().filter(|&wait| wait < f64::MAX).collect();
+    let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
+    waits.get(waits.len() / 10).is_some_and(|&least| least > 0.0 && least >= mean / 4.0)
+}
+
+fn mean_e2e(requests: &Requests) -> Option<f64> {
+    let (sum, count) =
+        requests.e2e_s.iter().flatten().fold((0.0, 0u64), |(sum, count), e2e| (sum + e2e, count + 1));
+    (count > 0).then(|| sum / count as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Requests one after another through a server that takes `service` seconds each, arriving at random.
+    fn served(count: usize, utilization: f64, seed: u64) -> Requests {
+        let (service, mut state) = (1.0, seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let mut requests = Requests::default();
+        let (mut now, mut free) = (0.0, 0.0f64);
+        for _ in 0..count {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let uniform = ((state >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+            now += -uniform.ln() * service / utilization;
+            let start = free.max(now);
+            free = start + service;
+            requests.arrival_s.push(now);
+            requests.first_scheduled_s.push(Some(start));
+            requests.e2e_s.push(Some(free - now));
+            requests.status.push(Status::Finished);
+        }
+        requests
+    }
+
+    fn share_overloaded(count: usize, utilization: f64) -> f64 {
+        let runs = 300;
+        let found = (1..=runs)
+            .filter(|&seed| Load::of(&served(count, utilization, seed)).verdict == Verdict::Overloaded)
+            .count();
+        found as f64 / runs as f64
+    }
+
+    #[test]
+    fn short_overloaded_runs_are_told_from_busy_ones() {
+        for count in [40, 100, 400, 2000] {
+            assert!(share_overloaded(count, 0.5) < 0.01, "{count} at 50 %");
+            assert!(share_overloaded(count, 0.8) < 0.05, "{count} at 80 %");
+assert!(share_overloaded(count, 3.0) > 0.99, "{count} at 300 %");
+        }
+        assert!(share_overloaded(100, 2.0) > 0.99);
+        assert!(share_overloaded(400, 1.4) > 0.99);
+    }
+
+    #[test]
+    fn growth_is_what_is_offered_beyond_what_is_served() {
+        let load = Load::of(&served(4000, 1.5, 7));
+        assert_eq!((load.verdict, load.overloaded()), (Verdict::Overloaded, Some(true)));
+        assert!((load.growth.unwrap() - 0.5).abs() < 0.1, "{load:?}");
+        assert!((load.offered.unwrap() - 1.5).abs() < 0.1, "{load:?}");
+    }
+
+    #[test]
+    fn without_a_rate_there_is_nothing_to_keep_up_with() {
+        let mut at_once = served(20, 1.0, 1);
+        at_once.arrival_s.fill(0.0);
+        for requests in [at_once, Requests::default()] {
+            let load = Load::of(&requests);
+            assert_eq!((load.offered, load.verdict, load.overloaded()), (None, Verdict::AtOnce, None));
+        }
+    }
+
+    #[test]
+    fn a_run_shorter_than_its_requests_tells_nothing() {
+        let mut requests = served(10, 0.1, 3);
+        requests.e2e_s.fill(Some(1e6));
+        assert_eq!(Load::of(&requests).verdict.name(), "too short to tell");
+    }
+}
