@@ -84,7 +84,7 @@ def test_hashes_and_sessions_in_columns_of_lists_are_exact(tmp_path: Path) -> No
     trace = rf.Trace.read(path)
     metrics = dict(trace.inspect().select("metric", "value").iter_rows())
     assert trace.block_size == 16
-    assert (metrics["sessions"], metrics["prefix_hit_rate_infinite_cache"]) == (1.0, 0.25)
+    assert (metrics["sessions"], metrics["prefix_hit"]) == (1.0, 25.0)
     assert rf.simulate(trace, hw="h100-sxm").requests["cached_tokens"].to_list() == [0, 16]
 
 
@@ -218,3 +218,73 @@ def test_misspelt_fields_are_recognised(tmp_path: Path) -> None:
     assert caught.value.hint == "did you mean `prompt_tokens` for `promt_tokens`?"
     path.write_text('{"arrival_s": 0, "prompt_tokens": 5, "output_tokens": 5, "sesion": "a", "note": "b"}\n')
     assert rf.Trace.read(path).information == ["ignored fields: sesion (did you mean `session`?), note"]
+
+
+def test_prompts_of_a_prefix_group_share_their_prefix(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    row = '{{"arrival_s": {0}, "prompt_tokens": 100, "output_tokens": 1, "prefix_group": "{1}", "prefix_tokens": 70}}\n'
+    path.write_text("".join(row.format(second, group) for second, group in enumerate("aab")))
+    trace = rf.Trace.read(path)
+    assert trace.requests["prefix_group"].to_list() == ["a", "a", "b"]
+    assert trace.information == [
+        "prompts of 2 prefix groups share what the file says, in whole blocks of 16 tokens"
+    ]
+    cached = rf.simulate(trace, hw="h100-sxm").requests["cached_tokens"].to_list()
+    assert cached == [0, 64, 0]
+
+
+def test_adapters_do_not_share_what_is_cached(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    row = '{{"arrival_s": {0}, "prompt_tokens": 64, "output_tokens": 1, "block_hashes": [1, 2, 3, 4], "lora": {1}}}\n'
+    adapters = ('"x"', '"y"', '"x"', "null")
+    path.write_text("".join(row.format(second, adapter) for second, adapter in enumerate(adapters)))
+    cached = rf.simulate(path, hw="h100-sxm").requests["cached_tokens"].to_list()
+    assert cached == [0, 0, 48, 0]
+
+
+def test_what_a_cache_held_counts_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    row = '{{"arrival_s": {0}, "prompt_tokens": 100, "output_tokens": 5, "cached_tokens": {1}}}\n'
+    path.write_text("".join(row.format(second, held) for second, held in enumerate((0, 50, 100))))
+    plain = rf.simulate(path, hw="h100-sxm")
+    assert plain.requests["cached_tokens"].to_list() == [0, 0, 0]
+    held = rf.simulate(path, hw="h100-sxm", use_recorded_cache=True)
+    assert held.requests["cached_tokens"].to_list() == [0, 48, 96]
+    assert held.requests["ttft_s"][2] < plain.requests["ttft_s"][2]
+    off = rf.simulate(path, hw="h100-sxm", use_recorded_cache=True, enable_prefix_caching=False)
+    assert off.requests["cached_tokens"].to_list() == [0, 0, 0]
+    assert held.trace.requests["recorded_cached_tokens"].to_list() == [0, 50, 100]
+
+
+def test_requests_over_context_are_rejected_cut_or_refused() -> None:
+    trace = rf.Trace([0.0, 1.0], [100, 300], [50, 50])
+    ask: dict[str, Any] = {"hw": "h100-sxm", "max_model_len": 200}
+    assert rf.simulate(trace, **ask).requests["status"].to_list() == ["finished", "rejected"]
+    cut = rf.simulate(trace, over_context="truncate", **ask)
+    assert cut.requests["status"].to_list() == ["finished", "finished"]
+    assert cut.requests["prompt_tokens"].to_list() == [100, 150]
+    assert "1 prompts are cut so that they fit max-model-len 200" in cut.notes
+    with pytest.raises(
+        rf.SpecError, match=r"trace must fit max_model_len \(200 tokens\): 300 of prompt and 50"
+    ):
+        rf.simulate(trace, over_context="fail", **ask)
+    with pytest.raises(rf.UnknownNameError, match="no over_context is called `cut`"):
+        rf.simulate(trace, over_context="cut", **ask)
+    told = rf.Trace([0.0], [300], [50], segments=[[1]], segment_lengths=[[300]], output_segment=[2])
+    with pytest.raises(rf.SpecError, match="over_context must be reject or fail: truncate"):
+        rf.simulate(told, over_context="truncate", **ask)
+
+
+def test_what_else_a_file_has_is_carried(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(
+        '{"arrival_s": 0, "prompt_tokens": 900, "output_tokens": 1, "images": 2, "image_tokens": [300, 200], '
+        '"audio_tokens": 7, "video_tokens": [1, 2], "deadline_s": 30, "observed_ttft_s": 0.25}\n'
+        '{"arrival_s": 1, "prompt_tokens": 900, "output_tokens": 1}\n'
+    )
+    trace = rf.Trace.read(path)
+    first, second = trace.requests.drop("request_id", "arrival_s", "prompt_tokens", "output_tokens").rows()
+    assert first == (2, 500, 7, 3, 30.0, 0.25)
+    assert second == (0, 0, 0, 0, None, None)
+    trace.write(tmp_path / "again.parquet")
+    assert rf.Trace.read(tmp_path / "again.parquet").requests.equals(trace.requests)

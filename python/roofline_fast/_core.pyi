@@ -146,9 +146,16 @@ class Deployment:
         layout: Layout,
         precision: Precision,
         *,
-        fusion: str = "full",
+        fusion: str | None = None,
         flash_attention: bool = True,
         overlap: float = 0.0,
+        engine: str = "vllm",
+        mode: str = "predicted",
+        efficiency: str | PathLike[str] | None = None,
+        act_quant: str | None = None,
+        launch: str | None = None,
+        p2p: bool | None = None,
+        host: tuple[float, float] | None = None,
     ) -> Deployment: ...
     @property
     def gpus(self) -> int: ...
@@ -251,6 +258,12 @@ class Configurations:
         models: Sequence[Model],
         devices: Sequence[Hardware],
         engines: Sequence[EngineMemory],
+        engine: str = "vllm",
+        efficiency: str | PathLike[str] | None = None,
+        act_quant: str | None = None,
+        launch: str | None = None,
+        p2p: bool | None = None,
+        host: tuple[float, float] | None = None,
     ) -> Configurations: ...
 
 def evaluate(
@@ -296,6 +309,9 @@ class Trace:
         segments: Any = None,
         segment_lengths: Any = None,
         output_segment: Any = None,
+        session: Any = None,
+        after: Any = None,
+        delay_s: Any = None,
     ) -> Trace: ...
     @staticmethod
     def read(
@@ -380,7 +396,16 @@ class Engine:
         *,
         record: str = "summary",
         step_cost: str | None = None,
+        api_latency_s: float = 0.0,
         progress: Progress | None = None,
+        session_mode: str = "closed",
+        concurrency: int | None = None,
+        think_time_ms: float = 0.0,
+        max_concurrency: int | None = None,
+        warmup: str | None = None,
+        measure: str | None = None,
+        over_context: str = "reject",
+        use_recorded_cache: bool = False,
     ) -> Simulation: ...
 
 @final
@@ -403,6 +428,8 @@ class Simulation:
     def settings(self) -> dict[str, int | float | bool | str | None]: ...
     @property
     def bounds(self) -> list[tuple[str, float]]: ...
+    @property
+    def band(self) -> tuple[float, float] | None: ...
     @property
     def notes(self) -> list[str]: ...
 

@@ -12,12 +12,11 @@ from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame, record
 from roofline_fast.hardware import Hardware, find_hardware
 from roofline_fast.model import Model, find_model, precision_note
+from roofline_fast.prediction import MODES, switches
 from roofline_fast.suggest import choice
 
 if TYPE_CHECKING:
     import polars as pl
-
-MODES = ("predicted", "ideal")
 
 # Sizes that are used where nothing is said.
 INPUT_LEN = 2048
@@ -44,10 +43,15 @@ def analyze(
     w_bits: int | None = None,
     a_bits: int | None = None,
     kv_bits: int | None = None,
-    fusion: str = "full",
+    fusion: str | None = None,
     flash_attention: bool | None = None,
     overlap: float = 0.0,
     mode: str = "predicted",
+    efficiency: str | PathLike[str] | None = None,
+    act_quant: str | None = None,
+    launch: str | None = None,
+    p2p: bool | None = None,
+    host: Mapping[str, float] | None = None,
     engine: str = "vllm",
     gpu_memory_utilization: float | None = None,
     enforce_eager: bool | None = None,
@@ -90,14 +94,26 @@ def analyze(
         Bits of weights and activations, instead of a scheme's name.
     kv_bits : int, optional
         Bits of a KV element, for ``compat="llm-viewer"`` alone.
-    fusion : str
-        How much of the element-wise work is fused into its neighbours (``full``, ``engine``, ``none``).
+    fusion : {"full", "engine", "none"}, optional
+        How much of the element-wise work is fused into its neighbours: for the roofline all unless said, for a
+        prediction what engines fuse.
     flash_attention : bool, optional
         Whether attention is one operator; yes, except where ``compat`` says otherwise.
     overlap : float
         Share of the communication that hides behind computation, 0 to 1.
     mode : {"predicted", "ideal"}
-        What an engine takes, or the datasheet's roofline.
+        What an engine takes, by fitted kernels, or the datasheet's roofline.
+    efficiency : path, optional
+        A file of fits that come before the shipped ones.
+    act_quant : {"fused", "static", "dynamic"}, optional
+        How activations are brought into a narrow format: inside the kernels before, by a kernel of its own, by
+        kernels that also find the scales; the engine's own way unless said.
+    launch : {"graph", "eager"}, optional
+        Whether kernels are replayed as a graph or launched one by one; a graph unless `enforce_eager`.
+    p2p : bool, optional
+        Whether devices on PCIe reach each other's memory; as far as is known of the device unless said.
+    host : mapping, optional
+        What no kernel hides, seconds: ``h0`` a step and ``h1`` a sequence of it; the engine's own unless said.
     engine : str
         Whose division of the memory is shown.
     gpu_memory_utilization, block_size, max_num_seqs, max_num_batched_tokens : optional
@@ -124,7 +140,7 @@ def analyze(
     >>> import roofline_fast as rf
     >>> step = rf.analyze("llama-3.1-8b", "h100-sxm", batch_size=32, input_len=2048)
     >>> f"{step.step_s * 1e3:.1f} ms, bound by {step.bound}"
-    '7.1 ms, bound by memory'
+    '8.7 ms, bound by memory'
     >>> step.ops.filter(step.ops["op"] == "attention")["bound"].item()
     'memory'
     """
@@ -148,8 +164,13 @@ def analyze(
             "chunk": (chunk, None),
             "quantization": (quantization, None),
             "kv_cache_dtype": (kv_cache_dtype, None),
-            "fusion": (fusion, "full"),
+            "fusion": (fusion, None),
             "overlap": (overlap, 0.0),
+            "efficiency": (efficiency, None),
+            "act_quant": (act_quant, None),
+            "launch": (launch, None),
+            "p2p": (p2p, None),
+            "host": (host, None),
         }
         for name, (value, default) in unused.items():
             if value != default:
@@ -183,6 +204,9 @@ def analyze(
         fusion=fusion,
         flash_attention=flash_attention is not False,
         overlap=overlap,
+        engine=engine,
+        mode=mode,
+        **switches(efficiency, act_quant, launch, p2p, host, enforce_eager),
     )
     asked = {
         "batch_size": batch_size,

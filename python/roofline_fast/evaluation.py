@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher
+from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from roofline_fast import _core, checks
-from roofline_fast.analysis import INPUT_LEN, MIXED_CHUNK, MODES, OUTPUT_LEN
+from roofline_fast.analysis import INPUT_LEN, MIXED_CHUNK, OUTPUT_LEN
 from roofline_fast.errors import SpecError
 from roofline_fast.hardware import find_hardware
 from roofline_fast.model import find_model
+from roofline_fast.prediction import MODES, switches
 from roofline_fast.suggest import choice, nearest
 
 if TYPE_CHECKING:
@@ -38,6 +40,11 @@ SYNONYMS = {
 }
 KEYWORDS_ONLY = (
     "engine",
+    "efficiency",
+    "act_quant",
+    "launch",
+    "p2p",
+    "host",
     "gpu_memory_utilization",
     "block_size",
     "max_num_seqs",
@@ -82,6 +89,11 @@ def evaluate(
     chunk: int | None = None,
     phase: str | None = None,
     mode: str | None = None,
+    efficiency: str | PathLike[str] | None = None,
+    act_quant: str | None = None,
+    launch: str | None = None,
+    p2p: bool | None = None,
+    host: Mapping[str, float] | None = None,
     engine: str = "vllm",
     gpu_memory_utilization: float | None = None,
     block_size: int | None = None,
@@ -103,8 +115,10 @@ def evaluate(
         The value of all rows, where the frame has no such column.
     batch_size, input_len, output_len, prefix_len, chunk, phase, mode : optional
         The value of all rows, where the frame has no such column.
+    efficiency, act_quant, launch, p2p, host : optional
+        What predictions of all rows rest on, as for `analyze`.
     engine, gpu_memory_utilization, block_size, max_num_seqs, max_num_batched_tokens : optional
-        Whose division of the memory `fits` and `max_concurrency` speak of, as for `analyze`.
+        Whose kernels run, and whose division of the memory `fits` and `max_concurrency` speak of, as for `analyze`.
     columns : sequence of str, optional
         Which results are added; all unless said.
     progress : optional
@@ -172,6 +186,8 @@ def evaluate(
         models=[each.compiled for each in models],
         devices=[each.compiled for each in devices],
         engines=[division.memory(each.compiled) for each in devices],
+        engine=engine,
+        **switches(efficiency, act_quant, launch, p2p, host),
     )
     results = pl.DataFrame(_core.evaluate(configurations, list(columns or ()), progress))
     if taken := [name for name in results.columns if name in rows.columns]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from roofline_fast.errors import SpecError, UnknownNameError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import Hardware, find_hardware
 from roofline_fast.model import Model, find_model, precision_note
-from roofline_fast.suggest import nearest
+from roofline_fast.prediction import MODES, api_latency_s, switches
+from roofline_fast.suggest import choice, nearest
 from roofline_fast.trace import Trace
 from roofline_fast.workload import Traffic, load, words
 
@@ -38,9 +40,16 @@ def simulate(
     kv_cache_dtype: str | None = None,
     w_bits: int | None = None,
     a_bits: int | None = None,
-    fusion: str = "full",
+    fusion: str | None = None,
     flash_attention: bool = True,
     overlap: float = 0.0,
+    mode: str = "predicted",
+    efficiency: str | PathLike[str] | None = None,
+    act_quant: str | None = None,
+    launch: str | None = None,
+    p2p: bool | None = None,
+    host: Mapping[str, float] | None = None,
+    api_latency: float | None = None,
     gpu_memory_utilization: float | None = None,
     enforce_eager: bool | None = None,
     num_gpu_blocks_override: int | None = None,
@@ -62,6 +71,14 @@ def simulate(
     num_speculative_tokens: int | None = None,
     spec_acceptance: float | Sequence[float] | str | None = None,
     step_cost: str | None = None,
+    session_mode: str = "closed",
+    concurrency: int | None = None,
+    think_time: float = 0.0,
+    max_concurrency: int | None = None,
+    warmup: int | str | None = None,
+    measure: int | str | None = None,
+    over_context: str = "reject",
+    use_recorded_cache: bool = False,
     record: str = "summary",
     slo: str | None = None,
     percentiles: Sequence[float] = PERCENTILES,
@@ -86,6 +103,11 @@ def simulate(
         share the experts.
     quantization, kv_cache_dtype, w_bits, a_bits, fusion, flash_attention, overlap
         As for `analyze`.
+    mode, efficiency, act_quant, launch, p2p, host
+        As for `analyze`.
+    api_latency : float, optional
+        What clients wait outside the engine, ms, part of TTFT and E2E; 4.5 unless said, 0 for the ideal roofline and
+        under a `step_cost`.
     gpu_memory_utilization, enforce_eager, num_gpu_blocks_override, max_model_len, max_num_seqs : optional
         Settings of the engine, as all that follow under vLLM's names; its own choice unless said.
     max_num_batched_tokens, block_size, enable_chunked_prefill, enable_prefix_caching : optional
@@ -106,8 +128,28 @@ def simulate(
         request i instead.
     step_cost : str, optional
         ``linear:A,B,C`` prices a step as A + B·tokens + C·context seconds instead of by the cost model.
-    record : {"summary", "steps", "decisions"}
-        Whether steps are kept, one row each, and with them who was in it. Decisions at a linear `step_cost`
+    session_mode : {"closed", "open"}
+        Whether a turn of a conversation waits for the answers it follows, each plus its delay, or is sent at
+        its recorded (or earliest) time.
+    concurrency : int, optional
+        Users, each of whom sends the next request (or conversation) when the last one was answered; arrivals
+        of the trace are not used then.
+    think_time : float
+        Milliseconds between an answer and a user's next request.
+    max_concurrency : int, optional
+        Requests in flight at most, under any arrivals: others are held back. Latencies count from sending.
+    warmup, measure : int or str, optional
+        What is left out of the summary at the beginning, and how much is in it: requests (``500``) or time
+        (``"30s"``). Latencies are then those of the requests sent in between, rates count what was answered.
+    over_context : {"reject", "truncate", "fail"}
+        What becomes of requests whose prompt and answer are longer than ``max_model_len``: the engine rejects
+        prompts without room for an answer, prompts are cut at their end, or the trace is refused.
+    use_recorded_cache : bool
+        Whether prompt tokens that a cache held when the trace was recorded (``cached_tokens``) are found
+        cached again, whatever the engine's own cache holds. Counts under vLLM's scheduler.
+    record : {"summary", "stretches", "steps", "decisions"}
+        Whether steps are kept: in stretches that decode alike, which is as quick as without; or one row each,
+        and with them who was in it. What is not kept and asked for later is simulated again. Decisions at a linear `step_cost`
         run in recorded time: arrivals as given and seconds added as floats, to compare with the recorded
         schedule of an engine.
     slo : str, optional
@@ -159,9 +201,12 @@ def simulate(
     checks.shares(overlap=overlap)
     checks.texts(engine=engine, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
     checks.texts(scheduling_policy=scheduling_policy, step_cost=step_cost, record=record, slo=slo)
-    checks.texts(spec_method=spec_method)
+    checks.texts(spec_method=spec_method, session_mode=session_mode, mode=mode)
+    checks.texts(over_context=over_context)
+    checks.counts(concurrency=concurrency, max_concurrency=max_concurrency)
+    checks.numbers(think_time=think_time)
     _check_objectives(slo)
-    requests = _trace(trace, trace_options, seed)
+    requests = _trace(trace, trace_options, seed, arrivals_needed=concurrency is None)
     found, note = _model(model, requests)
     device = find_hardware(hw)
     deployment = _core.Deployment(
@@ -174,6 +219,9 @@ def simulate(
         fusion=fusion,
         flash_attention=flash_attention,
         overlap=overlap,
+        engine=engine,
+        mode=choice("mode", mode, MODES),
+        **switches(efficiency, act_quant, launch, p2p, host, enforce_eager),
     )
     server = _core.Engine(
         engine,
@@ -199,9 +247,22 @@ def simulate(
         spec_acceptance=checks.chances(spec_acceptance=spec_acceptance),
         seed=seed,
     )
-    served = server.simulate(
-        deployment, requests.compiled, record=record, step_cost=step_cost, progress=progress
+    serve = functools.partial(
+        server.simulate,
+        deployment,
+        requests.compiled,
+        step_cost=step_cost,
+        api_latency_s=api_latency_s(api_latency, mode, step_cost),
+        session_mode=session_mode,
+        concurrency=concurrency,
+        think_time_ms=think_time,
+        max_concurrency=max_concurrency,
+        warmup=None if warmup is None else str(warmup),
+        measure=None if measure is None else str(measure),
+        over_context=over_context,
+        use_recorded_cache=use_recorded_cache,
     )
+    served = serve(record=record, progress=progress)
     inputs = {
         "trace": requests.origin,
         "model": found.name,
@@ -213,15 +274,24 @@ def simulate(
         "ep": ep,
         "quantization": deployment.weights_format,
         "kv_cache_dtype": deployment.kv_format,
+        "mode": mode,
+        "api_latency": api_latency_s(api_latency, mode, step_cost) * 1e3,
         "step_cost": step_cost,
+        "session_mode": session_mode,
+        "concurrency": concurrency,
+        "think_time_ms": think_time,
+        "max_concurrency": max_concurrency,
+        "warmup": warmup,
+        "measure": measure,
         "slo": slo,
         "seed": seed,
+        "record": record,
     }
     kept = quantization is not None or w_bits is not None
     precision = precision_note(found, deployment.weights_format, asked=kept)
     notes = [text for text in (note, device.note, precision) if text]
     return Simulation(
-        served, served.summary(slo, list(percentiles)), inputs, notes, requests, found, device, deployment
+        served, serve, served.summary(slo, list(percentiles)), inputs, notes, requests, found, device, deployment
     )
 
 
@@ -246,7 +316,7 @@ def _check_objectives(slo: str | None) -> None:
             raise SpecError(f"slo must name {metric} once: {slo}", field="slo", value=str(slo), hint=hint)
 
 
-def _trace(trace: Any, options: Mapping[str, Any], seed: int) -> Trace:
+def _trace(trace: Any, options: Mapping[str, Any], seed: int, *, arrivals_needed: bool) -> Trace:
     """Return the traffic, or say what it can be."""
     several = isinstance(trace, Sequence) and all(isinstance(part, str | PathLike) for part in trace)
     if trace is not None and not isinstance(trace, str | PathLike | Trace) and not several:
@@ -256,7 +326,7 @@ def _trace(trace: Any, options: Mapping[str, Any], seed: int) -> Trace:
         raise SpecError(
             f"trace must be a path or a Trace: {trace!r}", field="trace", value=repr(trace), hint=hint
         )
-    return load(trace, options, seed)
+    return load(trace, options, seed, arrivals_needed=arrivals_needed)
 
 
 def _model(
@@ -283,6 +353,7 @@ class Simulation:
     def __init__(
         self,
         served: _core.Simulation,
+        serve: Callable[..., _core.Simulation],
         summary: dict[str, Any],
         inputs: dict[str, Any],
         notes: list[str],
@@ -292,6 +363,7 @@ class Simulation:
         deployment: _core.Deployment,
     ) -> None:
         self._served = served
+        self._serve = serve
         self._notes = notes
         self.summary = summary
         self.inputs = inputs
@@ -306,15 +378,69 @@ class Simulation:
         return frame(self._served.requests)
 
     @cached_property
-    def steps(self) -> pl.DataFrame:
-        """One row a step; none unless recorded.
+    def _recorded(self) -> _core.Simulation:
+        """The same simulation with its steps: simulated again, the same to the bit, if they were not kept."""
+        return self._serve(record="stretches") if self.inputs["record"] == "summary" else self._served
 
-        With ``record="steps"`` times, totals and what is free after scheduling. With ``record="decisions"``
-        also, as lists in batch order, the `request` (its row in `requests`), its `tokens`, `context` and
-        `drafts`; who was `admitted` and what it found cached; who was `preempted` (a count otherwise) and
-        who `finished`.
+    @cached_property
+    def steps(self) -> pl.DataFrame:
+        """Steps: stretches of those that decode alike as one row, unless ``record`` asked for each.
+
+        A stretch has `steps` of them, from `start_s` to `end_s`, and the cause that took most of its time
+        as `bound`. With ``record="steps"`` one row a step: times, totals and what is free after scheduling.
+        With ``record="decisions"`` also, as lists in batch order, the `request` (its row in `requests`), its
+        `tokens`, `context` and `drafts`; who was `admitted` and what it found cached; who was `preempted`
+        (a count otherwise) and who `finished`.
         """
-        return frame(self._served.steps)
+        each = self.inputs["record"] in ("steps", "decisions")
+        return frame(self._served.steps if each else self._recorded.stretches)
+
+    def timeline(self, interval_s: float = 1.0) -> pl.DataFrame:
+        """Return one row for each `interval_s` seconds.
+
+        Requests that `arrived` and `finished`, means of those `running` and `waiting` and of the share of KV
+        blocks in use, tokens processed (counted when their step is done) and their rates, and shares of the
+        replicas' time by what bound it: ``weights``, ``kv``, ``activations``, ``compute``, ``vector``,
+        ``link``, ``launch``, ``unattributed`` (steps priced by a `step_cost`) and ``idle``.
+
+        Examples
+        --------
+        >>> import roofline_fast as rf
+        >>> trace = rf.Trace(arrival_s=[0.0, 0.1], prompt_tokens=[1000, 200], output_tokens=[10, 20])
+        >>> run = rf.simulate(trace, model="llama-3.1-8b", hw="h100-sxm")
+        >>> run.timeline()["arrived"].to_list()
+        [2]
+        """
+        checks.numbers(interval_s=interval_s)
+        return frame(self._recorded.timeline(interval_s))
+
+    @cached_property
+    def request_times(self) -> pl.DataFrame:
+        """Where each request's time went, twice over; both add up to its `e2e_s`.
+
+        By phase: `queue_s`, `prefill_s`, `decode_s`, `preempted_s` (from giving way to the next token) and
+        `outside_s`. By what bound the engine while the request ran: ``weights_s`` to ``idle_s`` as in
+        `timeline`, with `waiting_s` and `outside_s`.
+        """
+        return frame(self._recorded.times)
+
+    def explain(self, count: int = 5, by: str = "e2e") -> pl.DataFrame:
+        """Return the slowest requests that finished: what they waited for, and what bound the engine.
+
+        Parameters
+        ----------
+        count : int
+            How many.
+        by : {"e2e", "ttft", "tpot"}
+            Which latency is meant.
+        """
+        checks.counts(count=count)
+        checks.texts(by=by)
+        return frame(self._recorded.explain(count, by))
+
+    def write_perfetto(self, path: str | PathLike[str]) -> None:
+        """Write a trace to open in ui.perfetto.dev: requests as tracks, the engine's steps, counters."""
+        self._recorded.write_perfetto(path)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -323,8 +449,17 @@ class Simulation:
 
     @property
     def bounds(self) -> dict[str, float]:
-        """Seconds of all steps by what bounded them; zeros under a `step_cost`."""
+        """Seconds of all replicas by what bounded them: causes as in `timeline`, idle ones included.
+
+        They add up to the replicas' time from the first arrival to the last token. Memory-bound time is divided
+        into weights, KV cache and activations by bytes.
+        """
         return dict(self._served.bounds)
+
+    @property
+    def band(self) -> tuple[float, float] | None:
+        """By which factors all steps may be shorter or longer (P10, P90); ``None`` where no error is known."""
+        return self._served.band
 
     @property
     def source(self) -> str:

@@ -38,6 +38,13 @@ class Trace:
         segments are equal tokens. Instead of `block_hashes`.
     output_segment : array of int, optional
         Which segment each answer is, for later prompts that repeat it.
+    session : sequence, optional
+        The conversation of each request, by name or number; ``None`` for one without. A turn is sent when the
+        one before it was answered, and not before its `arrival_s`.
+    after : column of lists of int, optional
+        Rows (from 0) that must be answered before a request is sent, instead of the turn before it.
+    delay_s : array, optional
+        Seconds between these answers and the request.
 
     Columns of lists are polars columns, lists of lists, or arrays of arrays.
 
@@ -75,6 +82,9 @@ class Trace:
         segments: Any = None,
         segment_lengths: Any = None,
         output_segment: Any = None,
+        session: Any = None,
+        after: Any = None,
+        delay_s: Any = None,
     ) -> None:
         checks.counts(block_size=block_size)
         self.compiled = _core.Trace(
@@ -88,6 +98,9 @@ class Trace:
             segments=segments,
             segment_lengths=segment_lengths,
             output_segment=optional(output_segment),
+            session=None if session is None else ["" if name is None else str(name) for name in session],
+            after=after,
+            delay_s=optional(delay_s),
         )
 
     @classmethod
@@ -332,7 +345,12 @@ class Trace:
 
     @property
     def requests(self) -> pl.DataFrame:
-        """One row a request, in order of arrival; ``priority`` only where it has any."""
+        """One row a request, in order of arrival.
+
+        Besides ``request_id, arrival_s, prompt_tokens, output_tokens`` what the file has: ``priority``,
+        ``prefix_group``, ``prefix_tokens``, ``lora``, ``recorded_cached_tokens``, ``images``,
+        ``image_tokens``, ``audio_tokens``, ``video_tokens``, ``deadline_s``, ``observed_ttft_s``, …
+        """
         return frame(self.compiled.requests)
 
     def inspect(self) -> pl.DataFrame:

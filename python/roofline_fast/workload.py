@@ -62,7 +62,9 @@ def words() -> set[str]:
     return readers | {"trace_format", *SCALES, *TRAFFIC} - {"seed"}
 
 
-def load(trace: Traffic | None, options: Mapping[str, Any], seed: int) -> Trace:
+def load(
+    trace: Traffic | None, options: Mapping[str, Any], seed: int, *, arrivals_needed: bool = True
+) -> Trace:
     """Return the traffic: read, as it is, or generated; then scaled; then with other arrivals.
 
     Parameters
@@ -74,6 +76,8 @@ def load(trace: Traffic | None, options: Mapping[str, Any], seed: int) -> Trace:
         `Trace.generate`; with a trace only those of `Trace.arriving`. ``None`` counts as absent.
     seed : int
         Seed of every draw.
+    arrivals_needed : bool
+        Whether files must say when requests arrive; not where users send them as others end.
 
     Raises
     ------
@@ -93,7 +97,7 @@ def load(trace: Traffic | None, options: Mapping[str, Any], seed: int) -> Trace:
         _refuse_reader(given)
         requests = trace
     else:
-        elsewhere = {"arrivals_elsewhere": True} if arrivals else {}
+        elsewhere = {} if arrivals_needed and not arrivals else {"arrivals_elsewhere": True}
         requests = Trace.read(trace, **{**given, **elsewhere})
     requests = requests.scaled(**scale, seed=seed) if scale else requests
     return requests.arriving(**arrivals, seed=seed) if arrivals else requests

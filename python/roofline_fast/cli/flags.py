@@ -68,7 +68,7 @@ ABits = Annotated[
     int | None, typer.Option(help="Bits of an activation, instead of -q.", rich_help_panel=PRECISION)
 ]
 Fusion = Annotated[
-    str, typer.Option(help="Element-wise work fused: full, engine or none.", rich_help_panel=LOWERING)
+    str | None, typer.Option(help="Element-wise work fused: full, engine, none.", rich_help_panel=LOWERING)
 ]
 FlashAttention = Annotated[
     bool | None,
@@ -84,6 +84,33 @@ Overlap = Annotated[
 Mode = Annotated[
     str,
     typer.Option(help="predicted (an engine) or ideal (the datasheet's roofline).", rich_help_panel=LOWERING),
+]
+Efficiency = Annotated[
+    Path | None,
+    typer.Option(help="TOML file of fits that come before the shipped ones.", rich_help_panel=LOWERING),
+]
+ActQuant = Annotated[
+    str | None,
+    typer.Option(help="Activations quantised: fused, static or dynamic.", rich_help_panel=LOWERING),
+]
+Launch = Annotated[
+    str | None, typer.Option(help="Kernels launched: graph or eager.", rich_help_panel=LOWERING)
+]
+P2p = Annotated[
+    bool | None,
+    typer.Option("--p2p/--no-p2p", help="GPUs on PCIe reach each other's memory.", rich_help_panel=LOWERING),
+]
+Host = Annotated[
+    str | None,
+    typer.Option(
+        metavar="H0[,H1]",
+        help="What no kernel hides: ms a step, ms a sequence of it.",
+        rich_help_panel=LOWERING,
+    ),
+]
+ApiLatency = Annotated[
+    float | None,
+    typer.Option(help="ms clients wait outside the engine; 4.5 unless said.", rich_help_panel=LOWERING),
 ]
 Engine = Annotated[
     str, typer.Option("--engine", "--backend", help="vllm or vllm-sync.", rich_help_panel=ENGINE)
@@ -103,6 +130,32 @@ BlockSize = Annotated[
 ]
 MaxNumSeqs = Annotated[int | None, typer.Option(help="Sequences running at once.", rich_help_panel=ENGINE)]
 MaxNumBatchedTokens = Annotated[int | None, typer.Option(help="Tokens of a step.", rich_help_panel=ENGINE)]
+CLIENT = "How requests are sent, and which are measured"
+SessionMode = Annotated[
+    str,
+    typer.Option(
+        help="closed: turns wait for the answers they follow; open: recorded times.", rich_help_panel=CLIENT
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(help="Users, each with one request at a time, instead of arrivals.", rich_help_panel=CLIENT),
+]
+ThinkTime = Annotated[
+    float, typer.Option(help="ms between an answer and a user's next request.", rich_help_panel=CLIENT)
+]
+MaxConcurrency = Annotated[
+    int | None,
+    typer.Option(help="Requests in flight at most; latencies count from sending.", rich_help_panel=CLIENT),
+]
+Warmup = Annotated[
+    str | None,
+    typer.Option(metavar="N|TIME", help="Leave out the first requests, or 30s.", rich_help_panel=CLIENT),
+]
+Measure = Annotated[
+    str | None,
+    typer.Option(metavar="N|TIME", help="Keep so many requests, or 5min, after it.", rich_help_panel=CLIENT),
+]
 TraceArgument = Annotated[
     list[str] | None,
     typer.Argument(
@@ -138,6 +191,22 @@ def one_model(argument: str | None, flag: str | None) -> str:
     if argument is not None and flag is not None:
         raise SpecError(f"MODEL must be given once: {argument} and --model {flag}", field="MODEL")
     return required("MODEL", argument if flag is None else flag)
+
+
+def host(text: str | None) -> dict[str, float] | None:
+    """Return the host's share of a step, seconds by name, from milliseconds ``H0`` or ``H0,H1``."""
+    if text is None:
+        return None
+    parts = text.split(",")
+    try:
+        times = [float(part) / 1e3 for part in parts]
+    except ValueError:
+        times = []
+    if len(times) not in (1, 2):
+        hint = "for example `--host 0.7` or `--host 0.7,0.01`"
+        message = f"--host must be milliseconds a step, and a sequence of it: {text}"
+        raise SpecError(message, field="--host", value=text, hint=hint)
+    return dict(zip(("h0", "h1"), times, strict=False))
 
 
 def experts(ep: int, enable_expert_parallel: bool, tp: int, dp: int) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline_fast.cli import flags, output, talk, trace_flags, traffic
+from roofline_fast.cli import flags, output, talk, telling, trace_flags, traffic
 from roofline_fast.cli.bundle import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
 @with_flags("reading", trace_flags.READING)
 @with_flags("scaling", trace_flags.SCALING)
 @with_flags("words", traffic.TRAFFIC)
+@with_flags("told", telling.TELLING)
 def simulate(
     trace: flags.TraceArgument = None,
     hw: flags.Hw = None,
@@ -56,6 +57,14 @@ def simulate(
     step_cost: Annotated[
         str | None, typer.Option(help="linear:A,B,C: A + B·tokens + C·context seconds a step.")
     ] = None,
+    session_mode: flags.SessionMode = "closed",
+    concurrency: flags.Concurrency = None,
+    think_time: flags.ThinkTime = 0.0,
+    max_concurrency: flags.MaxConcurrency = None,
+    warmup: flags.Warmup = None,
+    measure: flags.Measure = None,
+    over_context: trace_flags.OverContext = "reject",
+    use_recorded_cache: trace_flags.UseRecordedCache = False,
     tp: flags.Tp = 1,
     pp: flags.Pp = 1,
     dp: flags.Dp = 1,
@@ -65,6 +74,13 @@ def simulate(
     kv_cache_dtype: flags.KvCacheDtype = None,
     w_bits: flags.WBits = None,
     a_bits: flags.ABits = None,
+    mode: flags.Mode = "predicted",
+    efficiency: flags.Efficiency = None,
+    act_quant: flags.ActQuant = None,
+    launch: flags.Launch = None,
+    p2p: flags.P2p = None,
+    host: flags.Host = None,
+    api_latency: flags.ApiLatency = None,
     engine: flags.Engine = "vllm",
     max_num_seqs: flags.MaxNumSeqs = None,
     max_num_batched_tokens: flags.MaxNumBatchedTokens = None,
@@ -162,12 +178,14 @@ def simulate(
     reading: dict[str, Any] | None = None,
     scaling: dict[str, Any] | None = None,
     words: dict[str, Any] | None = None,
+    told: dict[str, Any] | None = None,
     form: flags.Format = "table",
     out: flags.Output = None,
     quiet: flags.Quiet = False,
 ) -> int:
     """Simulate and return the exit code."""
-    output.checked(form, out, *(trace or []), model, hw)
+    asked_to_tell = told or {}
+    telling.checked(asked_to_tell, out, form, [*(trace or []), model, hw])
     asked = traffic.check(trace or [], words or {})
     device, ranks = flags.required("--hw", hw), _numbers(percentiles)
     from roofline_fast import _core
@@ -175,7 +193,16 @@ def simulate(
     from roofline_fast.cli.progress import shown
     from roofline_fast.simulation import simulate as one
 
-    requests = traffic.loaded(trace or [], trace_flags.reading(reading or {}), scaling or {}, asked, seed)
+    requests = traffic.loaded(
+        trace or [],
+        trace_flags.reading(reading or {}),
+        scaling or {},
+        asked,
+        seed,
+        arrivals_needed=concurrency is None,
+    )
+    if len(requests) > 1:
+        telling.one_rate_only(asked_to_tell)
     run = simulate_curve.each(one)
     progress = _core.Progress()
     began = time.perf_counter()
@@ -193,6 +220,13 @@ def simulate(
             kv_cache_dtype=kv_cache_dtype,
             w_bits=w_bits,
             a_bits=a_bits,
+            mode=mode,
+            efficiency=efficiency,
+            act_quant=act_quant,
+            launch=launch,
+            p2p=p2p,
+            host=flags.host(host),
+            api_latency=api_latency,
             gpu_memory_utilization=gpu_memory_utilization,
             enforce_eager=enforce_eager,
             num_gpu_blocks_override=num_gpu_blocks_override,
@@ -214,22 +248,30 @@ def simulate(
             num_speculative_tokens=num_speculative_tokens,
             spec_acceptance=spec_acceptance,
             step_cost=step_cost,
+            session_mode=session_mode,
+            concurrency=concurrency,
+            think_time=think_time,
+            max_concurrency=max_concurrency,
+            warmup=warmup,
+            measure=measure,
+            over_context=over_context,
+            use_recorded_cache=use_recorded_cache,
             slo=" ".join(slo) if slo else None,
             percentiles=ranks,
             seed=seed,
+            record=telling.record(asked_to_tell, out),
             progress=progress,
         )
     talk.note(simulate_screen.speed(simulations, time.perf_counter() - began), quiet=quiet)
     if len(simulations) > 1:
         return _curve(simulations, traffic.rates(asked), ranks, form, out, quiet)
     simulation = simulations[0]
-    if out is not None:
-        output.save(simulation.requests, out)
-        talk.note(f"{simulation.requests.height:,} requests written to {out}", quiet=quiet)
+    telling.write(simulation, asked_to_tell, out, quiet)
+    count = asked_to_tell["explain"] or 0
     output.show(
         form,
-        screen=lambda: simulate_screen.screen(simulation, ranks),
-        record=simulation.to_dict,
+        screen=lambda: simulate_screen.screen(simulation, ranks, count),
+        record=lambda: telling.as_record(simulation, count),
         frame=lambda: simulate_screen.one_row(simulation.summary),
     )
     return _verdict(simulation)

@@ -42,6 +42,16 @@ SCALING: dict[str, Any] = {
     "upsample": _flag(int, "Put so many shifted copies side by side.", panel=TAKEN),
     "target_rps": _flag(float, "Stretch time to so many requests a second.", panel=TAKEN),
 }
+OverContext = Annotated[
+    str,
+    typer.Option(
+        help="Requests longer than --max-model-len: reject, truncate or fail.", rich_help_panel=TAKEN
+    ),
+]
+UseRecordedCache = Annotated[
+    bool,
+    typer.Option("--use-recorded-cache", help="Count recorded cache hits as hits.", rich_help_panel=TAKEN),
+]
 
 
 def reading(given: dict[str, Any]) -> dict[str, Any]:

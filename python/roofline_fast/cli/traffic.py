@@ -89,9 +89,10 @@ def loaded(
     scaling: Mapping[str, Any],
     traffic: Mapping[str, str],
     seed: int,
+    *,
+    arrivals_needed: bool,
 ) -> list[Trace]:
     """Return the traffic, once for each rate that is asked for."""
-    from roofline_fast.trace import Trace
     from roofline_fast.workload import load
 
     options = {**reading, **scaling}
@@ -99,7 +100,6 @@ def loaded(
     if not trace:
         return [load(None, {**options, **words}, seed) for words in each]
     if len(each) == 1:
-        return [load(list(trace), {**options, **each[0]}, seed)]
-    once = load(list(trace), {**options, "arrivals_elsewhere": True}, seed)
-    assert isinstance(once, Trace)
+        return [load(list(trace), {**options, **each[0]}, seed, arrivals_needed=arrivals_needed)]
+    once = load(list(trace), options, seed, arrivals_needed=False)
     return [once.arriving(**words, seed=seed) for words in each]

@@ -1,8 +1,8 @@
 //! The operators of one or many steps, added up.
 
-use crate::efficiency::Estimate;
+use crate::efficiency::{Estimate, Source};
 use crate::format::Format;
-use crate::roof::{Bound, Cost};
+use crate::roof::{BOUNDS, Bound, Cost};
 use crate::shape::Sums;
 use crate::step::Pricer;
 use crate::work::{Family, Op};
@@ -43,6 +43,8 @@ pub struct OpTotal {
     pub predicted: Estimate,
     /// What bounds most of that time; `None` where it runs inside its neighbours.
     pub bound: Option<Bound>,
+    /// Where the prediction is from.
+    pub source: Source,
 }
 
 /// What one or many steps do.
@@ -58,8 +60,10 @@ pub struct Accumulated {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct Slot {
     runs: bool,
+    links: bool,
     work: Totals,
-    seconds: [f64; 4],
+    ideal: f64,
+    seconds: [f64; BOUNDS],
 }
 
 impl Totals {
@@ -121,7 +125,9 @@ impl Accumulated {
             self.rank.add(&work, op.repeat);
             let slot = &mut self.ops[index];
             slot.runs = true;
+            slot.links = op.family == Family::Link;
             slot.work.add(&work, op.stage_repeat);
+            slot.ideal += cost.ideal * op.stage_repeat;
             slot.seconds[cost.bound as usize] += cost.seconds * op.stage_repeat;
         });
     }
@@ -136,7 +142,7 @@ impl Accumulated {
 
     /// Seconds of the busiest device by what bounds them, communication only as far as it shows; largest first.
     pub fn bounds(&self) -> Vec<(Bound, f64)> {
-        let mut seconds = [0.0; 4];
+        let mut seconds = [0.0; BOUNDS];
         for slot in &self.ops {
             for (sum, more) in seconds.iter_mut().zip(slot.seconds) {
                 *sum += more;
@@ -157,29 +163,31 @@ impl Accumulated {
         self.bounds().first().map_or(Bound::Memory, |(bound, _)| *bound)
     }
 
-    /// Seconds in which the device itself is busy (not waiting for links).
+    /// Seconds in which a roof of the device itself would be wholly in use (its links apart).
     pub fn busy(&self) -> f64 {
-        self.bounds().iter().filter(|(bound, _)| *bound != Bound::Link).map(|(_, seconds)| seconds).sum()
+        self.ops.iter().filter(|slot| !slot.links).map(|slot| slot.ideal).sum()
     }
 
     /// The operators that ran on the busiest device, in order.
     pub fn ops(&self, pricer: &Pricer) -> Vec<OpTotal> {
-        let row = |(op, slot): (&Op, &Slot)| {
-            let ideal: f64 = slot.seconds.iter().sum();
+        let row = |(index, ((op, source), slot)): (usize, ((&Op, Source), &Slot))| {
+            // Seconds of several bounds may round to less than those of none.
+            let predicted = slot.seconds.iter().sum::<f64>().max(slot.ideal);
             let seconds = |bound: &Bound| slot.seconds[*bound as usize];
             let most = Bound::ALL.into_iter().max_by(|a, b| seconds(a).total_cmp(&seconds(b)));
-            let bound = if op.work.fused { None } else { most };
+            let bound = if op.work.fused && predicted == 0.0 { None } else { most };
             (slot.runs && op.stage_repeat > 0.0).then(|| OpTotal {
                 name: op.name.clone(),
                 family: op.family,
                 format: op.format,
                 repeat: op.stage_repeat,
                 work: slot.work,
-                ideal,
-                predicted: pricer.predict(ideal),
+                ideal: slot.ideal,
+                predicted: pricer.estimate(index, predicted, slot.ideal),
                 bound,
+                source,
             })
         };
-        pricer.ops().zip(&self.ops).filter_map(row).collect()
+        pricer.ops().zip(pricer.sources()).zip(&self.ops).enumerate().filter_map(row).collect()
     }
 }

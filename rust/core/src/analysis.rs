@@ -215,7 +215,9 @@ impl Analyst {
     /// What runs to answer such a question.
     pub(crate) fn stack(&self, question: Question) -> &Pricer {
         match &self.tower {
-            Some(tower) if question == Question::Encode && self.deployment.model.task == Task::Decoder => tower,
+            Some(tower) if question == Question::Encode && self.deployment.model.task == Task::Decoder => {
+                tower
+            }
             _ => &self.model,
         }
     }
@@ -317,7 +319,7 @@ impl From<Sum> for StepTime {
 
 impl Analysis {
     /// The operators as columns: of one device (the busiest), all occurrences together.
-    pub fn ops_table(&self, source: &str) -> Table {
+    pub fn ops_table(&self) -> Table {
         let rows = &self.ops;
         let total: f64 = rows.iter().map(|op| op.predicted.seconds).sum();
         let number = |f: &dyn Fn(&OpTotal) -> f64| Column::F64(rows.iter().map(f).collect());
@@ -339,7 +341,7 @@ impl Analysis {
             .with("high_s", maybe(&|op| op.predicted.high))
             .with("share", number(&|op| if total > 0.0 { op.predicted.seconds / total } else { 0.0 }))
             .with("bound", text(|op| op.bound.map_or("fused", Bound::name)))
-            .with("source", Column::Str(vec![source.to_string(); rows.len()]))
+            .with("source", Column::Str(rows.iter().map(|op| op.source.to_string()).collect()))
             .with("family", text(|op| op.family.name()))
             .with("format", text(|op| op.format.name()))
             .with("vector_flops", number(&|op| op.work.vector_flops))

@@ -80,6 +80,8 @@ impl Causes {
             Bound::Compute => self.add(Cause::Compute, seconds),
             Bound::Vector => self.add(Cause::Vector, seconds),
             Bound::Link => self.add(Cause::Link, seconds),
+            Bound::Launch if cost.buffer_bytes > 0.0 => self.add(Cause::Link, seconds),
+            Bound::Launch => self.add(Cause::Launch, seconds),
             Bound::Memory if bytes > 0.0 => {
                 let a_byte = seconds / bytes;
                 self.add(Cause::Weights, a_byte * cost.weight_bytes);
@@ -114,6 +116,8 @@ mod tests {
             activation_bytes: 1.0,
             kv_bytes: 3.0,
             link_bytes: 0.0,
+            buffer_bytes: 0.0,
+            ideal: 1.0,
             seconds: 1.0,
             bound,
         }

@@ -4,10 +4,8 @@
 //! same every time. The result is that of [`Pricer::seconds`] to the bit: the same numbers, added in the same order.
 
 use crate::cause::{Cause, Causes};
-use crate::roof::{Bound, Priced};
 use crate::shape::{PhaseSums, Sums};
 use crate::step::{Exposed, Pricer};
-use crate::work::Over;
 
 /// Steps of more decoding sequences are priced from scratch.
 const MOST_SEQUENCES: usize = 4096;
@@ -16,9 +14,19 @@ const MOST_SEQUENCES: usize = 4096;
 #[derive(Debug, Clone, Copy)]
 struct Share {
     seconds: f64,
-    bound: Bound,
-    /// The operator's place if it has to be priced again.
-    grows: Option<u32>,
+    /// The operator's place.
+    place: u32,
+    /// Whether it has to be priced again.
+    grows: bool,
+}
+
+/// What is known of steps in which so many sequences decode.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// Every operator that runs, in order.
+    shares: Vec<Share>,
+    /// What those are spent on that do not grow.
+    fixed: Causes,
 }
 
 /// Prices of one [`Pricer`], remembered by the number of sequences that decode.
@@ -27,53 +35,49 @@ pub struct Memo {
     by_sequences: Vec<Known>,
 }
 
-/// What is known of steps in which so many sequences decode.
-#[derive(Debug, Clone, Default)]
-struct Known {
-    /// Operators in order; none before the first such step.
-    shares: Vec<Share>,
-    /// What those that need not be priced again are spent on.
-    fixed: Causes,
-}
-
 impl Memo {
-    /// Seconds of one step, as [`Pricer::seconds`] predicts them; what they are spent on is added to `spent`. A memo
-    /// must be used with one pricer only.
-    pub fn seconds(&mut self, pricer: &Pricer, sums: &Sums, spent: &mut Causes) -> f64 {
+    /// Seconds of one step, as [`Pricer::seconds`] predicts them; what they are spent on is added to `spent`, and `see`
+    /// is told the place of each operator that runs and its seconds, in order. A memo must be used with one pricer
+    /// only.
+    pub fn seconds(
+        &mut self,
+        pricer: &Pricer,
+        sums: &Sums,
+        spent: &mut Causes,
+        mut see: impl FnMut(usize, f64),
+    ) -> f64 {
         let mut total = Exposed::default();
+        let mut add = |place: usize, seconds: f64| {
+            total.add(pricer.lines[place].op(), seconds);
+            see(place, seconds);
+        };
         match decoding_alone(sums) {
             Some(sequences) => {
                 // Nobody else is in the step: those who decode are all.
-                let all = &sums.decode;
+                let parts = sums.parts(&sums.decode);
                 let known = self.known(pricer, sums, sequences);
                 spent.append(&known.fixed);
                 for share in &known.shares {
-                    match share.grows.map(|place| &pricer.ops[place as usize]) {
-                        None => total.add_seconds(share.seconds, share.bound),
-                        Some(priced) => {
-                            let cost = priced.cost_of(part(priced, sums, all));
-                            let seconds = cost.seconds * priced.op().repeat;
-                            total.add_seconds(seconds, cost.bound);
-                            spent.add_cost(&cost, seconds);
-                        }
-                    }
-                }
-            }
-            None => {
-                let all = sums.all();
-                for priced in &pricer.ops {
-                    let part = part(priced, sums, &all);
-                    if priced.op().runs_over(part) {
-                        let cost = priced.cost_of(part);
-                        let seconds = cost.seconds * priced.op().repeat;
-                        total.add_seconds(seconds, cost.bound);
+                    let place = share.place as usize;
+                    if share.grows {
+                        let line = &pricer.lines[place];
+                        let cost = line.cost_of(&parts, parts.over(line.op().over));
+                        let seconds = cost.seconds * line.op().repeat;
+                        add(place, seconds);
                         spent.add_cost(&cost, seconds);
+                    } else {
+                        add(place, share.seconds);
                     }
                 }
             }
+            None => pricer.each(sums, |place, op, cost| {
+                let seconds = cost.seconds * op.repeat;
+                add(place, seconds);
+                spent.add_cost(&cost, seconds);
+            }),
         }
         spent.add(Cause::Link, -total.hidden(pricer.overlap()));
-        pricer.predict(total.exposed(pricer.overlap())).seconds
+        total.exposed(pricer.overlap())
     }
 
     fn known(&mut self, pricer: &Pricer, sums: &Sums, sequences: usize) -> &Known {
@@ -82,16 +86,13 @@ impl Memo {
         }
         let known = &mut self.by_sequences[sequences];
         if known.shares.is_empty() {
-            let parts = sums.parts();
-            for (place, priced) in pricer.ops.iter().enumerate() {
-                let Some(cost) = priced.cost(&parts) else { continue };
-                let seconds = cost.seconds * priced.op().repeat;
-                let grows = priced.op().grows_with_context().then_some(place as u32);
-                if grows.is_none() {
+            pricer.each(sums, |place, op, cost| {
+                let (seconds, grows) = (cost.seconds * op.repeat, op.grows_with_context());
+                if !grows {
                     known.fixed.add_cost(&cost, seconds);
                 }
-                known.shares.push(Share { seconds, bound: cost.bound, grows });
-            }
+                known.shares.push(Share { seconds, place: place as u32, grows });
+            });
         }
         known
     }
@@ -108,14 +109,6 @@ fn decoding_alone(sums: &Sums) -> Option<usize> {
     (alone && sequences <= MOST_SEQUENCES).then_some(sequences)
 }
 
-fn part<'a>(priced: &Priced, sums: &'a Sums, all: &'a PhaseSums) -> &'a PhaseSums {
-    match priced.op().over {
-        Over::All => all,
-        Over::Prefill => &sums.prefill,
-        Over::Decode => &sums.decode,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,9 +119,10 @@ mod tests {
     use crate::precision::{Precision, Request};
     use crate::shape::Phase;
     use crate::step::Deployment;
+    use crate::work::Family;
     use proptest::prelude::*;
 
-    fn pricer(model: &str, tp: u64) -> Pricer {
+    fn pricer(model: &str, tp: u64, efficiency: Efficiency) -> Pricer {
         let model = catalog::models::model(model).unwrap();
         let deployment = Deployment {
             precision: Precision::resolve(&model, &Request::default()).unwrap(),
@@ -137,7 +131,7 @@ mod tests {
             layout: Layout { tp, ..Layout::default() },
             lowering: Lowering::default(),
             overlap: 0.3,
-            efficiency: Efficiency::Ideal,
+            efficiency,
         };
         deployment.compile().unwrap()
     }
@@ -147,8 +141,10 @@ mod tests {
         fn a_remembered_price_is_the_price(
             steps in prop::collection::vec((1u64..6, 0u64..9000, 0u64..700), 1..20),
         ) {
-            for (model, tp) in [("llama-3.1-8b", 1), ("mixtral-8x7b", 2), ("gemma-3-27b", 2), ("deepseek-v3", 8)] {
-                let pricer = pricer(model, tp);
+            let models = [("llama-3.1-8b", 1), ("mixtral-8x7b", 2), ("gemma-3-27b", 2), ("deepseek-v3", 8)];
+            let modes = [Efficiency::Ideal, Efficiency::predicted("vllm")];
+            for ((model, tp), mode) in models.into_iter().flat_map(|model| modes.clone().map(|mode| (model, mode))) {
+                let pricer = pricer(model, tp, mode);
                 let (mut memo, mut spent, mut expected) = (Memo::default(), Causes::default(), Causes::default());
                 for &(sequences, context, prompt) in &steps {
                     let mut sums = Sums::default();
@@ -158,17 +154,22 @@ mod tests {
                     if prompt % 3 == 1 {
                         pricer.reaches().add_item(&mut sums, Phase::Prefill, 1.0, prompt, context, 1);
                     }
-                    let before = spent;
-                    let seconds = memo.seconds(&pricer, &sums, &mut spent);
+                    let (before, mut seen) = (spent, 0.0);
+                    let seconds = memo.seconds(&pricer, &sums, &mut spent, |_, part| seen += part);
                     prop_assert_eq!(seconds, pricer.seconds(&sums).step.seconds);
                     prop_assert!((spent.since(&before).total() - seconds).abs() <= 1e-12 * spent.total());
-                    let (mut exposed, mut hidden) = (0.0, 0.0);
+                    let (mut all, mut exposed, mut link) = (0.0, 0.0, 0.0);
                     pricer.each(&sums, |_, op, cost| {
                         expected.add_cost(&cost, cost.seconds * op.repeat);
-                        let side = if cost.bound == Bound::Link { &mut hidden } else { &mut exposed };
-                        *side += cost.seconds * op.repeat;
+                        all += cost.seconds * op.repeat;
+                        match op.family {
+                            Family::Link => link += cost.seconds * op.repeat,
+                            Family::Host => {}
+                            _ => exposed += cost.seconds * op.repeat,
+                        }
                     });
-                    expected.add(Cause::Link, -f64::min(hidden, pricer.overlap() * exposed));
+                    prop_assert_eq!(seen, all);
+                    expected.add(Cause::Link, -f64::min(link, pricer.overlap() * exposed));
                 }
                 for ((cause, found), (_, expected)) in spent.iter().zip(expected.iter()) {
                     prop_assert!((found - expected).abs() <= 1e-12 * spent.total(), "{cause:?}: {found} {expected}");

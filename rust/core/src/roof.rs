@@ -19,11 +19,17 @@ pub enum Bound {
     Memory,
     /// A link between devices.
     Link,
+    /// Launching kernels, and the host.
+    Launch,
 }
+
+/// How many bounds there are.
+pub const BOUNDS: usize = 5;
 
 impl Bound {
     /// Every bound, in the order of screens.
-    pub const ALL: [Bound; 4] = [Bound::Memory, Bound::Compute, Bound::Vector, Bound::Link];
+    pub const ALL: [Bound; BOUNDS] =
+        [Bound::Memory, Bound::Compute, Bound::Vector, Bound::Link, Bound::Launch];
 
     /// Its name in columns and on screens.
     pub const fn name(self) -> &'static str {
@@ -32,6 +38,7 @@ impl Bound {
             Bound::Vector => "vector",
             Bound::Memory => "memory",
             Bound::Link => "link",
+            Bound::Launch => "launch",
         }
     }
 }
@@ -61,7 +68,11 @@ pub struct Cost {
     pub kv_bytes: f64,
     /// Bytes sent over links.
     pub link_bytes: f64,
-    /// Seconds: the longest of its ceilings.
+    /// Bytes of the full buffer that a collective exchanges.
+    pub buffer_bytes: f64,
+    /// Seconds by the datasheet: the longest of its ceilings.
+    pub ideal: f64,
+    /// Seconds charged: the same, or what is predicted.
     pub seconds: f64,
     /// What bounds it.
     pub bound: Bound,
@@ -178,6 +189,16 @@ pub(crate) struct Ceilings {
 }
 
 impl Priced {
+    /// The peak of its multiplications, FLOP/s; infinite where it does none.
+    pub fn peak(&self) -> f64 {
+        1.0 / self.per_flop
+    }
+
+    /// How it is exchanged, and among whom.
+    pub fn group(&self) -> Option<&(Transfer, Group)> {
+        self.group.as_ref()
+    }
+
     /// The operator.
     pub fn op(&self) -> &Op {
         &self.op
@@ -200,7 +221,7 @@ impl Priced {
     }
 
     /// What one occurrence costs in a step of these sums; `None` if it does not run in it.
-    pub fn cost(&self, parts: &Parts) -> Option<Cost> {
+    pub fn cost(&self, parts: &Parts<'_>) -> Option<Cost> {
         self.op.sums(parts).map(|part| self.cost_of(part))
     }
 
@@ -217,7 +238,8 @@ impl Priced {
         let weight_bytes = at(&work.weight_bytes) + expert_bytes;
         let activation_bytes = at(&work.activation_bytes);
         let kv_bytes = at(&work.kv_bytes);
-        let link = self.group.map(|(transfer, group)| group.cost(transfer.collective, at(&transfer.bytes)));
+        let buffer_bytes = self.group.map_or(0.0, |(transfer, _)| at(&transfer.bytes));
+        let link = self.group.map(|(transfer, group)| group.cost(transfer.collective, buffer_bytes));
         let (mut seconds, mut bound) =
             ((weight_bytes + activation_bytes + kv_bytes) * self.per_byte, Bound::Memory);
         for (candidate, kind) in [
@@ -236,6 +258,17 @@ impl Priced {
             seconds = 0.0;
         }
         let link_bytes = link.map_or(0.0, |link| link.bytes);
-        Cost { flops, vector_flops, weight_bytes, activation_bytes, kv_bytes, link_bytes, seconds, bound }
+        Cost {
+            flops,
+            vector_flops,
+            weight_bytes,
+            activation_bytes,
+            kv_bytes,
+            link_bytes,
+            buffer_bytes,
+            ideal: seconds,
+            seconds,
+            bound,
+        }
     }
 }

@@ -81,7 +81,7 @@ impl Reaches {
         part.tokens += count * new as f64;
         part.sequences += count;
         part.logits += count * sampled as f64;
-        sums.longest = sums.longest.max(context + new);
+        part.longest = part.longest.max((context + new) as f64);
         for (reach, sum) in self.0.iter().zip(&mut part.reach) {
             let (pairs, keys) = reach.sums(new, context);
             sum.pairs += count * pairs;
@@ -91,20 +91,23 @@ impl Reaches {
     }
 
     /// Adds `count` sequences that each continue their answer by one token, `context` tokens in their caches together:
-    /// the same as [`Reaches::add_item`] for each of `contexts`, which is asked only where a reach is not full.
-    ///
-    /// [`Sums::longest`] stays as it is: no price depends on it.
+    /// and `longest` of them in the fullest: the same as [`Reaches::add_item`] for each of `contexts`, which is asked
+    /// only where a reach is not full.
     pub fn add_decodes<I: Iterator<Item = u64>>(
         &self,
         sums: &mut Sums,
         count: u64,
         context: u64,
+        longest: u64,
         contexts: impl Fn() -> I,
     ) {
         let part = &mut sums.decode;
         part.tokens += count as f64;
         part.sequences += count as f64;
         part.logits += count as f64;
+        if count > 0 {
+            part.longest = part.longest.max((longest + 1) as f64);
+        }
         let all = (context + count) as f64;
         for (reach, sum) in self.0.iter().zip(&mut part.reach) {
             let (pairs, keys) = match reach.span {
@@ -211,6 +214,8 @@ pub struct PhaseSums {
     pub sequences: f64,
     /// Rows whose logits are needed.
     pub logits: f64,
+    /// Keys of the longest sequence after the step.
+    pub longest: f64,
     /// Attention, per reach of the model.
     pub reach: [ReachSums; MAX_REACHES],
 }
@@ -222,8 +227,6 @@ pub struct Sums {
     pub prefill: PhaseSums,
     /// Decoding sequences and their attention.
     pub decode: PhaseSums,
-    /// Longest context after the step, tokens.
-    pub longest: u64,
 }
 
 impl PhaseSums {
@@ -232,6 +235,7 @@ impl PhaseSums {
         sum.tokens += other.tokens;
         sum.sequences += other.sequences;
         sum.logits += other.logits;
+        sum.longest = sum.longest.max(other.longest);
         for (mine, theirs) in sum.reach.iter_mut().zip(&other.reach) {
             mine.pairs += theirs.pairs;
             mine.keys += theirs.keys;
@@ -243,19 +247,19 @@ impl PhaseSums {
 
 /// The sums of a step as operators read them: of prompts, of decoding sequences, and of both together.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Parts {
+pub struct Parts<'a> {
     /// Prompt tokens and their attention.
-    pub prefill: PhaseSums,
+    pub prefill: &'a PhaseSums,
     /// Decoding sequences and their attention.
-    pub decode: PhaseSums,
+    pub decode: &'a PhaseSums,
     /// Both.
-    pub all: PhaseSums,
+    pub all: &'a PhaseSums,
 }
 
 impl Sums {
-    /// The same, added up once for all operators.
-    pub fn parts(&self) -> Parts {
-        Parts { prefill: self.prefill, decode: self.decode, all: self.all() }
+    /// The same as operators read them; `all` is [`Sums::all`], added up once for all operators.
+    pub fn parts<'a>(&'a self, all: &'a PhaseSums) -> Parts<'a> {
+        Parts { prefill: &self.prefill, decode: &self.decode, all }
     }
 
     /// Prefill and decode together.
@@ -265,11 +269,7 @@ impl Sums {
 
     /// Both steps as one.
     pub fn plus(&self, other: &Sums) -> Sums {
-        Sums {
-            prefill: self.prefill.plus(&other.prefill),
-            decode: self.decode.plus(&other.decode),
-            longest: self.longest.max(other.longest),
-        }
+        Sums { prefill: self.prefill.plus(&other.prefill), decode: self.decode.plus(&other.decode) }
     }
 
     /// Whether nothing is processed.
@@ -318,7 +318,8 @@ mod tests {
             let reaches = Reaches(spans.map(|span| Reach { span, causal: true }).to_vec());
             let (mut together, mut apart) = (Sums::default(), Sums::default());
             let all = || contexts.iter().copied();
-            reaches.add_decodes(&mut together, contexts.len() as u64, all().sum(), all);
+            let longest = all().max().unwrap_or(0);
+            reaches.add_decodes(&mut together, contexts.len() as u64, all().sum(), longest, all);
             for context in all() {
                 reaches.add_item(&mut apart, Phase::Decode, 1.0, 1, context, 1);
             }

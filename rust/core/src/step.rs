@@ -1,15 +1,17 @@
 //! One deployment, compiled: prices a step from its sums, in seconds alone or operator by operator.
 
-use crate::efficiency::{Efficiency, Estimate};
+use crate::efficiency::band::{Band, Spread};
+use crate::efficiency::predict::{Predicted, Predictor};
+use crate::efficiency::{Efficiency, Estimate, Source};
 use crate::error::{Error, Result};
 use crate::hardware::Hardware;
 use crate::layout::Layout;
-use crate::lower::{Lowering, lower, tower_ops};
+use crate::lower::{Lowering, beside_the_model, lower, tower_ops};
 use crate::model::Model;
 use crate::precision::Precision;
 use crate::roof::{Bound, Cost, Priced, Roof};
-use crate::shape::{Reaches, Sums};
-use crate::work::Op;
+use crate::shape::{Parts, PhaseSums, Reaches, Sums};
+use crate::work::{Family, Op};
 
 /// What is deployed: the four things a price depends on, and how the operators are run.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,10 +44,17 @@ pub enum Stack {
 /// A compiled deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pricer {
-    pub(crate) ops: Vec<Priced>,
+    pub(crate) lines: Vec<Line>,
     reaches: Reaches,
     overlap: f64,
-    efficiency: Efficiency,
+    predicted: bool,
+}
+
+/// An operator with its ceilings and, where one is asked for, its prediction.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Line {
+    pub(crate) priced: Priced,
+    predicted: Option<Predicted>,
 }
 
 /// Seconds of one step.
@@ -78,12 +87,24 @@ impl Deployment {
             return Err(Error::spec("overlap", "must be from 0 to 1", self.overlap, ""));
         }
         let reaches = Reaches::of(&self.model)?;
-        let ops = match (stack, &self.model.vision) {
+        let predictor = match &self.efficiency {
+            Efficiency::Ideal => None,
+            Efficiency::Predicted(prediction) => Some(Predictor::new(prediction, &self.hardware, roof)),
+        };
+        let mut ops = match (stack, &self.model.vision) {
             (Stack::Tower, Some(tower)) => tower_ops(tower, &self.precision, self.lowering, &reaches),
             _ => lower(&self.model, self.layout, &self.precision, self.lowering, &reaches),
         };
-        let ops = ops.into_iter().map(|op| roof.price(op)).collect::<Result<Vec<_>>>()?;
-        Ok(Pricer { ops, reaches, overlap: self.overlap, efficiency: self.efficiency.clone() })
+        if predictor.is_some() {
+            ops.extend(beside_the_model(&self.model, self.precision.activation));
+        }
+        let line = |op: Op| -> Result<Line> {
+            let priced = roof.price(op)?;
+            let predicted = predictor.as_ref().and_then(|predictor| predictor.predict(&priced));
+            Ok(Line { priced, predicted })
+        };
+        let lines = ops.into_iter().map(line).collect::<Result<Vec<_>>>()?;
+        Ok(Pricer { lines, reaches, overlap: self.overlap, predicted: predictor.is_some() })
     }
 }
 
@@ -95,7 +116,7 @@ impl Pricer {
 
     /// Whether each operator takes the greatest of a few multiples of its work, and the prediction is their sum.
     pub(crate) fn is_linear(&self) -> bool {
-        self.efficiency == Efficiency::Ideal && self.ops.iter().all(Priced::is_linear)
+        !self.predicted && self.lines.iter().all(|line| line.priced.is_linear())
     }
 
     /// Share of the computing time that hides communication.
@@ -105,57 +126,136 @@ impl Pricer {
 
     /// The operators, in order.
     pub fn ops(&self) -> impl Iterator<Item = &Op> {
-        self.ops.iter().map(Priced::op)
+        self.lines.iter().map(|line| line.priced.op())
     }
 
-    /// Seconds of one step of these sums: a few multiplications an operator, nothing allocated.
+    /// Where the prediction of each operator is from, in order.
+    pub fn sources(&self) -> impl Iterator<Item = Source> {
+        self.lines.iter().map(Line::source)
+    }
+
+    /// Where predictions come from: that of the operators' first dense multiplication stands for all.
+    pub fn source(&self) -> Source {
+        let gemm = self.lines.iter().find(|line| line.priced.op().family == Family::Gemm);
+        gemm.or(self.lines.first()).map_or(Source::Datasheet, Line::source)
+    }
+
+    /// Whether operators are predicted and not merely bounded.
+    pub fn is_predicted(&self) -> bool {
+        self.predicted
+    }
+
+    /// Seconds of one step of these sums, with their band: a few multiplications an operator, nothing allocated.
     pub fn seconds(&self, sums: &Sums) -> StepTime {
-        let mut total = Exposed::default();
-        let mut stage = Exposed::default();
-        let parts = sums.parts();
-        for priced in &self.ops {
-            if let Some(cost) = priced.cost(&parts) {
-                total.add(&cost, priced.op().repeat);
-                stage.add(&cost, priced.op().stage_repeat);
+        let (mut ideal, mut total, mut stage) = (Exposed::default(), Exposed::default(), Exposed::default());
+        let mut band = Band::default();
+        let all = sums.all();
+        let parts = sums.parts(&all);
+        for line in &self.lines {
+            if let Some(cost) = line.cost(&parts) {
+                let op = line.priced.op();
+                let seconds = cost.seconds * op.repeat;
+                total.add(op, cost.seconds * op.repeat);
+                stage.add(op, cost.seconds * op.stage_repeat);
+                if self.predicted {
+                    ideal.add(op, cost.ideal * op.repeat);
+                    band.add(op.family, seconds, line.spread());
+                }
             }
         }
-        let ideal = total.exposed(self.overlap);
-        StepTime { step: self.efficiency.predict(ideal), ideal, stage: stage.exposed(self.overlap) }
+        let (seconds, stage) = (total.exposed(self.overlap), stage.exposed(self.overlap));
+        if !self.predicted {
+            return StepTime { step: Estimate::bare(seconds), ideal: seconds, stage };
+        }
+        let ideal = ideal.exposed(self.overlap);
+        StepTime { step: band.around(seconds, ideal), ideal, stage }
     }
 
     /// Hands every operator that runs in a step of these sums to `see`, with its place and one occurrence's cost.
     pub fn each(&self, sums: &Sums, mut see: impl FnMut(usize, &Op, Cost)) {
-        let parts = sums.parts();
-        for (index, priced) in self.ops.iter().enumerate() {
-            if let Some(cost) = priced.cost(&parts) {
-                see(index, priced.op(), cost);
+        let all = sums.all();
+        let parts = sums.parts(&all);
+        for (index, line) in self.lines.iter().enumerate() {
+            if let Some(cost) = line.cost(&parts) {
+                see(index, line.priced.op(), cost);
             }
         }
     }
 
-    /// The prediction for an operator of so many ideal seconds.
-    pub fn predict(&self, ideal: f64) -> Estimate {
-        self.efficiency.predict(ideal)
+    /// `seconds` of the operator at `index` with their band; never below `ideal`.
+    pub fn estimate(&self, index: usize, seconds: f64, ideal: f64) -> Estimate {
+        if !self.predicted {
+            return Estimate::bare(seconds);
+        }
+        let mut band = Band::default();
+        if let Some(line) = self.lines.get(index) {
+            band.add(line.priced.op().family, seconds, line.spread());
+        }
+        band.around(seconds, ideal)
+    }
+
+    /// The band of a time that consists of so many seconds of each operator; never below `ideal`.
+    pub fn estimate_of(&self, seconds: f64, of_each: &[f64], ideal: f64) -> Estimate {
+        if !self.predicted {
+            return Estimate::bare(seconds);
+        }
+        let mut band = Band::default();
+        for (line, seconds) in self.lines.iter().zip(of_each) {
+            band.add(line.priced.op().family, *seconds, line.spread());
+        }
+        band.around(seconds, ideal)
     }
 }
 
-/// Computing and communicating seconds.
+impl Line {
+    /// The operator.
+    pub(crate) fn op(&self) -> &Op {
+        self.priced.op()
+    }
+
+    /// What one occurrence costs in a step of these sums; `None` if it does not run in it.
+    #[inline]
+    pub(crate) fn cost(&self, parts: &Parts<'_>) -> Option<Cost> {
+        let part = self.op().sums(parts)?;
+        Some(self.cost_of(parts, part))
+    }
+
+    /// The same for an operator that runs over `part`.
+    #[inline]
+    pub(crate) fn cost_of(&self, parts: &Parts<'_>, part: &PhaseSums) -> Cost {
+        let mut cost = self.priced.cost_of(part);
+        if let Some(predicted) = &self.predicted {
+            cost.seconds = predicted.seconds(self.op(), parts, part, &cost);
+            if predicted.is_launching(cost.seconds) {
+                cost.bound = Bound::Launch;
+            }
+        }
+        cost
+    }
+
+    fn spread(&self) -> Spread {
+        self.predicted.as_ref().map_or(Spread::NONE, |predicted| predicted.spread)
+    }
+
+    fn source(&self) -> Source {
+        self.predicted.as_ref().map_or(Source::Datasheet, |predicted| predicted.source.clone())
+    }
+}
+
+/// Computing and communicating seconds, and those of the host.
 #[derive(Default)]
 pub(crate) struct Exposed {
     compute: f64,
     link: f64,
+    host: f64,
 }
 
 impl Exposed {
-    fn add(&mut self, cost: &Cost, repeat: f64) {
-        self.add_seconds(cost.seconds * repeat, cost.bound);
-    }
-
-    pub(crate) fn add_seconds(&mut self, seconds: f64, bound: Bound) {
-        if bound == Bound::Link {
-            self.link += seconds;
-        } else {
-            self.compute += seconds;
+    pub(crate) fn add(&mut self, op: &Op, seconds: f64) {
+        match op.family {
+            Family::Link => self.link += seconds,
+            Family::Host => self.host += seconds,
+            _ => self.compute += seconds,
         }
     }
 
@@ -166,6 +266,6 @@ impl Exposed {
 
     /// Communication shows only where computing does not hide it (PHYSICS §4).
     pub(crate) fn exposed(&self, overlap: f64) -> f64 {
-        self.compute + (self.link - overlap * self.compute).max(0.0)
+        self.compute + (self.link - overlap * self.compute).max(0.0) + self.host
     }
 }

@@ -3,6 +3,10 @@
 use crate::format::Format;
 use crate::shape::{Parts, PhaseSums};
 
+pub mod kernel;
+
+pub use kernel::Kernel;
+
 /// A quantity that is linear in a step's sums.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Rate {
@@ -188,6 +192,8 @@ pub enum Family {
     Elementwise,
     /// Collectives and point-to-point transfers.
     Link,
+    /// The host's share of a step.
+    Host,
 }
 
 impl Family {
@@ -201,6 +207,7 @@ impl Family {
             Family::State => "state",
             Family::Elementwise => "elementwise",
             Family::Link => "link",
+            Family::Host => "host",
         }
     }
 }
@@ -214,6 +221,17 @@ pub enum Over {
     Prefill,
     /// Decoding sequences.
     Decode,
+}
+
+impl<'a> Parts<'a> {
+    /// The sums of those sequences.
+    pub fn over(&self, over: Over) -> &'a PhaseSums {
+        match over {
+            Over::All => self.all,
+            Over::Prefill => self.prefill,
+            Over::Decode => self.decode,
+        }
+    }
 }
 
 /// One operator of a step.
@@ -237,6 +255,8 @@ pub struct Op {
     pub needs_logits: bool,
     /// What one occurrence does.
     pub work: Work,
+    /// What an engine launches for it.
+    pub kernel: Kernel,
 }
 
 impl Op {
@@ -252,16 +272,20 @@ impl Op {
             format,
             needs_logits: false,
             work,
+            kernel: Kernel::Other,
         }
     }
 
+    /// The same, launched as `kernel`.
+    #[must_use]
+    pub fn run_as(mut self, kernel: Kernel) -> Op {
+        self.kernel = kernel;
+        self
+    }
+
     /// The sums it reads; `None` if it does not run at all.
-    pub fn sums<'a>(&self, parts: &'a Parts) -> Option<&'a PhaseSums> {
-        let part = match self.over {
-            Over::All => &parts.all,
-            Over::Prefill => &parts.prefill,
-            Over::Decode => &parts.decode,
-        };
+    pub fn sums<'a>(&self, parts: &Parts<'a>) -> Option<&'a PhaseSums> {
+        let part = parts.over(self.over);
         self.runs_over(part).then_some(part)
     }
 
@@ -272,6 +296,10 @@ impl Op {
 
     /// Whether its price depends on how long contexts are, and not on counts alone.
     pub fn grows_with_context(&self) -> bool {
+        self.kernel.grows_with_context() || self.work_grows_with_context()
+    }
+
+    fn work_grows_with_context(&self) -> bool {
         let work = &self.work;
         let rates = [
             work.flops,

@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use rayon::prelude::*;
 use roofline_core::analysis::{Analyst, Outcome};
 use roofline_core::efficiency::Efficiency;
+use roofline_core::efficiency::switches::as_run_by;
 use roofline_core::hardware::Hardware;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
@@ -86,6 +87,12 @@ pub struct Configurations {
     pub chunk: Values<u64>,
     /// What is asked about.
     pub phase: Values<String>,
+    /// `predicted` or `ideal`.
+    pub mode: Values<String>,
+    /// The engine's preset.
+    pub engine: String,
+    /// What predicts where `mode` says so.
+    pub predicted: Efficiency,
 }
 
 /// Every result column, in order.
@@ -119,6 +126,7 @@ struct Key<'a> {
     layout: Layout,
     quantization: &'a str,
     kv_cache_dtype: &'a str,
+    mode: &'a str,
 }
 
 impl Configurations {
@@ -134,6 +142,7 @@ impl Configurations {
             },
             quantization: self.quantization.at(row),
             kv_cache_dtype: self.kv_cache_dtype.at(row),
+            mode: self.mode.at(row),
         }
     }
 
@@ -144,14 +153,20 @@ impl Configurations {
             kv_cache_dtype: Some(key.kv_cache_dtype.to_string()),
             ..Request::default()
         };
+        let precision = as_run_by(&self.engine, Precision::resolve(&model, &request)?, &request);
+        let efficiency = match key.mode {
+            "predicted" => self.predicted.clone(),
+            "ideal" => Efficiency::Ideal,
+            other => return Err(names::unknown("mode", other, ["predicted", "ideal"])),
+        };
         let deployment = Deployment {
-            precision: Precision::resolve(&model, &request)?,
+            precision,
             model,
             hardware: self.devices[key.hw].clone(),
             layout: key.layout,
             lowering: Lowering::default(),
             overlap: 0.0,
-            efficiency: Efficiency::default(),
+            efficiency,
         };
         Analyst::new(deployment, &self.engines[key.hw])
     }

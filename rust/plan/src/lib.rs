@@ -4,3 +4,5 @@
 
 pub mod error;
 pub mod evaluate;
+pub mod calibrate;
+pub mod validate;

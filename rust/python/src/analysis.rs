@@ -97,14 +97,13 @@ pub fn analyze(
 ) -> PyResult<Analysis> {
     let deployed = deployment.deployed.clone();
     let answer = enter(py, || Analyst::new(deployed, &engine.division)?.analyze(&point.asked))?;
-    Ok(Analysis { answer, source: deployment.deployed.efficiency.source().to_string() })
+    Ok(Analysis { answer })
 }
 
 /// The answer to one question; times in seconds.
 #[pyclass(frozen, module = "roofline_fast._core")]
 pub struct Analysis {
     answer: Answer,
-    source: String,
 }
 
 #[pymethods]
@@ -190,7 +189,7 @@ impl Analysis {
     /// One row an operator: of the busiest device, all occurrences together.
     #[getter]
     fn ops(&self, py: Python<'_>) -> PyResult<Table> {
-        Table::new(py, self.answer.ops_table(&self.source))
+        Table::new(py, self.answer.ops_table())
     }
 
     /// One row: what lies in the memory of the busiest device, bytes, and how much more would fit.

@@ -1,14 +1,22 @@
 //! What is deployed: a model on hardware, spread by a layout, run in a precision.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use pyo3::prelude::*;
-use roofline_core::efficiency::Efficiency;
+use roofline_core::efficiency::file::Set;
+use roofline_core::efficiency::switches::{ActQuant, HostTime, Launch, Switches, as_run_by, kernels_of};
+use roofline_core::efficiency::{Efficiency, Prediction};
+use roofline_core::error::Error;
 use roofline_core::layout::Layout as Spread;
 use roofline_core::lower::Lowering;
+use roofline_core::names;
 use roofline_core::op::elementwise::Fusion;
 use roofline_core::precision::{Precision as Formats, Request};
 use roofline_core::step::Deployment as Deployed;
 
 use crate::enter::enter;
+use crate::files;
 use crate::hardware::Hardware;
 use crate::model::Model;
 
@@ -80,26 +88,47 @@ pub struct Deployment {
 #[pymethods]
 impl Deployment {
     #[new]
-    #[pyo3(signature = (model, hardware, layout, precision, *, fusion="full", flash_attention=true, overlap=0.0))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a constructor, one a field")]
+    #[pyo3(signature = (model, hardware, layout, precision, *, fusion=None, flash_attention=true, overlap=0.0,
+        engine="vllm", mode="predicted", efficiency=None, act_quant=None, launch=None, p2p=None, host=None))]
     fn new(
         py: Python<'_>,
         model: &Model,
         hardware: &Hardware,
         layout: &Layout,
         precision: &Precision,
-        fusion: &str,
+        fusion: Option<&str>,
         flash_attention: bool,
         overlap: f64,
+        engine: &str,
+        mode: &str,
+        efficiency: Option<PathBuf>,
+        act_quant: Option<&str>,
+        launch: Option<&str>,
+        p2p: Option<bool>,
+        host: Option<(f64, f64)>,
     ) -> PyResult<Deployment> {
+        let set = efficiency.map(|path| set_of(py, &path)).transpose()?;
         let deployed = enter(py, || {
-            Ok::<_, roofline_core::error::Error>(Deployed {
+            let request = &precision.request;
+            let resolved = Formats::resolve(&model.model, request)?;
+            let mut lowering = Lowering { flash_attention, ..Lowering::default() };
+            if let Some(level) = fusion.map(Fusion::parse).transpose()? {
+                (lowering.fusion, lowering.kernels) = (level, level);
+            }
+            let efficiency = match mode {
+                "ideal" => Efficiency::Ideal,
+                "predicted" => predicted(engine, set, act_quant, launch, p2p, host)?,
+                _ => return Err(names::unknown("mode", mode, ["predicted", "ideal"])),
+            };
+            Ok::<_, Error>(Deployed {
                 model: model.model.clone(),
                 hardware: hardware.device.clone(),
                 layout: layout.spread(),
-                precision: Formats::resolve(&model.model, &precision.request)?,
-                lowering: Lowering { fusion: Fusion::parse(fusion)?, flash_attention },
+                precision: as_run_by(engine, resolved, request),
+                lowering,
                 overlap,
-                efficiency: Efficiency::Ideal,
+                efficiency,
             })
         })?;
         Ok(Deployment { deployed })
@@ -123,9 +152,44 @@ impl Deployment {
         self.deployed.precision.kv.format.to_string()
     }
 
-    /// Where predictions come from (`datasheet`, `fitted(h100-sxm)`).
+    /// Where predictions come from (`datasheet`, `fitted(h100-sxm/vllm)`): the fit of the matrix multiplications.
     #[getter]
-    fn source(&self) -> String {
-        self.deployed.efficiency.source().to_string()
+    fn source(&self, py: Python<'_>) -> PyResult<String> {
+        enter(py, || Ok::<_, Error>(self.deployed.compile()?.source().to_string()))
     }
+}
+
+/// The fits of a user's own file.
+///
+/// # Errors
+/// A file that cannot be read, or is no efficiency file: every mistake.
+pub fn set_of(py: Python<'_>, path: &Path) -> PyResult<Set> {
+    let text = files::read(path)?;
+    let name =
+        path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
+    enter(py, || Ok::<_, Error>(Set { origin: Some(name.clone()), ..Set::parse(&name, &text)? }))
+}
+
+/// Predictions as an engine's defaults and what is switched otherwise make them.
+///
+/// # Errors
+/// An unknown name of a switch, a host's time that is none.
+pub fn predicted(
+    engine: &str,
+    set: Option<Set>,
+    act_quant: Option<&str>,
+    launch: Option<&str>,
+    p2p: Option<bool>,
+    host: Option<(f64, f64)>,
+) -> Result<Efficiency, Error> {
+    let engine = kernels_of(engine);
+    let defaults = Switches::of(engine);
+    let switches = Switches {
+        act_quant: act_quant.map(ActQuant::parse).transpose()?.unwrap_or(defaults.act_quant),
+        launch: launch.map(Launch::parse).transpose()?.unwrap_or(defaults.launch),
+        p2p: p2p.or(defaults.p2p),
+        host: host.map(|(h0_s, h1_s)| HostTime::of(h0_s, h1_s)).transpose()?.or(defaults.host),
+    };
+    let prediction = Prediction { engine: engine.to_string(), sets: set.into_iter().collect(), switches };
+    Ok(Efficiency::Predicted(Arc::new(prediction)))
 }

@@ -1,12 +1,15 @@
 //! A frame of configurations in, the same rows with results out.
 
+use std::path::PathBuf;
+
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use roofline_plan::evaluate::{self as plan, Values};
 
 use crate::analysis::EngineMemory;
 use crate::columns;
-use crate::enter::{Progress, enter_long};
+use crate::deployment::{predicted, set_of};
+use crate::enter::{Progress, enter, enter_long};
 use crate::errors;
 use crate::hardware::Hardware;
 use crate::model::Model;
@@ -23,17 +26,31 @@ impl Configurations {
     /// `columns` holds every axis by name; `model` and `hw` are places in `models` and `devices`, and `engines` says
     /// for each device how an engine divides its memory.
     #[new]
-    #[pyo3(signature = (rows, columns, *, models, devices, engines))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a constructor, one a field")]
+    #[pyo3(signature = (rows, columns, *, models, devices, engines, engine="vllm", efficiency=None, act_quant=None,
+        launch=None, p2p=None, host=None))]
     fn new(
+        py: Python<'_>,
         rows: usize,
         columns: &Bound<'_, PyDict>,
         models: Vec<PyRef<'_, Model>>,
         devices: Vec<PyRef<'_, Hardware>>,
         engines: Vec<PyRef<'_, EngineMemory>>,
+        engine: &str,
+        efficiency: Option<PathBuf>,
+        act_quant: Option<&str>,
+        launch: Option<&str>,
+        p2p: Option<bool>,
+        host: Option<(f64, f64)>,
     ) -> PyResult<Configurations> {
+        let set = efficiency.map(|path| set_of(py, &path)).transpose()?;
+        let predicted = enter(py, || predicted(engine, set, act_quant, launch, p2p, host))?;
         let axes = Axes { rows, columns };
         let configurations = plan::Configurations {
             rows,
+            mode: axes.texts("mode", "predicted")?,
+            engine: engine.to_string(),
+            predicted,
             model: axes.places("model", models.len())?,
             hw: axes.places("hw", devices.len().min(engines.len()))?,
             models: models.iter().map(|model| model.model.clone()).collect(),

@@ -10,8 +10,11 @@ use pyo3::types::PyDict;
 use roofline_core::cause::Causes;
 use roofline_core::error::{Error as CoreError, Result as CoreResult};
 use roofline_core::names;
+use roofline_sim::assemble::Assembled;
+use roofline_sim::client::{Client, Extent, SessionMode};
 use roofline_sim::engine::Monitor;
-use roofline_sim::error::Result;
+use roofline_sim::error::{Error as SimError, Result};
+use roofline_sim::metrics::band::{self, Band};
 use roofline_sim::metrics::explain::{self, Slowness};
 use roofline_sim::metrics::slo::Slo;
 use roofline_sim::metrics::steps::Record;
@@ -23,6 +26,7 @@ use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
 use roofline_sim::serve::{Knobs, Server};
 use roofline_sim::step_cost::{LinearCost, StepCost};
 use roofline_sim::time::{F64Clock, FixedClock};
+use roofline_sim::trace::OverContext;
 
 use crate::analysis::EngineMemory;
 use crate::deployment::Deployment;
@@ -113,8 +117,12 @@ impl Engine {
         Ok(EngineMemory { division })
     }
 
-    /// Serves the trace; a `step_cost` of `linear:A,B,C` replaces the cost model.
-    #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, progress=None))]
+    /// Serves the trace; a `step_cost` of `linear:A,B,C` replaces the cost model, and clients wait `api_latency_s` longer
+    /// for each answer to begin.
+    #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
+    #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, api_latency_s=0.0, progress=None,
+        session_mode="closed", concurrency=None, think_time_ms=0.0, max_concurrency=None, warmup=None, measure=None,
+        over_context="reject", use_recorded_cache=false))]
     fn simulate(
         &self,
         py: Python<'_>,
@@ -122,11 +130,32 @@ impl Engine {
         trace: &Trace,
         record: &str,
         step_cost: Option<&str>,
+        api_latency_s: f64,
         progress: Option<&Progress>,
+        session_mode: &str,
+        concurrency: Option<u32>,
+        think_time_ms: f64,
+        max_concurrency: Option<u32>,
+        warmup: Option<&str>,
+        measure: Option<&str>,
+        over_context: &str,
+        use_recorded_cache: bool,
     ) -> PyResult<Simulation> {
         enter_long(py, progress, |shared| {
+            let taken = Taken { over_context: over_context_named(over_context)?, use_recorded_cache };
             shared.total.store(trace.requests.trace.len() as u64, Ordering::Relaxed);
-            self.serve(deployment, trace, record_named(record)?, step_cost, &shared.monitor)
+            let client = Client {
+                sessions: SessionMode::parse(session_mode)?,
+                concurrency,
+                think_ns: think_ns(think_time_ms)?,
+                max_concurrency,
+                warmup: warmup.map(|text| Extent::parse("warmup", text)).transpose()?,
+                measure: measure.map(|text| Extent::parse("measure", text)).transpose()?,
+            };
+            let record = record_named(record)?;
+            let served =
+                self.serve(deployment, trace, &taken, &client, record, step_cost, &shared.monitor)?;
+            Ok::<_, SimError>(served.behind(api_latency_s))
         })
     }
 }
@@ -136,22 +165,70 @@ impl Engine {
         &self,
         deployment: &Deployment,
         trace: &Trace,
+        taken: &Taken,
+        client: &Client,
         record: Record,
         step_cost: Option<&str>,
         monitor: &Monitor,
     ) -> Result<Simulation> {
-        let server =
+        let mut server =
             Server::new(deployment.deployed.clone(), &self.name, &self.knobs, &trace.requests.trace)?;
         let cost = step_cost.map(LinearCost::parse).transpose()?;
         // Decisions at a linear cost are compared with recorded schedules, which add seconds as floats do.
         let recorded = cost.is_some() && record == Record::Decisions;
-        let (workload, engine) = (trace.requests.workload(recorded)?, &server.engine);
+        let cut = taken.within_context(trace, &mut server)?;
+        let (requests, engine) = (cut.as_ref().unwrap_or(&trace.requests), &server.engine);
+        let workload = requests.workload(recorded)?.with_recorded_cache(taken.use_recorded_cache);
         let served = match cost {
-            Some(cost) if recorded => run::simulate::<F64Clock, _>(workload, engine, &cost, record, monitor)?,
-            Some(cost) => run::simulate::<FixedClock, _>(workload, engine, &cost, record, monitor)?,
-            None => run::simulate::<FixedClock, _>(workload, engine, &server.cost, record, monitor)?,
+            Some(cost) if recorded => {
+                run::simulate::<F64Clock, _>(workload, client, engine, &cost, record, monitor)?
+            }
+            Some(cost) => run::simulate::<FixedClock, _>(workload, client, engine, &cost, record, monitor)?,
+            None => run::simulate::<FixedClock, _>(workload, client, engine, &server.cost, record, monitor)?,
         };
-        Ok(Simulation { served, spent: server.cost.spent(), engine: server.engine, notes: server.notes })
+        server.notes.extend(client.notes(&trace.requests.trace, engine.data_parallel));
+        server.notes.extend(served.notes());
+        let (spent, band) = (server.cost.spent(), server.cost.band());
+        Ok(Simulation { served, spent, band, engine: server.engine, notes: server.notes })
+    }
+}
+
+impl Simulation {
+    fn behind(self, seconds: f64) -> Simulation {
+        Simulation { served: self.served.behind(seconds), ..self }
+    }
+}
+
+/// How the requests of a trace are taken.
+struct Taken {
+    /// What becomes of those that are too long.
+    over_context: OverContext,
+    /// Whether what a cache held when they were recorded counts as cached.
+    use_recorded_cache: bool,
+}
+
+impl Taken {
+    /// The requests cut to the engine's context, where they are; and says how many were.
+    fn within_context(&self, trace: &Trace, server: &mut Server) -> Result<Option<Assembled>> {
+        let longest = server.engine.max_model_len.unwrap_or(u32::MAX);
+        let Some((cut, count)) = trace.requests.trace.within_context(longest, self.over_context)? else {
+            return Ok(None);
+        };
+        if trace.requests.segments.is_some() {
+            let hint = "prompts told by segments cannot be cut";
+            return Err(CoreError::spec("over_context", "must be reject or fail", "truncate", hint).into());
+        }
+        server.notes.push(format!("{count} prompts are cut so that they fit max-model-len {longest}"));
+        Ok(Some(cut.into()))
+    }
+}
+
+fn over_context_named(name: &str) -> CoreResult<OverContext> {
+    match name {
+        "reject" => Ok(OverContext::Reject),
+        "truncate" => Ok(OverContext::Truncate),
+        "fail" => Ok(OverContext::Fail),
+        _ => Err(names::unknown("over_context", name, ["reject", "truncate", "fail"])),
     }
 }
 
@@ -180,6 +257,8 @@ pub struct Simulation {
     engine: EngineConfig,
     /// Seconds of all steps by what they were spent on.
     spent: Causes,
+    /// By which factors all steps may be shorter or longer.
+    band: Option<Band>,
     notes: Vec<String>,
 }
 
@@ -193,7 +272,8 @@ impl Simulation {
             Ok::<_, CoreError>(self.served.summary(slo.map(Slo::parse).transpose()?.as_ref(), &percentiles))
         })?;
         let dict = PyDict::new(py);
-        for (name, value) in summary.entries() {
+        let bands = self.band.map(|band| band::of_summary(&summary, band)).unwrap_or_default();
+        for (name, value) in summary.entries().iter().chain(&bands) {
             match value {
                 Value::Count(count) => dict.set_item(name, count)?,
                 Value::Number(number) => dict.set_item(name, number)?,
@@ -208,7 +288,8 @@ impl Simulation {
     /// One row a request, in the order of the trace.
     #[getter]
     fn requests(&self, py: Python<'_>) -> PyResult<Table> {
-        Table::new(py, self.served.requests.to_table())
+        let columns = ["ttft_s", "tpot_s", "e2e_s"];
+        Table::new(py, band::of_table(self.served.requests.to_table(), &columns, self.band))
     }
 
     /// One row a stretch of steps that decode alike, or any other step.
@@ -252,7 +333,7 @@ impl Simulation {
     /// One row a step; none unless recorded.
     #[getter]
     fn steps(&self, py: Python<'_>) -> PyResult<Table> {
-        Table::new(py, self.served.steps.to_table())
+        Table::new(py, band::of_steps(self.served.steps.to_table(), self.band))
     }
 
     /// The engine's settings as they were, under vLLM's names.
@@ -289,6 +370,12 @@ impl Simulation {
         self.served.bounds(&self.spent)
     }
 
+    /// By which factors all steps may be shorter or longer together: P10 and P90; `None` where no error is known.
+    #[getter]
+    fn band(&self) -> Option<(f64, f64)> {
+        self.band
+    }
+
     /// Sentences to print with it.
     #[getter]
     fn notes(&self) -> Vec<String> {
@@ -313,6 +400,15 @@ fn record_named(name: &str) -> CoreResult<Record> {
         "decisions" => Ok(Record::Decisions),
         _ => Err(names::unknown("record", name, ["summary", "stretches", "steps", "decisions"])),
     }
+}
+
+fn think_ns(milliseconds: f64) -> CoreResult<u64> {
+    let nanos = (milliseconds * 1e6).round();
+    if (0.0..=i64::MAX as f64).contains(&nanos) {
+        return Ok(nanos as u64);
+    }
+    let must = "must be milliseconds, none negative";
+    Err(CoreError::spec("think_time", must, milliseconds, "for example 2000 for two seconds"))
 }
 
 fn in_range(percent: f64) -> CoreResult<()> {

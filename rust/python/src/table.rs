@@ -6,12 +6,12 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeListArray, LargeStringArray, RecordBatch,
     RecordBatchOptions, StructArray, UInt32Array, UInt64Array,
 };
-use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
-use roofline_core::table::{Column, Lists, Table as Rows};
+use roofline_core::table::{Column, Lists, Table as Rows, Texts};
 
 use crate::errors;
 
@@ -97,6 +97,7 @@ fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
         Column::I64(rows) => (Arc::new(Int64Array::from(rows)), false),
         Column::Bool(rows) => (Arc::new(BooleanArray::from(rows)), false),
         Column::Str(rows) => (Arc::new(LargeStringArray::from(rows)), false),
+        Column::Texts(rows) => (texts(rows)?, false),
         Column::OptStr(rows) => (Arc::new(LargeStringArray::from(rows)), true),
         Column::Names(places, names) => {
             let named = places.iter().map(|&place| names.get(place as usize));
@@ -105,6 +106,15 @@ fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
         Column::ListU32(Lists { offsets, values }) => (lists(&offsets, UInt32Array::from(values))?, false),
         Column::ListU64(Lists { offsets, values }) => (lists(&offsets, UInt64Array::from(values))?, false),
     })
+}
+
+/// Texts as they lie in memory.
+fn texts(rows: Texts) -> Result<ArrayRef, ArrowError> {
+    let (offsets, bytes) = rows.into_parts();
+    let offsets = ScalarBuffer::from_iter(offsets.into_iter().map(|offset| offset as i64));
+    let texts =
+        LargeStringArray::try_new(OffsetBuffer::new(offsets), Buffer::from_vec(bytes.into_bytes()), None)?;
+    Ok(Arc::new(texts))
 }
 
 /// Lists of `values`; none of them is null, nor holds any.

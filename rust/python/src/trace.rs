@@ -7,11 +7,11 @@ use pyo3::pybacked::PyBackedBytes;
 use roofline_core::error::{Error, Result};
 use roofline_core::names;
 use roofline_core::table::{Column, Table as Rows};
-use roofline_sim::assemble::{Assembled, TraceColumns};
+use roofline_sim::assemble::{Assembled, TraceColumns, Turns};
 use roofline_sim::error as trace_error;
 use roofline_sim::trace::{
-    self, FieldMap, Format, OnError, PriorityOrder, ReadOptions, Reader, Report, TimeUnit, Trace as Requests,
-    TurnLengths, ZeroOutput,
+    self, Carried, FieldMap, Format, Labels, NOT_OBSERVED, OnError, PriorityOrder, ReadOptions, Reader,
+    Report, TimeUnit, Trace as Requests, TurnLengths, ZeroOutput,
 };
 
 use crate::columns;
@@ -110,7 +110,8 @@ impl Trace {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keywords of a constructor, one a column")]
     #[pyo3(signature = (arrival_s, prompt_tokens, output_tokens, *, ids=None, priority=None, block_hashes=None,
-        block_size=None, segments=None, segment_lengths=None, output_segment=None))]
+        block_size=None, segments=None, segment_lengths=None, output_segment=None, session=None, after=None,
+        delay_s=None))]
     fn new(
         arrival_s: &Bound<'_, PyAny>,
         prompt_tokens: &Bound<'_, PyAny>,
@@ -122,6 +123,9 @@ impl Trace {
         segments: Option<&Bound<'_, PyAny>>,
         segment_lengths: Option<&Bound<'_, PyAny>>,
         output_segment: Option<&Bound<'_, PyAny>>,
+        session: Option<&Bound<'_, PyAny>>,
+        after: Option<&Bound<'_, PyAny>>,
+        delay_s: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Trace> {
         let lists = |column: Option<&Bound<'_, PyAny>>, field: &str| {
             column.map(|column| columns::lists(column, field)).transpose()
@@ -138,6 +142,11 @@ impl Trace {
             segment_lengths: lists(segment_lengths, "segment_lengths")?,
             output_segment: output_segment
                 .map_or(Ok(Vec::new()), |segments| columns::counts(segments, "output_segment"))?,
+            turns: Turns {
+                session: session.map_or(Ok(Vec::new()), |names| columns::texts(names, "session"))?,
+                after: lists(after, "after")?,
+                delay_s: delay_s.map_or(Ok(Vec::new()), |delays| columns::floats(delays, "delay_s"))?,
+            },
         };
         let requests = enter(arrival_s.py(), || columns.assemble())?;
         Ok(Trace { requests, report: None })
@@ -250,7 +259,7 @@ impl Trace {
         self.requests.trace.model.as_deref()
     }
 
-    /// One row a request: `request_id, arrival_s, prompt_tokens, output_tokens`, and `priority` where it has any.
+    /// One row a request: `request_id, arrival_s, prompt_tokens, output_tokens`, and what else the file has.
     #[getter]
     fn requests(&self, py: Python<'_>) -> PyResult<Table> {
         Table::new(py, request_table(&self.requests.trace))
@@ -317,7 +326,12 @@ impl Trace {
             None => Ok(()),
             Some(_) => {
                 let hint = "give `block_hashes` instead: they can be written and copied";
-                Err(Error::spec("segments", "must be left out of a trace that is scaled or written", "given", hint))
+                Err(Error::spec(
+                    "segments",
+                    "must be left out of a trace that is scaled or written",
+                    "given",
+                    hint,
+                ))
             }
         })?;
         Ok(&self.requests.trace)
@@ -325,20 +339,50 @@ impl Trace {
 }
 
 fn request_table(trace: &Requests) -> Rows {
-    let ids = if trace.ids.is_empty() {
-        (0..trace.len()).map(|row| row.to_string()).collect()
-    } else {
-        trace.ids.clone()
-    };
     let mut table = Rows::new()
-        .with("request_id", Column::Str(ids))
+        .with("request_id", Column::Texts(trace.request_ids()))
         .with("arrival_s", Column::F64(trace.arrival_ns.iter().map(|ns| *ns as f64 / 1e9).collect()))
         .with("prompt_tokens", Column::U32(trace.prompt_tokens.clone()))
         .with("output_tokens", Column::U32(trace.output_tokens.clone()));
     if !trace.priority.is_empty() {
         table.push("priority", Column::I64(trace.priority.iter().copied().map(i64::from).collect()));
     }
+    push_carried(&mut table, &trace.carried);
     table
+}
+
+/// Adds what some formats carry besides, where the file had it.
+fn push_carried(table: &mut Rows, carried: &Carried) {
+    let labels = |labels: &Labels| {
+        Column::OptStr((0..labels.of.len()).map(|row| labels.name(row).map(str::to_string)).collect())
+    };
+    if let Some(prefixes) = &carried.prefixes {
+        table.push("prefix_group", labels(&prefixes.group));
+        table.push("prefix_tokens", Column::U32(prefixes.tokens.clone()));
+    }
+    if let Some(lora) = &carried.lora {
+        table.push("lora", labels(lora));
+    }
+    let counts = [
+        ("recorded_cached_tokens", &carried.cached_tokens),
+        ("images", &carried.images),
+        ("image_tokens", &carried.image_tokens),
+        ("audio_tokens", &carried.audio_tokens),
+        ("video_tokens", &carried.video_tokens),
+    ];
+    for (name, column) in counts.into_iter().filter(|(_, column)| !column.is_empty()) {
+        table.push(name, Column::U32(column.clone()));
+    }
+    let times = [
+        ("deadline_s", &carried.deadline_ns),
+        ("observed_ttft_s", &carried.ttft_ns),
+        ("observed_e2e_s", &carried.e2e_ns),
+        ("observed_tpot_s", &carried.tpot_ns),
+    ];
+    let seconds = |ns: &u64| (*ns != NOT_OBSERVED).then(|| *ns as f64 / 1e9);
+    for (name, column) in times.into_iter().filter(|(_, column)| !column.is_empty()) {
+        table.push(name, Column::OptF64(column.iter().map(seconds).collect()));
+    }
 }
 
 fn format_named(name: &str) -> Result<Format> {

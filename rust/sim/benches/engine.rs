@@ -7,6 +7,7 @@ use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
+use roofline_sim::client::Client;
 use roofline_sim::engine::Monitor;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::request::Workload;
@@ -98,8 +99,16 @@ fn measure<P: StepCost>(
         group.bench_function(BenchmarkId::from_parameter(label), |bencher| {
             bencher.iter(|| {
                 let monitor = Monitor::default();
-                simulate_at::<FixedClock, P>(pace, workload, engine, cost, Record::Summary, &monitor)
-                    .map(|simulation| simulation.totals)
+                simulate_at::<FixedClock, P>(
+                    pace,
+                    workload,
+                    &Client::default(),
+                    engine,
+                    cost,
+                    Record::Summary,
+                    &monitor,
+                )
+                .map(|simulation| simulation.totals)
             });
         });
     }

@@ -1,10 +1,13 @@
 //! Requests from columns that a program holds, under the rules that a file's rows keep.
 
+mod turns;
+
 use std::fmt::Display;
 
 use roofline_core::error::Error;
 use roofline_core::table::Lists;
 
+pub use self::turns::Turns;
 use crate::error::Result;
 use crate::request::{Segments, Workload};
 use crate::trace::{BlockHashes, Dense, TOKENS_MAX, Trace};
@@ -32,6 +35,8 @@ pub struct TraceColumns {
     pub segment_lengths: Option<Lists<u64>>,
     /// The segment that each answer is.
     pub output_segment: Vec<u64>,
+    /// Which requests belong to one conversation.
+    pub turns: Turns,
 }
 
 /// Requests made of columns.
@@ -108,7 +113,7 @@ impl TraceColumns {
             ("segment_lengths", lists(&self.segment_lengths)),
             ("output_segment", some(self.output_segment.len())),
         ];
-        let unequal = lengths.into_iter().filter_map(|(field, length)| {
+        let unequal = lengths.into_iter().chain(self.turns.lengths()).filter_map(|(field, length)| {
             let length = length.filter(|&length| length != rows)?;
             Some(Error::spec(field, format!("must have the {rows} rows of arrival_s"), length, ""))
         });
@@ -135,6 +140,7 @@ impl TraceColumns {
             let hint = "both say which tokens prompts share; leave one of them out";
             mistakes.push(Error::spec("block_hashes", "must be left out with segments", "both given", hint));
         }
+        mistakes.extend(self.turns.company_mistake());
         if self.block_size == Some(0) {
             mistakes.push(Error::spec("block_size", "must be at least 1 token", 0, ""));
         }
@@ -155,7 +161,7 @@ impl TraceColumns {
             self.hash_mistake(),
             self.segment_mistake(),
         ];
-        checks.into_iter().flatten().collect()
+        checks.into_iter().flatten().chain(self.turns.mistakes(&self.arrival_s)).collect()
     }
 
     fn hash_mistake(&self) -> Option<Error> {
@@ -208,6 +214,7 @@ impl TraceColumns {
                 let ids = numbered(hashes, &order, &mut Dense::default());
                 BlockHashes { block_size, offsets: ids.offsets, ids: ids.values }
             }),
+            sessions: self.turns.sessions(&order),
             ..Trace::default()
         };
         let segments =

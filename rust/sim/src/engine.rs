@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use roofline_core::error::Error as CoreError;
 
+use crate::client::{Due, Sender};
 use crate::error::{Error, Result};
 use crate::metrics::records::{Recorder, Records, Span};
 use crate::metrics::steps::Record;
@@ -32,6 +33,8 @@ const CALLS_PER_LOOK: u64 = 256;
 struct Flight<T> {
     step: Step,
     end: T,
+    /// The epoch of the statistics it was scheduled in.
+    epoch: usize,
 }
 
 /// A replica while it runs.
@@ -40,9 +43,12 @@ pub struct Replica<'a, C: Clock, P: StepCost> {
     recorder: Recorder<'a, C>,
     cost: &'a P,
     monitor: &'a Monitor,
-    arrivals: Vec<C::Instant>,
-    /// Requests that have arrived.
+    client: Sender<'a, C>,
+    /// Requests that have arrived, and the instants at which some did.
     arrived: usize,
+    moments: u64,
+    /// When the last one arrived.
+    last_arrival: Option<C::Instant>,
     now: C::Instant,
     /// For each pipeline stage when it is done with what it was given.
     stages: Vec<C::Instant>,
@@ -56,7 +62,7 @@ pub struct Replica<'a, C: Clock, P: StepCost> {
 }
 
 impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
-    /// An idle replica that is to serve `requests`, rows of the workload in order of arrival.
+    /// An idle replica that is to serve `requests`, rows of the workload in order of arrival, as `client` sends them.
     ///
     /// # Errors
     /// Settings no engine could start with.
@@ -64,20 +70,21 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         config: &'a EngineConfig,
         workload: Workload<'a>,
         requests: &'a [u32],
+        client: Sender<'a, C>,
         replica: u32,
         cost: &'a P,
         record: Record,
         monitor: &'a Monitor,
     ) -> Result<Replica<'a, C, P>> {
-        let arrivals: Vec<_> =
-            requests.iter().map(|&request| workload.arrival::<C>(request as usize)).collect();
         Ok(Replica {
             scheduler: Scheduler::new(config, workload, requests)?,
-            recorder: Recorder::new(record, replica, requests, &arrivals),
+            recorder: Recorder::new(record, replica, requests),
             cost,
             monitor,
-            arrivals,
+            client,
             arrived: 0,
+            moments: 0,
+            last_arrival: None,
             now: C::Instant::default(),
             stages: vec![C::Instant::default(); config.pipeline_parallel as usize],
             flights: VecDeque::new(),
@@ -138,20 +145,29 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
             && self.flights.iter().all(|flight| flight.step.is_empty())
     }
 
+    /// Takes in what the client has sent.
     fn enqueue(&mut self) {
-        while self.arrivals.get(self.arrived).is_some_and(|&arrival| arrival <= self.now) {
-            if self.scheduler.arrive(self.arrived as u32) == Status::Rejected {
+        while let Some(due) = self.client.pop(self.now) {
+            let Due::Send { sequence, at, ready } = due else {
+                self.recorder.mark(self.scheduler.calls());
+                continue;
+            };
+            self.moments += u64::from(self.last_arrival != Some(at));
+            self.last_arrival = Some(at);
+            self.arrived += 1;
+            self.recorder.sent(sequence, at, ready);
+            if self.scheduler.arrive(sequence, self.moments) == Status::Rejected {
+                self.client.completed(sequence, at);
                 self.monitor.done.fetch_add(1, Ordering::Relaxed);
             }
-            self.arrived += 1;
         }
     }
 
-    /// Moves to the next arrival; `false` if there is none.
+    /// Moves to what the client does next; `false` if there is nothing.
     fn jump(&mut self) -> bool {
-        match self.arrivals.get(self.arrived) {
-            Some(&arrival) => {
-                self.now = C::later(self.now, arrival);
+        match self.client.due() {
+            Some(due) => {
+                self.now = C::later(self.now, due);
                 self.idle_calls = 0;
                 true
             }
@@ -181,7 +197,7 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
             let spent = self.cost.spent();
             self.recorder.scheduled(&self.scheduler, &step, span, busy_s, spent);
         }
-        self.flights.push_back(Flight { step, end: span.end });
+        self.flights.push_back(Flight { step, end: span.end, epoch: self.recorder.epoch() });
         Ok(())
     }
 
@@ -234,12 +250,14 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         let Some(mut flight) = self.flights.pop_front() else { return false };
         self.now = C::later(self.now, flight.end);
         self.scheduler.update(&mut flight.step);
-        self.recorder.delivered(&flight.step, flight.end);
+        self.recorder.delivered(&flight.step, flight.end, flight.epoch);
         if !flight.step.deliveries.is_empty() {
             self.barren_preemptions = 0;
         }
-        let finished = flight.step.deliveries.iter().filter(|delivery| delivery.finished).count();
-        self.monitor.done.fetch_add(finished as u64, Ordering::Relaxed);
+        for delivery in flight.step.deliveries.iter().filter(|delivery| delivery.finished) {
+            self.client.completed(delivery.request, flight.end);
+            self.monitor.done.fetch_add(1, Ordering::Relaxed);
+        }
         self.spare.push(flight.step);
         true
     }

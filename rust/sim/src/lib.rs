@@ -9,6 +9,7 @@ pub mod workload;
 pub mod time;
 pub mod request;
 pub mod assemble;
+pub mod client;
 pub mod step_cost;
 pub mod step;
 pub mod kv;

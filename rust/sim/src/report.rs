@@ -28,9 +28,11 @@ impl Simulation {
 
     /// Seconds from the first arrival to the last token, or the last arrival if that is later.
     fn span_s(&self) -> f64 {
-        let first = self.requests.arrival_s.first().copied().unwrap_or(0.0);
-        let last = self.requests.arrival_s.last().copied().unwrap_or(0.0);
-        self.requests.finish_s.iter().flatten().fold(last, |end, &finish| end.max(finish)) - first
+        let arrivals = || (0..self.requests.len()).map(|row| self.requests.ready_s(row));
+        let first = arrivals().fold(f64::INFINITY, f64::min);
+        let last = arrivals().fold(0.0, f64::max);
+        let end = self.requests.finish_s.iter().flatten().fold(last, |end, &finish| end.max(finish));
+        if first.is_finite() { end - first } else { 0.0 }
     }
 
     fn needs_stretches(&self) -> Result<()> {
@@ -60,7 +62,12 @@ impl Simulation {
     /// A simulation that kept no stretches.
     pub fn times(&self) -> Result<Vec<Option<Times>>> {
         self.needs_stretches()?;
-        Ok(times::of_requests(self.requests.len(), &self.journals, self.extent().0))
+        Ok(times::of_requests(
+            self.requests.len(),
+            &self.journals,
+            self.extent().0,
+            ticks_in(self.client.outside_s),
+        ))
     }
 
     /// The `count` slowest requests, and why.
@@ -69,7 +76,8 @@ impl Simulation {
     /// A simulation that kept no stretches.
     pub fn explain(&self, limits: &Limits, count: usize, by: Slowness) -> Result<Vec<Explained>> {
         self.needs_stretches()?;
-        Ok(explain::slowest(&self.requests, &self.journals, limits, self.extent().0, (count, by)))
+        let (origin, outside) = (self.extent().0, ticks_in(self.client.outside_s));
+        Ok(explain::slowest(&self.requests, &self.journals, limits, origin, outside, (count, by)))
     }
 
     /// Writes a Chrome trace for Perfetto.
@@ -92,6 +100,8 @@ impl Simulation {
         for journal in &self.journals {
             time.add(&Meter::new(journal, origin).at(end));
         }
+        // Replicas that nothing was sent to.
+        time.0[IDLE] += (end - origin) * Ticks::from(self.replicas - self.journals.len() as u32);
         Ok(time)
     }
 

@@ -51,6 +51,8 @@ pub struct Workload<'a> {
     trace: &'a Trace,
     segments: Option<&'a Segments>,
     arrival_s: Option<&'a [f64]>,
+    /// Whether what a cache held when the requests were recorded counts as cached.
+    recorded_cache: bool,
 }
 
 impl<'a> Workload<'a> {
@@ -71,6 +73,7 @@ impl<'a> Workload<'a> {
         column("output_tokens", trace.output_tokens.len(), false)?;
         column("ids", trace.ids.len(), true)?;
         column("priority", trace.priority.len(), true)?;
+        column("carried.cached_tokens", trace.carried.cached_tokens.len(), true)?;
         if let Some(late) = trace.arrival_ns.windows(2).position(|pair| pair[0] > pair[1]) {
             let must = "must not decrease";
             return Err(Error::spec(
@@ -105,7 +108,7 @@ impl<'a> Workload<'a> {
                 }
             }
         }
-        Ok(Workload { trace, segments, arrival_s: None })
+        Ok(Workload { trace, segments, arrival_s: None, recorded_cache: false })
     }
 
     /// The same requests, arriving at these seconds instead of the nearest nanoseconds: recorded schedules have
@@ -127,6 +130,24 @@ impl<'a> Workload<'a> {
             before = seconds;
         }
         Ok(Workload { arrival_s: Some(arrival_s), ..self })
+    }
+
+    /// The same requests; what a cache held of their prompts when they were recorded is found there again, whatever
+    /// the engine's own cache holds, if `used`.
+    #[must_use]
+    pub fn with_recorded_cache(self, used: bool) -> Workload<'a> {
+        let recorded_cache = used && !self.trace.carried.cached_tokens.is_empty();
+        Workload { recorded_cache, ..self }
+    }
+
+    /// Whether what was recorded of a cache counts.
+    pub fn has_recorded_cache(&self) -> bool {
+        self.recorded_cache
+    }
+
+    /// Tokens of a request's prompt that count as cached because they were when it was recorded.
+    pub fn recorded_cache(&self, request: usize) -> u32 {
+        if self.recorded_cache { self.trace.carried.cached_tokens[request] } else { 0 }
     }
 
     /// When a request arrives.

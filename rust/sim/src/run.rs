@@ -1,13 +1,17 @@
 //! A whole simulation: a workload through the replicas of an engine, and what came of it.
 
+use roofline_core::error::Error as CoreError;
+
+use crate::client::{Client, Extent, Sender, Units};
 use crate::engine::{Monitor, Replica};
 use crate::error::Result;
 use crate::fast::{FastReplica, covers};
 use crate::metrics::journal::Journal;
-use crate::metrics::records::{Records, Requests, Totals};
+use crate::metrics::load::Sent;
+use crate::metrics::records::{Epoch, Records, Requests, Totals};
 use crate::metrics::slo::Slo;
 use crate::metrics::steps::{Decisions, Record, Steps};
-use crate::metrics::summary::{Measured, Summary};
+use crate::metrics::summary::{Measured, Served, Summary};
 use crate::request::Workload;
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::sequence::Status;
@@ -29,13 +33,78 @@ pub struct Simulation {
     pub replicas: u32,
     /// Who gave way, and stretches of steps if recorded, one a replica.
     pub journals: Vec<Journal>,
+    /// What is measured, if not everything.
+    pub window: Option<Window>,
+    /// What is known of those who sent them.
+    pub client: Sent,
+}
+
+/// The part of a simulation that is measured, between the warm-up and what comes after.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Window {
+    /// When it begins and ends, seconds since the trace began.
+    pub span_s: (f64, f64),
+    /// The requests sent in it.
+    pub rows: Vec<u32>,
+    /// What was noted of the steps scheduled in it.
+    pub epoch: Epoch,
 }
 
 impl Simulation {
-    /// The simulation in numbers.
+    /// The same as a client sees it who waits `seconds` longer for each answer to begin: outside the engine, whose
+    /// decisions do not change.
+    #[must_use]
+    pub fn behind(mut self, seconds: f64) -> Simulation {
+        let requests = &mut self.requests;
+        let instants = [
+            &mut requests.first_scheduled_s,
+            &mut requests.first_token_s,
+            &mut requests.finish_s,
+            &mut requests.ttft_s,
+            &mut requests.e2e_s,
+        ];
+        for instant in instants.into_iter().flatten().flatten() {
+            *instant += seconds;
+        }
+        self.client.outside_s += seconds;
+        self
+    }
+
+    /// The simulation in numbers: of what is measured, if not everything is.
+    ///
+    /// Latencies are then those of the requests sent in the window, rates count what was answered in its time, and
+    /// shares of time and gaps are those of the steps scheduled in it.
     pub fn summary(&self, slo: Option<&Slo>, percentiles: &[f64]) -> Summary {
-        let Simulation { requests, totals, gaps, replicas, journals, .. } = self;
-        Summary::of(Measured { requests, totals, gaps, replicas: *replicas, journals }, slo, percentiles)
+        let Simulation { requests, totals, gaps, replicas, window, journals, .. } = self;
+        let whole = Measured {
+            requests,
+            totals,
+            gaps,
+            replicas: *replicas,
+            served: None,
+            journals,
+            rows: None,
+            client: self.client,
+        };
+        let Some(window) = window else { return Summary::of(whole, slo, percentiles) };
+        let requests = &requests.select(&window.rows);
+        let Epoch { totals, gaps } = &window.epoch;
+        let served = Some(Served::within(&self.requests, window.span_s));
+        Summary::of(
+            Measured { requests, totals, gaps, served, rows: Some(&window.rows), ..whole },
+            slo,
+            percentiles,
+        )
+    }
+
+    /// Sentences about what was measured.
+    pub fn notes(&self) -> Vec<String> {
+        let Some(Window { span_s: (from, to), rows, .. }) = &self.window else { return Vec::new() };
+        let (count, all) = (rows.len(), self.requests.len());
+        vec![format!(
+            "measured: {count} of {all} requests, sent from {from:.3} s on; rates over {:.3} s",
+            to - from
+        )]
     }
 }
 
@@ -51,18 +120,24 @@ pub enum Pace {
     Requests,
 }
 
-/// Serves a workload with `config.data_parallel` replicas of an engine; request `i` goes to replica `i mod replicas`.
+/// Serves a workload, as `client` sends it, with `config.data_parallel` replicas of an engine.
+///
+/// Sessions go to replicas in turn, in the order of their first requests, and stay there; so do requests without one.
+/// Users and places in flight are divided evenly, and replicas without a user or a place get nothing: what happens on
+/// one replica never depends on another.
 ///
 /// # Errors
-/// Settings no engine could start with, a step cost that is negative or not finite, a stop asked for.
+/// Settings no engine could start with, a client that sends or measures nothing, a step cost that is negative or not
+/// finite, a stop asked for.
 pub fn simulate<C: Clock, P: StepCost>(
     workload: Workload<'_>,
+    client: &Client,
     config: &EngineConfig,
     cost: &P,
     record: Record,
     monitor: &Monitor,
 ) -> Result<Simulation> {
-    simulate_at::<C, P>(Pace::default(), workload, config, cost, record, monitor)
+    simulate_at::<C, P>(Pace::default(), workload, client, config, cost, record, monitor)
 }
 
 /// The same, followed as closely as wanted, and request by request where nothing else is exact ([`covers`]).
@@ -72,25 +147,76 @@ pub fn simulate<C: Clock, P: StepCost>(
 pub fn simulate_at<C: Clock, P: StepCost>(
     pace: Pace,
     workload: Workload<'_>,
+    client: &Client,
     config: &EngineConfig,
     cost: &P,
     record: Record,
     monitor: &Monitor,
 ) -> Result<Simulation> {
     config.limits()?;
+    client.check(workload.len())?;
     let mut simulation = empty::<C>(workload, config.data_parallel, record);
-    let replicas = config.data_parallel as usize;
-    for replica in 0..replicas {
-        let rows: Vec<u32> = (replica..workload.len()).step_by(replicas).map(|row| row as u32).collect();
+    simulation.client.closed = client.concurrency.is_some();
+    if client.max_concurrency.is_some() {
+        simulation.requests.held_s = vec![0.0; workload.len()];
+    }
+    let (units, served) = (Units::of(workload.trace()), client.replicas_served(config.data_parallel));
+    let mut epochs = Vec::new();
+    for (replica, rows) in units.deal(workload.len(), served).into_iter().enumerate() {
+        let replica = replica as u32;
+        let sender = Sender::<C>::new(client, workload, &units, &rows, (replica, served));
         let records = if pace == Pace::Requests || !covers(config, workload, record) {
-            Replica::<C, P>::new(config, workload, &rows, replica as u32, cost, record, monitor)?.run()?
+            Replica::new(config, workload, &rows, sender, replica, cost, record, monitor)?.run()?
         } else {
             let jumps = pace == Pace::Decisions;
-            FastReplica::<C, P>::new(config, workload, &rows, cost, record, jumps, monitor)?.run()?
+            FastReplica::new(config, workload, &rows, sender, cost, record, jumps, monitor)?.run()?
         };
-        merge(&mut simulation, &workload.trace().output_tokens, &rows, replica as u32, records);
+        merge(&mut simulation, &mut epochs, &workload.trace().output_tokens, &rows, replica, records);
     }
+    simulation.window = client.window().map(|window| measured(&simulation.requests, window, &epochs));
+    if simulation.window.as_ref().is_some_and(|window| window.rows.is_empty()) {
+        let hint = "the simulated traffic ends earlier; make it shorter, or the traffic longer";
+        let must = "must leave requests to be measured";
+        return Err(CoreError::spec("warmup", must, "none sent after it", hint).into());
+    }
+    let mut whole = Epoch::default();
+    epochs.into_iter().for_each(|epoch| whole.append(epoch));
+    (simulation.totals, simulation.gaps) = (whole.totals, whole.gaps);
     Ok(simulation)
+}
+
+/// What is measured: of all that was noted, the epoch between the marks.
+fn measured(requests: &Requests, window: (Extent, Option<Extent>), epochs: &[Epoch]) -> Window {
+    let sent = |row: &u32| requests.status[*row as usize] != Status::Expected;
+    let arrival = |row: &u32| requests.arrival_s[*row as usize];
+    let all = 0..requests.len() as u32;
+    let last_s = requests.finish_s.iter().flatten().fold(0.0, |last: f64, &finish| last.max(finish));
+    let earliest = |rows: &mut dyn Iterator<Item = u32>| {
+        rows.filter(sent).map(|row| arrival(&row)).min_by(f64::total_cmp)
+    };
+    let (span_s, rows): (_, Vec<u32>) = match window {
+        (Extent::Nanos(from), to) => {
+            let from = from as f64 / 1e9;
+            let to = match to {
+                Some(Extent::Nanos(to)) => to as f64 / 1e9,
+                _ => f64::INFINITY,
+            };
+            let inside = |row: &u32| sent(row) && (from..to).contains(&arrival(row));
+            ((from, to.min(last_s).max(from)), all.filter(inside).collect())
+        }
+        (Extent::Requests(from), to) => {
+            let to = match to {
+                Some(Extent::Requests(to)) => to.min(requests.len() as u64) as u32,
+                _ => requests.len() as u32,
+            };
+            let rows = from as u32..to;
+            let begin = earliest(&mut rows.clone()).unwrap_or(0.0);
+            let end = earliest(&mut (to..requests.len() as u32)).unwrap_or(last_s);
+            ((begin, end.max(begin)), rows.filter(sent).collect())
+        }
+    };
+    let epoch = epochs.get(1).cloned().unwrap_or_default();
+    Window { span_s, rows, epoch }
 }
 
 fn empty<C: Clock>(workload: Workload<'_>, replicas: u32, record: Record) -> Simulation {
@@ -99,9 +225,7 @@ fn empty<C: Clock>(workload: Workload<'_>, replicas: u32, record: Record) -> Sim
     let decisions = (record == Record::Decisions).then(Decisions::default);
     Simulation {
         requests: Requests {
-            request_id: (0..count)
-                .map(|row| trace.ids.get(row).cloned().unwrap_or_else(|| row.to_string()))
-                .collect(),
+            request_id: trace.request_ids(),
             // As the clock has them: nothing is scheduled before it arrives, not even by a rounding.
             arrival_s: (0..count).map(|row| C::seconds(workload.arrival::<C>(row))).collect(),
             first_scheduled_s: vec![None; count],
@@ -116,22 +240,38 @@ fn empty<C: Clock>(workload: Workload<'_>, replicas: u32, record: Record) -> Sim
             e2e_s: vec![None; count],
             replica: vec![0; count],
             status: vec![Status::Expected; count],
+            held_s: Vec::new(),
         },
         steps: Steps { decisions, ..Steps::default() },
         totals: Totals::default(),
         gaps: Vec::new(),
         replicas,
         journals: Vec::new(),
+        window: None,
+        client: Sent::default(),
     }
 }
 
-fn merge(simulation: &mut Simulation, asked: &[u32], rows: &[u32], replica: u32, records: Records) {
+fn merge(
+    simulation: &mut Simulation,
+    epochs: &mut Vec<Epoch>,
+    asked: &[u32],
+    rows: &[u32],
+    replica: u32,
+    records: Records,
+) {
     let requests = &mut simulation.requests;
     for (place, &row) in rows.iter().enumerate() {
         let row = row as usize;
         let [ttft, e2e] = records.latencies[place];
         let delivered = records.delivered[place];
         let (status, preemptions, cached) = records.outcomes[place];
+        if let Some((sent_s, held_s)) = records.sent[place] {
+            requests.arrival_s[row] = sent_s;
+            if let Some(held) = requests.held_s.get_mut(row) {
+                *held = held_s;
+            }
+        }
         [requests.first_scheduled_s[row], requests.first_token_s[row], requests.finish_s[row]] =
             records.instants[place];
         (requests.ttft_s[row], requests.e2e_s[row]) = (ttft, e2e);
@@ -145,11 +285,11 @@ fn merge(simulation: &mut Simulation, asked: &[u32], rows: &[u32], replica: u32,
         (requests.preemptions[row], requests.replica[row], requests.status[row]) =
             (preemptions, replica, status);
     }
-    simulation.totals.append(&records.totals);
-    if simulation.gaps.is_empty() {
-        simulation.gaps = records.gaps;
-    } else {
-        simulation.gaps.extend(records.gaps);
+    for (place, epoch) in records.epochs.into_iter().enumerate() {
+        match epochs.get_mut(place) {
+            Some(known) => known.append(epoch),
+            None => epochs.push(epoch),
+        }
     }
     simulation.steps.append(&records.steps);
     let mut journal = records.journal;

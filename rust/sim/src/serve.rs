@@ -1,6 +1,6 @@
 //! A deployment ready to serve: its KV cache sized as the engine sizes it, its steps priced by the cost model.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use roofline_core::analysis::Analyst;
 use roofline_core::cause::Causes;
@@ -28,13 +28,39 @@ pub struct ModelCost {
     pricer: Pricer,
     /// What steps of decoding sequences alone are known to cost.
     memo: RefCell<Memo>,
-    spent: Cell<Causes>,
+    ledger: RefCell<Ledger>,
+}
+
+/// Seconds of all steps priced so far.
+#[derive(Debug, Clone, Default)]
+struct Ledger {
+    /// By what they were spent on.
+    causes: Causes,
+    /// Of each operator.
+    operators: Vec<f64>,
+    /// All.
+    steps: f64,
 }
 
 impl ModelCost {
     /// Prices with a compiled deployment.
     pub fn new(pricer: Pricer) -> ModelCost {
-        ModelCost { pricer, memo: RefCell::default(), spent: Cell::default() }
+        let ledger = Ledger { operators: vec![0.0; pricer.ops().count()], ..Ledger::default() };
+        ModelCost { pricer, memo: RefCell::default(), ledger: RefCell::new(ledger) }
+    }
+
+    /// By which factors all steps priced so far could be shorter or longer together: P10 and P90; none where no error
+    /// is known.
+    pub fn band(&self) -> Option<(f64, f64)> {
+        let ledger = self.ledger.borrow();
+        let steps = self.pricer.estimate_of(ledger.steps, &ledger.operators, 0.0);
+        let (low, high) = steps.low.zip(steps.high).filter(|_| ledger.steps > 0.0)?;
+        Some((low / ledger.steps, high / ledger.steps))
+    }
+
+    /// The compiled deployment.
+    pub fn pricer(&self) -> &Pricer {
+        &self.pricer
     }
 }
 
@@ -52,8 +78,8 @@ impl StepCost for ModelCost {
     }
 
     fn add_decodes(&self, sums: &mut Sums, decodes: &Decodes<'_>) {
-        let Decodes { count, context, .. } = *decodes;
-        self.pricer.reaches().add_decodes(sums, count, context, || decodes.contexts());
+        let Decodes { count, context, longest, .. } = *decodes;
+        self.pricer.reaches().add_decodes(sums, count, context, longest, || decodes.contexts());
     }
 
     fn needs_each_context(&self) -> bool {
@@ -61,14 +87,16 @@ impl StepCost for ModelCost {
     }
 
     fn seconds(&self, sums: &Sums) -> f64 {
-        let mut spent = self.spent.get();
-        let seconds = self.memo.borrow_mut().seconds(&self.pricer, sums, &mut spent);
-        self.spent.set(spent);
+        let mut ledger = self.ledger.borrow_mut();
+        let Ledger { causes, operators, steps } = &mut *ledger;
+        let note = |place: usize, seconds: f64| operators[place] += seconds;
+        let seconds = self.memo.borrow_mut().seconds(&self.pricer, sums, causes, note);
+        *steps += seconds;
         seconds
     }
 
     fn spent(&self) -> Causes {
-        self.spent.get()
+        self.ledger.borrow().causes
     }
 }
 
@@ -233,12 +261,6 @@ impl Server {
             None => blocks(&analyst, &engine, trace)?,
         };
         let mut notes = analyst.deployment().model.notes.clone();
-        let turns = trace.sessions.as_ref().map_or(0, |sessions| sessions.waiting());
-        if turns > 0 {
-            notes.push(format!(
-                "{turns} turns wait for an earlier one: replayed at their recorded or earliest times"
-            ));
-        }
         let experts =
             analyst.deployment().model.layers.iter().any(|group| matches!(group.ffn, Some(Ffn::Moe(_))));
         if engine.data_parallel > 1 && experts {

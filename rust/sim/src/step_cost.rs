@@ -32,6 +32,8 @@ pub struct Decodes<'a> {
     pub count: u64,
     /// Tokens in their KV caches together.
     pub context: u64,
+    /// Tokens in the fullest of their KV caches.
+    pub longest: u64,
     /// Context of each, less `shift`; empty where [`StepCost::needs_each_context`] is false.
     pub bases: &'a [i64],
     /// What to add to each base.

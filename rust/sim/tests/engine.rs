@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use roofline_sim::client::Client;
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::{Error, Result};
 use roofline_sim::metrics::slo::Slo;
@@ -43,7 +44,14 @@ fn trace(requests: &[(u64, u32, u32)]) -> Trace {
 
 fn try_run(trace: &Trace, config: &EngineConfig) -> Result<Simulation> {
     let workload = Workload::new(trace, None)?;
-    simulate::<FixedClock, _>(workload, config, &COST, Record::Decisions, &Monitor::default())
+    simulate::<FixedClock, _>(
+        workload,
+        &Client::default(),
+        config,
+        &COST,
+        Record::Decisions,
+        &Monitor::default(),
+    )
 }
 
 fn run(trace: &Trace, config: &EngineConfig) -> Simulation {
@@ -105,7 +113,9 @@ fn a_prompt_that_leaves_no_room_for_an_answer_is_rejected_and_an_answer_is_cut_a
     let monitor = Monitor::default();
     let trace = trace(&[(0, 50, 5), (0, 49, 5), (0, 10, 90)]);
     let workload = Workload::new(&trace, None).unwrap();
-    let simulation = simulate::<FixedClock, _>(workload, &config, &COST, Record::Summary, &monitor).unwrap();
+    let simulation =
+        simulate::<FixedClock, _>(workload, &Client::default(), &config, &COST, Record::Summary, &monitor)
+            .unwrap();
     assert_eq!(simulation.requests.status, [Status::Rejected, Status::Finished, Status::Finished]);
     assert_eq!(simulation.requests.output_tokens, [0, 1, 40]);
     assert_eq!(monitor.done.into_inner(), 3);
@@ -204,7 +214,14 @@ fn a_simulation_stops_when_asked() {
     let trace = trace(&[(0, 10, 1000)]);
     let workload = Workload::new(&trace, None).unwrap();
     let monitor = Monitor { done: AtomicU64::new(0), cancel: AtomicBool::new(true) };
-    let stopped = simulate::<FixedClock, _>(workload, &engine("vllm"), &COST, Record::Summary, &monitor);
+    let stopped = simulate::<FixedClock, _>(
+        workload,
+        &Client::default(),
+        &engine("vllm"),
+        &COST,
+        Record::Summary,
+        &monitor,
+    );
     assert_eq!(stopped, Err(Error::Interrupted));
 }
 
@@ -221,7 +238,14 @@ fn a_step_cost_that_is_no_time_is_refused() {
     let trace = trace(&[(0, 10, 1)]);
     let workload = Workload::new(&trace, None).unwrap();
     let monitor = Monitor::default();
-    let broken = simulate::<FixedClock, _>(workload, &engine("vllm"), &Broken, Record::Summary, &monitor);
+    let broken = simulate::<FixedClock, _>(
+        workload,
+        &Client::default(),
+        &engine("vllm"),
+        &Broken,
+        Record::Summary,
+        &monitor,
+    );
     let message = broken.unwrap_err().to_string();
     assert_eq!(message, "step_cost must be finite and not negative, in seconds: NaN");
 }
@@ -260,8 +284,15 @@ fn answers_are_found_again_by_the_next_turn_all_but_their_last_token() {
         let trace = trace(&[(0, 16, output), (60_000, 40, 1)]);
         let workload = Workload::new(&trace, Some(&segments)).unwrap();
         let monitor = Monitor::default();
-        let simulation =
-            simulate::<FixedClock, _>(workload, &engine("vllm"), &COST, Record::Summary, &monitor).unwrap();
+        let simulation = simulate::<FixedClock, _>(
+            workload,
+            &Client::default(),
+            &engine("vllm"),
+            &COST,
+            Record::Summary,
+            &monitor,
+        )
+        .unwrap();
         assert_eq!(simulation.requests.cached_tokens, [0, found]);
     }
 }

@@ -11,6 +11,7 @@ use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
+use roofline_sim::client::{Client, Extent, SessionMode};
 use roofline_sim::engine::Monitor;
 use roofline_sim::fast::covers;
 use roofline_sim::metrics::steps::Record;
@@ -21,7 +22,7 @@ use roofline_sim::scheduler::preset::{DeviceClass, preset};
 use roofline_sim::serve::ModelCost;
 use roofline_sim::step_cost::{LinearCost, StepCost, StepItem};
 use roofline_sim::time::{Clock, F64Clock, FixedClock};
-use roofline_sim::trace::{BlockHashes, ReadOptions, Trace, read_file};
+use roofline_sim::trace::{BlockHashes, ReadOptions, Sessions, Trace, read_file};
 
 /// Cases a law is tried on; `FAST_CASES` in the environment asks for more.
 fn cases() -> u32 {
@@ -126,6 +127,61 @@ fn cost() -> impl Strategy<Value = LinearCost> {
     (a, b, c).prop_map(|(a, b, c)| LinearCost { a, b, c })
 }
 
+/// Sessions drawn onto a trace: `links` say how far back a request's predecessors are, and the ms in between.
+fn with_sessions(mut trace: Trace, links: &[(usize, u64, usize)]) -> Trace {
+    let mut sessions = Sessions { session: vec![Sessions::NONE; trace.len()], ..Sessions::default() };
+    sessions.offsets.push(0);
+    for row in 0..trace.len() {
+        let (back, delay_ms, second) = links[row % links.len()];
+        for distance in [back, second] {
+            if (1..=row).contains(&distance) {
+                sessions.after.push((row - distance) as u32);
+                sessions.delay_ns.push(delay_ms * 1_000_000);
+            }
+        }
+        sessions.offsets.push(sessions.after.len() as u64);
+    }
+    trace.sessions = Some(sessions);
+    trace
+}
+
+fn extent() -> impl Strategy<Value = Option<Extent>> {
+    prop_oneof![
+        2 => Just(None),
+        1 => (1u64..30).prop_map(|count| Some(Extent::Requests(count))),
+        1 => (1u64..300).prop_map(|ms| Some(Extent::Nanos(ms * 1_000_000))),
+    ]
+}
+
+/// A client that holds back, waits for answers, and measures a part.
+fn client() -> impl Strategy<Value = Client> {
+    let users = prop_oneof![2 => Just(None), 1 => (1u32..9).prop_map(Some)];
+    let cap = prop_oneof![2 => Just(None), 1 => (1u32..9).prop_map(Some)];
+    let think = prop_oneof![Just(0u64), Just(5), 0u64..200];
+    (any::<bool>(), users, cap, think, extent(), extent()).prop_map(
+        |(open, concurrency, max_concurrency, think_ms, warmup, measure)| Client {
+            sessions: if open { SessionMode::Open } else { SessionMode::Closed },
+            concurrency,
+            max_concurrency,
+            think_ns: if concurrency.is_some() { think_ms * 1_000_000 } else { 0 },
+            warmup,
+            measure: match (warmup, measure) {
+                (Some(Extent::Requests(_)), Some(Extent::Nanos(_)))
+                | (Some(Extent::Nanos(_)), Some(Extent::Requests(_))) => None,
+                _ => measure,
+            },
+        },
+    )
+}
+
+/// A workload with sessions in it, and its client.
+fn traffic() -> impl Strategy<Value = (Trace, Client)> {
+    let far = prop_oneof![Just(0usize), 0usize..4, 0usize..20];
+    let link = (far.clone(), prop_oneof![Just(0u64), 0u64..100], prop_oneof![4 => Just(0usize), 1 => far]);
+    let links = prop::collection::vec(link, 1..30);
+    (workload(), links, client()).prop_map(|(trace, links, client)| (with_sessions(trace, &links), client))
+}
+
 /// What came of it, or the error in words; stretches are kept, so that they are compared too.
 fn run<C: Clock, P: StepCost>(
     pace: Pace,
@@ -133,19 +189,20 @@ fn run<C: Clock, P: StepCost>(
     config: &EngineConfig,
     cost: &P,
 ) -> Result<Simulation, String> {
-    recorded::<C, P>(Record::Stretches, pace, trace, config, cost)
+    recorded::<C, P>(Record::Stretches, pace, trace, &Client::default(), config, cost)
 }
 
 fn recorded<C: Clock, P: StepCost>(
     record: Record,
     pace: Pace,
     trace: &Trace,
+    client: &Client,
     config: &EngineConfig,
     cost: &P,
 ) -> Result<Simulation, String> {
     let workload = Workload::new(trace, None).unwrap();
     let monitor = Monitor::default();
-    let simulation = simulate_at::<C, P>(pace, workload, config, cost, record, &monitor);
+    let simulation = simulate_at::<C, P>(pace, workload, client, config, cost, record, &monitor);
     let done = monitor.done.into_inner();
     if simulation.is_ok() {
         assert_eq!(done, trace.len() as u64);
@@ -170,9 +227,21 @@ proptest! {
     }
 
     #[test]
+    fn skipping_equals_stepping_where_arrivals_depend_on_answers(
+        (trace, client) in traffic(), config in engine(), cost in cost(),
+    ) {
+        let told = |pace: Pace| {
+            recorded::<FixedClock, _>(Record::Stretches, pace, &trace, &client, &config, &cost)
+        };
+        let slow = told(Pace::Requests);
+        prop_assert_eq!(&slow, &told(Pace::Steps));
+        prop_assert_eq!(&slow, &told(Pace::Decisions));
+    }
+
+    #[test]
     fn keeping_stretches_changes_nothing(trace in workload(), config in engine(), cost in cost()) {
         let told = |record: Record| {
-            recorded::<FixedClock, _>(record, Pace::Decisions, &trace, &config, &cost).map(|run| {
+            recorded::<FixedClock, _>(record, Pace::Decisions, &trace, &Client::default(), &config, &cost).map(|run| {
                 let interruptions: Vec<_> = run.journals.iter().map(|j| j.interruptions.clone()).collect();
                 (run.requests, run.totals, run.gaps, interruptions)
             })

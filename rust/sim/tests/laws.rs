@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
 
 use proptest::prelude::*;
+use roofline_sim::client::{Client, Sender, Units};
 use roofline_sim::engine::{Monitor, Replica};
 use roofline_sim::metrics::records::Requests;
 use roofline_sim::metrics::steps::Record;
@@ -89,7 +90,8 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
 fn run_as(trace: &Trace, segments: Option<&Segments>, config: &EngineConfig) -> Option<Simulation> {
     let workload = Workload::new(trace, segments).unwrap();
     let monitor = Monitor::default();
-    let simulation = simulate::<FixedClock, _>(workload, config, &COST, Record::Decisions, &monitor);
+    let simulation =
+        simulate::<FixedClock, _>(workload, &Client::default(), config, &COST, Record::Decisions, &monitor);
     simulation.inspect_err(|error| assert!(error.to_string().contains("between preemptions"), "{error}")).ok()
 }
 
@@ -116,8 +118,9 @@ proptest! {
         let workload = Workload::new(&trace, Some(&segments)).unwrap();
         let rows: Vec<u32> = (0..trace.len() as u32).collect();
         let monitor = Monitor::default();
+        let client = Sender::new(&Client::default(), workload, &Units::of(&trace), &rows, (0, 1));
         let mut replica =
-            Replica::<FixedClock, _>::new(&config, workload, &rows, 0, &COST, Record::Summary, &monitor).unwrap();
+            Replica::<FixedClock, _>::new(&config, workload, &rows, client, 0, &COST, Record::Summary, &monitor).unwrap();
         let mut moves = 0;
         while replica.advance().unwrap_or(false) {
             moves += 1;
@@ -227,8 +230,8 @@ proptest! {
         };
         let workload = Workload::new(&trace, None).unwrap();
         let monitor = Monitor::default();
-        let fixed = simulate::<FixedClock, _>(workload, &config, &COST, Record::Decisions, &monitor).unwrap();
-        let float = simulate::<F64Clock, _>(workload, &config, &COST, Record::Decisions, &monitor).unwrap();
+        let fixed = simulate::<FixedClock, _>(workload, &Client::default(), &config, &COST, Record::Decisions, &monitor).unwrap();
+        let float = simulate::<F64Clock, _>(workload, &Client::default(), &config, &COST, Record::Decisions, &monitor).unwrap();
         prop_assert_eq!(&fixed.steps.decisions, &float.steps.decisions);
         for (a, b) in fixed.steps.end_s.iter().zip(&float.steps.end_s) {
             prop_assert!((a - b).abs() < 1e-9);

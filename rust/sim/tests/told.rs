@@ -4,6 +4,7 @@
 
 use proptest::prelude::*;
 use roofline_core::cause::{Cause, Causes};
+use roofline_sim::client::Client;
 use roofline_sim::engine::Monitor;
 use roofline_sim::metrics::account::{IDLE, UNATTRIBUTED};
 use roofline_sim::metrics::explain::Slowness;
@@ -96,7 +97,16 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
 fn run(pace: Pace, trace: &Trace, config: &EngineConfig, record: Record) -> Option<Simulation> {
     let workload = Workload::new(trace, None).unwrap();
     let cost = Told { cost: LinearCost { a: 0.005, b: 1e-4, c: 1e-6 }, spent: Cell::default() };
-    simulate_at::<FixedClock, _>(pace, workload, config, &cost, record, &Monitor::default()).ok()
+    simulate_at::<FixedClock, _>(
+        pace,
+        workload,
+        &Client::default(),
+        config,
+        &cost,
+        record,
+        &Monitor::default(),
+    )
+    .ok()
 }
 
 fn end(simulation: &Simulation) -> Ticks {
@@ -189,7 +199,7 @@ proptest! {
             _ => None,
         };
         let parts: Option<Vec<f64>> =
-            ["queue", "prefill", "decode", "preempted"].iter().map(|part| number(&format!("mean_{part}_ms"))).collect();
+            ["queue", "prefill", "decode", "preempted", "outside"].iter().map(|part| number(&format!("mean_{part}_ms"))).collect();
         prop_assert_eq!(parts.is_some(), number("mean_e2el_ms").is_some());
         if let Some(parts) = parts {
             let e2e = number("mean_e2el_ms").unwrap();

@@ -135,24 +135,21 @@ pub(super) fn visited(out: &mut [f64], x: &[f64], rate: f64) {
     const SHIFT: f64 = 6_755_399_441_055_744.0;
     const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
     const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+    /// `1/n!`.
+    const SERIES: [f64; 13] = {
+        let (mut series, mut n) = ([1.0; 13], 1);
+        while n < series.len() {
+            series[n] = series[n - 1] / n as f64;
+            n += 1;
+        }
+        series
+    };
     for (out, x) in out.iter_mut().zip(x) {
         let y = (rate * x).max(-700.0);
         let shifted = y * std::f64::consts::LOG2_E + SHIFT;
         let k = shifted - SHIFT;
         let r = (y - k * LN_2_HIGH) - k * LN_2_LOW;
-        let e = 1.0
-            + r * (1.0
-                + r * (1.0 / 2.0
-                    + r * (1.0 / 6.0
-                        + r * (1.0 / 24.0
-                            + r * (1.0 / 120.0
-                                + r * (1.0 / 720.0
-                                    + r * (1.0 / 5040.0
-                                        + r * (1.0 / 40320.0
-                                            + r * (1.0 / 362_880.0
-                                                + r * (1.0 / 3_628_800.0
-                                                    + r * (1.0 / 39_916_800.0
-                                                        + r * (1.0 / 479_001_600.0))))))))))));
+        let e = SERIES.iter().rev().fold(0.0, |sum, term| sum * r + term);
         let power = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
         *out = 1.0 - e * power;
     }

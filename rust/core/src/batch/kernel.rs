@@ -226,18 +226,24 @@ impl Kernel {
             let (columns, seconds) = (&steps.columns, &mut steps.seconds);
             let run = (batch[point] as f64, context, later);
             for row in &program.growing {
-                add_up(row, &program.reaches, run, |column| columns[column][point], |bound, each| {
-                    let link = bound == Bound::Link;
-                    let whole = if link { LINKING } else { COMPUTING };
-                    let stage = if link { STAGE_LINKING } else { STAGE_COMPUTING };
-                    seconds.lanes[whole][point] += each * row.repeat;
-                    if !program.one_stage {
-                        seconds.lanes[stage][point] += each * row.stage_repeat;
-                    }
-                    if bounds && !link {
-                        seconds.lanes[place(bound)][point] += each * row.stage_repeat;
-                    }
-                });
+                add_up(
+                    row,
+                    &program.reaches,
+                    run,
+                    |column| columns[column][point],
+                    |bound, each| {
+                        let link = bound == Bound::Link;
+                        let whole = if link { LINKING } else { COMPUTING };
+                        let stage = if link { STAGE_LINKING } else { STAGE_COMPUTING };
+                        seconds.lanes[whole][point] += each * row.repeat;
+                        if !program.one_stage {
+                            seconds.lanes[stage][point] += each * row.stage_repeat;
+                        }
+                        if bounds && !link {
+                            seconds.lanes[place(bound)][point] += each * row.stage_repeat;
+                        }
+                    },
+                );
             }
             if work {
                 // The sums of all steps: forms are linear, so their constants count once a step.
@@ -251,9 +257,8 @@ impl Kernel {
                 for column in (VISITED..VISITED + program.visited.len()).chain([DECODES]) {
                     steps.columns[column][point] *= times;
                 }
-                let total = |form: &Form| {
-                    form.fixed * (times - 1.0) + form.at(|column| steps.columns[column][point])
-                };
+                let total =
+                    |form: &Form| form.fixed * (times - 1.0) + form.at(|column| steps.columns[column][point]);
                 answers.flops[point] += total(&program.flops);
                 answers.bytes[point] += total(&program.bytes);
             }

@@ -70,7 +70,8 @@ impl Program {
         let (mut counted, mut growing) = (Vec::new(), Vec::new());
         let (mut flops, mut bytes) = (Form::default(), Form::default());
         let reaches: Vec<Reach> = pricer.reaches().iter().copied().collect();
-        for priced in &pricer.ops {
+        for line in &pricer.lines {
+            let priced = &line.priced;
             let op = priced.op();
             if !kind.runs(op) {
                 continue;
@@ -144,7 +145,8 @@ impl Compiler {
         bytes.plus(&form(&work.kv_bytes), 1.0);
         let link = work.transfer.map(|transfer| form(&transfer.bytes));
         if let Some(touched) = &work.touched {
-            let column = self.visited(touched.missed.ln() * touched.ranks, self.kind.form(&Rate::token(1.0), op))?;
+            let column =
+                self.visited(touched.missed.ln() * touched.ranks, self.kind.form(&Rate::token(1.0), op))?;
             bytes.add(column, touched.bytes_per_expert * touched.local);
             vector.add(column, touched.conversions_per_expert * touched.local);
         }

@@ -30,7 +30,8 @@ pub(super) fn place(bound: Bound) -> usize {
         Bound::Memory => BY_BOUND,
         Bound::Compute => BY_BOUND + 1,
         Bound::Vector => BY_BOUND + 2,
-        Bound::Link => STAGE_LINKING,
+        // Launching is not among the ceilings of the roofline that rows express.
+        Bound::Link | Bound::Launch => STAGE_LINKING,
     }
 }
 
@@ -45,7 +46,6 @@ impl Seconds {
     pub(super) fn clear(&mut self, count: usize) {
         self.lanes.iter_mut().for_each(|lane| lane[..count].fill(0.0));
     }
-
 }
 
 /// What is computed of a row besides its seconds.

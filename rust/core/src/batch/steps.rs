@@ -65,7 +65,8 @@ impl Shared {
                 continue;
             }
             last = Some(pair);
-            let mixed = pair.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ pair.1.wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
+            let mixed =
+                pair.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ pair.1.wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
             let place = &mut self.table[(mixed >> 54) as usize % PLACES];
             let known = usize::from(*place);
             let same = |known: usize| {

@@ -36,7 +36,8 @@ const MODELS: [&str; 16] = [
     "opt-6.7b",
     "bert-base-uncased",
 ];
-const DEVICES: [&str; 7] = ["h100-sxm", "h200-sxm", "b200-sxm", "mi300x", "l40s", "a100-sxm-80gb", "rtx-4090"];
+const DEVICES: [&str; 7] =
+    ["h100-sxm", "h200-sxm", "b200-sxm", "mi300x", "l40s", "a100-sxm-80gb", "rtx-4090"];
 const ENGINE: EngineMemory = EngineMemory {
     gpu_memory_utilization: 0.92,
     block_size: 16,
@@ -100,7 +101,11 @@ fn analyst(deployed: &Deployed) -> Option<Analyst> {
         model,
         hardware: catalog::hardware::hardware(deployed.hardware).unwrap().item,
         layout: Layout { tp, pp, dp, ep: if spread { tp * dp } else { 1 } },
-        lowering: Lowering { fusion: deployed.lowering.0, flash_attention: deployed.lowering.1 },
+        lowering: Lowering {
+            fusion: deployed.lowering.0,
+            flash_attention: deployed.lowering.1,
+            ..Lowering::default()
+        },
         overlap: deployed.overlap,
         efficiency: Efficiency::Ideal,
     };

@@ -26,6 +26,7 @@ pub fn facts(hardware: &Hardware) -> Table {
     }
     rows.fact("compute.cores", &hardware.cores, Quantity::Count);
     rows.fact("compute.clock", &hardware.clock, Quantity::Frequency);
+    rows.fact("compute.exponentials", &hardware.exponentials, Quantity::Count);
     let memories = [
         ("device", &hardware.memory),
         ("l2", &hardware.l2),
@@ -81,6 +82,9 @@ impl Rows {
         }
         self.text(field("topology"), link.topology.name());
         self.text(field("in_network"), if link.in_network { "yes" } else { "no" });
+        if link.through_host {
+            self.text(field("through_host"), "yes");
+        }
     }
 
     fn table(self) -> Table {

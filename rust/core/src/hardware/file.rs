@@ -18,9 +18,9 @@ use crate::names;
 /// |---|---|
 /// | the file itself | `name`, `title`, `vendor`, `kind` (`gpu`, `accelerator`, `soc`, `cpu`, `pim`), `architecture`, `aliases` |
 /// | `tensor.dense`, `tensor.sparse`, `vector` | a peak per number format |
-/// | `compute` | `cores`, `clock` |
+/// | `compute` | `cores`, `clock`, `exponentials` (a core and clock) |
 /// | `memory.device`, `.l2`, `.on_chip` (of one core), `.host` | `capacity`, `bandwidth` |
-/// | `link.host`, `.scale_up`, `.scale_out` | `name`, `bandwidth` (a direction, a device), `latency` (a hop), `topology` (`switch`, `mesh`, `ring`, `torus`, `pcie`), `in_network`; `scale_up` also `domain` |
+/// | `link.host`, `.scale_up`, `.scale_out` | `name`, `bandwidth` (a direction, a device), `latency` (a hop), `topology` (`switch`, `mesh`, `ring`, `torus`, `pcie`), `in_network`; `scale_up` also `domain`, `through_host` |
 /// | `power`, `price` | `tdp`, `idle`; `rent` |
 ///
 /// ```
@@ -98,7 +98,7 @@ fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Hardware {
     let sparse = reader.section(&tensor, "sparse");
     let vector = reader.section(root, "vector");
     let compute = reader.section(root, "compute");
-    reader.only(&compute, &["cores", "clock"]);
+    reader.only(&compute, &["cores", "clock", "exponentials"]);
     let power = reader.section(root, "power");
     reader.only(&power, &["tdp", "idle"]);
     let price = reader.section(root, "price");
@@ -124,6 +124,7 @@ fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Hardware {
         vector,
         cores: reader.fact(&compute, "cores", Quantity::Count),
         clock: reader.fact(&compute, "clock", Quantity::Frequency),
+        exponentials: reader.fact(&compute, "exponentials", Quantity::Count),
         memory: device_memory(reader, &memories),
         l2: memory(reader, &memories, "l2"),
         on_chip: memory(reader, &memories, "on_chip"),
@@ -208,7 +209,8 @@ fn link(reader: &mut Reader<'_>, links: &Section<'_>, key: &str, rule: DomainRul
     }
     let domain = match rule {
         DomainRule::Given => {
-            reader.only(&section, &["name", "bandwidth", "latency", "domain", "topology", "in_network"]);
+            let known = ["name", "bandwidth", "latency", "domain", "topology", "in_network", "through_host"];
+            reader.only(&section, &known);
             reader.required(&section, "domain");
             reader.whole(&section, "domain").unwrap_or(1)
         }
@@ -225,6 +227,7 @@ fn link(reader: &mut Reader<'_>, links: &Section<'_>, key: &str, rule: DomainRul
         domain,
         topology: reader.choice(&section, "topology", &TOPOLOGIES).unwrap_or_default(),
         in_network: reader.truth(&section, "in_network"),
+        through_host: reader.truth(&section, "through_host"),
     }
 }
 

@@ -75,7 +75,13 @@ pub struct Link {
     pub topology: Topology,
     /// Whether the switch can reduce (NVLS/SHARP).
     pub in_network: bool,
+    /// Whether bytes pass through the host's memory, because devices do not reach each other's.
+    pub through_host: bool,
 }
+
+/// Exponentials that a multiprocessor computes in one clock, from Volta to Blackwell (CUDA programming guide, arithmetic
+/// instructions).
+pub const EXPONENTIALS: f64 = 16.0;
 
 /// A device of the catalogue or of a user's own file.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,6 +108,8 @@ pub struct Hardware {
     pub cores: Fact,
     /// Boost clock, Hz.
     pub clock: Fact,
+    /// Exponentials that a core computes in one clock; [`EXPONENTIALS`] where unknown.
+    pub exponentials: Fact,
     /// Its own memory (HBM, GDDR, LPDDR, DDR, or SRAM for machines that have nothing else).
     pub memory: Memory,
     /// Last-level cache.

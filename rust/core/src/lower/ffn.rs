@@ -1,10 +1,11 @@
 //! What mixes channels: dense networks and mixtures of experts, with the exchange behind them.
 
 use super::Builder;
-use crate::model::{Ffn, LayerGroup, Moe, Part};
+use crate::model::{Ffn, LayerGroup, Linear, Moe, Part};
 use crate::op::elementwise;
 use crate::op::moe::{Placement, experts};
-use crate::work::{Collective, Family, Op, Rate};
+use crate::work::kernel::Experts;
+use crate::work::{Collective, Family, Kernel, Op, Rate};
 
 impl Builder<'_> {
     pub(super) fn ffn(&mut self, group: &LayerGroup, ffn: &Ffn) {
@@ -23,7 +24,8 @@ impl Builder<'_> {
         let inner = intermediate as f64 / self.tp;
         let (up, matrices) = if gated { ("gate_up_proj", 2.0) } else { ("up_proj", 1.0) };
         self.gemm(&format!("{prefix}{up}"), linear, self.hidden, matrices * inner);
-        let act = elementwise::activation(inner, gated, self.bytes, self.how.fusion);
+        let bytes = self.bytes;
+        let act = |fusion| elementwise::activation(inner, gated, bytes, fusion);
         self.elementwise(&format!("{prefix}act_mul"), act);
         self.gemm(&format!("{prefix}down_proj"), linear, inner, self.hidden);
     }
@@ -79,14 +81,37 @@ impl Builder<'_> {
         let first = experts(moe, matrices, width, inner, linear, self.bytes, place);
         let second = experts(moe, 1.0, inner, width, linear, self.bytes, place);
         let visits = moe.top_k as f64 * place.ranks / place.ep;
-        self.quantize(up, linear, visits * width);
-        self.push(Op::new(up, Family::MoeGemm, linear.activation, first));
+        let kernel = |share: f64| {
+            Kernel::Experts(Experts {
+                share: share / (matrices + 1.0),
+                experts: moe.experts as f64 / place.ep,
+                missed: 1.0 - moe.top_k as f64 / moe.experts as f64,
+                ranks: place.ranks,
+                visits,
+                width,
+                inner,
+                matrices: matrices + 1.0,
+                weight: linear.weight,
+                input: linear.activation,
+            })
+        };
+        self.inside_experts(up, linear, visits * width);
+        self.push(Op::new(up, Family::MoeGemm, linear.activation, first).run_as(kernel(matrices)));
         let act = elementwise::activation(visits * inner, moe.gated, self.bytes, self.how.fusion);
-        self.elementwise("experts_act_mul", act);
-        self.quantize("experts_down", linear, visits * inner);
-        self.push(Op::new("experts_down", Family::MoeGemm, linear.activation, second));
+        let act = Op::new("experts_act_mul", Family::Elementwise, self.activation, act);
+        self.push(act.run_as(Kernel::Inside));
+        self.inside_experts("experts_down", linear, visits * inner);
+        self.push(Op::new("experts_down", Family::MoeGemm, linear.activation, second).run_as(kernel(1.0)));
         self.exchange("combine", moe, width);
         self.gather_tokens();
+    }
+
+    /// Activations quantised for the experts: measured with their multiplications.
+    fn inside_experts(&mut self, gemm: &str, linear: Linear, width: f64) {
+        self.quantize(gemm, linear, width);
+        if let Some(op) = self.ops.last_mut().filter(|op| matches!(op.kernel, Kernel::Quantise(_))) {
+            op.kernel = Kernel::Inside;
+        }
     }
 
     /// Tokens sent to the ranks of their experts, or back: only where experts are shared beyond the tensor-parallel

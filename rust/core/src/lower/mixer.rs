@@ -1,11 +1,13 @@
 //! What mixes tokens: attention, latent attention, state spaces, linear attention.
 
-use super::Builder;
-use crate::model::{Attention, LayerGroup, LinearAttention, Mamba, Mixer, Mla, Part, Span};
+use super::{Builder, multiplied};
+use crate::model::{Attention, LayerGroup, Linear, LinearAttention, Mamba, Mixer, Mla, Part, Span};
 use crate::op::attention::{self, Heads};
+use crate::op::elementwise::Fusion;
 use crate::op::{elementwise, mla, state};
 use crate::shape::Reach;
-use crate::work::{Family, Op, Over, Work};
+use crate::work::kernel::{self, Kernel};
+use crate::work::{Family, Op, Over, Rate, Work};
 
 impl Builder<'_> {
     pub(super) fn mixer(&mut self, group: &LayerGroup, mixer: &Mixer) {
@@ -19,7 +21,6 @@ impl Builder<'_> {
 
     fn attention(&mut self, group: &LayerGroup, attention: &Attention) {
         let linear = self.linear(group, Part::Attention);
-        let fusion = self.how.fusion;
         let query = attention.heads as f64 / self.tp;
         let kv = (attention.kv_heads as f64 / self.tp).ceil();
         let (key_dim, value_dim) = (attention.head_dim as f64, attention.value_dim as f64);
@@ -31,11 +32,19 @@ impl Builder<'_> {
         };
         self.gemm("qkv_proj", linear, self.hidden, query * key_dim + gate + own_kv);
         let own_keys = if attention.shares_kv { 0.0 } else { kv * key_dim };
+        let (width, bytes) = (query * key_dim + own_keys, self.bytes);
         if attention.qk_norm_parameters > 0 {
-            self.elementwise("qk_norm", elementwise::norm(query * key_dim + own_keys, self.bytes, fusion));
+            let of = |fusion| elementwise::norm(width, bytes, fusion);
+            if attention.rope && self.how.kernels != Fusion::None {
+                // Compiled into the kernel of the rotary embedding.
+                let op = Op::new("qk_norm", Family::Elementwise, self.activation, of(self.how.fusion));
+                self.push(op.run_as(Kernel::Inside));
+            } else {
+                self.elementwise("qk_norm", of);
+            }
         }
         if attention.rope {
-            self.elementwise("rope", elementwise::rope(query * key_dim + own_keys, self.bytes, fusion));
+            self.elementwise("rope", |fusion| elementwise::rope(width, bytes, fusion));
         }
         let heads = Heads {
             query,
@@ -49,30 +58,35 @@ impl Builder<'_> {
         let suffix = span_suffix(attention.span);
         let reach = self.reaches.index(Reach { span: attention.span, causal: attention.causal });
         if self.how.flash_attention {
-            self.attend(
-                format!("attention{suffix}"),
-                Family::Attention,
-                attention::fused(heads),
-                reach,
-                Over::All,
-            );
+            let kernel = Kernel::Attention(kernel::Attention {
+                heads: query,
+                kv_heads: kv,
+                key_dim,
+                value_dim,
+                activation_bytes: self.bytes,
+                kv: if attention.causal { self.precision.kv.format } else { self.activation },
+                window: window(attention.span),
+                latent: false,
+            });
+            let work = attention::fused(heads);
+            self.attend(format!("attention{suffix}"), Family::Attention, work, reach, Over::All, kernel);
         } else {
             for (name, family, work) in [
                 ("qk_matmul", Family::Attention, attention::scores(heads)),
                 ("softmax", Family::Elementwise, attention::softmax(heads)),
                 ("sv_matmul", Family::Attention, attention::values(heads)),
             ] {
-                self.attend(format!("{name}{suffix}"), family, work, reach, Over::All);
+                self.attend(format!("{name}{suffix}"), family, work, reach, Over::All, Kernel::Other);
             }
         }
         if gate > 0.0 {
-            self.elementwise("output_gate", elementwise::activation(gate, true, self.bytes, fusion));
+            self.elementwise("output_gate", |fusion| elementwise::activation(gate, true, bytes, fusion));
         }
         self.gemm("o_proj", linear, query * value_dim, self.hidden);
     }
 
-    fn attend(&mut self, name: String, family: Family, work: Work, reach: usize, over: Over) {
-        let mut op = Op::new(name, family, self.activation, work);
+    fn attend(&mut self, name: String, family: Family, work: Work, reach: usize, over: Over, kernel: Kernel) {
+        let mut op = Op::new(name, family, self.activation, work).run_as(kernel);
         op.reach = reach;
         op.over = over;
         self.push(op);
@@ -94,8 +108,16 @@ impl Builder<'_> {
             }
         }
         let rotated = (heads + 1.0) * latent.rope_dim as f64;
-        self.elementwise("rope", elementwise::rope(rotated, self.bytes, self.how.fusion));
+        let bytes = self.bytes;
+        self.elementwise("rope", |fusion| elementwise::rope(rotated, bytes, fusion));
         let kv_bytes = self.precision.kv.bytes(1.0);
+        let over_latents = Kernel::Absorbed(kernel::Absorbed {
+            heads,
+            latent: compressed,
+            lora: latent.kv_lora as f64,
+            window: latent.indexer.as_ref().map_or(f64::INFINITY, |indexer| indexer.top_k as f64),
+            kv: self.precision.kv.format,
+        });
         let expansion = mla::expansion(latent, heads, linear, self.bytes);
         match &latent.indexer {
             None => {
@@ -104,10 +126,24 @@ impl Builder<'_> {
                     mla::expanded(latent, heads, self.bytes, kv_bytes),
                     mla::absorbed(latent, heads, self.bytes, kv_bytes),
                 );
-                self.over("kv_b_proj", Family::Gemm, linear.activation, expansion, Over::Prefill);
-                self.attend("mla_prefill".into(), Family::Mla, expanded, 0, Over::Prefill);
-                self.over("mla_absorb", Family::Gemm, linear.activation, absorption, Over::Decode);
-                self.attend("mla_decode".into(), Family::Mla, absorbed, 0, Over::Decode);
+                let outputs = (latent.nope_dim + latent.value_dim) as f64 * heads;
+                let keys = Rate { key: 1.0, ..Rate::ZERO };
+                let expand = multiplied(keys, latent.kv_lora as f64, outputs, linear);
+                let expanded_heads = Kernel::Attention(kernel::Attention {
+                    heads,
+                    kv_heads: heads,
+                    key_dim: (latent.nope_dim + latent.rope_dim) as f64,
+                    value_dim: latent.value_dim as f64,
+                    activation_bytes: self.bytes,
+                    kv: self.activation,
+                    window: f64::INFINITY,
+                    latent: true,
+                });
+                self.over("kv_b_proj", linear, expansion, Over::Prefill, expand);
+                self.attend("mla_prefill".into(), Family::Mla, expanded, 0, Over::Prefill, expanded_heads);
+                let absorb = self.absorbing(latent, heads, linear);
+                self.over("mla_absorb", linear, absorption, Over::Decode, absorb);
+                self.attend("mla_decode".into(), Family::Mla, absorbed, 0, Over::Decode, over_latents);
             }
             Some(indexer) => {
                 if indexer.own {
@@ -116,29 +152,32 @@ impl Builder<'_> {
                     let from = latent.q_lora.map_or(self.hidden, |rank| rank as f64);
                     self.gemm("indexer_q_proj", projections, from, count * dim);
                     self.gemm("indexer_k_proj", projections, self.hidden, dim + count);
-                    self.attend("indexer".into(), Family::Mla, mla::index(indexer, self.bytes), 0, Over::All);
+                    let work = mla::index(indexer, self.bytes);
+                    self.attend("indexer".into(), Family::Mla, work, 0, Over::All, Kernel::Other);
                 }
                 let mut absorption = mla::absorption(latent, heads, linear, self.bytes);
                 absorption.resident = expansion.resident;
-                self.over("mla_absorb", Family::Gemm, linear.activation, absorption, Over::All);
+                let absorb = self.absorbing(latent, heads, linear);
+                self.over("mla_absorb", linear, absorption, Over::All, absorb);
                 let reach = self.reaches.index(Reach { span: Span::TopK(indexer.top_k), causal: true });
                 let work = mla::absorbed(latent, heads, self.bytes, kv_bytes);
-                self.attend(
-                    format!("mla_sparse[top {}]", indexer.top_k),
-                    Family::Mla,
-                    work,
-                    reach,
-                    Over::All,
-                );
+                let name = format!("mla_sparse[top {}]", indexer.top_k);
+                self.attend(name, Family::Mla, work, reach, Over::All, over_latents);
             }
         }
         self.gemm("o_proj", linear, heads * latent.value_dim as f64, self.hidden);
     }
 
-    fn over(&mut self, name: &str, family: Family, format: crate::format::Format, work: Work, over: Over) {
-        let mut op = Op::new(name, family, format, work);
+    fn over(&mut self, name: &str, linear: Linear, work: Work, over: Over, kernel: Kernel) {
+        let mut op = Op::new(name, Family::Gemm, linear.activation, work).run_as(kernel);
         op.over = over;
         self.push(op);
+    }
+
+    /// The products of every head with its parts of W_UK and W_UV, as one multiplication of that many weights.
+    fn absorbing(&self, latent: &Mla, heads: f64, linear: Linear) -> Kernel {
+        let outputs = heads * (latent.nope_dim + latent.value_dim) as f64;
+        multiplied(Rate::token(1.0), latent.kv_lora as f64, outputs, linear)
     }
 
     fn mamba(&mut self, group: &LayerGroup, mamba: &Mamba) {
@@ -156,8 +195,9 @@ impl Builder<'_> {
             self.gemm("in_proj", linear, self.hidden, 2.0 * inner + shared);
         }
         let work = state::mamba(mamba, self.bytes, self.tp);
-        self.push(Op::new("selective_scan", Family::State, self.activation, work));
-        self.elementwise("gated_norm", elementwise::activation(inner, true, self.bytes, self.how.fusion));
+        self.push(Op::new("selective_scan", Family::State, self.activation, work).run_as(Kernel::State));
+        let bytes = self.bytes;
+        self.elementwise("gated_norm", |fusion| elementwise::activation(inner, true, bytes, fusion));
         self.gemm("out_proj", linear, inner, self.hidden);
     }
 
@@ -166,9 +206,18 @@ impl Builder<'_> {
         let output = (attention.value_heads * attention.value_dim) as f64 / self.tp;
         self.gemm("in_proj", linear, self.hidden, attention.input_columns as f64 / self.tp);
         let work = state::linear(attention, self.bytes, self.tp);
-        self.push(Op::new("linear_attention", Family::State, self.activation, work));
-        self.elementwise("gated_norm", elementwise::activation(output, true, self.bytes, self.how.fusion));
+        self.push(Op::new("linear_attention", Family::State, self.activation, work).run_as(Kernel::State));
+        let bytes = self.bytes;
+        self.elementwise("gated_norm", |fusion| elementwise::activation(output, true, bytes, fusion));
         self.gemm("out_proj", linear, output, self.hidden);
+    }
+}
+
+/// Most keys a query of that span sees.
+fn window(span: Span) -> f64 {
+    match span {
+        Span::Full => f64::INFINITY,
+        Span::Window(keys) | Span::Chunk(keys) | Span::TopK(keys) => keys as f64,
     }
 }
 

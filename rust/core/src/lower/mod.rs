@@ -11,22 +11,26 @@ use crate::model::{LayerGroup, Linear, Model, Part};
 use crate::op::elementwise::{self, Fusion};
 use crate::precision::Precision;
 use crate::shape::Reaches;
+use crate::work::kernel::{self, Kernel};
 use crate::work::{Collective, Family, Op, Over, Rate, Transfer, Work};
 
+pub use ends::beside_the_model;
 pub use tower::tower_ops;
 
 /// What changes the operators besides model, layout and precision.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lowering {
-    /// How far elementwise operators are fused.
+    /// How far elementwise operators are fused in the ideal roofline.
     pub fusion: Fusion,
+    /// How far the engine fuses them: which kernels a prediction counts.
+    pub kernels: Fusion,
     /// Whether scores, softmax and values are one kernel.
     pub flash_attention: bool,
 }
 
 impl Default for Lowering {
     fn default() -> Self {
-        Lowering { fusion: Fusion::Full, flash_attention: true }
+        Lowering { fusion: Fusion::Full, kernels: Fusion::Engine, flash_attention: true }
     }
 }
 
@@ -53,6 +57,11 @@ pub fn lower(
 pub fn stage_share(model: &Model, layout: Layout) -> f64 {
     let layers: u64 = model.layers.iter().map(|group| group.count).sum();
     if layers == 0 { 1.0 } else { layout.busiest_stage_layers(layers) as f64 / layers as f64 }
+}
+
+/// `rows` times a resident weight of `inputs × outputs`, as an engine launches it.
+fn multiplied(rows: Rate, inputs: f64, outputs: f64, linear: Linear) -> Kernel {
+    Kernel::Gemm(kernel::Gemm { rows, inputs, outputs, weight: linear.weight, input: linear.activation })
 }
 
 /// Collects the operators of a stack of layers.
@@ -107,10 +116,12 @@ impl<'a> Builder<'a> {
         for rate in [&mut op.work.flops, &mut op.work.vector_flops, &mut op.work.activation_bytes] {
             rate.token *= self.token_share;
         }
+        op.kernel = op.kernel.of_tokens(self.token_share);
         let same = |known: &&mut Op| {
             (&known.name, known.family, known.over, known.reach, known.format)
                 == (&op.name, op.family, op.over, op.reach, op.format)
                 && known.work == op.work
+                && known.kernel == op.kernel
         };
         match self.ops.iter_mut().find(same) {
             Some(known) => {
@@ -125,14 +136,13 @@ impl<'a> Builder<'a> {
         self.repeat = group.count as f64;
         let parts = u64::from(group.mixer.is_some()) + u64::from(group.ffn.is_some());
         let added = if group.parallel { parts.min(1) } else { parts }.min(group.norms);
+        let (hidden, bytes) = (self.hidden, self.bytes);
         for index in 0..group.norms {
-            let work = if index < added {
-                elementwise::add_norm(self.hidden, self.bytes, self.how.fusion)
+            if index < added {
+                self.elementwise("add_norm", |fusion| elementwise::add_norm(hidden, bytes, fusion));
             } else {
-                elementwise::norm(self.hidden, self.bytes, self.how.fusion)
-            };
-            let name = if index < added { "add_norm" } else { "norm" };
-            self.push(Op::new(name, Family::Elementwise, self.activation, work));
+                self.elementwise("norm", |fusion| elementwise::norm(hidden, bytes, fusion));
+            }
         }
         self.modulation(group);
         if let Some(mixer) = &group.mixer {
@@ -151,7 +161,8 @@ impl<'a> Builder<'a> {
         if inputs * outputs > 0.0 {
             self.quantize(name, linear, inputs);
             let work = crate::op::linear::gemm(inputs, outputs, linear, self.bytes);
-            self.push(Op::new(name, Family::Gemm, linear.activation, work));
+            let kernel = multiplied(Rate::token(1.0), inputs, outputs, linear);
+            self.push(Op::new(name, Family::Gemm, linear.activation, work).run_as(kernel));
         }
     }
 
@@ -159,8 +170,11 @@ impl<'a> Builder<'a> {
     fn quantize(&mut self, gemm: &str, linear: Linear, width: f64) {
         let narrow = linear.activation.bytes();
         if narrow < self.bytes {
-            let work = elementwise::quantize(width, narrow, self.bytes, self.how.fusion);
-            self.elementwise(&format!("quantize[{gemm}]"), work);
+            let of = |fusion| elementwise::quantize(width, narrow, self.bytes, fusion);
+            let kernel = Kernel::Quantise(of(Fusion::None).activation_bytes);
+            let name = format!("quantize[{gemm}]");
+            let work = of(self.how.fusion);
+            self.push(Op::new(name, Family::Elementwise, self.activation, work).run_as(kernel));
         }
     }
 
@@ -175,7 +189,10 @@ impl<'a> Builder<'a> {
                 activation_bytes: Rate { sequence: once.activation_bytes.token, ..Rate::ZERO },
                 ..once
             };
-            self.push(Op::new("modulation", Family::Gemm, plain.activation, work));
+            let columns = group.modulation as f64 / self.tp;
+            let rows = Rate { sequence: 1.0, ..Rate::ZERO };
+            let kernel = multiplied(rows, self.hidden, columns, plain);
+            self.push(Op::new("modulation", Family::Gemm, plain.activation, work).run_as(kernel));
         }
     }
 
@@ -183,8 +200,12 @@ impl<'a> Builder<'a> {
         self.precision.of(group, part)
     }
 
-    fn elementwise(&mut self, name: &str, work: Work) {
-        self.push(Op::new(name, Family::Elementwise, self.activation, work));
+    /// An elementwise operator, `of` a level of fusion: that of the roofline, and that of the engine's kernels.
+    fn elementwise(&mut self, name: &str, of: impl Fn(Fusion) -> Work) {
+        let launched = of(self.how.kernels);
+        let kernel = if launched.fused { Kernel::Inside } else { Kernel::Pass(launched.activation_bytes) };
+        let work = of(self.how.fusion);
+        self.push(Op::new(name, Family::Elementwise, self.activation, work).run_as(kernel));
     }
 
     /// The sum over tensor-parallel ranks after a row-parallel multiplication.
@@ -202,7 +223,7 @@ impl<'a> Builder<'a> {
         if ranks > 1 {
             let work =
                 Work { transfer: Some(Transfer { collective, ranks, stride, bytes }), ..Work::default() };
-            let mut op = Op::new(name, Family::Link, self.activation, work);
+            let mut op = Op::new(name, Family::Link, self.activation, work).run_as(Kernel::Transfer);
             op.needs_logits = bytes.logit > 0.0;
             op.over = Over::All;
             self.push(op);

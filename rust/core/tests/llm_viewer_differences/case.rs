@@ -172,7 +172,7 @@ impl Case {
             hardware: catalog::hardware::hardware(self.device.1).unwrap().item,
             layout: Layout { tp: u64::from(self.tp), ..Layout::default() },
             precision,
-            lowering: Lowering { fusion: self.fusion, flash_attention: true },
+            lowering: Lowering { fusion: self.fusion, ..Lowering::default() },
             overlap: 0.0,
             efficiency: Efficiency::Ideal,
         }

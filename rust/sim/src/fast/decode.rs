@@ -17,6 +17,9 @@ type Last = Reverse<(i64, u32, u32)>;
 pub(super) struct DecodeSet {
     count: u32,
     base_sum: i64,
+    /// Bases, the greatest on top; those of who left stay until they are on top of both heaps.
+    greatest: BinaryHeap<i64>,
+    gone: BinaryHeap<i64>,
     block_size: i64,
     /// How many have each base, modulo the block size.
     residues: Vec<u32>,
@@ -36,6 +39,8 @@ impl DecodeSet {
         DecodeSet {
             count: 0,
             base_sum: 0,
+            greatest: BinaryHeap::new(),
+            gone: BinaryHeap::new(),
             block_size: i64::from(block_size),
             residues: vec![0; block_size as usize],
             last: BinaryHeap::new(),
@@ -56,6 +61,7 @@ impl DecodeSet {
         state.base = i64::from(state.computed) - calls;
         self.count += 1;
         self.base_sum += state.base;
+        self.greatest.push(state.base);
         self.residues[state.base.rem_euclid(self.block_size) as usize] += 1;
         let last = i64::from(state.end) - 2 - state.base;
         self.last.push(Reverse((last, state.admission, sequence)));
@@ -70,6 +76,11 @@ impl DecodeSet {
     pub(super) fn leave(&mut self, sequence: u32, state: &Sequence) {
         self.count -= 1;
         self.base_sum -= state.base;
+        self.gone.push(state.base);
+        while self.gone.peek().is_some_and(|gone| self.greatest.peek() == Some(gone)) {
+            self.gone.pop();
+            self.greatest.pop();
+        }
         self.residues[state.base.rem_euclid(self.block_size) as usize] -= 1;
         if !self.slots.is_empty() {
             let slot = self.slots[sequence as usize] as usize;
@@ -121,6 +132,7 @@ impl DecodeSet {
         Decodes {
             count: u64::from(self.count),
             context: (self.base_sum + calls * i64::from(self.count)) as u64,
+            longest: self.greatest.peek().map_or(0, |base| (base + calls) as u64),
             bases: &self.bases,
             shift: calls,
         }

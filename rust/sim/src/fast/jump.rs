@@ -35,8 +35,8 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         if steps == 0 {
             return Ok(());
         }
-        self.totals.steps += steps;
-        self.totals.scheduled_tokens += steps * u64::from(self.decode.count());
+        self.noted.totals.steps += steps;
+        self.noted.totals.scheduled_tokens += steps * u64::from(self.decode.count());
         self.idle_calls = 0;
         // Free blocks only became fewer and waiting requests more: the peaks are those of the last call.
         self.note_peaks();
@@ -95,8 +95,8 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             self.calls += 1;
             let before = self.busy_until;
             self.busy_until = C::after(C::later(self.now, before), busy_s);
-            self.note_gaps(C::seconds_between(before, self.busy_until), count);
-            self.totals.decode_s += busy_s;
+            self.noted.note_gaps(C::seconds_between(before, self.busy_until), count);
+            self.noted.totals.decode_s += busy_s;
             let (processed, delivers) = match self.flights.front_mut() {
                 None => (self.busy_until, true),
                 Some(flight) => {
@@ -115,12 +115,14 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
     /// Whether nobody has come who could be admitted; others are taken in.
     #[inline]
     fn may_go_on(&mut self) -> bool {
-        if self.arrivals.get(self.arrived).is_none_or(|&arrival| arrival > self.now) {
+        if self.client.due().is_none_or(|due| due > self.now) {
             return true;
         }
-        if self.blocked {
-            self.enqueue();
+        // Where the statistics change, the steps so far must have been noted.
+        if !self.blocked || self.client.has_marks() {
+            return false;
         }
-        self.blocked
+        self.enqueue();
+        true
     }
 }

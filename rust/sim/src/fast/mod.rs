@@ -26,7 +26,7 @@ const LARGEST_BLOCK: u32 = 1 << 16;
 /// Whether the fast path decides exactly as the step-by-step engine under these settings.
 ///
 /// Not covered: engines other than vLLM, priorities, speculation, pipeline stages, prefill intervals, long-prefill thresholds, records of steps;
-/// with prefix caching, prompts described by segments, and hashed blocks that are not whole numbers of the engine's.
+/// recorded caches; with prefix caching, prompts described by segments, and hashed blocks that are not whole numbers of the engine's.
 pub fn covers(config: &EngineConfig, workload: Workload<'_>, record: Record) -> bool {
     let hashes = workload.trace().hashes.as_ref();
     let aligned = hashes.is_none_or(|hashes| hashes.block_size.is_multiple_of(config.block_size));
@@ -38,5 +38,6 @@ pub fn covers(config: &EngineConfig, workload: Workload<'_>, record: Record) -> 
         && config.prefill_schedule_interval == 1
         && config.long_prefill_token_threshold == 0
         && config.block_size <= LARGEST_BLOCK
+        && !workload.has_recorded_cache()
         && (!config.enable_prefix_caching || (!workload.has_segments() && aligned))
 }

@@ -9,10 +9,11 @@ use super::cache::Cache;
 use super::decode::DecodeSet;
 use super::sequence::{Place, Sequence, Timeline};
 use super::tree::Tree;
+use crate::client::{Due, Sender};
 use crate::engine::Monitor;
 use crate::error::{Error, Result};
 use crate::metrics::journal::{Journal, Moments, Note};
-use crate::metrics::records::{Records, Totals};
+use crate::metrics::records::{Epoch, Records};
 use crate::metrics::steps::Record;
 use crate::request::Workload;
 use crate::scheduler::config::{EngineConfig, Limits};
@@ -42,9 +43,7 @@ pub struct FastReplica<'a, C: Clock, P: StepCost> {
     pub(super) monitor: &'a Monitor,
     /// Whether stretches in which nothing is decided are run through at once.
     pub(super) jumps: bool,
-    pub(super) arrivals: Vec<C::Instant>,
-    /// Requests that have arrived.
-    pub(super) arrived: usize,
+    pub(super) client: Sender<'a, C>,
     pub(super) sequences: Vec<Sequence>,
     pub(super) timelines: Vec<Timeline<C::Instant>>,
     pub(super) decode: DecodeSet,
@@ -72,14 +71,17 @@ pub struct FastReplica<'a, C: Clock, P: StepCost> {
     pub(super) idle_calls: u64,
     /// Preemptions since a token was delivered.
     pub(super) barren_preemptions: u64,
-    pub(super) gaps: Vec<(f64, u64)>,
-    pub(super) totals: Totals,
+    /// What is noted of the present epoch.
+    pub(super) noted: Epoch,
+    /// What was noted of those before it, and the calls up to its beginning.
+    epochs: Vec<Epoch>,
+    calls_before: i64,
     pub(super) journal: Journal,
 }
 
 impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
-    /// An idle replica that is to serve `requests`, rows of the workload in order of arrival, under settings that
-    /// [`super::covers`].
+    /// An idle replica that is to serve `requests`, rows of the workload in order of arrival, as `client` sends them,
+    /// under settings that [`super::covers`].
     ///
     /// # Errors
     /// Settings no engine could start with.
@@ -87,6 +89,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         config: &'a EngineConfig,
         workload: Workload<'a>,
         requests: &'a [u32],
+        client: Sender<'a, C>,
         cost: &'a P,
         record: Record,
         jumps: bool,
@@ -98,7 +101,6 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         let count = requests.len();
         Ok(FastReplica {
             sequences: requests.iter().map(sequence).collect(),
-            arrivals: requests.iter().map(|&row| workload.arrival::<C>(row as usize)).collect(),
             timelines: vec![Timeline::default(); count],
             decode: DecodeSet::new(config.block_size, if cost.needs_each_context() { count } else { 0 }),
             cache: Cache::new(config.num_gpu_blocks, config.block_size, count, tree),
@@ -107,7 +109,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             cost,
             monitor,
             jumps,
-            arrived: 0,
+            client,
             stack: Vec::new(),
             running: 0,
             partial: None,
@@ -123,8 +125,9 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             completing: Vec::new(),
             idle_calls: 0,
             barren_preemptions: 0,
-            gaps: Vec::new(),
-            totals: Totals::default(),
+            noted: Epoch::default(),
+            epochs: Vec::new(),
+            calls_before: 0,
             journal: Journal::new(record != Record::Summary),
         })
     }
@@ -168,26 +171,42 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         self.idle_calls >= calls && self.has_unfinished() && self.flights.iter().all(|flight| flight.is_empty)
     }
 
-    /// Takes in who has arrived.
+    /// Takes in what the client has sent.
+    #[inline]
     pub(super) fn enqueue(&mut self) {
-        while self.arrivals.get(self.arrived).is_some_and(|&arrival| arrival <= self.now) {
-            let sequence = self.arrived as u32;
-            let state = &mut self.sequences[self.arrived];
-            self.arrived += 1;
-            if state.prompt >= self.limits.model_len {
-                state.place = Place::Rejected;
-                self.monitor.done.fetch_add(1, Ordering::Relaxed);
-            } else {
-                state.place = Place::Waiting;
-                self.waiting.push_back(sequence);
+        while let Some(due) = self.client.pop(self.now) {
+            match due {
+                Due::Send { sequence, at, ready } => self.arrive(sequence, at, ready),
+                Due::Mark => self.end_epoch(),
             }
         }
     }
 
+    fn arrive(&mut self, sequence: u32, at: C::Instant, ready: C::Instant) {
+        let timeline = &mut self.timelines[sequence as usize];
+        (timeline.ready, timeline.arrival) = (ready, at);
+        let state = &mut self.sequences[sequence as usize];
+        if state.prompt >= self.limits.model_len {
+            state.place = Place::Rejected;
+            self.client.completed(sequence, at);
+            self.monitor.done.fetch_add(1, Ordering::Relaxed);
+        } else {
+            state.place = Place::Waiting;
+            self.waiting.push_back(sequence);
+        }
+    }
+
+    /// What is noted from now on belongs to another epoch.
+    fn end_epoch(&mut self) {
+        self.noted.totals.calls = (self.calls - self.calls_before) as u64;
+        self.calls_before = self.calls;
+        self.epochs.push(std::mem::take(&mut self.noted));
+    }
+
     fn jump_to_arrival(&mut self) -> bool {
-        match self.arrivals.get(self.arrived) {
-            Some(&arrival) => {
-                self.now = C::later(self.now, arrival);
+        match self.client.due() {
+            Some(due) => {
+                self.now = C::later(self.now, due);
                 self.idle_calls = 0;
                 true
             }
@@ -219,6 +238,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         }
         for sequence in flight.finishing.drain(..) {
             self.end(sequence);
+            self.client.completed(sequence, flight.end);
         }
         self.spare.push(flight.finishing);
         true
@@ -238,22 +258,13 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         self.sequences[sequence as usize].place = Place::Finished;
     }
 
-    /// `count` requests were given a token `gap` seconds after the one before.
-    #[inline]
-    pub(super) fn note_gaps(&mut self, gap: f64, count: u64) {
-        match self.gaps.last_mut() {
-            Some((last, known)) if *last == gap => *known += count,
-            _ => self.gaps.push((gap, count)),
-        }
-    }
-
     /// Notes what is in use after a call that scheduled or preempted something.
     pub(super) fn note_peaks(&mut self) {
         let usable = self.cache.usable();
         let used = f64::from(usable - self.cache.free()) / f64::from(usable.max(1));
-        self.totals.kv_peak = self.totals.kv_peak.max(used);
-        self.totals.max_running = self.totals.max_running.max(self.running);
-        self.totals.max_waiting = self.totals.max_waiting.max(self.waiting.len() as u32);
+        self.noted.totals.kv_peak = self.noted.totals.kv_peak.max(used);
+        self.noted.totals.max_running = self.noted.totals.max_running.max(self.running);
+        self.noted.totals.max_waiting = self.noted.totals.max_waiting.max(self.waiting.len() as u32);
     }
 
     /// When a step decided now begins.
@@ -277,24 +288,28 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
 
     /// Everything written down.
     fn finish(mut self) -> Records {
-        self.totals.calls = self.calls as u64;
-        self.totals.end_s = C::seconds(self.now);
+        self.noted.totals.end_s = C::seconds(self.now);
+        self.end_epoch();
         let count = self.sequences.len();
         self.journal.usable_blocks = self.cache.usable();
-        let mut records =
-            Records { gaps: self.gaps, totals: self.totals, journal: self.journal, ..Records::default() };
+        let mut records = Records { epochs: self.epochs, journal: self.journal, ..Records::default() };
+        records.sent.reserve_exact(count);
         records.instants.reserve_exact(count);
         records.latencies.reserve_exact(count);
         records.delivered.reserve_exact(count);
         records.outcomes.reserve_exact(count);
-        for ((state, timeline), &arrival) in self.sequences.iter().zip(&self.timelines).zip(&self.arrivals) {
+        for (state, timeline) in self.sequences.iter().zip(&self.timelines) {
             let delivered = state.tokens - state.prompt;
             let begun = delivered > 0;
             let finished = state.place == Place::Finished;
-            let since_arrival = |instant| C::seconds_between(arrival, instant);
+            let since_arrival = |instant| C::seconds_between(timeline.arrival, instant);
+            let held_s = C::seconds_between(timeline.ready, timeline.arrival);
+            let sent = state.place != Place::Expected;
+            records.sent.push(sent.then(|| (C::seconds(timeline.arrival), held_s)));
             if records.journal.writes() {
                 records.journal.moments.push(Moments {
-                    arrival: C::ticks(arrival),
+                    sent,
+                    arrival: C::ticks(timeline.arrival),
                     scheduled: state.cached.map(|_| C::ticks(timeline.first_scheduled)),
                     first_token: begun.then(|| C::ticks(timeline.first_token)),
                     finish: finished.then(|| C::ticks(timeline.last_token)),

@@ -233,8 +233,8 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             if !is_empty {
                 end = self.occupy(&step)?;
             }
-            self.totals.scheduled_tokens += u64::from(step.tokens);
-            self.totals.preemptions += u64::from(step.preempted);
+            self.noted.totals.scheduled_tokens += u64::from(step.tokens);
+            self.noted.totals.preemptions += u64::from(step.preempted);
             self.note_peaks();
             self.note_steps(|replica| {
                 let used = replica.used_blocks();
@@ -273,18 +273,18 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             self.timelines[sequence as usize].first_scheduled = start;
         }
         if step.decoding > 0 {
-            self.note_gaps(C::seconds_between(self.busy_until, end), u64::from(step.decoding));
+            self.noted.note_gaps(C::seconds_between(self.busy_until, end), u64::from(step.decoding));
         }
         for &sequence in &step.finishing {
             self.timelines[sequence as usize].last_token = end;
         }
         let share = match (step.prefilling, step.decoding) {
-            (0, _) => &mut self.totals.decode_s,
-            (_, 0) => &mut self.totals.prefill_s,
-            _ => &mut self.totals.mixed_s,
+            (0, _) => &mut self.noted.totals.decode_s,
+            (_, 0) => &mut self.noted.totals.prefill_s,
+            _ => &mut self.noted.totals.mixed_s,
         };
         *share += busy_s;
-        self.totals.steps += 1;
+        self.noted.totals.steps += 1;
         self.busy_until = end;
         Ok(end)
     }
@@ -309,7 +309,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         if is_first {
             timeline.first_token = end;
         } else {
-            self.note_gaps(C::seconds_between(before, end), 1);
+            self.noted.note_gaps(C::seconds_between(before, end), 1);
         }
     }
 }

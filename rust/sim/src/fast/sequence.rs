@@ -82,6 +82,9 @@ impl Sequence {
 /// Instants of one request; `last_token` rests while it decodes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Timeline<T> {
+    /// When it was ready to be sent, and when it was.
+    pub(super) ready: T,
+    pub(super) arrival: T,
     pub(super) first_scheduled: T,
     pub(super) first_token: T,
     pub(super) last_token: T,

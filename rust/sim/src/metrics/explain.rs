@@ -83,6 +83,7 @@ pub fn slowest(
     journals: &[Journal],
     limits: &Limits,
     origin: Ticks,
+    outside: Ticks,
     (count, by): (usize, Slowness),
 ) -> Vec<Explained> {
     let mut rows: Vec<(u32, f64)> = (0..requests.len())
@@ -103,6 +104,7 @@ pub fn slowest(
             let Some(&rank) = chosen.get(&row) else { continue };
             let of_one = setbacks.get(&row).map_or(&[][..], Vec::as_slice);
             let Some(times) = Times::of(moments, of_one, &meter) else { continue };
+            let times = Times { outside, ..times };
             let (waited, meanwhile) = waiting(journal, &meter, limits, moments, of_one);
             let ahead = ahead(journal, moments);
             found.push((rank, Explained { row, replica: replica as u32, times, ahead, waited, meanwhile }));
@@ -185,9 +187,9 @@ pub fn to_table(requests: &Requests, slowest: &[Explained]) -> Table {
             slowest.iter().map(|one| of(one).largest().map(|kind| names[kind].to_string())).collect(),
         )
     };
-    let id = |one: &Explained| requests.request_id[one.row as usize].clone();
+    let id = |one: &Explained| requests.request_id.row(one.row as usize);
     Table::new()
-        .with("request_id", Column::Str(slowest.iter().map(id).collect()))
+        .with("request_id", Column::Texts(slowest.iter().map(id).collect()))
         .with("row", Column::U32(slowest.iter().map(|one| one.row).collect()))
         .with("replica", Column::U32(slowest.iter().map(|one| one.replica).collect()))
         .with("prompt_tokens", counts(&requests.prompt_tokens))
@@ -201,6 +203,7 @@ pub fn to_table(requests: &Requests, slowest: &[Explained]) -> Table {
         .with("prefill_s", seconds(&|one| one.times.prefill))
         .with("decode_s", seconds(&|one| one.times.decode))
         .with("preempted_s", seconds(&|one| one.times.preempted))
+        .with("outside_s", seconds(&|one| one.times.outside))
         .with("ahead", Column::U64(slowest.iter().map(|one| one.ahead).collect()))
         .with("waited_for_step_s", seconds(&|one| one.waited.step))
         .with("waited_for_slots_s", seconds(&|one| one.waited.slots))

@@ -107,6 +107,8 @@ pub struct Note {
 /// Instants of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moments {
+    /// Whether it was sent at all.
+    pub sent: bool,
     /// It arrived.
     pub arrival: Ticks,
     /// The first step it was in began.
@@ -126,7 +128,7 @@ pub struct Journal {
     pub interruptions: Vec<Interruption>,
     /// Stretches in order; none unless asked for.
     pub stretches: Vec<Stretch>,
-    /// Instants of the requests, in the order of the replica's; none unless asked for.
+    /// Instants of the requests that were sent, in the order of the replica's; none unless asked for.
     pub moments: Vec<Moments>,
     /// The rows of the trace of those requests; none unless asked for.
     pub rows: Vec<u32>,
@@ -228,7 +230,9 @@ impl Journal {
             interruption.request = rows[interruption.request as usize];
         }
         if self.writes {
-            self.rows = rows.to_vec();
+            let sent = rows.iter().zip(&self.moments).filter(|(_, of)| of.sent);
+            self.rows = sent.map(|(&row, _)| row).collect();
+            self.moments.retain(|of| of.sent);
         }
     }
 }

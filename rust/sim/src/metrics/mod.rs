@@ -13,3 +13,4 @@ pub mod perfetto;
 pub mod load;
 pub mod steps;
 pub mod summary;
+pub mod band;

@@ -52,7 +52,7 @@ fn write_requests(
     let setbacks = setbacks(journal, |row| ends.get(&row).map(|finish| finish.unwrap_or(end)));
     for (&row, moments) in journal.rows.iter().zip(&journal.moments) {
         let place = row as usize;
-        let name = serde_json::to_string(&requests.request_id[place])?;
+        let name = serde_json::to_string(requests.request_id.row(place))?;
         write!(
             out,
             ",\n{{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":{REQUESTS},\"tid\":{row},\"args\":{{\"name\":{name}}}}}"

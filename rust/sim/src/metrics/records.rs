@@ -1,7 +1,7 @@
 //! What happened to each request, written down while a replica runs and handed over as columns.
 
 use roofline_core::cause::Causes;
-use roofline_core::table::{Column, Table};
+use roofline_core::table::{Column, Table, Texts};
 
 use super::journal::{Journal, Moments, Note};
 use super::steps::{Decisions, Record, Steps};
@@ -14,7 +14,7 @@ use crate::time::Clock;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Requests {
     /// Identifiers: as in the trace, or the row number.
-    pub request_id: Vec<String>,
+    pub request_id: Texts,
     /// When it arrived.
     pub arrival_s: Vec<f64>,
     /// When the first step it was in began.
@@ -41,6 +41,8 @@ pub struct Requests {
     pub replica: Vec<u32>,
     /// Where it stood at the end.
     pub status: Vec<Status>,
+    /// How long the client held it back before it was sent, its arrival; empty where nothing is held back.
+    pub held_s: Vec<f64>,
 }
 
 impl Requests {
@@ -54,16 +56,45 @@ impl Requests {
         self.arrival_s.is_empty()
     }
 
+    /// When it was ready to be sent: its arrival, or before it if the client held it back.
+    pub fn ready_s(&self, row: usize) -> f64 {
+        self.arrival_s[row] - self.held_s.get(row).copied().unwrap_or(0.0)
+    }
+
     /// How many stand there.
     pub fn count(&self, status: Status) -> usize {
         self.status.iter().filter(|&&known| known == status).count()
     }
 
+    /// Some of the rows, in that order, without identifiers.
+    pub fn select(&self, rows: &[u32]) -> Requests {
+        fn pick<T: Copy>(column: &[T], rows: &[u32]) -> Vec<T> {
+            rows.iter().filter_map(|&row| column.get(row as usize).copied()).collect()
+        }
+        Requests {
+            request_id: Texts::default(),
+            arrival_s: pick(&self.arrival_s, rows),
+            first_scheduled_s: pick(&self.first_scheduled_s, rows),
+            first_token_s: pick(&self.first_token_s, rows),
+            finish_s: pick(&self.finish_s, rows),
+            prompt_tokens: pick(&self.prompt_tokens, rows),
+            output_tokens: pick(&self.output_tokens, rows),
+            cached_tokens: pick(&self.cached_tokens, rows),
+            preemptions: pick(&self.preemptions, rows),
+            ttft_s: pick(&self.ttft_s, rows),
+            tpot_s: pick(&self.tpot_s, rows),
+            e2e_s: pick(&self.e2e_s, rows),
+            replica: pick(&self.replica, rows),
+            status: pick(&self.status, rows),
+            held_s: pick(&self.held_s, rows),
+        }
+    }
+
     /// The columns.
     pub fn to_table(&self) -> Table {
-        let names = self.status.iter().map(|status| status.name().to_string()).collect();
-        Table::new()
-            .with("request_id", Column::Str(self.request_id.clone()))
+        let names = self.status.iter().map(|status| status.name()).collect();
+        let table = Table::new()
+            .with("request_id", Column::Texts(self.request_id.clone()))
             .with("arrival_s", Column::F64(self.arrival_s.clone()))
             .with("first_scheduled_s", Column::OptF64(self.first_scheduled_s.clone()))
             .with("first_token_s", Column::OptF64(self.first_token_s.clone()))
@@ -76,7 +107,8 @@ impl Requests {
             .with("tpot_s", Column::OptF64(self.tpot_s.clone()))
             .with("e2e_s", Column::OptF64(self.e2e_s.clone()))
             .with("replica", Column::U32(self.replica.clone()))
-            .with("status", Column::Str(names))
+            .with("status", Column::Texts(names));
+        if self.held_s.is_empty() { table } else { table.with("held_s", Column::F64(self.held_s.clone())) }
     }
 }
 
@@ -108,7 +140,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Adds those of another replica.
+    /// Adds those of another replica, or of a later epoch.
     pub fn append(&mut self, other: &Totals) {
         self.steps += other.steps;
         self.calls += other.calls;
@@ -125,15 +157,48 @@ impl Totals {
 }
 
 /// Instants of one request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Timeline<T> {
+    /// When it was ready to be sent.
+    ready: T,
     arrival: T,
     first_scheduled: T,
     first_token: T,
     last_token: T,
     /// Tokens delivered.
     delivered: u32,
+    sent: bool,
     scheduled: bool,
+}
+
+/// A epoch of a simulation: what comes before what is measured, what is measured, and what comes after.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Epoch {
+    /// Gaps between deliveries in seconds, of the steps scheduled in it, and how often each came.
+    pub gaps: Vec<(f64, u64)>,
+    /// Sums over the steps scheduled in it.
+    pub totals: Totals,
+}
+
+impl Epoch {
+    /// `count` requests were given a token `gap` seconds after the one before.
+    #[inline]
+    pub fn note_gaps(&mut self, gap: f64, count: u64) {
+        match self.gaps.last_mut() {
+            Some((last, known)) if *last == gap => *known += count,
+            _ => self.gaps.push((gap, count)),
+        }
+    }
+
+    /// Adds what another replica noted in the same epoch, or what came later.
+    pub fn append(&mut self, other: Epoch) {
+        self.totals.append(&other.totals);
+        if self.gaps.is_empty() {
+            self.gaps = other.gaps;
+        } else {
+            self.gaps.extend(other.gaps);
+        }
+    }
 }
 
 /// What one replica writes down.
@@ -144,9 +209,10 @@ pub struct Recorder<'a, C: Clock> {
     /// For each sequence its row of the trace.
     requests: &'a [u32],
     timelines: Vec<Timeline<C::Instant>>,
-    /// Seconds between two deliveries of a request, and how many such gaps followed each other.
-    gaps: Vec<(f64, u64)>,
-    totals: Totals,
+    /// The last of them is the present one.
+    epochs: Vec<Epoch>,
+    /// Calls of the scheduler before the present epoch.
+    calls_before: u64,
     steps: Steps,
     journal: Journal,
     /// When the last step ends.
@@ -156,6 +222,9 @@ pub struct Recorder<'a, C: Clock> {
 /// What one replica has written down.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Records {
+    /// For each sequence when it was sent in seconds since the trace began, and the seconds it was held back before;
+    /// `None` if it never was.
+    pub sent: Vec<Option<(f64, f64)>>,
     /// For each sequence (first scheduled, first token, finish) in seconds since the trace began.
     pub instants: Vec<[Option<f64>; 3]>,
     /// For each sequence (TTFT, E2E) in seconds.
@@ -164,10 +233,8 @@ pub struct Records {
     pub delivered: Vec<u32>,
     /// Where each sequence stands, how often it was preempted, the tokens it found cached.
     pub outcomes: Vec<(Status, u32, Option<u32>)>,
-    /// Gaps between deliveries in seconds, and how often each came.
-    pub gaps: Vec<(f64, u64)>,
-    /// Sums over steps.
-    pub totals: Totals,
+    /// What was noted in each epoch.
+    pub epochs: Vec<Epoch>,
     /// The steps, if recorded.
     pub steps: Steps,
     /// Who gave way, and stretches of steps if recorded.
@@ -186,33 +253,44 @@ pub struct Span<T> {
 }
 
 impl<'a, C: Clock> Recorder<'a, C> {
-    /// Nothing has happened yet to the requests, which arrive at these instants.
-    pub fn new(
-        record: Record,
-        replica: u32,
-        requests: &'a [u32],
-        arrivals: &[C::Instant],
-    ) -> Recorder<'a, C> {
-        let timeline = |&arrival: &C::Instant| Timeline {
-            arrival,
-            first_scheduled: C::Instant::default(),
-            first_token: C::Instant::default(),
-            last_token: C::Instant::default(),
-            delivered: 0,
-            scheduled: false,
-        };
+    /// Nothing has happened yet to the requests.
+    pub fn new(record: Record, replica: u32, requests: &'a [u32]) -> Recorder<'a, C> {
         let decisions = (record == Record::Decisions).then(Decisions::default);
         Recorder {
             record,
             replica,
             requests,
-            timelines: arrivals.iter().map(timeline).collect(),
-            gaps: Vec::new(),
-            totals: Totals::default(),
+            timelines: vec![Timeline::default(); requests.len()],
+            epochs: vec![Epoch::default()],
+            calls_before: 0,
             steps: Steps { decisions, ..Steps::default() },
             journal: Journal::new(record != Record::Summary),
             last_end: C::Instant::default(),
         }
+    }
+
+    /// A request was sent, having been ready for some time.
+    pub fn sent(&mut self, sequence: u32, at: C::Instant, ready: C::Instant) {
+        let timeline = &mut self.timelines[sequence as usize];
+        (timeline.ready, timeline.arrival, timeline.sent) = (ready, at, true);
+    }
+
+    /// Another epoch begins, after so many calls of the scheduler.
+    pub fn mark(&mut self, calls: u64) {
+        self.end_epoch(calls);
+        self.epochs.push(Epoch::default());
+    }
+
+    fn end_epoch(&mut self, calls: u64) {
+        if let Some(epoch) = self.epochs.last_mut() {
+            epoch.totals.calls = calls - self.calls_before;
+        }
+        self.calls_before = calls;
+    }
+
+    /// The number of the present epoch.
+    pub fn epoch(&self) -> usize {
+        self.epochs.len() - 1
     }
 
     /// A step was decided; `busy_s` is how long it occupies the device, `spent` what all steps so far were spent on.
@@ -248,7 +326,8 @@ impl<'a, C: Clock> Recorder<'a, C> {
         }
         let usable = scheduler.kv().usable();
         let used = f64::from(usable - scheduler.kv().free()) / f64::from(usable.max(1));
-        let totals = &mut self.totals;
+        let epoch = self.epoch();
+        let totals = &mut self.epochs[epoch].totals;
         totals.steps += u64::from(!step.is_empty());
         totals.scheduled_tokens += u64::from(tokens);
         totals.preemptions += step.preempted.len() as u64;
@@ -319,8 +398,9 @@ impl<'a, C: Clock> Recorder<'a, C> {
         }
     }
 
-    /// The result of a step (or of a call that only preempted) was processed; it was there at `end`.
-    pub fn delivered(&mut self, step: &Step, end: C::Instant) {
+    /// The result of a step (or of a call that only preempted) scheduled in that epoch was processed; it was there at
+    /// `end`.
+    pub fn delivered(&mut self, step: &Step, end: C::Instant, epoch: usize) {
         // Almost all of a step's requests were last given a token at the same instant.
         let mut previous = (end, 0.0);
         for delivery in &step.deliveries {
@@ -331,10 +411,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
                 if timeline.last_token != previous.0 {
                     previous = (timeline.last_token, C::seconds_between(timeline.last_token, end));
                 }
-                match self.gaps.last_mut() {
-                    Some((last, count)) if *last == previous.1 => *count += 1,
-                    _ => self.gaps.push((previous.1, 1)),
-                }
+                self.epochs[epoch].note_gaps(previous.1, 1);
             }
             timeline.last_token = end;
             timeline.delivered += delivery.tokens;
@@ -350,24 +427,24 @@ impl<'a, C: Clock> Recorder<'a, C> {
 
     /// Everything written down.
     pub fn finish(mut self, scheduler: &Scheduler<'_>, end: C::Instant) -> Records {
-        self.totals.calls = scheduler.calls();
-        self.totals.end_s = C::seconds(end);
+        self.end_epoch(scheduler.calls());
+        if let Some(epoch) = self.epochs.last_mut() {
+            epoch.totals.end_s = C::seconds(end);
+        }
         let outcomes: Vec<_> =
             (0..self.timelines.len()).map(|sequence| scheduler.outcome(sequence as u32)).collect();
         self.journal.usable_blocks = scheduler.kv().usable();
-        let mut records = Records {
-            gaps: self.gaps,
-            totals: self.totals,
-            steps: self.steps,
-            journal: self.journal,
-            ..Records::default()
-        };
+        let mut records =
+            Records { epochs: self.epochs, steps: self.steps, journal: self.journal, ..Records::default() };
         for (timeline, outcome) in self.timelines.iter().zip(&outcomes) {
             let begun = timeline.delivered > 0;
             let finished = outcome.0 == Status::Finished;
             let since_arrival = |instant| C::seconds_between(timeline.arrival, instant);
+            let held_s = C::seconds_between(timeline.ready, timeline.arrival);
+            records.sent.push(timeline.sent.then(|| (C::seconds(timeline.arrival), held_s)));
             if records.journal.writes() {
                 records.journal.moments.push(Moments {
+                    sent: timeline.sent,
                     arrival: C::ticks(timeline.arrival),
                     scheduled: timeline.scheduled.then(|| C::ticks(timeline.first_scheduled)),
                     first_token: begun.then(|| C::ticks(timeline.first_token)),

@@ -1,7 +1,7 @@
 //! A simulation in some fifty numbers, under the names `vllm bench serve` writes into its result files.
 
 use super::journal::Journal;
-use super::load::Load;
+use super::load::{Load, Sent};
 use super::percentiles::Distribution;
 use super::records::{Requests, Totals};
 use super::sketch::RELATIVE_ERROR;
@@ -43,6 +43,40 @@ pub struct Measured<'a> {
     pub replicas: u32,
     /// Who gave way, one a replica.
     pub journals: &'a [Journal],
+    /// The rows that the requests are in them, where these are not all.
+    pub rows: Option<&'a [u32]>,
+    /// What is known of those who sent them.
+    pub client: Sent,
+    /// What was answered in the time that is measured, where that is not all of it.
+    pub served: Option<Served>,
+}
+
+/// What was answered in a span of time, whenever it was sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Served {
+    /// Seconds.
+    pub duration_s: f64,
+    /// Requests whose last token came in it.
+    pub requests: u64,
+    /// Tokens of their prompts.
+    pub input: u64,
+    /// Tokens of their answers.
+    pub output: u64,
+}
+
+impl Served {
+    /// What was answered after the first and up to the second instant.
+    pub fn within(requests: &Requests, (from_s, to_s): (f64, f64)) -> Served {
+        let mut served = Served { duration_s: to_s - from_s, requests: 0, input: 0, output: 0 };
+        for (row, finish) in requests.finish_s.iter().enumerate() {
+            if finish.is_some_and(|finish| from_s < finish && finish <= to_s) {
+                served.requests += 1;
+                served.input += u64::from(requests.prompt_tokens[row]);
+                served.output += u64::from(requests.output_tokens[row]);
+            }
+        }
+        served
+    }
 }
 
 /// The percentiles of a summary where none are asked for.
@@ -59,16 +93,17 @@ impl Summary {
     pub fn of(measured: Measured<'_>, slo: Option<&Slo>, percentiles: &[f64]) -> Summary {
         let latencies = latencies(&measured);
         let window = Window::of(measured.requests);
+        let duration_s = measured.served.map_or(window.duration_s(), |served| served.duration_s);
         let mut summary = Summary::default();
         summary.counts(&measured);
-        summary.rates(&measured, &window);
+        summary.rates(&measured, duration_s);
         for (place, (name, _)) in Metric::ALL.iter().enumerate() {
             summary.latency(name, &latencies[place], percentiles);
         }
         let exact = latencies.iter().all(Distribution::is_exact);
         summary.push("percentile_error", Value::Number(if exact { 0.0 } else { RELATIVE_ERROR }));
-        summary.objectives(&measured, slo, &latencies, window.duration_s());
-        summary.device(&measured, window.duration_s());
+        summary.objectives(&measured, slo, &latencies, duration_s);
+        summary.device(&measured, duration_s);
         summary.phases(&measured);
         summary.load(&measured);
         summary
@@ -90,14 +125,15 @@ impl Summary {
 
     fn counts(&mut self, measured: &Measured<'_>) {
         let requests = measured.requests;
-        self.push("injected", Value::Count(requests.len() as u64));
+        let unsent = requests.count(Status::Expected);
+        self.push("injected", Value::Count((requests.len() - unsent) as u64));
         self.push("completed", Value::Count(requests.count(Status::Finished) as u64));
         self.push("running", Value::Count(requests.count(Status::Running) as u64));
         self.push("waiting", Value::Count(requests.count(Status::Waiting) as u64));
         self.push("rejected", Value::Count(requests.count(Status::Rejected) as u64));
     }
 
-    fn rates(&mut self, measured: &Measured<'_>, window: &Window) {
+    fn rates(&mut self, measured: &Measured<'_>, duration_s: f64) {
         let requests = measured.requests;
         let sum = |column: &[u32]| -> u64 {
             let finished =
@@ -105,14 +141,16 @@ impl Summary {
             finished.map(|(_, &tokens)| u64::from(tokens)).sum()
         };
         let (input, output) = (sum(&requests.prompt_tokens), sum(&requests.output_tokens));
-        let rate = |count: u64| Value::from(ratio(count as f64, window.duration_s()));
+        let completed = requests.count(Status::Finished) as u64;
+        let served = measured.served.unwrap_or(Served { duration_s, requests: completed, input, output });
+        let rate = |count: u64| Value::from(ratio(count as f64, duration_s));
         let most = most_at_once(requests);
-        self.push("duration", Value::Number(window.duration_s()));
+        self.push("duration", Value::Number(duration_s));
         self.push("total_input_tokens", Value::Count(input));
         self.push("total_output_tokens", Value::Count(output));
-        self.push("request_throughput", rate(requests.count(Status::Finished) as u64));
-        self.push("output_throughput", rate(output));
-        self.push("total_token_throughput", rate(input + output));
+        self.push("request_throughput", rate(served.requests));
+        self.push("output_throughput", rate(served.output));
+        self.push("total_token_throughput", rate(served.input + served.output));
         self.push("max_concurrent_requests", Value::Count(most));
     }
 
@@ -184,7 +222,7 @@ impl Summary {
     }
 
     fn load(&mut self, measured: &Measured<'_>) {
-        let load = Load::of(measured.requests);
+        let load = Load::of(measured.requests, measured.client);
         self.push("offered_rate", load.offered.into());
         self.push("queue_growth_per_s", load.growth.into());
         self.push("overloaded", load.overloaded().map_or(Value::Unknown, Value::Truth));
@@ -193,7 +231,8 @@ impl Summary {
 
     /// Where the time of a request goes: the means add up to that of E2E.
     fn phases(&mut self, measured: &Measured<'_>) {
-        let phases = Phases::mean(measured.requests, measured.journals);
+        let phases =
+            Phases::mean(measured.requests, measured.journals, measured.rows, measured.client.outside_s);
         for (name, seconds) in phases.unwrap_or_default().named() {
             self.push(format!("mean_{name}_ms"), phases.map(|_| seconds * 1e3).into());
         }
@@ -208,9 +247,12 @@ struct Window {
 
 impl Window {
     fn of(requests: &Requests) -> Window {
-        let last_arrival_s = requests.arrival_s.last().copied().unwrap_or(0.0);
+        let fold = |least: f64, better: fn(f64, f64) -> f64| {
+            (0..requests.len()).map(|row| requests.ready_s(row)).fold(least, better)
+        };
+        let (first, last_arrival_s) = (fold(f64::INFINITY, f64::min), fold(0.0, f64::max));
         Window {
-            first_arrival_s: requests.arrival_s.first().copied().unwrap_or(0.0),
+            first_arrival_s: if first.is_finite() { first } else { 0.0 },
             end_s: requests.finish_s.iter().flatten().fold(last_arrival_s, |end, &finish| end.max(finish)),
         }
     }
@@ -223,12 +265,15 @@ impl Window {
 
 /// Most requests that had arrived and were not finished; one that ends when another arrives is gone.
 fn most_at_once(requests: &Requests) -> u64 {
-    let accepted = |row: &usize| requests.status[*row] != Status::Rejected;
+    let accepted = |row: &usize| !matches!(requests.status[*row], Status::Rejected | Status::Expected);
+    let mut starts: Vec<f64> =
+        (0..requests.len()).filter(accepted).map(|row| requests.arrival_s[row]).collect();
+    starts.sort_unstable_by(f64::total_cmp);
     let mut ends: Vec<f64> = requests.finish_s.iter().flatten().copied().collect();
     ends.sort_unstable_by(f64::total_cmp);
     let (mut gone, mut most) = (0, 0);
-    for (arrived, row) in (0..requests.len()).filter(accepted).enumerate() {
-        while ends.get(gone).is_some_and(|&end| end <= requests.arrival_s[row]) {
+    for (arrived, start) in starts.into_iter().enumerate() {
+        while ends.get(gone).is_some_and(|&end| end <= start) {
             gone += 1;
         }
         most = most.max(arrived + 1 - gone);

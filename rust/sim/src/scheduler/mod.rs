@@ -67,9 +67,10 @@ impl<'a> Scheduler<'a> {
         self.room.update(step);
     }
 
-    /// A request arrives: it waits, or is rejected if its prompt leaves no room for an answer.
-    pub fn arrive(&mut self, sequence: u32) -> Status {
-        self.room.arrive(sequence)
+    /// A request arrives: it waits, or is rejected if its prompt leaves no room for an answer. `moment` numbers the
+    /// instants at which requests arrive, in their order: what arrives at one instant has one number.
+    pub fn arrive(&mut self, sequence: u32, moment: u64) -> Status {
+        self.room.arrive(sequence, moment)
     }
 
     /// Whether there is anything to do: a request that is not done, or the end of one to be noted.

@@ -61,8 +61,9 @@ impl<'a> Room<'a> {
     }
 
     /// A request arrives: it waits, or is rejected if its prompt leaves no room for an answer.
-    pub(super) fn arrive(&mut self, sequence: u32) -> Status {
+    pub(super) fn arrive(&mut self, sequence: u32, moment: u64) -> Status {
         let state = &mut self.sequences[sequence as usize];
+        state.moment = moment;
         if state.tokens >= self.limits.model_len {
             state.status = Status::Rejected;
             return Status::Rejected;
@@ -76,7 +77,7 @@ impl<'a> Room<'a> {
 
     pub(super) fn rank(&self, sequence: u32) -> (i32, u64, u32) {
         let state = &self.sequences[sequence as usize];
-        (state.priority, state.arrival_ns, sequence)
+        (state.priority, state.moment, sequence)
     }
 
     /// A call of the scheduler begins: an empty step, its budgets whole.
@@ -183,7 +184,7 @@ impl<'a> Room<'a> {
         }
         let rank = |place: usize| {
             let state = &self.sequences[self.running[place] as usize];
-            (state.priority, state.arrival_ns)
+            (state.priority, state.moment)
         };
         // The first of equals, in order of admission.
         (1..=last).fold(0, |worst, place| if rank(place) > rank(worst) { place } else { worst })

@@ -56,7 +56,10 @@ pub struct Sequence {
     pub(super) preemptions: u32,
     /// Tokens found cached at the first admission.
     pub(super) cached: Option<u32>,
-    pub(super) arrival_ns: u64,
+    /// The number of the instant at which it arrived.
+    /// Tokens that count as cached because they were when it was recorded.
+    pub(super) recorded: u32,
+    pub(super) moment: u64,
     pub(super) priority: i32,
     pub(super) status: Status,
     /// Whether the last chunk scheduled left known tokens to compute.
@@ -83,7 +86,8 @@ impl Sequence {
             next_call: 0,
             preemptions: 0,
             cached: None,
-            arrival_ns: trace.arrival_ns[row],
+            recorded: workload.recorded_cache(row),
+            moment: 0,
             priority: workload.priority(row),
             status: Status::Expected,
             chunk: false,

@@ -48,6 +48,12 @@ pub struct Carried {
     pub images: Vec<u32>,
     /// Tokens of the images, counted in the prompt; 0 where the file does not say.
     pub image_tokens: Vec<u32>,
+    /// Tokens of sound, counted in the prompt; 0 where the file does not say.
+    pub audio_tokens: Vec<u32>,
+    /// Tokens of moving pictures, counted in the prompt; 0 where the file does not say.
+    pub video_tokens: Vec<u32>,
+    /// Nanoseconds from the arrival within which the answer must be there, or [`NOT_OBSERVED`].
+    pub deadline_ns: Vec<u64>,
     /// Measured nanoseconds to the first token, or [`NOT_OBSERVED`].
     pub ttft_ns: Vec<u64>,
     /// Measured nanoseconds to the last token, or [`NOT_OBSERVED`].
@@ -69,6 +75,9 @@ impl Carried {
             lora: self.lora.as_ref().map(labels),
             images: pick(&self.images, order),
             image_tokens: pick(&self.image_tokens, order),
+            audio_tokens: pick(&self.audio_tokens, order),
+            video_tokens: pick(&self.video_tokens, order),
+            deadline_ns: pick(&self.deadline_ns, order),
             ttft_ns: pick(&self.ttft_ns, order),
             e2e_ns: pick(&self.e2e_ns, order),
             tpot_ns: pick(&self.tpot_ns, order),
@@ -91,6 +100,9 @@ pub(super) struct CarriedRow<'a> {
     pub lora: Option<Cow<'a, str>>,
     pub images: Option<u32>,
     pub image_tokens: Option<u32>,
+    pub audio_tokens: Option<u32>,
+    pub video_tokens: Option<u32>,
+    pub deadline_ns: Option<u64>,
     pub ttft_ns: Option<u64>,
     pub e2e_ns: Option<u64>,
     pub tpot_ns: Option<u64>,
@@ -111,6 +123,9 @@ impl CarriedColumns {
         put(&mut columns.cached_tokens, row, carried.cached_tokens, 0);
         put(&mut columns.images, row, carried.images, 0);
         put(&mut columns.image_tokens, row, carried.image_tokens, 0);
+        put(&mut columns.audio_tokens, row, carried.audio_tokens, 0);
+        put(&mut columns.video_tokens, row, carried.video_tokens, 0);
+        put(&mut columns.deadline_ns, row, carried.deadline_ns, NOT_OBSERVED);
         put(&mut columns.ttft_ns, row, carried.ttft_ns, NOT_OBSERVED);
         put(&mut columns.e2e_ns, row, carried.e2e_ns, NOT_OBSERVED);
         put(&mut columns.tpot_ns, row, carried.tpot_ns, NOT_OBSERVED);
@@ -132,10 +147,19 @@ impl CarriedColumns {
             }
         }
         let columns = &mut self.columns;
-        for column in [&mut columns.cached_tokens, &mut columns.images, &mut columns.image_tokens] {
+        let counts = [
+            &mut columns.cached_tokens,
+            &mut columns.images,
+            &mut columns.image_tokens,
+            &mut columns.audio_tokens,
+            &mut columns.video_tokens,
+        ];
+        for column in counts {
             pad(column, requests, 0);
         }
-        for column in [&mut columns.ttft_ns, &mut columns.e2e_ns, &mut columns.tpot_ns] {
+        let times =
+            [&mut columns.deadline_ns, &mut columns.ttft_ns, &mut columns.e2e_ns, &mut columns.tpot_ns];
+        for column in times {
             pad(column, requests, NOT_OBSERVED);
         }
         if let Some(lora) = &mut columns.lora {

@@ -154,6 +154,9 @@ impl Columns {
     }
 
     fn take(&mut self, row: &Row) -> Result<(), Mistake> {
+        if row.is_plain() && self.sessions.is_none() {
+            return self.take_plain(row);
+        }
         self.check_fields(row)?;
         let Some(output) = self.output(row)? else { return Ok(()) };
         let own = self.prompt(row)?;
@@ -183,6 +186,23 @@ impl Columns {
         if let Some(arrival) = arrival {
             self.values.follow_time(row.line, arrival);
         }
+        Ok(())
+    }
+
+    /// What [`Columns::take`] comes to for a row of arrival and lengths: most rows of most files.
+    fn take_plain(&mut self, row: &Row) -> Result<(), Mistake> {
+        let Some(output) = self.output(row)? else { return Ok(()) };
+        let prompt = self.prompt(row)?;
+        let Some(arrival) = self.values.own_arrival(row)? else {
+            return if self.values.options.arrivals_elsewhere {
+                self.keep(row, (Some(0), prompt, output), None, None, false);
+                Ok(())
+            } else {
+                Err(self.values.missing(Slot::Arrival, row))
+            };
+        };
+        self.keep(row, (Some(arrival), prompt, output), None, None, false);
+        self.values.follow_time(row.line, arrival);
         Ok(())
     }
 
@@ -349,6 +369,9 @@ impl Columns {
             lora: text(Slot::Lora),
             images: values.optional_count(row, Slot::Images)?,
             image_tokens: values.summed(row, Slot::ImageTokens)?,
+            audio_tokens: values.summed(row, Slot::AudioTokens)?,
+            video_tokens: values.summed(row, Slot::VideoTokens)?,
+            deadline_ns: values.observed(row, Slot::Deadline, Slot::DeadlineAt, arrival)?,
             ttft_ns: values.observed(row, Slot::Ttft, Slot::FirstAt, arrival)?,
             e2e_ns: values.observed(row, Slot::E2e, Slot::EndAt, arrival)?,
             tpot_ns: values.optional_duration(row, Slot::Tpot)?,

@@ -1,6 +1,7 @@
 //! Parts of a trace: a window of time, the first requests, a faster clock.
 
-use super::Trace;
+use super::policy::OverContext;
+use super::{BlockHashes, Trace};
 use crate::error::Result;
 use roofline_core::error::Error;
 
@@ -57,9 +58,64 @@ impl Trace {
         Ok(self)
     }
 
+    /// The requests as an engine gets them whose context is `longest` tokens, and how many of them are cut; none if they
+    /// stay as they are.
+    ///
+    /// A request is over context if its prompt and its answer together are longer than `longest`. One whose answer
+    /// alone is stays: no prompt would help it.
+    ///
+    /// # Errors
+    /// A request over context where that is to [`OverContext::Fail`].
+    pub fn within_context(&self, longest: u32, policy: OverContext) -> Result<Option<(Trace, usize)>> {
+        let over = |row: &usize| {
+            u64::from(self.prompt_tokens[*row]) + u64::from(self.output_tokens[*row]) > u64::from(longest)
+        };
+        let first = (0..self.len()).find(over);
+        let (Some(first), false) = (first, policy == OverContext::Reject) else { return Ok(None) };
+        if policy == OverContext::Fail {
+            let count = (first..self.len()).filter(over).count();
+            let value = format!(
+                "{} of prompt and {} of output in request {first}, the first of {count}",
+                self.prompt_tokens[first], self.output_tokens[first]
+            );
+            let must = format!("must fit max_model_len ({longest} tokens)");
+            let hint = "`--over-context truncate` cuts prompts, `reject` serves the others";
+            return Err(Error::spec("trace", must, value, hint).into());
+        }
+        let mut cut = self.clone();
+        let mut count = 0;
+        for row in (first..self.len()).filter(over) {
+            if let Some(room) = longest.checked_sub(self.output_tokens[row]).filter(|room| *room > 0) {
+                cut.prompt_tokens[row] = room;
+                count += 1;
+            }
+        }
+        if let Some(hashes) = &mut cut.hashes {
+            hashes.shorten(&cut.prompt_tokens);
+        }
+        for (cached, prompt) in cut.carried.cached_tokens.iter_mut().zip(&cut.prompt_tokens) {
+            *cached = (*cached).min(*prompt);
+        }
+        Ok(Some((cut, count)))
+    }
+
     /// Rows `from..to` of every column.
     fn rows(&self, from: usize, to: usize) -> Trace {
         self.select(&(from as u32..to as u32).collect::<Vec<_>>())
+    }
+}
+
+impl BlockHashes {
+    /// Ends each path where its prompt, which may have become shorter, ends.
+    fn shorten(&mut self, prompts: &[u32]) {
+        let mut shorter = BlockHashes { block_size: self.block_size, offsets: vec![0], ids: Vec::new() };
+        for (request, prompt) in prompts.iter().enumerate() {
+            let path = self.path(request);
+            let blocks = (prompt.div_ceil(self.block_size.max(1)) as usize).min(path.len());
+            shorter.ids.extend_from_slice(&path[..blocks]);
+            shorter.offsets.push(shorter.ids.len() as u64);
+        }
+        *self = shorter;
     }
 }
 
@@ -113,6 +169,22 @@ mod tests {
             "window must be start:end in seconds, 0 <= start < end: 5:5"
         );
         assert!(trace().window(f64::NAN, 5.0).is_err());
+    }
+
+    #[test]
+    fn what_is_over_context_is_cut_refused_or_left_to_the_engine() {
+        let (cut, count) = trace().within_context(40, OverContext::Truncate).unwrap().unwrap();
+        assert_eq!((cut.prompt_tokens, count), (vec![16, 32, 37, 36], 2));
+        assert_eq!(cut.hashes.unwrap().offsets, [0, 1, 3, 6, 9]);
+        assert!(trace().within_context(40, OverContext::Reject).unwrap().is_none());
+        assert!(trace().within_context(68, OverContext::Fail).unwrap().is_none());
+        let error = trace().within_context(40, OverContext::Fail).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "trace must fit max_model_len (40 tokens): 48 of prompt and 3 of output in request 2, the first of 2"
+        );
+        let (cut, count) = trace().within_context(3, OverContext::Truncate).unwrap().unwrap();
+        assert_eq!((cut.prompt_tokens[3], count), (64, 2), "an answer that leaves no room stays");
     }
 
     #[test]

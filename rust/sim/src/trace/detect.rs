@@ -304,8 +304,14 @@ pub(super) fn misspelt(found: &[String]) -> Option<String> {
         let distance = |other: &str| names::edit_distance(&name.to_lowercase(), &other.to_lowercase());
         let exact = known().any(|alias| alias.name.eq_ignore_ascii_case(name));
         let near = known().filter(|alias| alias.name.len() > 4).min_by_key(|alias| distance(alias.name))?;
-        (!exact && distance(near.name) <= 2).then(|| format!("did you mean `{}` for `{name}`?", near.name))
+        (!exact && distance(near.name) <= slip(near.name))
+            .then(|| format!("did you mean `{}` for `{name}`?", near.name))
     })
+}
+
+/// How many letters of a name may be wrong for it to be meant: one of a short name, two of a longer one.
+pub(super) fn slip(name: &str) -> usize {
+    (name.len() / 4).clamp(1, 2)
 }
 
 /// What may have been meant by the fields `found`: misspelt names first, else the known formats.

@@ -12,7 +12,7 @@ use super::policy::{OnError, TimeUnit, TurnLengths, ZeroOutput};
 use super::report::Report;
 use super::sessions::Noticed;
 use super::values::{MISSING, Tallies, Tally};
-use super::{Sessions, Trace, datetime};
+use super::{Sessions, Trace, datetime, prefix_groups};
 use crate::error::{Error, Result};
 
 /// Turns the columns of a file into a trace, and tells the report what was repaired on the way.
@@ -247,7 +247,7 @@ fn with_guess(name: &str, columns: &Columns) -> String {
         columns.seen >> place & 1 == 0 && alias.slot != Slot::Unused && alias.name.len() > 4
     };
     let near = columns.aliases().iter().enumerate().filter(unseen).min_by_key(|(_, alias)| distance(alias));
-    match near.filter(|(_, alias)| distance(alias) <= 2) {
+    match near.filter(|(_, alias)| distance(alias) <= detect::slip(alias.name)) {
         Some((_, alias)) => format!("{name} (did you mean `{}`?)", alias.name),
         None => name.to_string(),
     }
@@ -266,6 +266,7 @@ fn assemble(
     let (requests, by_parents) =
         (columns.arrival.len(), columns.values.schema.parents == Parents::MayBeAbsent);
     let delta = columns.turn_lengths == TurnLengths::Delta;
+    let prefix_block = columns.values.options.trace_block_size.unwrap_or(PREFIX_BLOCK);
     let since = |arrival: i64| (i128::from(arrival) - i128::from(first)) as u64;
     let mut trace = Trace {
         arrival_ns: columns.arrival.into_iter().map(since).collect(),
@@ -287,6 +288,7 @@ fn assemble(
         told_of_sessions(&sessions, noticed, report);
         trace.sessions = Some(sessions);
     }
+    shared_prefixes(&mut trace, prefix_block, report);
     unique_ids(&mut trace.ids, report);
     report.block_size = trace.hashes.as_ref().map(|hashes| hashes.block_size);
     let trace = match order {
@@ -295,6 +297,23 @@ fn assemble(
     };
     report.kept = trace.len() as u64;
     Ok(trace)
+}
+
+/// Tokens of a block into which the prefixes of groups are cut: vLLM's own KV block.
+const PREFIX_BLOCK: u32 = 16;
+
+/// Makes paths of prefix groups where the file has no hashes, and keeps those of different adapters apart.
+fn shared_prefixes(trace: &mut Trace, block_size: u32, report: &mut Report) {
+    if let (None, Some(prefixes)) = (&trace.hashes, &trace.carried.prefixes) {
+        trace.hashes = Some(prefix_groups::paths(prefixes, block_size));
+        let groups = prefixes.group.names.len();
+        report.inform(format!(
+            "prompts of {groups} prefix groups share what the file says, in whole blocks of {block_size} tokens"
+        ));
+    }
+    if let (Some(hashes), Some(lora)) = (&mut trace.hashes, &trace.carried.lora) {
+        prefix_groups::part_adapters(hashes, lora);
+    }
 }
 
 /// The rows in order of arrival, ties as they are; none if that is all of them as they are.

@@ -131,6 +131,14 @@ pub(super) enum Slot {
     Images,
     /// Tokens of images: a count, or a list of them.
     ImageTokens,
+    /// Tokens of sound: a count, or a list of them.
+    AudioTokens,
+    /// Tokens of moving pictures: a count, or a list of them.
+    VideoTokens,
+    /// Time from the arrival within which the answer must be there.
+    Deadline,
+    /// Until when the answer must be there, on the clock of the arrivals.
+    DeadlineAt,
     Ttft,
     E2e,
     Tpot,

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::columns::Columns;
 use super::detect;
 use super::diagnose::broken;
+use super::flat;
 use super::mistakes::Mistake;
 use super::records::{Record, fields};
 use super::row::Row;
@@ -17,13 +18,17 @@ const DEPTH_MAX: usize = 128;
 
 /// Reads the records into columns; stops early once there are too many kinds of mistakes.
 pub(super) fn read<'a>(records: impl Iterator<Item = Record<'a>>, columns: &mut Columns) {
-    let mut order = Vec::new();
+    let (mut order, mut row) = (Vec::new(), Row::new(0));
     for record in records {
-        let mut row = Row::new(record.line);
-        let mut json = serde_json::Deserializer::from_slice(record.text);
-        let whole = json
-            .deserialize_map(RowVisitor { columns, order: &mut order, row: &mut row })
-            .and_then(|()| json.end());
+        row.begin(record.line);
+        let whole = if read_flat(record.text, columns, &mut order, &mut row) {
+            Ok(())
+        } else {
+            row.begin(record.line);
+            let mut json = serde_json::Deserializer::from_slice(record.text);
+            json.deserialize_map(RowVisitor { columns, order: &mut order, row: &mut row })
+                .and_then(|()| json.end())
+        };
         let goes_on = match whole {
             Ok(()) if row.is_complete() || columns.is_mapped() => columns.push(&row),
             Ok(()) => match other_format(&record, columns) {
@@ -36,6 +41,29 @@ pub(super) fn read<'a>(records: impl Iterator<Item = Record<'a>>, columns: &mut 
             return;
         }
     }
+}
+
+/// Reads a row that is flat; false if it is not, and whatever is set does not count.
+fn read_flat<'a>(text: &'a [u8], columns: &mut Columns, order: &mut Vec<u8>, row: &mut Row<'a>) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let mut place = 0;
+    flat::fields(text, |name, value| {
+        let alias = columns.alias_of(name, order.get(place).copied());
+        remember(order, &mut place, alias);
+        if let Some(alias) = alias {
+            row.set(columns.aliases(), alias, value);
+        }
+    })
+}
+
+/// Notes which alias stood at a place, for the next row.
+fn remember(order: &mut Vec<u8>, place: &mut usize, alias: Option<u8>) {
+    let alias = alias.unwrap_or(u8::MAX);
+    match order.get_mut(*place) {
+        Some(known) => *known = alias,
+        None => order.push(alias),
+    }
+    *place += 1;
 }
 
 /// The mistake of a record that lacks a field because it has the layout of another format.
@@ -67,12 +95,7 @@ impl<'de> Visitor<'de> for RowVisitor<'_, '_, 'de> {
         let mut place = 0;
         while let Some(alias) = map.next_key_seed(Key { columns, guess: order.get(place).copied() })? {
             let text = map.next_value::<&RawValue>()?.get();
-            if order.len() <= place {
-                order.push(alias.unwrap_or(u8::MAX));
-            } else {
-                order[place] = alias.unwrap_or(u8::MAX);
-            }
-            place += 1;
+            remember(order, &mut place, alias);
             match alias {
                 Some(alias) => row.set(columns.aliases(), alias, text),
                 None if too_deep(text) => row.too_deep = true,

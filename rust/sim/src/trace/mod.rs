@@ -19,12 +19,14 @@ mod container;
 mod diagnose;
 mod detect;
 mod hashes;
+mod prefix_groups;
 mod links;
 mod sessions;
 mod row;
 mod values;
 mod columns;
 mod unfolded;
+mod flat;
 mod json;
 mod csv;
 mod finish;
@@ -35,6 +37,8 @@ mod files;
 mod inspect;
 mod write;
 
+use roofline_core::table::Texts;
+
 pub use carried::{Carried, Labels, NOT_OBSERVED, Prefixes};
 pub use detect::{Detection, detect};
 pub use files::{paths, read_files};
@@ -43,7 +47,8 @@ pub(crate) use hashes::Dense;
 pub use inspect::{Inspection, Lengths, inspect};
 pub(crate) use number::TOKENS_MAX;
 pub use options::{FieldMap, ReadOptions};
-pub use policy::{OnError, PriorityOrder, TimeUnit, TurnLengths, ZeroOutput};
+pub use policy::{OnError, OverContext, PriorityOrder, TimeUnit, TurnLengths, ZeroOutput};
+pub(crate) use prefix_groups::GroupPaths;
 pub use read::{Reader, read, read_file};
 pub use report::{Report, Warning};
 pub use write::{Written, left_out, write, write_file};
@@ -168,5 +173,10 @@ impl Trace {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.arrival_ns.is_empty()
+    }
+
+    /// Identifiers as in the file, or the row numbers where it has none.
+    pub fn request_ids(&self) -> Texts {
+        if self.ids.is_empty() { Texts::numbers(self.len()) } else { self.ids.iter().collect() }
     }
 }

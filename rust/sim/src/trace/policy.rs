@@ -113,6 +113,18 @@ pub enum TurnLengths {
     Delta,
 }
 
+/// What becomes of requests that an engine's context cannot hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OverContext {
+    /// The engine rejects prompts that leave no room for an answer, and ends answers at its longest context.
+    #[default]
+    Reject,
+    /// Prompts are cut at their end so that the whole answer has room.
+    Truncate,
+    /// The trace is refused.
+    Fail,
+}
+
 /// Which end of the file's priorities is served first; a [`Trace`](super::Trace) holds lower first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PriorityOrder {

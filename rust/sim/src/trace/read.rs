@@ -107,10 +107,9 @@ impl Reader {
         let schema = schema(origin, &detection, options)?;
         let (columns, report) = match &mut self.reading {
             None => {
-                let (columns, report) = self.reading.insert((
-                    Columns::new(schema, options),
-                    blank_report(origin, detection, information),
-                ));
+                let (columns, report) = self
+                    .reading
+                    .insert((Columns::new(schema, options), blank_report(origin, detection, information)));
                 (columns, report)
             }
             Some((columns, report)) => {
@@ -230,7 +229,9 @@ fn schema(origin: &str, detection: &Detection, options: &ReadOptions) -> Result<
 fn without_lengths(format: Format) -> &'static str {
     match format {
         Format::BlisHeader => "this is the header: read the CSV file that lies beside it",
-        Format::ServeGenClients => "name the folder of clients; requests are drawn from it, not read",
+        Format::ServeGenClients => {
+            "it tells rates, not requests: ServeGen draws requests from it; or give its rates as `--rate-series FILE.csv`"
+        }
         Format::OpenAiBatch => {
             "a batch has limits, not lengths: read the log of its answers, or count its tokens first"
         }
@@ -282,10 +283,8 @@ fn rows_of_json(
     report: &mut Report,
     options: &ReadOptions,
 ) -> Result<()> {
-    let mut rows = records
-        .iter()
-        .map(|record| Record { line: record.line + place.lines_before, ..record })
-        .peekable();
+    let mut rows =
+        records.iter().map(|record| Record { line: record.line + place.lines_before, ..record }).peekable();
     if columns.format() == Format::Native {
         let head = rows.peek().and_then(|record| fields(record.text).ok());
         let head = head.filter(|head| head.iter().any(|(key, _)| key == "trace"));

@@ -7,7 +7,9 @@ use super::format::{Alias, SLOTS, Slot};
 /// The fields of one row, as texts.
 pub(super) struct Row<'a> {
     pub line: u64,
-    values: [Option<(u8, &'a str)>; SLOTS],
+    /// Which of `values` are of this row, a bit each: the others are left from rows before.
+    has: u32,
+    values: [(u8, &'a str); SLOTS],
     /// Values of the slots that are rare: a row that has none stays small.
     rare: Vec<(Slot, (u8, &'a str))>,
     /// A field that stands twice; its last value counts.
@@ -18,27 +20,57 @@ pub(super) struct Row<'a> {
     pub too_deep: bool,
 }
 
+/// The slots of a row that says when it arrives and how long it is, and nothing else.
+const PLAIN: u32 = 1 << Slot::Arrival as u32 | 1 << Slot::Prompt as u32 | 1 << Slot::Output as u32;
+
 impl<'a> Row<'a> {
     pub fn new(line: u64) -> Row<'a> {
-        Row { line, values: [None; SLOTS], repeated: None, conflict: None, too_deep: false, rare: Vec::new() }
+        Row {
+            line,
+            has: 0,
+            values: [(0, ""); SLOTS],
+            repeated: None,
+            conflict: None,
+            too_deep: false,
+            rare: Vec::new(),
+        }
+    }
+
+    /// Empties it for the fields of another line.
+    pub fn begin(&mut self, line: u64) {
+        self.line = line;
+        self.has = 0;
+        self.rare.clear();
+        (self.repeated, self.conflict, self.too_deep) = (None, None, false);
+    }
+
+    /// Whether it says when it arrives and how long it is, and nothing else, without a doubt about its fields.
+    pub fn is_plain(&self) -> bool {
+        self.has == PLAIN
+            && self.rare.is_empty()
+            && self.repeated.is_none()
+            && self.conflict.is_none()
+            && !self.too_deep
     }
 
     /// Sets the field with the name `aliases[alias]`.
     pub fn set(&mut self, aliases: &[Alias], alias: u8, text: &'a str) {
         let slot = aliases[usize::from(alias)].slot;
-        if slot == Slot::Unused {
+        let Some(value) = self.values.get_mut(slot as usize) else {
+            if slot != Slot::Unused {
+                self.set_rare(slot, alias, text);
+            }
             return;
-        }
-        let value = match self.values.get_mut(slot as usize) {
-            Some(value) => value,
-            None => return self.set_rare(slot, alias, text),
         };
-        match value {
-            Some((same, _)) if *same == alias => self.repeated = Some(alias),
-            Some((other, before)) if *before != text => self.conflict = Some((*other, alias)),
-            _ => {}
+        if self.has >> slot as u32 & 1 == 1 {
+            match value {
+                (same, _) if *same == alias => self.repeated = Some(alias),
+                (other, before) if *before != text => self.conflict = Some((*other, alias)),
+                _ => {}
+            }
         }
-        *value = Some((alias, text));
+        self.has |= 1 << slot as u32;
+        *value = (alias, text);
     }
 
     fn set_rare(&mut self, slot: Slot, alias: u8, text: &'a str) {
@@ -61,7 +93,7 @@ impl<'a> Row<'a> {
     /// A value that is there, null or not.
     pub fn value(&self, slot: Slot) -> Option<(u8, &'a str)> {
         match self.values.get(slot as usize) {
-            Some(value) => *value,
+            Some(value) => (self.has >> slot as u32 & 1 == 1).then_some(*value),
             None => self.rare.iter().find(|(known, _)| *known == slot).map(|(_, value)| *value),
         }
     }

@@ -10,9 +10,14 @@ use super::options::ReadOptions;
 use super::policy::{PriorityOrder, TimeUnit};
 use super::row::Row;
 
+/// A text without the quotes JSON puts around it.
+fn bare(raw: &str) -> &str {
+    raw.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(raw)
+}
+
 /// Whether a text has the shape of a date.
 fn is_date(raw: &str) -> bool {
-    let text = raw.trim_matches('"').as_bytes();
+    let text = bare(raw).as_bytes();
     text.len() >= 10 && text[4] == b'-' && text[7] == b'-'
 }
 
@@ -199,7 +204,7 @@ impl Values {
 
     /// A date with a time of day.
     fn moment(&mut self, row: &Row, alias: u8, raw: &str) -> Result<i64, Mistake> {
-        let text = raw.trim_matches('"');
+        let text = bare(raw);
         match datetime::parse(text.as_bytes()) {
             Ok(instant) => {
                 let tally = if instant.zoned { &mut self.tallies.zoned } else { &mut self.tallies.unzoned };

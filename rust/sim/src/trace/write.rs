@@ -92,11 +92,7 @@ fn parts_to(trace: &Trace, format: Format, name: &str, file: File) -> io::Result
 const PART: usize = 1 << 18;
 
 /// The text of a file, part by part: the first lines first.
-fn each_part(
-    trace: &Trace,
-    format: Format,
-    mut take: impl FnMut(&str) -> io::Result<()>,
-) -> io::Result<()> {
+fn each_part(trace: &Trace, format: Format, mut take: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
     let mut text = header(trace, format);
     // A field is of one kind in all rows: a list where any row waits for several others.
     let several = trace.sessions.as_ref().is_some_and(Sessions::waits_for_several);
@@ -158,6 +154,8 @@ pub fn left_out(trace: &Trace, format: Format) -> Result<Vec<&'static str>> {
         ("recorded cache hits", !carried.cached_tokens.is_empty(), false),
         ("adapters", carried.lora.is_some(), false),
         ("images", !(carried.images.is_empty() && carried.image_tokens.is_empty()), false),
+        ("audio and video", !(carried.audio_tokens.is_empty() && carried.video_tokens.is_empty()), false),
+        ("deadlines", !carried.deadline_ns.is_empty(), false),
         ("measured times", measured, false),
     ];
     Ok(has.into_iter().filter(|(_, has, held)| *has && !*held && !native).map(|(what, _, _)| what).collect())
@@ -331,6 +329,9 @@ fn native_carried(trace: &Trace, row: usize, line: &mut Line) {
     }
     line.count("images", &carried.images, row);
     line.count("image_tokens", &carried.image_tokens, row);
+    line.count("audio_tokens", &carried.audio_tokens, row);
+    line.count("video_tokens", &carried.video_tokens, row);
+    line.seconds("deadline_s", &carried.deadline_ns, row);
     line.seconds("observed_ttft_s", &carried.ttft_ns, row);
     line.seconds("observed_e2e_s", &carried.e2e_ns, row);
     line.seconds("observed_tpot_s", &carried.tpot_ns, row);

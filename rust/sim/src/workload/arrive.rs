@@ -48,7 +48,9 @@ impl Trace {
         }
         if !words.iter().any(|(word, _)| RATE_WORDS.contains(word)) {
             let hint = "for example `request_rate` 4, or inf for all at once";
-            return Err(Error::spec("request_rate", "must be given for other arrivals", "nothing", hint).into());
+            return Err(
+                Error::spec("request_rate", "must be given for other arrivals", "nothing", hint).into()
+            );
         }
         let free: Vec<usize> = (0..self.len()).filter(|row| !self.waits(*row)).collect();
         let count = free.len().to_string();
@@ -85,7 +87,9 @@ impl Trace {
         while !left.is_empty() {
             let before = left.len();
             left.retain(|row| {
-                let ends = sessions.waits_for(*row).map(|(on, delay)| Some(arrivals[on as usize]?.saturating_add(delay)));
+                let ends = sessions
+                    .waits_for(*row)
+                    .map(|(on, delay)| Some(arrivals[on as usize]?.saturating_add(delay)));
                 arrivals[*row] = ends.collect::<Option<Vec<u64>>>().and_then(|ends| ends.into_iter().max());
                 arrivals[*row].is_none()
             });

@@ -66,7 +66,7 @@ fn place(field: &str, path: &str, wanted: Option<&str>, header: &[String], width
     })
 }
 
-/// Pairs of seconds and rates, from a file of two columns with or without a header.
+/// Pairs of seconds and rates: the first two columns of a file with or without a header.
 ///
 /// # Errors
 /// A file that cannot be read, or rows that are no two numbers.
@@ -75,7 +75,7 @@ pub(super) fn pairs(field: &str, path: &str) -> Result<Vec<(f64, f64)>> {
     for (row, (line, cells)) in rows(path)?.into_iter().enumerate() {
         let numbers: Vec<Option<f64>> = cells.iter().map(|cell| cell.parse().ok()).collect();
         match numbers[..] {
-            [Some(seconds), Some(rate)] => pairs.push((seconds, rate)),
+            [Some(seconds), Some(rate), ..] => pairs.push((seconds, rate)),
             _ if row == 0 => {}
             _ => {
                 let must = "must be two numbers: seconds and requests a second";
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn pairs_skip_a_header_and_nothing_else() {
         assert_eq!(
-            pairs("rate_series", &file("p.csv", "t,r\n0,1\n60,2.5\n")).unwrap(),
+            pairs("rate_series", &file("p.csv", "t,r,n\n0,1,7\n60,2.5,9\n")).unwrap(),
             [(0.0, 1.0), (60.0, 2.5)]
         );
         let path = file("q.csv", "0,1\n60\n");

@@ -10,7 +10,7 @@ use super::prefixes::{PrefixStream, Shared};
 use super::rates::RateClock;
 use super::spec::Spec;
 use crate::error::{Error, Result};
-use crate::trace::{BlockHashes, TOKENS_MAX, Trace};
+use crate::trace::{GroupPaths, TOKENS_MAX, Trace};
 
 /// A request that was drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,33 +80,6 @@ impl Iterator for Requests<'_> {
     }
 }
 
-/// Hash ids of shared prefixes: block `k` of group `g` has one id, given when it is first seen.
-struct Paths {
-    hashes: BlockHashes,
-    of_group: Vec<Vec<u32>>,
-    known: u32,
-}
-
-impl Paths {
-    fn new(block_size: u32, groups: u32) -> Paths {
-        Paths {
-            hashes: BlockHashes { block_size, offsets: vec![0], ids: Vec::new() },
-            of_group: vec![Vec::new(); groups as usize],
-            known: 0,
-        }
-    }
-
-    fn push(&mut self, group: u32, blocks: u32) {
-        let ids = &mut self.of_group[group as usize];
-        while ids.len() < blocks as usize {
-            ids.push(self.known);
-            self.known += 1;
-        }
-        self.hashes.ids.extend_from_slice(&ids[..blocks as usize]);
-        self.hashes.offsets.push(self.hashes.ids.len() as u64);
-    }
-}
-
 /// How often a long generation looks whether it should stop.
 const LOOK: u64 = 1 << 14;
 
@@ -116,7 +89,8 @@ const LOOK: u64 = 1 << 14;
 /// [`Error::Interrupted`] where `cancel` was set; traffic in which nothing arrives, or that takes more than 292 years.
 pub fn generate(spec: &Spec, done: &AtomicU64, cancel: &AtomicBool) -> Result<Trace> {
     let mut trace = Trace { model: spec.model.clone(), ..Trace::default() };
-    let mut paths = spec.prefixes.as_ref().map(|prefixes| Paths::new(prefixes.block_size, prefixes.groups));
+    let mut paths =
+        spec.prefixes.as_ref().map(|prefixes| GroupPaths::new(prefixes.block_size, prefixes.groups));
     for (row, request) in (0u64..).zip(Requests::new(spec)) {
         if row % LOOK == 0 {
             done.store(row, Ordering::Relaxed);
@@ -128,7 +102,7 @@ pub fn generate(spec: &Spec, done: &AtomicU64, cancel: &AtomicBool) -> Result<Tr
         trace.prompt_tokens.push(request.prompt_tokens);
         trace.output_tokens.push(request.output_tokens);
         if let Some(paths) = &mut paths {
-            paths.push(request.prefix_group, request.prefix_tokens / paths.hashes.block_size);
+            paths.push(request.prefix_group, request.prefix_tokens);
         }
     }
     let short = spec.end_s.is_infinite() && spec.count.is_some_and(|count| count > trace.len() as u64);

@@ -228,7 +228,8 @@ impl Spec {
 }
 
 /// Words that say how many requests arrive a second.
-pub(super) const RATE_WORDS: [&str; 5] = ["request_rate", "stages", "rate_series", "diurnal", "ramp_up_strategy"];
+pub(super) const RATE_WORDS: [&str; 5] =
+    ["request_rate", "stages", "rate_series", "diurnal", "ramp_up_strategy"];
 const LENGTH_WORDS: [&str; 5] = ["input_len", "output_len", "seq_dist", "random_range_ratio", "range_style"];
 
 /// The coefficient of variation of gaps, by whichever word it was given.

@@ -60,7 +60,7 @@ fn share(
 ) -> Option<Share> {
     let known = room.sequences[sequence as usize].tokens;
     let (hits, free_hits) = room.kv.look_up(sequence, known);
-    let cached = hits * room.config.block_size;
+    let cached = (hits * room.config.block_size).max(recorded(room, sequence));
     if pass.deferring && cached + 1 < known {
         return None;
     }
@@ -86,6 +86,18 @@ fn share(
         return None;
     }
     Some(Share { cached, tokens, padding: if padded { tokens - 1 } else { 0 } })
+}
+
+/// Tokens of a waiting request that count as cached because they were when it was recorded, in whole blocks and never
+/// the last token. They come from outside: blocks are taken for them as for tokens that are computed.
+fn recorded(room: &Room<'_>, sequence: u32) -> u32 {
+    let state = &room.sequences[sequence as usize];
+    if room.config.enable_prefix_caching {
+        let size = room.config.block_size.max(1);
+        state.recorded.min(state.tokens.saturating_sub(1)) / size * size
+    } else {
+        0
+    }
 }
 
 /// Whether blocks suffice for a request of `known` tokens that would hold `tokens` of them after this step.

@@ -1,0 +1,182 @@
+//! Which fit an operator is priced with: the device's own, or the nearest that was measured, with wider bars.
+
+use super::band::Spread;
+use super::file::{Fit, Set};
+use super::form::Form;
+use super::{Prediction, Source, shipped};
+use crate::hardware::Hardware;
+
+/// Half-widths of a band where nothing was measured: twice too fast or slow is not ruled out (FIDELITY §3).
+const UNKNOWN: Spread = Spread { low: 0.8, high: 1.3 };
+
+/// Architectures that share kernels with another.
+const KIN: [(&str, &str); 1] = [("blackwell-ultra", "blackwell")];
+
+/// A fit, and how far it is trusted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chosen<F> {
+    /// The form.
+    pub form: F,
+    /// How much faster a benchmark loop reads what stays in the last-level cache; serving does not.
+    pub l2_hot: f64,
+    /// Its 80 % band.
+    pub spread: Spread,
+    /// Where it is from.
+    pub source: Source,
+}
+
+/// How near a fit is to a device and an engine, nearest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Near {
+    Own,
+    SameArchitecture,
+    OtherEngine,
+    KindredEngine,
+    Vendor,
+    Any,
+}
+
+/// Every nearness with the factor of its band's log half-widths: measured over transfers between devices of one
+/// architecture 1.3, to another one 2 to 2.5 (FIDELITY §5).
+const NEARNESS: [(Near, f64); 6] = [
+    (Near::Own, 1.0),
+    (Near::SameArchitecture, 1.3),
+    (Near::OtherEngine, 1.6),
+    (Near::KindredEngine, 1.8),
+    (Near::Vendor, 2.0),
+    (Near::Any, 2.5),
+];
+
+/// Looks fits up for one device.
+#[derive(Debug, Clone, Copy)]
+pub struct Chooser<'a> {
+    prediction: &'a Prediction,
+    hardware: &'a Hardware,
+}
+
+impl<'a> Chooser<'a> {
+    /// For `hardware` under the engine of `prediction`.
+    pub fn new(prediction: &'a Prediction, hardware: &'a Hardware) -> Chooser<'a> {
+        Chooser { prediction, hardware }
+    }
+
+    /// The nearest fit of the first of `dtypes` of which there is any; `engine` stands for the prediction's own where
+    /// kernels are of a library.
+    pub fn choose<F: Form>(&self, dtypes: &[&str], engine: Option<&str>) -> Option<Chosen<F>> {
+        let engine = engine.unwrap_or(&self.prediction.engine);
+        dtypes.iter().find_map(|dtype| self.nearest::<F>(dtype, engine))
+    }
+
+    /// The same, only where it was measured on this device under this engine.
+    pub fn own<F: Form>(&self, dtype: &str) -> Option<Chosen<F>> {
+        self.nearest::<F>(dtype, &self.prediction.engine)
+            .filter(|chosen| matches!(chosen.source, Source::Fitted(_)))
+    }
+
+    fn nearest<F: Form>(&self, dtype: &str, engine: &str) -> Option<Chosen<F>> {
+        NEARNESS.iter().find_map(|&(near, factor)| {
+            let (set, fit) = self
+                .sets(near)
+                .flat_map(|set| set.fits.iter().map(move |fit| (set, fit)))
+                .find(|(set, fit)| {
+                    fit.family == F::FAMILY && fit.dtype == dtype && self.is_near(near, set, fit, engine)
+                })?;
+            Some(Chosen {
+                form: F::of(&fit.values),
+                l2_hot: fit.l2_hot,
+                spread: fit.spread.unwrap_or(UNKNOWN).widened(factor),
+                source: self.source(near, set, fit),
+            })
+        })
+    }
+
+    /// The sets that may hold a fit so near: a user's first, then the shipped, devices of like bandwidth first.
+    fn sets(&self, near: Near) -> impl Iterator<Item = &'a Set> + use<'a> {
+        let hardware = self.hardware;
+        let mut files: Vec<_> = shipped::FILES
+            .iter()
+            .filter(|file| match near {
+                Near::Own | Near::OtherEngine => file.device == hardware.name,
+                Near::SameArchitecture | Near::KindredEngine => kindred(hardware, file.architecture),
+                Near::Vendor | Near::Any => file.device == "any",
+            })
+            .collect();
+        files.sort_by_key(|file| u8::from(file.architecture != hardware.architecture));
+        self.prediction.sets.iter().chain(files.into_iter().map(|file| file.set()))
+    }
+
+    fn is_near(&self, near: Near, set: &Set, fit: &Fit, engine: &str) -> bool {
+        let same_device = set.device == self.hardware.name;
+        let same_engine = fit.engine == engine || fit.engine == "any";
+        let alike = kindred(self.hardware, &set.architecture);
+        let anywhere = set.device == "any" || set.origin.is_some();
+        match near {
+            Near::Own => same_device && same_engine,
+            Near::SameArchitecture => alike && same_engine,
+            Near::OtherEngine => same_device,
+            Near::KindredEngine => alike,
+            Near::Vendor => anywhere && self.hardware.vendor == "nvidia",
+            Near::Any => anywhere,
+        }
+    }
+
+    fn source(&self, near: Near, set: &Set, fit: &Fit) -> Source {
+        let name = match (&set.origin, fit.engine.as_str()) {
+            (Some(origin), _) => origin.clone(),
+            (None, "any") => set.device.clone(),
+            (None, engine) => format!("{}/{engine}", set.device),
+        };
+        match near {
+            Near::Own => Source::Fitted(name),
+            Near::Any => Source::Assumed,
+            Near::Vendor if set.device == "any" => Source::Assumed,
+            _ => Source::Transferred(name),
+        }
+    }
+}
+
+/// Whether a device runs the kernels of that architecture, or of one near it.
+fn kindred(hardware: &Hardware, architecture: &str) -> bool {
+    let own = hardware.architecture.as_str();
+    own == architecture || KIN.contains(&(own, architecture)) || KIN.contains(&(architecture, own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Efficiency;
+    use super::super::form::gemm::Gemm;
+    use super::*;
+    use crate::catalog;
+
+    fn chosen(hardware: &str, engine: &str, dtypes: &[&str]) -> Chosen<Gemm> {
+        let Efficiency::Predicted(prediction) = Efficiency::predicted(engine) else { panic!() };
+        let hardware = catalog::hardware::hardware(hardware).unwrap().item;
+        Chooser::new(&prediction, &hardware).choose(dtypes, None).unwrap()
+    }
+
+    #[test]
+    fn bars_widen_from_the_devices_own_fit_to_what_is_assumed() {
+        let own = chosen("h100-sxm", "vllm", &["bf16"]);
+        assert_eq!(own.source, Source::Fitted("h100-sxm/vllm".into()));
+        let same = chosen("h20", "vllm", &["bf16"]);
+        assert!(
+            matches!(&same.source, Source::Transferred(from) if from.ends_with("/vllm")),
+            "{:?}",
+            same.source
+        );
+        let assumed = chosen("mi300x", "vllm", &["bf16"]);
+        assert_eq!(assumed.source, Source::Assumed);
+        let wide = |chosen: &Chosen<Gemm>| chosen.spread.high / chosen.spread.low;
+        assert!(wide(&own) < wide(&assumed), "{own:?} {assumed:?}");
+    }
+
+    #[test]
+    fn a_users_own_fit_comes_first() {
+        let mut set = shipped::FILES[6].set().clone();
+        set.origin = Some("mine.toml".into());
+        let hardware = catalog::hardware::hardware("h100-sxm").unwrap().item;
+        let prediction = Prediction { engine: "vllm".into(), sets: vec![set], ..Prediction::default() };
+        let chosen = Chooser::new(&prediction, &hardware).choose::<Gemm>(&["bf16"], None).unwrap();
+        assert_eq!(chosen.source, Source::Fitted("mine.toml".into()));
+    }
+}

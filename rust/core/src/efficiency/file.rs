@@ -1,0 +1,273 @@
+//! Efficiency files: one device a file, one fit a table; every mistake of a file is told at once.
+
+use toml::{Table, Value};
+
+use super::band::Spread;
+use super::form::{self, Form, Parameter};
+use crate::error::{Error, Result};
+
+/// Fits of one device's kernels.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Set {
+    /// Catalogue name of the device; `any` for what holds where nothing was measured.
+    pub device: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// The fits, in the order of the file.
+    pub fits: Vec<Fit>,
+    /// The file a user gave; none for what is shipped.
+    pub origin: Option<String>,
+}
+
+/// The numbers of one family of kernels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fit {
+    /// Whose kernels: `vllm`, `sglang`, `trtllm`, `nccl`, or `any`.
+    pub engine: String,
+    /// The family ([`Form::FAMILY`]).
+    pub family: String,
+    /// The format or kind within the family.
+    pub dtype: String,
+    /// The form's numbers, in the order of [`Form::PARAMETERS`].
+    pub values: Vec<f64>,
+    /// How much faster a benchmark loop reads what stays in the last-level cache; serving does not.
+    pub l2_hot: f64,
+    /// P10 and P90 of measured over predicted, on rows that were not fitted; `None` where none were kept.
+    pub spread: Option<Spread>,
+    /// Where the measurements are from.
+    pub source: String,
+    /// When it was fitted.
+    pub date: String,
+}
+
+/// Keys of a fit beside its numbers.
+const NOTES: [&str; 17] = [
+    "engine",
+    "version",
+    "family",
+    "dtype",
+    "l2_hot",
+    "error_q",
+    "median_ape",
+    "mape",
+    "p90_ape",
+    "bias",
+    "rows",
+    "held_out",
+    "valid",
+    "source",
+    "date",
+    "remark",
+    "roofline_median_ape",
+];
+
+/// Every family of kernels a file may hold, and its numbers.
+pub fn families() -> Vec<(&'static str, &'static [Parameter])> {
+    fn of<F: Form>() -> (&'static str, &'static [Parameter]) {
+        (F::FAMILY, F::PARAMETERS)
+    }
+    vec![
+        of::<form::gemm::Gemm>(),
+        of::<form::prefill::Prefill>(),
+        of::<form::decode::Decode>(),
+        of::<form::mla::MlaPrefill>(),
+        of::<form::mla::MlaDecode>(),
+        of::<form::moe::Moe>(),
+        of::<form::elementwise::Elementwise>(),
+        of::<form::elementwise::ComputeScale>(),
+        of::<form::elementwise::ScaleMatrix>(),
+        of::<form::elementwise::State>(),
+        of::<form::collective::Nccl>(),
+        of::<form::collective::CustomAllReduce>(),
+        of::<form::host::Host>(),
+    ]
+}
+
+impl Set {
+    /// Reads a file's text; `origin` is how the file is called in errors.
+    ///
+    /// # Errors
+    /// Text that is no TOML; a table, key or family that is not known; a number that is missing, no number or out of
+    /// its range; quantiles that do not rise: all of them at once.
+    pub fn parse(origin: &str, text: &str) -> Result<Set> {
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let hint = "an efficiency file as `roofline-fast calibrate` writes it";
+            Error::spec(origin, "must be TOML", error.message(), hint)
+        })?;
+        let mut reader = Reader { origin, errors: Vec::new() };
+        let known = ["schema", "device", "architecture", "datasheet", "fit"];
+        reader.only("", &table, &known);
+        if table.get("schema").and_then(Value::as_integer) != Some(1) {
+            reader.wrong("schema", "must be 1", table.get("schema"));
+        }
+        let device = reader.text("", &table, "device");
+        let architecture = reader.text("", &table, "architecture");
+        let fits = match table.get("fit") {
+            Some(Value::Array(rows)) if !rows.is_empty() => {
+                rows.iter().enumerate().filter_map(|(place, row)| reader.fit(place, row)).collect()
+            }
+            other => {
+                reader.wrong("fit", "must be a list of fits, `[[fit]]`", other);
+                Vec::new()
+            }
+        };
+        Error::all(origin, reader.errors)?;
+        Ok(Set { device, architecture, fits, origin: None })
+    }
+}
+
+struct Reader<'a> {
+    origin: &'a str,
+    errors: Vec<Error>,
+}
+
+impl Reader<'_> {
+    fn wrong(&mut self, field: &str, must: &str, value: Option<&Value>) {
+        let value = value.map_or("absent".to_string(), |value| value.to_string().trim().to_string());
+        self.errors.push(Error::spec(format!("{}: {field}", self.origin), must, value, ""));
+    }
+
+    fn only(&mut self, path: &str, table: &Table, known: &[&str]) {
+        for (key, value) in table {
+            if !known.contains(&key.as_str()) {
+                let must = format!("must be one of {}", known.join(", "));
+                self.wrong(&format!("{path}{key}"), &must, Some(value));
+            }
+        }
+    }
+
+    fn text(&mut self, path: &str, table: &Table, key: &str) -> String {
+        match table.get(key) {
+            Some(Value::String(text)) if !text.is_empty() => text.clone(),
+            other => {
+                self.wrong(&format!("{path}{key}"), "must be a name", other);
+                String::new()
+            }
+        }
+    }
+
+    fn fit(&mut self, place: usize, row: &Value) -> Option<Fit> {
+        let path = format!("fit[{place}].");
+        let Some(table) = row.as_table() else {
+            self.wrong(path.trim_end_matches('.'), "must be a table", Some(row));
+            return None;
+        };
+        let engine = self.text(&path, table, "engine");
+        let dtype = self.text(&path, table, "dtype");
+        let family = self.text(&path, table, "family");
+        let all = families();
+        let Some((_, parameters)) = all.iter().find(|(known, _)| *known == family) else {
+            let names: Vec<&str> = all.iter().map(|(known, _)| *known).collect();
+            let must = format!("must be one of {}", names.join(", "));
+            self.wrong(&format!("{path}family"), &must, table.get("family"));
+            return None;
+        };
+        let mut known: Vec<&str> = parameters.iter().map(|parameter| parameter.name).collect();
+        known.extend(NOTES);
+        self.only(&path, table, &known);
+        let values = parameters.iter().map(|parameter| self.number(&path, table, parameter)).collect();
+        let note = |key: &str| table.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
+        let (source, date) = (note("source"), note("date"));
+        let l2_hot = table.get("l2_hot").map_or(1.0, |_| {
+            self.number(&path, table, &Parameter { name: "l2_hot", least: 1.0, most: 10.0 })
+        });
+        let spread = self.spread(&path, table);
+        Some(Fit { engine, dtype, values, l2_hot, spread, source, date, family })
+    }
+
+    fn number(&mut self, path: &str, table: &Table, parameter: &Parameter) -> f64 {
+        let Parameter { name, least, most } = *parameter;
+        let value = table.get(name);
+        let number = value.and_then(|value| value.as_float().or(value.as_integer().map(|n| n as f64)));
+        match number {
+            Some(number) if (least..=most).contains(&number) => number,
+            _ => {
+                self.wrong(&format!("{path}{name}"), &format!("must be from {least} to {most}"), value);
+                f64::NAN
+            }
+        }
+    }
+
+    fn spread(&mut self, path: &str, table: &Table) -> Option<Spread> {
+        let value = table.get("error_q")?;
+        let numbers: Vec<f64> = value.as_array().into_iter().flatten().filter_map(Value::as_float).collect();
+        match numbers[..] {
+            [p05, low, middle, high, p95]
+                if p05 > 0.0 && p95.is_finite() && numbers.is_sorted() && middle > 0.0 =>
+            {
+                Some(Spread { low, high })
+            }
+            _ => {
+                let must = "must be five rising ratios measured/predicted, at P05, P10, P50, P90, P95";
+                self.wrong(&format!("{path}error_q"), must, Some(value));
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOUND: &str = r#"
+        schema = 1
+        device = "h100-sxm"
+        architecture = "hopper"
+        [[fit]]
+        engine = "vllm"
+        family = "elementwise"
+        dtype = "bf16"
+        t0_s = 2e-6
+        passes = 1.25
+        error_q = [0.8, 0.9, 1.0, 1.1, 1.2]
+    "#;
+
+    #[test]
+    fn a_fit_is_its_numbers_and_its_spread() {
+        let set = Set::parse("mine.toml", SOUND).unwrap();
+        assert_eq!((set.device.as_str(), set.fits.len()), ("h100-sxm", 1));
+        assert_eq!(set.fits[0].values, [2e-6, 1.25]);
+        assert_eq!(set.fits[0].spread, Some(Spread { low: 0.9, high: 1.1 }));
+    }
+
+    #[test]
+    fn every_mistake_of_a_file_is_told_at_once() {
+        let text = SOUND
+            .replace("schema = 1", "schema = 2")
+            .replace("passes = 1.25", "pases = 1.25")
+            .replace("t0_s = 2e-6", "t0_s = 2.0")
+            .replace("[0.8, 0.9,", "[0.9, 0.8,");
+        let error = Set::parse("mine.toml", &text).unwrap_err().to_string();
+        for part in [
+            "mine.toml has 5 mistakes",
+            "mine.toml: schema must be 1: 2",
+            "mine.toml: fit[0].pases must be one of t0_s, passes, engine",
+            "mine.toml: fit[0].t0_s must be from 0 to 0.001: 2.0",
+            "mine.toml: fit[0].passes must be from 0 to 40: absent",
+            "mine.toml: fit[0].error_q must be five rising ratios",
+        ] {
+            assert!(error.contains(part), "{part}\n{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_efficiency_file_is_refused_with_what_one_is() {
+        let refused = |text: &str| Set::parse("mine.toml", text).unwrap_err();
+        assert!(refused("= 3").to_string().starts_with("mine.toml must be TOML"));
+        assert!(refused("= 3").hint().contains("calibrate"));
+        let error = refused(&SOUND.replace("\"elementwise\"", "\"warp\"")).to_string();
+        assert!(
+            error.contains("fit[0].family must be one of gemm, prefill") && error.contains("warp"),
+            "{error}"
+        );
+        let error = refused("schema = 1\ndevice = 3\nfit = []").to_string();
+        assert!(
+            error.contains("device must be a name: 3") && error.contains("fit must be a list"),
+            "{error}"
+        );
+        assert!(error.contains("architecture must be a name: absent"), "{error}");
+        let error = refused("schema = 1\ndevice = 'a'\narchitecture = 'b'\nfit = [3]").to_string();
+        assert!(error.contains("fit[0] must be a table: 3"), "{error}");
+    }
+}

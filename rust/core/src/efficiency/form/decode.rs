@@ -1,0 +1,62 @@
+//! Attention of decoding sequences: piecewise affine in sequences, keys and the longest context.
+
+use super::Device;
+
+/// One query (or a few drafts) a sequence over its cache.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DecodeKernel {
+    /// Sequences.
+    pub sequences: f64,
+    /// Keys read by all together (each at most its window).
+    pub keys: f64,
+    /// (query, key) pairs; `keys` where each sequence brings one query.
+    pub pairs: f64,
+    /// Keys of the longest (at most its window).
+    pub longest: f64,
+    /// Query heads on this device.
+    pub heads: f64,
+    /// KV heads on this device.
+    pub kv_heads: f64,
+    /// Width of a query/key head.
+    pub key_dim: f64,
+    /// Width of a value head.
+    pub value_dim: f64,
+    /// Bytes of a cached element.
+    pub kv_bytes: f64,
+}
+
+form! {
+    /// Numbers of decode attention.
+    Decode("decode") of DecodeKernel {
+        /// Launch, first wave.
+        t0_s: 0.0..1e-3,
+        /// A further wave of sequences × KV heads over the multiprocessors.
+        c_wave_s: 0.0..1e-3,
+        /// Share of the bandwidth.
+        em: 0.02..1.0,
+        /// Share of the 16-bit peak.
+        ec: 0.005..1.5,
+        /// A token of the longest sequence: its cache is split finitely often.
+        per_key_s: 0.0..1e-6,
+        /// What joining the parts of split caches costs at most.
+        split_s: 0.0..1e-4,
+        /// Share of the bandwidth at which that cost builds up.
+        split_eff: 0.005..4.0,
+    }
+    seconds = Decode::time;
+}
+
+impl Decode {
+    /// `t0 + c·max(N·hkv/SM − 1, 0) + min(d, KV/(B·e1)) + max(KV/(B·em), FLOP/(P16·ec), s·longest)`.
+    ///
+    /// The `min` is what kernels pay once there is enough cache to share one sequence out over several processors.
+    pub fn time(&self, device: &Device, kernel: &DecodeKernel) -> f64 {
+        let width = kernel.key_dim + kernel.value_dim;
+        let waves = (kernel.sequences * kernel.kv_heads / device.sm - 1.0).max(0.0);
+        let cached = kernel.keys * kernel.kv_heads * width * kernel.kv_bytes / device.bandwidth;
+        let compute = 2.0 * width * kernel.heads * kernel.pairs / (device.peak16 * self.ec);
+        let chain = self.per_key_s * kernel.longest;
+        let split = self.split_s.min(cached / self.split_eff);
+        self.t0_s + self.c_wave_s * waves + split + (cached / self.em).max(compute).max(chain)
+    }
+}

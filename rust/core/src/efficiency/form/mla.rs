@@ -1,0 +1,88 @@
+//! Latent attention: absorbed over the cache while decoding; prompts take the prefill form with expanded heads.
+
+use super::{Device, smooth_max};
+
+/// One query (or a few drafts) a sequence over the cached latent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MlaDecodeKernel {
+    /// Sequences.
+    pub sequences: f64,
+    /// Latents read by all together.
+    pub keys: f64,
+    /// (query, key) pairs.
+    pub pairs: f64,
+    /// Latents of the longest sequence.
+    pub longest: f64,
+    /// Heads on this device.
+    pub heads: f64,
+    /// Width of the cached vector (latent and rotary part).
+    pub latent: f64,
+    /// Width of the latent alone.
+    pub lora: f64,
+    /// Bytes of a cached element.
+    pub kv_bytes: f64,
+}
+
+form! {
+    /// Numbers of absorbed latent attention.
+    MlaDecode("mla_decode") of MlaDecodeKernel {
+        /// Launch, first wave.
+        t0_s: 0.0..1e-3,
+        /// A further wave of sequences × head blocks over the multiprocessors.
+        c_wave_s: 0.0..1e-3,
+        /// Share of the bandwidth.
+        em: 0.02..1.0,
+        /// Share of the 16-bit peak.
+        ec: 0.005..1.5,
+        /// How far heads are padded to blocks of 64: 0 not, 1 wholly.
+        head_pad: 0.0..1.0,
+        /// A token of the longest sequence: its cache is split finitely often.
+        per_key_s: 0.0..1e-6,
+        /// What joining the parts of split caches costs at most.
+        split_s: 0.0..1e-4,
+        /// Share of the bandwidth at which that cost builds up.
+        split_eff: 0.005..4.0,
+    }
+    seconds = MlaDecode::time;
+}
+
+impl MlaDecode {
+    /// `t0 + c·max(N·⌈h/64⌉/SM − 1, 0) + min(d, KV/(B·e1)) + max((M⁴ + C⁴)^¼, s·longest)`.
+    pub fn time(&self, device: &Device, kernel: &MlaDecodeKernel) -> f64 {
+        let blocks = (kernel.heads / 64.0).ceil();
+        let heads = kernel.heads + self.head_pad * (64.0 * blocks - kernel.heads);
+        let waves = (kernel.sequences * blocks / device.sm - 1.0).max(0.0);
+        let cached = kernel.keys * kernel.latent * kernel.kv_bytes / device.bandwidth;
+        let split = self.split_s.min(cached / self.split_eff);
+        let chain = self.per_key_s * kernel.longest;
+        let compute = 2.0 * heads * kernel.pairs * (kernel.latent + kernel.lora) / (device.peak16 * self.ec);
+        self.t0_s + self.c_wave_s * waves + split + smooth_max(cached / self.em, compute).max(chain)
+    }
+}
+
+form! {
+    /// Numbers of expanded latent attention over prompts: the prefill form of its own measurements.
+    MlaPrefill("mla_prefill") of super::prefill::PrefillKernel {
+        /// Launch.
+        t0_s: 0.0..1e-3,
+        /// Share of the peak, with `x0`.
+        ec: 0.01..4.0,
+        /// Exponentials and pipeline of a score, in equivalent head width.
+        x0: 0.0..2000.0,
+        /// Weight of the longest item's last tile.
+        w_item: 0.0..8.0,
+        /// Passes over queries, keys, values and outputs.
+        c_mem: 0.0..40.0,
+        /// Half-masked tiles along the diagonal, in tiles of 64.
+        tile_pad: 0.0..8.0,
+    }
+    seconds = MlaPrefill::time;
+}
+
+impl MlaPrefill {
+    /// As [`Prefill`](super::prefill::Prefill).
+    pub fn time(&self, device: &Device, kernel: &super::prefill::PrefillKernel) -> f64 {
+        let MlaPrefill { t0_s, ec, x0, w_item, c_mem, tile_pad } = *self;
+        super::prefill::Prefill { t0_s, ec, x0, w_item, c_mem, c_kv: c_mem, tile_pad }.time(device, kernel)
+    }
+}

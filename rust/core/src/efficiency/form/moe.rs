@@ -1,0 +1,65 @@
+//! The experts of a layer: grouped multiplications over those that a step's tokens visit.
+
+use super::Device;
+
+/// Both grouped multiplications of a layer's experts on one device.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MoeKernel {
+    /// Tokens that meet at the experts of this device.
+    pub tokens: f64,
+    /// Visits to this device's experts (`tokens · top_k`, shared out over the devices).
+    pub visits: f64,
+    /// Experts on this device.
+    pub experts: f64,
+    /// Experts of them that are visited.
+    pub active: f64,
+    /// Width the experts read and write.
+    pub hidden: f64,
+    /// Inner width of one expert on this device.
+    pub inner: f64,
+    /// Matrices of an expert: 3 with a gate, else 2.
+    pub matrices: f64,
+    /// Dense peak of the format they multiply in, FLOP/s.
+    pub peak: f64,
+    /// Bytes of a weight, its share of scales included.
+    pub weight_bytes: f64,
+    /// Bytes of an activation as it is multiplied.
+    pub input_bytes: f64,
+}
+
+form! {
+    /// Numbers of grouped multiplication.
+    Moe("moe") of MoeKernel {
+        /// Launches of the several kernels.
+        t0_s: 0.0..2e-3,
+        /// Share of the peak.
+        ec: 0.01..1.5,
+        /// Share of the bandwidth.
+        em: 0.02..1.0,
+        /// Passes over the activations (permute, activation, combine).
+        c_act: 0.0..40.0,
+        /// Exponent of the smooth maximum.
+        p: 1.0..12.0,
+        /// Rows of a tile; an expert's last one is half empty on average.
+        tile: 16.0..128.0,
+        /// An expert, visited or not.
+        per_expert_s: 0.0..1e-6,
+    }
+    seconds = Moe::time;
+}
+
+impl Moe {
+    /// `t0 + (Cᵖ + Mᵖ)^(1/p) + c_act·2·visits·(2H + 3I)/B + tE·E`; half a tile per active expert is padding.
+    pub fn time(&self, device: &Device, kernel: &MoeKernel) -> f64 {
+        let MoeKernel { visits, experts, active, hidden, inner, matrices, peak, weight_bytes, .. } = *kernel;
+        let rows = visits + 0.5 * active * self.tile;
+        let elements = matrices * hidden * inner;
+        let compute = 2.0 * rows * elements / (peak * self.ec);
+        let traffic = active * elements * weight_bytes / (device.bandwidth * self.em);
+        let (least, most) = if compute < traffic { (compute, traffic) } else { (traffic, compute) };
+        let joined =
+            if most > 0.0 { most * (1.0 + (least / most).powf(self.p)).powf(1.0 / self.p) } else { 0.0 };
+        let passes = 2.0 * visits * (2.0 * hidden + 3.0 * inner) / device.bandwidth;
+        self.t0_s + joined + self.c_act * passes + self.per_expert_s * experts
+    }
+}

@@ -1,0 +1,94 @@
+//! From a bound to a prediction: how much longer an operator really takes, and where that is known from.
+
+pub mod form;
+pub mod switches;
+pub mod file;
+pub mod shipped;
+pub mod choose;
+pub mod predict;
+pub mod band;
+
+use std::sync::Arc;
+
+use file::Set;
+use switches::Switches;
+
+/// Where a number comes from; every result carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// Straight from the datasheet: an ideal roofline.
+    Datasheet,
+    /// Fitted to measurements on this device.
+    Fitted(String),
+    /// Fitted on another device, or under another engine, and carried over.
+    Transferred(String),
+    /// Assumed, for want of measurements.
+    Assumed,
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Datasheet => out.write_str("datasheet"),
+            Source::Fitted(device) => write!(out, "fitted({device})"),
+            Source::Transferred(device) => write!(out, "transferred({device})"),
+            Source::Assumed => out.write_str("assumed"),
+        }
+    }
+}
+
+/// Seconds, with an 80 % band where one is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// Expected.
+    pub seconds: f64,
+    /// P10; `None` without a fitted efficiency.
+    pub low: Option<f64>,
+    /// P90; `None` without a fitted efficiency.
+    pub high: Option<f64>,
+}
+
+impl Estimate {
+    /// Seconds of which no error is known.
+    pub const fn bare(seconds: f64) -> Estimate {
+        Estimate { seconds, low: None, high: None }
+    }
+}
+
+/// What turns a roof into a prediction.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Efficiency {
+    /// Nothing: the ideal roofline is the answer.
+    #[default]
+    Ideal,
+    /// Fitted forms of the engine's kernels.
+    Predicted(Arc<Prediction>),
+}
+
+/// Which fits are looked for, and how the engine is set.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Prediction {
+    /// The engine whose kernels run (`vllm`, `sglang`, `trtllm`).
+    pub engine: String,
+    /// Fits that come before the shipped ones, best first.
+    pub sets: Vec<Set>,
+    /// What configuration decides and no roofline knows.
+    pub switches: Switches,
+}
+
+impl Efficiency {
+    /// Predictions for `engine` (a preset's name) under its defaults.
+    pub fn predicted(engine: &str) -> Efficiency {
+        let engine = switches::kernels_of(engine);
+        Efficiency::Predicted(Arc::new(Prediction {
+            engine: engine.to_string(),
+            sets: Vec::new(),
+            switches: Switches::of(engine),
+        }))
+    }
+
+    /// Whether operators are predicted and not merely bounded.
+    pub fn is_predicted(&self) -> bool {
+        matches!(self, Efficiency::Predicted(_))
+    }
+}

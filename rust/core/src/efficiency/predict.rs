@@ -1,0 +1,438 @@
+//! An operator's price under fitted forms, compiled: geometry and datasheet facts stand ready, sums come in.
+
+use super::band::Spread;
+use super::choose::{Chooser, Chosen};
+use super::form::collective::{CollectiveKernel, CustomAllReduce, Nccl};
+use super::form::decode::{Decode, DecodeKernel};
+use super::form::elementwise::{ComputeScale, Elementwise, ElementwiseKernel, ScaleMatrix, State};
+use super::form::gemm::{Gemm, GemmKernel};
+use super::form::host::{Host, HostKernel};
+use super::form::mla::{MlaDecode, MlaDecodeKernel, MlaPrefill};
+use super::form::moe::{Moe, MoeKernel};
+use super::form::prefill::{Prefill, PrefillKernel};
+use super::form::{Device, Form};
+use super::switches::{ActQuant, EAGER_S, Launch};
+use super::{Prediction, Source};
+use crate::format::{Format, Storage};
+use crate::hardware::{EXPONENTIALS, Hardware};
+use crate::roof::{Cost, Priced, Roof};
+use crate::shape::{Parts, PhaseSums};
+use crate::work::kernel::{self, Kernel};
+use crate::work::{Collective, Op, Rate};
+
+/// Cores assumed of a device whose count nobody published.
+const CORES_UNKNOWN: f64 = 128.0;
+
+/// Keys beyond its window that an item of prefill attention visits: one tile.
+const TILE: f64 = 128.0;
+
+/// How much longer bytes take on their way between devices that do not reach each other's memory: they pass through the
+/// host's, once in and once out. Assumed.
+const THROUGH_HOST: f64 = 2.0;
+
+/// The price of one operator.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Predicted {
+    price: Price,
+    device: Device,
+    /// Seconds below which it does not get.
+    floor: f64,
+    /// Seconds of it that do not depend on sizes.
+    launch: f64,
+    /// Its 80 % band.
+    pub spread: Spread,
+    /// Where it is from.
+    pub source: Source,
+}
+
+/// A form with what is known of its geometry before sums are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Price {
+    /// It runs inside another kernel.
+    Nothing,
+    Gemm(Gemm, GemmKernel, Rate),
+    Attention(Option<(Prefill, PrefillKernel)>, Option<(Decode, DecodeKernel)>, f64),
+    Expanded(MlaPrefill, PrefillKernel),
+    Absorbed(MlaDecode, MlaDecodeKernel, f64),
+    Experts(Moe, kernel::Experts, MoeKernel),
+    Pass(Elementwise, Rate),
+    Scale(ScaleMatrix, Rate),
+    FindAndScale(ComputeScale, ScaleMatrix, Rate),
+    State(State),
+    Nccl(Nccl, CollectiveKernel),
+    CustomAllReduce(CustomAllReduce, CollectiveKernel),
+    Host(Host),
+}
+
+/// Compiles the prices of a deployment's operators.
+#[derive(Debug, Clone, Copy)]
+pub struct Predictor<'a> {
+    prediction: &'a Prediction,
+    chooser: Chooser<'a>,
+    hardware: &'a Hardware,
+    roof: &'a Roof,
+    device: Device,
+}
+
+impl<'a> Predictor<'a> {
+    /// For a device with these ceilings.
+    pub fn new(prediction: &'a Prediction, hardware: &'a Hardware, roof: &'a Roof) -> Predictor<'a> {
+        let device = Device {
+            peak16: roof.peak(Format::Bf16).unwrap_or(f64::INFINITY),
+            bandwidth: roof.bandwidth(),
+            sm: hardware.cores.value.unwrap_or(CORES_UNKNOWN),
+            l2: hardware.l2.capacity.value.unwrap_or(0.0),
+            exponential: hardware.exponentials.value.unwrap_or(EXPONENTIALS) / EXPONENTIALS,
+        };
+        Predictor { prediction, chooser: Chooser::new(prediction, hardware), hardware, roof, device }
+    }
+
+    /// The price of an operator; `None` where there is no fit to price it by.
+    pub fn predict(&self, priced: &Priced) -> Option<Predicted> {
+        let op = priced.op();
+        let eager = self.prediction.switches.launch == Launch::Eager;
+        let (price, spread, source) = self.price(op, priced)?;
+        let launch = price.launch();
+        let alone = !matches!(price, Price::Nothing | Price::Host(_));
+        let floor = if eager && alone { EAGER_S } else { 0.0 };
+        Some(Predicted { price, device: self.device, floor, launch, spread, source })
+    }
+
+    fn price(&self, op: &Op, priced: &Priced) -> Option<(Price, Spread, Source)> {
+        match op.kernel {
+            Kernel::Inside => Some((Price::Nothing, Spread::NONE, Source::Datasheet)),
+            Kernel::Gemm(gemm) => self.gemm(&gemm, priced),
+            Kernel::Attention(attention) => self.attention(&attention),
+            Kernel::Absorbed(absorbed) => self.absorbed(&absorbed),
+            Kernel::Experts(experts) => self.experts(&experts, priced),
+            Kernel::Pass(bytes) => {
+                let chosen = self.chooser.choose::<Elementwise>(&["bf16"], None)?;
+                Some(chosen.priced(|form| Price::Pass(form, bytes)))
+            }
+            Kernel::Quantise(bytes) => self.quantise(bytes),
+            Kernel::State | Kernel::Other => {
+                Some(self.chooser.choose::<State>(&["bf16"], None)?.priced(Price::State))
+            }
+            Kernel::Transfer => self.transfer(priced),
+            Kernel::Host => self.host(),
+        }
+    }
+
+    fn gemm(&self, gemm: &kernel::Gemm, priced: &Priced) -> Option<(Price, Spread, Source)> {
+        let dtypes = multiplied_as(gemm.weight, gemm.input);
+        let mut chosen = self.chooser.choose::<Gemm>(dtypes, None)?;
+        if gemm.input.bytes() < 2.0 && self.prediction.switches.act_quant != ActQuant::Dynamic {
+            // What was measured may hold the kernels that quantise; launch them apart, or not at all.
+            chosen.form.c_quant = 0.0;
+            if let Some(plain) = self.chooser.choose::<Gemm>(&["bf16"], None) {
+                chosen.form.t0_s = chosen.form.t0_s.min(plain.form.t0_s);
+            }
+        }
+        let kernel = GemmKernel {
+            m: 0.0,
+            n: gemm.outputs,
+            k: gemm.inputs,
+            peak: priced.peak(),
+            weight_bytes: gemm.weight.bits() / 8.0,
+            input_bytes: gemm.input.bytes(),
+        };
+        Some(chosen.priced(|form| Price::Gemm(form, kernel, gemm.rows)))
+    }
+
+    fn attention(&self, attention: &kernel::Attention) -> Option<(Price, Spread, Source)> {
+        let narrow = attention.kv.bytes() < 2.0;
+        let peak = self.roof.peak(if narrow { Format::Fp8 } else { Format::Bf16 }).ok()?;
+        let kernel = PrefillKernel {
+            tokens: 0.0,
+            pairs: 0.0,
+            keys: 0.0,
+            longest: 0.0,
+            heads: attention.heads,
+            kv_heads: attention.kv_heads,
+            key_dim: attention.key_dim,
+            value_dim: attention.value_dim,
+            activation_bytes: attention.activation_bytes,
+            kv_bytes: attention.kv.bytes(),
+            peak: self.device.peak16,
+        };
+        if attention.latent {
+            let chosen = self.chooser.choose::<MlaPrefill>(&["bf16"], None)?;
+            return Some(chosen.priced(|form| Price::Expanded(form, kernel)));
+        }
+        let windowed = attention.window.is_finite();
+        let prefills: &[&str] = match (windowed, narrow) {
+            (true, true) => &["bf16-fp8kv-window", "fp8-window", "bf16-window", "bf16-fp8kv", "bf16"],
+            (true, false) => &["bf16-window", "bf16"],
+            // Queries are narrowed too where the engine multiplies in fp8.
+            (false, true) if self.prediction.engine == "trtllm" => &["fp8", "bf16-fp8kv", "bf16"],
+            (false, true) => &["bf16-fp8kv", "fp8", "bf16"],
+            (false, false) => &["bf16"],
+        };
+        let decodes: &[&str] = match (windowed, narrow) {
+            (true, true) => &["fp8-window", "bf16-window", "fp8", "bf16"],
+            (true, false) => &["bf16-window", "bf16"],
+            (false, true) => &["fp8", "bf16"],
+            (false, false) => &["bf16"],
+        };
+        let prefill = self.chooser.choose::<Prefill>(prefills, None);
+        let decode = self.chooser.choose::<Decode>(decodes, None);
+        let in_fp8 = narrow && self.prediction.engine == "trtllm";
+        let prompts = PrefillKernel { peak: if in_fp8 { peak } else { kernel.peak }, ..kernel };
+        let answers = DecodeKernel {
+            sequences: 0.0,
+            keys: 0.0,
+            pairs: 0.0,
+            longest: 0.0,
+            heads: attention.heads,
+            kv_heads: attention.kv_heads,
+            key_dim: attention.key_dim,
+            value_dim: attention.value_dim,
+            kv_bytes: attention.kv.bytes(),
+        };
+        let (spread, source) = match (&prefill, &decode) {
+            (Some(one), Some(other)) => {
+                let low = one.spread.low.min(other.spread.low);
+                let spread = Spread { low, high: one.spread.high.max(other.spread.high) };
+                (spread, one.source.clone().max(other.source.clone()))
+            }
+            (Some(one), None) => (one.spread, one.source.clone()),
+            (None, Some(one)) => (one.spread, one.source.clone()),
+            (None, None) => return None,
+        };
+        let price = Price::Attention(
+            prefill.map(|chosen| (chosen.form, prompts)),
+            decode.map(|chosen| (chosen.form, answers)),
+            attention.window,
+        );
+        Some((price, spread, source))
+    }
+
+    fn absorbed(&self, absorbed: &kernel::Absorbed) -> Option<(Price, Spread, Source)> {
+        let dtypes: &[&str] = if absorbed.kv.bytes() < 2.0 { &["fp8", "bf16"] } else { &["bf16"] };
+        let chosen = self.chooser.choose::<MlaDecode>(dtypes, None)?;
+        let kernel = MlaDecodeKernel {
+            sequences: 0.0,
+            keys: 0.0,
+            pairs: 0.0,
+            longest: 0.0,
+            heads: absorbed.heads,
+            latent: absorbed.latent,
+            lora: absorbed.lora,
+            kv_bytes: absorbed.kv.bytes(),
+        };
+        Some(chosen.priced(|form| Price::Absorbed(form, kernel, absorbed.window)))
+    }
+
+    fn experts(&self, experts: &kernel::Experts, priced: &Priced) -> Option<(Price, Spread, Source)> {
+        let dtypes: &[&str] = match (experts.weight.format, experts.input) {
+            (Format::Fp4, Format::Fp4) => &["nvfp4", "mxfp4_mxfp8", "bf16"],
+            (Format::Fp4, Format::Fp8) => &["mxfp4_mxfp8", "nvfp4", "bf16"],
+            (Format::Fp4, _) => &["mxfp4", "int4_wo", "bf16"],
+            _ => multiplied_as(experts.weight, experts.input),
+        };
+        let chosen = self.chooser.choose::<Moe>(dtypes, None)?;
+        let kernel = MoeKernel {
+            tokens: 0.0,
+            visits: 0.0,
+            active: 0.0,
+            experts: experts.experts,
+            hidden: experts.width,
+            inner: experts.inner,
+            matrices: experts.matrices,
+            peak: priced.peak(),
+            weight_bytes: experts.weight.bits() / 8.0,
+            input_bytes: experts.input.bytes(),
+        };
+        Some(chosen.priced(|form| Price::Experts(form, *experts, kernel)))
+    }
+
+    fn quantise(&self, bytes: Rate) -> Option<(Price, Spread, Source)> {
+        match self.prediction.switches.act_quant {
+            ActQuant::Fused => Some((Price::Nothing, Spread::NONE, Source::Datasheet)),
+            ActQuant::Static => {
+                let chosen = self.chooser.choose::<ScaleMatrix>(&["bf16"], None)?;
+                Some(chosen.priced(|form| Price::Scale(form, bytes)))
+            }
+            ActQuant::Dynamic => {
+                // Where multiplications were measured with the kernels that quantise, those are not counted twice.
+                let measured = self.chooser.own::<Gemm>("fp8").is_some_and(|fp8| fp8.form.c_quant > 0.0);
+                if measured {
+                    return Some((Price::Nothing, Spread::NONE, Source::Datasheet));
+                }
+                let find = self.chooser.choose::<ComputeScale>(&["bf16"], None)?;
+                let scale = self.chooser.choose::<ScaleMatrix>(&["bf16"], None)?;
+                Some(scale.priced(|form| Price::FindAndScale(find.form, form, bytes)))
+            }
+        }
+    }
+
+    fn transfer(&self, priced: &Priced) -> Option<(Price, Spread, Source)> {
+        let (transfer, group) = priced.group()?;
+        let ranks = transfer.ranks as f64;
+        let crossing = match transfer.collective {
+            Collective::AllReduce => 2.0 * (ranks - 1.0) / ranks,
+            Collective::PointToPoint => 1.0,
+            _ => (ranks - 1.0) / ranks,
+        };
+        // The link that moves the share that crosses in the roofline's time, however many machines it spans.
+        let per_byte = group.cost(transfer.collective, 1e9).seconds / 1e9;
+        let through_host = !self.prediction.switches.p2p.unwrap_or(!self.hardware.scale_up.through_host);
+        let slower = if through_host && group.machines == 1 { THROUGH_HOST } else { 1.0 };
+        let kernel = CollectiveKernel { bytes: 0.0, ranks, crossing, link: crossing / per_byte / slower };
+        let near = group.machines == 1 && !through_host;
+        if transfer.collective == Collective::AllReduce && near {
+            let eager = self.prediction.switches.launch == Launch::Eager;
+            let dtypes: &[&str] = if eager { &["bf16-eager", "bf16"] } else { &["bf16"] };
+            if let Some(chosen) = self.chooser.choose::<CustomAllReduce>(dtypes, None) {
+                return Some(chosen.priced(|form| Price::CustomAllReduce(form, kernel)));
+            }
+        }
+        let kinds: &[&str] = match transfer.collective {
+            Collective::AllReduce => &["all_reduce"],
+            Collective::AllGather => &["all_gather"],
+            Collective::ReduceScatter => &["reduce_scatter"],
+            Collective::AllToAll => &["all_to_all"],
+            Collective::PointToPoint => &["p2p", "all_gather"],
+        };
+        let chosen = self.chooser.choose::<Nccl>(kinds, Some("nccl"))?;
+        Some(chosen.priced(|form| Price::Nccl(form, kernel)))
+    }
+
+    fn host(&self) -> Option<(Price, Spread, Source)> {
+        let mut chosen = self.chooser.choose::<Host>(&["bf16"], None)?;
+        if let Some(host) = self.prediction.switches.host {
+            chosen =
+                Chosen { form: Host { h0_s: host.h0_s, h1_s: host.h1_s }, spread: Spread::NONE, ..chosen };
+        }
+        Some(chosen.priced(Price::Host))
+    }
+}
+
+/// The names that a multiplication's fit is looked for under, best first.
+fn multiplied_as(weight: Storage, input: Format) -> &'static [&'static str] {
+    match (weight.format, input) {
+        (Format::Fp8, Format::Fp8) if weight.group > 0 => &["fp8_block", "fp8", "bf16"],
+        (Format::Fp8, Format::Fp8) => &["fp8", "bf16"],
+        (Format::Fp4, Format::Fp4) => &["nvfp4", "fp8", "bf16"],
+        (Format::Int8, Format::Int8) => &["int8_sq", "fp8", "bf16"],
+        (_, Format::Fp8 | Format::Int8) => &["fp8", "bf16"],
+        (Format::Int8 | Format::Fp8 | Format::Fp6, _) => &["int8_wo", "bf16"],
+        (Format::Int4 | Format::Int3 | Format::Int2 | Format::Int1 | Format::Fp4, _) => &["int4_wo", "bf16"],
+        _ => &["bf16"],
+    }
+}
+
+impl<F> Chosen<F> {
+    fn priced(self, price: impl FnOnce(F) -> Price) -> (Price, Spread, Source) {
+        (price(self.form), self.spread, self.source)
+    }
+}
+
+impl Price {
+    /// Seconds that it takes however small it is.
+    fn launch(&self) -> f64 {
+        match self {
+            Price::Nothing | Price::Host(_) => 0.0,
+            Price::Gemm(form, ..) => form.t0_s,
+            Price::Attention(prefill, decode, _) => {
+                let prefill = prefill.map_or(0.0, |(form, _)| form.t0_s);
+                decode.map_or(prefill, |(form, _)| form.t0_s)
+            }
+            Price::Expanded(form, _) => form.t0_s,
+            Price::Absorbed(form, ..) => form.t0_s,
+            Price::Experts(form, experts, _) => form.t0_s * experts.share,
+            Price::Pass(form, _) => form.t0_s,
+            Price::Scale(form, _) => form.t0_s,
+            Price::FindAndScale(find, scale, _) => find.t0_s + scale.t0_s,
+            Price::State(form) => form.t0_s,
+            Price::Nccl(form, kernel) => form.a0_s + form.a1_s * (kernel.ranks - 1.0),
+            Price::CustomAllReduce(form, kernel) => form.a0_s + form.a1_s * (kernel.ranks - 1.0),
+        }
+    }
+}
+
+impl Predicted {
+    /// Seconds of one occurrence in a step of these sums, never fewer than its roofline's.
+    #[inline]
+    pub fn seconds(&self, op: &Op, parts: &Parts<'_>, part: &PhaseSums, ideal: &Cost) -> f64 {
+        let device = &self.device;
+        let pass = |rate: &Rate| ElementwiseKernel { bytes: rate.of(part, op.reach) };
+        let seconds = match &self.price {
+            Price::Nothing => return ideal.seconds,
+            Price::Gemm(form, kernel, rows) => {
+                form.seconds(device, &GemmKernel { m: rows.of(part, op.reach), ..*kernel })
+            }
+            Price::Attention(prefill, decode, window) => {
+                let prompts = (parts.prefill.tokens > 0.0).then_some(prefill.as_ref()).flatten();
+                let answers = (parts.decode.tokens > 0.0).then_some(decode.as_ref()).flatten();
+                let prompts = prompts.map_or((0.0, 0.0), |(form, kernel)| {
+                    let kernel = prompts_of(kernel, parts.prefill, op.reach, *window);
+                    (form.seconds(device, &kernel), form.t0_s)
+                });
+                let answers = answers.map_or((0.0, 0.0), |(form, kernel)| {
+                    let sums = &parts.decode.reach[op.reach];
+                    let kernel = DecodeKernel {
+                        sequences: parts.decode.sequences,
+                        keys: sums.keys,
+                        pairs: sums.pairs,
+                        longest: parts.decode.longest.min(*window),
+                        ..*kernel
+                    };
+                    (form.seconds(device, &kernel), form.t0_s)
+                });
+                // One launch serves both.
+                prompts.0 + answers.0 - prompts.1.min(answers.1)
+            }
+            Price::Expanded(form, kernel) => {
+                form.seconds(device, &prompts_of(kernel, part, op.reach, f64::INFINITY))
+            }
+            Price::Absorbed(form, kernel, window) => {
+                let sums = &part.reach[op.reach];
+                let (sequences, keys, pairs) = (part.sequences, sums.keys, sums.pairs);
+                let longest = part.longest.min(*window);
+                form.seconds(device, &MlaDecodeKernel { sequences, keys, pairs, longest, ..*kernel })
+            }
+            Price::Experts(form, experts, kernel) => {
+                let tokens = part.tokens * experts.ranks;
+                let active = experts.experts * (1.0 - experts.missed.powf(tokens));
+                let visits = part.tokens * experts.visits;
+                experts.share * form.seconds(device, &MoeKernel { tokens, visits, active, ..*kernel })
+            }
+            Price::Pass(form, bytes) => form.seconds(device, &pass(bytes)),
+            Price::Scale(form, bytes) => form.seconds(device, &pass(bytes)),
+            Price::FindAndScale(find, scale, bytes) => {
+                let kernel = pass(bytes);
+                find.seconds(device, &kernel) + scale.seconds(device, &kernel)
+            }
+            Price::State(form) => {
+                form.seconds(device, &ElementwiseKernel { bytes: ideal.seconds * device.bandwidth })
+            }
+            Price::Nccl(form, kernel) => {
+                form.seconds(device, &CollectiveKernel { bytes: ideal.buffer_bytes, ..*kernel })
+            }
+            Price::CustomAllReduce(form, kernel) => {
+                form.seconds(device, &CollectiveKernel { bytes: ideal.buffer_bytes, ..*kernel })
+            }
+            Price::Host(form) => form.seconds(device, &HostKernel { sequences: part.sequences }),
+        };
+        seconds.max(self.floor).max(ideal.seconds)
+    }
+
+    /// Whether most of so many seconds is launching.
+    #[inline]
+    pub fn is_launching(&self, seconds: f64) -> bool {
+        2.0 * self.launch.max(self.floor) > seconds || matches!(self.price, Price::Host(_))
+    }
+}
+
+/// Prompts' attention of these sums.
+fn prompts_of(kernel: &PrefillKernel, sums: &PhaseSums, reach: usize, window: f64) -> PrefillKernel {
+    let seen = &sums.reach[reach];
+    PrefillKernel {
+        tokens: sums.tokens,
+        pairs: seen.pairs,
+        keys: seen.keys,
+        longest: sums.longest.min(window + TILE),
+        ..*kernel
+    }
+}

@@ -1,0 +1,131 @@
+//! What an engine launches for an operator: the geometry that fitted forms read, beside the ideal work.
+
+use super::Rate;
+use crate::format::{Format, Storage};
+
+/// The kernel an engine runs for one occurrence of an operator.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Kernel {
+    /// One of no measured kind.
+    #[default]
+    Other,
+    /// None of its own: it runs inside a neighbour's.
+    Inside,
+    /// Dense multiplication.
+    Gemm(Gemm),
+    /// Softmax attention: one kernel for prompts and decoding sequences where the engine mixes them.
+    Attention(Attention),
+    /// Latent attention over the cached latent.
+    Absorbed(Absorbed),
+    /// A share of both grouped multiplications of a layer's experts.
+    Experts(Experts),
+    /// A pass through memory of so many bytes.
+    Pass(Rate),
+    /// Activations brought into a narrower format, so many bytes.
+    Quantise(Rate),
+    /// State-space or linear attention.
+    State,
+    /// A collective; its geometry is the operator's transfer.
+    Transfer,
+    /// What the host does in a step that no kernel hides.
+    Host,
+}
+
+/// Rows times a resident weight.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gemm {
+    /// Rows, as a rate of the step's sums.
+    pub rows: Rate,
+    /// Inputs on this device.
+    pub inputs: f64,
+    /// Outputs on this device.
+    pub outputs: f64,
+    /// How the weight is stored.
+    pub weight: Storage,
+    /// The format it multiplies in.
+    pub input: Format,
+}
+
+/// Attention over keys and values, for every head its own or shared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attention {
+    /// Query heads on this device.
+    pub heads: f64,
+    /// KV heads on this device.
+    pub kv_heads: f64,
+    /// Width of a query/key head.
+    pub key_dim: f64,
+    /// Width of a value head.
+    pub value_dim: f64,
+    /// Bytes of an activation.
+    pub activation_bytes: f64,
+    /// How a cached element is stored.
+    pub kv: Format,
+    /// Most keys a query sees; infinite without a window.
+    pub window: f64,
+    /// Whether keys and values are expanded from a latent first.
+    pub latent: bool,
+}
+
+/// Attention of every head over one cached vector a token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Absorbed {
+    /// Heads on this device.
+    pub heads: f64,
+    /// Width of the cached vector.
+    pub latent: f64,
+    /// Width of its part without positions.
+    pub lora: f64,
+    /// Most keys a query sees; infinite where it sees all.
+    pub window: f64,
+    /// How a cached element is stored.
+    pub kv: Format,
+}
+
+/// The experts of a layer on one device.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Experts {
+    /// This operator's share of the whole.
+    pub share: f64,
+    /// Experts on this device.
+    pub experts: f64,
+    /// Chance that one token leaves a given expert alone.
+    pub missed: f64,
+    /// Tokens that meet at the experts, per token of this rank.
+    pub ranks: f64,
+    /// Visits to this device's experts a token of this rank.
+    pub visits: f64,
+    /// Width the experts read and write.
+    pub width: f64,
+    /// Inner width of an expert on this device.
+    pub inner: f64,
+    /// Matrices of an expert.
+    pub matrices: f64,
+    /// How weights are stored.
+    pub weight: Storage,
+    /// The format they multiply in.
+    pub input: Format,
+}
+
+impl Kernel {
+    /// Whether its time depends on how long contexts are, and not on counts alone.
+    pub fn grows_with_context(&self) -> bool {
+        match self {
+            Kernel::Attention(_) | Kernel::Absorbed(_) => true,
+            Kernel::Gemm(gemm) => gemm.rows.grows_with_context(),
+            Kernel::Pass(bytes) | Kernel::Quantise(bytes) => bytes.grows_with_context(),
+            _ => false,
+        }
+    }
+
+    /// The same for a rank that runs only a share of the step's tokens.
+    #[must_use]
+    pub fn of_tokens(mut self, share: f64) -> Kernel {
+        match &mut self {
+            Kernel::Gemm(gemm) => gemm.rows.token *= share,
+            Kernel::Pass(bytes) | Kernel::Quantise(bytes) => bytes.token *= share,
+            _ => {}
+        }
+        self
+    }
+}

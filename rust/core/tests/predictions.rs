@@ -1,0 +1,173 @@
+//! Laws of predictions: never below the roofline, monotone in everything that is more work or a faster part.
+
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+use roofline_core::catalog;
+use roofline_core::efficiency::{Efficiency, Estimate};
+use roofline_core::layout::Layout;
+use roofline_core::lower::Lowering;
+use roofline_core::precision::{Precision, Request};
+use roofline_core::roof::Roof;
+use roofline_core::shape::{Phase, Sums};
+use roofline_core::step::{Deployment, Pricer, Stack};
+
+const DEVICES: [&str; 7] = ["h100-sxm", "b200-sxm", "a40", "mi300x", "rtx-4090", "tpu-v6e", "gb300"];
+const MODELS: [(&str, u64); 6] = [
+    ("llama-3.1-8b", 1),
+    ("llama-3.1-70b", 4),
+    ("mixtral-8x7b", 2),
+    ("gemma-3-27b", 2),
+    ("deepseek-v3", 8),
+    ("qwen3-next-80b-a3b", 4),
+];
+const ENGINES: [&str; 3] = ["vllm", "sglang", "trtllm"];
+
+fn deployment(model: &str, tp: u64, hardware: &str, engine: &str, quantization: &str) -> Deployment {
+    let model = catalog::models::model(model).unwrap();
+    let request = Request { quantization: Some(quantization.into()), ..Request::default() };
+    Deployment {
+        precision: Precision::resolve(&model, &request).unwrap(),
+        model,
+        hardware: catalog::hardware::hardware(hardware).unwrap().item,
+        layout: Layout { tp, ..Layout::default() },
+        lowering: Lowering::default(),
+        overlap: 0.0,
+        efficiency: Efficiency::predicted(engine),
+    }
+}
+
+fn any_deployment() -> impl Strategy<Value = Deployment> {
+    (
+        0..MODELS.len(),
+        0..DEVICES.len(),
+        0..ENGINES.len(),
+        prop_oneof![Just("auto"), Just("bf16"), Just("fp8")],
+    )
+        .prop_map(|(model, device, engine, quantization)| {
+            let (model, tp) = MODELS[model];
+            deployment(model, tp, DEVICES[device], ENGINES[engine], quantization)
+        })
+}
+
+/// Prompts (new tokens, context) and contexts of those who decode.
+#[derive(Debug, Clone)]
+struct Batch {
+    prompts: Vec<(u64, u64)>,
+    contexts: Vec<u64>,
+}
+
+impl Batch {
+    fn sums(&self, pricer: &Pricer) -> Sums {
+        let mut sums = Sums::default();
+        for &(new, context) in &self.prompts {
+            pricer.reaches().add_item(&mut sums, Phase::Prefill, 1.0, new, context, 1);
+        }
+        for &context in &self.contexts {
+            pricer.reaches().add_item(&mut sums, Phase::Decode, 1.0, 1, context, 1);
+        }
+        sums
+    }
+}
+
+fn batches() -> impl Strategy<Value = Batch> {
+    let prompts = prop::collection::vec((1u64..6000, 0u64..4000), 0..4);
+    let contexts = prop::collection::vec(1u64..40_000, 1..60);
+    (prompts, contexts).prop_map(|(prompts, contexts)| Batch { prompts, contexts })
+}
+
+fn at_most(less: f64, more: f64) -> Result<(), TestCaseError> {
+    prop_assert!(less <= more * (1.0 + 1e-9), "{less} > {more}");
+    Ok(())
+}
+
+fn step(pricer: &Pricer, batch: &Batch) -> f64 {
+    pricer.seconds(&batch.sums(pricer)).step.seconds
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn no_operator_and_no_step_is_predicted_below_its_roofline(deployment in any_deployment(), batch in batches()) {
+        let pricer = deployment.compile().unwrap();
+        let sums = batch.sums(&pricer);
+        let ideal = Deployment { efficiency: Efficiency::Ideal, ..deployment }.compile().unwrap();
+        let (predicted, bound) = (pricer.seconds(&sums), ideal.seconds(&sums));
+        prop_assert!((predicted.ideal / bound.ideal - 1.0).abs() < 1e-12, "{} {}", predicted.ideal, bound.ideal);
+        let Estimate { seconds, low, high } = predicted.step;
+        prop_assert!(bound.ideal <= low.unwrap() && low.unwrap() <= seconds && seconds <= high.unwrap());
+        pricer.each(&sums, |_, op, cost| assert!(cost.seconds >= cost.ideal, "{} {cost:?}", op.name));
+    }
+
+    #[test]
+    fn more_tokens_and_longer_contexts_are_never_faster(
+        deployment in any_deployment(), batch in batches(), new in 1u64..3000, more in 1u64..2000,
+    ) {
+        let pricer = deployment.compile().unwrap();
+        let mut larger = batch.clone();
+        larger.prompts.push((new, 0));
+        at_most(step(&pricer, &batch), step(&pricer, &larger))?;
+        let mut longer = larger.clone();
+        longer.prompts.last_mut().unwrap().0 += more;
+        at_most(step(&pricer, &larger), step(&pricer, &longer))?;
+        let mut later = longer.clone();
+        later.contexts[0] += more;
+        at_most(step(&pricer, &longer), step(&pricer, &later))?;
+        let mut joined = later.clone();
+        joined.contexts.push(more);
+        at_most(step(&pricer, &later), step(&pricer, &joined))?;
+    }
+
+    #[test]
+    fn a_faster_part_never_makes_a_predicted_step_slower(
+        deployment in any_deployment(), batch in batches(), factor in 1.0f64..6.0,
+    ) {
+        let roof = Roof::of(&deployment.hardware).unwrap();
+        let on = |roof: &Roof| {
+            let pricer = deployment.compile_on(roof, Stack::Model).unwrap();
+            step(&pricer, &batch)
+        };
+        let slow = on(&roof);
+        for (compute, memory, link) in [(factor, 1.0, 1.0), (1.0, factor, 1.0), (1.0, 1.0, factor)] {
+            at_most(on(&roof.faster(compute, memory, link)), slow)?;
+        }
+    }
+}
+
+#[test]
+fn one_long_prompt_beside_seven_short_ones_is_not_eight_average_ones() {
+    let pricer = deployment("llama-3.1-8b", 1, "h100-sxm", "vllm", "bf16").compile().unwrap();
+    let of = |prompts: Vec<(u64, u64)>| step(&pricer, &Batch { prompts, contexts: vec![] });
+    let mut mixed = vec![(1000, 0); 7];
+    mixed.push((60_000, 0));
+    let average = vec![(67_000 / 8, 0); 8];
+    let (mixed, average) = (of(mixed), of(average));
+    assert!(mixed > 1.5 * average, "{mixed} {average}");
+    // Alone they take as long as together, less what weights and launches cost seven times more.
+    let apart = of(vec![(60_000, 0)]) + 7.0 * of(vec![(1000, 0)]);
+    assert!(mixed < apart && mixed > 0.9 * apart, "{mixed} {apart}");
+}
+
+#[test]
+fn a_long_context_beside_short_ones_is_not_an_average_context() {
+    let pricer = deployment("llama-3.1-8b", 1, "h100-sxm", "vllm", "bf16").compile().unwrap();
+    let of = |contexts: Vec<u64>| step(&pricer, &Batch { prompts: vec![], contexts });
+    let mut mixed = vec![100; 7];
+    mixed.push(400_000);
+    let mean = mixed.iter().sum::<u64>() / 8;
+    assert!(of(mixed) > of(vec![mean; 8]));
+}
+
+#[test]
+fn a_mixed_step_is_one_step_that_reads_its_weights_once() {
+    for (model, tp) in MODELS {
+        let pricer = deployment(model, tp, "h100-sxm", "vllm", "auto").compile().unwrap();
+        let prompts = vec![(512, 1024)];
+        let contexts = vec![2000; 64];
+        let together = step(&pricer, &Batch { prompts: prompts.clone(), contexts: contexts.clone() });
+        let prompt = step(&pricer, &Batch { prompts, contexts: vec![] });
+        let answers = step(&pricer, &Batch { prompts: vec![], contexts });
+        assert!(together < 0.85 * (prompt + answers), "{model}: {together} {prompt} {answers}");
+        assert!(together > prompt.max(answers), "{model}: {together} {prompt} {answers}");
+    }
+}

@@ -1,0 +1,75 @@
+//! What the fitter has to know of each form: how a measurement is one of its kernels, and where to begin.
+
+use roofline_core::efficiency::form::Form;
+use roofline_core::efficiency::form::collective::{CustomAllReduce, Nccl};
+use roofline_core::efficiency::form::decode::Decode;
+use roofline_core::efficiency::form::elementwise::Elementwise;
+use roofline_core::efficiency::form::gemm::Gemm;
+use roofline_core::efficiency::form::mla::{MlaDecode, MlaPrefill};
+use roofline_core::efficiency::form::moe::Moe;
+use roofline_core::efficiency::form::prefill::Prefill;
+
+use super::kernel::Kernel;
+
+/// A form that can be fitted.
+pub trait Fitted: Form {
+    /// Where to begin: typical numbers, and some far from them.
+    const STARTS: &'static [&'static [f64]];
+
+    /// The kernel of a measurement, if it is of this family.
+    fn of_kernel(kernel: &Kernel) -> Option<Self::Kernel>;
+}
+
+macro_rules! fitted {
+    ($form:ident from $variant:ident, $($start:expr),+ $(,)?) => {
+        impl Fitted for $form {
+            const STARTS: &'static [&'static [f64]] = &[$(&$start),+];
+
+            fn of_kernel(kernel: &Kernel) -> Option<Self::Kernel> {
+                match kernel {
+                    Kernel::$variant(kernel) => Some(*kernel),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+fitted!(Gemm from Gemm, [5e-6, 0.75, 0.8, 100.0, 0.3, 0.01], [1e-5, 0.6, 0.7, 200.0, 1.0, 5.0]);
+fitted!(
+    Decode from Decode,
+    [11e-6, 0.4e-6, 0.88, 0.2, 0.3e-9, 3e-6, 0.3],
+    [15e-6, 2e-6, 0.7, 0.05, 0.1e-9, 2e-6, 0.05],
+    [10e-6, 0.3e-6, 0.9, 0.02, 0.2e-9, 8e-6, 0.3],
+    [8e-6, 1e-6, 0.9, 0.1, 1e-9, 10e-6, 0.1],
+);
+fitted!(
+    Prefill from Prefill,
+    [12e-6, 0.7, 50.0, 0.5, 1.5, 1.5, 1.0],
+    [15e-6, 1.0, 300.0, 1.0, 1.0, 1.0, 0.5],
+    [30e-6, 0.5, 20.0, 0.2, 4.0, 4.0, 3.0],
+);
+fitted!(
+    MlaDecode from MlaDecode,
+    [15e-6, 0.5e-6, 0.8, 0.3, 0.5, 0.1e-9, 2e-6, 0.5],
+    [50e-6, 1e-7, 0.4, 0.1, 0.9, 1e-9, 8e-6, 0.1],
+    [10e-6, 1e-6, 0.9, 0.5, 0.1, 0.02e-9, 5e-6, 1.0],
+);
+fitted!(
+    MlaPrefill from MlaPrefill,
+    [13e-6, 0.7, 50.0, 0.5, 1.0, 1.0],
+    [50e-6, 1.0, 200.0, 1.0, 3.0, 3.0],
+);
+fitted!(
+    Moe from Moe,
+    [30e-6, 0.6, 0.85, 2.0, 4.0, 64.0, 20e-9],
+    [60e-6, 0.3, 0.6, 1.0, 2.0, 100.0, 100e-9],
+    [20e-6, 0.8, 0.95, 5.0, 8.0, 30.0, 1e-9],
+);
+fitted!(Elementwise from Elementwise, [2e-6, 1.5], [1e-5, 3.0]);
+fitted!(Nccl from Nccl, [8e-6, 1e-6, 0.75, 8e-6], [2e-5, 3e-6, 0.5, 2e-5], [2e-5, 1e-5, 0.2, 1e-4]);
+fitted!(
+    CustomAllReduce from CustomAllReduce,
+    [4e-6, 0.1e-6, 0.6, 6e-6, 0.7],
+    [15e-6, 1e-6, 0.3, 3e-5, 0.5],
+);

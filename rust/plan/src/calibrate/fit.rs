@@ -1,0 +1,203 @@
+//! Fits one group of rows, and says on rows it did not see how far off the numbers are.
+
+use roofline_core::efficiency::form::Device;
+
+use super::check::Sound;
+use super::errors::{Errors, Outcome, quantile};
+use super::family::Fitted;
+use super::least_squares::{Bounds, Ridge, Search};
+
+/// Rows a fit looks at; more change nothing that matters.
+const MOST_USUAL: usize = 4000;
+/// Rows of odd shapes among them, and what one counts.
+const MOST_UNUSUAL: usize = 1000;
+const UNUSUAL_WEIGHT: f64 = 0.1;
+/// Shares of rows read from the cache between which the cache's gain can be told from the bandwidth's share.
+const TELLING: std::ops::RangeInclusive<f64> = 0.02..=0.95;
+/// The most a loop can gain from the last-level cache.
+const HOTTEST: f64 = 6.0;
+/// Every how many rows of few are left out at a time.
+pub const FOLDS: usize = 5;
+
+/// Numbers of a form with the nuisance they were fitted beside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Numbers {
+    /// The form's numbers.
+    pub values: Vec<f64>,
+    /// Gain of loops that read from the last-level cache.
+    pub l2_hot: f64,
+}
+
+/// A fit with what is known of its errors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fitting {
+    /// The numbers.
+    pub numbers: Numbers,
+    /// Rows they were fitted to.
+    pub rows: u64,
+    /// Errors on rows that were not fitted.
+    pub errors: Errors,
+    /// Errors of the pure roofline on the same rows.
+    pub ideal: Errors,
+    /// Measured over predicted at P05, P10, P50, P90, P95 on the same rows.
+    pub quantiles: [f64; 5],
+}
+
+/// How a fit is made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// What numbers are drawn to.
+    pub prior: Option<Vec<f64>>,
+    /// How many measurements the prior is worth.
+    pub prior_weight: f64,
+    /// Leaves out the largest quarter of the problems, and judges there.
+    pub extrapolate: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { prior: None, prior_weight: 1.0, extrapolate: false }
+    }
+}
+
+/// Seconds of a row under these numbers, held above the datasheet.
+pub fn seconds<F: Fitted>(form: &F, l2_hot: f64, device: &Device, row: &Sound) -> Option<f64> {
+    let kernel = F::of_kernel(&row.measured.kernel)?;
+    let seconds = form.seconds(&warm(device, row.hot, l2_hot), &kernel);
+    Some(seconds.max(row.floor_s))
+}
+
+/// The device as a benchmark's loop meets it: memory is faster by `l2_hot` where the loop stays in the last-level cache.
+fn warm(device: &Device, hot: bool, l2_hot: f64) -> Device {
+    let gain = if hot { l2_hot } else { 1.0 };
+    Device { bandwidth: device.bandwidth * gain, ..*device }
+}
+
+/// Numbers for `rows`; `None` where there are none to be had.
+pub fn numbers<F: Fitted>(device: &Device, rows: &[&Sound], options: &Options) -> Option<Numbers> {
+    let (rows, weights) = sample(rows);
+    let kernels: Vec<F::Kernel> = rows.iter().filter_map(|row| F::of_kernel(&row.measured.kernel)).collect();
+    if kernels.is_empty() || kernels.len() != rows.len() {
+        return None;
+    }
+    let hot = rows.iter().filter(|row| row.hot).count() as f64 / rows.len() as f64;
+    let hottest = if TELLING.contains(&hot) { HOTTEST } else { 1.0 };
+    let mut bounds: Vec<Bounds> =
+        F::PARAMETERS.iter().map(|known| Bounds { least: known.least, most: known.most }).collect();
+    bounds.push(Bounds { least: 1.0, most: hottest });
+    let logs: Vec<f64> = rows.iter().map(|row| row.measured.seconds.ln()).collect();
+    let residuals = |values: &[f64], out: &mut [f64]| {
+        let (l2_hot, values) = match values.split_last() {
+            Some((last, values)) => (*last, values),
+            None => return,
+        };
+        let form = F::of(values);
+        let (cold, hot) = (*device, warm(device, true, l2_hot));
+        for (((out, kernel), row), log) in out.iter_mut().zip(&kernels).zip(&rows).zip(&logs) {
+            let device = if row.hot { &hot } else { &cold };
+            *out = form.seconds(device, kernel).max(1e-12).ln() - log;
+        }
+    };
+    let with_heat =
+        |values: &[f64]| values.iter().copied().chain([f64::min(1.3, hottest)]).collect::<Vec<f64>>();
+    let ridge =
+        options.prior.as_ref().map(|prior| Ridge { centre: with_heat(prior), weight: options.prior_weight });
+    let mut starts: Vec<Vec<f64>> = F::STARTS.iter().map(|start| with_heat(start)).collect();
+    starts.extend(options.prior.iter().map(|prior| with_heat(prior)));
+    let search = Search { rows: rows.len(), weights: &weights, bounds: &bounds, residuals, ridge };
+    let mut values = search.best(&starts)?.values;
+    let l2_hot = values.pop()?;
+    Some(Numbers { values, l2_hot })
+}
+
+/// Fits one half and judges on the other; few rows are fitted whole and judged by leaving parts out in turn.
+pub fn fit<F: Fitted>(device: &Device, rows: &[Sound], few: usize, options: &Options) -> Option<Fitting> {
+    let all: Vec<&Sound> = rows.iter().collect();
+    if options.extrapolate {
+        let (known, larger) = by_size(&all);
+        let numbers = numbers::<F>(device, &half(&known, true), options)?;
+        return judged::<F>(device, numbers, known.len() / 2, vec![larger], None);
+    }
+    if rows.len() >= few {
+        let (fitted, judge) = (half(&all, true), half(&all, false));
+        let numbers = numbers::<F>(device, &fitted, options)?;
+        return judged::<F>(device, numbers, fitted.len(), vec![judge], None);
+    }
+    let folds = FOLDS.min(rows.len());
+    let mut parts = Vec::new();
+    let mut fits = Vec::new();
+    for fold in 0..folds {
+        let (left_out, kept): (Vec<_>, Vec<_>) =
+            all.iter().enumerate().partition(|(place, _)| place % folds == fold);
+        let kept: Vec<&Sound> = kept.into_iter().map(|(_, row)| *row).collect();
+        parts.push(left_out.into_iter().map(|(_, row)| *row).collect());
+        fits.push(numbers::<F>(device, &kept, options)?);
+    }
+    judged::<F>(device, numbers::<F>(device, &all, options)?, rows.len(), parts, Some(fits))
+}
+
+/// The errors of `numbers` on `parts`, or of one set of numbers a part.
+fn judged<F: Fitted>(
+    device: &Device,
+    numbers: Numbers,
+    rows: usize,
+    parts: Vec<Vec<&Sound>>,
+    fits: Option<Vec<Numbers>>,
+) -> Option<Fitting> {
+    let mut outcomes = Vec::new();
+    let mut ideal = Vec::new();
+    for (place, part) in parts.iter().enumerate() {
+        let used = fits.as_ref().map_or(&numbers, |fits| &fits[place]);
+        let form = F::of(&used.values);
+        let usual = parts.iter().flatten().any(|row| row.measured.usual);
+        for row in part.iter().filter(|row| row.measured.usual || !usual) {
+            let predicted = seconds(&form, used.l2_hot, device, row)?;
+            outcomes.push(Outcome { ratio: predicted / row.measured.seconds, inside: None });
+            ideal.push(Outcome { ratio: row.ideal_s / row.measured.seconds, inside: None });
+        }
+    }
+    let mut measured: Vec<f64> = outcomes.iter().map(|outcome| 1.0 / outcome.ratio).collect();
+    measured.sort_by(f64::total_cmp);
+    let quantiles = [0.05, 0.1, 0.5, 0.9, 0.95].map(|share| quantile(&measured, share));
+    let inside = |ratio: f64| (quantiles[1]..=quantiles[3]).contains(&(1.0 / ratio));
+    for outcome in &mut outcomes {
+        outcome.inside = Some(inside(outcome.ratio));
+    }
+    let (errors, ideal) = (Errors::of(&outcomes)?, Errors::of(&ideal)?);
+    Some(Fitting { numbers, rows: rows as u64, errors, ideal, quantiles })
+}
+
+/// The rows a fit looks at and what each counts: usual shapes first, both thinned out evenly at random.
+fn sample<'a>(rows: &[&'a Sound]) -> (Vec<&'a Sound>, Vec<f64>) {
+    let mut kept = Vec::new();
+    let mut weights = Vec::new();
+    for (usual, most, weight) in [(true, MOST_USUAL, 1.0), (false, MOST_UNUSUAL, UNUSUAL_WEIGHT)] {
+        let mut some: Vec<&Sound> = rows.iter().filter(|row| row.measured.usual == usual).copied().collect();
+        some.sort_by_key(|row| scatter(row.measured.row as u64 ^ 0x5eed));
+        some.truncate(most);
+        weights.extend(some.iter().map(|_| weight));
+        kept.extend(some);
+    }
+    (kept, weights)
+}
+
+/// A half of the rows, drawn at random by their place.
+fn half<'a>(rows: &[&'a Sound], first: bool) -> Vec<&'a Sound> {
+    rows.iter().filter(|row| (scatter(row.measured.row as u64) & 1 == 0) == first).copied().collect()
+}
+
+/// The rows without the largest quarter of the problems, and that quarter.
+fn by_size<'a>(rows: &[&'a Sound]) -> (Vec<&'a Sound>, Vec<&'a Sound>) {
+    let mut sizes: Vec<f64> = rows.iter().map(|row| row.measured.kernel.size()).collect();
+    sizes.sort_by(f64::total_cmp);
+    let limit = quantile(&sizes, 0.75);
+    rows.iter().partition(|row| row.measured.kernel.size() <= limit)
+}
+
+/// A number scattered over all bits (splitmix64).
+pub fn scatter(value: u64) -> u64 {
+    let mut mixed = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

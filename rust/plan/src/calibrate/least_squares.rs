@@ -1,0 +1,280 @@
+//! Robust least squares of bounded numbers: Levenberg–Marquardt on log ratios, soft-L1 loss, ridge to a prior, several starts.
+//!
+//! A number between `least` and `most` is searched as its logit, which is close to its logarithm near a lower bound of zero
+//! and keeps every step inside. Everything is sequential over rows, so that the same rows give the same numbers.
+
+/// A log ratio beyond which an error counts by its size and no longer by its square.
+const SOFT: f64 = 0.1;
+/// Step of the numeric derivative, in logits.
+const STEP: f64 = 1e-4;
+/// How far logits may go: bounds are approached to a millionth.
+const FARTHEST: f64 = 14.0;
+const ROUNDS: usize = 60;
+
+/// A range a number must stay in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bounds {
+    /// Least.
+    pub least: f64,
+    /// Most.
+    pub most: f64,
+}
+
+impl Bounds {
+    /// Where a value lies in its range, as a logit.
+    pub fn logit(&self, value: f64) -> f64 {
+        let share = ((value - self.least) / (self.most - self.least)).clamp(1e-6, 1.0 - 1e-6);
+        (share / (1.0 - share)).ln()
+    }
+
+    /// The value of a logit.
+    pub fn value(&self, logit: f64) -> f64 {
+        self.least + (self.most - self.least) / (1.0 + (-logit).exp())
+    }
+}
+
+/// What numbers are drawn to, and how strongly.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ridge {
+    /// The prior's numbers.
+    pub centre: Vec<f64>,
+    /// How many measurements it is worth.
+    pub weight: f64,
+}
+
+/// Numbers found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Solution {
+    /// The numbers, each in its bounds.
+    pub values: Vec<f64>,
+    /// What is left of the loss.
+    pub loss: f64,
+}
+
+/// A search: `residuals` writes log(predicted / measured) of every row for given numbers.
+pub struct Search<'a, R: Fn(&[f64], &mut [f64])> {
+    /// Rows.
+    pub rows: usize,
+    /// Weight of each row.
+    pub weights: &'a [f64],
+    /// Range of each number; one of no width stays as it is.
+    pub bounds: &'a [Bounds],
+    /// Log ratios of given numbers.
+    pub residuals: R,
+    /// What numbers are drawn to.
+    pub ridge: Option<Ridge>,
+}
+
+impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
+    /// The best of the local solutions found from `starts`.
+    pub fn best(&self, starts: &[Vec<f64>]) -> Option<Solution> {
+        let solutions = starts.iter().map(|start| self.from(start));
+        solutions.filter(|one| one.loss.is_finite()).min_by(|a, b| a.loss.total_cmp(&b.loss))
+    }
+
+    fn values(&self, logits: &[f64]) -> Vec<f64> {
+        self.bounds
+            .iter()
+            .zip(logits)
+            .map(
+                |(bounds, logit)| {
+                    if bounds.most > bounds.least { bounds.value(*logit) } else { bounds.least }
+                },
+            )
+            .collect()
+    }
+
+    fn loss(&self, logits: &[f64], out: &mut [f64]) -> f64 {
+        (self.residuals)(&self.values(logits), out);
+        let rows: f64 = out.iter().zip(self.weights).map(|(r, weight)| weight * soft(*r)).sum();
+        rows + self
+            .pull(logits)
+            .iter()
+            .map(|(_, distance, strength)| strength * distance * distance)
+            .sum::<f64>()
+    }
+
+    /// For each number that the prior draws: its place, its distance in logits and the strength.
+    fn pull(&self, logits: &[f64]) -> Vec<(usize, f64, f64)> {
+        let Some(ridge) = &self.ridge else { return Vec::new() };
+        let strength = ridge.weight * SOFT * SOFT;
+        let pull = |(place, logit): (usize, &f64)| {
+            let bounds = self.bounds[place];
+            let centre = bounds.logit(ridge.centre[place]);
+            (bounds.most > bounds.least).then(|| (place, logit - centre, strength))
+        };
+        logits.iter().enumerate().filter_map(pull).collect()
+    }
+
+    fn from(&self, start: &[f64]) -> Solution {
+        let count = self.bounds.len();
+        let mut logits: Vec<f64> = self
+            .bounds
+            .iter()
+            .zip(start)
+            .map(|(b, v)| if b.most > b.least { b.logit(*v) } else { 0.0 })
+            .collect();
+        let mut residuals = vec![0.0; self.rows];
+        let mut moved = vec![0.0; self.rows];
+        let mut slopes = vec![vec![0.0; self.rows]; count];
+        let mut loss = self.loss(&logits, &mut residuals);
+        let mut damping = 1e-2;
+        for _ in 0..ROUNDS {
+            for (place, slope) in slopes.iter_mut().enumerate() {
+                let mut nearby = logits.clone();
+                nearby[place] += STEP;
+                (self.residuals)(&self.values(&nearby), slope);
+                slope.iter_mut().zip(&residuals).for_each(|(s, r)| *s = (*s - r) / STEP);
+            }
+            let (matrix, gradient) = self.normal_equations(&slopes, &residuals, &logits);
+            let Some((next, lower)) = self.step(&logits, &matrix, &gradient, loss, &mut damping, &mut moved)
+            else {
+                break;
+            };
+            let gain = loss - lower;
+            (logits, loss) = (next, lower);
+            std::mem::swap(&mut residuals, &mut moved);
+            if gain < 1e-6 * loss {
+                break;
+            }
+        }
+        Solution { values: self.values(&logits), loss }
+    }
+
+    /// A step that lowers the loss, damped until one does.
+    fn step(
+        &self,
+        logits: &[f64],
+        matrix: &[Vec<f64>],
+        gradient: &[f64],
+        loss: f64,
+        damping: &mut f64,
+        moved: &mut [f64],
+    ) -> Option<(Vec<f64>, f64)> {
+        for _ in 0..8 {
+            let mut damped = matrix.to_vec();
+            for (place, row) in damped.iter_mut().enumerate() {
+                row[place] += *damping * row[place] + 1e-9 * self.rows as f64;
+            }
+            let step = solve(damped, gradient.to_vec())?;
+            let next: Vec<f64> = logits
+                .iter()
+                .zip(&step)
+                .map(|(logit, step)| (logit - step.clamp(-3.0, 3.0)).clamp(-FARTHEST, FARTHEST))
+                .collect();
+            let lower = self.loss(&next, moved);
+            if lower < loss {
+                *damping = f64::max(*damping / 5.0, 1e-7);
+                return Some((next, lower));
+            }
+            *damping *= 4.0;
+        }
+        None
+    }
+
+    fn normal_equations(
+        &self,
+        slopes: &[Vec<f64>],
+        residuals: &[f64],
+        logits: &[f64],
+    ) -> (Vec<Vec<f64>>, Vec<f64>) {
+        let count = slopes.len();
+        let weights: Vec<f64> =
+            residuals.iter().zip(self.weights).map(|(r, w)| w * soft_weight(*r)).collect();
+        let mut matrix = vec![vec![0.0; count]; count];
+        let mut gradient = vec![0.0; count];
+        for a in 0..count {
+            for b in a..count {
+                let sum: f64 =
+                    weights.iter().zip(&slopes[a]).zip(&slopes[b]).map(|((w, x), y)| w * x * y).sum();
+                matrix[a][b] = sum;
+                matrix[b][a] = sum;
+            }
+            gradient[a] = weights.iter().zip(&slopes[a]).zip(residuals).map(|((w, x), r)| w * x * r).sum();
+        }
+        for (place, distance, strength) in self.pull(logits) {
+            matrix[place][place] += strength;
+            gradient[place] += strength * distance;
+        }
+        (matrix, gradient)
+    }
+}
+
+/// The soft-L1 loss of a log ratio.
+fn soft(residual: f64) -> f64 {
+    let scaled = residual / SOFT;
+    2.0 * SOFT * SOFT * ((1.0 + scaled * scaled).sqrt() - 1.0)
+}
+
+/// Its weight in the linearised problem.
+fn soft_weight(residual: f64) -> f64 {
+    let scaled = residual / SOFT;
+    1.0 / (1.0 + scaled * scaled).sqrt()
+}
+
+/// The solution of a small linear system; `None` where there is none.
+fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Option<Vec<f64>> {
+    let count = right.len();
+    for column in 0..count {
+        let pivot =
+            (column..count).max_by(|a, b| matrix[*a][column].abs().total_cmp(&matrix[*b][column].abs()))?;
+        if !(matrix[pivot][column].abs() > 0.0 && matrix[pivot][column].is_finite()) {
+            return None;
+        }
+        matrix.swap(column, pivot);
+        right.swap(column, pivot);
+        for row in column + 1..count {
+            let factor = matrix[row][column] / matrix[column][column];
+            for place in column..count {
+                matrix[row][place] -= factor * matrix[column][place];
+            }
+            right[row] -= factor * right[column];
+        }
+    }
+    for row in (0..count).rev() {
+        let known: f64 = (row + 1..count).map(|place| matrix[row][place] * right[place]).sum();
+        right[row] = (right[row] - known) / matrix[row][row];
+    }
+    Some(right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of `a + b·x` with one outlier, fitted as log ratios.
+    fn line(ridge: Option<Ridge>, rows: usize) -> Vec<f64> {
+        let xs: Vec<f64> = (0..rows).map(|x| 1.0 + x as f64).collect();
+        let ys: Vec<f64> = xs.iter().map(|x| if *x == 7.0 { 900.0 } else { 3.0 + 0.5 * x }).collect();
+        let residuals = |values: &[f64], out: &mut [f64]| {
+            for ((out, x), y) in out.iter_mut().zip(&xs).zip(&ys) {
+                *out = ((values[0] + values[1] * x) / y).ln();
+            }
+        };
+        let bounds = [Bounds { least: 0.0, most: 100.0 }, Bounds { least: 0.0, most: 10.0 }];
+        let weights = vec![1.0; rows];
+        let search = Search { rows, weights: &weights, bounds: &bounds, residuals, ridge };
+        search.best(&[vec![1.0, 1.0], vec![50.0, 5.0]]).unwrap().values
+    }
+
+    #[test]
+    fn a_line_is_found_in_spite_of_an_outlier() {
+        let found = line(None, 60);
+        assert!((found[0] - 3.0).abs() < 0.1 && (found[1] - 0.5).abs() < 0.01, "{found:?}");
+    }
+
+    #[test]
+    fn a_strong_prior_wins_over_few_rows_and_a_weak_one_does_not() {
+        let ridge = |weight| Some(Ridge { centre: vec![30.0, 5.0], weight });
+        assert!(line(ridge(1e6), 3)[0] > 25.0);
+        assert!((line(ridge(1e-3), 60)[0] - 3.0).abs() < 0.2);
+    }
+
+    #[test]
+    fn logits_come_back() {
+        let bounds = Bounds { least: 0.5, most: 4.0 };
+        for value in [0.6, 1.0, 3.9] {
+            assert!((bounds.value(bounds.logit(value)) - value).abs() < 1e-12);
+        }
+    }
+}

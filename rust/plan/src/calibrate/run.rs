@@ -1,0 +1,164 @@
+//! From a frame of measurements to efficiency files: every group checked, fitted and judged.
+
+use rayon::prelude::*;
+use roofline_core::efficiency::choose::Chooser;
+use roofline_core::efficiency::form::collective::{CustomAllReduce, Nccl};
+use roofline_core::efficiency::form::decode::Decode;
+use roofline_core::efficiency::form::elementwise::Elementwise;
+use roofline_core::efficiency::form::gemm::Gemm;
+use roofline_core::efficiency::form::mla::{MlaDecode, MlaPrefill};
+use roofline_core::efficiency::form::moe::Moe;
+use roofline_core::efficiency::form::prefill::Prefill;
+use roofline_core::efficiency::{Prediction, Source};
+
+use super::check::{Group, groups};
+use super::family::Fitted;
+use super::file::{self, Entry};
+use super::fit::{self, Fitting};
+use super::read::Measurements;
+
+/// Rows a family needs to be fitted without a prior of its own.
+pub const LEAST_ROWS: usize = 8;
+/// Rows below which not even a prior of its own helps.
+const LEAST_WITH_PRIOR: usize = 3;
+/// Rows below which all are fitted, and errors are from leaving parts out in turn.
+const FEW: usize = 400;
+/// Measurements that a prior is worth: one of the same device and engine, and any other.
+const OWN_PRIOR: f64 = 3.0;
+const OTHER_PRIOR: f64 = 1.0;
+
+/// How a calibration is made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Where the measurements come from, for the file.
+    pub source: String,
+    /// The day, for the file.
+    pub date: String,
+    /// Draws numbers to the nearest that is known.
+    pub prior: bool,
+    /// Fits without the largest quarter of the problems, and judges there.
+    pub extrapolate: bool,
+    /// What was chosen after seeing the rows, for the file.
+    pub remark: String,
+}
+
+/// What became of one group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fate {
+    /// The group; its rows are gone.
+    pub group: Group,
+    /// Sound rows it had.
+    pub rows: u64,
+    /// The fit with its prior's source, or what is missing.
+    pub outcome: Result<(Entry, String), String>,
+}
+
+/// Fits every group; in the order of devices, engines, families and dtypes.
+pub fn calibrate(found: &Measurements, options: &Options) -> Vec<Fate> {
+    let mut fates: Vec<Fate> =
+        groups(found).into_par_iter().map(|group| fate(found, group, options)).collect();
+    fates.sort_by(|a, b| {
+        let key = |fate: &Fate| (fate.group.device, fate.group.engine, fate.group.family, fate.group.dtype);
+        key(a).cmp(&key(b))
+    });
+    fates
+}
+
+/// The files of the devices that were fitted, by name; `present` are those to change, by device.
+pub fn files(found: &Measurements, fates: &[Fate], present: &[(String, String)]) -> Vec<(String, String)> {
+    let texts = found.devices.list().iter().enumerate().map(|(place, known)| {
+        let entries: Vec<Entry> = fates
+            .iter()
+            .filter(|fate| fate.group.device == place)
+            .filter_map(|fate| fate.outcome.as_ref().ok().map(|(entry, _)| entry.clone()))
+            .collect();
+        let name = &known.hardware.name;
+        let old = present.iter().find(|(device, _)| device == name).map(|(_, text)| text.as_str());
+        (!entries.is_empty()).then(|| (name.clone(), file::text(known, &entries, old)))
+    });
+    texts.flatten().collect()
+}
+
+fn fate(found: &Measurements, mut group: Group, options: &Options) -> Fate {
+    let outcome = match group.family {
+        "gemm" => fitted::<Gemm>(found, &group, options),
+        "decode" => fitted::<Decode>(found, &group, options),
+        "prefill" => fitted::<Prefill>(found, &group, options),
+        "mla_decode" => fitted::<MlaDecode>(found, &group, options),
+        "mla_prefill" => fitted::<MlaPrefill>(found, &group, options),
+        "moe" => fitted::<Moe>(found, &group, options),
+        "nccl" => fitted::<Nccl>(found, &group, options),
+        "custom_all_reduce" => fitted::<CustomAllReduce>(found, &group, options),
+        _ => fitted::<Elementwise>(found, &group, options),
+    };
+    let rows = group.rows.len() as u64;
+    group.rows = Vec::new();
+    Fate { group, rows, outcome }
+}
+
+fn fitted<F: Fitted>(
+    found: &Measurements,
+    group: &Group,
+    options: &Options,
+) -> Result<(Entry, String), String> {
+    let known = found.devices.get(group.device);
+    let engine = &found.engines[group.engine];
+    let prediction = Prediction { engine: engine.clone(), ..Prediction::default() };
+    let prior = if options.prior {
+        Chooser::new(&prediction, &known.hardware).choose::<F>(&[group.dtype], Some(engine))
+    } else {
+        None
+    };
+    let own = prior.as_ref().is_some_and(|prior| matches!(prior.source, Source::Fitted(_)));
+    let least = if own { LEAST_WITH_PRIOR } else { LEAST_ROWS };
+    if group.rows.len() < least {
+        let missing = least - group.rows.len();
+        let why =
+            if own { "beside the numbers there are" } else { "for numbers nothing of its kind is known for" };
+        return Err(format!(
+            "needs {least} sound rows {why}, has {}: measure {missing} more",
+            group.rows.len()
+        ));
+    }
+    let settings = fit::Options {
+        prior: prior.as_ref().map(|prior| prior.form.values()),
+        prior_weight: if own { OWN_PRIOR } else { OTHER_PRIOR },
+        extrapolate: options.extrapolate,
+    };
+    let fitting: Fitting = fit::fit::<F>(&known.device, &group.rows, FEW, &settings)
+        .ok_or_else(|| "no numbers fit: are all rows alike?".to_string())?;
+    let drawn_to = prior.map_or_else(|| "nothing".to_string(), |prior| prior.source.to_string());
+    let entry = Entry {
+        engine: engine.clone(),
+        version: version(found, group),
+        family: F::FAMILY,
+        dtype: group.dtype.to_string(),
+        parameters: F::PARAMETERS,
+        fitting,
+        valid: ranges(group),
+        source: options.source.clone(),
+        date: options.date.clone(),
+        remark: options.remark.clone(),
+    };
+    Ok((entry, drawn_to))
+}
+
+fn version(found: &Measurements, group: &Group) -> String {
+    let of = |(device, engine, version): &(usize, usize, String)| {
+        (*device == group.device && *engine == group.engine && !version.is_empty()).then(|| version.clone())
+    };
+    found.versions.iter().filter_map(of).collect::<Vec<_>>().join(" + ")
+}
+
+fn ranges(group: &Group) -> Vec<(&'static str, [f64; 2])> {
+    let mut ranges: Vec<(&'static str, [f64; 2])> = Vec::new();
+    for row in &group.rows {
+        for (name, value) in row.measured.kernel.dimensions() {
+            match ranges.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, [least, most])) => (*least, *most) = (least.min(value), most.max(value)),
+                None => ranges.push((name, [value, value])),
+            }
+        }
+    }
+    ranges
+}
