@@ -291,7 +291,15 @@ def simulate(
     precision = precision_note(found, deployment.weights_format, asked=kept)
     notes = [text for text in (note, device.note, precision) if text]
     return Simulation(
-        served, serve, served.summary(slo, list(percentiles)), inputs, notes, requests, found, device, deployment
+        served,
+        serve,
+        served.summary(slo, list(percentiles)),
+        inputs,
+        notes,
+        requests,
+        found,
+        device,
+        deployment,
     )
 
 

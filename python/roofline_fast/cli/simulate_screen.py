@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 FEWEST_ARRIVALS = 3
 SHORTEST_SPAN_S = 1.0
 
-BOUNDS = {
-    "weights": "weights",
-    "kv": "KV reads",
-    "activations": "activations",
-    "compute": "compute",
-    "vector": "vector unit",
-    "link": "links",
-    "launch": "launch",
-}
 PHASES = {
     "queue": "queueing",
     "prefill": "prefill",
@@ -179,12 +170,13 @@ def _time(simulation: Simulation) -> list[str]:
     if any(busy.values()):
         shares = sorted(busy.items(), key=lambda entry: -entry[1])
         lines[0] += "    bound by  " + "  ".join(
-            f"{BOUNDS[name]} {percent(seconds / total)}" for name, seconds in shares if seconds > 0
+            f"{telling.BOUNDS[name]} {percent(seconds / total)}" for name, seconds in shares if seconds > 0
         )
     if summary["mean_e2el_ms"]:
         phases = {name: summary[f"mean_{name}_ms"] / summary["mean_e2el_ms"] for name in PHASES}
         lines.append(
-            "  a request's   " + "  ".join(f"{PHASES[name]} {percent(share)}" for name, share in phases.items() if share)
+            "  a request's   "
+            + "  ".join(f"{PHASES[name]} {percent(share)}" for name, share in phases.items() if share)
         )
     hits = summary["prefix_hit_rate"]
     lines.append(

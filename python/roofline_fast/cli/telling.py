@@ -32,7 +32,8 @@ TELLING = {
         ),
     ],
     "explain": Annotated[
-        int | None, typer.Option(metavar="N", help="Say why the N slowest were.", rich_help_panel=flags.OUTPUT)
+        int | None,
+        typer.Option(metavar="N", help="Say why the N slowest were.", rich_help_panel=flags.OUTPUT),
     ],
     "timeline_interval": Annotated[
         float | None, typer.Option(help="Seconds of a row of the timeline; 1.", rich_help_panel=flags.OUTPUT)
@@ -54,8 +55,23 @@ TELLING = {
     ],
     "perfetto": Annotated[
         Path | None,
-        typer.Option("--perfetto", help="File.json: a trace for ui.perfetto.dev.", rich_help_panel=flags.OUTPUT),
+        typer.Option(
+            "--perfetto", help="File.json: a trace for ui.perfetto.dev.", rich_help_panel=flags.OUTPUT
+        ),
     ],
+}
+
+# Kinds of time, as screens call them.
+BOUNDS = {
+    "weights": "weights",
+    "kv": "KV reads",
+    "activations": "activations",
+    "compute": "compute",
+    "vector": "vector unit",
+    "link": "links",
+    "launch": "launch",
+    "unattributed": "--step-cost",
+    "idle": "nothing: idle",
 }
 
 TABLES = ("requests", "request_times", "steps", "timeline")
@@ -71,7 +87,9 @@ def checked(asked: Mapping[str, Any], out: Path | None, form: str, inputs: list[
     interval = asked["timeline_interval"]
     if interval is not None and not 0 < interval < float("inf"):
         message = f"--timeline-interval must be above 0 s: {interval}"
-        raise SpecError(message, field="--timeline-interval", value=str(interval), hint="for example 1, or 0.1")
+        raise SpecError(
+            message, field="--timeline-interval", value=str(interval), hint="for example 1, or 0.1"
+        )
     for name in TABLES:
         if (file := asked[name]) is not None:
             output.checked_file(f"--{name.replace('_', '-')}", file, inputs)
@@ -196,12 +214,13 @@ def _reasons(row: dict[str, Any]) -> list[str]:
             for name, part in sorted(parts.items(), key=lambda entry: -entry[1])
             if part > 0
         ]
-        ahead = f", behind {row['ahead']:,} requests" if row["ahead"] else ""
-        bound = f"; the engine was bound by {row['waiting_bound']}" if row["waiting_bound"] else ""
+        others = "1 other" if row["ahead"] == 1 else f"{row['ahead']:,} others"
+        ahead = f", behind {others}" if row["ahead"] else ""
+        bound = f"; the engine was bound by {BOUNDS[row['waiting_bound']]}" if row["waiting_bound"] else ""
         lines.append(f"waited {_s(waited)}{ahead}: {', '.join(told)}{bound}")
     if row["preemptions"]:
         times = "once" if row["preemptions"] == 1 else f"{row['preemptions']} times"
         lines.append(f"gave way {times} for want of KV blocks, and was recomputed")
     if row["running_bound"]:
-        lines.append(f"running, the engine was mostly bound by {row['running_bound']}")
+        lines.append(f"while it ran, the engine was mostly bound by {BOUNDS[row['running_bound']]}")
     return lines

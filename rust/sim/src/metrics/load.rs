@@ -73,7 +73,8 @@ impl Load {
         let quarter = (last - first) / 4.0;
         let increase = mean_queue(&spans, first + 3.0 * quarter, last)
             - mean_queue(&spans, first + quarter, first + 2.0 * quarter);
-        let growth = increase / (2.0 * quarter);
+        // Arrivals that come faster late than on average would make it grow by more than what is offered.
+        let growth = (increase / (2.0 * quarter)).min(offered);
         let by_far = increase > 10.0 + (count / 2.0).sqrt();
         let steadily = increase > 1.0 + count.sqrt() / 2.0 && nearly_all_wait(&spans, first + 3.0 * quarter);
         let verdict = if growth > 0.01 * offered && (by_far || steadily) {
