@@ -1,4 +1,4 @@
-"""Writes `real-servers.md`, our request times beside measured ones: `python docs/make_real_servers.py [DATA]`."""
+"""Writes `real-servers.md`, our times beside measured ones: `python docs/make_real_servers.py [DATA]`."""
 
 from __future__ import annotations
 
@@ -33,19 +33,23 @@ LATENCIES = {"TTFT": "ttft_s", "TPOT": "tpot_s", "E2E": "e2e_s"}
 
 TEXT = """# Our request times beside those of real servers
 
-{requests} requests of ShareGPT, 10 a second, through vLLM 0.19.0 in process (no HTTP) serving Llama-3.1-8B in bf16, measured request
-by request by the authors of LLMServingSim (casys-kaist, MIT). The same trace, with its token identities, goes through `simulate` with the
-settings of those runs. Written by `docs/make_real_servers.py`; a test holds the figures.
+{requests} requests of ShareGPT, 10 a second, through vLLM 0.19.0 in process (no HTTP) serving Llama-3.1-8B
+in bf16, measured request by request by the authors of LLMServingSim (casys-kaist, MIT). The same trace,
+with its token identities, goes through `simulate` with the settings of those runs. Written by
+`docs/make_real_servers.py`; a test holds the figures.
 
-**How to read it.** `simulated / measured` is the ratio of the means; `median error` is the median over requests of |simulated − measured| /
-measured. Steps are priced by the ideal roofline (`--mode ideal`), the datasheet alone: they are a lower bound, so times should be shorter than measured ones, and queueing,
-which amplifies them, shorter still. The simulated engine is vLLM 0.33.
+**How to read it.** `simulated / measured` is the ratio of the means; `median error` is the median over
+requests of |simulated − measured| / measured. Steps are priced by the ideal roofline (`--mode ideal`), the
+datasheet alone: they are a lower bound, so times should be shorter than measured ones, and queueing, which
+amplifies them, shorter still. The simulated engine is vLLM 0.33.
 
 {tables}
-**What it shows.** On the RTX 4090, whose {blocks:,} KV blocks are too few for the load, the simulation preempts {preempted} times; requests wait
-for memory most of their time there, so that TTFT and E2E are off by as much as steps are. On the RTX PRO 6000 the queue is short when steps
-are ideal and long when they are not: TTFT is off by far more than TPOT. How much longer than the roofline a step really takes is what
-`--mode predicted` is for. The recorded RTX PRO 6000 run does not say which edition the card is: the workstation edition is assumed.
+**What it shows.** On the RTX 4090, whose {blocks:,} KV blocks are too few for the load, the simulation
+preempts {preempted} times; requests wait for memory most of their time there, so that TTFT and E2E are off
+by as much as steps are. On the RTX PRO 6000 the queue is short when steps are ideal and long when they are
+not: TTFT is off by far more than TPOT. How much longer than the roofline a step really takes is what
+`--mode predicted` is for. The recorded RTX PRO 6000 run does not say which edition the card is: the
+workstation edition is assumed.
 """
 
 

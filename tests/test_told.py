@@ -103,7 +103,7 @@ def test_what_cannot_be_told_is_refused(busy: rf.Simulation) -> None:
         busy.explain(by="ttfb")
     with pytest.raises(rf.SpecError, match="timeline_interval must be above 0 s: 0"):
         busy.timeline(0)
-    with pytest.raises(rf.SpecError, match="must divide .* into at most 10000000 rows"):
+    with pytest.raises(rf.SpecError, match=r"must divide .* into at most 10000000 rows"):
         busy.timeline(1e-9)
     with pytest.raises(rf.UnknownNameError, match="no record is called `all`"):
         rf.simulate(CHAT, hw="h100", limit=1, record="all")

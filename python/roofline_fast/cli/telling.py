@@ -1,4 +1,4 @@
-"""What ``simulate`` tells beside its screen: why requests were slow, and files of requests, steps and time."""
+"""What ``simulate`` tells beside its screen: why requests were slow, files of requests and steps."""
 
 from __future__ import annotations
 
