@@ -1,6 +1,6 @@
-"""Write `rust/core/data/efficiency/*.toml` for devices without measurements at hand, from a table of published coefficients.
+"""Write efficiency files of devices without measurements at hand, from a table of published coefficients.
 
-`python benches/import_coefficients.py coefficients.toml [DEVICE ...]`; without devices, every one of the table. Numbers are
+`python benches/import_coefficients.py coefficients.toml [DEVICE ...]`; all of them unless named. Numbers are
 carried into the forms of `roofline_core::efficiency::form`; terms a published form lacks are zero.
 """
 

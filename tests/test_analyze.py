@@ -34,7 +34,7 @@ def test_operators_have_the_documented_columns() -> None:
 
 
 def test_a_decode_step_reads_every_active_weight_once() -> None:
-    step = decode()
+    step = decode(mode="ideal")
     embedding = 128_256 * 4096  # looked up, not read
     read = 2 * (rf.Model("llama-3.1-8b").parameters - embedding)
     assert step.totals["gpu"]["weight_bytes"] == pytest.approx(read, rel=1e-3)

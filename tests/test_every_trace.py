@@ -1,4 +1,4 @@
-"""``roofline-fast simulate`` on every recorded trace beside the repository: served, or refused with what is missing."""
+"""``roofline-fast simulate`` on every recorded trace: served, or refused with what is missing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .conftest import SHARED, shared
 
 TRACES = SHARED / "traces"
 # Folders and files that hold no requests: samples that are broken on purpose, descriptions, archives.
-OTHERS = ("messy", "workload_catalog", "servegen", "derived/servegen_rate", "README.md", "MANIFEST.json")
+OTHERS = ("messy/", "workload_catalog/", "servegen/", "derived/servegen_rate", "README.md", "MANIFEST.json")
 # Samples that hold text without its length in tokens.
-TEXTS = ("aiperf_", "openai_batch", "sharegpt", "vllm_custom", "blis_tracev2.yaml", "servegen_chunk")
+TEXTS = ("aiperf_", "openai_batch", "sharegpt.json", "vllm_custom", "blis_tracev2.yaml", "servegen_chunk")
 # Lengths without arrivals: users of a closed loop send them, or a rate is said.
 LENGTHS = ("vidur_lengths", "applied_compute", "arxiv_summarization", "session_workload_example")
 # Spans that were recorded without what was answered.
@@ -49,7 +49,6 @@ def test_every_trace_is_simulated_or_says_what_it_lacks(file: str, command: Call
     elif named(SPANS, file):
         assert (done.code, done.out) == (2, "")
         assert "the file must have output lengths" in done.err
-        assert simulated(command, file, "--default-output-tokens", "100").code == 0
     elif named(LENGTHS, file):
         assert (done.code, done.out) == (2, "")
         assert "the file must have arrival times" in done.err

@@ -23,7 +23,8 @@ CRATES = {
 }
 DOOR_ONLY = re.compile(r"\b(pyo3|arrow_array|arrow_schema|arrow|unsafe)\b")
 LONGEST_FILE = 600
-MOST_EXPORTS = 20
+# Twenty for asking, and two for measurements: what they are and what they say.
+MOST_EXPORTS = 22
 
 
 def tracked() -> list[Path]:

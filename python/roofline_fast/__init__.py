@@ -20,15 +20,18 @@ from roofline_fast.errors import (
 if TYPE_CHECKING:
     from roofline_fast._core import Layout, __version__
     from roofline_fast.analysis import Analysis, analyze
+    from roofline_fast.calibration import Calibration, calibrate
     from roofline_fast.evaluation import evaluate
     from roofline_fast.hardware import Hardware
     from roofline_fast.listing import catalog
     from roofline_fast.model import Model
     from roofline_fast.simulation import Simulation, simulate
     from roofline_fast.trace import Trace
+    from roofline_fast.validation import Validation, validate
 
 __all__ = [
     "Analysis",
+    "Calibration",
     "DoesNotFitError",
     "Hardware",
     "InternalError",
@@ -40,26 +43,33 @@ __all__ = [
     "Trace",
     "TraceError",
     "UnknownNameError",
+    "Validation",
     "__version__",
     "analyze",
+    "calibrate",
     "catalog",
     "evaluate",
     "simulate",
+    "validate",
 ]
 
 # Where each public name lives that is not imported above.
 _HOME = {
     "Analysis": "roofline_fast.analysis",
+    "Calibration": "roofline_fast.calibration",
     "Hardware": "roofline_fast.hardware",
     "Layout": "roofline_fast._core",
     "Model": "roofline_fast.model",
     "Simulation": "roofline_fast.simulation",
     "Trace": "roofline_fast.trace",
+    "Validation": "roofline_fast.validation",
     "__version__": "roofline_fast._core",
     "analyze": "roofline_fast.analysis",
+    "calibrate": "roofline_fast.calibration",
     "catalog": "roofline_fast.listing",
     "evaluate": "roofline_fast.evaluation",
     "simulate": "roofline_fast.simulation",
+    "validate": "roofline_fast.validation",
 }
 
 

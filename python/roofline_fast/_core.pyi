@@ -13,6 +13,7 @@ __all__ = [
     "EngineMemory",
     "Hardware",
     "Layout",
+    "Measurements",
     "Model",
     "Point",
     "Precision",
@@ -149,6 +150,8 @@ class Deployment:
         fusion: str | None = None,
         flash_attention: bool = True,
         overlap: float = 0.0,
+        techniques: Sequence[str] = ...,
+        spec_method: str | None = None,
         engine: str = "vllm",
         mode: str = "predicted",
         efficiency: str | PathLike[str] | None = None,
@@ -159,6 +162,16 @@ class Deployment:
     ) -> Deployment: ...
     @property
     def gpus(self) -> int: ...
+    @property
+    def techniques(self) -> list[str]: ...
+    @staticmethod
+    def expand(
+        quantization: str | None = None,
+        kv_cache_dtype: str | None = None,
+        speculation: tuple[str, int, str] | None = None,
+    ) -> list[str]: ...
+    @staticmethod
+    def technique_catalog(name: str | None = None) -> Table: ...
     @property
     def weights_format(self) -> str: ...
     @property
@@ -269,6 +282,23 @@ class Configurations:
 def evaluate(
     configurations: Configurations, results: Sequence[str], progress: Progress | None = None
 ) -> Table: ...
+
+@final
+class Measurements:
+    def __new__(
+        cls, rows: int, columns: Mapping[str, Any], *, hw: Hardware | None = None, engine: str = ""
+    ) -> Measurements: ...
+    def calibrate(
+        self,
+        *,
+        source: str,
+        date: str,
+        remark: str = "",
+        prior: bool = True,
+        extrapolate: bool = False,
+        present: Sequence[tuple[str, str]] = (),
+    ) -> tuple[Table, list[tuple[str, str]]]: ...
+    def validate(self, sets: Sequence[tuple[str, str]] = ()) -> tuple[Table, Table]: ...
 
 @final
 class TraceOptions:

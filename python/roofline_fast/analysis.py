@@ -46,6 +46,7 @@ def analyze(
     fusion: str | None = None,
     flash_attention: bool | None = None,
     overlap: float = 0.0,
+    techniques: str | Sequence[str] | None = None,
     mode: str = "predicted",
     efficiency: str | PathLike[str] | None = None,
     act_quant: str | None = None,
@@ -101,6 +102,9 @@ def analyze(
         Whether attention is one operator; yes, except where ``compat`` says otherwise.
     overlap : float
         Share of the communication that hides behind computation, 0 to 1.
+    techniques : str or sequence of str, optional
+        What is applied to it, as ``name:key=value,key=value``: ``["weight-quant:bits=4", "kv-quant:bits=4"]``, or one
+        text joined by ``+``. `catalog("techniques")` lists them; the order does not count.
     mode : {"predicted", "ideal"}
         What an engine takes, by fitted kernels, or the datasheet's roofline.
     efficiency : path, optional
@@ -166,6 +170,7 @@ def analyze(
             "kv_cache_dtype": (kv_cache_dtype, None),
             "fusion": (fusion, None),
             "overlap": (overlap, 0.0),
+            "techniques": (checks.techniques(techniques), []),
             "efficiency": (efficiency, None),
             "act_quant": (act_quant, None),
             "launch": (launch, None),
@@ -204,6 +209,7 @@ def analyze(
         fusion=fusion,
         flash_attention=flash_attention is not False,
         overlap=overlap,
+        techniques=checks.techniques(techniques),
         engine=engine,
         mode=mode,
         **switches(efficiency, act_quant, launch, p2p, host, enforce_eager),
@@ -235,6 +241,7 @@ def analyze(
         "ep": ep,
         "quantization": deployment.weights_format,
         "kv_cache_dtype": deployment.kv_format,
+        "techniques": [*_core.Deployment.expand(quantization, kv_cache_dtype), *deployment.techniques],
         "mode": mode,
         "engine": engine,
         "gpu_memory_utilization": memory.gpu_memory_utilization,

@@ -93,6 +93,25 @@ def texts(**values: Any) -> None:
             raise _refused(name, "must be a name", value)
 
 
+def techniques(techniques: Any) -> list[str]:
+    """Return techniques as a list of texts: one text, several, or none.
+
+    Raises
+    ------
+    SpecError
+        Something that is no text.
+    """
+    if techniques is None:
+        return []
+    if isinstance(techniques, str):
+        return [techniques]
+    given = list(techniques) if hasattr(techniques, "__iter__") else [techniques]
+    for text in given:
+        if not isinstance(text, str):
+            raise _refused("techniques", "must be texts such as `kv-quant:bits=4`", text)
+    return given
+
+
 def chances(**values: Any) -> float | list[float] | str | None:
     """Return the only value as a number, a list of numbers or the text it is; ``None`` passes.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 COUNTS = ("tp", "pp", "dp", "ep", "batch_size", "input_len", "output_len", "prefix_len", "chunk")
-TEXTS = ("quantization", "kv_cache_dtype", "phase")
+TEXTS = ("quantization", "kv_cache_dtype", "techniques", "phase")
 AXES = ("model", "hw", *COUNTS, *TEXTS, "mode")
 # What users of engines call the axes, and what only a keyword may say.
 SYNONYMS = {
@@ -66,6 +66,7 @@ DEFAULTS: dict[str, Any] = {
     "prefix_len": 0,
     "quantization": "auto",
     "kv_cache_dtype": "auto",
+    "techniques": "none",
     "phase": "decode",
     "mode": "predicted",
 }
@@ -82,6 +83,7 @@ def evaluate(
     ep: int | None = None,
     quantization: str | None = None,
     kv_cache_dtype: str | None = None,
+    techniques: str | Sequence[str] | None = None,
     batch_size: int | None = None,
     input_len: int | None = None,
     output_len: int | None = None,
@@ -113,6 +115,8 @@ def evaluate(
         values; a LazyFrame is collected.
     model, hw, tp, pp, dp, ep, quantization, kv_cache_dtype : optional
         The value of all rows, where the frame has no such column.
+    techniques : str or sequence of str, optional
+        What is applied to all rows, as for `analyze`; in a column one text a row, joined by ``+``, ``none`` for none.
     batch_size, input_len, output_len, prefix_len, chunk, phase, mode : optional
         The value of all rows, where the frame has no such column.
     efficiency, act_quant, launch, p2p, host : optional
@@ -154,6 +158,7 @@ def evaluate(
         "ep": ep,
         "quantization": quantization,
         "kv_cache_dtype": kv_cache_dtype,
+        "techniques": " + ".join(checks.techniques(techniques)) or None,
         "batch_size": batch_size,
         "input_len": input_len,
         "output_len": output_len,

@@ -1,4 +1,4 @@
-"""What is known by name: devices and models, shipped ones and the user's own."""
+"""What is known by name: devices, models and techniques, shipped ones and the user's own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from roofline_fast.suggest import choice
 if TYPE_CHECKING:
     import polars as pl
 
-KINDS = ("hardware", "models")
+KINDS = ("hardware", "models", "techniques")
 
 
 def catalog(kind: str, name: str | None = None) -> pl.DataFrame:
@@ -21,16 +21,16 @@ def catalog(kind: str, name: str | None = None) -> pl.DataFrame:
 
     Parameters
     ----------
-    kind : {"hardware", "models"}
+    kind : {"hardware", "models", "techniques"}
         What to list.
     name : str, optional
-        One device or model, all its figures; everything, one row each, unless said.
+        One device, model or technique, all about it; everything, one row each, unless said.
 
     Returns
     -------
     polars.DataFrame
         One row a device or model: sizes in GiB, bandwidth in GB/s, peaks in TFLOP/s (dense). With a name one
-        row a figure: for devices ``field, value, unit, source``, for models ``field, value``.
+        row a figure: for devices ``field, value, unit, source``, for models and techniques ``field, value``.
 
     Examples
     --------
@@ -43,6 +43,8 @@ def catalog(kind: str, name: str | None = None) -> pl.DataFrame:
     import polars as pl
 
     choice("catalogue", kind, KINDS)
+    if kind == "techniques":
+        return frame(_core.Deployment.technique_catalog(name))
     if kind == "hardware":
         if name is not None:
             return Hardware(name).facts
@@ -54,6 +56,8 @@ def catalog(kind: str, name: str | None = None) -> pl.DataFrame:
 
 def own_names(kind: str) -> list[str]:
     """Return the names of the user's own files, in ``$ROOFLINE_FAST_DATA``."""
+    if kind == "techniques":
+        return []
     return list(data.files(kind, (".toml",) if kind == "hardware" else (".json", ".toml")))
 
 

@@ -43,6 +43,7 @@ def simulate(
     fusion: str | None = None,
     flash_attention: bool = True,
     overlap: float = 0.0,
+    techniques: str | Sequence[str] | None = None,
     mode: str = "predicted",
     efficiency: str | PathLike[str] | None = None,
     act_quant: str | None = None,
@@ -101,8 +102,8 @@ def simulate(
     tp, pp, dp, ep : int
         Devices that share every layer; pipeline stages; replicas, which get requests in turn; devices that
         share the experts.
-    quantization, kv_cache_dtype, w_bits, a_bits, fusion, flash_attention, overlap
-        As for `analyze`.
+    quantization, kv_cache_dtype, w_bits, a_bits, fusion, flash_attention, overlap, techniques
+        As for `analyze`: techniques change the price of steps, the size of the cache and tokens a step.
     mode, efficiency, act_quant, launch, p2p, host
         As for `analyze`.
     api_latency : float, optional
@@ -219,6 +220,8 @@ def simulate(
         fusion=fusion,
         flash_attention=flash_attention,
         overlap=overlap,
+        techniques=checks.techniques(techniques),
+        spec_method=spec_method,
         engine=engine,
         mode=choice("mode", mode, MODES),
         **switches(efficiency, act_quant, launch, p2p, host, enforce_eager),
@@ -274,6 +277,7 @@ def simulate(
         "ep": ep,
         "quantization": deployment.weights_format,
         "kv_cache_dtype": deployment.kv_format,
+        "techniques": [*_core.Deployment.expand(quantization, kv_cache_dtype), *deployment.techniques],
         "mode": mode,
         "api_latency": api_latency_s(api_latency, mode, step_cost) * 1e3,
         "step_cost": step_cost,

@@ -9,7 +9,7 @@ from roofline_fast.cli.figures import bar, change, digits, gib, milliseconds, pe
 if TYPE_CHECKING:
     from roofline_fast.analysis import Analysis
 
-# What may be said of a prediction that is the roofline itself (two engines measured: docs/fidelity).
+# What may be said of a roofline that predicts nothing.
 DATASHEET_ONLY = "ideal roofline only: datasheet; expect real engines to be 1.3–2x slower"
 
 
@@ -66,7 +66,7 @@ def _asked(inputs: dict[str, Any]) -> str:
 def _times(analysis: Analysis) -> str:
     predicted = seconds(analysis.step_s)
     if analysis.low_s is not None and analysis.high_s is not None:
-        predicted += f" ({milliseconds(analysis.low_s)}–{milliseconds(analysis.high_s)} ms, 80 % band)"
+        predicted += f" ({milliseconds(analysis.low_s)}–{milliseconds(analysis.high_s)} ms)"
     inputs = analysis.inputs
     what = {"decode": "step", "mixed": "step", "chat": "request"}.get(inputs["phase"], inputs["phase"])
     parts = [f"{what} {predicted}"]
@@ -75,10 +75,11 @@ def _times(analysis: Analysis) -> str:
     parts.append(f"{digits(analysis.tokens_per_gpu_s * analysis.deployment.gpus)} tok/s")
     if analysis.deployment.gpus > 1:
         parts.append(f"{digits(analysis.tokens_per_gpu_s)} tok/s/GPU")
-    parts.append(f"ideal roofline {seconds(analysis.ideal_s)}")
+    if inputs["mode"] == "predicted":
+        parts.append(f"ideal roofline {seconds(analysis.ideal_s)}")
     shares = ", ".join(f"{name} {percent(share)}" for name, share in analysis.bounds.items() if share > 0)
     parts.append(f"bound: {shares}")
-    return "  predicted   " + "   ".join(parts)
+    return f"  {inputs['mode']:<10}  " + "   ".join(parts)
 
 
 def _ms(value: float | None) -> str:
@@ -149,8 +150,19 @@ def _turning_points(analysis: Analysis) -> list[str]:
 
 
 def _fidelity(analysis: Analysis) -> str:
-    source = analysis.source
-    return f"  fidelity    {DATASHEET_ONLY if source == 'datasheet' else source}"
+    band = None
+    if analysis.low_s is not None and analysis.high_s is not None:
+        band = (analysis.low_s / analysis.step_s, analysis.high_s / analysis.step_s)
+    return f"  fidelity    {fidelity(analysis.source, band)}"
+
+
+def fidelity(source: str, band: tuple[float, float] | None) -> str:
+    """Say what a time rests on, and by how much it may be wrong: ``fitted(h100-sxm/vllm): step ±8 % (80 % band)``."""
+    if source == "datasheet":
+        return DATASHEET_ONLY
+    if band is None:
+        return source
+    return f"{source}: step ±{(band[1] - band[0]) / 2 * 100:.0f} % (80 % band)"
 
 
 def viewer_screen(analysis: Analysis) -> str:

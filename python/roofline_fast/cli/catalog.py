@@ -12,7 +12,7 @@ from roofline_fast.cli.grammar import Command, Group
 if TYPE_CHECKING:
     import polars as pl
 
-HELP = "What is known by name: devices and models."
+HELP = "What is known by name: devices, models and techniques."
 NAME = typer.Argument(metavar="[NAME]", help="One of them, all its figures.")
 
 # Which columns of the lists a screen has room for.
@@ -27,6 +27,7 @@ HARDWARE = (
     "tdp_w",
     "usd_per_hour",
 )
+TECHNIQUES = ("name", "class", "changes")
 MODELS = ("name", "parameters", "active_parameters", "layers", "max_context", "dtype", "quantization")
 
 
@@ -37,6 +38,9 @@ def register(app: typer.Typer) -> None:
         hardware
     )
     group.command("models", cls=Command, help="Models: sizes, layers, formats.")(models)
+    group.command("techniques", cls=Command, help="Techniques for --with: what they change, formulas, settings.")(
+        techniques
+    )
     app.add_typer(group, name="catalog")
 
 
@@ -58,6 +62,16 @@ def models(
 ) -> int:
     """List models, or one of them."""
     return _list("models", name, MODELS, form, out, quiet)
+
+
+def techniques(
+    name: Annotated[str | None, NAME] = None,
+    form: flags.Format = "table",
+    out: flags.Output = None,
+    quiet: flags.Quiet = False,
+) -> int:
+    """List techniques, or one of them."""
+    return _list("techniques", name, TECHNIQUES, form, out, quiet)
 
 
 def _list(kind: str, name: str | None, columns: tuple[str, ...], form: str, out: Any, quiet: bool) -> int:

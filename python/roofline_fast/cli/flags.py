@@ -81,6 +81,15 @@ FlashAttention = Annotated[
 Overlap = Annotated[
     float, typer.Option(help="Share of communication hidden behind computation.", rich_help_panel=LOWERING)
 ]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="NAME[:KEY=VALUE,…]",
+        help="A technique, repeatable; `catalog techniques` lists them.",
+        rich_help_panel=LOWERING,
+    ),
+]
 Mode = Annotated[
     str,
     typer.Option(help="predicted (an engine) or ideal (the datasheet's roofline).", rich_help_panel=LOWERING),

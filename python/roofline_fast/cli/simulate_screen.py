@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast.cli import telling
-from roofline_fast.cli.analyze_screen import DATASHEET_ONLY
+from roofline_fast.cli.analyze_screen import fidelity
 from roofline_fast.cli.figures import digits, percent, scaled, table
 
 if TYPE_CHECKING:
@@ -116,11 +116,17 @@ def _engine(simulation: Simulation) -> str:
 
 def _latencies(summary: dict[str, Any], percentiles: list[float]) -> list[str]:
     columns = ["mean", *(f"p{rank:g}" for rank in percentiles), "max"]
-    rows = []
+    header, rows = ["", *columns], []
     for label, metric in LATENCIES:
         values = [summary[f"{column}_{metric}_ms"] for column in columns]
         rows.append([label, *("–" if value is None else digits(value) for value in values)])
-    return table(["", *columns], rows)
+        low, high = (summary.get(f"mean_{metric}_{end}_ms") for end in ("low", "high"))
+        if low is not None and high is not None:
+            rows[-1].insert(2, f"({digits(low)}–{digits(high)})")
+    if any(len(row) > len(header) for row in rows):
+        header.insert(2, "(80 % band)")
+        rows = [row if len(row) == len(header) else [*row[:2], "", *row[2:]] for row in rows]
+    return table(header, rows)
 
 
 def _load(simulation: Simulation) -> str:
@@ -188,5 +194,4 @@ def _time(simulation: Simulation) -> list[str]:
 
 
 def _fidelity(simulation: Simulation) -> str:
-    source = simulation.source
-    return f"  fidelity    {DATASHEET_ONLY if source == 'datasheet' else source}"
+    return f"  fidelity    {fidelity(simulation.source, simulation.band)}"

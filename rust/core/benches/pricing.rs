@@ -20,7 +20,7 @@ const ENGINE: EngineMemory = EngineMemory {
     cuda_graphs: true,
 };
 
-fn deployment(model: &str, tp: u64) -> Option<Deployment> {
+fn deployment(model: &str, tp: u64, efficiency: Efficiency) -> Option<Deployment> {
     let model = catalog::models::model(model).ok()?;
     Some(Deployment {
         precision: Precision::resolve(&model, &Request::default()).ok()?,
@@ -29,7 +29,8 @@ fn deployment(model: &str, tp: u64) -> Option<Deployment> {
         layout: Layout { tp, ..Layout::default() },
         lowering: Lowering::default(),
         overlap: 0.0,
-        efficiency: Efficiency::Ideal,
+        efficiency,
+        techniques: Default::default(),
     })
 }
 
@@ -42,16 +43,23 @@ fn pricing(criterion: &mut Criterion) {
         prefix_len: 0,
         chunk: 0,
     };
-    for (name, tp) in [("llama-3.1-8b", 1), ("llama-3.1-70b", 8), ("deepseek-v3", 8)] {
-        let Some(deployment) = deployment(name, tp) else { continue };
+    let models = [("llama-3.1-8b", 1), ("llama-3.1-70b", 8), ("deepseek-v3", 8)];
+    let modes = [("ideal", Efficiency::Ideal), ("predicted", Efficiency::predicted("vllm"))];
+    for ((name, tp), (mode, efficiency)) in
+        models.into_iter().flat_map(|m| modes.clone().map(|mode| (m, mode)))
+    {
+        let Some(deployment) = deployment(name, tp, efficiency) else { continue };
         let Ok(analyst) = Analyst::new(deployment.clone(), &ENGINE) else { continue };
         let pricer = analyst.pricer();
         let mut sums = pricer.reaches().empty();
         pricer.reaches().add_item(&mut sums, Phase::Decode, 64.0, 1, 4096, 1);
         pricer.reaches().add_item(&mut sums, Phase::Prefill, 1.0, 512, 1024, 1);
-        criterion.bench_function(&format!("step price/{name} tp{tp}"), |b| b.iter(|| pricer.seconds(&sums)));
-        criterion.bench_function(&format!("analyze/{name} tp{tp}"), |b| b.iter(|| analyst.analyze(&point)));
-        criterion.bench_function(&format!("compile/{name} tp{tp}"), |b| {
+        criterion.bench_function(&format!("step price/{name} tp{tp} {mode}"), |b| {
+            b.iter(|| pricer.seconds(&sums))
+        });
+        criterion
+            .bench_function(&format!("analyze/{name} tp{tp} {mode}"), |b| b.iter(|| analyst.analyze(&point)));
+        criterion.bench_function(&format!("compile/{name} tp{tp} {mode}"), |b| {
             b.iter(|| Analyst::new(deployment.clone(), &ENGINE));
         });
     }

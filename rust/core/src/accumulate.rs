@@ -1,10 +1,12 @@
 //! The operators of one or many steps, added up.
 
+use crate::cause::Causes;
 use crate::efficiency::{Estimate, Source};
 use crate::format::Format;
 use crate::roof::{BOUNDS, Bound, Cost};
 use crate::shape::Sums;
-use crate::step::Pricer;
+use crate::site::{LANES_BESIDE, Lane};
+use crate::step::{Hidden, Pricer, sticks_out};
 use crate::work::{Family, Op};
 
 /// Work of one device, or of the whole deployment.
@@ -41,6 +43,10 @@ pub struct OpTotal {
     pub ideal: f64,
     /// Predicted seconds of all together.
     pub predicted: Estimate,
+    /// Those seconds by what they are spent on.
+    pub spent: Causes,
+    /// What it runs beside.
+    pub lane: Lane,
     /// What bounds most of that time; `None` where it runs inside its neighbours.
     pub bound: Option<Bound>,
     /// Where the prediction is from.
@@ -51,7 +57,7 @@ pub struct OpTotal {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Accumulated {
     ops: Vec<Slot>,
-    overlap: f64,
+    hidden: Hidden,
     /// Work over all pipeline stages of one rank.
     pub rank: Totals,
 }
@@ -64,6 +70,8 @@ struct Slot {
     work: Totals,
     ideal: f64,
     seconds: [f64; BOUNDS],
+    spent: Causes,
+    lane: Lane,
 }
 
 impl Totals {
@@ -112,8 +120,8 @@ impl Accumulated {
     /// Nothing yet, for the operators of `pricer`.
     pub fn new(pricer: &Pricer) -> Accumulated {
         Accumulated {
-            ops: vec![Slot::default(); pricer.ops().count()],
-            overlap: pricer.overlap(),
+            ops: pricer.ops().map(|op| Slot { lane: op.site.lane, ..Slot::default() }).collect(),
+            hidden: *pricer.hidden(),
             rank: Totals::default(),
         }
     }
@@ -129,6 +137,7 @@ impl Accumulated {
             slot.work.add(&work, op.stage_repeat);
             slot.ideal += cost.ideal * op.stage_repeat;
             slot.seconds[cost.bound as usize] += cost.seconds * op.stage_repeat;
+            slot.spent.add_cost(&cost, cost.seconds * op.stage_repeat);
         });
     }
 
@@ -143,15 +152,24 @@ impl Accumulated {
     /// Seconds of the busiest device by what bounds them, communication only as far as it shows; largest first.
     pub fn bounds(&self) -> Vec<(Bound, f64)> {
         let mut seconds = [0.0; BOUNDS];
+        let mut beside = [[0.0; BOUNDS]; LANES_BESIDE];
         for slot in &self.ops {
-            for (sum, more) in seconds.iter_mut().zip(slot.seconds) {
+            let sums = slot.lane.beside().map_or(&mut seconds, |lane| &mut beside[lane]);
+            for (sum, more) in sums.iter_mut().zip(slot.seconds) {
                 *sum += more;
             }
         }
         let computing: f64 =
             Bound::ALL.iter().filter(|b| **b != Bound::Link).map(|b| seconds[*b as usize]).sum();
         let link = &mut seconds[Bound::Link as usize];
-        *link = (*link - self.overlap * computing).max(0.0);
+        *link = (*link - self.hidden.links * computing).max(0.0);
+        let lanes = beside.map(|lane| lane.iter().sum::<f64>());
+        let (lane, more) = sticks_out(&lanes, seconds.iter().sum(), &self.hidden);
+        if more > 0.0 {
+            for (sum, part) in seconds.iter_mut().zip(beside[lane]) {
+                *sum += part / lanes[lane] * more;
+            }
+        }
         let mut by_bound: Vec<(Bound, f64)> =
             Bound::ALL.into_iter().map(|b| (b, seconds[b as usize])).filter(|(_, s)| *s > 0.0).collect();
         by_bound.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -165,7 +183,7 @@ impl Accumulated {
 
     /// Seconds in which a roof of the device itself would be wholly in use (its links apart).
     pub fn busy(&self) -> f64 {
-        self.ops.iter().filter(|slot| !slot.links).map(|slot| slot.ideal).sum()
+        self.ops.iter().filter(|slot| !slot.links && slot.lane == Lane::Device).map(|slot| slot.ideal).sum()
     }
 
     /// The operators that ran on the busiest device, in order.
@@ -184,6 +202,8 @@ impl Accumulated {
                 work: slot.work,
                 ideal: slot.ideal,
                 predicted: pricer.estimate(index, predicted, slot.ideal),
+                spent: slot.spent,
+                lane: slot.lane,
                 bound,
                 source,
             })

@@ -11,6 +11,7 @@ use crate::roof::{Bound, Roof};
 use crate::shape::Sums;
 use crate::step::{Deployment, Pricer, Stack, StepTime};
 use crate::table::{Column, Table};
+use crate::technique::Generation;
 use crate::work::Family;
 
 /// Times of one point.
@@ -136,7 +137,7 @@ impl Analyst {
     /// Sizes or a phase that are not possible.
     pub fn times(&self, point: &Point) -> Result<Times> {
         point.check(&self.deployment.model)?;
-        Ok(times(self.stack(point.question), point))
+        Ok(times(self.stack(point.question), point, &self.generation()))
     }
 
     /// Everything about a point but its operators.
@@ -145,11 +146,13 @@ impl Analyst {
     /// Sizes or a phase that are not possible.
     pub fn outcome(&self, point: &Point) -> Result<Outcome> {
         point.check(&self.deployment.model)?;
+        self.deployment.techniques.check(point.question.decodes(), point.context())?;
         let pricer = self.stack(point.question);
-        let times = times(pricer, point);
+        let generation = self.generation();
+        let times = times(pricer, point, &generation);
         let mut done = Accumulated::new(pricer);
         let (mut tokens, mut rows, mut scores) = (0.0f64, 0.0f64, 0.0f64);
-        each_step(pricer, point, |sums| {
+        each_step(pricer, point, &generation, |sums| {
             done.add(pricer, sums);
             let all = sums.all();
             (tokens, rows) = (tokens.max(all.tokens), rows.max(all.logits));
@@ -158,9 +161,9 @@ impl Analyst {
         let activations = activation_peak(&self.deployment, tokens, rows, scores, 1.0);
         let in_flight =
             if point.question == Question::Encode { 0 } else { point.batch_size * self.deployment.layout.pp };
-        let memory = self.memory.with(in_flight, point.context(), activations);
+        let memory = self.memory.with(in_flight, point.context() + generation.drafted(point.question.decodes()), activations);
         let (hardware, layout) = (&self.deployment.hardware, self.deployment.layout);
-        let (gpus, seconds) = (layout.gpus() as f64, times.step.step.seconds);
+        let (gpus, seconds) = (self.deployment.gpus(), times.step.step.seconds);
         let energy_j = hardware
             .tdp
             .value
@@ -187,12 +190,14 @@ impl Analyst {
         let pricer = self.stack(point.question);
         let roof = Roof::of(&self.deployment.hardware)?;
         let ops = outcome.done.ops(pricer);
-        let ranks = (self.deployment.layout.tp * self.deployment.layout.dp) as f64;
+        let layout = self.deployment.layout;
+        let ranks = (layout.tp * layout.dp) as f64 * self.deployment.techniques.devices();
         let (ridge_format, ridge) = ridge(&ops, &roof);
         let stack = if std::ptr::eq(pricer, &self.model) { Stack::Model } else { Stack::Tower };
+        let generation = self.generation();
         let faster = |compute: f64, bandwidth: f64, link: f64| -> Result<f64> {
             let pricer = self.deployment.compile_on(&roof.faster(compute, bandwidth, link), stack)?;
-            Ok(times(&pricer, point).step.step.seconds / outcome.times.step.step.seconds - 1.0)
+            Ok(times(&pricer, point, &generation).step.step.seconds / outcome.times.step.step.seconds - 1.0)
         };
         let sensitivity = Sensitivity {
             bandwidth: faster(1.0, 1.1, 1.0)?,
@@ -212,6 +217,11 @@ impl Analyst {
         })
     }
 
+    /// How many tokens a step brings, and how many it takes.
+    fn generation(&self) -> Generation {
+        self.deployment.techniques.generation()
+    }
+
     /// What runs to answer such a question.
     pub(crate) fn stack(&self, question: Question) -> &Pricer {
         match &self.tower {
@@ -224,31 +234,35 @@ impl Analyst {
 }
 
 /// Every step of a point, in order.
-fn each_step(pricer: &Pricer, point: &Point, mut see: impl FnMut(&Sums)) {
+fn each_step(pricer: &Pricer, point: &Point, generation: &Generation, mut see: impl FnMut(&Sums)) {
     let reaches = pricer.reaches();
     match point.question {
         Question::Prefill => point.prompt_steps(reaches, true).iter().for_each(see),
         Question::Encode => {
             Point { chunk: 0, prefix_len: 0, ..*point }.prompt_steps(reaches, false).iter().for_each(see);
         }
-        Question::Decode => see(&point.decode_step(reaches, point.prefix_len + point.input_len)),
-        Question::Mixed => see(&point.mixed_step(reaches)),
+        Question::Decode => {
+            see(&point.verify_step(reaches, generation.width, point.prefix_len + point.input_len));
+        },
+        Question::Mixed => see(&point.mixed_step(reaches, generation.width)),
         Question::Chat => {
             point.prompt_steps(reaches, true).iter().for_each(&mut see);
             let start = point.prefix_len + point.input_len;
-            (start..start + point.output_len - 1)
-                .for_each(|context| see(&point.decode_step(reaches, context)));
+            for step in 0..generation.steps(point.output_len - 1) {
+                let context = start + generation.tokens_after(step);
+                see(&point.verify_step(reaches, generation.width, context));
+            }
         }
     }
 }
 
-fn times(pricer: &Pricer, point: &Point) -> Times {
+fn times(pricer: &Pricer, point: &Point, generation: &Generation) -> Times {
     let mut prompts = 1;
     if point.question == Question::Chat && point.chunk > 0 {
         prompts = point.input_len.div_ceil(point.chunk);
     }
     let (mut total, mut ttft, mut count) = (Sum::default(), 0.0, 0);
-    each_step(pricer, point, |sums| {
+    each_step(pricer, point, generation, |sums| {
         total.add(pricer.seconds(sums));
         count += 1;
         if count == prompts {
@@ -267,7 +281,8 @@ fn times(pricer: &Pricer, point: &Point) -> Times {
             tokens: batch * point.input_len as f64,
         },
         Question::Decode | Question::Mixed => {
-            Times { step, ttft: None, tpot: Some(seconds), e2e: None, tokens: batch }
+            let tokens = generation.tokens;
+            Times { step, ttft: None, tpot: Some(seconds / tokens), e2e: None, tokens: batch * tokens }
         }
         Question::Chat => {
             let decodes = point.output_len - 1;
@@ -379,6 +394,7 @@ fn turning_point(pricer: &Pricer, roof: &Roof) -> Option<f64> {
 fn notes(deployment: &Deployment, point: &Point) -> Vec<String> {
     let (model, hardware) = (&deployment.model, &deployment.hardware);
     let mut notes = model.notes.clone();
+    notes.extend(deployment.techniques.notes());
     if let Some(most) = model.max_context.filter(|most| point.context() > *most) {
         notes.push(format!(
             "a context of {} tokens is longer than the {most} that {} was made for",

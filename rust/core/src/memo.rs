@@ -64,7 +64,9 @@ impl Memo {
                         let cost = line.cost_of(&parts, parts.over(line.op().over));
                         let seconds = cost.seconds * line.op().repeat;
                         add(place, seconds);
-                        spent.add_cost(&cost, seconds);
+                        if line.op().site.lane.beside().is_none() {
+                            spent.add_cost(&cost, seconds);
+                        }
                     } else {
                         add(place, share.seconds);
                     }
@@ -73,11 +75,14 @@ impl Memo {
             None => pricer.each(sums, |place, op, cost| {
                 let seconds = cost.seconds * op.repeat;
                 add(place, seconds);
-                spent.add_cost(&cost, seconds);
+                if op.site.lane.beside().is_none() {
+                    spent.add_cost(&cost, seconds);
+                }
             }),
         }
-        spent.add(Cause::Link, -total.hidden(pricer.overlap()));
-        total.exposed(pricer.overlap())
+        let hidden = pricer.hidden();
+        spent.add(Cause::Link, total.waits(hidden) - total.hidden(hidden));
+        total.exposed(hidden)
     }
 
     fn known(&mut self, pricer: &Pricer, sums: &Sums, sequences: usize) -> &Known {
@@ -88,7 +93,7 @@ impl Memo {
         if known.shares.is_empty() {
             pricer.each(sums, |place, op, cost| {
                 let (seconds, grows) = (cost.seconds * op.repeat, op.grows_with_context());
-                if !grows {
+                if !grows && op.site.lane.beside().is_none() {
                     known.fixed.add_cost(&cost, seconds);
                 }
                 known.shares.push(Share { seconds, place: place as u32, grows });
@@ -132,6 +137,7 @@ mod tests {
             lowering: Lowering::default(),
             overlap: 0.3,
             efficiency,
+            techniques: Default::default(),
         };
         deployment.compile().unwrap()
     }

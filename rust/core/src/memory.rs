@@ -9,6 +9,7 @@ use crate::op::state;
 use crate::precision::Precision;
 use crate::shape::Reaches;
 use crate::step::Deployment;
+use crate::technique::Held;
 use crate::units::MIB;
 
 /// What an engine keeps free for itself besides weights, activations and cache, as far as vLLM's own profile run sees
@@ -98,17 +99,46 @@ pub struct KvLayout {
     growing: Vec<(f64, Option<u64>)>,
     /// Bytes a sequence, whatever its length.
     pub state: f64,
+    /// What techniques do to its allocation.
+    held: Held,
 }
 
 impl KvLayout {
     /// The cache of one sequence on the busiest device.
     pub fn of(model: &Model, layout: Layout, precision: &Precision) -> KvLayout {
         let share = stage_share(model, layout);
-        let mut kv = KvLayout { growing: Vec::new(), state: 0.0 };
+        let mut kv = KvLayout { growing: Vec::new(), state: 0.0, held: Held::default() };
         for group in &model.layers {
             kv.add(group, share * group.count as f64, layout, precision);
         }
         kv
+    }
+
+    /// The same with what techniques do to it.
+    ///
+    /// # Errors
+    /// A technique that does not suit the model.
+    pub fn of_deployment(deployment: &Deployment) -> Result<KvLayout> {
+        let cache = deployment.cache()?;
+        let (model, layout, precision) = (&deployment.model, deployment.layout, &deployment.precision);
+        let mut kv = KvLayout::of(model, layout, precision);
+        let own: Vec<(f64, Option<u64>)> = std::mem::take(&mut kv.growing);
+        for (bytes, cap) in own {
+            for (share, budget) in cache.budgets() {
+                let most = cap.into_iter().chain(budget).min();
+                kv.grow(bytes * share * cache.factor, most);
+            }
+        }
+        for (bytes, cap) in &cache.added {
+            kv.grow(*bytes, *cap);
+        }
+        for (model, precision) in &cache.drafts {
+            for (bytes, cap) in KvLayout::of(model, layout, precision).growing {
+                kv.grow(bytes, cap);
+            }
+        }
+        kv.held = cache.held;
+        Ok(kv)
     }
 
     fn add(&mut self, group: &LayerGroup, layers: f64, layout: Layout, precision: &Precision) {
@@ -149,8 +179,16 @@ impl KvLayout {
 
     /// Bytes of a sequence of `tokens`, every layer holding at most its window.
     pub fn bytes(&self, tokens: u64) -> f64 {
+        let tokens = self.held.allocated(tokens);
         let held = |cap: &Option<u64>| cap.map_or(tokens, |cap| cap.min(tokens)) as f64;
         self.state + self.growing.iter().map(|(bytes, cap)| bytes * held(cap)).sum::<f64>()
+    }
+
+    /// Bytes of `sequences` of so many tokens each: what they share is stored once.
+    pub fn bytes_of(&self, sequences: u64, tokens: u64) -> f64 {
+        let (shared, copies) = self.held.shared(sequences, tokens);
+        let one = self.bytes(tokens);
+        one * sequences as f64 - (one - self.bytes(tokens - shared)) * (sequences - copies) as f64
     }
 }
 
@@ -163,7 +201,7 @@ pub fn weight_bytes(deployment: &Deployment) -> Result<f64> {
     let whole = lower(model, Layout::default(), precision, how, &reaches);
     let matrices: f64 = whole.iter().map(|op| op.repeat * op.work.resident.elements).sum();
     let vectors = (model.parameters() as f64 - matrices).max(0.0) * stage_share(model, deployment.layout);
-    let mine = lower(model, deployment.layout, precision, how, &reaches);
+    let mine = deployment.program()?.ops;
     let sharded: f64 = mine.iter().map(|op| op.stage_repeat * op.work.resident.bytes).sum();
     let width = precision.activation.bytes();
     Ok(sharded + (vectors + model.vision_parameters() as f64) * width)
@@ -197,12 +235,12 @@ impl MemoryPlan {
         })?;
         let most = engine.max_num_batched_tokens as f64;
         let rows = most.min(engine.max_num_seqs as f64);
-        let several = if deployment.layout.gpus() > 1 { COMMUNICATION_BYTES } else { 0.0 };
+        let several = if deployment.gpus() > 1.0 { COMMUNICATION_BYTES } else { 0.0 };
         let graphs = if engine.cuda_graphs { GRAPH_BYTES } else { 0.0 };
         Ok(MemoryPlan {
             capacity,
             weights: weight_bytes(deployment)?,
-            kv: KvLayout::of(&deployment.model, deployment.layout, &deployment.precision),
+            kv: KvLayout::of_deployment(deployment)?,
             usable: (capacity * engine.gpu_memory_utilization).ceil(),
             engine_activations: activation_peak(deployment, most, rows, 0.0, LOGIT_COPIES),
             runtime: RUNTIME_BYTES + several + graphs,
@@ -243,7 +281,7 @@ impl MemoryPlan {
         Memory {
             capacity: self.capacity,
             weights: self.weights,
-            kv: a_sequence * sequences as f64,
+            kv: self.kv.bytes_of(sequences, context),
             activations,
             usable: self.usable,
             engine_activations: self.engine_activations,

@@ -42,6 +42,11 @@ impl Question {
             .ok_or_else(|| names::unknown("phase", name, Question::ALL.iter().map(|(known, _)| *known)))
     }
 
+    /// Whether sequences in it continue their answers.
+    pub fn decodes(self) -> bool {
+        matches!(self, Question::Decode | Question::Mixed | Question::Chat)
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         Question::ALL.iter().find(|(_, known)| *known == self).map_or("", |(name, _)| *name)
@@ -151,14 +156,19 @@ impl Point {
 
     /// One decode step of all sequences with `context` tokens in their cache.
     pub fn decode_step(&self, reaches: &Reaches, context: u64) -> Sums {
+        self.verify_step(reaches, 1, context)
+    }
+
+    /// The same with `new` tokens each: the last one, and drafts to verify.
+    pub fn verify_step(&self, reaches: &Reaches, new: u64, context: u64) -> Sums {
         let mut sums = reaches.empty();
-        reaches.add_item(&mut sums, Phase::Decode, self.batch_size as f64, 1, context, 1);
+        reaches.add_item(&mut sums, Phase::Decode, self.batch_size as f64, new, context, new);
         sums
     }
 
-    /// A decode step of all sequences that carries a prompt chunk on top of `prefix_len`.
-    pub fn mixed_step(&self, reaches: &Reaches) -> Sums {
-        let mut sums = self.decode_step(reaches, self.input_len);
+    /// A decode step of all sequences, `new` tokens each, that carries a prompt chunk on top of `prefix_len`.
+    pub fn mixed_step(&self, reaches: &Reaches, new: u64) -> Sums {
+        let mut sums = self.verify_step(reaches, new, self.input_len);
         reaches.add_item(&mut sums, Phase::Prefill, 1.0, self.chunk, self.prefix_len, 1);
         sums
     }

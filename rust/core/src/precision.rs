@@ -94,6 +94,8 @@ const fn scheme(
 pub struct Precision {
     /// What replaces the checkpoint's own choice in the matrices of the layers; `None` keeps it.
     matrices: Option<Linear>,
+    /// What replaces it in single parts.
+    parts: Vec<(Part, Linear)>,
     /// The residual stream, norms, and whatever is not quantized.
     pub activation: Format,
     /// How the KV cache is stored.
@@ -146,16 +148,43 @@ impl Precision {
             None | Some("auto") => model.kv_format.unwrap_or(activation),
             Some(name) => kv_format(name)?,
         };
-        Ok(Precision { matrices, activation, kv: Storage::plain(kv), weights_name })
+        Ok(Precision { matrices, parts: Vec::new(), activation, kv: Storage::plain(kv), weights_name })
     }
 
     /// How `part` of a layer is stored and multiplied. Routers stay in the activations' format, as engines keep them.
     pub fn of(&self, group: &LayerGroup, part: Part) -> Linear {
+        if let Some((_, linear)) = self.parts.iter().find(|(known, _)| *known == part) {
+            return *linear;
+        }
         match (self.matrices, part) {
             (None, _) => group.quant.of(part),
             (Some(_), Part::Router) => Linear::plain(self.activation),
             (Some(linear), _) => linear,
         }
+    }
+
+    /// Whether nothing replaces the checkpoint's own choice.
+    pub fn is_the_checkpoints(&self) -> bool {
+        self.matrices.is_none() && self.parts.is_empty()
+    }
+
+    /// How the matrices of `parts` are stored and multiplied from now on, as `change` makes of what they are where
+    /// nothing replaces the checkpoint's own choice; of all layers but their routers where `parts` is empty.
+    pub fn replace(&mut self, parts: &[Part], name: &str, change: impl Fn(Linear) -> Linear) {
+        let plain = self.matrices.unwrap_or(Linear::plain(self.activation));
+        if parts.is_empty() {
+            self.matrices = Some(change(plain));
+            for (_, linear) in &mut self.parts {
+                *linear = change(*linear);
+            }
+        }
+        for part in parts {
+            match self.parts.iter_mut().find(|(known, _)| known == part) {
+                Some((_, linear)) => *linear = change(*linear),
+                None => self.parts.push((*part, change(plain))),
+            }
+        }
+        self.weights_name = name.to_string();
     }
 
     /// How embedding and head are stored: never quantized by a scheme.

@@ -6,7 +6,8 @@ use crate::format::Format;
 use crate::hardware::Hardware;
 use crate::network::Network;
 use crate::shape::{Parts, PhaseSums};
-use crate::work::{Op, Transfer};
+use crate::site::{Limits, Rates};
+use crate::work::{Family, Op, Transfer};
 
 /// What bounds an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,6 +93,8 @@ pub struct Priced {
     per_flop: f64,
     per_vector_flop: f64,
     per_byte: f64,
+    /// Seconds a FLOP, a vector operation and a byte elsewhere, where that may be faster.
+    elsewhere: Option<[f64; 3]>,
     group: Option<(Transfer, Group)>,
 }
 
@@ -160,12 +163,23 @@ impl Roof {
     /// A format without a known peak, a transfer without a known link.
     pub fn price(&self, op: Op) -> Result<Priced> {
         let needs_tensor = op.work.flops != crate::work::Rate::ZERO;
-        let per_flop = if needs_tensor { 1.0 / self.peak(op.format)? } else { 0.0 };
+        let own = |faster: f64| -> Result<[f64; 3]> {
+            let per_flop = if needs_tensor { 1.0 / (self.peak(op.format)? * faster) } else { 0.0 };
+            Ok([per_flop, 1.0 / self.vector, 1.0 / self.bandwidth])
+        };
+        let other = |rates: Rates| [1.0 / rates.flops, 1.0 / rates.vector, 1.0 / rates.bandwidth];
+        let (mine, elsewhere) = match op.site.limits {
+            Limits::Device => (own(1.0)?, None),
+            Limits::Faster(factor) => (own(factor)?, None),
+            Limits::Other(rates) => (other(rates), None),
+            Limits::Either(rates) => (own(1.0)?, Some(other(rates))),
+        };
+        let [per_flop, per_vector_flop, per_byte] = mine;
         let group = match op.work.transfer {
             Some(transfer) => Some((transfer, self.group(&transfer)?)),
             None => None,
         };
-        Ok(Priced { op, per_flop, per_vector_flop: 1.0 / self.vector, per_byte: 1.0 / self.bandwidth, group })
+        Ok(Priced { op, per_flop, per_vector_flop, per_byte, elsewhere, group })
     }
 
     /// How `transfer`'s devices lie over machines: neighbours fill a machine first.
@@ -229,15 +243,15 @@ impl Priced {
     pub(crate) fn cost_of(&self, part: &PhaseSums) -> Cost {
         let work = &self.op.work;
         let at = |rate: &crate::work::Rate| rate.of(part, self.op.reach);
-        let touched = work.touched.map(|touched| (touched, touched.experts(part.tokens)));
+        let touched = work.touched.map(|touched| (touched, touched.experts(part)));
         let (expert_bytes, conversions) = touched.map_or((0.0, 0.0), |(t, experts)| {
             (t.bytes_per_expert * experts, t.conversions_per_expert * experts)
         });
         let flops = at(&work.flops);
         let vector_flops = at(&work.vector_flops) + conversions;
-        let weight_bytes = at(&work.weight_bytes) + expert_bytes;
-        let activation_bytes = at(&work.activation_bytes);
-        let kv_bytes = at(&work.kv_bytes);
+        let mut weight_bytes = at(&work.weight_bytes) + expert_bytes;
+        let mut activation_bytes = at(&work.activation_bytes);
+        let mut kv_bytes = at(&work.kv_bytes);
         let buffer_bytes = self.group.map_or(0.0, |(transfer, _)| at(&transfer.bytes));
         let link = self.group.map(|(transfer, group)| group.cost(transfer.collective, buffer_bytes));
         let (mut seconds, mut bound) =
@@ -254,10 +268,22 @@ impl Priced {
         if link.is_some() {
             bound = Bound::Link;
         }
+        if let Some([per_flop, per_vector_flop, per_byte]) = self.elsewhere {
+            let bytes = (weight_bytes + activation_bytes + kv_bytes) * per_byte;
+            let there = bytes.max(flops * per_flop).max(vector_flops * per_vector_flop);
+            if there < seconds {
+                let computes = there > bytes;
+                (seconds, bound) = (there, if computes { Bound::Compute } else { Bound::Memory });
+            }
+        }
         if work.fused {
             seconds = 0.0;
         }
-        let link_bytes = link.map_or(0.0, |link| link.bytes);
+        let mut link_bytes = link.map_or(0.0, |link| link.bytes);
+        if self.op.family == Family::Link && self.group.is_none() {
+            link_bytes = weight_bytes + activation_bytes + kv_bytes;
+            (weight_bytes, activation_bytes, kv_bytes, bound) = (0.0, 0.0, 0.0, Bound::Link);
+        }
         Cost {
             flops,
             vector_flops,

@@ -40,14 +40,7 @@ impl Reaches {
                 _ => {}
             }
         }
-        if reaches.0.len() > MAX_REACHES {
-            return Err(Error::spec(
-                "model.layers",
-                format!("must mix at most {MAX_REACHES} kinds of attention span"),
-                reaches.0.len(),
-                "",
-            ));
-        }
+        reaches.check()?;
         Ok(reaches)
     }
 
@@ -55,6 +48,28 @@ impl Reaches {
         if !self.0.contains(&reach) {
             self.0.push(reach);
         }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.0.len() > MAX_REACHES {
+            return Err(Error::spec(
+                "model.layers",
+                format!("must mix at most {MAX_REACHES} kinds of attention span"),
+                self.0.len(),
+                "",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where `reach` stands, added if it is new.
+    ///
+    /// # Errors
+    /// More than [`MAX_REACHES`].
+    pub fn extend(&mut self, reach: Reach) -> Result<usize> {
+        self.add(reach);
+        self.check()?;
+        Ok(self.index(reach))
     }
 
     /// Every reach, in order.
@@ -230,6 +245,15 @@ pub struct Sums {
 }
 
 impl PhaseSums {
+    /// A phase in which nobody takes part.
+    pub const NOBODY: PhaseSums = PhaseSums {
+        tokens: 0.0,
+        sequences: 0.0,
+        logits: 0.0,
+        longest: 0.0,
+        reach: [ReachSums { pairs: 0.0, keys: 0.0, area: 0.0 }; MAX_REACHES],
+    };
+
     fn plus(&self, other: &PhaseSums) -> PhaseSums {
         let mut sum = *self;
         sum.tokens += other.tokens;

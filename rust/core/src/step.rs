@@ -11,6 +11,8 @@ use crate::model::Model;
 use crate::precision::Precision;
 use crate::roof::{Bound, Cost, Priced, Roof};
 use crate::shape::{Parts, PhaseSums, Reaches, Sums};
+use crate::site::LANES_BESIDE;
+use crate::technique::{Cache, Context, Program, Target, Technique, Techniques};
 use crate::work::{Family, Op};
 
 /// What is deployed: the four things a price depends on, and how the operators are run.
@@ -30,6 +32,8 @@ pub struct Deployment {
     pub overlap: f64,
     /// What turns the roofline into a prediction.
     pub efficiency: Efficiency,
+    /// What has been applied to the five above, and what is still to be applied to the operators.
+    pub techniques: Techniques,
 }
 
 /// What is run.
@@ -46,7 +50,7 @@ pub enum Stack {
 pub struct Pricer {
     pub(crate) lines: Vec<Line>,
     reaches: Reaches,
-    overlap: f64,
+    hidden: Hidden,
     predicted: bool,
 }
 
@@ -55,6 +59,17 @@ pub struct Pricer {
 pub(crate) struct Line {
     pub(crate) priced: Priced,
     predicted: Option<Predicted>,
+    /// What was predicted, where a technique has changed the operator since.
+    was: Option<Priced>,
+}
+
+/// Shares of the computing time that hide what runs beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Hidden {
+    /// Communication among the devices.
+    pub links: f64,
+    /// Each lane beside the device.
+    pub beside: [f64; LANES_BESIDE],
 }
 
 /// Seconds of one step.
@@ -69,6 +84,65 @@ pub struct StepTime {
 }
 
 impl Deployment {
+    /// The same with `techniques` applied: model, device, layout, formats and lowering at once, operators when they are
+    /// made. The order in which they are given does not count.
+    ///
+    /// # Errors
+    /// Two that contradict, or one that does not suit the deployment.
+    pub fn with(mut self, techniques: &[Technique]) -> Result<Deployment> {
+        let mut target = Target {
+            model: &mut self.model,
+            hardware: &mut self.hardware,
+            layout: &mut self.layout,
+            precision: &mut self.precision,
+            lowering: &mut self.lowering,
+            overlap: &mut self.overlap,
+        };
+        self.techniques = self.techniques.and(techniques, &mut target)?;
+        Ok(self)
+    }
+
+    /// Devices of the whole deployment.
+    pub fn gpus(&self) -> f64 {
+        self.layout.gpus() as f64 * self.techniques.devices()
+    }
+
+    /// What the techniques read of the deployment.
+    fn context(&self) -> Context<'_> {
+        Context {
+            model: &self.model,
+            hardware: &self.hardware,
+            layout: self.layout,
+            precision: &self.precision,
+            lowering: self.lowering,
+        }
+    }
+
+    /// The operators of the model on one device, techniques applied.
+    ///
+    /// # Errors
+    /// A technique that does not suit the operators.
+    pub fn program(&self) -> Result<Program> {
+        let mut reaches = Reaches::of(&self.model)?;
+        self.techniques.reaches(&mut reaches)?;
+        let ops = lower(&self.model, self.layout, &self.precision, self.lowering, &reaches);
+        let mut program = Program { ops, reaches, beside: [0.0; LANES_BESIDE] };
+        if !self.techniques.list().is_empty() {
+            let before = program.ops.clone();
+            self.techniques.operators(&mut program, &self.context())?;
+            program.remember(&before);
+        }
+        Ok(program)
+    }
+
+    /// What the techniques do to the cache of a sequence.
+    ///
+    /// # Errors
+    /// A technique that does not suit the model.
+    pub fn cache(&self) -> Result<Cache> {
+        self.techniques.cache(&self.context())
+    }
+
     /// Checks the layout and looks up every ceiling.
     ///
     /// # Errors
@@ -86,25 +160,31 @@ impl Deployment {
         if !(0.0..=1.0).contains(&self.overlap) {
             return Err(Error::spec("overlap", "must be from 0 to 1", self.overlap, ""));
         }
-        let reaches = Reaches::of(&self.model)?;
         let predictor = match &self.efficiency {
             Efficiency::Ideal => None,
             Efficiency::Predicted(prediction) => Some(Predictor::new(prediction, &self.hardware, roof)),
         };
-        let mut ops = match (stack, &self.model.vision) {
-            (Stack::Tower, Some(tower)) => tower_ops(tower, &self.precision, self.lowering, &reaches),
-            _ => lower(&self.model, self.layout, &self.precision, self.lowering, &reaches),
+        let mut program = match (stack, &self.model.vision) {
+            (Stack::Tower, Some(tower)) => {
+                let reaches = Reaches::of(&self.model)?;
+                let ops = tower_ops(tower, &self.precision, self.lowering, &reaches);
+                Program { ops, reaches, beside: [0.0; LANES_BESIDE] }
+            }
+            _ => self.program()?,
         };
         if predictor.is_some() {
-            ops.extend(beside_the_model(&self.model, self.precision.activation));
+            program.ops.extend(beside_the_model(&self.model, self.precision.activation));
         }
         let line = |op: Op| -> Result<Line> {
+            let was = op.was.as_ref().map(|was| roof.price((**was).clone())).transpose()?;
             let priced = roof.price(op)?;
-            let predicted = predictor.as_ref().and_then(|predictor| predictor.predict(&priced));
-            Ok(Line { priced, predicted })
+            let measured = was.as_ref().unwrap_or(&priced);
+            let predicted = predictor.as_ref().and_then(|predictor| predictor.predict(measured));
+            Ok(Line { priced, predicted, was })
         };
-        let lines = ops.into_iter().map(line).collect::<Result<Vec<_>>>()?;
-        Ok(Pricer { lines, reaches, overlap: self.overlap, predicted: predictor.is_some() })
+        let lines = program.ops.into_iter().map(line).collect::<Result<Vec<_>>>()?;
+        let hidden = Hidden { links: self.overlap, beside: program.beside };
+        Ok(Pricer { lines, reaches: program.reaches, hidden, predicted: predictor.is_some() })
     }
 }
 
@@ -121,7 +201,12 @@ impl Pricer {
 
     /// Share of the computing time that hides communication.
     pub fn overlap(&self) -> f64 {
-        self.overlap
+        self.hidden.links
+    }
+
+    /// Shares of the computing time that hide what runs beside it.
+    pub fn hidden(&self) -> &Hidden {
+        &self.hidden
     }
 
     /// The operators, in order.
@@ -163,11 +248,11 @@ impl Pricer {
                 }
             }
         }
-        let (seconds, stage) = (total.exposed(self.overlap), stage.exposed(self.overlap));
+        let (seconds, stage) = (total.exposed(&self.hidden), stage.exposed(&self.hidden));
         if !self.predicted {
             return StepTime { step: Estimate::bare(seconds), ideal: seconds, stage };
         }
-        let ideal = ideal.exposed(self.overlap);
+        let ideal = ideal.exposed(&self.hidden);
         StepTime { step: band.around(seconds, ideal), ideal, stage }
     }
 
@@ -225,9 +310,15 @@ impl Line {
     pub(crate) fn cost_of(&self, parts: &Parts<'_>, part: &PhaseSums) -> Cost {
         let mut cost = self.priced.cost_of(part);
         if let Some(predicted) = &self.predicted {
-            cost.seconds = predicted.seconds(self.op(), parts, part, &cost);
+            cost.seconds = match &self.was {
+                None => predicted.seconds(self.op(), parts, part, &cost),
+                Some(was) => as_far_as(was, predicted, parts, part, cost.ideal),
+            };
             if predicted.is_launching(cost.seconds) {
                 cost.bound = Bound::Launch;
+            } else if cost.ideal == 0.0 {
+                // No roofline counts what passes through memory here.
+                cost.bound = Bound::Memory;
             }
         }
         cost
@@ -242,30 +333,58 @@ impl Line {
     }
 }
 
-/// Computing and communicating seconds, and those of the host.
+/// Seconds of an operator that a technique has changed: as many times its roofline as the operator takes that it was made
+/// of, which was measured.
+fn as_far_as(was: &Priced, predicted: &Predicted, parts: &Parts<'_>, part: &PhaseSums, ideal: f64) -> f64 {
+    let before = was.cost_of(part);
+    let seconds = predicted.seconds(was.op(), parts, part, &before);
+    if before.ideal > 0.0 { ideal * (seconds / before.ideal).max(1.0) } else { ideal }
+}
+
+/// Computing and communicating seconds, those of the host, and those of what runs beside.
 #[derive(Default)]
 pub(crate) struct Exposed {
     compute: f64,
     link: f64,
     host: f64,
+    beside: [f64; LANES_BESIDE],
 }
 
 impl Exposed {
     pub(crate) fn add(&mut self, op: &Op, seconds: f64) {
-        match op.family {
-            Family::Link => self.link += seconds,
-            Family::Host => self.host += seconds,
+        match (op.site.lane.beside(), op.family) {
+            (Some(lane), _) => self.beside[lane] += seconds,
+            (None, Family::Link) => self.link += seconds,
+            (None, Family::Host) => self.host += seconds,
             _ => self.compute += seconds,
         }
     }
 
     /// Communicating seconds that computing hides.
-    pub(crate) fn hidden(&self, overlap: f64) -> f64 {
-        self.link.min(overlap * self.compute)
+    pub(crate) fn hidden(&self, hidden: &Hidden) -> f64 {
+        self.link.min(hidden.links * self.compute)
     }
 
-    /// Communication shows only where computing does not hide it (PHYSICS §4).
-    pub(crate) fn exposed(&self, overlap: f64) -> f64 {
-        self.compute + (self.link - overlap * self.compute).max(0.0) + self.host
+    /// Communication shows only where computing does not hide it (PHYSICS §4); of the lanes beside, which run at the
+    /// same time, the one that sticks out most.
+    pub(crate) fn exposed(&self, hidden: &Hidden) -> f64 {
+        let busy = self.busy(hidden);
+        busy + sticks_out(&self.beside, busy, hidden).1 + self.host
     }
+
+    /// Seconds for which the device waits for the lanes beside it.
+    pub(crate) fn waits(&self, hidden: &Hidden) -> f64 {
+        sticks_out(&self.beside, self.busy(hidden), hidden).1
+    }
+
+    fn busy(&self, hidden: &Hidden) -> f64 {
+        self.compute + (self.link - hidden.links * self.compute).max(0.0)
+    }
+}
+
+/// How far the lanes beside the device stick out from `busy` seconds of it: which most, and by how much.
+pub(crate) fn sticks_out(beside: &[f64; LANES_BESIDE], busy: f64, hidden: &Hidden) -> (usize, f64) {
+    let lanes = beside.iter().zip(hidden.beside).enumerate();
+    let out = lanes.map(|(lane, (seconds, share))| (lane, seconds - share * busy));
+    out.fold((0, 0.0), |most, lane| if lane.1 > most.1 { lane } else { most })
 }

@@ -2,6 +2,7 @@
 
 use crate::format::Format;
 use crate::shape::{Parts, PhaseSums};
+use crate::site::{DrawnBy, Matrix, Site, Skew};
 
 pub mod kernel;
 
@@ -106,12 +107,27 @@ pub struct Touched {
     pub missed: f64,
     /// Tokens that meet at the experts, per token of this rank.
     pub ranks: f64,
+    /// What draws one of them: a token its experts, a sequence its adapter.
+    pub drawn_by: DrawnBy,
+    /// How popularity is spread where it is not even; `missed` is then that of the mean expert.
+    pub skew: Option<Skew>,
 }
 
 impl Touched {
-    /// Expected experts read: E·(1 − (1 − k/E)^T) (PHYSICS §2), uniform routing.
-    pub fn experts(&self, tokens: f64) -> f64 {
-        self.local * (1.0 - self.missed.powf(tokens * self.ranks))
+    /// Expected experts read: E·(1 − (1 − k/E)^T) (PHYSICS §2) under uniform routing, class by class otherwise.
+    pub fn experts(&self, sums: &PhaseSums) -> f64 {
+        let draws = self.ranks
+            * match self.drawn_by {
+                DrawnBy::Token => sums.tokens,
+                DrawnBy::Sequence => sums.sequences,
+            };
+        match &self.skew {
+            None => self.local * (1.0 - self.missed.powf(draws)),
+            Some(skew) => {
+                let read = |(share, missed): &(f64, f64)| share * (1.0 - missed.powf(draws));
+                self.local * skew.classes.iter().map(read).sum::<f64>()
+            }
+        }
     }
 }
 
@@ -221,15 +237,23 @@ pub enum Over {
     Prefill,
     /// Decoding sequences.
     Decode,
+    /// Decoding sequences, in steps that carry no prompt.
+    DecodeAlone,
+    /// All of them, in steps that carry a prompt.
+    WithPrompts,
 }
 
 impl<'a> Parts<'a> {
-    /// The sums of those sequences.
+    /// The sums of those sequences; those of nobody where it does not run.
     pub fn over(&self, over: Over) -> &'a PhaseSums {
+        let prompts = self.prefill.tokens > 0.0;
         match over {
             Over::All => self.all,
             Over::Prefill => self.prefill,
             Over::Decode => self.decode,
+            Over::DecodeAlone if !prompts => self.decode,
+            Over::WithPrompts if prompts => self.all,
+            Over::DecodeAlone | Over::WithPrompts => &PhaseSums::NOBODY,
         }
     }
 }
@@ -255,6 +279,12 @@ pub struct Op {
     pub needs_logits: bool,
     /// What one occurrence does.
     pub work: Work,
+    /// Where it runs.
+    pub site: Site,
+    /// Its matrix, if it is one dense multiplication.
+    pub matrix: Option<Matrix>,
+    /// What it was before a technique changed it, where that was measured.
+    pub was: Option<Box<Op>>,
     /// What an engine launches for it.
     pub kernel: Kernel,
 }
@@ -272,6 +302,9 @@ impl Op {
             format,
             needs_logits: false,
             work,
+            site: Site::default(),
+            matrix: None,
+            was: None,
             kernel: Kernel::Other,
         }
     }

@@ -99,6 +99,7 @@ fn deployment(model: Model, hardware: Hardware, layout: Layout, quantization: &s
         lowering: Lowering::default(),
         overlap: 0.0,
         efficiency: Efficiency::Ideal,
+        techniques: Default::default(),
     }
 }
 

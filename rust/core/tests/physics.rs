@@ -41,6 +41,7 @@ fn deployment(model: Model, hardware: Hardware, tp: u64) -> Deployment {
         lowering: Lowering::default(),
         overlap: 0.0,
         efficiency: Efficiency::Ideal,
+        techniques: Default::default(),
     }
 }
 

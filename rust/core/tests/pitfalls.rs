@@ -33,6 +33,7 @@ fn analyst(model: &str, tp: u64) -> Analyst {
         lowering: Lowering::default(),
         overlap: 0.0,
         efficiency: Efficiency::Ideal,
+        techniques: Default::default(),
     };
     Analyst::new(deployment, &ENGINE).unwrap()
 }

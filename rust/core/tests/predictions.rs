@@ -33,6 +33,7 @@ fn deployment(model: &str, tp: u64, hardware: &str, engine: &str, quantization: 
         lowering: Lowering::default(),
         overlap: 0.0,
         efficiency: Efficiency::predicted(engine),
+        techniques: Default::default(),
     }
 }
 

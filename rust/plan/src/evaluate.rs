@@ -18,6 +18,7 @@ use roofline_core::precision::{Precision, Request};
 use roofline_core::roof::Bound;
 use roofline_core::step::Deployment;
 use roofline_core::table::{Column, Table};
+use roofline_core::technique::{Said, Technique};
 
 use crate::error::{Error, Result};
 
@@ -87,6 +88,8 @@ pub struct Configurations {
     pub chunk: Values<u64>,
     /// What is asked about.
     pub phase: Values<String>,
+    /// Techniques, joined by `+`; `none` for none.
+    pub techniques: Values<String>,
     /// `predicted` or `ideal`.
     pub mode: Values<String>,
     /// The engine's preset.
@@ -126,6 +129,7 @@ struct Key<'a> {
     layout: Layout,
     quantization: &'a str,
     kv_cache_dtype: &'a str,
+    techniques: &'a str,
     mode: &'a str,
 }
 
@@ -142,6 +146,7 @@ impl Configurations {
             },
             quantization: self.quantization.at(row),
             kv_cache_dtype: self.kv_cache_dtype.at(row),
+            techniques: self.techniques.at(row),
             mode: self.mode.at(row),
         }
     }
@@ -153,6 +158,13 @@ impl Configurations {
             kv_cache_dtype: Some(key.kv_cache_dtype.to_string()),
             ..Request::default()
         };
+        let techniques = Technique::parse_all(&[key.techniques])?;
+        let said = Said {
+            quantization: request.quantization.clone(),
+            kv_cache_dtype: request.kv_cache_dtype.clone(),
+            ..Said::default()
+        };
+        said.once(&techniques)?;
         let precision = as_run_by(&self.engine, Precision::resolve(&model, &request)?, &request);
         let efficiency = match key.mode {
             "predicted" => self.predicted.clone(),
@@ -167,8 +179,9 @@ impl Configurations {
             lowering: Lowering::default(),
             overlap: 0.0,
             efficiency,
+            techniques: Default::default(),
         };
-        Analyst::new(deployment, &self.engines[key.hw])
+        Analyst::new(deployment.with(&techniques)?, &self.engines[key.hw])
     }
 
     fn point(&self, row: usize) -> roofline_core::error::Result<Point> {

@@ -1,5 +1,6 @@
 //! Columns on their way in: numpy arrays, polars columns, anything with the Arrow or the buffer interface.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -13,6 +14,7 @@ use pyo3::buffer::{Element, PyBuffer};
 use pyo3::prelude::*;
 use pyo3_arrow::input::AnyArray;
 use roofline_core::table::Lists;
+use roofline_plan::calibrate::frame::Words;
 
 use crate::errors;
 
@@ -85,6 +87,44 @@ pub fn texts(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Vec<String>> {
         }
     }
     Ok(rows)
+}
+
+/// A column of texts as places in a list of words, nulls as the empty one.
+///
+/// # Errors
+/// `SpecError` naming `field` if it is not a column of texts.
+pub fn words(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Words> {
+    let wrong = |what: String| errors::spec(value.py(), field, "must be a column of texts", what, "");
+    let mut words = Interner::default();
+    for chunk in arrow_chunks(value)?.ok_or_else(|| wrong(type_name(value)))? {
+        match chunk.data_type() {
+            DataType::Utf8 => chunk.as_string::<i32>().iter().for_each(|word| words.push(word)),
+            DataType::LargeUtf8 => chunk.as_string::<i64>().iter().for_each(|word| words.push(word)),
+            DataType::Utf8View => chunk.as_string_view().iter().for_each(|word| words.push(word)),
+            other => return Err(wrong(other.to_string())),
+        }
+    }
+    Ok(words.words)
+}
+
+/// Words while they are gathered.
+#[derive(Default)]
+struct Interner {
+    words: Words,
+    places: HashMap<String, u32>,
+}
+
+impl Interner {
+    fn push(&mut self, word: Option<&str>) {
+        let word = word.unwrap_or_default();
+        let code = self.places.get(word).copied().unwrap_or_else(|| {
+            let code = self.words.list.len() as u32;
+            self.words.list.push(word.to_string());
+            self.places.insert(word.to_string(), code);
+            code
+        });
+        self.words.codes.push(code);
+    }
 }
 
 /// A column of lists of counts: a list column, or a sequence of sequences (lists, arrays, columns).

@@ -14,11 +14,13 @@ use roofline_core::names;
 use roofline_core::op::elementwise::Fusion;
 use roofline_core::precision::{Precision as Formats, Request};
 use roofline_core::step::Deployment as Deployed;
+use roofline_core::technique::{self, Said, Technique, expand};
 
 use crate::enter::enter;
 use crate::files;
 use crate::hardware::Hardware;
 use crate::model::Model;
+use crate::table::Table;
 
 /// How a model is spread over devices.
 #[pyclass(frozen, eq, get_all, module = "roofline_fast._core")]
@@ -79,6 +81,15 @@ impl Precision {
     }
 }
 
+impl Precision {
+    /// What was said of weights and activations.
+    fn said(&self) -> Option<String> {
+        let bits = |letter: &str, bits: Option<u32>| bits.map(|bits| format!("{letter}{bits}"));
+        let widths = bits("w", self.request.w_bits).into_iter().chain(bits("a", self.request.a_bits));
+        self.request.quantization.clone().or_else(|| widths.reduce(|w, a| w + &a))
+    }
+}
+
 /// A model on hardware, ready to be asked about.
 #[pyclass(frozen, module = "roofline_fast._core")]
 pub struct Deployment {
@@ -90,7 +101,10 @@ impl Deployment {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keywords of a constructor, one a field")]
     #[pyo3(signature = (model, hardware, layout, precision, *, fusion=None, flash_attention=true, overlap=0.0,
-        engine="vllm", mode="predicted", efficiency=None, act_quant=None, launch=None, p2p=None, host=None))]
+        techniques=vec![], spec_method=None, engine="vllm", mode="predicted", efficiency=None, act_quant=None,
+        launch=None, p2p=None, host=None), text_signature = "(model, hardware, layout, precision, *, fusion=None, \
+        flash_attention=True, overlap=0.0, techniques=..., spec_method=None, engine='vllm', mode='predicted', \
+        efficiency=None, act_quant=None, launch=None, p2p=None, host=None)")]
     fn new(
         py: Python<'_>,
         model: &Model,
@@ -100,6 +114,8 @@ impl Deployment {
         fusion: Option<&str>,
         flash_attention: bool,
         overlap: f64,
+        techniques: Vec<String>,
+        spec_method: Option<String>,
         engine: &str,
         mode: &str,
         efficiency: Option<PathBuf>,
@@ -110,6 +126,16 @@ impl Deployment {
     ) -> PyResult<Deployment> {
         let set = efficiency.map(|path| set_of(py, &path)).transpose()?;
         let deployed = enter(py, || {
+            let techniques = Technique::parse_all(&techniques)?;
+            let said = Said {
+                quantization: precision.said(),
+                kv_cache_dtype: precision.request.kv_cache_dtype.clone(),
+                fusion: fusion.map(str::to_string),
+                flash_attention: Some(flash_attention),
+                overlap: Some(overlap),
+                spec_method,
+            };
+            said.once(&techniques)?;
             let request = &precision.request;
             let resolved = Formats::resolve(&model.model, request)?;
             let mut lowering = Lowering { flash_attention, ..Lowering::default() };
@@ -121,7 +147,7 @@ impl Deployment {
                 "predicted" => predicted(engine, set, act_quant, launch, p2p, host)?,
                 _ => return Err(names::unknown("mode", mode, ["predicted", "ideal"])),
             };
-            Ok::<_, Error>(Deployed {
+            Deployed {
                 model: model.model.clone(),
                 hardware: hardware.device.clone(),
                 layout: layout.spread(),
@@ -129,15 +155,43 @@ impl Deployment {
                 lowering,
                 overlap,
                 efficiency,
-            })
+                techniques: Default::default(),
+            }
+            .with(&techniques)
         })?;
         Ok(Deployment { deployed })
     }
 
-    /// Devices in all.
+    /// Devices in all, rounded up where a technique shares some of them.
     #[getter]
     fn gpus(&self) -> u64 {
-        self.deployed.layout.gpus()
+        self.deployed.gpus().ceil() as u64
+    }
+
+    /// The techniques, in the order in which they are applied.
+    #[getter]
+    fn techniques(&self) -> Vec<String> {
+        self.deployed.techniques.texts()
+    }
+
+    /// What flags stand for, in the grammar of techniques; speculation as (method, drafts, acceptance).
+    #[staticmethod]
+    #[pyo3(signature = (quantization=None, kv_cache_dtype=None, speculation=None))]
+    fn expand(
+        quantization: Option<&str>,
+        kv_cache_dtype: Option<&str>,
+        speculation: Option<(String, u64, String)>,
+    ) -> Vec<String> {
+        let speculation = speculation.as_ref().map(|(method, tokens, accept)| (method.as_str(), *tokens, accept.as_str()));
+        expand(quantization, kv_cache_dtype, speculation)
+    }
+
+    /// Every kind of technique, one row each; or one of them as rows of field and value.
+    #[staticmethod]
+    #[pyo3(signature = (name=None))]
+    fn technique_catalog(py: Python<'_>, name: Option<&str>) -> PyResult<Table> {
+        let rows = enter(py, || name.map_or_else(|| Ok(technique::catalog()), technique::page))?;
+        Table::new(py, rows)
     }
 
     /// What the weights are stored as, in words (`fp8`).
@@ -183,12 +237,11 @@ pub fn predicted(
     host: Option<(f64, f64)>,
 ) -> Result<Efficiency, Error> {
     let engine = kernels_of(engine);
-    let defaults = Switches::of(engine);
     let switches = Switches {
-        act_quant: act_quant.map(ActQuant::parse).transpose()?.unwrap_or(defaults.act_quant),
-        launch: launch.map(Launch::parse).transpose()?.unwrap_or(defaults.launch),
-        p2p: p2p.or(defaults.p2p),
-        host: host.map(|(h0_s, h1_s)| HostTime::of(h0_s, h1_s)).transpose()?.or(defaults.host),
+        act_quant: act_quant.map(ActQuant::parse).transpose()?,
+        launch: launch.map(Launch::parse).transpose()?.unwrap_or_default(),
+        p2p,
+        host: host.map(|(h0_s, h1_s)| HostTime::of(h0_s, h1_s)).transpose()?,
     };
     let prediction = Prediction { engine: engine.to_string(), sets: set.into_iter().collect(), switches };
     Ok(Efficiency::Predicted(Arc::new(prediction)))

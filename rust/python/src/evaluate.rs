@@ -68,6 +68,7 @@ impl Configurations {
             prefix_len: axes.counts("prefix_len", 0)?,
             chunk: axes.counts("chunk", 0)?,
             phase: axes.texts("phase", "decode")?,
+            techniques: axes.texts("techniques", "none")?,
         };
         Ok(Configurations { configurations })
     }

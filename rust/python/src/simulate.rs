@@ -107,6 +107,7 @@ impl Engine {
             max_num_active_seqs,
             long_prefill_token_threshold_adaptive,
             speculation,
+            seed,
         };
         Ok(Engine { name, knobs })
     }

@@ -1,6 +1,11 @@
-//! How fast a simulation runs: requests a second through one replica on one core, skipping and request by request.
+//! How fast a simulation runs: the cases and the bars of `benches/README.md`, each a whole simulation on one core.
+//!
+//! `cargo bench -p roofline-sim --bench engine -- [--json] [--once] [--small] [NAME…]` prints a row a case: the median of
+//! several runs in seconds of processor time (where Linux tells it; what others do on the machine is not in it), and of
+//! the wall. `--once --small` is for counting instructions: a run a case, of fewer requests.
 
-use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use std::time::Instant;
+
 use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::layout::Layout;
@@ -17,44 +22,62 @@ use roofline_sim::scheduler::preset::{DeviceClass, preset};
 use roofline_sim::serve::ModelCost;
 use roofline_sim::step_cost::{LinearCost, StepCost};
 use roofline_sim::time::FixedClock;
-use roofline_sim::trace::{ReadOptions, Trace, read};
+use roofline_sim::trace::{ReadOptions, Trace, read_file};
 
 /// About an 8B model on an H100.
-const COST: LinearCost = LinearCost { a: 0.005, b: 2e-5, c: 2e-8 };
-/// Followed from decision to decision, and request by request (the twin, on a part of the trace: it is slow).
-const PACES: [(&str, Pace, usize); 2] =
-    [("skipping", Pace::Decisions, 100_000), ("stepping", Pace::Requests, 5_000)];
+const LINEAR: LinearCost = LinearCost { a: 0.005, b: 2e-5, c: 2e-8 };
+/// Runs of a case, at most, and the seconds after which no other is begun.
+const RUNS: usize = 7;
+const PATIENCE_S: f64 = 4.0;
 
-/// A chat: independent arrivals at `rate` a second, prompts of 250 tokens and answers of 200 on average.
-fn chat(requests: usize, rate: f64) -> Trace {
-    let mut state = 7u64;
-    let mut exponential = |mean: f64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let uniform = ((state >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+/// Draws from one seed, the same on every machine.
+struct Draws(u64);
+
+impl Draws {
+    fn exponential(&mut self, mean: f64) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let uniform = ((self.0 >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
         -mean * uniform.ln()
-    };
+    }
+}
+
+/// Independent arrivals at `rate` a second, in whole milliseconds as most traces have them; mean prompt and answer.
+fn chat(requests: usize, rate: f64, prompt: f64, answer: f64) -> Trace {
+    let mut draws = Draws(7);
     let mut trace = Trace::default();
     let mut now_s = 0.0;
     for _ in 0..requests {
-        now_s += exponential(1.0 / rate);
-        // Arrivals in whole milliseconds, as most traces have them.
+        now_s += draws.exponential(1.0 / rate);
         trace.arrival_ns.push((now_s * 1e3) as u64 * 1_000_000);
-        trace.prompt_tokens.push(1 + exponential(250.0) as u32);
-        trace.output_tokens.push(1 + exponential(200.0) as u32);
+        trace.prompt_tokens.push(1 + draws.exponential(prompt) as u32);
+        trace.output_tokens.push(1 + draws.exponential(answer) as u32);
     }
     trace
 }
 
-fn engine(enable_prefix_caching: bool) -> Option<EngineConfig> {
-    let engine = preset("vllm", DeviceClass::Standard).ok()?;
-    Some(EngineConfig {
-        num_gpu_blocks: 28_000,
-        max_model_len: Some(131_072),
-        enable_prefix_caching,
-        ..engine
-    })
+/// Requests all at once or one a second, all alike.
+fn alike(requests: usize, every_ms: u64, prompt: u32, answer: u32) -> Trace {
+    Trace {
+        arrival_ns: (0..requests as u64).map(|row| row * every_ms * 1_000_000).collect(),
+        prompt_tokens: vec![prompt; requests],
+        output_tokens: vec![answer; requests],
+        ..Trace::default()
+    }
 }
 
+/// A trace of the shared data sets; `None` where they are absent.
+fn shared(file: &str) -> Option<Trace> {
+    let path = format!("{}/../../../shared/data/traces/{file}", env!("CARGO_MANIFEST_DIR"));
+    Some(read_file(path, &ReadOptions::default()).ok()?.0)
+}
+
+fn engine(enable_prefix_caching: bool, num_gpu_blocks: u32) -> Option<EngineConfig> {
+    let engine = preset("vllm", DeviceClass::Standard).ok()?;
+    let max_model_len = Some(131_072.min((num_gpu_blocks - 1) * 16));
+    Some(EngineConfig { num_gpu_blocks, max_model_len, enable_prefix_caching, ..engine })
+}
+
+/// Llama-3.1-8B on an H100.
 fn model_cost() -> Option<ModelCost> {
     let model = catalog::models::model("llama-3.1-8b").ok()?;
     let deployment = Deployment {
@@ -65,78 +88,192 @@ fn model_cost() -> Option<ModelCost> {
         lowering: Lowering::default(),
         overlap: 0.0,
         efficiency: Efficiency::Ideal,
+        techniques: Default::default(),
     };
     Some(ModelCost::new(deployment.compile().ok()?))
 }
 
-/// The first requests of a trace.
-fn first(trace: &Trace, most: usize) -> Trace {
-    let mut trace = trace.clone();
-    trace.arrival_ns.truncate(most);
-    trace.prompt_tokens.truncate(most);
-    trace.output_tokens.truncate(most);
-    trace.ids.truncate(most);
-    trace.priority.truncate(most);
-    if let Some(hashes) = &mut trace.hashes {
-        hashes.offsets.truncate(most + 1);
-    }
-    trace
+/// What a case is held to.
+#[derive(Clone, Copy)]
+enum Bar {
+    /// Requests a second, at least.
+    Rate(f64),
+    /// Seconds, at most.
+    Seconds(f64),
+    /// Not slower than the same followed step by step.
+    Twin(Pace),
+    /// Nothing.
+    None,
 }
 
-fn measure<P: StepCost>(
-    criterion: &mut Criterion,
-    name: &str,
-    trace: &Trace,
-    engine: &EngineConfig,
-    cost: &P,
-) {
-    let mut group = criterion.benchmark_group(name);
-    group.sample_size(10).sampling_mode(SamplingMode::Flat);
-    for (label, pace, most) in PACES {
-        let trace = first(trace, most);
-        let Ok(workload) = Workload::new(&trace, None) else { return };
-        group.throughput(Throughput::Elements(trace.len() as u64));
-        group.bench_function(BenchmarkId::from_parameter(label), |bencher| {
-            bencher.iter(|| {
-                let monitor = Monitor::default();
-                simulate_at::<FixedClock, P>(
-                    pace,
-                    workload,
-                    &Client::default(),
-                    engine,
-                    cost,
-                    Record::Summary,
-                    &monitor,
-                )
-                .map(|simulation| simulation.totals)
-            });
-        });
-    }
-    group.finish();
+/// Seconds this thread has run on a processor, where Linux tells.
+fn processor_s() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(text.split_whitespace().next()?.parse::<u64>().ok()? as f64 / 1e9)
 }
 
-fn requests_a_second(criterion: &mut Criterion) {
-    let (Some(plain), Some(caching)) = (engine(false), engine(true)) else { return };
-    let cost = model_cost();
-    for (load, rate) in [("light chat", 2.0), ("chat", 40.0), ("saturated chat", 400.0)] {
-        let trace = chat(100_000, rate);
-        measure(criterion, &format!("{load}, linear cost"), &trace, &plain, &COST);
-        if let Some(cost) = &cost {
-            measure(criterion, &format!("{load}, cost model"), &trace, &plain, cost);
+/// Median seconds of a case.
+#[derive(Clone, Copy)]
+struct Took {
+    processor: f64,
+    wall: f64,
+}
+
+fn median(mut times: Vec<f64>) -> Option<f64> {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied()
+}
+
+/// Prints what is measured.
+struct Bench {
+    json: bool,
+    once: bool,
+    wanted: Vec<String>,
+}
+
+impl Bench {
+    fn took<P: StepCost + Clone + Send>(
+        &self,
+        trace: &Trace,
+        engine: &EngineConfig,
+        cost: &P,
+        pace: Pace,
+    ) -> Option<Took> {
+        let (mut walls, mut processors, began) = (Vec::new(), Vec::new(), Instant::now());
+        let most = if self.once { 1 } else { RUNS };
+        while walls.len() < most && (walls.is_empty() || began.elapsed().as_secs_f64() < PATIENCE_S) {
+            let (workload, monitor) = (Workload::new(trace, None).ok()?, Monitor::default());
+            let (start, before) = (Instant::now(), processor_s());
+            let client = Client::default();
+            let record = Record::Summary;
+            let simulation =
+                simulate_at::<FixedClock, P>(pace, workload, &client, engine, cost, record, &monitor).ok()?;
+            let wall = start.elapsed().as_secs_f64();
+            processors.push(processor_s().zip(before).map_or(wall, |(after, before)| after - before));
+            walls.push(wall);
+            std::hint::black_box(simulation.totals);
+        }
+        Some(Took { processor: median(processors)?, wall: median(walls)? })
+    }
+
+    fn case<P: StepCost + Clone + Send>(
+        &self,
+        name: &str,
+        bar: Bar,
+        trace: &Trace,
+        engine: &EngineConfig,
+        cost: &P,
+    ) {
+        if !self.wanted.is_empty() && !self.wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
+            return;
+        }
+        let Some(took) = self.took(trace, engine, cost, Pace::Decisions) else { return };
+        let (seconds, wall) = (took.processor, took.wall);
+        let rate = trace.len() as f64 / seconds;
+        let (target, holds) = match bar {
+            Bar::Rate(least) => (format!(">= {:.2} M/s", least / 1e6), Some(rate >= least)),
+            Bar::Seconds(most) => (format!("<= {most} s"), Some(seconds <= most)),
+            Bar::Twin(pace) => {
+                let Some(Took { processor: twin, .. }) = self.took(trace, engine, cost, pace) else { return };
+                let allowed = if pace == Pace::Steps { 1.1 * twin } else { twin };
+                (format!("<= {allowed:.4} s ({pace:?})"), Some(seconds <= allowed))
+            }
+            Bar::None => (String::new(), None),
+        };
+        let verdict = match holds {
+            Some(true) => "holds",
+            Some(false) => "missed",
+            None => "",
+        };
+        if self.json {
+            println!(
+                "{{\"case\": \"{name}\", \"requests\": {}, \"processor_s\": {seconds:.6}, \"wall_s\": {wall:.6}, \"requests_per_s\": {rate:.0}, \
+                 \"bar\": \"{target}\", \"verdict\": \"{verdict}\"}}",
+                trace.len()
+            );
+        } else {
+            let rate = rate / 1e6;
+            println!("{name:46} {seconds:8.4} s (wall {wall:8.4}) {rate:8.3} M req/s  {target:25} {verdict}");
         }
     }
-    measure(criterion, "chat, linear cost, prefix caching", &chat(100_000, 40.0), &caching, &COST);
-    let conversation = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../../shared/data/traces/mooncake/conversation_trace.jsonl.zst"
-    );
-    let Ok(bytes) = std::fs::read(conversation) else { return };
-    let Ok((trace, _)) = read("bench", &bytes, &ReadOptions::default()) else { return };
-    measure(criterion, "Mooncake conversation, linear cost", &trace, &caching, &COST);
-    if let Some(cost) = &cost {
-        measure(criterion, "Mooncake conversation, cost model", &trace, &caching, cost);
+}
+
+/// Offered load at 80 % of what the engine can serve of this chat under each cost, requests a second.
+const EIGHTY_PERCENT_LINEAR: f64 = 125.0;
+const EIGHTY_PERCENT_MODEL: f64 = 75.0;
+
+fn chats(bench: &Bench, plain: &EngineConfig, caching: &EngineConfig, model: &ModelCost, most: usize) {
+    let busy = chat(most, EIGHTY_PERCENT_LINEAR, 250.0, 200.0);
+    bench.case("chat at 80 %, linear, cache off", Bar::Rate(4e6), &busy, plain, &LINEAR);
+    bench.case("chat at 80 %, linear, cache on", Bar::Rate(3e6), &busy, caching, &LINEAR);
+    let busy = chat(most, EIGHTY_PERCENT_MODEL, 250.0, 200.0);
+    bench.case("chat at 80 %, cost model, cache off", Bar::Rate(1.5e6), &busy, plain, model);
+    for (load, rate) in [("light chat, 2/s", 2.0), ("chat, 40/s", 40.0), ("overloaded chat, 400/s", 400.0)] {
+        let trace = chat(100_000, rate, 250.0, 200.0);
+        bench.case(&format!("{load}, linear"), Bar::None, &trace, plain, &LINEAR);
+        bench.case(&format!("{load}, cost model"), Bar::None, &trace, plain, model);
+    }
+    let long = chat(100_000, 30.0, 500.0, 280.0);
+    bench.case("28 M output tokens, linear", Bar::Seconds(0.1), &long, plain, &LINEAR);
+    bench.case("28 M output tokens, cost model", Bar::Seconds(0.1), &long, plain, model);
+}
+
+fn traces(bench: &Bench, caching: &EngineConfig, model: &ModelCost) {
+    if let Some(azure) = shared("azure/AzureLLMInferenceTrace_conv.csv.gz") {
+        bench.case("Azure conversation 2023, cost model", Bar::Seconds(0.02), &azure, caching, model);
+    }
+    if let Some(mooncake) = shared("mooncake/conversation_trace.jsonl.zst") {
+        bench.case("Mooncake conversation, linear, tree built", Bar::Rate(1e6), &mooncake, caching, &LINEAR);
+        bench.case(
+            "Mooncake conversation, cost model, tree built",
+            Bar::Rate(1e6),
+            &mooncake,
+            caching,
+            model,
+        );
     }
 }
 
-criterion_group!(benches, requests_a_second);
-criterion_main!(benches);
+/// Shapes a jump could be bad at.
+fn corners(bench: &Bench, plain: &EngineConfig, tiny: &EngineConfig) {
+    if bench.once {
+        return;
+    }
+    let cases = [
+        ("output length 1", alike(20_000, 20, 200, 1), plain),
+        ("1 M-token decodes", alike(4, 1000, 10, 120_000), plain),
+        ("a burst of 100 k", alike(100_000, 0, 200, 100), plain),
+        ("tiny KV", chat(5_000, 40.0, 250.0, 200.0), tiny),
+    ];
+    for (name, trace, engine) in cases {
+        let few = Trace {
+            arrival_ns: trace.arrival_ns[..trace.len().min(3000)].to_vec(),
+            prompt_tokens: trace.prompt_tokens[..trace.len().min(3000)].to_vec(),
+            output_tokens: trace.output_tokens[..trace.len().min(3000)].to_vec(),
+            ..Trace::default()
+        };
+        bench.case(
+            &format!("{name}, against each request"),
+            Bar::Twin(Pace::Requests),
+            &few,
+            engine,
+            &LINEAR,
+        );
+        bench.case(&format!("{name}, against each step"), Bar::Twin(Pace::Steps), &trace, engine, &LINEAR);
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let (flags, wanted): (Vec<String>, _) = arguments.into_iter().partition(|text| text.starts_with("--"));
+    let has = |name: &str| flags.iter().any(|flag| flag == name);
+    let bench = Bench { json: has("--json"), once: has("--once"), wanted };
+    let engines = (engine(false, 28_000), engine(true, 28_000), engine(false, 512));
+    let ((Some(plain), Some(caching), Some(tiny)), Some(model)) = (engines, model_cost()) else {
+        eprintln!("the catalogue must have llama-3.1-8b and h100-sxm");
+        return;
+    };
+    chats(&bench, &plain, &caching, &model, if has("--small") { 100_000 } else { 1_000_000 });
+    traces(&bench, &caching, &model);
+    corners(&bench, &plain, &tiny);
+}

@@ -78,7 +78,7 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
     ) -> Result<Replica<'a, C, P>> {
         Ok(Replica {
             scheduler: Scheduler::new(config, workload, requests)?,
-            recorder: Recorder::new(record, replica, requests),
+            recorder: Recorder::new(record, replica, workload, requests, client.holds_back()),
             cost,
             monitor,
             client,

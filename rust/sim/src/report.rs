@@ -31,7 +31,7 @@ impl Simulation {
         let arrivals = || (0..self.requests.len()).map(|row| self.requests.ready_s(row));
         let first = arrivals().fold(f64::INFINITY, f64::min);
         let last = arrivals().fold(0.0, f64::max);
-        let end = self.requests.finish_s.iter().flatten().fold(last, |end, &finish| end.max(finish));
+        let end = self.requests.finish_s.iter().filter_map(|finish| finish.get()).fold(last, f64::max);
         if first.is_finite() { end - first } else { 0.0 }
     }
 

@@ -1,5 +1,6 @@
 //! A whole simulation: a workload through the replicas of an engine, and what came of it.
 
+use rayon::prelude::*;
 use roofline_core::error::Error as CoreError;
 
 use crate::client::{Client, Extent, Sender, Units};
@@ -55,17 +56,7 @@ impl Simulation {
     /// decisions do not change.
     #[must_use]
     pub fn behind(mut self, seconds: f64) -> Simulation {
-        let requests = &mut self.requests;
-        let instants = [
-            &mut requests.first_scheduled_s,
-            &mut requests.first_token_s,
-            &mut requests.finish_s,
-            &mut requests.ttft_s,
-            &mut requests.e2e_s,
-        ];
-        for instant in instants.into_iter().flatten().flatten() {
-            *instant += seconds;
-        }
+        self.requests.delay(seconds);
         self.client.outside_s += seconds;
         self
     }
@@ -124,12 +115,12 @@ pub enum Pace {
 ///
 /// Sessions go to replicas in turn, in the order of their first requests, and stay there; so do requests without one.
 /// Users and places in flight are divided evenly, and replicas without a user or a place get nothing: what happens on
-/// one replica never depends on another.
+/// one replica never depends on another, and they are simulated on all cores.
 ///
 /// # Errors
 /// Settings no engine could start with, a client that sends or measures nothing, a step cost that is negative or not
 /// finite, a stop asked for.
-pub fn simulate<C: Clock, P: StepCost>(
+pub fn simulate<C: Clock, P: StepCost + Clone + Send>(
     workload: Workload<'_>,
     client: &Client,
     config: &EngineConfig,
@@ -144,7 +135,7 @@ pub fn simulate<C: Clock, P: StepCost>(
 ///
 /// # Errors
 /// Those of [`simulate`].
-pub fn simulate_at<C: Clock, P: StepCost>(
+pub fn simulate_at<C: Clock, P: StepCost + Clone + Send>(
     pace: Pace,
     workload: Workload<'_>,
     client: &Client,
@@ -155,24 +146,33 @@ pub fn simulate_at<C: Clock, P: StepCost>(
 ) -> Result<Simulation> {
     config.limits()?;
     client.check(workload.len())?;
-    let mut simulation = empty::<C>(workload, config.data_parallel, record);
-    simulation.client.closed = client.concurrency.is_some();
-    if client.max_concurrency.is_some() {
-        simulation.requests.held_s = vec![0.0; workload.len()];
-    }
     let (units, served) = (Units::of(workload.trace()), client.replicas_served(config.data_parallel));
-    let mut epochs = Vec::new();
-    for (replica, rows) in units.deal(workload.len(), served).into_iter().enumerate() {
-        let replica = replica as u32;
-        let sender = Sender::<C>::new(client, workload, &units, &rows, (replica, served));
-        let records = if pace == Pace::Requests || !covers(config, workload, record) {
-            Replica::new(config, workload, &rows, sender, replica, cost, record, monitor)?.run()?
+    let dealt = units.deal(workload.len(), served);
+    let serve = |replica: u32, cost: &P| {
+        let rows = &dealt[replica as usize];
+        let sender = Sender::<C>::new(client, workload, &units, rows, (replica, served));
+        if pace == Pace::Requests || !covers(config, workload, record) {
+            Replica::new(config, workload, rows, sender, replica, cost, record, monitor)?.run()
         } else {
             let jumps = pace == Pace::Decisions;
-            FastReplica::new(config, workload, &rows, sender, cost, record, jumps, monitor)?.run()?
-        };
-        merge(&mut simulation, &mut epochs, &workload.trace().output_tokens, &rows, replica, records);
-    }
+            FastReplica::new(config, workload, rows, sender, cost, record, jumps, monitor)?.run()
+        }
+    };
+    let records = if served == 1 {
+        vec![serve(0, cost)?]
+    } else {
+        let forks: Vec<(u32, P)> = (0..served).map(|replica| (replica, cost.fork())).collect();
+        let told: Vec<_> =
+            forks.into_par_iter().map(|(replica, fork)| (serve(replica, &fork), fork)).collect();
+        // In the order of the replicas, whichever was done first.
+        let joined = told.into_iter().map(|(told, fork)| {
+            cost.join(&fork);
+            told
+        });
+        joined.collect::<Result<_>>()?
+    };
+    let (mut simulation, epochs) = merged(workload, &dealt, records, config.data_parallel, record);
+    simulation.client.closed = client.concurrency.is_some();
     simulation.window = client.window().map(|window| measured(&simulation.requests, window, &epochs));
     if simulation.window.as_ref().is_some_and(|window| window.rows.is_empty()) {
         let hint = "the simulated traffic ends earlier; make it shorter, or the traffic longer";
@@ -190,7 +190,7 @@ fn measured(requests: &Requests, window: (Extent, Option<Extent>), epochs: &[Epo
     let sent = |row: &u32| requests.status[*row as usize] != Status::Expected;
     let arrival = |row: &u32| requests.arrival_s[*row as usize];
     let all = 0..requests.len() as u32;
-    let last_s = requests.finish_s.iter().flatten().fold(0.0, |last: f64, &finish| last.max(finish));
+    let last_s = requests.finish_s.iter().filter_map(|finish| finish.get()).fold(0.0, f64::max);
     let earliest = |rows: &mut dyn Iterator<Item = u32>| {
         rows.filter(sent).map(|row| arrival(&row)).min_by(f64::total_cmp)
     };
@@ -219,29 +219,17 @@ fn measured(requests: &Requests, window: (Extent, Option<Extent>), epochs: &[Epo
     Window { span_s, rows, epoch }
 }
 
-fn empty<C: Clock>(workload: Workload<'_>, replicas: u32, record: Record) -> Simulation {
-    let trace = workload.trace();
-    let count = workload.len();
+/// What all replicas have written down, in the order of the trace, and what was noted in each epoch.
+fn merged(
+    workload: Workload<'_>,
+    dealt: &[Vec<u32>],
+    records: Vec<Records>,
+    replicas: u32,
+    record: Record,
+) -> (Simulation, Vec<Epoch>) {
     let decisions = (record == Record::Decisions).then(Decisions::default);
-    Simulation {
-        requests: Requests {
-            request_id: trace.request_ids(),
-            // As the clock has them: nothing is scheduled before it arrives, not even by a rounding.
-            arrival_s: (0..count).map(|row| C::seconds(workload.arrival::<C>(row))).collect(),
-            first_scheduled_s: vec![None; count],
-            first_token_s: vec![None; count],
-            finish_s: vec![None; count],
-            prompt_tokens: trace.prompt_tokens.clone(),
-            output_tokens: vec![0; count],
-            cached_tokens: vec![0; count],
-            preemptions: vec![0; count],
-            ttft_s: vec![None; count],
-            tpot_s: vec![None; count],
-            e2e_s: vec![None; count],
-            replica: vec![0; count],
-            status: vec![Status::Expected; count],
-            held_s: Vec::new(),
-        },
+    let mut simulation = Simulation {
+        requests: Requests::default(),
         steps: Steps { decisions, ..Steps::default() },
         totals: Totals::default(),
         gaps: Vec::new(),
@@ -249,50 +237,29 @@ fn empty<C: Clock>(workload: Workload<'_>, replicas: u32, record: Record) -> Sim
         journals: Vec::new(),
         window: None,
         client: Sent::default(),
+    };
+    if let [_, _, ..] = dealt {
+        let all: Vec<u32> = (0..workload.len() as u32).collect();
+        let held = records.iter().any(|records| !records.requests.held_s.is_empty());
+        simulation.requests = Requests::expected(workload, &all, held);
     }
-}
-
-fn merge(
-    simulation: &mut Simulation,
-    epochs: &mut Vec<Epoch>,
-    asked: &[u32],
-    rows: &[u32],
-    replica: u32,
-    records: Records,
-) {
-    let requests = &mut simulation.requests;
-    for (place, &row) in rows.iter().enumerate() {
-        let row = row as usize;
-        let [ttft, e2e] = records.latencies[place];
-        let delivered = records.delivered[place];
-        let (status, preemptions, cached) = records.outcomes[place];
-        if let Some((sent_s, held_s)) = records.sent[place] {
-            requests.arrival_s[row] = sent_s;
-            if let Some(held) = requests.held_s.get_mut(row) {
-                *held = held_s;
+    let mut epochs: Vec<Epoch> = Vec::new();
+    for (replica, (records, rows)) in records.into_iter().zip(dealt).enumerate() {
+        if dealt.len() == 1 {
+            simulation.requests = records.requests;
+        } else {
+            simulation.requests.scatter(rows, replica as u32, &records.requests);
+        }
+        for (place, epoch) in records.epochs.into_iter().enumerate() {
+            match epochs.get_mut(place) {
+                Some(known) => known.append(epoch),
+                None => epochs.push(epoch),
             }
         }
-        [requests.first_scheduled_s[row], requests.first_token_s[row], requests.finish_s[row]] =
-            records.instants[place];
-        (requests.ttft_s[row], requests.e2e_s[row]) = (ttft, e2e);
-        requests.tpot_s[row] = match (ttft, e2e) {
-            (Some(ttft), Some(e2e)) if delivered > 1 => Some((e2e - ttft) / f64::from(delivered - 1)),
-            _ => None,
-        };
-        // A request for no output ends with the token its prompt yields, which nobody asked for.
-        requests.output_tokens[row] = delivered.min(asked[row]);
-        requests.cached_tokens[row] = cached.unwrap_or(0);
-        (requests.preemptions[row], requests.replica[row], requests.status[row]) =
-            (preemptions, replica, status);
+        simulation.steps.append(&records.steps);
+        let mut journal = records.journal;
+        journal.close(rows);
+        simulation.journals.push(journal);
     }
-    for (place, epoch) in records.epochs.into_iter().enumerate() {
-        match epochs.get_mut(place) {
-            Some(known) => known.append(epoch),
-            None => epochs.push(epoch),
-        }
-    }
-    simulation.steps.append(&records.steps);
-    let mut journal = records.journal;
-    journal.close(rows);
-    simulation.journals.push(journal);
+    (simulation, epochs)
 }

@@ -15,7 +15,7 @@ use roofline_core::units::GIB;
 
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::preset::{DeviceClass, preset};
-use crate::scheduler::speculation::Speculation;
+use crate::scheduler::speculation::{Acceptance, DraftMethod, Speculation};
 use crate::step_cost::{Decodes, Phase, StepCost, StepItem};
 use crate::trace::Trace;
 
@@ -98,6 +98,17 @@ impl StepCost for ModelCost {
     fn spent(&self) -> Causes {
         self.ledger.borrow().causes
     }
+
+    fn fork(&self) -> ModelCost {
+        ModelCost::new(self.pricer.clone())
+    }
+
+    fn join(&self, fork: &ModelCost) {
+        let (mut all, one) = (self.ledger.borrow_mut(), fork.ledger.borrow());
+        all.causes.append(&one.causes);
+        all.operators.iter_mut().zip(&one.operators).for_each(|(sum, seconds)| *sum += seconds);
+        all.steps += one.steps;
+    }
 }
 
 /// What a user sets of an engine; what is absent keeps the preset's value.
@@ -139,6 +150,8 @@ pub struct Knobs {
     pub max_num_active_seqs: Option<u32>,
     /// Speculative decoding.
     pub speculation: Option<Speculation>,
+    /// Seed of the draws of a technique that drafts.
+    pub seed: u64,
 }
 
 impl Knobs {
@@ -254,13 +267,30 @@ impl Server {
                 "use `analyze` for encoders and diffusion models",
             ));
         }
+        deployment.techniques.served()?;
         let mut engine = knobs.engine(name, &deployment)?;
+        let drafts_priced = engine.speculation.is_none();
+        if let Some(drafting) = deployment.techniques.drafting() {
+            let twice = |flag: &str| {
+                let hint = "give the technique or the flags";
+                Error::spec(flag, "must not be given beside a technique that drafts", drafting.method, hint)
+            };
+            if engine.speculation.is_some() {
+                return Err(twice("spec_method"));
+            }
+            engine.speculation = Some(Speculation {
+                method: DraftMethod::parse(drafting.method)?,
+                tokens: drafting.tokens,
+                acceptance: Acceptance::Chance { positions: drafting.acceptance, seed: knobs.seed },
+            });
+        }
         let analyst = Analyst::new(deployment, &knobs.memory(&engine)?)?;
         engine.num_gpu_blocks = match knobs.num_gpu_blocks_override {
             Some(blocks) => blocks,
             None => blocks(&analyst, &engine, trace)?,
         };
         let mut notes = analyst.deployment().model.notes.clone();
+        notes.extend(analyst.deployment().techniques.notes());
         let experts =
             analyst.deployment().model.layers.iter().any(|group| matches!(group.ffn, Some(Ffn::Moe(_))));
         if engine.data_parallel > 1 && experts {
@@ -268,7 +298,7 @@ impl Server {
                 "replicas that share experts step apart here; real ones wait for the slowest".to_string(),
             );
         }
-        if engine.speculation.is_some() {
+        if engine.speculation.is_some() && !drafts_priced {
             notes.push(
                 "drafts cost nothing until they are verified: the time to make them is left out".to_string(),
             );
@@ -296,7 +326,7 @@ fn blocks(analyst: &Analyst, engine: &EngineConfig, trace: &Trace) -> Result<u32
                 "{} ({}) on {}x {}",
                 deployment.model.title,
                 deployment.precision.weights_name,
-                deployment.layout.gpus(),
+                deployment.gpus(),
                 deployment.hardware.title
             ),
             needed_gib: memory.engine_bytes() / GIB,

@@ -76,6 +76,18 @@ pub trait StepCost {
     fn spent(&self) -> Causes {
         Causes::default()
     }
+
+    /// The same price for another replica, which keeps account of its own steps only.
+    #[must_use]
+    fn fork(&self) -> Self
+    where
+        Self: Clone,
+    {
+        self.clone()
+    }
+
+    /// Takes over the account of a fork.
+    fn join(&self, _fork: &Self) {}
 }
 
 /// `(a + b·tokens) + c·context` seconds, context counted after the step: for tests and parity with other simulators.

@@ -22,7 +22,7 @@ pub fn ticks_in(seconds: f64) -> Ticks {
 /// How instants are represented and added.
 pub trait Clock: 'static {
     /// A point in simulated time.
-    type Instant: Copy + PartialEq + PartialOrd + Default + Debug;
+    type Instant: Copy + PartialEq + PartialOrd + Default + Debug + Send + Sync;
 
     /// The instant that many nanoseconds after the beginning.
     fn at_nanos(nanos: u64) -> Self::Instant;

@@ -79,9 +79,9 @@ fn a_request_alone_pays_its_prompt_in_chunks_and_then_a_step_a_token() {
         let prefill = (1.0 + 64.0 * TOKEN) + (1.0 + 36.0 * TOKEN);
         let decode = 1.0 + TOKEN;
         assert_eq!(requests.first_scheduled_s[0], Some(0.5));
-        assert_eq!(requests.ttft_s[0], Some(prefill));
-        assert_eq!(requests.tpot_s[0], Some(decode));
-        assert_eq!(requests.e2e_s[0], Some(prefill + 4.0 * decode));
+        assert_eq!(requests.ttft_s(0), Some(prefill));
+        assert_eq!(requests.tpot_s(0), Some(decode));
+        assert_eq!(requests.e2e_s(0), Some(prefill + 4.0 * decode));
         assert_eq!(requests.finish_s[0], Some(0.5 + prefill + 4.0 * decode));
     }
 }
@@ -89,7 +89,7 @@ fn a_request_alone_pays_its_prompt_in_chunks_and_then_a_step_a_token() {
 #[test]
 fn asynchronous_scheduling_costs_a_newcomer_one_step() {
     let trace = trace(&[(0, 1, 40), (2500, 1, 2)]);
-    let waited = |name: &str| run(&trace, &engine(name)).requests.ttft_s[1].unwrap();
+    let waited = |name: &str| run(&trace, &engine(name)).requests.ttft_s(1).unwrap();
     // It arrives during the third step, which ends at 3 steps; alone in the fourth, or the fifth, there are two rows.
     let (step, both) = (1.0 + TOKEN, 1.0 + 2.0 * TOKEN);
     assert_eq!(waited("vllm-sync"), 3.0 * step + both - 2.5);
@@ -102,7 +102,7 @@ fn the_last_block_of_a_cached_prompt_is_computed_again() {
     let trace = Trace { hashes: Some(hashes), ..trace(&[(0, 128, 1), (60_000, 128, 1)]) };
     let simulation = run(&trace, &engine("vllm"));
     assert_eq!(simulation.requests.cached_tokens, [0, 112]);
-    assert_eq!(simulation.requests.ttft_s[1], Some(1.0 + 16.0 * TOKEN));
+    assert_eq!(simulation.requests.ttft_s(1), Some(1.0 + 16.0 * TOKEN));
     let plain = EngineConfig { enable_prefix_caching: false, ..engine("vllm") };
     assert_eq!(run(&trace, &plain).requests.cached_tokens, [0, 0]);
 }
@@ -128,8 +128,8 @@ fn a_prompt_that_leaves_no_room_for_an_answer_is_rejected_and_an_answer_is_cut_a
 #[test]
 fn a_request_for_no_output_ends_with_its_prompt() {
     let requests = run(&trace(&[(0, 10, 0)]), &engine("vllm")).requests;
-    assert_eq!((requests.output_tokens[0], requests.e2e_s[0]), (0, Some(1.0 + 10.0 * TOKEN)));
-    assert_eq!((requests.status[0], requests.tpot_s[0]), (Status::Finished, None));
+    assert_eq!((requests.output_tokens[0], requests.e2e_s(0)), (0, Some(1.0 + 10.0 * TOKEN)));
+    assert_eq!((requests.status[0], requests.tpot_s(0)), (Status::Finished, None));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn replicas_share_requests_in_turn() {
     let single = run(&trace(&[(0, 30, 4), (100, 20, 9)]), &engine("vllm"));
     assert_eq!(both.requests.replica, [0, 1, 0, 1]);
     for (row, twin) in [(0, 0), (1, 0), (2, 1), (3, 1)] {
-        assert_eq!(both.requests.e2e_s[row], single.requests.e2e_s[twin]);
+        assert_eq!(both.requests.e2e_s(row), single.requests.e2e_s(twin));
     }
     assert_eq!(both.steps.len(), 2 * single.steps.len());
     assert!(both.steps.to_table().column("replica").is_some());
@@ -154,7 +154,7 @@ fn pipeline_stages_work_on_different_steps_at_once() {
     // Two prompts that fill a step each: the second follows half a step behind the first.
     let requests = run(&trace(&[(0, 64, 1), (0, 64, 1)]), &config).requests;
     let step = 1.0 + 64.0 * TOKEN;
-    assert_eq!(requests.e2e_s, [Some(step), Some(1.5 * step)]);
+    assert_eq!([requests.e2e_s(0), requests.e2e_s(1)], [Some(step), Some(1.5 * step)]);
 }
 
 #[test]
@@ -227,6 +227,7 @@ fn a_simulation_stops_when_asked() {
 
 #[test]
 fn a_step_cost_that_is_no_time_is_refused() {
+    #[derive(Clone)]
     struct Broken;
     impl StepCost for Broken {
         type Sums = ();

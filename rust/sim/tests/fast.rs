@@ -183,7 +183,7 @@ fn traffic() -> impl Strategy<Value = (Trace, Client)> {
 }
 
 /// What came of it, or the error in words; stretches are kept, so that they are compared too.
-fn run<C: Clock, P: StepCost>(
+fn run<C: Clock, P: StepCost + Clone + Send>(
     pace: Pace,
     trace: &Trace,
     config: &EngineConfig,
@@ -192,7 +192,7 @@ fn run<C: Clock, P: StepCost>(
     recorded::<C, P>(Record::Stretches, pace, trace, &Client::default(), config, cost)
 }
 
-fn recorded<C: Clock, P: StepCost>(
+fn recorded<C: Clock, P: StepCost + Clone + Send>(
     record: Record,
     pace: Pace,
     trace: &Trace,
@@ -256,7 +256,7 @@ proptest! {
     }
 }
 
-fn model_cost(model: &str, hardware: &str) -> ModelCost {
+fn model_cost(model: &str, hardware: &str, efficiency: Efficiency) -> ModelCost {
     let model = catalog::models::model(model).unwrap();
     let deployment = Deployment {
         precision: Precision::resolve(&model, &Request::default()).unwrap(),
@@ -265,7 +265,8 @@ fn model_cost(model: &str, hardware: &str) -> ModelCost {
         layout: Layout::default(),
         lowering: Lowering::default(),
         overlap: 0.0,
-        efficiency: Efficiency::Ideal,
+        efficiency,
+        techniques: Default::default(),
     };
     ModelCost::new(deployment.compile().unwrap())
 }
@@ -278,9 +279,10 @@ proptest! {
 
     #[test]
     fn skipping_equals_stepping_under_the_cost_model(
-        trace in workload(), config in engine(), model in 0..MODELS.len(),
+        trace in workload(), config in engine(), model in 0..MODELS.len(), predicted: bool,
     ) {
-        let fresh = model_cost(MODELS[model], "h100-sxm");
+        let mode = if predicted { Efficiency::predicted("vllm") } else { Efficiency::Ideal };
+        let fresh = model_cost(MODELS[model], "h100-sxm", mode);
         let outcome = |pace: Pace| {
             let cost = fresh.clone();
             (run::<FixedClock, _>(pace, &trace, &config, &cost), cost.spent())
@@ -293,6 +295,7 @@ proptest! {
 
 #[test]
 fn a_price_that_knows_only_single_sequences_is_asked_for_each() {
+    #[derive(Clone)]
     struct Cubes;
     impl StepCost for Cubes {
         type Sums = f64;
@@ -410,7 +413,7 @@ fn the_random_cases_preempt_find_prefixes_reject_and_wait() {
         preempting += any(&|row| requests.preemptions[row] > 0);
         hitting += any(&|row| requests.cached_tokens[row] > 0);
         resuming += any(&|row| requests.preemptions[row] > 0 && requests.cached_tokens[row] > 0);
-        rejecting += any(&|row| requests.finish_s[row].is_none());
+        rejecting += any(&|row| !requests.finish_s[row].is_some());
         waiting += u32::from(simulation.totals.max_waiting > 3);
     }
     let all = [preempting, hitting, rejecting, resuming, waiting];

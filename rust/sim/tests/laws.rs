@@ -102,9 +102,9 @@ fn run(trace: &Trace, segments: &Segments, config: &EngineConfig) -> Option<Simu
 fn in_order(requests: &Requests, row: usize) -> bool {
     let instants = [
         Some(requests.arrival_s[row]),
-        requests.first_scheduled_s[row],
-        requests.first_token_s[row],
-        requests.finish_s[row],
+        requests.first_scheduled_s[row].get(),
+        requests.first_token_s[row].get(),
+        requests.finish_s[row].get(),
     ];
     let known: Vec<f64> = instants.into_iter().flatten().collect();
     known.windows(2).all(|pair| pair[0] <= pair[1])

@@ -22,6 +22,7 @@ use roofline_sim::trace::Trace;
 use std::cell::Cell;
 
 /// A linear price that says what it is for.
+#[derive(Clone)]
 struct Told {
     cost: LinearCost,
     spent: Cell<Causes>,
@@ -56,6 +57,10 @@ impl StepCost for Told {
 
     fn spent(&self) -> Causes {
         self.spent.get()
+    }
+
+    fn fork(&self) -> Told {
+        Told { cost: self.cost, spent: Cell::default() }
     }
 }
 

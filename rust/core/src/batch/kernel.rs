@@ -81,7 +81,7 @@ impl Kernel {
     /// greatest of such forms.
     pub fn of(analyst: &Analyst, question: Question) -> Option<Kernel> {
         let pricer = analyst.stack(question);
-        if !pricer.is_linear() {
+        if !pricer.is_linear() || !analyst.deployment().techniques.are_settled() {
             return None;
         }
         let of = |kind: Kind| Program::of(pricer, kind);

@@ -108,6 +108,7 @@ fn analyst(deployed: &Deployed) -> Option<Analyst> {
         },
         overlap: deployed.overlap,
         efficiency: Efficiency::Ideal,
+        techniques: Default::default(),
     };
     Analyst::new(deployment, &ENGINE).ok()
 }

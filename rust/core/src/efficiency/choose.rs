@@ -3,11 +3,18 @@
 use super::band::Spread;
 use super::file::{Fit, Set};
 use super::form::Form;
+use super::switches::Launch;
 use super::{Prediction, Source, shipped};
 use crate::hardware::Hardware;
 
 /// Half-widths of a band where nothing was measured: twice too fast or slow is not ruled out (FIDELITY §3).
 const UNKNOWN: Spread = Spread { low: 0.8, high: 1.3 };
+
+/// A kernel of a graph that takes longer to begin was measured without one: its time is the host's (FIDELITY §1).
+const LONGEST_LAUNCH_S: f64 = 60e-6;
+
+/// Families of one kernel each, to which that applies.
+const SINGLE: [&str; 5] = ["gemm", "decode", "prefill", "mla_decode", "mla_prefill"];
 
 /// Architectures that share kernels with another.
 const KIN: [(&str, &str); 1] = [("blackwell-ultra", "blackwell")];
@@ -67,19 +74,16 @@ impl<'a> Chooser<'a> {
         dtypes.iter().find_map(|dtype| self.nearest::<F>(dtype, engine))
     }
 
-    /// The same, only where it was measured on this device under this engine.
-    pub fn own<F: Form>(&self, dtype: &str) -> Option<Chosen<F>> {
-        self.nearest::<F>(dtype, &self.prediction.engine)
-            .filter(|chosen| matches!(chosen.source, Source::Fitted(_)))
-    }
-
     fn nearest<F: Form>(&self, dtype: &str, engine: &str) -> Option<Chosen<F>> {
         NEARNESS.iter().find_map(|&(near, factor)| {
             let (set, fit) = self
                 .sets(near)
                 .flat_map(|set| set.fits.iter().map(move |fit| (set, fit)))
                 .find(|(set, fit)| {
-                    fit.family == F::FAMILY && fit.dtype == dtype && self.is_near(near, set, fit, engine)
+                    fit.family == F::FAMILY
+                        && fit.dtype == dtype
+                        && self.is_near(near, set, fit, engine)
+                        && (self.prediction.switches.launch == Launch::Eager || !is_host_bound::<F>(fit))
                 })?;
             Some(Chosen {
                 form: F::of(&fit.values),
@@ -135,6 +139,12 @@ impl<'a> Chooser<'a> {
     }
 }
 
+/// Whether a fit is of kernels that waited for the host.
+fn is_host_bound<F: Form>(fit: &Fit) -> bool {
+    let launch = F::PARAMETERS.iter().position(|parameter| parameter.name == "t0_s");
+    SINGLE.contains(&F::FAMILY) && launch.is_some_and(|place| fit.values[place] > LONGEST_LAUNCH_S)
+}
+
 /// Whether a device runs the kernels of that architecture, or of one near it.
 fn kindred(hardware: &Hardware, architecture: &str) -> bool {
     let own = hardware.architecture.as_str();
@@ -145,6 +155,7 @@ fn kindred(hardware: &Hardware, architecture: &str) -> bool {
 mod tests {
     use super::super::Efficiency;
     use super::super::form::gemm::Gemm;
+    use super::super::form::mla::MlaDecode;
     use super::*;
     use crate::catalog;
 
@@ -168,6 +179,18 @@ mod tests {
         assert_eq!(assumed.source, Source::Assumed);
         let wide = |chosen: &Chosen<Gemm>| chosen.spread.high / chosen.spread.low;
         assert!(wide(&own) < wide(&assumed), "{own:?} {assumed:?}");
+    }
+
+    #[test]
+    fn kernels_that_waited_for_the_host_are_not_taken_for_those_of_a_graph() {
+        let hardware = catalog::hardware::hardware("h200-sxm").unwrap().item;
+        let Efficiency::Predicted(graph) = Efficiency::predicted("vllm") else { panic!() };
+        let mut eager = (*graph).clone();
+        eager.switches.launch = Launch::Eager;
+        let of = |prediction: &Prediction| {
+            Chooser::new(prediction, &hardware).choose::<MlaDecode>(&["bf16"], None).unwrap().form.t0_s
+        };
+        assert!(of(&graph) < LONGEST_LAUNCH_S && of(&graph) <= of(&eager));
     }
 
     #[test]

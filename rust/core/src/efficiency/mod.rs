@@ -83,7 +83,7 @@ impl Efficiency {
         Efficiency::Predicted(Arc::new(Prediction {
             engine: engine.to_string(),
             sets: Vec::new(),
-            switches: Switches::of(engine),
+            switches: Switches::default(),
         }))
     }
 

@@ -100,6 +100,7 @@ impl<'a> Predictor<'a> {
 
     fn price(&self, op: &Op, priced: &Priced) -> Option<(Price, Spread, Source)> {
         match op.kernel {
+            Kernel::Bound => None,
             Kernel::Inside => Some((Price::Nothing, Spread::NONE, Source::Datasheet)),
             Kernel::Gemm(gemm) => self.gemm(&gemm, priced),
             Kernel::Attention(attention) => self.attention(&attention),
@@ -109,7 +110,7 @@ impl<'a> Predictor<'a> {
                 let chosen = self.chooser.choose::<Elementwise>(&["bf16"], None)?;
                 Some(chosen.priced(|form| Price::Pass(form, bytes)))
             }
-            Kernel::Quantise(bytes) => self.quantise(bytes),
+            Kernel::Quantise(quantise) => self.quantise(&quantise),
             Kernel::State | Kernel::Other => {
                 Some(self.chooser.choose::<State>(&["bf16"], None)?.priced(Price::State))
             }
@@ -118,10 +119,14 @@ impl<'a> Predictor<'a> {
         }
     }
 
+    fn act_quant(&self, weight: Storage) -> ActQuant {
+        self.prediction.switches.act_quant(&self.prediction.engine, weight)
+    }
+
     fn gemm(&self, gemm: &kernel::Gemm, priced: &Priced) -> Option<(Price, Spread, Source)> {
         let dtypes = multiplied_as(gemm.weight, gemm.input);
         let mut chosen = self.chooser.choose::<Gemm>(dtypes, None)?;
-        if gemm.input.bytes() < 2.0 && self.prediction.switches.act_quant != ActQuant::Dynamic {
+        if gemm.input.bytes() < 2.0 && self.act_quant(gemm.weight) != ActQuant::Dynamic {
             // What was measured may hold the kernels that quantise; launch them apart, or not at all.
             chosen.form.c_quant = 0.0;
             if let Some(plain) = self.chooser.choose::<Gemm>(&["bf16"], None) {
@@ -246,8 +251,9 @@ impl<'a> Predictor<'a> {
         Some(chosen.priced(|form| Price::Experts(form, *experts, kernel)))
     }
 
-    fn quantise(&self, bytes: Rate) -> Option<(Price, Spread, Source)> {
-        match self.prediction.switches.act_quant {
+    fn quantise(&self, quantise: &kernel::Quantise) -> Option<(Price, Spread, Source)> {
+        let bytes = quantise.bytes;
+        match self.act_quant(quantise.weight) {
             ActQuant::Fused => Some((Price::Nothing, Spread::NONE, Source::Datasheet)),
             ActQuant::Static => {
                 let chosen = self.chooser.choose::<ScaleMatrix>(&["bf16"], None)?;
@@ -255,8 +261,8 @@ impl<'a> Predictor<'a> {
             }
             ActQuant::Dynamic => {
                 // Where multiplications were measured with the kernels that quantise, those are not counted twice.
-                let measured = self.chooser.own::<Gemm>("fp8").is_some_and(|fp8| fp8.form.c_quant > 0.0);
-                if measured {
+                let gemm = self.chooser.choose::<Gemm>(multiplied_as(quantise.weight, quantise.input), None);
+                if gemm.is_some_and(|gemm| gemm.form.c_quant > 0.0) {
                     return Some((Price::Nothing, Spread::NONE, Source::Datasheet));
                 }
                 let find = self.chooser.choose::<ComputeScale>(&["bf16"], None)?;

@@ -43,8 +43,8 @@ pub struct HostTime {
 /// What configuration decides.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Switches {
-    /// How activations are quantised.
-    pub act_quant: ActQuant,
+    /// How activations are quantised; `None`: as the engine does for each kind of weight.
+    pub act_quant: Option<ActQuant>,
     /// How kernels are launched.
     pub launch: Launch,
     /// Whether devices that talk over PCIe reach each other's memory; `None`: as far as is known of the device.
@@ -74,10 +74,16 @@ pub fn as_run_by(preset: &str, mut precision: Precision, request: &Request) -> P
 }
 
 impl Switches {
-    /// The defaults of an engine: TensorRT-LLM folds scales into the kernels before, the others quantise apart.
-    pub fn of(engine: &str) -> Switches {
-        let act_quant = if engine == "trtllm" { ActQuant::Fused } else { ActQuant::Dynamic };
-        Switches { act_quant, ..Switches::default() }
+    /// How activations are quantised for weights stored so. TensorRT-LLM folds scales into the kernels before, and vLLM's
+    /// compiler does where a scale is a tensor's or a token's; scales of blocks of activations are found by a kernel of
+    /// their own, as all of SGLang's are.
+    pub fn act_quant(&self, engine: &str, weight: Storage) -> ActQuant {
+        let blocks = weight.format == Format::Fp8 && weight.group > 0;
+        self.act_quant.unwrap_or(match engine {
+            "trtllm" => ActQuant::Fused,
+            "vllm" if !blocks => ActQuant::Fused,
+            _ => ActQuant::Dynamic,
+        })
     }
 }
 
@@ -139,6 +145,16 @@ mod tests {
         assert_eq!(Launch::parse("eager").unwrap(), Launch::Eager);
         assert_eq!(ActQuant::parse("statik").unwrap_err().to_string(), "no act_quant is called `statik`");
         assert!(Launch::parse("grap").unwrap_err().hint().contains("graph"));
+    }
+
+    #[test]
+    fn an_engine_quantises_as_it_does_unless_told_otherwise() {
+        let of = |engine: &str, weight| Switches::default().act_quant(engine, weight);
+        assert_eq!(of("vllm", Storage::plain(Format::Fp8)), ActQuant::Fused);
+        assert_eq!(of("vllm", Storage::FP8_BLOCK), ActQuant::Dynamic);
+        assert_eq!(of("sglang", Storage::plain(Format::Fp8)), ActQuant::Dynamic);
+        let told = Switches { act_quant: Some(ActQuant::Static), ..Switches::default() };
+        assert_eq!(told.act_quant("trtllm", Storage::FP8_BLOCK), ActQuant::Static);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::model::{LayerGroup, Linear, Model, Part};
 use crate::op::elementwise::{self, Fusion};
 use crate::precision::Precision;
 use crate::shape::Reaches;
+use crate::site::Matrix;
 use crate::work::kernel::{self, Kernel};
 use crate::work::{Collective, Family, Op, Over, Rate, Transfer, Work};
 
@@ -162,7 +163,9 @@ impl<'a> Builder<'a> {
             self.quantize(name, linear, inputs);
             let work = crate::op::linear::gemm(inputs, outputs, linear, self.bytes);
             let kernel = multiplied(Rate::token(1.0), inputs, outputs, linear);
-            self.push(Op::new(name, Family::Gemm, linear.activation, work).run_as(kernel));
+            let mut op = Op::new(name, Family::Gemm, linear.activation, work).run_as(kernel);
+            op.matrix = Some(Matrix { inputs, outputs });
+            self.push(op);
         }
     }
 
@@ -171,7 +174,11 @@ impl<'a> Builder<'a> {
         let narrow = linear.activation.bytes();
         if narrow < self.bytes {
             let of = |fusion| elementwise::quantize(width, narrow, self.bytes, fusion);
-            let kernel = Kernel::Quantise(of(Fusion::None).activation_bytes);
+            let kernel = Kernel::Quantise(kernel::Quantise {
+                bytes: of(Fusion::None).activation_bytes,
+                weight: linear.weight,
+                input: linear.activation,
+            });
             let name = format!("quantize[{gemm}]");
             let work = of(self.how.fusion);
             self.push(Op::new(name, Family::Elementwise, self.activation, work).run_as(kernel));

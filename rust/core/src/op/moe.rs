@@ -2,6 +2,7 @@
 
 use crate::model::{Linear, Moe};
 use crate::op::linear::{conversions, input_bytes};
+use crate::site::DrawnBy;
 use crate::work::{Rate, Resident, Touched, Work};
 
 /// How the experts of a layer lie over the devices.
@@ -39,6 +40,8 @@ pub fn experts(
             local,
             missed: 1.0 - moe.top_k as f64 / moe.experts as f64,
             ranks: place.ranks,
+            drawn_by: DrawnBy::Token,
+            skew: None,
         }),
         activation_bytes: Rate::token(
             visits * (inputs * input_bytes(linear, activation_bytes) + matrices * outputs * activation_bytes),

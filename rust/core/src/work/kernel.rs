@@ -9,6 +9,8 @@ pub enum Kernel {
     /// One of no measured kind.
     #[default]
     Other,
+    /// One that nothing is known of but its roofline: what a technique adds, or runs elsewhere.
+    Bound,
     /// None of its own: it runs inside a neighbour's.
     Inside,
     /// Dense multiplication.
@@ -21,8 +23,8 @@ pub enum Kernel {
     Experts(Experts),
     /// A pass through memory of so many bytes.
     Pass(Rate),
-    /// Activations brought into a narrower format, so many bytes.
-    Quantise(Rate),
+    /// Activations brought into a narrower format.
+    Quantise(Quantise),
     /// State-space or linear attention.
     State,
     /// A collective; its geometry is the operator's transfer.
@@ -43,6 +45,17 @@ pub struct Gemm {
     /// How the weight is stored.
     pub weight: Storage,
     /// The format it multiplies in.
+    pub input: Format,
+}
+
+/// Activations narrowed for a multiplication.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quantise {
+    /// Bytes read and written.
+    pub bytes: Rate,
+    /// How the weight they meet is stored.
+    pub weight: Storage,
+    /// The format they are brought into.
     pub input: Format,
 }
 
@@ -113,7 +126,8 @@ impl Kernel {
         match self {
             Kernel::Attention(_) | Kernel::Absorbed(_) => true,
             Kernel::Gemm(gemm) => gemm.rows.grows_with_context(),
-            Kernel::Pass(bytes) | Kernel::Quantise(bytes) => bytes.grows_with_context(),
+            Kernel::Pass(bytes) => bytes.grows_with_context(),
+            Kernel::Quantise(quantise) => quantise.bytes.grows_with_context(),
             _ => false,
         }
     }
@@ -123,7 +137,8 @@ impl Kernel {
     pub fn of_tokens(mut self, share: f64) -> Kernel {
         match &mut self {
             Kernel::Gemm(gemm) => gemm.rows.token *= share,
-            Kernel::Pass(bytes) | Kernel::Quantise(bytes) => bytes.token *= share,
+            Kernel::Pass(bytes) => bytes.token *= share,
+            Kernel::Quantise(quantise) => quantise.bytes.token *= share,
             _ => {}
         }
         self

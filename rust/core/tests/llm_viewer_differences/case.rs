@@ -175,6 +175,7 @@ impl Case {
             lowering: Lowering { fusion: self.fusion, ..Lowering::default() },
             overlap: 0.0,
             efficiency: Efficiency::Ideal,
+            techniques: Default::default(),
         }
     }
 

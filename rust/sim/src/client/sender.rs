@@ -163,6 +163,11 @@ impl<'a, C: Clock> Sender<'a, C> {
         self.due
     }
 
+    /// Whether it may hold requests back that are ready.
+    pub fn holds_back(&self) -> bool {
+        self.places.is_some()
+    }
+
     /// Whether the statistics will change.
     pub fn has_marks(&self) -> bool {
         !self.marks.is_empty()

@@ -3,7 +3,7 @@
 use super::FastReplica;
 use super::cache::Hits;
 use super::schedule::Draft;
-use super::sequence::Place;
+use super::sequence::{Place, Sequence};
 use crate::step_cost::StepCost;
 use crate::time::Clock;
 
@@ -12,8 +12,8 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
     pub(super) fn admit(&mut self, step: &mut Draft<P::Sums>) {
         while step.room > 0 && self.running < self.limits.running {
             let Some(&sequence) = self.waiting.front() else { return };
-            let known = self.sequences[sequence as usize].tokens;
-            let hits = self.cache.look_up(sequence, known);
+            let Sequence { number, tokens: known, .. } = self.sequences[sequence as usize];
+            let hits = self.cache.look_up(number, known);
             let cached = hits.blocks * self.config.block_size;
             let mut tokens = known - cached;
             if !self.config.enable_chunked_prefill && tokens > step.room {
@@ -23,9 +23,9 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             if !self.fits(known, cached + tokens, hits) {
                 return;
             }
-            self.cache.take_hits(sequence, hits);
+            self.cache.take_hits(number, hits);
             self.cache.allocate(self.cache.blocks_for(cached + tokens) - hits.blocks);
-            self.cache.register(sequence, cached + tokens);
+            self.cache.register(number, cached + tokens);
             self.waiting.pop_front();
             self.start(sequence, cached, step);
             self.compute(sequence, tokens, step);
@@ -48,11 +48,11 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         self.admissions += 1;
         self.running += 1;
         let state = &mut self.sequences[sequence as usize];
-        if state.cached.is_none() {
-            state.cached = Some(cached);
+        if state.admission == 0 {
+            state.cached = cached;
             step.newcomers.push(sequence);
         } else {
-            self.journal.readmitted(sequence, C::ticks(C::later(self.now, self.busy_until)));
+            self.journal.readmitted(state.number, C::ticks(C::later(self.now, self.busy_until)));
         }
         state.place = Place::Prefilling;
         state.computed = cached;

@@ -29,13 +29,14 @@ pub(super) struct DecodeSet {
     bases: Vec<i64>,
     /// Whose they are.
     owners: Vec<u32>,
+    lists_bases: bool,
     /// For each sequence where its base stands.
-    slots: Vec<u32>,
+    places: Vec<u32>,
 }
 
 impl DecodeSet {
-    /// Nobody decodes yet; each base is kept for `listed` sequences (0: not at all).
-    pub(super) fn new(block_size: u32, listed: usize) -> DecodeSet {
+    /// Nobody decodes yet; each base is kept if `lists_bases`.
+    pub(super) fn new(block_size: u32, lists_bases: bool) -> DecodeSet {
         DecodeSet {
             count: 0,
             base_sum: 0,
@@ -46,7 +47,8 @@ impl DecodeSet {
             last: BinaryHeap::new(),
             bases: Vec::new(),
             owners: Vec::new(),
-            slots: vec![0; listed],
+            lists_bases,
+            places: Vec::new(),
         }
     }
 
@@ -65,8 +67,11 @@ impl DecodeSet {
         self.residues[state.base.rem_euclid(self.block_size) as usize] += 1;
         let last = i64::from(state.end) - 2 - state.base;
         self.last.push(Reverse((last, state.admission, sequence)));
-        if !self.slots.is_empty() {
-            self.slots[sequence as usize] = self.bases.len() as u32;
+        if self.lists_bases {
+            if self.places.len() <= sequence as usize {
+                self.places.resize(sequence as usize + 1, 0);
+            }
+            self.places[sequence as usize] = self.bases.len() as u32;
             self.bases.push(state.base);
             self.owners.push(sequence);
         }
@@ -82,12 +87,12 @@ impl DecodeSet {
             self.greatest.pop();
         }
         self.residues[state.base.rem_euclid(self.block_size) as usize] -= 1;
-        if !self.slots.is_empty() {
-            let slot = self.slots[sequence as usize] as usize;
-            self.bases.swap_remove(slot);
-            self.owners.swap_remove(slot);
-            if let Some(&moved) = self.owners.get(slot) {
-                self.slots[moved as usize] = slot as u32;
+        if self.lists_bases {
+            let place = self.places[sequence as usize] as usize;
+            self.bases.swap_remove(place);
+            self.owners.swap_remove(place);
+            if let Some(&moved) = self.owners.get(place) {
+                self.places[moved as usize] = place as u32;
             }
         }
     }

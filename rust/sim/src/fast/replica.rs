@@ -13,10 +13,11 @@ use crate::client::{Due, Sender};
 use crate::engine::Monitor;
 use crate::error::{Error, Result};
 use crate::metrics::journal::{Journal, Moments, Note};
-use crate::metrics::records::{Epoch, Records};
+use crate::metrics::records::{Epoch, Outcome, Records, Requests};
 use crate::metrics::steps::Record;
 use crate::request::Workload;
 use crate::scheduler::config::{EngineConfig, Limits};
+use crate::scheduler::sequence::Status;
 use crate::step_cost::StepCost;
 use crate::time::Clock;
 
@@ -43,9 +44,15 @@ pub struct FastReplica<'a, C: Clock, P: StepCost> {
     pub(super) monitor: &'a Monitor,
     /// Whether stretches in which nothing is decided are run through at once.
     pub(super) jumps: bool,
+    workload: Workload<'a>,
+    /// For each request of the replica its row of the workload.
+    requests: &'a [u32],
     pub(super) client: Sender<'a, C>,
+    /// Requests from their arrival to their end, each in a slot that others use after it; what follows names them by it.
     pub(super) sequences: Vec<Sequence>,
     pub(super) timelines: Vec<Timeline<C::Instant>>,
+    vacant: Vec<u32>,
+    told: Requests,
     pub(super) decode: DecodeSet,
     pub(super) cache: Cache,
     /// Requests running, the last admitted on top, each with its admission; some have ended.
@@ -76,6 +83,8 @@ pub struct FastReplica<'a, C: Clock, P: StepCost> {
     /// What was noted of those before it, and the calls up to its beginning.
     epochs: Vec<Epoch>,
     calls_before: i64,
+    /// Fewest blocks free after a call of the present epoch.
+    least_free: u32,
     pub(super) journal: Journal,
 }
 
@@ -96,13 +105,16 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         monitor: &'a Monitor,
     ) -> Result<FastReplica<'a, C, P>> {
         let limits = config.limits()?;
-        let sequence = |&row: &u32| Sequence::expected(&workload, row as usize, limits.model_len);
         let tree = config.enable_prefix_caching.then(|| Tree::of(&workload, requests, config.block_size));
         let count = requests.len();
         Ok(FastReplica {
-            sequences: requests.iter().map(sequence).collect(),
-            timelines: vec![Timeline::default(); count],
-            decode: DecodeSet::new(config.block_size, if cost.needs_each_context() { count } else { 0 }),
+            told: Requests::expected(workload, requests, client.holds_back()),
+            workload,
+            requests,
+            sequences: Vec::new(),
+            timelines: Vec::new(),
+            vacant: Vec::new(),
+            decode: DecodeSet::new(config.block_size, cost.needs_each_context()),
             cache: Cache::new(config.num_gpu_blocks, config.block_size, count, tree),
             config,
             limits,
@@ -128,7 +140,11 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             noted: Epoch::default(),
             epochs: Vec::new(),
             calls_before: 0,
-            journal: Journal::new(record != Record::Summary),
+            least_free: config.num_gpu_blocks - 1,
+            journal: match record {
+                Record::Summary => Journal::new(false),
+                _ => Journal::keeping(count),
+            },
         })
     }
 
@@ -182,24 +198,60 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         }
     }
 
-    fn arrive(&mut self, sequence: u32, at: C::Instant, ready: C::Instant) {
-        let timeline = &mut self.timelines[sequence as usize];
-        (timeline.ready, timeline.arrival) = (ready, at);
-        let state = &mut self.sequences[sequence as usize];
-        if state.prompt >= self.limits.model_len {
-            state.place = Place::Rejected;
-            self.client.completed(sequence, at);
+    /// The request of that number is sent: it waits, or is refused.
+    fn arrive(&mut self, number: u32, at: C::Instant, ready: C::Instant) {
+        let row = self.requests[number as usize] as usize;
+        self.told.sent::<C>(number as usize, at, ready);
+        let sequence = Sequence::waiting(&self.workload, number, row, self.limits.model_len);
+        let timeline = Timeline { arrival: at, ..Timeline::default() };
+        if sequence.prompt >= self.limits.model_len {
+            self.tell(&sequence, &timeline, Status::Rejected);
+            self.client.completed(number, at);
             self.monitor.done.fetch_add(1, Ordering::Relaxed);
-        } else {
-            state.place = Place::Waiting;
-            self.waiting.push_back(sequence);
+            return;
         }
+        let slot = match self.vacant.pop() {
+            Some(slot) => {
+                self.sequences[slot as usize] = sequence;
+                self.timelines[slot as usize] = timeline;
+                slot
+            }
+            None => {
+                self.sequences.push(sequence);
+                self.timelines.push(timeline);
+                self.sequences.len() as u32 - 1
+            }
+        };
+        self.waiting.push_back(slot);
+    }
+
+    /// Writes down what came of a request.
+    fn tell(&mut self, sequence: &Sequence, timeline: &Timeline<C::Instant>, status: Status) {
+        let delivered = sequence.tokens - sequence.prompt;
+        let outcome = Outcome {
+            first_scheduled: (sequence.admission > 0).then_some(timeline.first_scheduled),
+            first_token: (delivered > 0).then_some(timeline.first_token),
+            finish: (status == Status::Finished).then_some(timeline.last_token),
+            delivered,
+            cached: sequence.cached,
+            preemptions: sequence.preemptions,
+            status,
+        };
+        let number = sequence.number as usize;
+        if self.journal.writes() {
+            self.journal.moments[number] = Moments::of::<C>(timeline.arrival, &outcome);
+        }
+        let asked = self.workload.trace().output_tokens[self.requests[number] as usize];
+        self.told.set::<C>(number, &outcome, asked);
     }
 
     /// What is noted from now on belongs to another epoch.
     fn end_epoch(&mut self) {
         self.noted.totals.calls = (self.calls - self.calls_before) as u64;
         self.calls_before = self.calls;
+        let usable = self.cache.usable();
+        self.noted.totals.kv_peak = f64::from(usable - self.least_free) / f64::from(usable.max(1));
+        self.least_free = usable;
         self.epochs.push(std::mem::take(&mut self.noted));
     }
 
@@ -236,33 +288,35 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             self.blocked = false;
             self.monitor.done.fetch_add(flight.finishing.len() as u64, Ordering::Relaxed);
         }
-        for sequence in flight.finishing.drain(..) {
-            self.end(sequence);
-            self.client.completed(sequence, flight.end);
+        for slot in flight.finishing.drain(..) {
+            let number = self.sequences[slot as usize].number;
+            self.end(slot);
+            self.client.completed(number, flight.end);
         }
         self.spare.push(flight.finishing);
         true
     }
 
-    /// An answer is complete: its blocks are free.
-    fn end(&mut self, sequence: u32) {
-        let state = &mut self.sequences[sequence as usize];
+    /// An answer is complete: its blocks are free, and its slot.
+    fn end(&mut self, slot: u32) {
+        let state = &self.sequences[slot as usize];
         if state.place == Place::Waiting {
             // Preempted while its last token was under way: it stands near the front.
-            self.waiting.retain(|&other| other != sequence);
+            self.waiting.retain(|&other| other != slot);
         } else {
             let computed = state.end - 1;
             self.running -= 1;
-            self.cache.release(sequence, computed, computed, false);
+            self.cache.release(state.number, computed, computed, false);
         }
-        self.sequences[sequence as usize].place = Place::Finished;
+        self.sequences[slot as usize].place = Place::Finished;
+        let (state, timeline) = (self.sequences[slot as usize].clone(), self.timelines[slot as usize]);
+        self.tell(&state, &timeline, Status::Finished);
+        self.vacant.push(slot);
     }
 
     /// Notes what is in use after a call that scheduled or preempted something.
     pub(super) fn note_peaks(&mut self) {
-        let usable = self.cache.usable();
-        let used = f64::from(usable - self.cache.free()) / f64::from(usable.max(1));
-        self.noted.totals.kv_peak = self.noted.totals.kv_peak.max(used);
+        self.least_free = self.least_free.min(self.cache.free());
         self.noted.totals.max_running = self.noted.totals.max_running.max(self.running);
         self.noted.totals.max_waiting = self.noted.totals.max_waiting.max(self.waiting.len() as u32);
     }
@@ -290,44 +344,18 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
     fn finish(mut self) -> Records {
         self.noted.totals.end_s = C::seconds(self.now);
         self.end_epoch();
-        let count = self.sequences.len();
         self.journal.usable_blocks = self.cache.usable();
-        let mut records = Records { epochs: self.epochs, journal: self.journal, ..Records::default() };
-        records.sent.reserve_exact(count);
-        records.instants.reserve_exact(count);
-        records.latencies.reserve_exact(count);
-        records.delivered.reserve_exact(count);
-        records.outcomes.reserve_exact(count);
-        for (state, timeline) in self.sequences.iter().zip(&self.timelines) {
-            let delivered = state.tokens - state.prompt;
-            let begun = delivered > 0;
-            let finished = state.place == Place::Finished;
-            let since_arrival = |instant| C::seconds_between(timeline.arrival, instant);
-            let held_s = C::seconds_between(timeline.ready, timeline.arrival);
-            let sent = state.place != Place::Expected;
-            records.sent.push(sent.then(|| (C::seconds(timeline.arrival), held_s)));
-            if records.journal.writes() {
-                records.journal.moments.push(Moments {
-                    sent,
-                    arrival: C::ticks(timeline.arrival),
-                    scheduled: state.cached.map(|_| C::ticks(timeline.first_scheduled)),
-                    first_token: begun.then(|| C::ticks(timeline.first_token)),
-                    finish: finished.then(|| C::ticks(timeline.last_token)),
-                    waits: state.place == Place::Waiting,
-                });
+        for slot in 0..self.sequences.len() {
+            let (state, timeline) = (self.sequences[slot].clone(), self.timelines[slot]);
+            if state.place != Place::Finished {
+                self.tell(&state, &timeline, state.place.status());
             }
-            records.instants.push([
-                state.cached.map(|_| C::seconds(timeline.first_scheduled)),
-                begun.then(|| C::seconds(timeline.first_token)),
-                finished.then(|| C::seconds(timeline.last_token)),
-            ]);
-            records.latencies.push([
-                begun.then(|| since_arrival(timeline.first_token)),
-                finished.then(|| since_arrival(timeline.last_token)),
-            ]);
-            records.delivered.push(delivered);
-            records.outcomes.push((state.place.status(), state.preemptions, state.cached));
         }
-        records
+        for (number, &row) in self.requests.iter().enumerate() {
+            if self.told.status[number] == Status::Expected {
+                self.told.arrival_s[number] = C::seconds(self.workload.arrival::<C>(row as usize));
+            }
+        }
+        Records { requests: self.told, epochs: self.epochs, journal: self.journal, ..Records::default() }
     }
 }

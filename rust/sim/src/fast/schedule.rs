@@ -142,8 +142,9 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             let late = u32::from(self.config.async_scheduling);
             registered = state.prefilled.max(state.computed - late);
         }
-        self.journal.preempted(sequence, C::ticks(C::later(self.now, self.busy_until)));
-        self.cache.release(sequence, state.computed, registered, true);
+        let number = state.number;
+        self.journal.preempted(number, C::ticks(C::later(self.now, self.busy_until)));
+        self.cache.release(number, state.computed, registered, true);
         state.computed = 0;
         state.place = Place::Waiting;
         state.preemptions += 1;
@@ -157,7 +158,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         let Some(sequence) = self.partial else { return };
         let state = &self.sequences[sequence as usize];
         let tokens = (state.tokens - state.computed).min(step.room);
-        let after = state.computed + tokens;
+        let (number, after) = (state.number, state.computed + tokens);
         let needed = self.cache.blocks_for(after) - self.cache.blocks_for(state.computed);
         if needed > self.cache.free() {
             self.stack.pop();
@@ -165,7 +166,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             return;
         }
         self.cache.allocate(needed);
-        self.cache.register(sequence, after);
+        self.cache.register(number, after);
         self.compute(sequence, tokens, step);
     }
 
@@ -294,7 +295,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         let timeline = &mut self.timelines[sequence as usize];
         let before = std::mem::replace(&mut timeline.last_token, end);
         let state = &mut self.sequences[sequence as usize];
-        let is_first = state.tokens == state.prompt;
+        let is_first = state.has_no_token();
         state.prefilled = state.tokens;
         state.tokens += 1;
         if state.tokens == state.end {
@@ -304,7 +305,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             self.decode.join(sequence, state, self.calls);
         }
         if state.preemptions > 0 {
-            self.journal.resumed(sequence, C::ticks(end));
+            self.journal.resumed(state.number, C::ticks(end));
         }
         if is_first {
             timeline.first_token = end;

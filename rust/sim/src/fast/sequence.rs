@@ -6,8 +6,6 @@ use crate::scheduler::sequence::Status;
 /// Where a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// It has not arrived.
-    Expected,
     /// It waits.
     Waiting,
     /// It runs, its prompt partly computed.
@@ -18,26 +16,25 @@ pub(super) enum Place {
     Leaving,
     /// Its answer is complete.
     Finished,
-    /// It was refused.
-    Rejected,
 }
 
 impl Place {
     /// As the step-by-step engine calls it.
     pub(super) fn status(self) -> Status {
         match self {
-            Place::Expected => Status::Expected,
             Place::Waiting => Status::Waiting,
             Place::Prefilling | Place::Decoding | Place::Leaving => Status::Running,
             Place::Finished => Status::Finished,
-            Place::Rejected => Status::Rejected,
         }
     }
 }
 
-/// What the scheduler keeps of a request; `tokens` and `computed` rest while it decodes, `base` tells them then.
+/// What the scheduler keeps of a request from its arrival to its end; `tokens` and `computed` rest while it decodes,
+/// `base` tells them then.
 #[derive(Debug, Clone)]
 pub(super) struct Sequence {
+    /// Its number among the requests of the replica.
+    pub(super) number: u32,
     /// Tokens of its prompt.
     pub(super) prompt: u32,
     /// Tokens at which it ends.
@@ -50,21 +47,22 @@ pub(super) struct Sequence {
     pub(super) prefilled: u32,
     /// Computed tokens less the calls of the scheduler so far.
     pub(super) base: i64,
-    /// The number of its last admission.
+    /// The number of its last admission; 0 before the first.
     pub(super) admission: u32,
     pub(super) preemptions: u32,
     /// Tokens found cached at the first admission.
-    pub(super) cached: Option<u32>,
+    pub(super) cached: u32,
     pub(super) place: Place,
 }
 
 impl Sequence {
-    /// A request that has not arrived, row `row` of the workload.
-    pub(super) fn expected(workload: &Workload<'_>, row: usize, model_len: u32) -> Sequence {
+    /// A request that waits, row `row` of the workload.
+    pub(super) fn waiting(workload: &Workload<'_>, number: u32, row: usize, model_len: u32) -> Sequence {
         let trace = workload.trace();
         let prompt = trace.prompt_tokens[row];
         let limit = prompt.saturating_add(trace.output_tokens[row].max(1));
         Sequence {
+            number,
             prompt,
             end: limit.min(model_len),
             tokens: prompt,
@@ -73,17 +71,20 @@ impl Sequence {
             base: 0,
             admission: 0,
             preemptions: 0,
-            cached: None,
-            place: Place::Expected,
+            cached: 0,
+            place: Place::Waiting,
         }
+    }
+
+    /// Whether it is given its first token next.
+    pub(super) fn has_no_token(&self) -> bool {
+        self.tokens == self.prompt
     }
 }
 
 /// Instants of one request; `last_token` rests while it decodes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Timeline<T> {
-    /// When it was ready to be sent, and when it was.
-    pub(super) ready: T,
     pub(super) arrival: T,
     pub(super) first_scheduled: T,
     pub(super) first_token: T,

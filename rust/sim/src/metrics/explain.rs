@@ -40,9 +40,9 @@ impl Slowness {
 
     fn of(self, requests: &Requests, row: usize) -> Option<f64> {
         match self {
-            Slowness::E2e => requests.e2e_s[row],
-            Slowness::Ttft => requests.ttft_s[row],
-            Slowness::Tpot => requests.tpot_s[row],
+            Slowness::E2e => requests.e2e_s(row),
+            Slowness::Ttft => requests.ttft_s(row),
+            Slowness::Tpot => requests.tpot_s(row),
         }
     }
 }
@@ -178,8 +178,9 @@ fn reason<'a>(stretch: Option<&Stretch>, limits: &Limits, waited: &'a mut Waited
 pub fn to_table(requests: &Requests, slowest: &[Explained]) -> Table {
     let f64s = |of: &dyn Fn(&Explained) -> f64| Column::F64(slowest.iter().map(of).collect());
     let seconds = |of: &dyn Fn(&Explained) -> Ticks| f64s(&|one| tick_seconds(of(one)));
-    let known =
-        |column: &[Option<f64>]| Column::OptF64(slowest.iter().map(|one| column[one.row as usize]).collect());
+    let known = |of: &dyn Fn(usize) -> Option<f64>| {
+        Column::OptF64(slowest.iter().map(|one| of(one.row as usize)).collect())
+    };
     let counts = |column: &[u32]| Column::U32(slowest.iter().map(|one| column[one.row as usize]).collect());
     let names = kind_names();
     let bound = |of: &dyn Fn(&Explained) -> Split| {
@@ -187,7 +188,8 @@ pub fn to_table(requests: &Requests, slowest: &[Explained]) -> Table {
             slowest.iter().map(|one| of(one).largest().map(|kind| names[kind].to_string())).collect(),
         )
     };
-    let id = |one: &Explained| requests.request_id.row(one.row as usize);
+    let ids = requests.ids();
+    let id = |one: &Explained| ids.row(one.row as usize);
     Table::new()
         .with("request_id", Column::Texts(slowest.iter().map(id).collect()))
         .with("row", Column::U32(slowest.iter().map(|one| one.row).collect()))
@@ -196,8 +198,8 @@ pub fn to_table(requests: &Requests, slowest: &[Explained]) -> Table {
         .with("output_tokens", counts(&requests.output_tokens))
         .with("cached_tokens", counts(&requests.cached_tokens))
         .with("preemptions", counts(&requests.preemptions))
-        .with("ttft_s", known(&requests.ttft_s))
-        .with("tpot_s", known(&requests.tpot_s))
+        .with("ttft_s", known(&|row| requests.ttft_s(row)))
+        .with("tpot_s", known(&|row| requests.tpot_s(row)))
         .with("e2e_s", seconds(&|one| one.times.total()))
         .with("queue_s", seconds(&|one| one.times.queue))
         .with("prefill_s", seconds(&|one| one.times.prefill))

@@ -3,7 +3,9 @@
 use roofline_core::cause::Causes;
 use rustc_hash::FxHashMap;
 
-use crate::time::Ticks;
+use super::requests::Outcome;
+use crate::scheduler::sequence::Status;
+use crate::time::{Clock, Ticks};
 
 /// A request that had to give way, and was recomputed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +107,7 @@ pub struct Note {
 }
 
 /// Instants of one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moments {
     /// Whether it was sent at all.
     pub sent: bool,
@@ -119,6 +121,20 @@ pub struct Moments {
     pub finish: Option<Ticks>,
     /// Whether it waits at the end.
     pub waits: bool,
+}
+
+impl Moments {
+    /// Those of a request that arrived then and came to that.
+    pub fn of<C: Clock>(arrival: C::Instant, outcome: &Outcome<C::Instant>) -> Moments {
+        Moments {
+            sent: outcome.status != Status::Expected,
+            arrival: C::ticks(arrival),
+            scheduled: outcome.first_scheduled.map(C::ticks),
+            first_token: outcome.first_token.map(C::ticks),
+            finish: outcome.finish.map(C::ticks),
+            waits: outcome.status == Status::Waiting,
+        }
+    }
 }
 
 /// What one replica has written down.
@@ -146,6 +162,11 @@ impl Journal {
     /// An empty one; `writes` for one that keeps stretches.
     pub fn new(writes: bool) -> Journal {
         Journal { writes, ..Journal::default() }
+    }
+
+    /// An empty one that keeps stretches, and instants of so many requests.
+    pub fn keeping(requests: usize) -> Journal {
+        Journal { moments: vec![Moments::default(); requests], ..Journal::new(true) }
     }
 
     /// Whether stretches and instants are kept.

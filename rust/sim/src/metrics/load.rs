@@ -110,7 +110,7 @@ fn spans(requests: &Requests, outside_s: f64) -> Vec<Span> {
     let sent = (0..requests.len()).filter(|&row| requests.status[row] != Status::Expected);
     sent.map(|row| Span {
         ready: requests.ready_s(row),
-        scheduled: requests.first_scheduled_s[row].map_or(f64::INFINITY, |at| at - outside_s),
+        scheduled: requests.first_scheduled_s[row].get().map_or(f64::INFINITY, |at| at - outside_s),
         refused: requests.status[row] == Status::Rejected,
     })
     .collect()
@@ -135,7 +135,7 @@ fn nearly_all_wait(spans: &[Span], from: f64) -> bool {
 
 fn mean_e2e(requests: &Requests) -> Option<f64> {
     let (sum, count) =
-        requests.e2e_s.iter().flatten().fold((0.0, 0u64), |(sum, count), e2e| (sum + e2e, count + 1));
+        (0..requests.len()).filter_map(|row| requests.e2e_s(row)).fold((0.0, 0u64), |(sum, count), e2e| (sum + e2e, count + 1));
     (count > 0).then(|| sum / count as f64)
 }
 
@@ -157,8 +157,8 @@ mod tests {
             let start = free.max(now);
             free = start + service;
             requests.arrival_s.push(now);
-            requests.first_scheduled_s.push(Some(start));
-            requests.e2e_s.push(Some(free - now));
+            requests.first_scheduled_s.push(start.into());
+            requests.finish_s.push(free.into());
             requests.status.push(Status::Finished);
         }
         requests
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn a_run_shorter_than_its_requests_tells_nothing() {
         let mut requests = served(10, 0.1, 3);
-        requests.e2e_s.fill(Some(1e6));
+        requests.finish_s.fill(1e6.into());
         assert_eq!(Load::of(&requests, Sent::default()).verdict.name(), "too short to tell");
     }
 }

@@ -3,6 +3,7 @@
 pub mod sketch;
 pub mod percentiles;
 pub mod slo;
+pub mod requests;
 pub mod journal;
 pub mod account;
 pub mod records;

@@ -50,9 +50,10 @@ fn write_requests(
     let ends: FxHashMap<u32, Option<Ticks>> =
         journal.rows.iter().zip(&journal.moments).map(|(&row, of)| (row, of.finish)).collect();
     let setbacks = setbacks(journal, |row| ends.get(&row).map(|finish| finish.unwrap_or(end)));
+    let ids = requests.ids();
     for (&row, moments) in journal.rows.iter().zip(&journal.moments) {
         let place = row as usize;
-        let name = serde_json::to_string(requests.request_id.row(place))?;
+        let name = serde_json::to_string(ids.row(place))?;
         write!(
             out,
             ",\n{{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":{REQUESTS},\"tid\":{row},\"args\":{{\"name\":{name}}}}}"

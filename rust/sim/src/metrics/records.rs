@@ -1,116 +1,15 @@
 //! What happened to each request, written down while a replica runs and handed over as columns.
 
 use roofline_core::cause::Causes;
-use roofline_core::table::{Column, Table, Texts};
 
 use super::journal::{Journal, Moments, Note};
+pub use super::requests::{Outcome, Requests, Seconds};
 use super::steps::{Decisions, Record, Steps};
+use crate::request::Workload;
 use crate::scheduler::Scheduler;
 use crate::scheduler::sequence::Status;
 use crate::step::Step;
 use crate::time::Clock;
-
-/// Requests of a simulation, one row each, in the order of the trace; times in seconds since the trace began.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Requests {
-    /// Identifiers: as in the trace, or the row number.
-    pub request_id: Texts,
-    /// When it arrived.
-    pub arrival_s: Vec<f64>,
-    /// When the first step it was in began.
-    pub first_scheduled_s: Vec<Option<f64>>,
-    /// When its first token was there.
-    pub first_token_s: Vec<Option<f64>>,
-    /// When its last token was there.
-    pub finish_s: Vec<Option<f64>>,
-    /// Tokens of its prompt.
-    pub prompt_tokens: Vec<u32>,
-    /// Tokens it was given.
-    pub output_tokens: Vec<u32>,
-    /// Tokens of the prompt found cached at its first admission.
-    pub cached_tokens: Vec<u32>,
-    /// How often it was preempted.
-    pub preemptions: Vec<u32>,
-    /// Time to first token, queueing included.
-    pub ttft_s: Vec<Option<f64>>,
-    /// Time per output token after the first: (E2E − TTFT)/(output − 1); absent for a single token.
-    pub tpot_s: Vec<Option<f64>>,
-    /// Arrival to last token.
-    pub e2e_s: Vec<Option<f64>>,
-    /// The replica that served it.
-    pub replica: Vec<u32>,
-    /// Where it stood at the end.
-    pub status: Vec<Status>,
-    /// How long the client held it back before it was sent, its arrival; empty where nothing is held back.
-    pub held_s: Vec<f64>,
-}
-
-impl Requests {
-    /// Rows.
-    pub fn len(&self) -> usize {
-        self.arrival_s.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.arrival_s.is_empty()
-    }
-
-    /// When it was ready to be sent: its arrival, or before it if the client held it back.
-    pub fn ready_s(&self, row: usize) -> f64 {
-        self.arrival_s[row] - self.held_s.get(row).copied().unwrap_or(0.0)
-    }
-
-    /// How many stand there.
-    pub fn count(&self, status: Status) -> usize {
-        self.status.iter().filter(|&&known| known == status).count()
-    }
-
-    /// Some of the rows, in that order, without identifiers.
-    pub fn select(&self, rows: &[u32]) -> Requests {
-        fn pick<T: Copy>(column: &[T], rows: &[u32]) -> Vec<T> {
-            rows.iter().filter_map(|&row| column.get(row as usize).copied()).collect()
-        }
-        Requests {
-            request_id: Texts::default(),
-            arrival_s: pick(&self.arrival_s, rows),
-            first_scheduled_s: pick(&self.first_scheduled_s, rows),
-            first_token_s: pick(&self.first_token_s, rows),
-            finish_s: pick(&self.finish_s, rows),
-            prompt_tokens: pick(&self.prompt_tokens, rows),
-            output_tokens: pick(&self.output_tokens, rows),
-            cached_tokens: pick(&self.cached_tokens, rows),
-            preemptions: pick(&self.preemptions, rows),
-            ttft_s: pick(&self.ttft_s, rows),
-            tpot_s: pick(&self.tpot_s, rows),
-            e2e_s: pick(&self.e2e_s, rows),
-            replica: pick(&self.replica, rows),
-            status: pick(&self.status, rows),
-            held_s: pick(&self.held_s, rows),
-        }
-    }
-
-    /// The columns.
-    pub fn to_table(&self) -> Table {
-        let names = self.status.iter().map(|status| status.name()).collect();
-        let table = Table::new()
-            .with("request_id", Column::Texts(self.request_id.clone()))
-            .with("arrival_s", Column::F64(self.arrival_s.clone()))
-            .with("first_scheduled_s", Column::OptF64(self.first_scheduled_s.clone()))
-            .with("first_token_s", Column::OptF64(self.first_token_s.clone()))
-            .with("finish_s", Column::OptF64(self.finish_s.clone()))
-            .with("prompt_tokens", Column::U32(self.prompt_tokens.clone()))
-            .with("output_tokens", Column::U32(self.output_tokens.clone()))
-            .with("cached_tokens", Column::U32(self.cached_tokens.clone()))
-            .with("preemptions", Column::U32(self.preemptions.clone()))
-            .with("ttft_s", Column::OptF64(self.ttft_s.clone()))
-            .with("tpot_s", Column::OptF64(self.tpot_s.clone()))
-            .with("e2e_s", Column::OptF64(self.e2e_s.clone()))
-            .with("replica", Column::U32(self.replica.clone()))
-            .with("status", Column::Texts(names));
-        if self.held_s.is_empty() { table } else { table.with("held_s", Column::F64(self.held_s.clone())) }
-    }
-}
 
 /// Sums over the steps of a simulation, all replicas together.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -159,19 +58,16 @@ impl Totals {
 /// Instants of one request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Timeline<T> {
-    /// When it was ready to be sent.
-    ready: T,
     arrival: T,
     first_scheduled: T,
     first_token: T,
     last_token: T,
     /// Tokens delivered.
     delivered: u32,
-    sent: bool,
     scheduled: bool,
 }
 
-/// A epoch of a simulation: what comes before what is measured, what is measured, and what comes after.
+/// An epoch of a simulation: what comes before what is measured, what is measured, and what comes after.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Epoch {
     /// Gaps between deliveries in seconds, of the steps scheduled in it, and how often each came.
@@ -208,6 +104,8 @@ pub struct Recorder<'a, C: Clock> {
     replica: u32,
     /// For each sequence its row of the trace.
     requests: &'a [u32],
+    workload: Workload<'a>,
+    told: Requests,
     timelines: Vec<Timeline<C::Instant>>,
     /// The last of them is the present one.
     epochs: Vec<Epoch>,
@@ -222,17 +120,8 @@ pub struct Recorder<'a, C: Clock> {
 /// What one replica has written down.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Records {
-    /// For each sequence when it was sent in seconds since the trace began, and the seconds it was held back before;
-    /// `None` if it never was.
-    pub sent: Vec<Option<(f64, f64)>>,
-    /// For each sequence (first scheduled, first token, finish) in seconds since the trace began.
-    pub instants: Vec<[Option<f64>; 3]>,
-    /// For each sequence (TTFT, E2E) in seconds.
-    pub latencies: Vec<[Option<f64>; 2]>,
-    /// Tokens delivered to each sequence.
-    pub delivered: Vec<u32>,
-    /// Where each sequence stands, how often it was preempted, the tokens it found cached.
-    pub outcomes: Vec<(Status, u32, Option<u32>)>,
+    /// What came of each sequence.
+    pub requests: Requests,
     /// What was noted in each epoch.
     pub epochs: Vec<Epoch>,
     /// The steps, if recorded.
@@ -253,13 +142,21 @@ pub struct Span<T> {
 }
 
 impl<'a, C: Clock> Recorder<'a, C> {
-    /// Nothing has happened yet to the requests.
-    pub fn new(record: Record, replica: u32, requests: &'a [u32]) -> Recorder<'a, C> {
+    /// Nothing has happened yet to the requests; `held` if some may be held back.
+    pub fn new(
+        record: Record,
+        replica: u32,
+        workload: Workload<'a>,
+        requests: &'a [u32],
+        held: bool,
+    ) -> Recorder<'a, C> {
         let decisions = (record == Record::Decisions).then(Decisions::default);
         Recorder {
             record,
             replica,
             requests,
+            workload,
+            told: Requests::expected(workload, requests, held),
             timelines: vec![Timeline::default(); requests.len()],
             epochs: vec![Epoch::default()],
             calls_before: 0,
@@ -271,8 +168,8 @@ impl<'a, C: Clock> Recorder<'a, C> {
 
     /// A request was sent, having been ready for some time.
     pub fn sent(&mut self, sequence: u32, at: C::Instant, ready: C::Instant) {
-        let timeline = &mut self.timelines[sequence as usize];
-        (timeline.ready, timeline.arrival, timeline.sent) = (ready, at, true);
+        self.timelines[sequence as usize].arrival = at;
+        self.told.sent::<C>(sequence as usize, at, ready);
     }
 
     /// Another epoch begins, after so many calls of the scheduler.
@@ -431,39 +328,32 @@ impl<'a, C: Clock> Recorder<'a, C> {
         if let Some(epoch) = self.epochs.last_mut() {
             epoch.totals.end_s = C::seconds(end);
         }
-        let outcomes: Vec<_> =
-            (0..self.timelines.len()).map(|sequence| scheduler.outcome(sequence as u32)).collect();
         self.journal.usable_blocks = scheduler.kv().usable();
-        let mut records =
-            Records { epochs: self.epochs, steps: self.steps, journal: self.journal, ..Records::default() };
-        for (timeline, outcome) in self.timelines.iter().zip(&outcomes) {
-            let begun = timeline.delivered > 0;
-            let finished = outcome.0 == Status::Finished;
-            let since_arrival = |instant| C::seconds_between(timeline.arrival, instant);
-            let held_s = C::seconds_between(timeline.ready, timeline.arrival);
-            records.sent.push(timeline.sent.then(|| (C::seconds(timeline.arrival), held_s)));
-            if records.journal.writes() {
-                records.journal.moments.push(Moments {
-                    sent: timeline.sent,
-                    arrival: C::ticks(timeline.arrival),
-                    scheduled: timeline.scheduled.then(|| C::ticks(timeline.first_scheduled)),
-                    first_token: begun.then(|| C::ticks(timeline.first_token)),
-                    finish: finished.then(|| C::ticks(timeline.last_token)),
-                    waits: outcome.0 == Status::Waiting,
-                });
-            }
-            records.instants.push([
-                timeline.scheduled.then(|| C::seconds(timeline.first_scheduled)),
-                begun.then(|| C::seconds(timeline.first_token)),
-                finished.then(|| C::seconds(timeline.last_token)),
-            ]);
-            records.latencies.push([
-                begun.then(|| since_arrival(timeline.first_token)),
-                finished.then(|| since_arrival(timeline.last_token)),
-            ]);
-            records.delivered.push(timeline.delivered);
+        for sequence in 0..self.requests.len() {
+            self.tell(sequence, scheduler.outcome(sequence as u32));
         }
-        records.outcomes = outcomes;
-        records
+        Records { requests: self.told, epochs: self.epochs, steps: self.steps, journal: self.journal }
+    }
+
+    /// What came of a sequence: where it stands, how often it was preempted, the tokens it found cached.
+    fn tell(&mut self, sequence: usize, (status, preemptions, cached): (Status, u32, Option<u32>)) {
+        let timeline = self.timelines[sequence];
+        let outcome = Outcome {
+            first_scheduled: timeline.scheduled.then_some(timeline.first_scheduled),
+            first_token: (timeline.delivered > 0).then_some(timeline.first_token),
+            finish: (status == Status::Finished).then_some(timeline.last_token),
+            delivered: timeline.delivered,
+            cached: cached.unwrap_or(0),
+            preemptions,
+            status,
+        };
+        if self.journal.writes() {
+            self.journal.moments.push(Moments::of::<C>(timeline.arrival, &outcome));
+        }
+        let row = self.requests[sequence] as usize;
+        if status == Status::Expected {
+            self.told.arrival_s[sequence] = C::seconds(self.workload.arrival::<C>(row));
+        }
+        self.told.set::<C>(sequence, &outcome, self.workload.trace().output_tokens[row]);
     }
 }

@@ -69,7 +69,7 @@ impl Served {
     pub fn within(requests: &Requests, (from_s, to_s): (f64, f64)) -> Served {
         let mut served = Served { duration_s: to_s - from_s, requests: 0, input: 0, output: 0 };
         for (row, finish) in requests.finish_s.iter().enumerate() {
-            if finish.is_some_and(|finish| from_s < finish && finish <= to_s) {
+            if finish.get().is_some_and(|finish| from_s < finish && finish <= to_s) {
                 served.requests += 1;
                 served.input += u64::from(requests.prompt_tokens[row]);
                 served.output += u64::from(requests.output_tokens[row]);
@@ -177,8 +177,8 @@ impl Summary {
             return;
         };
         let requests = measured.requests;
-        let met = (0..requests.len()).filter(|&row| match (requests.ttft_s[row], requests.e2e_s[row]) {
-            (Some(ttft), Some(e2e)) => slo.is_met_by(ttft, requests.tpot_s[row], e2e),
+        let met = (0..requests.len()).filter(|&row| match (requests.ttft_s(row), requests.e2e_s(row)) {
+            (Some(ttft), Some(e2e)) => slo.is_met_by(ttft, requests.tpot_s(row), e2e),
             _ => false,
         });
         let met = met.count() as f64;
@@ -253,7 +253,7 @@ impl Window {
         let (first, last_arrival_s) = (fold(f64::INFINITY, f64::min), fold(0.0, f64::max));
         Window {
             first_arrival_s: if first.is_finite() { first } else { 0.0 },
-            end_s: requests.finish_s.iter().flatten().fold(last_arrival_s, |end, &finish| end.max(finish)),
+            end_s: requests.finish_s.iter().filter_map(|finish| finish.get()).fold(last_arrival_s, f64::max),
         }
     }
 
@@ -269,7 +269,7 @@ fn most_at_once(requests: &Requests) -> u64 {
     let mut starts: Vec<f64> =
         (0..requests.len()).filter(accepted).map(|row| requests.arrival_s[row]).collect();
     starts.sort_unstable_by(f64::total_cmp);
-    let mut ends: Vec<f64> = requests.finish_s.iter().flatten().copied().collect();
+    let mut ends: Vec<f64> = requests.finish_s.iter().filter_map(|finish| finish.get()).collect();
     ends.sort_unstable_by(f64::total_cmp);
     let (mut gone, mut most) = (0, 0);
     for (arrived, start) in starts.into_iter().enumerate() {
@@ -288,10 +288,10 @@ fn ratio(part: f64, whole: f64) -> Option<f64> {
 /// In the order of [`Metric::ALL`]; latencies are those of completed requests, as a client measures them.
 fn latencies(measured: &Measured<'_>) -> [Distribution; 4] {
     let requests = measured.requests;
-    let of = |column: &[Option<f64>]| {
+    let of = |latency: fn(&Requests, usize) -> Option<f64>| {
         let finished = (0..requests.len()).filter(|&row| requests.status[row] == Status::Finished);
-        Distribution::of(finished.filter_map(|row| column[row]).map(|seconds| (seconds, 1)))
+        Distribution::of(finished.filter_map(|row| latency(requests, row)).map(|seconds| (seconds, 1)))
     };
     let gaps = Distribution::of(measured.gaps.iter().copied());
-    [of(&requests.ttft_s), of(&requests.tpot_s), gaps, of(&requests.e2e_s)]
+    [of(Requests::ttft_s), of(Requests::tpot_s), gaps, of(Requests::e2e_s)]
 }

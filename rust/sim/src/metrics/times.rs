@@ -157,9 +157,11 @@ impl Phases {
         let mut sum = Phases::default();
         let mut count = 0u64;
         for row in 0..requests.len() {
-            if let (Some(scheduled), Some(first), Some(finish)) =
-                (requests.first_scheduled_s[row], requests.first_token_s[row], requests.finish_s[row])
-            {
+            if let (Some(scheduled), Some(first), Some(finish)) = (
+                requests.first_scheduled_s[row].get(),
+                requests.first_token_s[row].get(),
+                requests.finish_s[row].get(),
+            ) {
                 count += 1;
                 sum.queue_s += scheduled - requests.arrival_s[row] - outside_s;
                 sum.prefill_s += first - scheduled;
@@ -168,11 +170,11 @@ impl Phases {
         }
         for journal in journals {
             let in_engine = |seconds: f64| ticks_in((seconds - outside_s).max(0.0));
-            let finish = |row: u32| requests.finish_s[place(row)?].map(in_engine);
+            let finish = |row: u32| requests.finish_s[place(row)?].get().map(in_engine);
             let mut by_request: Vec<_> = setbacks(journal, finish).into_iter().collect();
             by_request.sort_unstable_by_key(|&(row, _)| row);
             for (row, of_one) in by_request {
-                let first = place(row).and_then(|place| requests.first_token_s[place]).map_or(0, in_engine);
+                let first = place(row).and_then(|place| requests.first_token_s[place].get()).map_or(0, in_engine);
                 for Setback { from, to, .. } in of_one {
                     let early = tick_seconds(to.min(first) - from.min(first));
                     let whole = tick_seconds(to - from);
@@ -202,7 +204,7 @@ pub fn to_table(requests: &Requests, times: &[Option<Times>]) -> Table {
         )
     };
     let mut table = Table::new()
-        .with("request_id", Column::Texts(requests.request_id.clone()))
+        .with("request_id", Column::Texts(requests.ids()))
         .with("e2e_s", column(&|times| times.total()))
         .with("queue_s", column(&|times| times.queue))
         .with("prefill_s", column(&|times| times.prefill))

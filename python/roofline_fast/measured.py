@@ -1,0 +1,84 @@
+"""Files of measurements as users have them: read, told apart by their columns, and handed to the compiled half."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roofline_fast import _core
+from roofline_fast.errors import SpecError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from roofline_fast.hardware import Hardware
+
+SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson")
+# A column that only one kind of file has, and the kind; the first that is there decides.
+KINDS = (
+    ("op", "kernels"),
+    ("op_name", "kernels"),
+    ("operation", "kernels"),
+    ("silicon_tpot_ms", "points"),
+    ("cycle_ms", "steps"),
+    ("isl_eq_osl", "batches"),
+    ("observed_ttft_s", "requests"),
+    ("ttft_s", "requests"),
+)
+
+
+def files(path: str | Path) -> list[Path]:
+    """Return the files of measurements at a path: itself, or those of a folder and its folders, by name."""
+    place = Path(path).expanduser()
+    if place.is_dir():
+        found = sorted(file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES)
+        if not found:
+            raise SpecError(f"{place} must hold files of measurements: none ends in {', '.join(SUFFIXES)}")
+        return found
+    if not place.exists():
+        raise FileNotFoundError(2, "no such file or folder", str(place))
+    if place.suffix.lower() not in SUFFIXES:
+        raise SpecError(f"measurements must end in one of {', '.join(SUFFIXES)}: {place}", value=str(place))
+    return [place]
+
+
+def read(path: Path) -> pl.DataFrame:
+    """Read one file, every column of a type of its own."""
+    import polars as pl
+
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            return pl.read_parquet(path)
+        if suffix == ".csv":
+            return pl.read_csv(path, infer_schema_length=None)
+        return pl.read_ndjson(path, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as why:
+        message = f"{path} must be {suffix[1:]}: {str(why).splitlines()[0]}"
+        raise SpecError(message, field="measurements", value=str(path)) from None
+
+
+def kind(columns: list[str]) -> str | None:
+    """Return what a file with these columns measures; nothing where it is no measurement."""
+    return next((kind for name, kind in KINDS if name in columns), None)
+
+
+def kernels(frame: pl.DataFrame, hw: Hardware | None = None, engine: str = "") -> _core.Measurements:
+    """Hand kernel timings over: numbers with NaN for nulls, texts as they are."""
+    import polars as pl
+
+    columns: dict[str, Any] = {}
+    for column in frame:
+        if column.dtype.is_numeric() or column.dtype == pl.Boolean or column.dtype == pl.Null:
+            columns[column.name] = column.cast(pl.Float64).fill_null(float("nan"))
+        elif column.dtype in (pl.String, pl.Categorical, pl.Enum):
+            columns[column.name] = column.cast(pl.String)
+    return _core.Measurements(frame.height, columns, hw=hw.compiled if hw else None, engine=engine)
+
+
+def without_noise(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Return the rows that are not marked noisy, and how many are."""
+    if "noisy" not in frame.columns:
+        return frame, 0
+    calm = frame.filter(~frame["noisy"])
+    return calm, frame.height - calm.height

@@ -1,0 +1,114 @@
+"""Known measurements beside what is predicted for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roofline_fast import measured
+from roofline_fast.errors import SpecError
+from roofline_fast.frames import frame
+from roofline_fast.hardware import find_hardware
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from roofline_fast.hardware import Hardware
+
+COLUMNS = ("metric", "group", "n", "refused", "median_ape", "mape", "p90_ape", "bias", "coverage")
+
+
+class Validation:
+    """Errors of predictions over known measurements.
+
+    Attributes
+    ----------
+    errors : polars.DataFrame
+        One row a `metric` (``kernel:gemm``, …) and `group` (``all`` once a metric, then ``gpu=…``, ``engine=…``,
+        ``dtype=…``): rows priced (`n`) and `refused`, errors in percent (`median_ape`, `mape`, `p90_ape`, `bias`), the
+        share of rows inside the 80 % band (`coverage`), and the pure roofline's `ideal_median_ape`.
+    refused : polars.DataFrame
+        Why rows were not priced: `metric`, `reason`, `rows`.
+    skipped : list of str
+        Files of a folder that hold no measurements.
+    """
+
+    def __init__(self, errors: pl.DataFrame, refused: pl.DataFrame, skipped: list[str]) -> None:
+        self.errors = errors
+        self.refused = refused
+        self.skipped = skipped
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Return the errors as a list of objects."""
+        return self.errors.to_dicts()
+
+    def __repr__(self) -> str:
+        return f"Validation({self.errors['metric'].n_unique()} metrics, {self.errors.height} groups)"
+
+
+def validate(
+    measurements: str | PathLike[str] | pl.DataFrame,
+    hw: str | Hardware | None = None,
+    *,
+    engine: str = "",
+    efficiency: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
+) -> Validation:
+    """Hold predictions against measurements.
+
+    Parameters
+    ----------
+    measurements : path or DataFrame
+        A file (Parquet, CSV, JSON Lines) or a folder of them, told apart by their columns. Kernel timings: as for
+        `calibrate`.
+    hw, engine : optional
+        As for `calibrate`.
+    efficiency : path or sequence of paths, optional
+        Efficiency files whose fits come before the shipped ones.
+
+    Returns
+    -------
+    Validation
+        Errors by metric and group, and what was refused.
+
+    Raises
+    ------
+    SpecError
+        No file of measurements, or columns that are missing.
+    """
+    device = find_hardware(hw) if hw is not None else None
+    sets = _sets(efficiency)
+    tables, refusals, skipped = [], [], []
+    for name, rows in _frames(measurements):
+        if measured.kind(rows.columns) == "kernels":
+            errors, refused = measured.kernels(rows, device, engine).validate(sets)
+            tables.append(frame(errors))
+            refusals.append(frame(refused))
+        else:
+            skipped.append(name)
+    return _joined(tables, refusals, skipped)
+
+
+def _frames(measurements: Any) -> list[tuple[str, pl.DataFrame]]:
+    if not isinstance(measurements, str | PathLike):
+        import polars as pl
+
+        return [("a data frame", pl.DataFrame(measurements))]
+    return [(str(path), measured.read(path)) for path in measured.files(Path(measurements))]
+
+
+def _sets(efficiency: Any) -> list[tuple[str, str]]:
+    if efficiency is None:
+        return []
+    paths = [efficiency] if isinstance(efficiency, str | PathLike) else efficiency
+    return [(str(path), Path(path).read_text()) for path in paths]
+
+
+def _joined(tables: list[pl.DataFrame], refusals: list[pl.DataFrame], skipped: list[str]) -> Validation:
+    import polars as pl
+
+    if not tables:
+        names = ", ".join(skipped)
+        raise SpecError(f"measurements must be of a kind that is known by its columns: {names}")
+    return Validation(pl.concat(tables), pl.concat(refusals), skipped)

@@ -1,0 +1,176 @@
+//! KV compression and eviction: fewer tokens kept than were seen.
+
+use std::sync::Arc;
+
+use super::ops::{decode_beside_prompts, is_attention, replace};
+use super::settings::LARGEST;
+use super::{Cache, Context, Effect, Kind, Parameter, Program, Slot, Target};
+use crate::error::{Error, Result};
+use crate::model::{Attention, Mixer, Span};
+use crate::shape::{Reach, Reaches};
+use crate::work::{Op, Rate};
+
+/// What the catalogue says.
+pub static KIND: Kind = Kind {
+    name: "kv-evict",
+    aliases: &["kv-compress", "kv-compression", "kv-eviction", "h2o", "snapkv", "streaming-llm"],
+    class: "KV compression and eviction",
+    about: "keeps a share of the cache, a budget of tokens (of each layer its own), or a window with sinks",
+    parameters: &[
+        Parameter { key: "ratio", default: "", about: "share of the tokens kept in decode" },
+        Parameter { key: "budget", default: "", about: "tokens kept in decode; a list gives equal parts of the layers their own" },
+        Parameter { key: "window", default: "", about: "last tokens kept, in prompts too" },
+        Parameter { key: "sinks", default: "4", about: "first tokens kept beside the window" },
+        Parameter { key: "score", default: "no", about: "whether attention scores are summed up to choose (H2O): 8 bytes and an \
+            operation a key and KV head" },
+    ],
+    changes: "KV read, pairs, capacity",
+    formula: "ratio: KV·ratio; budget: min(len, budget) keys a decode step; window: pairs Σmin(c+j, w+s) everywhere; the \
+              cache holds as much",
+    source: "H2O (arXiv 2306.14048), StreamingLLM (arXiv 2309.17453), SnapKV (arXiv 2404.14469), PyramidKV (arXiv 2406.02069); survey §3.4",
+    pays: "long contexts, and batches that did not fit",
+    loses: "contexts below the budget; scores cost what the keys of few heads save",
+    slots: &[Slot::CacheContent],
+    read: |settings| {
+        let ratio = settings.maybe("ratio", 0.0, 1.0)?;
+        let budgets = settings.list("budget", 1.0, LARGEST as f64)?;
+        let window = settings.maybe_count("window", 1, LARGEST)?;
+        let said = [ratio.is_some(), !budgets.is_empty(), window.is_some()].iter().filter(|said| **said).count();
+        if said > 1 {
+            return Err(settings.wrong("ratio", "must be given alone: ratio, budget or window", "give one of them"));
+        }
+        if ratio == Some(0.0) {
+            return Err(settings.wrong("ratio", "must be above 0 and at most 1", ""));
+        }
+        if budgets.iter().any(|budget| budget.fract() != 0.0) {
+            return Err(settings.wrong("budget", "must be whole numbers of tokens", ""));
+        }
+        let keeps = match (ratio, window) {
+            (Some(ratio), _) => Keeps::Share(ratio),
+            (_, Some(window)) => Keeps::Window(window + settings.count("sinks", 0, LARGEST)?),
+            _ if budgets.is_empty() => Keeps::Share(1.0),
+            _ => Keeps::Budgets(budgets.iter().map(|budget| *budget as u64).collect()),
+        };
+        Ok(Arc::new(Evict { keeps, score: settings.switch("score")? }))
+    },
+};
+
+#[derive(Debug)]
+enum Keeps {
+    Share(f64),
+    Budgets(Vec<u64>),
+    Window(u64),
+}
+
+#[derive(Debug)]
+struct Evict {
+    keeps: Keeps,
+    score: bool,
+}
+
+fn reach(budget: u64) -> Reach {
+    Reach { span: Span::Window(budget), causal: true }
+}
+
+/// Attention of decoding sequences that reads the whole cache.
+fn reads_all(op: &Op) -> bool {
+    is_attention(op) && op.reach == 0 && (op.work.kv_bytes.key > 0.0 || op.work.flops.pair > 0.0)
+}
+
+impl Evict {
+    /// What choosing costs: a sum of scores a key and head is read and written.
+    fn scored(&self, mut op: Op, context: &Context<'_>) -> Op {
+        if self.score && op.work.kv_bytes.key > 0.0 {
+            let heads = context.model.layers.iter().find_map(|group| match &group.mixer {
+                Some(Mixer::Attention(Attention { kv_heads, .. })) => Some(*kv_heads as f64),
+                _ => None,
+            });
+            let heads = (heads.unwrap_or(1.0) / context.layout.tp as f64).ceil();
+            op.work.activation_bytes = op.work.activation_bytes + Rate { key: 8.0 * heads, ..Rate::ZERO };
+            op.work.vector_flops = op.work.vector_flops + Rate { key: heads, ..Rate::ZERO };
+        }
+        op
+    }
+}
+
+impl Effect for Evict {
+    fn apply(&self, target: &mut Target<'_>) -> Result<()> {
+        let Keeps::Window(window) = self.keeps else { return Ok(()) };
+        let mut changed = false;
+        for group in &mut target.model.layers {
+            if let Some(Mixer::Attention(attention)) = &mut group.mixer
+                && attention.span == Span::Full
+                && attention.causal
+            {
+                attention.span = Span::Window(window);
+                changed = true;
+            }
+        }
+        if !changed {
+            let must = "must be used on a model with full causal attention";
+            return Err(Error::spec("kv-evict:window", must, &target.model.name, "use ratio or budget"));
+        }
+        Ok(())
+    }
+
+    fn reaches(&self, reaches: &mut Reaches) -> Result<()> {
+        if let Keeps::Budgets(budgets) = &self.keeps {
+            for budget in budgets {
+                reaches.extend(reach(*budget)).map_err(|_| {
+                    let must = "must have so few different budgets that a step mixes at most 4 kinds of attention span";
+                    Error::spec("kv-evict:budget", must, format!("{budgets:?}"), "use up to three different budgets")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {
+        let reaches = program.reaches.clone();
+        match &self.keeps {
+            Keeps::Window(_) => Ok(()),
+            Keeps::Share(1.0) => Ok(()),
+            Keeps::Share(ratio) => replace(&mut program.ops, reads_all, |op| {
+                let of = |rate: Rate| Rate { pair: rate.pair * ratio, key: rate.key * ratio, area: rate.area * ratio, ..rate };
+                Ok(decode_beside_prompts(op, |op| {
+                    let work = &mut op.work;
+                    (work.flops, work.vector_flops) = (of(work.flops), of(work.vector_flops));
+                    (work.activation_bytes, work.kv_bytes) = (of(work.activation_bytes), of(work.kv_bytes));
+                    *op = self.scored(op.clone(), context);
+                }))
+            }),
+            Keeps::Budgets(budgets) => replace(&mut program.ops, reads_all, |op| {
+                let share = 1.0 / budgets.len() as f64;
+                let mut all = Vec::new();
+                let mut decodes = decode_beside_prompts(op, |_| {});
+                if let Some(decode) = (!decodes.is_empty()).then(|| decodes.remove(0)) {
+                    if decode.over == crate::work::Over::Prefill {
+                        return Ok(vec![decode]);
+                    }
+                    for budget in budgets {
+                        let mut part = decode.clone();
+                        part.name = format!("{}[{budget} kept]", decode.name);
+                        part.repeat *= share;
+                        part.stage_repeat *= share;
+                        part.reach = reaches.index(reach(*budget));
+                        all.push(self.scored(part, context));
+                    }
+                }
+                all.extend(decodes);
+                Ok(all)
+            }),
+        }
+    }
+
+    fn cache(&self, cache: &mut Cache, _: &Context<'_>) -> Result<()> {
+        match &self.keeps {
+            Keeps::Window(_) => {}
+            Keeps::Share(ratio) => cache.factor *= ratio,
+            Keeps::Budgets(budgets) => {
+                let share = 1.0 / budgets.len() as f64;
+                cache.kept.extend(budgets.iter().map(|budget| (share, *budget)));
+            }
+        }
+        Ok(())
+    }
+}

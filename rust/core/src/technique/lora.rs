@@ -1,0 +1,84 @@
+//! LoRA adapters: a thin pair of matrices beside each weight, of each adapter in the batch its own.
+
+use std::sync::Arc;
+
+use super::ops::{Parts, beside, replace, unless_fused};
+use super::{Context, Effect, Kind, Parameter, Program};
+use crate::error::Result;
+use crate::site::DrawnBy;
+use crate::work::{Family, Op, Rate, Resident, Touched, Work};
+
+/// What the catalogue says.
+pub static KIND: Kind = Kind {
+    name: "lora",
+    aliases: &["adapters", "s-lora", "multi-lora"],
+    class: "LoRA",
+    about: "adds adapters that are not merged: several in a batch, all of them resident",
+    parameters: &[
+        Parameter { key: "rank", default: "0", about: "rank of an adapter; 0 is none" },
+        Parameter { key: "adapters", default: "1", about: "adapters that sequences choose among, evenly" },
+        Parameter { key: "resident", default: "", about: "adapters in the device's memory; all unless said" },
+        Parameter { key: "parts", default: "all", about: "all, attention or ffn; experts have none" },
+    ],
+    changes: "F, W, capacity; + an intermediate a token unless fused",
+    formula: "F = 2T·r(m+n); W = r(m+n)·a for each distinct adapter of the batch, A·(1 − (1 − 1/A)^n) with n sequences",
+    source: "LoRA (arXiv 2106.09685), S-LoRA (arXiv 2311.03285), Punica (arXiv 2310.18547)",
+    pays: "against a model for each tenant: adapters of rank 16 are under 1 % of the weights",
+    loses: "against merged weights: many adapters of a high rank in one batch add up",
+    slots: &[],
+    read: |settings| {
+        let adapters = settings.count("adapters", 1, 1 << 32)?;
+        let resident = settings.maybe_count("resident", 1, 1 << 32)?.unwrap_or(adapters);
+        Ok(Arc::new(Lora {
+            rank: settings.number("rank", 0.0, 1e9)?,
+            adapters: adapters as f64,
+            resident: resident as f64,
+            parts: settings.choice("parts", &Parts::NAMES)?,
+        }))
+    },
+};
+
+#[derive(Debug)]
+struct Lora {
+    rank: f64,
+    adapters: f64,
+    resident: f64,
+    parts: Parts,
+}
+
+impl Effect for Lora {
+    fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {
+        if self.rank == 0.0 {
+            return Ok(());
+        }
+        let bytes = context.activation_bytes();
+        replace(&mut program.ops, |op| self.parts.has(op) && op.matrix.is_some(), |op| {
+            let Some(matrix) = op.matrix else { return Ok(vec![op]) };
+            let numbers = self.rank * (matrix.inputs + matrix.outputs);
+            let moved = (matrix.inputs + 2.0 * self.rank + 2.0 * matrix.outputs) * bytes;
+            let work = Work {
+                flops: Rate::token(2.0 * numbers),
+                touched: Some(Touched {
+                    bytes_per_expert: numbers * bytes,
+                    conversions_per_expert: 0.0,
+                    local: self.adapters,
+                    missed: 1.0 - 1.0 / self.adapters,
+                    ranks: 1.0,
+                    drawn_by: DrawnBy::Sequence,
+                    skew: None,
+                }),
+                activation_bytes: unless_fused(context.lowering, moved),
+                resident: Resident { elements: self.resident * numbers, bytes: self.resident * numbers * bytes },
+                ..Work::default()
+            };
+            let mut adapter = beside(&op, format!("lora[{}]", op.name), Family::Gemm, work);
+            adapter.format = context.precision.activation;
+            Ok(if op.over == crate::work::Over::WithPrompts && op.work.resident == Resident::default() {
+                let adapter = Op { work: Work { resident: Resident::default(), ..adapter.work }, ..adapter };
+                vec![op, adapter]
+            } else {
+                vec![op, adapter]
+            })
+        })
+    }
+}

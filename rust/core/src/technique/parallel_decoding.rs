@@ -1,0 +1,70 @@
+//! Parallel decoding without a draft: Jacobi iterations, lookahead, skeleton of thought.
+
+use std::sync::Arc;
+
+use super::{Drafting, Effect, Generation, Kind, Parameter, Slot};
+
+/// What the catalogue says.
+pub static KIND: Kind = Kind {
+    name: "parallel-decoding",
+    aliases: &["lookahead", "jacobi", "skeleton-of-thought"],
+    class: "parallel decoding",
+    about: "computes several tokens of a sequence at once, of which some hold",
+    parameters: &[
+        Parameter { key: "method", default: "jacobi", about: "jacobi, lookahead or skeleton" },
+        Parameter { key: "width", default: "1", about: "jacobi: tokens iterated together; lookahead: window W; skeleton: points written at once" },
+        Parameter { key: "ngram", default: "5", about: "length N of lookahead's n-grams" },
+        Parameter { key: "guesses", default: "", about: "n-grams G verified a step (lookahead); the window unless said" },
+        Parameter { key: "tokens", default: "", about: "tokens that hold of a step, measured; skeleton: the points unless said" },
+    ],
+    changes: "tokens a step; F, A and KV of its new tokens",
+    formula: "new tokens a sequence: jacobi n; lookahead (W + G)·(N − 1); skeleton one a point",
+    source: "Jacobi decoding (arXiv 2305.10427), Lookahead (arXiv 2402.02057), Skeleton-of-Thought (arXiv 2307.15337); survey §4.2.2",
+    pays: "single sequences, which leave the tensor unit idle",
+    loses: "batches: the tokens that do not hold are computed in earnest",
+    slots: &[Slot::Generation],
+    read: |settings| {
+        let width = settings.count("width", 1, 65_536)?;
+        let method = settings.choice("method", &[("jacobi", 0), ("lookahead", 1), ("skeleton", 2)])?;
+        let new = match method {
+            1 => {
+                let guesses = settings.maybe_count("guesses", 0, 65_536)?.unwrap_or(width);
+                (width + guesses) * (settings.count("ngram", 2, 1024)? - 1)
+            }
+            _ => width,
+        };
+        let given = settings.maybe("tokens", 1.0, new as f64)?;
+        let tokens = match (given, method) {
+            (Some(tokens), _) => tokens,
+            (None, 2) => width as f64,
+            (None, _) if new == 1 => 1.0,
+            (None, _) => return Err(settings.wrong("tokens", "must be given", "tokens that hold of a step, for example 2.1")),
+        };
+        Ok(Arc::new(Parallel { width: new, tokens, is_skeleton: method == 2 }))
+    },
+};
+
+#[derive(Debug)]
+struct Parallel {
+    width: u64,
+    tokens: f64,
+    is_skeleton: bool,
+}
+
+impl Effect for Parallel {
+    fn generation(&self) -> Option<Generation> {
+        (self.width > 1).then_some(Generation { width: self.width, tokens: self.tokens })
+    }
+
+    fn drafting(&self) -> Option<Drafting> {
+        let tokens = u32::try_from(self.width - 1).unwrap_or(u32::MAX);
+        // As many tokens on average: the first ones hold for certain, the next by chance, the rest never.
+        let more = self.tokens - 1.0;
+        let acceptance = (0..self.width - 1).map(|place| (more - place as f64).clamp(0.0, 1.0)).collect();
+        (self.width > 1).then_some(Drafting { method: "ngram", tokens, acceptance })
+    }
+
+    fn unserved(&self) -> Option<&'static str> {
+        (self.is_skeleton && self.width > 1).then_some("points of a skeleton are not continued token by token")
+    }
+}

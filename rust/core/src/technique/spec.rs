@@ -1,0 +1,330 @@
+//! Speculative decoding: drafts that the model verifies together.
+
+use std::sync::Arc;
+
+use super::settings::LARGEST;
+use super::{Cache, Context, Drafting, Effect, Generation, Kind, Parameter, Program, Settings, Slot};
+use crate::catalog;
+use crate::error::{Error, Result};
+use crate::lower::{Lowering, lower};
+use crate::model::{LayerGroup, Mixer, Model, Span};
+use crate::op::linear::gemm;
+use crate::precision::{Precision, Request};
+use crate::shape::Reaches;
+use crate::site::DrawnBy;
+use crate::work::kernel::Gemm;
+use crate::work::{Family, Kernel, Op, Over, Rate, Resident, Work};
+
+/// What the catalogue says.
+pub static KIND: Kind = Kind {
+    name: "spec",
+    aliases: &["speculation", "speculative-decoding", "speculative"],
+    class: "speculative decoding",
+    about: "drafts γ tokens cheaply and verifies them in one step",
+    parameters: &[
+        Parameter { key: "method", default: "ngram", about: "ngram, draft-model, medusa, eagle or mtp" },
+        Parameter { key: "gamma", default: "0", about: "drafts a step (depth of the tree); 0 is none" },
+        Parameter { key: "accept", default: "", about: "chance that a draft is accepted if those before it were: one, or one a position (0.8/0.6)" },
+        Parameter { key: "recorded", default: "", about: "instead of accept: accepted drafts of each verification of a trace, separated by slashes" },
+        Parameter { key: "tree", default: "", about: "candidates at each depth for every one above (4/2/1); one each unless said" },
+        Parameter { key: "draft", default: "", about: "catalogue name of the draft model (draft-model)" },
+    ],
+    changes: "tokens a step; F, A and KV of γ+1 tokens a sequence; + the draft's own F, W, KV, capacity",
+    formula: "tokens a step (1 − α^(γ+1))/(1 − α), with a list 1 + Σ Π α_i; time γ·draft + target(γ+1); a tree verifies \
+              Σ Π k_i tokens and accepts at depth i with 1 − (1−α)^k_i",
+    source: "Leviathan et al. 2023 (arXiv 2211.17192), Medusa (arXiv 2401.10774), EAGLE (arXiv 2401.15077), SpecInfer (arXiv 2305.09781), DeepSeek-V3's MTP; survey §4.2",
+    pays: "small batches of dense models: verifying reads the weights once",
+    loses: "large batches (verification is computed, not read), mixtures of experts (γ+1 tokens touch more of them)",
+    slots: &[Slot::Generation],
+    read: |settings| Ok(Arc::new(Spec::read(settings)?)),
+};
+
+/// Tokens a step brings where a draft is accepted with these chances, each given that those before it were.
+///
+/// For one chance α and γ drafts that is (1 − α^(γ+1))/(1 − α).
+pub fn expected_tokens(acceptance: &[f64]) -> f64 {
+    let mut reached = 1.0;
+    1.0 + acceptance
+        .iter()
+        .map(|chance| {
+            reached *= chance;
+            reached
+        })
+        .sum::<f64>()
+}
+
+#[derive(Debug)]
+enum Method {
+    /// Looked up in the text: costs nothing on the device.
+    Ngram,
+    /// A smaller model.
+    Draft(Box<Model>),
+    /// A head a position: a residual block and a vocabulary projection.
+    Medusa,
+    /// One layer of the model behind a projection of two states, run once a draft.
+    Eagle,
+    /// The same, shipped with the model.
+    Mtp,
+}
+
+#[derive(Debug)]
+struct Spec {
+    method: Method,
+    gamma: u64,
+    acceptance: Vec<f64>,
+    /// Candidates at each depth, for every one above it.
+    tree: Vec<u64>,
+    settings: Settings,
+}
+
+impl Spec {
+    fn read(settings: &Settings) -> Result<Spec> {
+        let gamma = settings.count("gamma", 0, 4096)?;
+        let tree: Vec<f64> = settings.list("tree", 1.0, 4096.0)?;
+        if !tree.is_empty() && tree.len() as u64 != gamma {
+            return Err(settings.wrong("tree", format!("must have one number for each of the {gamma} depths"), ""));
+        }
+        let tree: Vec<u64> =
+            if tree.is_empty() { vec![1; gamma as usize] } else { tree.iter().map(|k| *k as u64).collect() };
+        let draft = settings.get("draft").map(catalog::models::model).transpose()?;
+        let method = settings.choice("method", &[("ngram", 0), ("draft-model", 1), ("medusa", 2), ("eagle", 3), ("mtp", 4)])?;
+        let method = match (method, draft) {
+            (1, Some(draft)) => Method::Draft(Box::new(draft)),
+            (1, None) => return Err(settings.wrong("draft", "must be given for draft-model", "for example llama-3.2-1b")),
+            (_, Some(_)) => return Err(settings.wrong("draft", "must be left out but for method=draft-model", "")),
+            (0, None) => Method::Ngram,
+            (2, None) => Method::Medusa,
+            (3, None) => Method::Eagle,
+            (_, None) => Method::Mtp,
+        };
+        let acceptance = acceptance(settings, gamma, &tree)?;
+        let spec = Spec { method, gamma, acceptance, tree, settings: settings.clone() };
+        if spec.width() > LARGEST / 2 || spec.width() > 65_536 {
+            return Err(settings.wrong("tree", "must have at most 65,536 tokens", ""));
+        }
+        Ok(spec)
+    }
+
+    /// Candidates at each depth.
+    fn nodes(&self) -> impl Iterator<Item = u64> {
+        self.tree.iter().scan(1u64, |nodes, candidates| {
+            *nodes = nodes.saturating_mul(*candidates);
+            Some(*nodes)
+        })
+    }
+
+    /// Tokens verified a sequence: all candidates and the last accepted token.
+    fn width(&self) -> u64 {
+        self.nodes().fold(1, u64::saturating_add)
+    }
+
+    /// Tokens a draft pass runs over, a sequence: the last token, then the candidates of each depth but the last.
+    fn breadth(&self) -> f64 {
+        let last = self.nodes().last().unwrap_or(0);
+        (self.width() - last) as f64 / self.gamma.max(1) as f64
+    }
+
+    /// The model that drafts, if it is one with a cache of its own.
+    fn drafter(&self, model: &Model) -> Result<Option<Model>> {
+        let mut drafter = match &self.method {
+            Method::Draft(draft) => (**draft).clone(),
+            Method::Eagle | Method::Mtp => {
+                let last = model.layers.last().cloned();
+                Model {
+                    layers: last.map(|last| LayerGroup { count: 1, ..last }).into_iter().collect(),
+                    vision: None,
+                    ..model.clone()
+                }
+            }
+            Method::Ngram | Method::Medusa => return Ok(None),
+        };
+        drafter.vision = None;
+        let everything = drafter.layers.iter().all(|group| match &group.mixer {
+            Some(Mixer::Attention(attention)) => attention.span == Span::Full && attention.causal,
+            Some(Mixer::Mla(mla)) => mla.indexer.is_none(),
+            Some(Mixer::Mamba(_) | Mixer::Linear(_)) | None => true,
+        });
+        if !everything {
+            let must = "must attend to everything before it";
+            return Err(Error::spec("spec:draft", must, &drafter.name, "choose a draft without windows"));
+        }
+        Ok(Some(drafter))
+    }
+
+    fn draft_precision(&self, drafter: &Model, context: &Context<'_>) -> Result<Precision> {
+        match self.method {
+            Method::Draft(_) => Precision::resolve(drafter, &Request::default()),
+            _ => Ok(context.precision.clone()),
+        }
+    }
+
+    /// The passes of a drafting model: prompts as they are, and one pass a depth over decoding sequences.
+    fn passes(&self, drafter: &Model, context: &Context<'_>) -> Result<Vec<Op>> {
+        context.layout.check(drafter)?;
+        let precision = self.draft_precision(drafter, context)?;
+        let reaches = Reaches::of(drafter)?;
+        let own = matches!(self.method, Method::Draft(_));
+        let mut ops = lower(drafter, context.layout, &precision, Lowering { flash_attention: true, ..context.lowering }, &reaches);
+        if !own {
+            let linear = crate::model::Linear::plain(precision.activation);
+            let hidden = drafter.hidden as f64;
+            let work = gemm(2.0 * hidden, hidden, linear, context.activation_bytes());
+            ops.push(Op::new("fuse_proj", Family::Gemm, linear.activation, work));
+        }
+        let mut passes = Vec::new();
+        for mut op in ops {
+            if !own && ["embedding", "lm_head"].contains(&op.name.as_str()) {
+                // Embedding and head are the model's own.
+                op.work.resident = Resident::default();
+            }
+            op.name = format!("draft.{}", op.name);
+            op.stage_repeat = op.repeat;
+            if op.over != Over::Decode {
+                passes.push(Op { over: Over::Prefill, ..op.clone() });
+                op.work.resident = Resident::default();
+            }
+            if op.over != Over::Prefill {
+                passes.push(self.over_sequences(op));
+            }
+        }
+        Ok(passes)
+    }
+
+    /// A pass of one new token a sequence (`breadth` in a tree), written in the sums of the verifying step, in which each
+    /// sequence has `width` new tokens: c + width keys there are c + (γ+1)/2 in the mean pass.
+    fn over_sequences(&self, mut op: Op) -> Op {
+        let (breadth, gamma) = (self.breadth(), self.gamma as f64);
+        let fewer = self.width() as f64 - (gamma + 1.0) / 2.0;
+        let of = |rate: Rate| Rate {
+            fixed: rate.fixed,
+            sequence: rate.sequence + breadth * (rate.token + rate.logit) - fewer * (breadth * rate.pair + rate.key),
+            key: breadth * rate.pair + rate.key,
+            ..Rate::ZERO
+        };
+        let work = &mut op.work;
+        *work = Work {
+            flops: of(work.flops),
+            vector_flops: of(work.vector_flops),
+            weight_bytes: of(work.weight_bytes),
+            activation_bytes: of(work.activation_bytes),
+            kv_bytes: of(work.kv_bytes),
+            ..*work
+        };
+        if let Some(transfer) = &mut work.transfer {
+            transfer.bytes = of(transfer.bytes);
+        }
+        if let Some(touched) = &mut work.touched {
+            touched.drawn_by = DrawnBy::Sequence;
+            touched.ranks *= breadth;
+        }
+        op.kernel = match op.kernel {
+            Kernel::Gemm(gemm) => Kernel::Gemm(Gemm { rows: of(gemm.rows), ..gemm }),
+            Kernel::Inside => Kernel::Inside,
+            _ => Kernel::Bound,
+        };
+        (op.over, op.needs_logits) = (Over::Decode, false);
+        op.repeat *= gamma;
+        op.stage_repeat *= gamma;
+        op
+    }
+
+    /// Medusa's heads: a residual block and a projection to the vocabulary for each position, once a step.
+    fn heads(&self, context: &Context<'_>) -> Vec<Op> {
+        let model = context.model;
+        let (hidden, rows) = (model.hidden as f64, model.vocab as f64 / context.layout.tp as f64);
+        let linear = context.precision.vocabulary();
+        let once = |rate: Rate| Rate { fixed: rate.fixed, sequence: rate.token, ..Rate::ZERO };
+        let head = |name: &str, outputs: f64| {
+            let work = gemm(hidden, outputs, linear, context.activation_bytes());
+            let work = Work { flops: once(work.flops), activation_bytes: once(work.activation_bytes), ..work };
+            let mut op = Op::new(name, Family::Gemm, linear.activation, work);
+            (op.over, op.repeat, op.stage_repeat) = (Over::Decode, self.gamma as f64, self.gamma as f64);
+            op
+        };
+        vec![head("medusa_block", hidden), head("medusa_head", rows)]
+    }
+}
+
+/// The chance of each depth.
+fn acceptance(settings: &Settings, gamma: u64, tree: &[u64]) -> Result<Vec<f64>> {
+    let (chances, recorded) = (settings.list("accept", 0.0, 1.0)?, settings.list("recorded", 0.0, 4096.0)?);
+    match (chances.as_slice(), recorded.as_slice()) {
+        ([_, ..], [_, ..]) => Err(settings.wrong("recorded", "must not be given beside accept", "give one of them")),
+        ([], []) if gamma > 0 => {
+            Err(settings.wrong("accept", "must be given", "the chance that a draft is accepted, for example 0.7"))
+        }
+        ([], []) => Ok(Vec::new()),
+        (chances @ [.., last], []) => {
+            if chances.len() as u64 > gamma.max(1) {
+                let must = format!("must have at most one chance for each of the {gamma} drafts");
+                return Err(settings.wrong("accept", must, ""));
+            }
+            let one = |place: usize| chances.get(place).copied().unwrap_or(*last);
+            let of = |(place, k): (usize, &u64)| 1.0 - (1.0 - one(place)).powf(*k as f64);
+            Ok(tree.iter().enumerate().map(of).collect())
+        }
+        (_, recorded) => {
+            let at_least = |depth: u64| recorded.iter().filter(|accepted| **accepted >= depth as f64).count() as f64;
+            let chance = |depth: u64| match at_least(depth - 1) {
+                0.0 => 0.0,
+                before => at_least(depth) / before,
+            };
+            Ok((1..=gamma).map(chance).collect())
+        }
+    }
+}
+
+impl Effect for Spec {
+    fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {
+        if self.gamma == 0 {
+            return Ok(());
+        }
+        if matches!(self.method, Method::Mtp) && context.model.mtp_layers == 0 {
+            let must = format!("must be one that `{}` has: it ships no multi-token-prediction layer", context.model.name);
+            return Err(self.settings.wrong("method", must, "use eagle or ngram"));
+        }
+        let drafts = match self.drafter(context.model)? {
+            Some(drafter) => self.passes(&drafter, context)?,
+            None if matches!(self.method, Method::Medusa) => self.heads(context),
+            None => Vec::new(),
+        };
+        program.ops.extend(drafts);
+        Ok(())
+    }
+
+    fn cache(&self, cache: &mut Cache, context: &Context<'_>) -> Result<()> {
+        if self.gamma > 0
+            && let Some(drafter) = self.drafter(context.model)?
+        {
+            let precision = self.draft_precision(&drafter, context)?;
+            cache.drafts.push((drafter, precision));
+        }
+        Ok(())
+    }
+
+    fn generation(&self) -> Option<Generation> {
+        let tokens = expected_tokens(&self.acceptance);
+        (self.gamma > 0).then(|| Generation { width: self.width(), tokens })
+    }
+
+    fn drafting(&self) -> Option<Drafting> {
+        let method = match self.method {
+            Method::Ngram => "ngram",
+            Method::Draft(_) => "draft-model",
+            Method::Medusa | Method::Eagle => "eagle",
+            Method::Mtp => "mtp",
+        };
+        let tokens = u32::try_from(self.gamma).unwrap_or(u32::MAX);
+        (self.gamma > 0).then(|| Drafting { method, tokens, acceptance: self.acceptance.clone() })
+    }
+
+    fn unserved(&self) -> Option<&'static str> {
+        let is_tree = self.tree.iter().any(|candidates| *candidates > 1);
+        is_tree.then_some("a simulated engine verifies chains of drafts, not trees")
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let tokens = expected_tokens(&self.acceptance);
+        if self.gamma == 0 { Vec::new() } else { vec![format!("{tokens:.2} tokens come of a step of {} a sequence", self.width())] }
+    }
+}

@@ -1,0 +1,169 @@
+//! KV eviction, prefix sharing, paging, attention variants, fused attention: worked out by hand on the toy.
+
+use super::toy::*;
+
+// A token of one layer keeps 800 bytes; four layers.
+
+#[test]
+fn a_share_of_the_cache_is_read_and_kept() {
+    let step = run("kv-evict:ratio=0.2", &decode(10, 1000));
+    // Read 10 · 200, written 10 tokens
+    is(op(&step, "attention").work.kv_bytes, 4.0 * 800.0 * 2010.0);
+    // 4·H·d = 4000 FLOPs a pair
+    is(op(&step, "attention").work.flops, 4.0 * 4000.0 * 2000.0);
+    is(step.outcome.memory.kv, 10.0 * 1000.0 * 3200.0 * 0.2);
+}
+
+#[test]
+fn prompts_see_everything_before_eviction() {
+    let step = run("kv-evict:ratio=0.2", &prefill(1, 100));
+    // 100·101/2 pairs
+    is(op(&step, "attention").work.flops, 4.0 * 4000.0 * 5050.0);
+}
+
+#[test]
+fn a_budget_caps_what_is_read_and_kept() {
+    let step = run("kv-evict:budget=256", &decode(10, 1000));
+    is(op(&step, "attention[256 kept]").work.kv_bytes, 4.0 * 800.0 * (2560.0 + 10.0));
+    is(step.outcome.memory.kv, 10.0 * 256.0 * 3200.0);
+}
+
+#[test]
+fn layers_may_have_budgets_of_their_own() {
+    let step = run("kv-evict:budget=400/100", &decode(1, 1000));
+    // Two layers each
+    is(op(&step, "attention[400 kept]").work.kv_bytes, 2.0 * 800.0 * 401.0);
+    is(op(&step, "attention[100 kept]").work.kv_bytes, 2.0 * 800.0 * 101.0);
+    is(step.outcome.memory.kv, 1600.0 * 500.0);
+}
+
+#[test]
+fn a_window_with_sinks_bounds_prompts_too() {
+    let step = run("kv-evict:window=96,sinks=4", &prefill(1, 1000));
+    // The first 100 tokens see 1 … 100, the other 900 see 100 each
+    is(op(&step, "attention[window 100]").work.flops, 4.0 * 4000.0 * (5050.0 + 90_000.0));
+    is(step.outcome.memory.kv, 100.0 * 3200.0);
+}
+
+#[test]
+fn summing_scores_costs_traffic() {
+    let step = run("kv-evict:ratio=0.5,score=yes", &decode(1, 1000));
+    let plain = run("kv-evict:ratio=0.5", &decode(1, 1000));
+    let more = op(&step, "attention").work.activation_bytes - op(&plain, "attention").work.activation_bytes;
+    // 8 bytes for each of 1000 keys and 2 KV heads, 4 layers
+    is(more, 4.0 * 8.0 * 1000.0 * 2.0);
+}
+
+#[test]
+fn a_shared_prefix_is_stored_once() {
+    let step = run("prefix-sharing:tokens=800,cascade=no", &decode(10, 1000));
+    // 800 once and 200 for each of ten
+    is(step.outcome.memory.kv, 2800.0 * 3200.0);
+    is(op(&step, "attention").work.kv_bytes, 4.0 * 800.0 * 10_010.0);
+}
+
+#[test]
+fn a_cascade_reads_it_once() {
+    let step = run("prefix-sharing:tokens=800", &decode(10, 1000));
+    is(op(&step, "attention").work.kv_bytes, 4.0 * 800.0 * (2800.0 + 10.0));
+    // Every query still meets every key
+    is(op(&step, "attention").work.flops, 4.0 * 4000.0 * 10_000.0);
+}
+
+#[test]
+fn several_prefixes_are_stored_and_read_each() {
+    let step = run("prefix-sharing:tokens=800,groups=2", &decode(10, 1000));
+    is(step.outcome.memory.kv, 3600.0 * 3200.0);
+    is(op(&step, "attention").work.kv_bytes, 4.0 * 800.0 * (3600.0 + 10.0));
+}
+
+#[test]
+fn blocks_are_allocated_whole() {
+    let step = run("paging:block=64", &decode(10, 1000));
+    // ⌈1000/64⌉ = 16 blocks of 64; 4 bytes a block and layer beside
+    is(step.outcome.memory.kv, 10.0 * 1024.0 * (3200.0 + 4.0 * 4.0 / 64.0));
+    is(op(&step, "attention").work.kv_bytes, 4.0 * (800.0 * 10_010.0 + 10_000.0 * 4.0 / 64.0));
+}
+
+#[test]
+fn contiguous_caches_reserve_the_longest() {
+    let step = run("paging:contiguous=4096", &decode(10, 1000));
+    is(step.outcome.memory.kv, 10.0 * 4096.0 * 3200.0);
+}
+
+#[test]
+fn a_window_on_half_of_the_layers() {
+    let step = run("attention:kind=window,window=100,layers=0.5", &decode(1, 1000));
+    is(op(&step, "attention[window 100]").work.kv_bytes, 2.0 * 800.0 * 101.0);
+    is(op(&step, "attention").work.kv_bytes, 2.0 * 800.0 * 1001.0);
+    is(step.outcome.memory.kv, 1600.0 * 1100.0);
+}
+
+#[test]
+fn sparse_attention_reads_its_choice_and_an_index_of_everything() {
+    let with = "attention:kind=sparse,top-k=128,index-heads=4,index-dim=64";
+    let step = run(with, &decode(1, 1000));
+    is(op(&step, "attention[top 128]").work.kv_bytes, 4.0 * 800.0 * 129.0);
+    // 2 · 4 · 64 FLOPs a pair, 64·(1 + 4/128) = 66 bytes a key
+    is(op(&step, "indexer").work.flops, 4.0 * 512.0 * 1000.0);
+    is(op(&step, "indexer").work.kv_bytes, 4.0 * 66.0 * 1001.0);
+    // The whole cache is kept, and the index with it
+    is(step.outcome.memory.kv, 1000.0 * (3200.0 + 4.0 * 66.0));
+}
+
+#[test]
+fn native_sparse_attention_reads_blocks_a_window_and_compressed_keys() {
+    let step = run("attention:kind=nsa,blocks=4,stride=20,window=44", &decode(1, 1000));
+    // 4 blocks of 64 and a window of 44: 300 keys; 1000/20 = 50 compressed ones
+    is(op(&step, "attention[top 300]").work.kv_bytes, 4.0 * 800.0 * 301.0);
+    is(op(&step, "attention[compressed]").work.kv_bytes, 4.0 * 800.0 * 50.0);
+}
+
+#[test]
+fn linear_attention_moves_a_state_whatever_the_context() {
+    let short = run("attention:kind=linear", &decode(1, 100));
+    let long = run("attention:kind=linear", &decode(1, 100_000));
+    // 10 heads of 100 × 100 in fp32, read and written, 4 layers
+    is(op(&long, "linear_attention").work.kv_bytes, 4.0 * 2.0 * 400_000.0);
+    is(seconds(&short), seconds(&long));
+    is(long.outcome.memory.kv, 4.0 * 400_000.0);
+}
+
+#[test]
+fn unfused_attention_writes_and_reads_its_scores() {
+    let step = run("flash:attention=off", &decode(1, 1000));
+    // 10 heads · 1000 scores · 2 bytes, 4 layers: written, read and written, read
+    is(op(&step, "softmax").work.activation_bytes, 2.0 * 4.0 * 20_000.0);
+    let fused = run("none", &decode(1, 1000));
+    let bytes = |step: &roofline_core::analysis::Analysis| step.per_gpu.bytes();
+    is(bytes(&step) - bytes(&fused), 4.0 * 4.0 * 20_000.0);
+}
+
+#[test]
+fn split_keys_leave_partial_results() {
+    let step = run("flash:splits=4", &decode(1, 1000));
+    let plain = run("none", &decode(1, 1000));
+    // 2 · 4 parts · 10 heads · 102 numbers of 4 bytes, 4 layers
+    let more = op(&step, "attention").work.activation_bytes - op(&plain, "attention").work.activation_bytes;
+    is(more, 4.0 * 2.0 * 4.0 * 10.0 * 102.0 * 4.0);
+}
+
+#[test]
+fn a_tile_must_fit_on_the_chip() {
+    // (128·100 + 2·128·100)·2 + 128·(100 + 128)·4 bytes = 193,536 of 262,144
+    assert!(seconds(&run("flash:block-q=128,block-k=128", &prefill(1, 1000))) > 0.0);
+    let error = refused("flash:block-q=256,block-k=256");
+    assert_eq!(
+        error.to_string(),
+        "flash:block-k must be small enough for a tile of 506 KiB to fit in the 256 KiB of a core: 256"
+    );
+}
+
+#[test]
+fn unfused_elementwise_operators_move_their_tensors() {
+    let step = run("fusion:level=none", &prefill(1, 1000));
+    // Residual add and norm: 5 passes of 1000 · 1000 · 2 bytes; 8 of them
+    is(op(&step, "add_norm").work.activation_bytes, 8.0 * 10e6);
+    let step = run("fusion:level=engine", &prefill(1, 1000));
+    is(op(&step, "add_norm").work.activation_bytes, 8.0 * 8e6);
+}

@@ -1,0 +1,141 @@
+//! Speculative and parallel decoding: worked out by hand on the toy.
+
+use roofline_core::point::Question;
+use roofline_core::technique::expected_tokens;
+
+use super::toy::*;
+
+#[test]
+fn expected_tokens_are_a_geometric_sum() {
+    // (1 − 0.7⁴)/(1 − 0.7) = 0.7599/0.3
+    is(expected_tokens(&[0.7; 3]), 2.533);
+    // 1 + 0.8 + 0.8·0.5
+    is(expected_tokens(&[0.8, 0.5]), 2.2);
+    is(expected_tokens(&[]), 1.0);
+}
+
+#[test]
+fn drafts_are_verified_together() {
+    let step = run("spec:method=ngram,gamma=3,accept=0.7", &decode(2, 1001));
+    // 2 sequences of 4 tokens: 8 rows; weights once
+    is(op(&step, "gate_up_proj").work.flops, 4.0 * 2.0 * 8.0 * 8e6);
+    is(op(&step, "gate_up_proj").work.weight_bytes, 64e6);
+    // 4 logits each
+    is(op(&step, "lm_head").work.flops, 2.0 * 8.0 * 1e7);
+    // 1000 + 4 keys a sequence, once
+    is(op(&step, "attention").work.kv_bytes, 4.0 * 800.0 * (2.0 * 1004.0 + 8.0));
+    // 4·1000 + 4·5/2 pairs a sequence
+    is(op(&step, "attention").work.flops, 4.0 * 4000.0 * 2.0 * 4010.0);
+    is(tpot(&step), seconds(&step) / 2.533);
+}
+
+#[test]
+fn tokens_leave_as_often_as_they_are_expected() {
+    let step = run("spec:method=ngram,gamma=1,accept=0.5", &decode(10, 1001));
+    is(step.outcome.times.tokens, 15.0);
+}
+
+#[test]
+fn acceptance_may_fall_from_position_to_position() {
+    let step = run("spec:method=ngram,gamma=2,accept=0.8/0.5", &decode(1, 1001));
+    is(step.outcome.times.tokens, 2.2);
+}
+
+#[test]
+fn acceptance_may_be_recorded() {
+    // Means 0, 1, 2 and 3 accepted drafts: 1 + 1.5
+    let step = run("spec:method=ngram,gamma=3,recorded=0/1/2/3", &decode(1, 1001));
+    is(step.outcome.times.tokens, 2.5);
+}
+
+#[test]
+fn a_tree_verifies_all_of_its_candidates() {
+    let step = run("spec:method=ngram,gamma=2,tree=3/2,accept=0.5", &decode(1, 1001));
+    // 1 + 3 + 6 tokens
+    is(op(&step, "gate_up_proj").work.flops, 4.0 * 2.0 * 10.0 * 8e6);
+    // 1 − 0.5³ = 0.875, 1 − 0.5² = 0.75: 1 + 0.875 + 0.875·0.75
+    is(step.outcome.times.tokens, 2.531_25);
+}
+
+#[test]
+fn a_draft_model_runs_once_a_draft() {
+    let plain = run("none", &decode(2, 1001));
+    let step = run("spec:method=draft-model,draft=llama-3.2-1b,gamma=3,accept=0.7", &decode(2, 1001));
+    // Llama-3.2-1B: 16 layers of gate and up 2048 × 16384, three passes
+    let gate_up = op(&step, "draft.gate_up_proj");
+    is(gate_up.work.weight_bytes, 3.0 * 16.0 * 2048.0 * 16_384.0 * 2.0);
+    is(gate_up.work.flops, 3.0 * 16.0 * 2.0 * 2.0 * 2048.0 * 16_384.0);
+    // 8 KV heads of 64: 2048 bytes a token and layer; its passes read 1001, 1002 and 1003 keys and write one
+    is(op(&step, "draft.attention").work.kv_bytes, 16.0 * 2048.0 * 2.0 * (1001.0 + 1002.0 + 1003.0 + 3.0));
+    // Its weights and its cache lie beside: 1.2358 G parameters, 16 layers · 2048 bytes a token
+    let more = step.outcome.memory.weights - plain.outcome.memory.weights;
+    assert!((more / 2.0 / 1.235_8e9 - 1.0).abs() < 1e-3, "{more}");
+    // Room for the three drafts too
+    is(step.outcome.memory.kv, 2.0 * 1004.0 * (3200.0 + 32_768.0));
+}
+
+#[test]
+fn a_draft_reads_the_prompt_too() {
+    let step = run("spec:method=draft-model,draft=llama-3.2-1b,gamma=3,accept=0.7", &prefill(1, 100));
+    is(op(&step, "draft.gate_up_proj").work.flops, 100.0 * 16.0 * 2.0 * 2048.0 * 16_384.0);
+}
+
+#[test]
+fn an_eagle_head_is_one_layer_and_a_projection() {
+    let step = run("spec:method=eagle,gamma=3,accept=0.7", &decode(1, 1001));
+    // One layer, three passes of 8 M weights; the head is read three times more
+    is(op(&step, "draft.gate_up_proj").work.weight_bytes, 3.0 * 16e6);
+    is(op(&step, "draft.fuse_proj").work.weight_bytes, 3.0 * 2000.0 * 1000.0 * 2.0);
+    is(op(&step, "draft.lm_head").work.weight_bytes, 3.0 * 20e6);
+    // Its own weights: a layer of 14.4 M and 2 M
+    let plain = run("none", &decode(1, 1001));
+    is(step.outcome.memory.weights - plain.outcome.memory.weights, 16.4e6 * 2.0);
+}
+
+#[test]
+fn medusa_heads_run_once_a_step() {
+    let step = run("spec:method=medusa,gamma=2,accept=0.6", &decode(3, 1001));
+    // Two heads of 1000 × 10,000 and 1000 × 1000; three sequences
+    is(op(&step, "medusa_head").work.weight_bytes, 2.0 * 20e6);
+    is(op(&step, "medusa_head").work.flops, 2.0 * 3.0 * 2.0 * 1e7);
+    is(op(&step, "medusa_block").work.weight_bytes, 2.0 * 2e6);
+}
+
+#[test]
+fn a_shipped_prediction_layer_drafts() {
+    let step = known("deepseek-v3", "h200-sxm", "parallel:tp=8 + spec:method=mtp,gamma=1,accept=0.85", &decode(1, 1001));
+    is(step.outcome.times.tokens, 1.85);
+    assert!(step.ops.iter().any(|op| op.name == "draft.mla_decode"));
+}
+
+#[test]
+fn jacobi_iterates_a_window() {
+    let step = run("parallel-decoding:method=jacobi,width=8,tokens=1.5", &decode(1, 1001));
+    is(op(&step, "gate_up_proj").work.flops, 4.0 * 2.0 * 8.0 * 8e6);
+    is(tpot(&step), seconds(&step) / 1.5);
+}
+
+#[test]
+fn lookahead_verifies_ngrams_beside_its_window() {
+    let step = run("parallel-decoding:method=lookahead,width=15,ngram=5,tokens=2", &decode(1, 1001));
+    // (15 + 15)·(5 − 1) = 120 tokens
+    is(op(&step, "gate_up_proj").work.flops, 4.0 * 2.0 * 120.0 * 8e6);
+}
+
+#[test]
+fn a_skeleton_writes_its_points_at_once() {
+    let step = run("parallel-decoding:method=skeleton,width=5", &decode(1, 1001));
+    is(step.outcome.times.tokens, 5.0);
+}
+
+#[test]
+fn a_request_takes_fewer_steps() {
+    use roofline_core::point::Point;
+    let chat = Point { question: Question::Chat, batch_size: 1, input_len: 100, output_len: 21, prefix_len: 0, chunk: 0 };
+    let plain = run("none", &chat);
+    let fast = run("spec:method=ngram,gamma=1,accept=1", &chat);
+    // 20 tokens in 10 steps of two
+    let steps = |analysis: &roofline_core::analysis::Analysis| op(analysis, "gate_up_proj").work.weight_bytes / 64e6;
+    is(steps(&plain), 21.0);
+    is(steps(&fast), 11.0);
+}

@@ -1,0 +1,80 @@
+//! Effects that papers report, within the conditions they report them for.
+
+use roofline_core::model::Part;
+use roofline_core::model::parameters::layer_parameters;
+use roofline_core::catalog;
+
+use super::toy::*;
+
+fn share_of_the_ffn(name: &str) -> f64 {
+    let model = catalog::models::model(name).unwrap();
+    let ffn: u64 =
+        model.layers.iter().map(|group| group.count * layer_parameters(group, model.hidden, Part::Dense)).sum();
+    ffn as f64 / model.parameters() as f64
+}
+
+#[test]
+fn ffns_hold_most_of_the_weights() {
+    assert!((share_of_the_ffn("llama-2-7b") - 0.64).abs() < 0.005);
+    assert!((share_of_the_ffn("llama-3.1-70b") - 0.80).abs() < 0.005);
+}
+
+#[test]
+fn contextual_sparsity_of_80_percent_more_than_halves_a_decode_step() {
+    // Deja Vu: OPT-175B on A100s, batch 1; here OPT-66B on four, the same 80 % of heads and neurons.
+    let point = decode(1, 1024);
+    let dense = known("opt-66b", "a100-80gb-sxm", "parallel:tp=4", &point);
+    let sparse = known("opt-66b", "a100-80gb-sxm", "parallel:tp=4 + contextual-sparsity:active=0.2,predictor=1024", &point);
+    assert!(seconds(&dense) / seconds(&sparse) > 2.0, "{}", seconds(&dense) / seconds(&sparse));
+}
+
+#[test]
+fn flash_attention_saves_little_of_a_decode_step() {
+    // Figure 16 of the survey, corrected: 0.05 to 1.2 % of the time, not 12 to 38 %.
+    for keys in [1_000, 10_000, 100_000] {
+        let fused = known("llama-2-13b", "a6000", "none", &decode(1, keys));
+        let apart = known("llama-2-13b", "a6000", "flash:attention=off", &decode(1, keys));
+        let saved = 100.0 * (1.0 - seconds(&fused) / seconds(&apart));
+        assert!((0.04..1.25).contains(&saved), "{keys} tokens: {saved} %");
+    }
+}
+
+#[test]
+fn kv_outweighs_weights_beyond_31_777_tokens() {
+    // Llama-2-13B in fp16: 13,015,864,320 parameters of 2 bytes, 819,200 bytes a token.
+    let step = known("llama-2-13b", "a100-80gb-sxm", "none", &decode(1, 31_778));
+    let memory = &step.outcome.memory;
+    assert!(memory.kv > memory.weights, "{} {}", memory.kv, memory.weights);
+    let step = known("llama-2-13b", "a100-80gb-sxm", "none", &decode(1, 31_776));
+    assert!(step.outcome.memory.kv < step.outcome.memory.weights);
+}
+
+#[test]
+fn speculation_pays_for_one_sequence_and_loses_in_a_batch_of_experts() {
+    let gain = |model: &str, batch: u64| {
+        let plain = tpot(&known(model, "h200-sxm", "parallel:tp=2", &decode(batch, 1000)));
+        let with = "parallel:tp=2 + spec:method=eagle,gamma=4,accept=0.6";
+        plain / tpot(&known(model, "h200-sxm", with, &decode(batch, 1000)))
+    };
+    assert!(gain("llama-3.1-70b", 1) > 1.8);
+    // Five tokens touch more experts than one
+    assert!(gain("mixtral-8x7b", 1) < gain("llama-3.1-70b", 1));
+    assert!(gain("llama-3.1-70b", 512) < 1.0);
+}
+
+#[test]
+fn a_window_frees_the_cache_of_long_contexts() {
+    // Mistral's window of 4,096 at 32,768 tokens: an eighth of the cache (arXiv 2310.06825).
+    let full = known("llama-3.1-8b", "h100-sxm", "none", &decode(1, 32_768)).outcome.memory.kv;
+    let window = known("llama-3.1-8b", "h100-sxm", "attention:kind=window,window=4096", &decode(1, 32_768)).outcome.memory.kv;
+    is(full / window, 8.0);
+}
+
+#[test]
+fn fewer_weight_bits_turn_compute_bound_at_smaller_batches() {
+    // b* = P·bits/(16·B): A6000 (154.8 TFLOP/s, 768 GB/s) 202/101/50/25/13 tokens for 16/8/4/2/1 bits.
+    for (bits, expected) in [(16.0, 202.0), (8.0, 101.0), (4.0, 50.0), (2.0, 25.0), (1.0, 13.0)] {
+        let turns: f64 = 154.8e12 * bits / 16.0 / 768e9;
+        assert_eq!(turns.round(), expected);
+    }
+}

@@ -1,0 +1,151 @@
+//! Quantization and number formats, worked out by hand on the toy.
+
+use super::toy::*;
+
+// A layer's gate and up: 8,000,000 weights; four layers.
+const GATE_UP: f64 = 4.0 * 8e6;
+
+#[test]
+fn four_bits_read_a_quarter_of_sixteen() {
+    let step = run("weight-quant:bits=4", &decode(1, 1000));
+    // 4 · 8,000,000 · 4/8 bytes
+    is(op(&step, "gate_up_proj").work.weight_bytes, 16e6);
+    // 4 · 1,400,000 · 4/8
+    is(op(&step, "qkv_proj").work.weight_bytes, 2.8e6);
+    // The head stays in 16 bits: 10,000,000 · 2
+    is(op(&step, "lm_head").work.weight_bytes, 20e6);
+}
+
+#[test]
+fn a_group_adds_its_scale_and_zero_point() {
+    let step = run("weight-quant:bits=4,group=128,scale=16,zero=4", &decode(1, 1000));
+    // (4 + 20/128)/8 = 0.51953125 bytes a weight
+    is(op(&step, "gate_up_proj").work.weight_bytes, GATE_UP * 0.519_531_25);
+}
+
+#[test]
+fn outliers_keep_sixteen_bits_and_an_index() {
+    let step = run("weight-quant:bits=3,outliers=0.01", &decode(1, 1000));
+    // (3 + 0.01·32)/8 = 0.415 bytes a weight
+    is(op(&step, "gate_up_proj").work.weight_bytes, GATE_UP * 0.415);
+}
+
+#[test]
+fn shared_scales_of_number_formats_are_stored() {
+    for (format, bits) in [
+        ("nvfp4", 4.5),  // 4 + 8/16
+        ("mxfp4", 4.25), // 4 + 8/32
+        ("mxfp6", 6.25), // 6 + 8/32
+        ("mxfp8", 8.25), // 8 + 8/32
+        ("fp8", 8.0),
+        ("fp6", 6.0),
+        ("fp8-block", 8.0 + 32.0 / 16_384.0),
+        ("int8", 8.0),
+        ("int2", 2.0),
+        ("int1", 1.0),
+    ] {
+        let step = run(&format!("weight-quant:format={format}"), &decode(1, 1000));
+        is(op(&step, "gate_up_proj").work.weight_bytes, GATE_UP * bits / 8.0);
+    }
+}
+
+#[test]
+fn a_fused_dequantization_hides_behind_reading() {
+    let step = run("weight-quant:bits=4", &decode(1, 1000));
+    let gate_up = op(&step, "gate_up_proj");
+    // One vector operation a weight: 32 M, at 10 T/s 3.2 us; reading 16 MB and 4·(1000 + 8000)·2 bytes takes 16.072 us.
+    is(gate_up.work.vector_flops, 32e6);
+    is(gate_up.ideal, 16.072e-6);
+}
+
+#[test]
+fn a_serial_dequantization_is_an_operator_of_its_own() {
+    let step = run("weight-quant:bits=4,dequant=serial,ops=2", &decode(1, 1000));
+    // 2 · 32 M operations at 10 T/s
+    is(op(&step, "dequantize[gate_up_proj]").ideal, 6.4e-6);
+    is(op(&step, "gate_up_proj").ideal, 16.072e-6);
+    is(op(&step, "gate_up_proj").work.vector_flops, 0.0);
+}
+
+#[test]
+fn a_dequantization_kernel_passes_weights_through_memory() {
+    let step = run("weight-quant:bits=4,dequant=kernel", &decode(1, 1000));
+    // Reads 16 MB, writes 64 MB; the multiplication then reads 64 MB.
+    is(op(&step, "dequantize[gate_up_proj]").ideal, 80e-6);
+    is(op(&step, "gate_up_proj").work.weight_bytes, 64e6);
+}
+
+#[test]
+fn dequantization_can_be_left_out() {
+    let step = run("weight-quant:bits=4,dequant=off", &decode(1, 1000));
+    is(op(&step, "gate_up_proj").work.vector_flops, 0.0);
+}
+
+#[test]
+fn only_the_parts_that_were_named_are_quantized() {
+    let step = run("weight-quant:bits=4,parts=ffn", &decode(1, 1000));
+    is(op(&step, "gate_up_proj").work.weight_bytes, 16e6);
+    // 4 · 1,400,000 · 2
+    is(op(&step, "qkv_proj").work.weight_bytes, 11.2e6);
+    let step = run_moe("weight-quant:bits=4,parts=experts", &decode(1, 1000));
+    // Two of eight experts, gate and up of 8 M weights each: 4 · 2 · 8e6 · 0.5
+    is(op(&step, "experts_gate_up").work.weight_bytes, 32e6);
+}
+
+#[test]
+fn weights_in_memory_shrink_with_what_is_read() {
+    let memory = |with: &str| run(with, &decode(1, 1000)).outcome.memory.weights;
+    // 57.6 M weights in the layers: 1.5 bytes fewer each.
+    is(memory("none") - memory("weight-quant:bits=4"), 57.6e6 * 1.5);
+}
+
+#[test]
+fn weight_only_quantization_multiplies_at_the_sixteen_bit_peak() {
+    let step = run("weight-quant:bits=4,dequant=off", &prefill(1, 2000));
+    // 4 · 2 · 2000 · 8e6 FLOPs at 100 T/s
+    is(op(&step, "gate_up_proj").ideal, 1280e-6);
+}
+
+#[test]
+fn activations_of_eight_bits_double_the_peak() {
+    let step = run("weight-quant:format=fp8 + activation-quant:format=fp8", &prefill(1, 2000));
+    // The same FLOPs at 200 T/s
+    is(op(&step, "gate_up_proj").ideal, 640e-6);
+    // Inputs of 1 byte, outputs of 2: 4 · 2000 · (1000 + 8000·2)
+    is(op(&step, "gate_up_proj").work.activation_bytes, 136e6);
+}
+
+#[test]
+fn a_format_the_device_lacks_is_converted_up() {
+    let step = run("weight-quant:format=nvfp4 + activation-quant:format=nvfp4", &prefill(1, 2000));
+    // FP4 runs as FP8 here.
+    is(op(&step, "gate_up_proj").ideal, 640e-6);
+}
+
+#[test]
+fn activations_narrower_than_weights_gain_nothing() {
+    let step = run("activation-quant:format=fp8", &prefill(1, 2000));
+    is(op(&step, "gate_up_proj").ideal, 1280e-6);
+}
+
+#[test]
+fn a_cache_of_four_bits_is_a_quarter() {
+    let step = run("kv-quant:bits=4", &decode(10, 1000));
+    // Read 10 · 1000 and written 10 tokens, 4 layers · 400 numbers · 0.5 bytes
+    is(op(&step, "attention").work.kv_bytes, 10_010.0 * 800.0);
+    // 10 sequences of 1000 tokens
+    is(step.outcome.memory.kv, 10_000.0 * 800.0);
+}
+
+#[test]
+fn a_quantized_cache_keeps_its_scales() {
+    let step = run("kv-quant:bits=2,group=32,scale=16,zero=16", &decode(10, 1000));
+    // (2 + 32/32)/8 = 0.375 bytes a number, 1600 numbers a token
+    is(step.outcome.memory.kv, 10_000.0 * 600.0);
+}
+
+#[test]
+fn a_cache_format_goes_by_name_too() {
+    let step = run("kv-quant:format=fp8", &decode(10, 1000));
+    is(step.outcome.memory.kv, 10_000.0 * 1600.0);
+}

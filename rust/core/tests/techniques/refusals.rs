@@ -1,0 +1,164 @@
+//! What is refused, with what must hold and what to do.
+
+use roofline_core::technique::{Said, Technique};
+
+use super::toy::*;
+
+#[track_caller]
+fn says(with: &str, message: &str, hint: &str) {
+    let error = refused(with);
+    assert_eq!(error.to_string(), message);
+    assert!(error.hint().contains(hint), "{}", error.hint());
+}
+
+#[test]
+fn an_unknown_technique_names_the_nearest() {
+    says("weight-quand:bits=4", "no technique is called `weight-quand`", "weight-quant");
+    says("speculate:gamma=3", "no technique is called `speculate`", "spec");
+}
+
+#[test]
+fn an_unknown_setting_names_the_nearest() {
+    says("spec:gama=3", "techniques.spec must be given settings it has: gama", "nearest: gamma");
+    says("kv-quant:bytes=4", "techniques.kv-quant must be given settings it has: bytes", "bits");
+}
+
+#[test]
+fn what_is_no_setting_is_refused() {
+    says("kv-quant:4", "techniques must read `name:key=value,key=value`: `kv-quant:4`", "has no `=`");
+    says(":bits=4", "techniques must begin with a technique's name: `:bits=4`", "");
+    says("kv-quant:bits=4,bits=8", "kv-quant:bits must be given once: 8", "");
+}
+
+#[test]
+fn impossible_values_are_refused() {
+    for (with, message) in [
+        ("weight-quant:bits=0", "weight-quant:bits must be one of 16, 8, 6, 4, 3, 2, 1: 0"),
+        ("weight-quant", "weight-quant:bits must be given: absent"),
+        ("weight-quant:bits=4,format=fp8", "weight-quant:format must not be given beside bits: fp8"),
+        ("weight-quant:format=fp64", "weight-quant:format must be a format of at most 8 bits, bf16 or fp16: fp64"),
+        ("weight-quant:format=nvfp4,group=64", "weight-quant:group must be left out with format=nvfp4, which has groups of 16: 64"),
+        ("weight-quant:bits=16,outliers=0.1", "weight-quant:outliers must be 0 for 16-bit weights: 0.1"),
+        ("weight-quant:bits=4,outliers=2", "weight-quant:outliers must be a number from 0 to 1: 2"),
+        ("weight-quant:bits=4,dequant=never", "weight-quant:dequant must be one of fused, serial, kernel, off: never"),
+        ("activation-quant:format=fp3", "activation-quant:format must be one of int8, int4, fp8, fp6, fp4, bf16: fp3"),
+        ("activation-quant", "activation-quant:format must be given: absent"),
+        ("n-m:n=5,m=4", "n-m:n must be at most m = 4: 5"),
+        ("n-m:n=0,m=4", "n-m:n must be a whole number from 1 to 65536: 0"),
+        ("sparsity:zeros=1.5", "sparsity:zeros must be a number from 0 to 1: 1.5"),
+        ("low-rank:rank=1001", "low-rank:rank must be at most 1000, the smaller side of qkv_proj on a device: 1001"),
+        ("low-rank:rank=10,keep=0.5", "low-rank:keep must not be given beside rank: 0.5"),
+        ("spec:gamma=3,accept=1.2", "spec:accept must be numbers from 0 to 1 separated by slashes: 1.2"),
+        ("spec:gamma=3", "spec:accept must be given: absent"),
+        ("spec:gamma=1,accept=0.5/0.4", "spec:accept must have at most one chance for each of the 1 drafts: 0.5/0.4"),
+        ("spec:gamma=2,accept=0.5,recorded=1/2", "spec:recorded must not be given beside accept: 1/2"),
+        ("spec:gamma=2,accept=0.5,tree=2", "spec:tree must have one number for each of the 2 depths: 2"),
+        ("spec:gamma=4,accept=0.5,tree=99/99/99/99", "spec:tree must have at most 65,536 tokens: 99/99/99/99"),
+        ("spec:method=draft-model,gamma=2,accept=0.5", "spec:draft must be given for draft-model: absent"),
+        ("spec:gamma=2,accept=0.5,draft=llama-3.2-1b", "spec:draft must be left out but for method=draft-model: llama-3.2-1b"),
+        ("spec:method=oracle,gamma=2,accept=0.5", "spec:method must be one of ngram, draft-model, medusa, eagle, mtp: oracle"),
+        ("spec:method=mtp,gamma=1,accept=0.5", "spec:method must be one that `toy` has: it ships no multi-token-prediction layer: mtp"),
+        ("parallel-decoding:width=8", "parallel-decoding:tokens must be given: absent"),
+        ("parallel-decoding:width=2,tokens=3", "parallel-decoding:tokens must be a number from 1 to 2: 3"),
+        ("kv-evict:ratio=0", "kv-evict:ratio must be above 0 and at most 1: 0"),
+        ("kv-evict:ratio=0.5,budget=9", "kv-evict:ratio must be given alone: ratio, budget or window: 0.5"),
+        ("kv-evict:budget=1.5", "kv-evict:budget must be whole numbers of tokens: 1.5"),
+        ("kv-evict:budget=1/2/3/4", "kv-evict:budget must have so few different budgets that a step mixes at most 4 kinds of attention span: [1, 2, 3, 4]"),
+        ("early-exit:at=0.5/0.3,share=0.1/0.1", "early-exit:at must ascend: 0.5/0.3"),
+        ("early-exit:at=0.5/0.6,share=0.1", "early-exit:share must have one number for each of the 2 depths: 0.1"),
+        ("early-exit:at=0.5/0.6,share=0.7/0.7", "early-exit:share must add up to at most 1: 0.7/0.7"),
+        ("prune:heads=0.3", "prune:heads must leave a whole number of the 2 KV heads: 0.3"),
+        ("prune:ffn=0", "prune:ffn must be above 0 and at most 1: 0"),
+        ("experts:alpha=1", "experts must be used on a model with experts: toy"),
+        ("offload:share=1.5", "offload:share must be a number from 0 to 1: 1.5"),
+        ("paging:block=0", "paging:block must be a whole number of at least 1: 0"),
+        ("paging:block=16,contiguous=99", "paging:contiguous must not be given beside block: 99"),
+        ("prefix-sharing:tokens=2000", "prefix-sharing:tokens must be at most the 1000 tokens of a sequence: 2000"),
+        ("flash:block-q=64", "flash:block-k must be given together with block-q: absent"),
+        ("flash:attention=off,splits=4", "flash:attention must be on for tiles and splits: off"),
+        ("flash:attention=maybe", "flash:attention must be one of yes, no, on, off, true, false: maybe"),
+        ("attention:kind=spiral", "attention:kind must be one of full, window, sparse, nsa, linear: spiral"),
+        ("pim:device=h100-sxm", "pim:device must name memory that computes: h100-sxm"),
+        ("hybrid:ops=attention", "hybrid:processor must be given: absent"),
+        ("contextual-sparsity:active=0.2,hot=0.5,hits=0.8", "contextual-sparsity:processor must be given with hot < 1: absent"),
+        ("contextual-sparsity:active=0.2,hits=0.8", "contextual-sparsity:hits must be 1 where all neurons are hot: 0.8"),
+        ("distill", "distill:student must be given: absent"),
+        ("distill:student=llama-9", "no model is called `llama-9`"),
+        ("parallel:tp=3", "layout.tp must divide the 10 attention heads of `toy`, shared out over its 2 KV heads: 3"),
+    ] {
+        assert_eq!(refused(with).to_string(), message, "{with}");
+    }
+    let error = ask(deployment(toy_moe(), device()), "experts:loads=1/2", &decode(1, 1000)).unwrap_err();
+    assert_eq!(error.to_string(), "experts:loads must have one number for each of the 8 experts, not 2: 1/2");
+    let error = ask(deployment(toy_moe(), device()), "experts:top-k=9", &decode(1, 1000)).unwrap_err();
+    assert_eq!(error.to_string(), "experts:top-k must be at most the 8 experts of `toy-moe`: 9");
+}
+
+#[test]
+fn several_mistakes_are_told_at_once() {
+    let error = Technique::parse_all(&["kv-quant:bits=5", "n-m:n=5,m=4"]).unwrap_err().to_string();
+    assert!(error.contains("kv-quant:bits") && error.contains("n-m:n"), "{error}");
+}
+
+#[test]
+fn two_that_contradict_say_why() {
+    for (with, message) in [
+        (
+            "weight-quant:bits=4 + weight-quant:bits=8",
+            "techniques must not be combined with `weight-quant:bits=4`: both decide how weights are stored: `weight-quant:bits=8`",
+        ),
+        (
+            "n-m:n=2,m=4 + sparsity:zeros=0.5",
+            "techniques must not be combined with `sparsity:zeros=0.5`: both decide which weights are left out: `n-m:n=2,m=4`",
+        ),
+        (
+            "spec:gamma=2,accept=0.5 + parallel-decoding:width=2,tokens=1.5",
+            "techniques must not be combined with `spec:gamma=2,accept=0.5`: both decide how many tokens a step brings: \
+             `parallel-decoding:width=2,tokens=1.5`",
+        ),
+        (
+            "early-exit:share=0.5 + spec:gamma=2,accept=0.5",
+            "techniques must not be combined with `early-exit:share=0.5`: drafts are verified by the whole depth, which \
+             early exit leaves: `spec:gamma=2,accept=0.5`",
+        ),
+        (
+            "prefix-sharing:tokens=10 + kv-evict:ratio=0.5",
+            "techniques must not be combined with `kv-evict:ratio=0.5`: what is evicted differs from sequence to sequence, \
+             so a prefix cannot be stored once: `prefix-sharing:tokens=10`",
+        ),
+    ] {
+        let error = refused(with);
+        assert_eq!(error.to_string(), message);
+        assert!(!error.hint().is_empty());
+    }
+}
+
+#[test]
+fn a_flag_and_a_technique_must_not_say_the_same_thing() {
+    let said = |said: Said, with: &str| said.once(&techniques(with)).unwrap_err().to_string();
+    let quantization = Some("fp8".to_string());
+    assert_eq!(
+        said(Said { quantization, ..Said::default() }, "weight-quant:bits=4"),
+        "quantization must not be given beside `weight-quant:bits=4`, which says the same thing: fp8"
+    );
+    let kv_cache_dtype = Some("fp8".to_string());
+    assert_eq!(
+        said(Said { kv_cache_dtype, ..Said::default() }, "kv-quant:bits=4"),
+        "kv_cache_dtype must not be given beside `kv-quant:bits=4`, which says the same thing: fp8"
+    );
+    let spec_method = Some("eagle".to_string());
+    assert_eq!(
+        said(Said { spec_method, ..Said::default() }, "spec:gamma=1,accept=0.5"),
+        "spec_method must not be given beside `spec:gamma=1,accept=0.5`, which says the same thing: eagle"
+    );
+    let auto = Said { quantization: Some("auto".to_string()), overlap: Some(0.0), ..Said::default() };
+    assert!(auto.once(&techniques("weight-quant:bits=4 + overlap:share=1")).is_ok());
+}
+
+#[test]
+fn what_cannot_be_served_says_why() {
+    let served = |with: &str| deployment(toy(), device()).with(&techniques(with)).unwrap().techniques.served();
+    let error = served("prefix-sharing:tokens=10").unwrap_err().to_string();
+    assert!(error.contains("a simulated engine finds common prefixes in the trace itself"), "{error}");
+    assert!(served("weight-quant:bits=4 + kv-quant:bits=4").is_ok());
+}

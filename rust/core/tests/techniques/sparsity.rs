@@ -1,0 +1,235 @@
+//! Pruning, low rank, adapters, early exit, contextual sparsity, experts: worked out by hand on the toy.
+
+use super::toy::*;
+
+#[test]
+fn zeros_are_not_stored_but_their_neighbours_are_indexed() {
+    let step = run("sparsity:zeros=0.5,index=16", &decode(1, 1000));
+    // 32 M weights, half of them, 16 + 16 bits each: as much as before
+    is(op(&step, "gate_up_proj").work.weight_bytes, 64e6);
+    let step = run("sparsity:zeros=0.8,index=8", &decode(1, 1000));
+    // 32 M · 0.2 · 24/8
+    is(op(&step, "gate_up_proj").work.weight_bytes, 19.2e6);
+}
+
+#[test]
+fn a_bitmap_costs_a_bit_a_weight() {
+    let step = run("sparsity:zeros=0.5,format=bitmap", &decode(1, 1000));
+    // 32 M · (0.5·16 + 1)/8
+    is(op(&step, "gate_up_proj").work.weight_bytes, 36e6);
+}
+
+#[test]
+fn unstructured_zeros_are_multiplied_all_the_same() {
+    let step = run("sparsity:zeros=0.9,index=8", &prefill(1, 2000));
+    is(op(&step, "gate_up_proj").ideal, 1280e-6);
+}
+
+#[test]
+fn two_of_four_keep_nine_sixteenths() {
+    let step = run("n-m:n=2,m=4", &decode(1, 1000));
+    // 32 M · 1/2 · (16 + 2)/8
+    is(op(&step, "gate_up_proj").work.weight_bytes, 36e6);
+    let step = run("n-m:n=2,m=4", &prefill(1, 2000));
+    // 4 · 2 · 2000 · 8e6 at the sparse 200 T/s
+    is(op(&step, "gate_up_proj").ideal, 640e-6);
+}
+
+#[test]
+fn other_patterns_gain_in_memory_alone() {
+    let step = run("n-m:n=1,m=8", &prefill(1, 2000));
+    // 32 M · 1/8 · (16 + 3)/8
+    is(op(&step, "gate_up_proj").work.weight_bytes, 9.5e6);
+    is(op(&step, "gate_up_proj").ideal, 1280e-6);
+}
+
+#[test]
+fn quantized_two_of_four_gain_a_quarter() {
+    let step = run("weight-quant:bits=4 + n-m:n=2,m=4", &decode(1, 1000));
+    // 32 M · 1/2 · (4 + 2)/8 instead of 16 MB
+    is(op(&step, "gate_up_proj").work.weight_bytes, 12e6);
+}
+
+#[test]
+fn pruned_channels_and_heads_are_gone() {
+    let step = run("prune:ffn=0.5,heads=0.5", &decode(1, 1000));
+    // I = 2000: 4 · 1000 · 4000 · 2 bytes
+    is(op(&step, "gate_up_proj").work.weight_bytes, 32e6);
+    // 5 + 2 heads of 100 out of 1000: 4 · 1000 · 700 · 2
+    is(op(&step, "qkv_proj").work.weight_bytes, 5.6e6);
+    // One KV head: 4 · 200 · 2 bytes a token
+    is(step.outcome.memory.kv, 1000.0 * 1600.0);
+}
+
+#[test]
+fn pruned_layers_are_gone() {
+    let step = run("prune:layers=0.75", &decode(1, 1000));
+    is(op(&step, "gate_up_proj").repeat, 3.0);
+    is(step.outcome.memory.kv, 1000.0 * 2400.0);
+}
+
+#[test]
+fn a_student_answers_for_its_teacher() {
+    let point = decode(4, 1000);
+    let student = known("llama-3.1-8b", "h100-sxm", "distill:student=llama-3.2-1b", &point);
+    is(seconds(&student), seconds(&known("llama-3.2-1b", "h100-sxm", "none", &point)));
+}
+
+#[test]
+fn a_low_rank_makes_two_thin_matrices() {
+    let step = run("low-rank:rank=100,parts=ffn", &decode(10, 1000));
+    // Down: 4000 × 100 and 100 × 1000, 4 layers, 2 bytes
+    is(op(&step, "down_proj[a]").work.weight_bytes, 3.2e6);
+    is(op(&step, "down_proj[b]").work.weight_bytes, 0.8e6);
+    // 2 · 10 · 100 · (4000 + 1000) · 4 FLOPs together
+    is(op(&step, "down_proj[a]").work.flops + op(&step, "down_proj[b]").work.flops, 40e6);
+    // Attention stays: 4 · 1.4 M · 2
+    is(op(&step, "qkv_proj").work.weight_bytes, 11.2e6);
+}
+
+#[test]
+fn what_passes_between_the_factors_is_moved_unless_it_is_fused() {
+    let step = run("fusion:level=none + low-rank:rank=100,parts=ffn", &decode(10, 1000));
+    // 10 tokens: 4000 read and 100 written; 100 read and 1000 written; 4 layers, 2 bytes
+    is(op(&step, "down_proj[a]").work.activation_bytes, 10.0 * 4100.0 * 8.0);
+    is(op(&step, "down_proj[b]").work.activation_bytes, 10.0 * 1100.0 * 8.0);
+}
+
+#[test]
+fn an_adapter_is_a_thin_pair_beside_its_weight() {
+    let step = run("lora:rank=10", &decode(1, 1000));
+    let adapter = op(&step, "lora[gate_up_proj]");
+    // 10 · (1000 + 8000) numbers: 2 FLOPs and 2 bytes each, 4 layers
+    is(adapter.work.flops, 720e3);
+    is(adapter.work.weight_bytes, 720e3);
+}
+
+#[test]
+fn distinct_adapters_of_a_batch_are_each_read() {
+    let step = run("lora:rank=10,adapters=4", &decode(2, 1000));
+    // Two sequences choose among 4: 4·(1 − (3/4)²) = 1.75 adapters on average
+    is(op(&step, "lora[gate_up_proj]").work.weight_bytes, 720e3 * 1.75);
+    // A prompt of any length chooses once
+    let step = run("lora:rank=10,adapters=4", &prefill(1, 500));
+    is(op(&step, "lora[gate_up_proj]").work.weight_bytes, 720e3);
+}
+
+#[test]
+fn adapters_lie_in_memory() {
+    let memory = |with: &str| run(with, &decode(1, 1000)).outcome.memory.weights;
+    // A layer: 10 · (2400 + 2000 + 9000 + 5000) = 184,000 numbers; 4 layers, 2 bytes, 20 adapters
+    is(memory("lora:rank=10,adapters=20") - memory("none"), 184e3 * 8.0 * 20.0);
+    is(memory("lora:rank=10,adapters=20,resident=5") - memory("none"), 184e3 * 8.0 * 5.0);
+}
+
+#[test]
+fn half_of_the_tokens_leave_at_half_of_the_depth() {
+    let step = run("early-exit:at=0.5,share=0.5,kv=skip", &decode(2, 1000));
+    // Two layers as they were: 2 · 16 MB; behind, 2 · 16 MB are read unless both have left: 1 − 0.5²
+    is(op(&step, "gate_up_proj").work.weight_bytes, 32e6);
+    is(op(&step, "gate_up_proj[50% of tokens]").work.weight_bytes, 24e6);
+    // 2 tokens: 2 · 2 · 2 · 8e6, behind half as many
+    is(op(&step, "gate_up_proj").work.flops, 64e6);
+    is(op(&step, "gate_up_proj[50% of tokens]").work.flops, 32e6);
+}
+
+#[test]
+fn skipped_layers_get_keys_and_values() {
+    let step = run("early-exit:at=0.5,share=0.5,kv=fill", &decode(2, 1000));
+    // One of two tokens: 2 layers · 2 · 1000 · 400
+    is(op(&step, "kv_fill").work.flops, 1.6e6);
+    // Their weights (2 layers · 800 kB) are read apart only where both have left: 1/4
+    is(op(&step, "kv_fill").work.weight_bytes, 400e3);
+    // Keys are read for one of two sequences, written for both: 2 layers · (1000 + 2) · 800
+    is(op(&step, "attention[50% of tokens]").work.kv_bytes, 2.0 * 1002.0 * 800.0);
+}
+
+#[test]
+fn an_exit_may_need_the_head() {
+    let step = run("early-exit:at=0.5,share=0.5,head=lm", &decode(2, 1000));
+    is(op(&step, "exit_head[0.5]").work.weight_bytes, 20e6);
+}
+
+#[test]
+fn a_token_reads_its_active_neurons_and_a_batch_their_union() {
+    let step = run("contextual-sparsity:active=0.2", &decode(1, 1000));
+    is(op(&step, "gate_up_proj").work.weight_bytes, 0.2 * 64e6);
+    is(op(&step, "gate_up_proj").work.flops, 0.2 * 64e6);
+    let step = run("contextual-sparsity:active=0.2", &decode(3, 1000));
+    // 1 − 0.8³ = 0.488
+    is(op(&step, "gate_up_proj").work.weight_bytes, 0.488 * 64e6);
+}
+
+#[test]
+fn a_predictor_costs_its_rank() {
+    let step = run("contextual-sparsity:active=0.2,parts=ffn,predictor=100", &decode(1, 1000));
+    // 4 layers · 100 · (1000 + 8000) numbers of 2 bytes
+    is(op(&step, "predictor[gate_up_proj]").work.weight_bytes, 7.2e6);
+}
+
+#[test]
+fn prompts_run_dense() {
+    let step = run("contextual-sparsity:active=0.2", &prefill(1, 100));
+    is(op(&step, "gate_up_proj").work.weight_bytes, 64e6);
+    is(op(&step, "gate_up_proj").work.flops, 100.0 * 64e6);
+}
+
+#[test]
+fn cold_neurons_are_computed_by_the_host() {
+    let with = "contextual-sparsity:active=0.2,parts=ffn,hot=0.4,hits=0.8,processor=xeon-8592";
+    let step = run(with, &decode(1, 1000));
+    // The device reads 0.2·0.8 of all (all of it among its 40 %), the host 0.2·0.2
+    is(op(&step, "gate_up_proj").work.weight_bytes, 0.16 * 64e6);
+    is(op(&step, "cold[gate_up_proj]").work.weight_bytes, 0.04 * 64e6);
+    // FFNs are 12 M of a layer's weights: 60 % of them leave the device
+    let dense = run("none", &decode(1, 1000)).outcome.memory.weights;
+    is(dense - step.outcome.memory.weights, 0.6 * 4.0 * 12e6 * 2.0);
+}
+
+#[test]
+fn experts_touched_are_read() {
+    // 8·(1 − (1 − 2/8)²) = 3.5 experts of 8 M gate and up weights
+    let step = run_moe("none", &decode(2, 1000));
+    is(op(&step, "experts_gate_up").work.weight_bytes, 4.0 * 3.5 * 16e6);
+    // With top-1: 8·(1 − (7/8)²) = 1.875
+    let step = run_moe("experts:top-k=1", &decode(2, 1000));
+    is(op(&step, "experts_gate_up").work.weight_bytes, 4.0 * 1.875 * 16e6);
+}
+
+#[test]
+fn skewed_routing_touches_fewer_experts() {
+    let step = run_moe("experts:loads=4/2/2/2/2/2/1/1", &decode(1, 1000));
+    // One token visits two experts whatever the skew
+    is(op(&step, "experts_gate_up").work.weight_bytes, 4.0 * 2.0 * 16e6);
+    let step = run_moe("experts:loads=4/2/2/2/2/2/1/1", &decode(2, 1000));
+    // Chances 2·load/16: 1/2, 5 · 1/4, 2 · 1/8. Two tokens: 3/4 + 5 · 7/16 + 2 · 15/64 = 3.40625
+    is(op(&step, "experts_gate_up").work.weight_bytes, 4.0 * 3.406_25 * 16e6);
+}
+
+#[test]
+fn a_power_law_is_a_skew() {
+    let step = run_moe("experts:alpha=1", &decode(1000, 1000));
+    // The hottest expert is visited by 2·1/H(8) = 0.7358 of the tokens; every expert is touched by a thousand.
+    let all = 4.0 * 8.0 * 16e6;
+    assert!((op(&step, "experts_gate_up").work.weight_bytes / all - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_busiest_rank_decides() {
+    let with = "parallel:tp=2,ep=2 + experts:loads=7/1/1/1/1/1/2/2,placement=contiguous";
+    let step = run_moe(with, &decode(8, 1000));
+    // Chances 2·load/16: 7/8, 1/4, 1/4, 1/8 … ; the hottest four together 7/8 + 2/8 + 2/8 + 1/8 = 1.5 of 2 visits.
+    // 8 tokens · 1.5 visits · 2 · 8e6 FLOPs · 4 layers
+    is(op(&step, "experts_gate_up").work.flops, 8.0 * 1.5 * 16e6 * 4.0);
+}
+
+#[test]
+fn replicas_of_hot_experts_level_the_load() {
+    let with = "parallel:tp=2,ep=2 + experts:loads=7/1/1/1/1/1/2/2,placement=contiguous,replicas=1";
+    let step = run_moe(with, &decode(8, 1000));
+    // The hottest is shared: 7/16; of the seven others the first four: 2/8 + 2/8 + 1/8 + 1/8 = 3/4. Together 1.1875
+    is(op(&step, "experts_gate_up").work.flops, 8.0 * 1.1875 * 16e6 * 4.0);
+    // Five experts instead of four lie on it, two matrices and one: 12 M weights of 2 bytes each
+    let even = run_moe("parallel:tp=2,ep=2", &decode(8, 1000)).outcome.memory.weights;
+    is(step.outcome.memory.weights - even, 4.0 * 12e6 * 2.0);
+}

@@ -1,0 +1,169 @@
+//! Parallelism, offloading, other processors, memory that computes: worked out by hand on the toy.
+
+use super::toy::*;
+
+#[test]
+fn tensor_parallelism_cuts_weights_and_adds_reductions() {
+    let step = run("parallel:tp=2", &decode(10, 1000));
+    is(op(&step, "gate_up_proj").work.weight_bytes, 32e6);
+    // 2 a layer and the embedding's: 9 of 10 · 1000 · 2 bytes; a ring of two sends M, at 100 GB/s 0.2 us
+    is(op(&step, "all_reduce").ideal, 9.0 * 0.2e-6);
+}
+
+#[test]
+fn pipeline_stages_hold_their_layers() {
+    let step = run("parallel:pp=2", &decode(10, 1000));
+    is(op(&step, "gate_up_proj").repeat, 2.0);
+    is(step.outcome.memory.kv, 2.0 * 10.0 * 1000.0 * 1600.0);
+}
+
+#[test]
+fn expert_parallelism_keeps_whole_experts() {
+    let step = run_moe("parallel:tp=2,ep=2", &decode(2, 1000));
+    // Half of 3.5 touched experts
+    is(op(&step, "experts_gate_up").work.weight_bytes, 4.0 * 1.75 * 16e6);
+}
+
+#[test]
+fn hidden_communication_takes_no_time() {
+    let plain = run("parallel:tp=2", &decode(10, 1000));
+    let hidden = run("parallel:tp=2 + overlap:share=1", &decode(10, 1000));
+    // The reductions' 1.8 us, and the logits' all-gather of 10 · 10,000 · 2 bytes: half of it at 100 GB/s, 1 us
+    is(seconds(&plain) - seconds(&hidden), 2.8e-6);
+}
+
+#[test]
+fn context_parallelism_cuts_prompts() {
+    let step = run("context-parallel:ranks=4", &prefill(1, 1000));
+    // 250 tokens of gate and up; a quarter of 500,500 pairs
+    is(op(&step, "gate_up_proj").work.flops, 4.0 * 2.0 * 250.0 * 8e6);
+    is(op(&step, "attention").work.flops, 4.0 * 4000.0 * 500_500.0 / 4.0);
+    // Keys and values of 1000 tokens go round: 3/4 · 800 kB a layer at 100 GB/s
+    is(op(&step, "exchange[attention]").ideal, 4.0 * 6e-6);
+    is(step.outcome.memory.kv, 1000.0 * 800.0);
+    // Four devices do the work of one
+    is(step.outcome.tokens_per_gpu_s, 1000.0 / seconds(&step) / 4.0);
+}
+
+#[test]
+fn context_parallel_decode_reads_a_share_of_the_keys() {
+    let step = run("context-parallel:ranks=4", &decode(1, 1000));
+    is(op(&step, "attention").work.kv_bytes, 4.0 * 800.0 * (250.0 + 1.0));
+    is(op(&step, "gate_up_proj").work.flops, 4.0 * 2.0 * 8e6);
+}
+
+#[test]
+fn ulysses_exchanges_heads() {
+    let step = run("context-parallel:ranks=4,style=ulysses", &prefill(1, 1000));
+    // q and the output 2 · 1000 · 1000 · 2 bytes, new keys and values 800 kB: 4.8 MB a layer, 1/4 of them one rank's;
+    // 3/4 of that leave it
+    let sent = op(&step, "exchange[attention]").work.link_bytes;
+    is(sent, 4.0 * 0.75 * 4.8e6);
+}
+
+#[test]
+fn offloaded_weights_come_over_the_link() {
+    let step = run("offload:what=weights,share=0.5", &decode(1, 1000));
+    // 57.6 M weights of 2 bytes, half of them, at 50 GB/s: 1.152 ms, behind which the device's 0.14 ms disappear
+    is(seconds(&step), 1.152e-3);
+    is(op(&step, "fetch[gate_up_proj]").work.link_bytes, 32e6);
+    // The device keeps half and a buffer of two of the four layers' other half
+    let dense = run("none", &decode(1, 1000));
+    is(dense.outcome.memory.weights - step.outcome.memory.weights, 57.6e6 * 2.0 * 0.25);
+}
+
+#[test]
+fn without_overlap_both_add_up() {
+    let dense = seconds(&run("none", &decode(1, 1000)));
+    let step = run("offload:what=weights,share=0.5,overlap=0", &decode(1, 1000));
+    is(seconds(&step), dense + 1.152e-3);
+}
+
+#[test]
+fn storage_is_slower_than_the_host() {
+    let step = run("offload:what=weights,share=0.5,to=ssd,gb-s=5", &decode(1, 1000));
+    is(seconds(&step), 11.52e-3);
+}
+
+#[test]
+fn an_offloaded_cache_is_fetched_each_step() {
+    let step = run("offload:what=kv,share=0.5", &decode(10, 1000));
+    // (10,000 read + 10 written) · 3200 bytes, half of them
+    is(op(&step, "fetch[attention]").work.link_bytes, 10_010.0 * 1600.0);
+    is(step.outcome.memory.kv, 10_000.0 * 1600.0);
+}
+
+#[test]
+fn only_touched_experts_are_fetched() {
+    let step = run_moe("offload:what=experts,share=0.5", &decode(1, 1000));
+    // 2 experts of 12 M weights, half of them
+    let fetched = op(&step, "fetch[experts_gate_up]").work.link_bytes + op(&step, "fetch[experts_down]").work.link_bytes;
+    is(fetched, 4.0 * 2.0 * 12e6 * 2.0 * 0.5);
+}
+
+#[test]
+fn attention_and_ffn_work_at_the_same_time() {
+    let plain = run("none", &decode(30, 1000));
+    let step = run("afd:attention=1,ffn=1,micro-batches=3,gb-s=1000", &decode(30, 1000));
+    // FFN weights are read once a micro-batch: 3 · 4 · 24 MB in 0.288 ms and activations of 30 tokens,
+    // 4·30·(1000 + 8000 + 4000 + 1000)·2 bytes in 3.36 us; attention and the head take less.
+    is(seconds(&step), 0.288e-3 + 3.36e-6);
+    // Half of the devices hold attention
+    is(step.outcome.tokens_per_gpu_s, 30.0 / seconds(&step) / 2.0);
+    is(plain.outcome.memory.weights - step.outcome.memory.weights, 4.0 * 24e6);
+}
+
+#[test]
+fn one_micro_batch_waits() {
+    let plain = run("none", &decode(30, 1000));
+    let step = run("afd:micro-batches=1,gb-s=100", &decode(30, 1000));
+    // There and back: 4 layers · 30 · 2 · 1000 · 2 bytes at 100 GB/s
+    is(seconds(&step) - seconds(&plain), 4.8e-6);
+}
+
+#[test]
+fn several_attention_groups_share_an_ffn() {
+    let step = run("afd:attention=2,ffn=1,micro-batches=1", &decode(30, 1000));
+    // 60 tokens reach each FFN
+    is(op(&step, "gate_up_proj").work.flops, 4.0 * 2.0 * 60.0 * 8e6);
+}
+
+#[test]
+fn attention_runs_where_its_cache_is_read_faster() {
+    let step = run("pim:device=hbm-pim,stacks=5", &decode(10, 1000));
+    // 5 · 1228.8 GB/s for 4 · (10,010 · 800 + 10 · 2 · 1000 · 2) bytes; 4 · 4000 · 10,000 FLOPs at 6 T/s take longer: 26.7 us
+    is(op(&step, "attention").ideal, 4.0 * 4000.0 * 10_000.0 / 6e12);
+    let plain = run("none", &decode(10, 1000));
+    is(op(&plain, "attention").ideal, 4.0 * (10_010.0 * 800.0 + 40_000.0) / 1e12);
+}
+
+#[test]
+fn what_is_faster_on_the_device_stays_there() {
+    let plain = run("none", &prefill(1, 1000));
+    is(seconds(&run("pim:ops=all", &prefill(1, 1000))), seconds(&plain));
+    assert!(seconds(&run("pim:ops=all,route=always", &prefill(1, 1000))) > seconds(&plain));
+}
+
+#[test]
+fn the_host_attends_to_its_cache() {
+    let step = run("hybrid:processor=xeon-8592,ops=attention,gb-s=50", &decode(10, 1000));
+    // q and output 10 · 2000 · 2 bytes, new keys and values 10 · 800: 48 kB a layer at 50 GB/s
+    is(op(&step, "to_host[attention]").ideal, 4.0 * 48_000.0 / 50e9);
+    is(step.outcome.memory.kv, 0.0);
+}
+
+#[test]
+fn a_share_of_the_ffn_runs_beside_on_the_host() {
+    let step = run("hybrid:processor=xeon-8592,ops=ffn,share=0.25,overlap=1", &decode(1, 1000));
+    is(op(&step, "gate_up_proj").work.weight_bytes, 0.75 * 64e6);
+    is(op(&step, "host[gate_up_proj]").work.weight_bytes, 0.25 * 64e6);
+}
+
+#[test]
+fn chips_of_fast_memory_read_together() {
+    let one = run("none", &decode(1, 1000));
+    let many = run("spatial:chips=10", &decode(1, 1000));
+    is(seconds(&many), seconds(&one) / 10.0);
+    is(many.outcome.memory.capacity, 100.0 * GIB);
+    is(many.outcome.tokens_per_gpu_s, one.outcome.tokens_per_gpu_s);
+}

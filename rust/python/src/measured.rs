@@ -1,0 +1,168 @@
+//! Measurements on their way in: fitted into efficiencies, or held against what is predicted for them.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use roofline_core::efficiency::file::Set;
+use roofline_core::table::{Column, Table as Rows};
+use roofline_plan::calibrate::check::Flaw;
+use roofline_plan::calibrate::errors::Errors;
+use roofline_plan::calibrate::frame::Frame;
+use roofline_plan::calibrate::read::{self, Defaults};
+use roofline_plan::calibrate::run::{self, Fate, Options};
+use roofline_plan::error::Result as PlanResult;
+use roofline_plan::validate::{self, Line, Report};
+
+use crate::columns;
+use crate::enter::{enter, enter_long};
+use crate::hardware::Hardware;
+use crate::table::Table;
+
+/// Kernel timings of a frame, read once.
+#[pyclass(frozen, module = "roofline_fast._core")]
+pub struct Measurements {
+    found: read::Measurements,
+}
+
+#[pymethods]
+impl Measurements {
+    /// `columns` holds numbers (NaN for what is missing) and texts by name; `hw` and `engine` hold where no column says.
+    #[new]
+    #[pyo3(signature = (rows, columns, *, hw=None, engine=String::new()))]
+    fn new(
+        py: Python<'_>,
+        rows: usize,
+        columns: &Bound<'_, PyDict>,
+        hw: Option<PyRef<'_, Hardware>>,
+        engine: String,
+    ) -> PyResult<Measurements> {
+        let mut frame = Frame::new(rows);
+        for (name, column) in columns {
+            let name: String = name.extract()?;
+            let pushed = match columns::floats(&column, &name) {
+                Ok(numbers) => frame.push_numbers(&name, numbers),
+                Err(_) => frame.push_words(&name, columns::words(&column, &name)?),
+            };
+            enter(py, || pushed)?;
+        }
+        let device = hw.map(|hardware| hardware.device.clone());
+        let found = enter(py, || read::read(&frame, &Defaults { device, engine }))?;
+        Ok(Measurements { found })
+    }
+
+    /// Fits every group: a table of fits and refusals, and the files by device, changed from `present` where given.
+    #[pyo3(signature = (*, source, date, remark=String::new(), prior=true, extrapolate=false, present=Vec::new()))]
+    #[allow(clippy::too_many_arguments)]
+    fn calibrate(
+        &self,
+        py: Python<'_>,
+        source: String,
+        date: String,
+        remark: String,
+        prior: bool,
+        extrapolate: bool,
+        present: Vec<(String, String)>,
+    ) -> PyResult<(Table, Vec<(String, String)>)> {
+        let options = Options { source, date, prior, extrapolate, remark };
+        let work = |_: &_| -> PlanResult<_> {
+            let fates = run::calibrate(&self.found, &options);
+            let files = run::files(&self.found, &fates, &present);
+            Ok((fates_table(&self.found, &fates), files))
+        };
+        let (table, files) = enter_long(py, None, work)?;
+        Ok((Table::new(py, table)?, files))
+    }
+
+    /// Errors of what is predicted, with the fits of `sets` (names and texts of files) before the shipped ones: a table
+    /// of errors, and one of what was refused.
+    #[pyo3(signature = (sets=Vec::new()))]
+    fn validate(&self, py: Python<'_>, sets: Vec<(String, String)>) -> PyResult<(Table, Table)> {
+        let work = |_: &_| -> PlanResult<_> {
+            let read = |(origin, text): &(String, String)| {
+                let mut set = Set::parse(origin, text)?;
+                set.origin = Some(origin.clone());
+                Ok(set)
+            };
+            let sets = sets.iter().map(read).collect::<PlanResult<Vec<Set>>>()?;
+            Ok(validate::kernels(&self.found, &sets))
+        };
+        let report = enter_long(py, None, work)?;
+        Ok((Table::new(py, lines_table(&report.lines))?, Table::new(py, refused_table(&report))?))
+    }
+}
+
+fn fates_table(found: &read::Measurements, fates: &[Fate]) -> Rows {
+    let text = |of: &dyn Fn(&Fate) -> String| Column::Str(fates.iter().map(of).collect());
+    let errors = |of: &dyn Fn(&Errors) -> f64, ideal: bool| {
+        let one = |fate: &Fate| {
+            let fitting = fate.outcome.as_ref().ok().map(|(entry, _)| &entry.fitting)?;
+            known(of(if ideal { &fitting.ideal } else { &fitting.errors }))
+        };
+        Column::OptF64(fates.iter().map(one).collect())
+    };
+    let dropped = |flaw: Flaw| {
+        let count = |fate: &Fate| {
+            fate.group.dropped.iter().find(|(known, _)| *known == flaw).map_or(0, |(_, count)| *count)
+        };
+        Column::U64(fates.iter().map(count).collect())
+    };
+    Rows::new()
+        .with("hw", text(&|fate| found.devices.get(fate.group.device).hardware.name.clone()))
+        .with("engine", text(&|fate| found.engines[fate.group.engine].clone()))
+        .with("family", text(&|fate| fate.group.family.to_string()))
+        .with("dtype", text(&|fate| fate.group.dtype.to_string()))
+        .with("rows", Column::U64(fates.iter().map(|fate| fate.rows).collect()))
+        .with("beats_roofline", dropped(Flaw::BeatsRoofline))
+        .with("unit_slip", dropped(Flaw::UnitSlip))
+        .with("launch_floor", dropped(Flaw::LaunchFloor))
+        .with("median_ape", errors(&|errors| errors.median_ape, false))
+        .with("mape", errors(&|errors| errors.mape, false))
+        .with("p90_ape", errors(&|errors| errors.p90_ape, false))
+        .with("bias", errors(&|errors| errors.bias, false))
+        .with("ideal_median_ape", errors(&|errors| errors.median_ape, true))
+        .with(
+            "drawn_to",
+            Column::OptStr(
+                fates.iter().map(|fate| fate.outcome.as_ref().ok().map(|(_, to)| to.clone())).collect(),
+            ),
+        )
+        .with(
+            "refused",
+            Column::OptStr(fates.iter().map(|fate| fate.outcome.as_ref().err().cloned()).collect()),
+        )
+}
+
+fn lines_table(lines: &[Line]) -> Rows {
+    let errors = |of: &dyn Fn(&Errors) -> f64, ideal: bool| {
+        let one = |line: &Line| {
+            let errors = if ideal { &line.ideal } else { &line.errors };
+            errors.as_ref().and_then(|errors| known(of(errors)))
+        };
+        Column::OptF64(lines.iter().map(one).collect())
+    };
+    Rows::new()
+        .with("metric", Column::Str(lines.iter().map(|line| line.metric.clone()).collect()))
+        .with("group", Column::Str(lines.iter().map(|line| line.group.clone()).collect()))
+        .with("n", Column::U64(lines.iter().map(|line| line.errors.map_or(0, |errors| errors.n)).collect()))
+        .with("refused", Column::U64(lines.iter().map(|line| line.refused).collect()))
+        .with("median_ape", errors(&|errors| errors.median_ape, false))
+        .with("mape", errors(&|errors| errors.mape, false))
+        .with("p90_ape", errors(&|errors| errors.p90_ape, false))
+        .with("bias", errors(&|errors| errors.bias, false))
+        .with("coverage", errors(&|errors| errors.coverage, false))
+        .with("ideal_median_ape", errors(&|errors| errors.median_ape, true))
+}
+
+fn refused_table(report: &Report) -> Rows {
+    let of = |metric: bool| {
+        let name = |(one, why): &(String, String)| if metric { one.clone() } else { why.clone() };
+        Column::Str(report.refused.keys().map(name).collect())
+    };
+    Rows::new()
+        .with("metric", of(true))
+        .with("reason", of(false))
+        .with("rows", Column::U64(report.refused.values().copied().collect()))
+}
+
+fn known(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
