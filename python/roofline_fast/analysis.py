@@ -96,8 +96,8 @@ def analyze(
     kv_bits : int, optional
         Bits of a KV element, for ``compat="llm-viewer"`` alone.
     fusion : {"full", "engine", "none"}, optional
-        How much of the element-wise work is fused into its neighbours: for the roofline all unless said,
-        for a prediction what engines fuse.
+        How much of the element-wise work is fused into its neighbours: for the roofline all unless said, for
+        a prediction what engines fuse.
     flash_attention : bool, optional
         Whether attention is one operator; yes, except where ``compat`` says otherwise.
     overlap : float

@@ -196,7 +196,7 @@ def evaluate(
         engine=engine,
         **switches(efficiency, act_quant, launch, p2p, host),
     )
-    results = pl.DataFrame(_core.evaluate(configurations, list(columns or ()), progress))
+    results = pl.DataFrame(configurations.evaluate(list(columns or ()), progress))
     if taken := [name for name in results.columns if name in rows.columns]:
         message = f"the frame must not have the result {taken[0]} already"
         raise SpecError(
