@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 HELP = """Solve where techniques begin and cease to pay in decode, on the exact cost.
 
-From which batch linear layers are compute-bound, at which a gain is gone, from which acceptance speculation pays, at which
-context the cache outweighs the weights.
+From which batch linear layers are compute-bound, at which a gain is gone, from which acceptance speculation
+pays, at which context the cache outweighs the weights.
 """
 
 
@@ -29,7 +29,9 @@ def break_even(
     hw: flags.Hw = None,
     model_flag: flags.ModelFlag = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Sequences of each rank.")] = 1,
-    input_len: Annotated[int, typer.Option("--input-len", "--isl", help="Tokens in the cache of each.")] = 2048,
+    input_len: Annotated[
+        int, typer.Option("--input-len", "--isl", help="Tokens in the cache of each.")
+    ] = 2048,
     tp: flags.Tp = 1,
     pp: flags.Pp = 1,
     dp: flags.Dp = 1,

@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
         hardware
     )
     group.command("models", cls=Command, help="Models: sizes, layers, formats.")(models)
-    group.command("techniques", cls=Command, help="Techniques for --with: what they change, formulas, settings.")(
+    group.command("techniques", cls=Command, help="Techniques for --with: what they change, settings.")(
         techniques
     )
     app.add_typer(group, name="catalog")

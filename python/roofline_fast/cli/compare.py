@@ -17,13 +17,33 @@ if TYPE_CHECKING:
 
 HELP = """Explain why B is faster or slower than A: a waterfall per operator and resource that adds up.
 
-A and B are what one side has alone, as `key=value` separated by spaces, keys as the flags of analyze: "tp=2 with=kv-quant:bits=4";
-`base` for nothing. All flags hold for both. Times of a decode step are those of one token.
+A and B are what one side has alone, as `key=value` separated by spaces, keys as the flags of analyze:
+"tp=2 with=kv-quant:bits=4"; `base` for nothing. All flags hold for both. Times of a decode step are those
+of one token.
 """
 # Below this share of the whole a difference is rounding.
 LEAST = 1e-9
-WHOLE = ("tp", "pp", "dp", "ep", "batch_size", "input_len", "output_len", "prefix_len", "chunk", "w_bits", "a_bits")
-SYNONYMS = {"hardware": "hw", "system": "hw", "gpu": "hw", "isl": "input_len", "osl": "output_len", "q": "quantization"}
+WHOLE = (
+    "tp",
+    "pp",
+    "dp",
+    "ep",
+    "batch_size",
+    "input_len",
+    "output_len",
+    "prefix_len",
+    "chunk",
+    "w_bits",
+    "a_bits",
+)
+SYNONYMS = {
+    "hardware": "hw",
+    "system": "hw",
+    "gpu": "hw",
+    "isl": "input_len",
+    "osl": "output_len",
+    "q": "quantization",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -38,8 +58,12 @@ def compare(
     hw: flags.Hw = None,
     phase: Annotated[str | None, typer.Option(help="decode, prefill, mixed, chat or encode.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Sequences of each rank.")] = 1,
-    input_len: Annotated[int | None, typer.Option("--input-len", "--isl", help="Prompt tokens; context for decode.")] = None,
-    output_len: Annotated[int | None, typer.Option("--output-len", "--osl", help="Tokens generated (chat).")] = None,
+    input_len: Annotated[
+        int | None, typer.Option("--input-len", "--isl", help="Prompt tokens; context for decode.")
+    ] = None,
+    output_len: Annotated[
+        int | None, typer.Option("--output-len", "--osl", help="Tokens generated (chat).")
+    ] = None,
     tp: flags.Tp = 1,
     pp: flags.Pp = 1,
     dp: flags.Dp = 1,
@@ -90,7 +114,9 @@ def side(text: str) -> dict[str, Any]:
             if word == "base":
                 continue
             hint = 'for example "tp=2 with=kv-quant:bits=4", or base'
-            raise SpecError(f"a side must read `key=value key=value`: `{word}`", field=word, value=word, hint=hint)
+            raise SpecError(
+                f"a side must read `key=value key=value`: `{word}`", field=word, value=word, hint=hint
+            )
         if key in ("with", "techniques"):
             keywords.setdefault("with", []).append(value)
         elif key in WHOLE:
@@ -145,7 +171,10 @@ def _sides(found: Comparison) -> list[tuple[str, Any, float]]:
 def _title(side: Any) -> str:
     inputs = side.inputs
     layout = ", ".join(f"{axis} {inputs[axis]}" for axis in ("tp", "pp", "dp", "ep") if inputs[axis] > 1)
-    parts = [side.model.title, f"{side.deployment.gpus}x {side.hardware.title}" + (f" ({layout})" if layout else "")]
+    parts = [
+        side.model.title,
+        f"{side.deployment.gpus}x {side.hardware.title}" + (f" ({layout})" if layout else ""),
+    ]
     parts += [f"{inputs['quantization']} weights, {inputs['kv_cache_dtype']} KV"]
     parts += [f"batch {inputs['batch_size']:,} @ {inputs['input_len']:,}", *inputs["techniques"]]
     return " · ".join(parts)
