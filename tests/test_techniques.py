@@ -158,8 +158,8 @@ MISTAKES = {
         "a simulated engine finds common prefixes in the trace itself",
         "analyze",
     ),
-    "simulate examples/chat.jsonl --hw h100 --spec-method eagle --num-speculative-tokens 2 "
-    "--spec-acceptance 0.5 --with spec:gamma=2,accept=0.5": (
+    "simulate examples/chat.jsonl --hw h100 --spec-method eagle --num-speculative-tokens 2 --spec-acceptance 0.5 "
+    "--with spec:gamma=2,accept=0.5": (
         "spec_method must not be given beside `spec:gamma=2,accept=0.5`",
         "one of them",
     ),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from roofline_fast.listing import catalog
     from roofline_fast.model import Model
     from roofline_fast.simulation import Simulation, simulate
+    from roofline_fast.sweeps import sweep
     from roofline_fast.trace import Trace
     from roofline_fast.validation import Validation, validate
 
@@ -55,6 +56,7 @@ __all__ = [
     "compare",
     "evaluate",
     "simulate",
+    "sweep",
     "validate",
 ]
 
@@ -78,6 +80,7 @@ _HOME = {
     "compare": "roofline_fast.comparison",
     "evaluate": "roofline_fast.evaluation",
     "simulate": "roofline_fast.simulation",
+    "sweep": "roofline_fast.sweeps",
     "validate": "roofline_fast.validation",
 }
 

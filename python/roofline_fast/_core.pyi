@@ -19,6 +19,7 @@ __all__ = [
     "Precision",
     "Progress",
     "Simulation",
+    "Space",
     "Table",
     "Trace",
     "TraceOptions",
@@ -26,7 +27,6 @@ __all__ = [
     "__version__",
     "_probe",
     "analyze",
-    "evaluate",
     "llm_viewer_analyze",
     "llm_viewer_generate",
 ]
@@ -285,10 +285,50 @@ class Configurations:
         p2p: bool | None = None,
         host: tuple[float, float] | None = None,
     ) -> Configurations: ...
+    def evaluate(self, results: Sequence[str], progress: Progress | None = None) -> Table: ...
 
-def evaluate(
-    configurations: Configurations, results: Sequence[str], progress: Progress | None = None
-) -> Table: ...
+@final
+class Space:
+    def __new__(
+        cls,
+        axes: Mapping[str, Any],
+        *,
+        models: Sequence[Model],
+        devices: Sequence[Hardware],
+        engines: Sequence[EngineMemory],
+        efficiency: str | PathLike[str] | None = None,
+        act_quant: str | None = None,
+        launch: str | None = None,
+        p2p: bool | None = None,
+        host: tuple[float, float] | None = None,
+    ) -> Space: ...
+    @staticmethod
+    def settings() -> list[str]: ...
+    @staticmethod
+    def results() -> list[str]: ...
+    @staticmethod
+    def pick(columns: Mapping[str, Any], keep: str, objectives: Sequence[str], top: int) -> list[int]: ...
+    @property
+    def points(self) -> int: ...
+    @property
+    def columns(self) -> list[str]: ...
+    def values(self, axis: str) -> Table: ...
+    def narrowed(self, axis: str, places: Sequence[int]) -> Space: ...
+    def next_possible(self, start: int, *, limits: Mapping[str, Any] | None = None) -> int: ...
+    def read(
+        self,
+        start: int,
+        stop: int,
+        *,
+        axes: Sequence[str] | None = None,
+        results: Sequence[str],
+        keep: str = "feasible",
+        objectives: Sequence[str] = [],
+        top: int = 10,
+        limits: Mapping[str, Any] | None = None,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Table, list[tuple[str, int, str]]]: ...
 
 @final
 class Measurements:
@@ -468,11 +508,18 @@ class Engine:
 class Simulation:
     def summary(
         self, slo: str | None = None, percentiles: Sequence[float] = ...
-    ) -> dict[str, int | float | bool | None]: ...
+    ) -> dict[str, int | float | bool | str | None]: ...
     @property
     def requests(self) -> Table: ...
     @property
     def steps(self) -> Table: ...
+    @property
+    def stretches(self) -> Table: ...
+    def timeline(self, interval_s: float) -> Table: ...
+    @property
+    def times(self) -> Table: ...
+    def explain(self, count: int, by: str) -> Table: ...
+    def write_perfetto(self, path: str | PathLike[str]) -> None: ...
     @property
     def settings(self) -> dict[str, int | float | bool | str | None]: ...
     @property

@@ -116,14 +116,15 @@ def evaluate(
     model, hw, tp, pp, dp, ep, quantization, kv_cache_dtype : optional
         The value of all rows, where the frame has no such column.
     techniques : str or sequence of str, optional
-        What is applied to all rows, as for `analyze`; in a column one text a row, joined by ``+``, ``none`` for
-        none.
+        What is applied to all rows, as for `analyze`; in a column one text a row, joined by ``+``, ``none``
+        for none.
     batch_size, input_len, output_len, prefix_len, chunk, phase, mode : optional
         The value of all rows, where the frame has no such column.
     efficiency, act_quant, launch, p2p, host : optional
         What predictions of all rows rest on, as for `analyze`.
     engine, gpu_memory_utilization, block_size, max_num_seqs, max_num_batched_tokens : optional
-        Whose kernels run, and whose division of the memory `fits` and `max_concurrency` speak of, as for `analyze`.
+        Whose kernels run, and whose division of the memory `fits` and `max_concurrency` speak of, as for
+        `analyze`.
     columns : sequence of str, optional
         Which results are added; all unless said.
     progress : optional
@@ -195,7 +196,7 @@ def evaluate(
         engine=engine,
         **switches(efficiency, act_quant, launch, p2p, host),
     )
-    results = pl.DataFrame(_core.evaluate(configurations, list(columns or ()), progress))
+    results = pl.DataFrame(configurations.evaluate(list(columns or ()), progress))
     if taken := [name for name in results.columns if name in rows.columns]:
         message = f"the frame must not have the result {taken[0]} already"
         raise SpecError(

@@ -1,4 +1,4 @@
-"""Files of measurements as users have them: read, told apart by their columns, and handed to the compiled half."""
+"""Files of measurements as users have them: read, told apart by their columns, and handed over."""
 
 from __future__ import annotations
 
@@ -64,7 +64,13 @@ def kind(columns: list[str]) -> str | None:
 
 
 def kernels(frame: pl.DataFrame, hw: Hardware | None = None, engine: str = "") -> _core.Measurements:
-    """Hand kernel timings over: numbers with NaN for nulls, texts as they are."""
+    """Hand kernel timings over."""
+    device = hw.compiled if hw else None
+    return _core.Measurements(frame.height, columns(frame), hw=device, engine=engine)
+
+
+def columns(frame: pl.DataFrame) -> dict[str, Any]:
+    """Return numbers with NaN for nulls and texts as they are, by name; other columns are left out."""
     import polars as pl
 
     columns: dict[str, Any] = {}
@@ -73,7 +79,7 @@ def kernels(frame: pl.DataFrame, hw: Hardware | None = None, engine: str = "") -
             columns[column.name] = column.cast(pl.Float64).fill_null(float("nan"))
         elif column.dtype in (pl.String, pl.Categorical, pl.Enum):
             columns[column.name] = column.cast(pl.String)
-    return _core.Measurements(frame.height, columns, hw=hw.compiled if hw else None, engine=engine)
+    return columns
 
 
 def without_noise(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:

@@ -38,9 +38,9 @@ def register(app: typer.Typer) -> None:
         hardware
     )
     group.command("models", cls=Command, help="Models: sizes, layers, formats.")(models)
-    group.command("techniques", cls=Command, help="Techniques for --with: what they change, settings.")(
-        techniques
-    )
+    group.command(
+        "techniques", cls=Command, help="Techniques for --with: what they change, formulas, settings."
+    )(techniques)
     app.add_typer(group, name="catalog")
 
 

@@ -6,15 +6,25 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from roofline_fast._core import Progress
 
 WIDTH = 24
 # Short calls draw nothing.
 PATIENCE_S = 0.3
 REFRESH_S = 0.1
+
+
+class Progress(Protocol):
+    """How far a call has come: units of work finished, and in all (0 until known)."""
+
+    @property
+    def done(self) -> int:
+        """Units of work finished."""
+
+    @property
+    def total(self) -> int:
+        """Units of work in all; 0 until known."""
 
 
 @contextlib.contextmanager

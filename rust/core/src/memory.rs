@@ -328,9 +328,15 @@ impl MemoryPlan {
 /// Peak bytes of activations alive at once, per unit of what a step processes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ActivationPeak {
+    /// Elements a token.
     token: f64,
+    /// Elements a score.
     score: f64,
+    /// Elements of a token's state.
     state: f64,
+    /// Bytes an element.
+    bytes: f64,
+    /// Bytes of a row of logits.
     row: f64,
 }
 
@@ -343,16 +349,18 @@ impl ActivationPeak {
         let scores = if deployment.lowering.flash_attention { 0.0 } else { score_heads(model) / tp };
         let row = if logit_copies > 1.0 { bytes + 4.0 * logit_copies } else { bytes };
         ActivationPeak {
-            token: (2.0 * model.hidden as f64 + widest) * bytes,
-            score: scores * bytes,
-            state: model.hidden as f64 * bytes,
+            token: 2.0 * model.hidden as f64 + widest,
+            score: scores,
+            state: model.hidden as f64,
+            bytes,
             row: if model.head { model.vocab as f64 * row } else { 0.0 },
         }
     }
 
     /// Bytes of a step of so many tokens, sampled rows and (query, key) rectangles.
     pub fn bytes(&self, tokens: f64, rows: f64, scores: f64) -> f64 {
-        (tokens * self.token + scores * self.score).max(tokens * self.state + rows * self.row)
+        let layers = (tokens * self.token + scores * self.score) * self.bytes;
+        layers.max(tokens * self.state * self.bytes + rows * self.row)
     }
 
     /// Whether it depends on how long contexts are.
@@ -364,7 +372,7 @@ impl ActivationPeak {
 /// Peak bytes of activations alive at once: residual and hidden state beside the widest intermediate of a layer, or
 /// the logits, whichever is more (lifetimes do not overlap). `scores` (query, key) rectangles of one layer are alive too
 /// where attention is not fused.
-pub fn activation_peak(
+pub(crate) fn activation_peak(
     deployment: &Deployment,
     tokens: f64,
     rows: f64,

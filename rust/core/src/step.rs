@@ -324,7 +324,7 @@ impl Line {
         cost
     }
 
-    fn spread(&self) -> Spread {
+    pub(crate) fn spread(&self) -> Spread {
         self.predicted.as_ref().map_or(Spread::NONE, |predicted| predicted.spread)
     }
 
@@ -342,7 +342,7 @@ fn as_far_as(was: &Priced, predicted: &Predicted, parts: &Parts<'_>, part: &Phas
 }
 
 /// Computing and communicating seconds, those of the host, and those of what runs beside.
-#[derive(Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Exposed {
     compute: f64,
     link: f64,

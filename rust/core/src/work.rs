@@ -332,7 +332,7 @@ impl Op {
         self.kernel.grows_with_context() || self.work_grows_with_context()
     }
 
-    fn work_grows_with_context(&self) -> bool {
+    pub(crate) fn work_grows_with_context(&self) -> bool {
         let work = &self.work;
         let rates = [
             work.flops,

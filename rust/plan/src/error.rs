@@ -12,6 +12,9 @@ pub enum Error {
         /// What is wrong with it.
         source: roofline_core::error::Error,
     },
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
     /// A column that is not possible.
     #[error(transparent)]
     Core(#[from] roofline_core::error::Error),
@@ -21,10 +24,11 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// The mistake itself.
-    pub fn source(&self) -> &roofline_core::error::Error {
+    /// The mistake itself; none where the user stopped the work.
+    pub fn source(&self) -> Option<&roofline_core::error::Error> {
         match self {
-            Error::Row { source, .. } | Error::Core(source) => source,
+            Error::Row { source, .. } | Error::Core(source) => Some(source),
+            Error::Interrupted => None,
         }
     }
 }

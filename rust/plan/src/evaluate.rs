@@ -1,10 +1,10 @@
 //! A frame of configurations in, the same rows with results out.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use rayon::prelude::*;
-use roofline_core::analysis::{Analyst, Outcome};
+use roofline_core::analysis::Analyst;
+use roofline_core::batch::{BLOCK, Sizes};
 use roofline_core::efficiency::Efficiency;
 use roofline_core::efficiency::switches::as_run_by;
 use roofline_core::hardware::Hardware;
@@ -15,12 +15,16 @@ use roofline_core::model::Model;
 use roofline_core::names;
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
-use roofline_core::roof::Bound;
 use roofline_core::step::Deployment;
-use roofline_core::table::{Column, Table};
+use roofline_core::table::Table;
 use roofline_core::technique::{Said, Technique};
 
+use crate::deployed::{Deployed, Desk};
 use crate::error::{Error, Result};
+use crate::results::{Block, Measure, Results, Wanted};
+
+/// What `mode` may be.
+pub const MODES: [&str; 2] = ["predicted", "ideal"];
 
 /// One value for every row, or one a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,21 +35,29 @@ pub enum Values<T> {
     Each(Vec<T>),
 }
 
-impl<T> Values<T> {
+impl<T: Copy> Values<T> {
     /// The value of a row.
-    pub fn at(&self, row: usize) -> &T {
+    pub fn at(&self, row: usize) -> T {
         match self {
-            Values::All(value) => value,
-            Values::Each(values) => &values[row],
+            Values::All(value) => *value,
+            Values::Each(values) => values[row],
         }
     }
+}
 
-    /// How many rows it prescribes, if any.
-    pub fn rows(&self) -> Option<usize> {
-        match self {
-            Values::All(_) => None,
-            Values::Each(values) => Some(values.len()),
-        }
+/// A column of names, of which there are few: each row's place among them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Names {
+    /// Place of a row's name.
+    pub places: Values<u32>,
+    /// The names.
+    pub names: Vec<String>,
+}
+
+impl Names {
+    /// The name of a row.
+    pub fn at(&self, row: usize) -> &str {
+        &self.names[self.places.at(row) as usize]
     }
 }
 
@@ -61,9 +73,9 @@ pub struct Configurations {
     /// How each device's memory is divided by the engine.
     pub engines: Vec<EngineMemory>,
     /// Model of a row.
-    pub model: Values<usize>,
+    pub model: Values<u64>,
     /// Device of a row.
-    pub hw: Values<usize>,
+    pub hw: Values<u64>,
     /// Tensor parallelism.
     pub tp: Values<u64>,
     /// Pipeline stages.
@@ -73,9 +85,9 @@ pub struct Configurations {
     /// Devices that share the experts.
     pub ep: Values<u64>,
     /// Scheme by name, or `auto`.
-    pub quantization: Values<String>,
+    pub quantization: Names,
     /// KV cache format by name, or `auto`.
-    pub kv_cache_dtype: Values<String>,
+    pub kv_cache_dtype: Names,
     /// Sequences a rank.
     pub batch_size: Values<u64>,
     /// Prompt tokens, or context for decode.
@@ -87,78 +99,27 @@ pub struct Configurations {
     /// Largest prompt chunk.
     pub chunk: Values<u64>,
     /// What is asked about.
-    pub phase: Values<String>,
-    /// Techniques, joined by `+`; `none` for none.
-    pub techniques: Values<String>,
+    pub phase: Names,
+    /// Techniques, joined by `+`; `none` where there is none.
+    pub techniques: Names,
     /// `predicted` or `ideal`.
-    pub mode: Values<String>,
+    pub mode: Names,
     /// The engine's preset.
     pub engine: String,
     /// What predicts where `mode` says so.
     pub predicted: Efficiency,
 }
 
-/// Every result column, in order.
-pub const RESULTS: [&str; 19] = [
-    "step_s",
-    "ideal_s",
-    "low_s",
-    "high_s",
-    "ttft_s",
-    "tpot_s",
-    "e2e_s",
-    "tokens_per_gpu_s",
-    "tokens_per_user_s",
-    "bound",
-    "intensity",
-    "weight_bytes",
-    "kv_bytes",
-    "memory_bytes",
-    "engine_memory_bytes",
-    "fits",
-    "max_concurrency",
-    "energy_j_per_token",
-    "usd_per_mtok",
-];
-
-/// What must be compiled anew.
-#[derive(PartialEq, Eq, Hash, Clone)]
-struct Key<'a> {
-    model: usize,
-    hw: usize,
-    layout: Layout,
-    quantization: &'a str,
-    kv_cache_dtype: &'a str,
-    techniques: &'a str,
-    mode: &'a str,
-}
-
 impl Configurations {
-    fn key(&self, row: usize) -> Key<'_> {
-        Key {
-            model: *self.model.at(row),
-            hw: *self.hw.at(row),
-            layout: Layout {
-                tp: *self.tp.at(row),
-                pp: *self.pp.at(row),
-                dp: *self.dp.at(row),
-                ep: *self.ep.at(row),
-            },
-            quantization: self.quantization.at(row),
-            kv_cache_dtype: self.kv_cache_dtype.at(row),
-            techniques: self.techniques.at(row),
-            mode: self.mode.at(row),
-        }
-    }
-
-    fn compile(&self, key: &Key<'_>) -> roofline_core::error::Result<Analyst> {
-        let model = self.models[key.model].clone();
+    fn compile(&self, row: usize) -> roofline_core::error::Result<Deployed> {
+        let model = self.models[self.model.at(row) as usize].clone();
+        let device = self.hw.at(row) as usize;
         let request = Request {
-            quantization: Some(key.quantization.to_string()),
-            kv_cache_dtype: Some(key.kv_cache_dtype.to_string()),
+            quantization: Some(self.quantization.at(row).to_string()),
+            kv_cache_dtype: Some(self.kv_cache_dtype.at(row).to_string()),
             ..Request::default()
         };
-        let techniques = Technique::parse_all(&[key.techniques])?;
+        let techniques = Technique::parse_all(&[self.techniques.at(row)])?;
         let said = Said {
             quantization: request.quantization.clone(),
             kv_cache_dtype: request.kv_cache_dtype.clone(),
@@ -166,113 +127,225 @@ impl Configurations {
         };
         said.once(&techniques)?;
         let precision = as_run_by(&self.engine, Precision::resolve(&model, &request)?, &request);
-        let efficiency = match key.mode {
+        let efficiency = match self.mode.at(row) {
             "predicted" => self.predicted.clone(),
             "ideal" => Efficiency::Ideal,
-            other => return Err(names::unknown("mode", other, ["predicted", "ideal"])),
+            other => return Err(names::unknown("mode", other, MODES)),
         };
         let deployment = Deployment {
             precision,
             model,
-            hardware: self.devices[key.hw].clone(),
-            layout: key.layout,
+            hardware: self.devices[device].clone(),
+            layout: Layout {
+                tp: self.tp.at(row),
+                pp: self.pp.at(row),
+                dp: self.dp.at(row),
+                ep: self.ep.at(row),
+            },
             lowering: Lowering::default(),
             overlap: 0.0,
             efficiency,
             techniques: Default::default(),
         };
-        Analyst::new(deployment.with(&techniques)?, &self.engines[key.hw])
+        Ok(Deployed::new(Analyst::new(deployment.with(&techniques)?, &self.engines[device])?))
     }
 
-    fn point(&self, row: usize) -> roofline_core::error::Result<Point> {
-        Ok(Point {
-            question: Question::parse(self.phase.at(row))?,
-            batch_size: *self.batch_size.at(row),
-            input_len: *self.input_len.at(row),
-            output_len: *self.output_len.at(row),
-            prefix_len: *self.prefix_len.at(row),
-            chunk: *self.chunk.at(row),
-        })
+    fn point(&self, row: usize, question: Question) -> Point {
+        Point {
+            question,
+            batch_size: self.batch_size.at(row),
+            input_len: self.input_len.at(row),
+            output_len: self.output_len.at(row),
+            prefix_len: self.prefix_len.at(row),
+            chunk: self.chunk.at(row),
+        }
     }
 }
 
-/// Prices every row; only `columns` are returned (all of [`RESULTS`] if empty).
+/// Rows of one deployment under one question.
+struct Group {
+    deployed: Deployed,
+    question: Question,
+    rows: Rows,
+}
+
+/// Which rows.
+enum Rows {
+    /// Every row of the frame.
+    All(usize),
+    /// These, in order.
+    Some(Vec<u32>),
+}
+
+impl Rows {
+    fn len(&self) -> usize {
+        match self {
+            Rows::All(count) => *count,
+            Rows::Some(rows) => rows.len(),
+        }
+    }
+
+    fn at(&self, place: usize) -> usize {
+        match self {
+            Rows::All(_) => place,
+            Rows::Some(rows) => rows[place] as usize,
+        }
+    }
+}
+
+/// Prices every row; only `columns` are returned (all results if empty).
 ///
 /// # Errors
-/// An unknown column; the first row that is not possible, with its number.
+/// An unknown column; the first row that is not possible, with its number; more than 2^32 rows.
 pub fn evaluate(configurations: &Configurations, columns: &[String]) -> Result<Table> {
-    for column in columns {
-        if !RESULTS.contains(&column.as_str()) {
-            return Err(names::unknown("column", column, RESULTS).into());
+    let wanted = Wanted::named(columns)?;
+    let groups = grouped(configurations)?;
+    let mut results = Results::unknown(wanted, configurations.rows);
+    // Pieces are whole blocks, so that what a block shares is shared on any number of threads.
+    const PIECE: usize = 64 * BLOCK;
+    for group in &groups {
+        let starts: Vec<usize> = (0..group.rows.len()).step_by(PIECE).collect();
+        let piece =
+            |start: usize| piece(configurations, group, wanted, start..(start + PIECE).min(group.rows.len()));
+        let priced: Vec<Result<Results>> = starts.par_iter().map(|start| piece(*start)).collect();
+        for (start, part) in starts.into_iter().zip(priced) {
+            place(group, wanted, start, &part?, &mut results);
         }
     }
-    let mut compiled: HashMap<Key<'_>, Analyst> = HashMap::new();
-    for row in 0..configurations.rows {
-        let key = configurations.key(row);
-        if let Entry::Vacant(place) = compiled.entry(key) {
-            let analyst = configurations.compile(place.key()).map_err(|source| Error::Row { row, source })?;
-            place.insert(analyst);
-        }
-    }
-    let price = |row: usize| -> Result<Row> {
-        let at = |source| Error::Row { row, source };
-        let analyst = &compiled[&configurations.key(row)];
-        let point = configurations.point(row).map_err(at)?;
-        Ok(Row::of(&analyst.outcome(&point).map_err(at)?, analyst))
-    };
-    let rows: Vec<Result<Row>> = (0..configurations.rows).into_par_iter().map(price).collect();
-    let rows = rows.into_iter().collect::<Result<Vec<Row>>>()?;
     let mut table = Table::new();
-    for (index, name) in RESULTS.into_iter().enumerate() {
-        if columns.is_empty() || columns.iter().any(|column| column == name) {
-            table.push(name, column(index, &rows));
-        }
-    }
+    results.into_table(wanted, &mut table);
     Ok(table)
 }
 
-/// The results of one row, as numbers in the order of [`RESULTS`]; bound and fit apart.
-struct Row {
-    numbers: [Option<f64>; RESULTS.len()],
-    bound: Bound,
-    fits: bool,
+/// Tells the rows apart by what must be compiled for them, in the order in which it first occurs.
+fn grouped(configurations: &Configurations) -> Result<Vec<Group>> {
+    let rows = configurations.rows;
+    if rows == 0 {
+        return Ok(Vec::new());
+    }
+    if u32::try_from(rows).is_err() {
+        return Err(
+            roofline_core::error::Error::spec("frame", "must have fewer than 2^32 rows", rows, "").into()
+        );
+    }
+    let mut ids = Ids::new(rows);
+    for column in [
+        &configurations.model,
+        &configurations.hw,
+        &configurations.tp,
+        &configurations.pp,
+        &configurations.dp,
+        &configurations.ep,
+    ] {
+        if let Values::Each(values) = column {
+            ids.refine(values.iter().copied());
+        }
+    }
+    let named = [
+        &configurations.quantization,
+        &configurations.kv_cache_dtype,
+        &configurations.phase,
+        &configurations.mode,
+        &configurations.techniques,
+    ];
+    for column in named {
+        if let Values::Each(places) = &column.places {
+            ids.refine(places.iter().map(|place| u64::from(*place)));
+        }
+    }
+    let compile = |(first, rows): (usize, Rows)| {
+        let at = |source| Error::Row { row: first, source };
+        Ok(Group {
+            deployed: configurations.compile(first).map_err(at)?,
+            question: Question::parse(configurations.phase.at(first)).map_err(at)?,
+            rows,
+        })
+    };
+    ids.into_groups().into_iter().map(compile).collect()
 }
 
-impl Row {
-    fn of(outcome: &Outcome, analyst: &Analyst) -> Row {
-        let (times, memory) = (&outcome.times, &outcome.memory);
-        let tokens = times.tokens * analyst.deployment().layout.dp as f64;
-        let value = |name: &str| match name {
-            "step_s" => Some(times.step.step.seconds),
-            "ideal_s" => Some(times.step.ideal),
-            "low_s" => times.step.step.low,
-            "high_s" => times.step.step.high,
-            "ttft_s" => times.ttft,
-            "tpot_s" => times.tpot,
-            "e2e_s" => times.e2e,
-            "tokens_per_gpu_s" => Some(outcome.tokens_per_gpu_s),
-            "tokens_per_user_s" => outcome.tokens_per_user_s,
-            "intensity" => outcome.done.device().intensity(),
-            "weight_bytes" => Some(memory.weights),
-            "kv_bytes" => Some(memory.kv),
-            "memory_bytes" => Some(memory.ideal_bytes()),
-            "engine_memory_bytes" => Some(memory.engine_bytes()),
-            "max_concurrency" => Some(memory.engine_sequences as f64),
-            "energy_j_per_token" => outcome.energy_j.map(|joule| joule / tokens),
-            "usd_per_mtok" => outcome.usd.map(|usd| usd / tokens * 1e6),
-            _ => None,
-        };
-        Row { numbers: RESULTS.map(value), bound: outcome.done.bound(), fits: memory.fits() }
+/// A number for each row: equal where all columns seen so far are.
+struct Ids {
+    rows: usize,
+    ids: Option<Vec<u32>>,
+}
+
+impl Ids {
+    fn new(rows: usize) -> Ids {
+        Ids { rows, ids: None }
+    }
+
+    fn refine(&mut self, values: impl Iterator<Item = u64>) {
+        let mut known: HashMap<(u32, u64), u32> = HashMap::new();
+        let mut last = None;
+        let ids = self.ids.get_or_insert_with(|| vec![0; self.rows]);
+        for (id, value) in ids.iter_mut().zip(values) {
+            let pair = (*id, value);
+            *id = match last {
+                Some((same, found)) if same == pair => found,
+                _ => {
+                    let next = known.len() as u32;
+                    *known.entry(pair).or_insert(next)
+                }
+            };
+            last = Some((pair, *id));
+        }
+    }
+
+    /// The first row of each group, and all of them, by first row.
+    fn into_groups(self) -> Vec<(usize, Rows)> {
+        let Some(ids) = self.ids else { return vec![(0, Rows::All(self.rows))] };
+        let count = ids.iter().max().map_or(0, |most| *most as usize + 1);
+        if count == 1 {
+            return vec![(0, Rows::All(self.rows))];
+        }
+        let mut groups = vec![Vec::new(); count];
+        for (row, id) in ids.iter().enumerate() {
+            groups[*id as usize].push(row as u32);
+        }
+        groups.into_iter().map(|rows| (rows[0] as usize, Rows::Some(rows))).collect()
     }
 }
 
-fn column(index: usize, rows: &[Row]) -> Column {
-    match RESULTS[index] {
-        "bound" => Column::Str(rows.iter().map(|row| row.bound.name().to_string()).collect()),
-        "fits" => Column::Bool(rows.iter().map(|row| row.fits).collect()),
-        "max_concurrency" => {
-            Column::U64(rows.iter().map(|row| row.numbers[index].unwrap_or(0.0) as u64).collect())
+/// Prices some rows of a group, by their places in it.
+fn piece(
+    configurations: &Configurations,
+    group: &Group,
+    wanted: Wanted,
+    places: std::ops::Range<usize>,
+) -> Result<Results> {
+    let (mut desk, mut block, mut results) = (Desk::default(), Block::default(), Results::default());
+    let model = &group.deployed.analyst().deployment().model;
+    let mut start = places.start;
+    let mut columns = [[0u64; BLOCK]; 5];
+    while start < places.end {
+        let count = BLOCK.min(places.end - start);
+        for at in 0..count {
+            let row = group.rows.at(start + at);
+            let point = configurations.point(row, group.question);
+            point.check(model).map_err(|source| Error::Row { row, source })?;
+            let sizes = [point.batch_size, point.input_len, point.output_len, point.prefix_len, point.chunk];
+            columns.iter_mut().zip(sizes).for_each(|(column, size)| column[at] = size);
         }
-        _ => Column::OptF64(rows.iter().map(|row| row.numbers[index]).collect()),
+        let [batch_size, input_len, output_len, prefix_len, chunk] =
+            columns.each_ref().map(|column| &column[..count]);
+        let sizes = Sizes { batch_size, input_len, output_len, prefix_len, chunk };
+        group.deployed.price(group.question, &sizes, wanted, &mut desk, &mut block);
+        results.append_block(wanted, &block, count);
+        start += count;
+    }
+    Ok(results)
+}
+
+/// Writes a piece's results into its rows.
+fn place(group: &Group, wanted: Wanted, start: usize, part: &Results, results: &mut Results) {
+    for measure in Measure::ALL.into_iter().filter(|measure| wanted.has(*measure)) {
+        let (from, to) = (part.lane(measure), results.lane_mut(measure));
+        match &group.rows {
+            Rows::All(_) => to[start..start + from.len()].copy_from_slice(from),
+            Rows::Some(rows) => {
+                rows[start..].iter().zip(from).for_each(|(row, value)| to[*row as usize] = *value);
+            }
+        }
     }
 }

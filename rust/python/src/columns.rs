@@ -89,6 +89,58 @@ pub fn texts(value: &Bound<'_, PyAny>, field: &str) -> PyResult<Vec<String>> {
     Ok(rows)
 }
 
+/// A column of texts of which there are few: each row's place among the distinct ones, in the order of their first rows.
+///
+/// # Errors
+/// `SpecError` naming `field` if it is not, or holds nulls.
+pub fn names(value: &Bound<'_, PyAny>, field: &str) -> PyResult<(Vec<u32>, Vec<String>)> {
+    let mut names = Distinct::default();
+    if arrow_chunks(value)?.is_none() {
+        texts(value, field)?.iter().for_each(|text| names.push(text));
+        return Ok((names.places, names.names));
+    }
+    for chunk in arrow_chunks(value)?.unwrap_or_default() {
+        refuse_nulls(value.py(), &chunk, field)?;
+        match chunk.data_type() {
+            DataType::Utf8View => chunk.as_string_view().iter().flatten().for_each(|text| names.push(text)),
+            DataType::LargeUtf8 => {
+                chunk.as_string::<i64>().iter().flatten().for_each(|text| names.push(text))
+            }
+            DataType::Utf8 => chunk.as_string::<i32>().iter().flatten().for_each(|text| names.push(text)),
+            _ => texts(value, field)?.iter().for_each(|text| names.push(text)),
+        }
+    }
+    Ok((names.places, names.names))
+}
+
+/// Distinct texts while they are found.
+#[derive(Default)]
+struct Distinct {
+    places: Vec<u32>,
+    names: Vec<String>,
+    known: HashMap<String, u32>,
+}
+
+impl Distinct {
+    fn push(&mut self, text: &str) {
+        let last = self.places.last().copied();
+        if let Some(last) = last.filter(|last| self.names[*last as usize] == text) {
+            self.places.push(last);
+            return;
+        }
+        let place = match self.known.get(text) {
+            Some(place) => *place,
+            None => {
+                let place = self.names.len() as u32;
+                self.known.insert(text.to_string(), place);
+                self.names.push(text.to_string());
+                place
+            }
+        };
+        self.places.push(place);
+    }
+}
+
 /// A column of texts as places in a list of words, nulls as the empty one.
 ///
 /// # Errors
@@ -237,8 +289,11 @@ fn from_arrow(py: Python<'_>, chunks: &[ArrayRef], field: &str) -> PyResult<Numb
 
 /// The values of all chunks, widened.
 fn gather<T: ArrowPrimitiveType, W: From<T::Native>>(chunks: &[ArrayRef]) -> Vec<W> {
-    let values = |chunk: &ArrayRef| chunk.as_primitive::<T>().values().to_vec();
-    chunks.iter().flat_map(values).map(W::from).collect()
+    let mut rows = Vec::with_capacity(chunks.iter().map(|chunk| chunk.len()).sum());
+    for chunk in chunks {
+        rows.extend(chunk.as_primitive::<T>().values().iter().map(|value| W::from(*value)));
+    }
+    rows
 }
 
 /// The values behind the buffer interface (numpy arrays, `array.array`), strided or not.

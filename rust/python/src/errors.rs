@@ -43,7 +43,10 @@ impl IntoPyErr for SimError {
 
 impl IntoPyErr for PlanError {
     fn into_py_err(self, py: Python<'_>) -> PyErr {
-        core_exception(py, &self.to_string(), self.source())
+        match self.source() {
+            Some(mistake) => core_exception(py, &self.to_string(), mistake),
+            None => PyKeyboardInterrupt::new_err(()),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use roofline_plan::evaluate::{self as plan, Values};
+use roofline_plan::evaluate::{self as plan, Names, Values};
 
 use crate::analysis::EngineMemory;
 use crate::columns;
@@ -72,19 +72,13 @@ impl Configurations {
         };
         Ok(Configurations { configurations })
     }
-}
 
-/// Prices every row; only the `results` named are computed into columns, all of them where none is named.
-#[pyfunction]
-#[pyo3(signature = (configurations, results, progress=None))]
-pub fn evaluate(
-    py: Python<'_>,
-    configurations: &Configurations,
-    results: Vec<String>,
-    progress: Option<&Progress>,
-) -> PyResult<Table> {
-    let work = |_: &_| plan::evaluate(&configurations.configurations, &results);
-    Table::new(py, enter_long(py, progress, work)?)
+    /// Prices every row; only the `results` named are computed into columns, all of them where none is named.
+    #[pyo3(signature = (results, progress=None))]
+    fn evaluate(&self, py: Python<'_>, results: Vec<String>, progress: Option<&Progress>) -> PyResult<Table> {
+        let work = |_: &_| plan::evaluate(&self.configurations, &results);
+        Table::new(py, enter_long(py, progress, work)?)
+    }
 }
 
 /// The columns of a frame while they are taken apart.
@@ -104,27 +98,33 @@ impl Axes<'_, '_> {
         }
     }
 
-    fn texts(&self, name: &str, default: &str) -> PyResult<Values<String>> {
+    fn texts(&self, name: &str, default: &str) -> PyResult<Names> {
+        let one = |name: String| Names { places: Values::All(0), names: vec![name] };
         match self.columns.get_item(name)? {
-            None => Ok(Values::All(default.to_string())),
+            None => Ok(one(default.to_string())),
             Some(value) => match value.extract::<String>() {
-                Ok(one) => Ok(Values::All(one)),
-                Err(_) => self.each(name, columns::texts(&value, name)?),
+                Ok(text) => Ok(one(text)),
+                Err(_) => {
+                    let (places, names) = columns::names(&value, name)?;
+                    Ok(Names { places: self.each(name, places)?, names })
+                }
             },
         }
     }
 
     /// Places in a list of `count` things.
-    fn places(&self, name: &str, count: usize) -> PyResult<Values<usize>> {
-        let place = |index: &u64| usize::try_from(*index).ok().filter(|index| *index < count);
-        let places = match self.counts(name, 0)? {
-            Values::All(one) => place(&one).map(Values::All),
-            Values::Each(each) => each.iter().map(place).collect::<Option<_>>().map(Values::Each),
+    fn places(&self, name: &str, count: usize) -> PyResult<Values<u64>> {
+        let places = self.counts(name, 0)?;
+        let inside = match &places {
+            Values::All(_) if self.rows == 0 => true,
+            Values::All(one) => *one < count as u64,
+            Values::Each(each) => each.iter().all(|place| *place < count as u64),
         };
-        places.ok_or_else(|| {
-            let must = format!("must be a place in a list of {count}");
-            errors::spec(self.columns.py(), name, &must, "a larger one", "")
-        })
+        if inside {
+            return Ok(places);
+        }
+        let must = format!("must be a place in a list of {count}");
+        Err(errors::spec(self.columns.py(), name, &must, "a larger one", ""))
     }
 
     fn each<T>(&self, name: &str, values: Vec<T>) -> PyResult<Values<T>> {

@@ -11,6 +11,7 @@ mod model;
 mod deployment;
 mod analysis;
 mod evaluate;
+mod sweep;
 mod measured;
 mod workload;
 mod trace;
@@ -38,7 +39,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<analysis::Analysis>()?;
     module.add_function(wrap_pyfunction!(analysis::analyze, module)?)?;
     module.add_class::<evaluate::Configurations>()?;
-    module.add_function(wrap_pyfunction!(evaluate::evaluate, module)?)?;
+    module.add_class::<sweep::Space>()?;
     module.add_class::<measured::Measurements>()?;
     module.add_class::<trace::TraceOptions>()?;
     module.add_class::<trace::Trace>()?;

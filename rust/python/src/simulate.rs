@@ -1,5 +1,8 @@
 //! An engine that serves a trace, and what came of it.
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
@@ -13,9 +16,11 @@ use roofline_sim::drafting::DraftedCost;
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::{Error as SimError, Result};
 use roofline_sim::metrics::band::{self, Band};
+use roofline_sim::metrics::explain::{self, Slowness};
 use roofline_sim::metrics::slo::Slo;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::metrics::summary::Value;
+use roofline_sim::metrics::times;
 use roofline_sim::run::{self, Simulation as Served};
 use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::scheduler::rules::Rules;
@@ -28,6 +33,7 @@ use roofline_sim::trace::OverContext;
 use crate::analysis::EngineMemory;
 use crate::deployment::Deployment;
 use crate::enter::{Progress, enter, enter_long};
+use crate::files;
 use crate::hardware::Hardware;
 use crate::model::Model;
 use crate::table::Table;
@@ -159,7 +165,8 @@ impl Engine {
             let client = Client {
                 sessions: SessionMode::parse(session_mode)?,
                 concurrency,
-                think_ns: think_ns(think_time_ms)?,
+                think_ns: nanos("think_time", think_time_ms)?,
+                answer_ns: nanos("api_latency", api_latency_s * 1e3)?,
                 max_concurrency,
                 warmup: warmup.map(|text| Extent::parse("warmup", text)).transpose()?,
                 measure: measure.map(|text| Extent::parse("measure", text)).transpose()?,
@@ -303,6 +310,7 @@ impl Simulation {
                 Value::Count(count) => dict.set_item(name, count)?,
                 Value::Number(number) => dict.set_item(name, number)?,
                 Value::Truth(truth) => dict.set_item(name, truth)?,
+                Value::Word(word) => dict.set_item(name, word)?,
                 Value::Unknown => dict.set_item(name, py.None())?,
             }
         }
@@ -314,6 +322,44 @@ impl Simulation {
     fn requests(&self, py: Python<'_>) -> PyResult<Table> {
         let columns = ["ttft_s", "tpot_s", "e2e_s"];
         Table::new(py, band::of_table(self.served.requests.to_table(), &columns, self.band))
+    }
+
+    /// One row a stretch of steps that decode alike, or any other step.
+    #[getter]
+    fn stretches(&self, py: Python<'_>) -> PyResult<Table> {
+        Table::new(py, enter(py, || self.served.stretches())?)
+    }
+
+    /// One row an interval of so many seconds.
+    fn timeline(&self, py: Python<'_>, interval_s: f64) -> PyResult<Table> {
+        Table::new(py, enter(py, || self.served.timeline(interval_s).map(|timeline| timeline.to_table()))?)
+    }
+
+    /// One row a request: where its time went.
+    #[getter]
+    fn times(&self, py: Python<'_>) -> PyResult<Table> {
+        let table =
+            enter(py, || self.served.times().map(|times| times::to_table(&self.served.requests, &times)))?;
+        Table::new(py, table)
+    }
+
+    /// The slowest requests and why, one row each.
+    fn explain(&self, py: Python<'_>, count: usize, by: &str) -> PyResult<Table> {
+        let table = enter(py, || {
+            let slowest = self.served.explain(&self.engine.limits()?, count, Slowness::parse(by)?)?;
+            Ok::<_, CoreError>(explain::to_table(&self.served.requests, &slowest))
+        })?;
+        Table::new(py, table)
+    }
+
+    /// Writes a Chrome trace to a file.
+    fn write_perfetto(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let written = py.detach(|| {
+            let mut file = BufWriter::new(File::create(&path)?);
+            self.served.write_perfetto(&mut file)?;
+            file.flush()
+        });
+        written.map_err(|error| files::failure(&path, &error))
     }
 
     /// One row a step; none unless recorded.
@@ -360,10 +406,10 @@ impl Simulation {
         Ok(dict)
     }
 
-    /// Seconds of all steps by what bounded them; zeros under a `step_cost`.
+    /// Seconds of all replicas by what they were spent on, idle ones included.
     #[getter]
     fn bounds(&self) -> Vec<(&'static str, f64)> {
-        self.spent.iter().map(|(cause, seconds)| (cause.name(), seconds)).collect()
+        self.served.bounds(&self.spent)
     }
 
     /// By which factors all steps may be shorter or longer together: P10 and P90; `None` where no error is known.
@@ -391,13 +437,13 @@ fn record_named(name: &str) -> CoreResult<Record> {
     }
 }
 
-fn think_ns(milliseconds: f64) -> CoreResult<u64> {
+fn nanos(field: &str, milliseconds: f64) -> CoreResult<u64> {
     let nanos = (milliseconds * 1e6).round();
     if (0.0..=i64::MAX as f64).contains(&nanos) {
         return Ok(nanos as u64);
     }
     let must = "must be milliseconds, none negative";
-    Err(CoreError::spec("think_time", must, milliseconds, "for example 2000 for two seconds"))
+    Err(CoreError::spec(field, must, milliseconds, "for example 2000 for two seconds"))
 }
 
 fn in_range(percent: f64) -> CoreResult<()> {

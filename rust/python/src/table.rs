@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use arrow_array::builder::make_view;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeListArray, LargeStringArray, RecordBatch,
-    RecordBatchOptions, StructArray, UInt32Array, UInt64Array,
+    RecordBatchOptions, StringViewArray, StructArray, UInt32Array, UInt64Array,
 };
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
@@ -88,8 +89,9 @@ fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
         Column::F64(rows) => (Arc::new(Float64Array::from(rows)), false),
         Column::OptF64(rows) => (Arc::new(Float64Array::from(rows)), true),
         Column::NanF64(rows) => {
-            let known = NullBuffer::from_iter(rows.iter().map(|value| !value.is_nan()));
-            (Arc::new(Float64Array::new(rows.into(), Some(known))), true)
+            let known = rows.iter().any(|row| row.is_nan());
+            let known = known.then(|| NullBuffer::from_iter(rows.iter().map(|row| !row.is_nan())));
+            (Arc::new(Float64Array::try_new(rows.into(), known)?), true)
         }
         Column::U64(rows) => (Arc::new(UInt64Array::from(rows)), false),
         Column::OptU64(rows) => (Arc::new(UInt64Array::from(rows)), true),
@@ -99,13 +101,25 @@ fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
         Column::Str(rows) => (Arc::new(LargeStringArray::from(rows)), false),
         Column::Texts(rows) => (texts(rows)?, false),
         Column::OptStr(rows) => (Arc::new(LargeStringArray::from(rows)), true),
-        Column::Names(places, names) => {
-            let named = places.iter().map(|&place| names.get(place as usize));
-            (Arc::new(LargeStringArray::from_iter(named)), true)
-        }
+        Column::Names(rows, names) => (names_column(&rows, &names)?, true),
         Column::ListU32(Lists { offsets, values }) => (lists(&offsets, UInt32Array::from(values))?, false),
         Column::ListU64(Lists { offsets, values }) => (lists(&offsets, UInt64Array::from(values))?, false),
     })
+}
+
+/// Each row's name, as a view of the one copy of it; null where there is no name at its place.
+fn names_column(rows: &[u32], names: &[String]) -> Result<ArrayRef, ArrowError> {
+    let mut texts = Vec::new();
+    let mut views = Vec::with_capacity(names.len());
+    for name in names {
+        views.push(make_view(name.as_bytes(), 0, texts.len() as u32));
+        texts.extend_from_slice(name.as_bytes());
+    }
+    let known = |row: &u32| (*row as usize) < views.len();
+    let nulls = (!rows.iter().all(known)).then(|| NullBuffer::from_iter(rows.iter().map(known)));
+    let each = rows.iter().map(|row| views.get(*row as usize).copied().unwrap_or(0));
+    let views = ScalarBuffer::from_iter(each);
+    Ok(Arc::new(StringViewArray::try_new(views, vec![Buffer::from_vec(texts)], nulls)?))
 }
 
 /// Texts as they lie in memory.

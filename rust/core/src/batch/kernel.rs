@@ -1,13 +1,24 @@
 //! Questions about many points of one deployment, answered a block at a time.
 
-use super::form::{BLOCK, DECODE_KEYS, DECODES, Form, Lane, VISITED};
-use super::program::{Kind, Program};
-use super::rows::{COMPUTING, LINKING, STAGE_COMPUTING, STAGE_LINKING, place};
-use super::run::{add_up, stretches};
+use super::form::{BLOCK, Lane};
+use super::forms::{Forms, Kind, Shapes};
+use super::linear::Linear;
+use super::shared::Shared;
 use super::steps::Steps;
 use crate::analysis::Analyst;
 use crate::point::Question;
-use crate::roof::Bound;
+use crate::roof::{BOUNDS, Bound};
+
+/// What is computed besides times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Want {
+    /// FLOPs and bytes.
+    pub work: bool,
+    /// Seconds by what bounds them, and those of a roof in use.
+    pub bounds: bool,
+    /// The 80 % band, where one is known.
+    pub band: bool,
+}
 
 /// Sizes of the points of a block, as [`Point`](crate::point::Point) has them; columns of equal length, at most
 /// [`BLOCK`]. Every point must be one that `Point::check` accepts.
@@ -30,6 +41,12 @@ pub struct Sizes<'a> {
 pub struct Answers {
     /// Seconds of what was asked about.
     pub step: Lane,
+    /// The same by the datasheet alone.
+    pub ideal: Lane,
+    /// P10; only where a `band` was asked for, NaN where none is known.
+    pub low: Lane,
+    /// P90; as `low`.
+    pub high: Lane,
     /// What the busiest pipeline stage takes of them.
     pub stage: Lane,
     /// The prompt's steps among them.
@@ -39,27 +56,48 @@ pub struct Answers {
     /// Bytes its memory moves; only where `work` was asked for.
     pub bytes: Lane,
     /// Seconds of the busiest device by what bounds them, by [`Bound`]; only where `bounds` was asked for.
-    pub by_bound: [Lane; 4],
+    pub by_bound: [Lane; BOUNDS],
+    /// Seconds in which a roof of the busiest device itself would be wholly in use; only where `bounds` was asked for.
+    pub busy: Lane,
 }
 
 impl Default for Answers {
     fn default() -> Answers {
         let lane = [0.0; BLOCK];
-        Answers { step: lane, stage: lane, ttft: lane, flops: lane, bytes: lane, by_bound: [lane; 4] }
+        Answers {
+            step: lane,
+            ideal: lane,
+            low: lane,
+            high: lane,
+            stage: lane,
+            ttft: lane,
+            flops: lane,
+            bytes: lane,
+            by_bound: [lane; BOUNDS],
+            busy: lane,
+        }
     }
 }
 
 /// Memory that pricing works in; one a thread, used again for every block.
 #[derive(Debug, Clone)]
 pub struct Scratch {
-    steps: Steps,
-    pieces: Pieces,
-    context: [u64; BLOCK],
+    pub(super) steps: Steps,
+    pub(super) pieces: Pieces,
+    pub(super) context: [u64; BLOCK],
+    later: [u64; BLOCK],
+    shared: Shared,
 }
 
 impl Default for Scratch {
     fn default() -> Scratch {
-        Scratch { steps: Steps::default(), pieces: Pieces::default(), context: [0; BLOCK] }
+        Scratch {
+            steps: Steps::default(),
+            pieces: Pieces::default(),
+            context: [0; BLOCK],
+            later: [0; BLOCK],
+            shared: Shared::default(),
+        }
     }
 }
 
@@ -67,251 +105,146 @@ impl Default for Scratch {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kernel {
     question: Question,
-    overlap: f64,
-    /// The step that answers the question; for prompts their last one.
-    first: Program,
-    /// Prompt chunks that are not the last.
-    earlier: Option<Program>,
-    /// Decode steps after a prompt.
-    decode: Option<Program>,
+    way: Way,
+    /// Whether times are predictions, and have bands.
+    predicted: bool,
+}
+
+/// How its steps are priced.
+#[derive(Debug, Clone, PartialEq)]
+enum Way {
+    /// As the greatest of multiples of sums: the ideal roofline.
+    Linear(Box<Linear>),
+    /// Operator by operator.
+    Forms(Forms),
 }
 
 impl Kernel {
-    /// Compiles; `None` where only [`Analyst::outcome`] can answer: what is neither linear in a step's sums nor the
-    /// greatest of such forms.
+    /// Compiles; `None` where techniques decide of each point what its steps are: only [`Analyst::outcome`] can answer.
     pub fn of(analyst: &Analyst, question: Question) -> Option<Kernel> {
-        let pricer = analyst.stack(question);
-        if !pricer.is_linear() || !analyst.deployment().techniques.are_settled() {
+        if !analyst.deployment().techniques.are_settled() {
             return None;
         }
-        let of = |kind: Kind| Program::of(pricer, kind);
-        let prompt = Kind::Prompt { samples: true };
-        let silent = Kind::Prompt { samples: false };
-        let (first, earlier, decode) = match question {
-            Question::Prefill => (of(prompt)?, Some(of(silent)?), None),
-            Question::Encode => (of(silent)?, None, None),
-            Question::Decode => (of(Kind::Decode)?, None, None),
-            Question::Mixed => (of(Kind::Mixed)?, None, None),
-            Question::Chat if pricer.overlap() == 0.0 => {
-                (of(prompt)?, Some(of(silent)?), Some(of(Kind::Decode)?))
-            }
-            Question::Chat => return None,
+        let pricer = analyst.stack(question);
+        let way = match Linear::of(pricer, question) {
+            Some(linear) => Way::Linear(Box::new(linear)),
+            None => Way::Forms(Forms::of(pricer)),
         };
-        Some(Kernel { question, overlap: pricer.overlap(), first, earlier, decode })
+        Some(Kernel { question, way, predicted: pricer.is_predicted() })
     }
 
     /// Prices a block of points.
     ///
     /// # Panics
     /// If the columns differ in length or are longer than [`BLOCK`].
-    pub fn price(
-        &self,
-        sizes: &Sizes<'_>,
-        work: bool,
-        bounds: bool,
-        scratch: &mut Scratch,
-        answers: &mut Answers,
-    ) {
+    pub fn price(&self, sizes: &Sizes<'_>, want: Want, scratch: &mut Scratch, answers: &mut Answers) {
         let count = sizes.batch_size.len();
         assert!(count <= BLOCK, "a block holds at most {BLOCK} points");
         for column in [sizes.input_len, sizes.output_len, sizes.prefix_len, sizes.chunk] {
             assert_eq!(column.len(), count, "columns must have equal length");
         }
         answers.clear(count);
-        let Scratch { steps, context, .. } = scratch;
-        match self.question {
-            Question::Decode => {
-                for ((sum, prefix), input) in context.iter_mut().zip(sizes.prefix_len).zip(sizes.input_len) {
-                    *sum = prefix + input;
-                }
-                steps.fill_decodes(&self.first, sizes.batch_size, &context[..count]);
-                steps.price(&self.first, sizes.batch_size, sizes.batch_size, bounds);
-                self.take(&self.first, steps, count, work, bounds, answers);
+        let want = Want { band: want.band && self.predicted, ..want };
+        match &self.way {
+            Way::Linear(linear) => {
+                linear.price(sizes, want, scratch, answers);
+                answers.ideal = answers.step;
             }
-            Question::Mixed => {
-                context[..count].fill(1);
-                steps.fill_prompts(&self.first, &context[..count], sizes.chunk, sizes.prefix_len);
-                steps.fill_decodes(&self.first, sizes.batch_size, sizes.input_len);
-                steps.price(&self.first, sizes.batch_size, sizes.chunk, bounds);
-                self.take(&self.first, steps, count, work, bounds, answers);
-            }
-            Question::Encode => {
-                context[..count].fill(0);
-                steps.fill_prompts(&self.first, sizes.batch_size, sizes.input_len, &context[..count]);
-                steps.price(&self.first, sizes.batch_size, sizes.input_len, bounds);
-                self.take(&self.first, steps, count, work, bounds, answers);
-            }
-            Question::Prefill | Question::Chat => {
-                self.prompts(sizes, work, bounds, scratch, answers);
-                answers.ttft = answers.step;
-                if let Some(decode) = &self.decode {
-                    self.answer_run(decode, sizes, work, bounds, scratch, answers);
-                }
-            }
+            Way::Forms(forms) => self.price_forms(forms, sizes, want, scratch, answers),
+        }
+        if !want.band {
+            (answers.low, answers.high) = ([f64::NAN; BLOCK], [f64::NAN; BLOCK]);
         }
     }
 
-    /// The prompt's steps of every point: all chunks but the last, in blocks of their own, then the last ones.
-    fn prompts(
+    fn price_forms(
         &self,
+        forms: &Forms,
         sizes: &Sizes<'_>,
-        work: bool,
-        bounds: bool,
+        want: Want,
         scratch: &mut Scratch,
         answers: &mut Answers,
     ) {
         let count = sizes.batch_size.len();
-        let Scratch { steps, pieces, .. } = scratch;
-        let mut last = Pieces::default();
-        for point in 0..count {
-            let (batch, input, chunk) = (sizes.batch_size[point], sizes.input_len[point], sizes.chunk[point]);
-            let most = if chunk == 0 { input } else { chunk };
-            let mut done = 0;
-            while input - done > most {
-                pieces.push(point, batch, most, sizes.prefix_len[point] + done);
-                done += most;
-                if pieces.count == BLOCK {
-                    self.earlier_chunks(steps, pieces, work, bounds, answers);
+        let Scratch { pieces, context, later, shared, .. } = scratch;
+        let Sizes { batch_size: batch, input_len, prefix_len: prefix, .. } = *sizes;
+        for ((sum, prefix), input) in context.iter_mut().zip(prefix).zip(input_len) {
+            *sum = prefix + input;
+        }
+        let context = &mut context[..count];
+        let step = |kind: Kind, new, context| Shapes { kind, batch, new, context, prefix };
+        match self.question {
+            Question::Decode => forms.add(&step(Kind::Decode, batch, context), None, want, shared, answers),
+            Question::Mixed => {
+                forms.add(&step(Kind::Mixed, sizes.chunk, input_len), None, want, shared, answers);
+            }
+            Question::Encode => {
+                context.fill(0);
+                let kind = Kind::Prompt { samples: false };
+                forms.add(&step(kind, input_len, context), None, want, shared, answers);
+            }
+            Question::Prefill | Question::Chat => {
+                let mut last = Pieces::default();
+                let prompts = |pieces: &Pieces, samples: bool, shared: &mut Shared, answers: &mut Answers| {
+                    let shapes = pieces.shapes(Kind::Prompt { samples });
+                    forms.add(&shapes, Some(&pieces.point[..pieces.count]), want, shared, answers);
+                };
+                cut(sizes, pieces, &mut last, |pieces| prompts(pieces, false, shared, answers));
+                prompts(&last, true, shared, answers);
+                answers.ttft = answers.step;
+                if self.question == Question::Chat {
+                    later.iter_mut().zip(sizes.output_len).for_each(|(later, output)| *later = output - 1);
+                    forms.add_runs(batch, context, &later[..count], want, shared, answers);
                 }
-            }
-            last.push(point, batch, input - done, sizes.prefix_len[point] + done);
-        }
-        self.earlier_chunks(steps, pieces, work, bounds, answers);
-        steps.fill_prompts(&self.first, &last.batch[..count], &last.new[..count], &last.context[..count]);
-        steps.price(&self.first, &last.batch[..count], &last.new[..count], bounds);
-        self.take(&self.first, steps, count, work, bounds, answers);
-    }
-
-    fn earlier_chunks(
-        &self,
-        steps: &mut Steps,
-        pieces: &mut Pieces,
-        work: bool,
-        bounds: bool,
-        answers: &mut Answers,
-    ) {
-        let (count, Some(program)) = (pieces.count, &self.earlier) else { return };
-        if count == 0 {
-            return;
-        }
-        steps.fill_prompts(program, &pieces.batch[..count], &pieces.new[..count], &pieces.context[..count]);
-        steps.price(program, &pieces.batch[..count], &pieces.new[..count], bounds);
-        let mut chunks = Answers::default();
-        self.take(program, steps, count, work, bounds, &mut chunks);
-        for (from, to) in pieces.point[..count].iter().enumerate() {
-            answers.add_point(*to, &chunks, from);
-        }
-        pieces.count = 0;
-    }
-
-    /// The decode steps of every request, in closed form.
-    fn answer_run(
-        &self,
-        program: &Program,
-        sizes: &Sizes<'_>,
-        work: bool,
-        bounds: bool,
-        scratch: &mut Scratch,
-        answers: &mut Answers,
-    ) {
-        let (count, steps) = (sizes.batch_size.len(), &mut scratch.steps);
-        let batch = sizes.batch_size;
-        steps.columns[DECODES].iter_mut().zip(batch).for_each(|(lane, batch)| *lane = *batch as f64);
-        steps.price_counted(program, batch, batch, bounds);
-        for point in 0..count {
-            let later = sizes.output_len[point] - 1;
-            let context = sizes.prefix_len[point] + sizes.input_len[point];
-            let times = later as f64;
-            steps.seconds.lanes.iter_mut().for_each(|lane| lane[point] *= times);
-            let (columns, seconds) = (&steps.columns, &mut steps.seconds);
-            let run = (batch[point] as f64, context, later);
-            for row in &program.growing {
-                add_up(
-                    row,
-                    &program.reaches,
-                    run,
-                    |column| columns[column][point],
-                    |bound, each| {
-                        let link = bound == Bound::Link;
-                        let whole = if link { LINKING } else { COMPUTING };
-                        let stage = if link { STAGE_LINKING } else { STAGE_COMPUTING };
-                        seconds.lanes[whole][point] += each * row.repeat;
-                        if !program.one_stage {
-                            seconds.lanes[stage][point] += each * row.stage_repeat;
-                        }
-                        if bounds && !link {
-                            seconds.lanes[place(bound)][point] += each * row.stage_repeat;
-                        }
-                    },
-                );
-            }
-            if work {
-                // The sums of all steps: forms are linear, so their constants count once a step.
-                for (index, reach) in program.reaches.iter().enumerate() {
-                    if program.uses(DECODE_KEYS + index) {
-                        let mut keys = 0.0;
-                        stretches(*reach, context, later, |stretch| keys += stretch.sum());
-                        steps.columns[DECODE_KEYS + index][point] = run.0 * keys;
-                    }
-                }
-                for column in (VISITED..VISITED + program.visited.len()).chain([DECODES]) {
-                    steps.columns[column][point] *= times;
-                }
-                let total =
-                    |form: &Form| form.fixed * (times - 1.0) + form.at(|column| steps.columns[column][point]);
-                answers.flops[point] += total(&program.flops);
-                answers.bytes[point] += total(&program.bytes);
-            }
-        }
-        self.take(program, steps, count, false, bounds, answers);
-    }
-
-    /// Adds what a block of steps takes to its points, communication only as far as computing does not hide it.
-    fn take(
-        &self,
-        program: &Program,
-        steps: &Steps,
-        count: usize,
-        work: bool,
-        bounds: bool,
-        answers: &mut Answers,
-    ) {
-        let lanes = &steps.seconds.lanes;
-        let stage = if program.one_stage { (COMPUTING, LINKING) } else { (STAGE_COMPUTING, STAGE_LINKING) };
-        expose(&mut answers.step[..count], &lanes[COMPUTING], &lanes[LINKING], self.overlap);
-        expose(&mut answers.stage[..count], &lanes[stage.0], &lanes[stage.1], self.overlap);
-        if bounds {
-            for bound in Bound::ALL {
-                let from = if bound == Bound::Link { stage.1 } else { place(bound) };
-                let sum = &mut answers.by_bound[bound as usize][..count];
-                sum.iter_mut().zip(&lanes[from]).for_each(|(sum, seconds)| *sum += seconds);
-            }
-        }
-        if work {
-            let mut value = [0.0; BLOCK];
-            for (sum, form) in [(&mut answers.flops, &program.flops), (&mut answers.bytes, &program.bytes)] {
-                form.fill(&mut value[..count], &steps.columns);
-                sum[..count].iter_mut().zip(&value).for_each(|(sum, value)| *sum += value);
             }
         }
     }
 }
 
+/// Cuts prompts into chunks: hands all but the last ones to `earlier`, a block of them at a time, and collects those.
+pub(super) fn cut(
+    sizes: &Sizes<'_>,
+    pieces: &mut Pieces,
+    last: &mut Pieces,
+    mut earlier: impl FnMut(&Pieces),
+) {
+    for point in 0..sizes.batch_size.len() {
+        let (batch, input, chunk) = (sizes.batch_size[point], sizes.input_len[point], sizes.chunk[point]);
+        let most = if chunk == 0 { input } else { chunk };
+        let mut done = 0;
+        while input - done > most {
+            pieces.push(point, batch, most, sizes.prefix_len[point] + done);
+            done += most;
+            if pieces.count == BLOCK {
+                earlier(pieces);
+                pieces.count = 0;
+            }
+        }
+        last.push(point, batch, input - done, sizes.prefix_len[point] + done);
+    }
+    if pieces.count > 0 {
+        earlier(pieces);
+        pieces.count = 0;
+    }
+}
+
 impl Answers {
     fn lanes(&mut self) -> impl Iterator<Item = &mut Lane> {
-        let few = [&mut self.step, &mut self.stage, &mut self.ttft, &mut self.flops, &mut self.bytes];
-        few.into_iter().chain(&mut self.by_bound)
+        let times = [&mut self.step, &mut self.ideal, &mut self.low, &mut self.high, &mut self.stage];
+        let others = [&mut self.ttft, &mut self.flops, &mut self.bytes, &mut self.busy];
+        times.into_iter().chain(others).chain(&mut self.by_bound)
     }
 
     fn clear(&mut self, count: usize) {
         self.lanes().for_each(|lane| lane[..count].fill(0.0));
     }
 
-    fn add_point(&mut self, to: usize, other: &Answers, from: usize) {
+    pub(super) fn add_point(&mut self, to: usize, other: &Answers, from: usize) {
         self.step[to] += other.step[from];
         self.stage[to] += other.stage[from];
         self.flops[to] += other.flops[from];
         self.bytes[to] += other.bytes[from];
+        self.busy[to] += other.busy[from];
         for (mine, theirs) in self.by_bound.iter_mut().zip(&other.by_bound) {
             mine[to] += theirs[from];
         }
@@ -319,7 +252,7 @@ impl Answers {
 
     /// Seconds by what bounds them, communication only as far as computing does not hide it, as
     /// [`Accumulated::bounds`](crate::accumulate::Accumulated::bounds) tells them: by [`Bound`].
-    pub fn exposed(&self, point: usize, overlap: f64) -> [f64; 4] {
+    pub fn exposed(&self, point: usize, overlap: f64) -> [f64; BOUNDS] {
         let mut seconds = self.by_bound.each_ref().map(|lane| lane[point]);
         let link = Bound::Link as usize;
         let computing: f64 = seconds.iter().sum::<f64>() - seconds[link];
@@ -328,21 +261,14 @@ impl Answers {
     }
 }
 
-fn expose(sum: &mut [f64], computing: &Lane, linking: &Lane, overlap: f64) {
-    for ((sum, computing), linking) in sum.iter_mut().zip(computing).zip(linking) {
-        let shown = linking - overlap * computing;
-        *sum += computing + if shown > 0.0 { shown } else { 0.0 };
-    }
-}
-
 /// Prompt chunks, and the points they belong to.
 #[derive(Debug, Clone)]
-struct Pieces {
-    count: usize,
-    point: [usize; BLOCK],
-    batch: [u64; BLOCK],
-    new: [u64; BLOCK],
-    context: [u64; BLOCK],
+pub(super) struct Pieces {
+    pub(super) count: usize,
+    pub(super) point: [usize; BLOCK],
+    pub(super) batch: [u64; BLOCK],
+    pub(super) new: [u64; BLOCK],
+    pub(super) context: [u64; BLOCK],
 }
 
 impl Default for Pieces {
@@ -352,6 +278,17 @@ impl Default for Pieces {
 }
 
 impl Pieces {
+    fn shapes(&self, kind: Kind) -> Shapes<'_> {
+        let context = &self.context[..self.count];
+        Shapes {
+            kind,
+            batch: &self.batch[..self.count],
+            new: &self.new[..self.count],
+            context,
+            prefix: context,
+        }
+    }
+
     fn push(&mut self, point: usize, batch: u64, new: u64, context: u64) {
         let at = self.count;
         self.point[at] = point;

@@ -1,21 +1,24 @@
 //! Many points of one deployment at once: columns of sizes in, columns of seconds and work out.
 //!
 //! [`Kernel::price`] says of each point what [`Analyst::outcome`] says of one, to rounding. It is quicker for three
-//! reasons. Operators are compiled to a few coefficients of a step's sums ([`program`]), and loops over a block of
+//! reasons. Ideal operators are compiled to a few coefficients of a step's sums ([`program`]), and loops over a block of
 //! points run one coefficient at a time, without branches. What depends on counts alone (every dense multiplication,
 //! the experts a step visits) is priced once for the points of a block that share those counts. And the decode steps
-//! of a request have a closed form ([`run`]), because each of their operators is the greatest of a few straight lines
-//! over the context.
+//! of an ideal request have a closed form ([`run`]), because each of their operators is the greatest of a few straight
+//! lines over the context. Predictions are neither lines nor maxima: their [`forms`] are evaluated one by one.
 
 mod form;
 mod program;
 mod rows;
+mod shared;
 mod steps;
 mod run;
+mod forms;
+mod linear;
 mod kernel;
 
 pub use form::BLOCK;
-pub use kernel::{Answers, Kernel, Scratch, Sizes};
+pub use kernel::{Answers, Kernel, Scratch, Sizes, Want};
 
 #[cfg(test)]
 mod tests;

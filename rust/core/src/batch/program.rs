@@ -76,7 +76,7 @@ impl Program {
             if !kind.runs(op) {
                 continue;
             }
-            if kind.decodes(op.over) && !reaches[op.reach].causal && op.grows_with_context() {
+            if kind.decodes(op.over) && !reaches[op.reach].causal && op.work_grows_with_context() {
                 return None;
             }
             let work = compiler.work(priced)?;

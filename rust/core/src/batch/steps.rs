@@ -1,16 +1,15 @@
 //! A block of steps of one kind: what depends on counts alone is priced once for steps that share them.
 
 use super::form::{
-    BLOCK, COLUMNS, Columns, DECODE_KEYS, DECODES, Lane, PROMPT_AREA, PROMPT_KEYS, PROMPT_PAIRS,
-    PROMPT_TOKENS, PROMPTS, VISITED, columns, visited,
+    BLOCK, COLUMNS, Columns, DECODE_KEYS, DECODES, PROMPT_AREA, PROMPT_KEYS, PROMPT_PAIRS, PROMPT_TOKENS,
+    PROMPTS, VISITED, columns, visited,
 };
 use super::program::Program;
-use super::rows::{Detail, LANES, Seconds, Values, add};
+use super::rows::{BY_BOUND, Detail, LANES, Seconds, Values, add};
+use super::shared::Shared;
 
 /// Below this share of distinct counts, in quarters of a block, sharing them is worth the copying.
 const WORTH_SHARING: usize = 3;
-/// Places of the table that remembers counts; a power of two.
-const PLACES: usize = 1024;
 
 /// The steps of a block: columns of sums in, seconds out.
 #[derive(Debug, Clone)]
@@ -33,56 +32,6 @@ impl Default for Steps {
             values: Values::default(),
             shared: Shared::default(),
         }
-    }
-}
-
-/// Which steps of a block share their counts.
-#[derive(Debug, Clone)]
-struct Shared {
-    /// For each step, its place among the distinct ones.
-    index: [u16; BLOCK],
-    /// For each distinct one, the first step that has it.
-    first: [u16; BLOCK],
-    table: Vec<u16>,
-}
-
-impl Default for Shared {
-    fn default() -> Shared {
-        Shared { index: [0; BLOCK], first: [0; BLOCK], table: vec![u16::MAX; PLACES] }
-    }
-}
-
-impl Shared {
-    /// Finds the distinct pairs among the counts and returns how many there are; pairs that fall on one place of the
-    /// table may be found more than once, which costs time and nothing else.
-    fn find(&mut self, counts: &[u64], others: &[u64]) -> usize {
-        self.table.fill(u16::MAX);
-        let mut distinct = 0;
-        let mut last = None;
-        for (at, pair) in counts.iter().zip(others).enumerate() {
-            if last == Some(pair) {
-                self.index[at] = self.index[at - 1];
-                continue;
-            }
-            last = Some(pair);
-            let mixed =
-                pair.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ pair.1.wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
-            let place = &mut self.table[(mixed >> 54) as usize % PLACES];
-            let known = usize::from(*place);
-            let same = |known: usize| {
-                let first = usize::from(self.first[known]);
-                (&counts[first], &others[first]) == pair
-            };
-            if known < distinct && same(known) {
-                self.index[at] = *place;
-            } else {
-                self.first[distinct] = at as u16;
-                self.index[at] = distinct as u16;
-                *place = distinct as u16;
-                distinct += 1;
-            }
-        }
-        distinct
     }
 }
 
@@ -144,19 +93,19 @@ impl Steps {
         }
         for column in [DECODES, PROMPTS, PROMPT_TOKENS] {
             let lane = &columns[column];
-            let firsts = self.shared.first[..distinct].iter();
-            self.few[column].iter_mut().zip(firsts).for_each(|(few, at)| *few = lane[usize::from(*at)]);
+            let firsts = self.shared.firsts(distinct);
+            self.few[column].iter_mut().zip(firsts).for_each(|(few, at)| *few = lane[at]);
         }
         visit(program, &mut self.few, distinct);
         self.few_seconds.clear(distinct);
         add(&program.counted, &self.few, distinct, detail, &mut self.values, &mut self.few_seconds);
-        let index = &self.shared.index[..count];
-        let used = if bounds { LANES } else { super::rows::BY_BOUND };
+        let used = if bounds { LANES } else { BY_BOUND };
         for (lane, few) in self.seconds.lanes.iter_mut().zip(&self.few_seconds.lanes).take(used) {
-            spread(lane, few, index);
+            self.shared.spread(&mut lane[..count], few);
         }
-        for column in VISITED..VISITED + program.visited.len() {
-            spread(&mut columns[column], &self.few[column], index);
+        let made = VISITED..VISITED + program.visited.len();
+        for (lane, few) in columns[made.clone()].iter_mut().zip(&self.few[made]) {
+            self.shared.spread(&mut lane[..count], few);
         }
     }
 
@@ -166,12 +115,6 @@ impl Steps {
         let detail = Detail { bounds, one_stage: program.one_stage };
         add(&program.growing, &self.columns, batch.len(), detail, &mut self.values, &mut self.seconds);
     }
-}
-
-/// Gives each step the value of its distinct one.
-fn spread(lane: &mut Lane, few: &Lane, index: &[u16]) {
-    // A mask instead of a check: every index is below the block's size.
-    lane.iter_mut().zip(index).for_each(|(lane, at)| *lane = few[usize::from(*at) % BLOCK]);
 }
 
 /// Fills the columns made of others.

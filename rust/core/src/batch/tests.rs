@@ -47,8 +47,11 @@ const ENGINE: EngineMemory = EngineMemory {
     cuda_graphs: true,
 };
 
+const EVERYTHING: Want = Want { work: true, bounds: true, band: true };
+
 #[derive(Debug, Clone)]
 struct Deployed {
+    predicted: Option<&'static str>,
     model: &'static str,
     hardware: &'static str,
     layout: (u64, u64, u64, bool),
@@ -70,8 +73,10 @@ fn deployed() -> impl Strategy<Value = Deployed> {
         some(vec!["auto", "fp8"]),
         (fusion, prop::bool::weighted(0.8)),
         prop::sample::select(vec![0.0, 0.0, 0.4]),
+        prop::sample::select(vec![None, None, Some("vllm"), Some("trtllm")]),
     )
-        .prop_map(|(model, hardware, layout, quantization, kv, lowering, overlap)| Deployed {
+        .prop_map(|(model, hardware, layout, quantization, kv, lowering, overlap, predicted)| Deployed {
+            predicted,
             model,
             hardware,
             layout,
@@ -108,7 +113,7 @@ fn analyst(deployed: &Deployed) -> Option<Analyst> {
             ..Lowering::default()
         },
         overlap: deployed.overlap,
-        efficiency: Efficiency::Ideal,
+        efficiency: deployed.predicted.map_or(Efficiency::Ideal, Efficiency::predicted),
         techniques: Default::default(),
     };
     Analyst::new(deployment, &ENGINE).ok()
@@ -142,6 +147,15 @@ fn same(name: &str, seen: f64, expected: f64) -> Result<(), TestCaseError> {
 fn compare(answers: &Answers, at: usize, outcome: &Outcome, overlap: f64) -> Result<(), TestCaseError> {
     same("step", answers.step[at], outcome.times.step.step.seconds)?;
     same("stage", answers.stage[at], outcome.times.step.stage)?;
+    let step = outcome.times.step;
+    same("ideal", answers.ideal[at], step.ideal)?;
+    for (seen, expected) in [(answers.low[at], step.step.low), (answers.high[at], step.step.high)] {
+        match expected {
+            Some(expected) => same("band", seen, expected)?,
+            None => prop_assert!(seen.is_nan()),
+        }
+    }
+    same("busy", answers.busy[at], outcome.done.busy())?;
     if let Some(ttft) = outcome.times.ttft {
         same("ttft", answers.ttft[at], ttft)?;
     }
@@ -173,9 +187,7 @@ proptest! {
         let analyst = analyst.unwrap();
         let model = &analyst.deployment().model;
         prop_assume!(points.iter().all(|point| point.check(model).is_ok()));
-        let kernel = Kernel::of(&analyst, question);
-        prop_assert!(kernel.is_some() || (question == Question::Chat && deployed.overlap > 0.0));
-        let Some(kernel) = kernel else { return Ok(()) };
+        let kernel = Kernel::of(&analyst, question).unwrap();
         let column = |of: fn(&Point) -> u64| points.iter().map(of).collect::<Vec<u64>>();
         let (batch_size, input_len) = (column(|p| p.batch_size), column(|p| p.input_len));
         let (output_len, prefix_len) = (column(|p| p.output_len), column(|p| p.prefix_len));
@@ -189,10 +201,10 @@ proptest! {
         };
         let (mut scratch, mut answers) = (Scratch::default(), Answers::default());
         // A second time in the same memory: nothing of the first may be left.
-        kernel.price(&sizes, true, true, &mut scratch, &mut answers);
-        kernel.price(&sizes, true, true, &mut scratch, &mut answers);
+        kernel.price(&sizes, EVERYTHING, &mut scratch, &mut answers);
+        kernel.price(&sizes, EVERYTHING, &mut scratch, &mut answers);
         let mut times = Answers::default();
-        kernel.price(&sizes, false, false, &mut scratch, &mut times);
+        kernel.price(&sizes, Want::default(), &mut scratch, &mut times);
         for (at, point) in points.iter().enumerate() {
             let outcome = analyst.outcome(point).unwrap();
             compare(&answers, at, &outcome, deployed.overlap)?;

@@ -1,0 +1,359 @@
+"""``roofline-fast sweep``: every combination of some axes, to a screen or to a folder of Parquet parts."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from roofline_fast.cli import flags, talk
+from roofline_fast.cli.grammar import Command
+from roofline_fast.cli.progress import shown
+from roofline_fast.errors import SpecError
+from roofline_fast.suggest import choice
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from roofline_fast.sweep_dataset import DataSet, Dropped
+    from roofline_fast.sweep_run import Run
+    from roofline_fast.sweep_simulate import SimulateRun
+
+HELP = """Price every combination of some axes; with --trace, simulate every one.
+
+Axes come from a scenario file, from flags, or from both (flags win): values with commas between them, ranges
+(1:64, every one; 16:4096:16, a step; 1:1024:x2, a factor). With -o a folder of Parquet parts, which the same
+command resumes; without it the best few on the screen.
+"""
+
+AXES = "Axes (1,2,4 · 1:64 · 16:4096:16 · 1:1024:x2)"
+POINTS = "Which points"
+RUN = "How it runs"
+FORMATS = ("table", "json", "csv")
+EXECUTORS = ("local", "ray")
+SHOWN = 5
+# Points priced between two looks at the bar.
+WINDOW = 1 << 18
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("sweep", cls=Command, help=HELP)(sweep)
+
+
+def _axis(*names: str, about: str) -> Any:
+    return typer.Option(*names, metavar="VALUES", help=about, rich_help_panel=AXES)
+
+
+def sweep(
+    space: Annotated[
+        Path | None, typer.Argument(metavar="SPACE", help="Scenario file, TOML or JSON.", show_default=False)
+    ] = None,
+    model: Annotated[str | None, _axis("--model", "-m", about="Names or configurations.")] = None,
+    hw: Annotated[str | None, _axis("--hw", "--hardware", "--gpu", about="Names or TOML files.")] = None,
+    tp: Annotated[
+        str | None, _axis("--tp", "--tensor-parallel-size", about="GPUs that share a layer.")
+    ] = None,
+    pp: Annotated[str | None, _axis("--pp", "--pipeline-parallel-size", about="Pipeline stages.")] = None,
+    dp: Annotated[str | None, _axis("--dp", "--data-parallel-size", about="Replicas.")] = None,
+    ep: Annotated[
+        str | None, _axis("--ep", "--expert-parallel-size", about="GPUs that share experts.")
+    ] = None,
+    quantization: Annotated[str | None, _axis("--quantization", "-q", about="Schemes (bf16,fp8).")] = None,
+    kv_cache_dtype: Annotated[str | None, _axis("--kv-cache-dtype", about="KV cache formats.")] = None,
+    mode: Annotated[str | None, _axis("--mode", about="predicted, ideal.")] = None,
+    phase: Annotated[str | None, _axis("--phase", about="decode, prefill, mixed, chat.")] = None,
+    batch_size: Annotated[str | None, _axis("--batch-size", "-b", about="Sequences of a replica.")] = None,
+    input_len: Annotated[
+        str | None, _axis("--input-len", "--isl", about="Prompt tokens, or context.")
+    ] = None,
+    output_len: Annotated[
+        str | None, _axis("--output-len", "--osl", about="Tokens generated (chat).")
+    ] = None,
+    prefix_len: Annotated[
+        str | None, _axis("--prefix-len", "--prefix", about="Tokens cached before.")
+    ] = None,
+    chunk: Annotated[str | None, _axis("--chunk", about="Largest prompt chunk, tokens.")] = None,
+    engine: Annotated[str | None, _axis("--engine", "--backend", about="Engines.")] = None,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUES", help="Any other axis; repeatable.", rich_help_panel=AXES),
+    ] = None,
+    trace: Annotated[
+        str | None, typer.Option(help="Simulate this trace at every point.", rich_help_panel=AXES)
+    ] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="feasible, all, pareto or topk.", rich_help_panel=POINTS)
+    ] = None,
+    pareto: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Keep what nothing beats in these results.", rich_help_panel=POINTS),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="RESULT", help="Rank by this result.", rich_help_panel=POINTS)
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(help="Rows that --keep topk keeps.", rich_help_panel=POINTS)
+    ] = None,
+    slo: Annotated[
+        str | None, typer.Option(help='At most so many ms: "ttft:500 tpot:50".', rich_help_panel=POINTS)
+    ] = None,
+    min_gpus: Annotated[int | None, typer.Option(help="Fewest GPUs.", rich_help_panel=POINTS)] = None,
+    max_gpus: Annotated[int | None, typer.Option(help="Most GPUs.", rich_help_panel=POINTS)] = None,
+    within_context: Annotated[
+        bool,
+        typer.Option("--within-context", help="No context longer than made for.", rich_help_panel=POINTS),
+    ] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Results to write; all unless said.", rich_help_panel=POINTS),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads; all cores unless said.", rich_help_panel=RUN)
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Only share I of N, counted from 0.", rich_help_panel=RUN),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh/--resume", help="Start anew, or go on.", rich_help_panel=RUN)
+    ] = False,
+    executor: Annotated[str, typer.Option(help="local or ray.", rich_help_panel=RUN)] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="The Ray cluster's address.", rich_help_panel=RUN)
+    ] = None,
+    points_a_part: Annotated[
+        int | None, typer.Option(help="Points of one Parquet part.", rich_help_panel=RUN)
+    ] = None,
+    schema: Annotated[
+        bool,
+        typer.Option(
+            "--schema", help="Print the JSON Schema of scenario files.", rich_help_panel=flags.OUTPUT
+        ),
+    ] = False,
+    form: Annotated[
+        str, typer.Option("--format", help="table, json or csv.", rich_help_panel=flags.OUTPUT)
+    ] = "table",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Write Parquet parts.", rich_help_panel=flags.OUTPUT
+        ),
+    ] = None,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Sweep and return the exit code."""
+    if schema:
+        from roofline_fast.sweep_scenario import schema as of_files
+
+        sys.stdout.write(json.dumps(of_files(), indent=2) + "\n")
+        return 0
+    choice("format", form, FORMATS)
+    choice("executor", executor, EXECUTORS)
+    _check_folder(out, shard, executor)
+    given = {
+        "model": model,
+        "hw": hw,
+        "tp": tp,
+        "pp": pp,
+        "dp": dp,
+        "ep": ep,
+        "quantization": quantization,
+        "kv_cache_dtype": kv_cache_dtype,
+        "mode": mode,
+        "phase": phase,
+        "batch_size": batch_size,
+        "input_len": input_len,
+        "output_len": output_len,
+        "prefix_len": prefix_len,
+        "chunk": chunk,
+        "engine": engine,
+        **_others(axis),
+    }
+    if min_gpus is not None and max_gpus is not None and min_gpus > max_gpus:
+        message = f"--min-gpus must be at most --max-gpus: {min_gpus} and {max_gpus}"
+        raise SpecError(message, field="--min-gpus", value=str(min_gpus))
+    limits = {"min_gpus": min_gpus, "max_gpus": max_gpus, "within_context": within_context or None}
+    asked = {
+        "keep": keep,
+        "pareto": pareto,
+        "by": by,
+        "top": top,
+        "slo": slo,
+        "limits": {name: value for name, value in limits.items() if value is not None},
+        "columns": columns,
+        "points_a_part": points_a_part,
+        "threads": threads,
+    }
+    from roofline_fast.cli import sweep_spec
+
+    run = sweep_spec.run_of(
+        space, {name: text for name, text in given.items() if text is not None}, trace, asked
+    )
+    began = time.perf_counter()
+    if out is None:
+        found = _in_memory(run, form, quiet=quiet)
+    else:
+        done = _to_folder(run, out, shard, fresh=fresh, executor=executor, address=address, quiet=quiet)
+        if isinstance(done, int):
+            return done
+        found = done
+    rows, kept, dropped, note = found
+    from roofline_fast.cli import sweep_screen
+
+    seconds = time.perf_counter() - began
+    talk.note(sweep_screen.speed(run.points, kept, seconds, note), quiet=quiet)
+    if kept == 0:
+        return _nothing(dropped)
+    if form == "table":
+        sys.stdout.write(sweep_screen.screen(run, rows, kept, dropped) + "\n")
+    elif form == "json":
+        sys.stdout.write(json.dumps(sweep_screen.record(run, rows, kept, dropped), indent=2) + "\n")
+    elif out is not None or sweep_spec.picks(run):
+        sys.stdout.write(rows.write_csv())
+    return 0
+
+
+def _check_folder(out: Path | None, shard: str | None, executor: str) -> None:
+    for flag, given in (("--shard", shard is not None), ("--executor ray", executor == "ray")):
+        if given and out is None:
+            raise SpecError(
+                f"--output must be given with {flag}", field="--output", hint="for example `-o out/`"
+            )
+
+
+def _others(axes: list[str] | None) -> dict[str, str]:
+    found = {}
+    for text in axes or ():
+        name, equals, values = text.partition("=")
+        if not equals or not name:
+            raise SpecError(f"--axis must read NAME=VALUES: {text}", field="--axis", value=text)
+        found[name.strip().replace("-", "_")] = values
+    return found
+
+
+class _Counter:
+    """How far a sweep has come."""
+
+    def __init__(self, total: int) -> None:
+        self.done = 0
+        self.total = total
+
+
+Found = tuple["pl.DataFrame", int, "Dropped", str]
+
+
+def _in_memory(run: Run | SimulateRun, form: str, *, quiet: bool) -> Found:
+    """Sweep in windows, keep the best few rows (all of a front), and write rows as CSV where asked for."""
+    import polars as pl
+
+    from roofline_fast.cli import sweep_spec
+    from roofline_fast.sweep_dataset import added
+
+    counter = _Counter(run.points)
+    best: pl.DataFrame | None = None
+    kept, dropped = 0, []
+    window = sweep_spec.window(run, WINDOW)
+    with shown("sweeping", counter, quiet=quiet):
+        for start in range(0, run.points, window):
+            stop = min(start + window, run.points)
+            rows, why = run.read(start, stop)
+            dropped.append(why)
+            kept += rows.height
+            if form == "csv" and not sweep_spec.picks(run) and rows.height:
+                sys.stdout.write(rows.write_csv(include_header=kept == rows.height))
+            best = rows if best is None else pl.concat([best, rows], how="diagonal_relaxed")
+            best = sweep_spec.best(run, best, SHOWN)
+            counter.done = stop
+    if best is None:
+        best = run.read(0, 0)[0]
+    return best, best.height if sweep_spec.picks(run) else kept, added(dropped), ""
+
+
+def _to_folder(
+    run: Run | SimulateRun,
+    out: Path,
+    shard: str | None,
+    *,
+    fresh: bool,
+    executor: str,
+    address: str | None,
+    quiet: bool,
+) -> Found | int:
+    """Write the parts that are missing, and the manifest once none is."""
+    from roofline_fast.cli import sweep_spec
+    from roofline_fast.sweep_dataset import added, shard_of
+    from roofline_fast.sweep_run import Run
+
+    share = shard_of(shard)
+    data = run.data_set(out, fresh=fresh)
+    missing = data.missing(share)
+    of_shard = len(range(share[0], data.plan.parts, share[1]))
+    if len(missing) < of_shard:
+        talk.note(f"{of_shard - len(missing):,} of {of_shard:,} parts are there already", quiet=quiet)
+    counter = _Counter(len(missing))
+    try:
+        with shown("sweeping, parts", counter, quiet=quiet):
+            if executor == "ray":
+                _on_ray(run, out, missing, address, counter)
+            else:
+                for part in missing:
+                    data.write(part, run.compute)
+                    counter.done += 1
+    except KeyboardInterrupt:
+        there = data.plan.parts - len(data.missing())
+        talk.say(f"interrupted: {there:,} of {data.plan.parts:,} parts are written; the same command goes on")
+        return talk.INTERRUPTED
+    manifest = data.finish(run.pick if isinstance(run, Run) and run.picks else None)
+    if manifest is None:
+        left = len(data.missing())
+        talk.note(
+            f"{len(missing):,} parts written to {out}, {left:,} of other shards are missing", quiet=quiet
+        )
+        return 0
+    kept = manifest["best"]["rows"] if "best" in manifest else manifest["rows"]
+    rows = _best_of(run, data)
+    note = f", {data.plan.parts:,} parts in {out} (plan {data.plan.id})"
+    return rows, kept, added([manifest["dropped"]]), note
+
+
+def _on_ray(
+    run: Run | SimulateRun, out: Path, missing: list[int], address: str | None, counter: _Counter
+) -> None:
+    from roofline_fast.sweep_ray import run_on_ray
+
+    def seen(parts: int) -> None:
+        counter.done += parts
+
+    run_on_ray(run.recipe(), out, missing, address=address, seen=seen)
+
+
+def _best_of(run: Run | SimulateRun, data: DataSet) -> pl.DataFrame:
+    """Return the best few rows of all parts, one part at a time; the whole front of a sweep that keeps one."""
+    import polars as pl
+
+    from roofline_fast.cli import sweep_spec
+
+    if sweep_spec.picks(run):
+        return pl.read_parquet(data.folder / "best.parquet")
+    best: pl.DataFrame | None = None
+    for part in range(data.plan.parts):
+        rows = pl.read_parquet(data.part(part))
+        if rows.height:
+            best = rows if best is None else pl.concat([best, rows], how="diagonal_relaxed")
+            best = sweep_spec.best(run, best, SHOWN)
+    return pl.DataFrame() if best is None else best
+
+
+def _nothing(dropped: Dropped) -> int:
+    """Say that no point is feasible, and why."""
+    total = sum(points for _, points, _ in dropped)
+    talk.say(f"error: at least one point must be feasible: all {total:,} were dropped")
+    for reason, points, example in sorted(dropped, key=lambda each: -each[1]):
+        talk.say(f"  {points:>14,}  {reason}" + (f" ({example})" if example and example != reason else ""))
+    talk.say("hint: relax the largest of these; --keep all shows every point with its reason")
+    return talk.INFEASIBLE

@@ -1,0 +1,158 @@
+"""What a sweep's file and flags ask for, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roofline_fast.errors import SpecError
+from roofline_fast.sweep_run import POINTS_A_PART, Run, limits_of
+from roofline_fast.sweep_simulate import SCENARIOS_A_PART, SimulateRun
+from roofline_fast.sweeps import Space
+
+if TYPE_CHECKING:
+    import polars as pl
+
+RANKED_BY = "tokens_per_gpu_s"
+
+
+def run_of(
+    file: Path | None, flags: Mapping[str, str], trace: str | None, asked: Mapping[str, Any]
+) -> Run | SimulateRun:
+    """Return the sweep that is asked for; flags win over the file.
+
+    Raises
+    ------
+    SpecError
+        Mistakes of the file, all at once; flags that contradict each other.
+    """
+    from roofline_fast import sweep_scenario
+
+    axes: dict[str, Any] = {}
+    scenario = None
+    if file is not None:
+        scenario = sweep_scenario.checked(sweep_scenario.read(file), str(file))
+        if isinstance(scenario, sweep_scenario.SimulateScenario):
+            trace = trace or scenario.trace
+            axes = dict(scenario.axes)
+        else:
+            axes = sweep_scenario.axes_of(scenario)
+    elif not flags:
+        hint = (
+            "for example `roofline-fast sweep space.toml`, or `--model llama-3.1-8b --hw h100,l40s --tp 1,2`"
+        )
+        raise SpecError("SPACE must be given, or axes as flags", field="SPACE", hint=hint)
+    if trace is not None:
+        return _simulate(trace, {**axes, **flags}, asked)
+    axes = {**axes, **flags}
+    if isinstance(scenario, sweep_scenario.Scenario):
+        return _priced(axes, asked, scenario.model_dump(exclude={"axes"}))
+    return _priced(axes, asked, {})
+
+
+def _priced(axes: Mapping[str, Any], asked: Mapping[str, Any], file: Mapping[str, Any]) -> Run:
+    objectives = tuple(file.get("objectives") or ())
+    keep = asked["keep"] or file.get("keep", "feasible")
+    if asked["pareto"] is not None:
+        if asked["keep"] not in (None, "pareto"):
+            raise SpecError(f"--keep must be pareto with --pareto: {asked['keep']}", field="--keep")
+        keep, objectives = "pareto", tuple(_names("--pareto", asked["pareto"]))
+    if asked["by"] is not None:
+        if keep == "pareto":
+            raise SpecError(
+                "--by must be left out with --pareto, which ranks by its first result", field="--by"
+            )
+        objectives = (asked["by"],)
+    columns = file.get("columns") if asked["columns"] is None else _names("--columns", asked["columns"])
+    limits = limits_of({**(file.get("limits") or {}), **asked["limits"]}, asked["slo"])
+    return Run(
+        Space(axes),
+        keep=keep,
+        objectives=objectives,
+        top=asked["top"] or file.get("top", 10),
+        limits=limits,
+        columns=None if columns is None else tuple(columns),
+        points_a_part=asked["points_a_part"] or file.get("points_a_part") or POINTS_A_PART,
+        threads=asked["threads"],
+    )
+
+
+def _simulate(trace: str, axes: Mapping[str, Any], asked: Mapping[str, Any]) -> SimulateRun:
+    for flag in ("pareto", "by", "top", "columns"):
+        if asked[flag] is not None:
+            raise SpecError(
+                f"--{flag} must be left out with --trace", field=f"--{flag}", hint="rank the rows later"
+            )
+    if asked["limits"]:
+        raise SpecError("limits of GPUs and contexts must be left out with --trace", field="--trace")
+    values = {name: _parsed(given) if isinstance(given, str) else given for name, given in axes.items()}
+    if asked["slo"] is not None:
+        values["slo"] = asked["slo"]
+    return SimulateRun(
+        trace,
+        values,
+        keep=asked["keep"] or "feasible",
+        points_a_part=asked["points_a_part"] or SCENARIOS_A_PART,
+        threads=asked["threads"],
+    )
+
+
+def _parsed(text: str) -> list[Any]:
+    """Return the values of a flag as numbers, truth values or names, whichever each of them is."""
+    from roofline_fast import sweep_axes
+
+    found: list[Any] = []
+    for part in text.split(","):
+        plain = part.strip()
+        if ":" in plain and plain.replace(":", "").replace("x", "").isdigit():
+            found += sweep_axes.values("batch_size", plain)
+        elif plain.lower() in ("true", "false"):
+            found.append(plain.lower() == "true")
+        else:
+            try:
+                found.append(int(plain))
+            except ValueError:
+                try:
+                    found.append(float(plain))
+                except ValueError:
+                    found.append(plain)
+    return found
+
+
+def _names(flag: str, text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise SpecError(f"{flag} must be names with commas between them: {text!r}", field=flag, value=text)
+    return names
+
+
+def picks(run: Run | SimulateRun) -> bool:
+    """Return whether only the best rows are kept."""
+    return isinstance(run, Run) and run.picks
+
+
+def window(run: Run | SimulateRun, points: int) -> int:
+    """Return how many points are read at a time."""
+    return points if isinstance(run, Run) else run.points_a_part
+
+
+def best(run: Run | SimulateRun, rows: pl.DataFrame, count: int) -> pl.DataFrame:
+    """Return the best of some rows: a front whole, otherwise the first few by what the sweep ranks by."""
+    if isinstance(run, SimulateRun):
+        return rows.head(200)
+    if run.picks:
+        return run.pick(rows)
+    from roofline_fast import _core
+    from roofline_fast.sweep_dataset import columns_of
+
+    objective = run.objectives[0] if run.objectives else RANKED_BY
+    if objective.rpartition(":")[2] not in rows.columns:
+        return rows.head(count)
+    known = rows.filter(rows[objective.rpartition(":")[2]].is_not_null())
+    return known[_core.Space.pick(columns_of(known, [objective]), "topk", [objective], count)]
+
+
+def ranked_by(run: Run | SimulateRun) -> str:
+    """Return what its best rows are ranked by."""
+    return run.objectives[0] if isinstance(run, Run) and run.objectives else RANKED_BY

@@ -1,0 +1,198 @@
+"""Scenario files of sweeps: every mistake at once, and a schema for editors."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from roofline_fast import _core
+from roofline_fast.errors import MissingFileError, SpecError
+from roofline_fast.suggest import nearest
+
+Count = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+Text = Annotated[str, Field(min_length=1)]
+Counts = Annotated[
+    Count | Text | list[Count | Text], Field(description="Values, or a text such as `1:1024:x2`.")
+]
+Number = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Numbers = Number | Text | list[Number]
+Share = Annotated[float, Field(ge=0, le=1)]
+Names = Text | list[Text]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+class Axes(BaseModel):
+    """What is varied: each combination of these values is a point."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    model: Names
+    hw: Names
+    tp: Counts | None = None
+    pp: Counts | None = None
+    dp: Counts | None = None
+    ep: Counts | None = None
+    quantization: Names | None = None
+    kv_cache_dtype: Names | None = None
+    techniques: Names | None = None
+    fusion: Names | None = None
+    flash_attention: Flag | list[Flag] | None = None
+    overlap: Share | list[Share] | None = None
+    compute_scale: Numbers | None = None
+    bandwidth_scale: Numbers | None = None
+    link_scale: Numbers | None = None
+    engine: Names | None = None
+    gpu_memory_utilization: Share | list[Share] | None = None
+    block_size: Counts | None = None
+    max_num_seqs: Counts | None = None
+    max_num_batched_tokens: Counts | None = None
+    mode: Names | None = None
+    phase: Names | None = None
+    chunk: Counts | None = None
+    prefix_len: Counts | None = None
+    batch_size: Counts | None = None
+    output_len: Counts | None = None
+    input_len: Counts | None = None
+
+
+class Scenario(BaseModel):
+    """A sweep of the cost model: axes, what points must hold, and what is kept of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    axes: Axes
+    limits: dict[str, float | bool] = Field(
+        default_factory=dict,
+        description="min_gpus, max_gpus, within_context, and max_ or min_ before a result (max_ttft_s).",
+    )
+    keep: Literal["feasible", "all", "pareto", "topk"] = "feasible"
+    objectives: list[Text] = Field(
+        default_factory=list, description="Results to weigh, best way known or min:/max:."
+    )
+    top: Annotated[int, Field(ge=1, strict=True)] = 10
+    columns: list[Text] | None = Field(default=None, description="Results that are written; all unless said.")
+    points_a_part: Annotated[int, Field(ge=1, strict=True)] | None = Field(
+        default=None, description="Points of one Parquet part."
+    )
+
+
+class SimulateScenario(BaseModel):
+    """A sweep of the simulator: any keyword of `simulate` is an axis."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    trace: Text = Field(description="The trace that every point replays.")
+    axes: dict[str, Any] = Field(description="Keywords of simulate, each one value or a list.")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the content of a scenario file, TOML or JSON by its suffix.
+
+    Raises
+    ------
+    SpecError
+        A file that cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        hint = "name a scenario file, or give the axes as flags (`--tp 1,2,4`)"
+        raise MissingFileError(f"{path} must exist", field="SPACE", value=str(path), hint=hint) from None
+    except UnicodeDecodeError as why:
+        raise SpecError(f"{path} must be text: {why.reason}", field="SPACE", value=str(path)) from None
+    try:
+        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except ValueError as why:
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise SpecError(f"{path} must be {kind}: {why}", field="SPACE", value=str(path)) from None
+    if not isinstance(content, dict):
+        raise SpecError(
+            f"{path} must hold named values: {type(content).__name__}", field="SPACE", value=str(path)
+        )
+    return content
+
+
+def checked(content: dict[str, Any], origin: str) -> Scenario | SimulateScenario:
+    """Return the scenario a file describes.
+
+    Raises
+    ------
+    SpecError
+        All its mistakes at once, each with its path.
+    """
+    kind = SimulateScenario if "trace" in content else Scenario
+    try:
+        return kind.model_validate(content)
+    except ValidationError as why:
+        mistakes = _mistakes(why)
+        count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
+        message = f"{origin} has {count}:\n" + "\n".join(f"  {mistake}" for mistake in mistakes)
+        hint = "`roofline-fast sweep --schema` prints what such a file may hold"
+        raise SpecError(message, field="SPACE", value=origin, hint=hint) from None
+
+
+def _mistakes(why: ValidationError) -> list[str]:
+    """Return each mistake once, with its path and, for unknown names, the nearest."""
+    found: dict[str, str] = {}
+    for error in why.errors():
+        place = list(error["loc"])
+        of_axis = len(place) > 1 and place[0] == "axes"
+        # What follows an axis in a path are the kinds of values that it might have had.
+        path = _path(place[:2] if of_axis else place)
+        if error["type"] == "extra_forbidden":
+            known = Axes.model_fields if of_axis else Scenario.model_fields
+            text = f"{path} is not known (nearest: {', '.join(nearest(str(place[-1]), known))})"
+        elif error["type"] == "missing":
+            text = f"{path} must be given"
+        elif of_axis:
+            text = f"{path} must be {_expected(str(place[1]))}: {_shown(error['input'])}"
+        else:
+            said = error["msg"][:1].lower() + error["msg"][1:]
+            text = f"{path}: {said.replace('input should', 'must')}: {_shown(error['input'])}"
+        found.setdefault(path, text)
+    return list(found.values())
+
+
+def _path(parts: list[Any]) -> str:
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _expected(axis: str) -> str:
+    from roofline_fast import sweep_axes
+
+    if axis in sweep_axes.COUNTS:
+        return "whole numbers from 0 up, or a text such as `1:1024:x2`"
+    if axis in ("overlap", "gpu_memory_utilization"):
+        return "numbers from 0 to 1"
+    if axis in sweep_axes.NUMBERS:
+        return "numbers above 0"
+    return "true or false" if axis in sweep_axes.FLAGS else "names"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of scenario files, for editors."""
+    sweep = Scenario.model_json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A sweep of roofline-fast",
+        **{name: value for name, value in sweep.items() if name != "title"},
+    }
+
+
+def axes_of(scenario: Scenario) -> dict[str, Any]:
+    """Return the axes that a scenario gives."""
+    known = _core.Space.settings()
+    given = scenario.axes.model_dump(exclude_none=True)
+    return {name: given[name] for name in known if name in given}

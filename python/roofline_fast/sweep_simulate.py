@@ -1,0 +1,199 @@
+"""Sweeps of the simulator: every combination of its keywords, one row of summary figures each."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roofline_fast.errors import DoesNotFitError, RooflineError, SpecError
+from roofline_fast.suggest import unknown
+from roofline_fast.sweep_dataset import DataSet, Dropped, Plan
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from roofline_fast.trace import Trace
+
+# Scenarios of one part: seconds of work, so that little is lost with a machine.
+SCENARIOS_A_PART = 64
+NOT_AXES = ("trace", "record", "progress", "percentiles", "trace_options", "path", "format")
+
+
+def known_axes() -> list[str]:
+    """Return the keywords of `simulate` that a sweep can vary, those about the trace included."""
+    from roofline_fast.simulation import simulate
+    from roofline_fast.workload import words
+
+    names = [*inspect.signature(simulate).parameters, *sorted(words())]
+    return [name for name in dict.fromkeys(names) if name not in NOT_AXES]
+
+
+@dataclass(frozen=True)
+class SimulateRun:
+    """Every combination of some keywords of `simulate`, replaying one trace.
+
+    Attributes
+    ----------
+    trace : path or Trace, optional
+        The traffic; generated where the axes say how.
+    axes : mapping
+        Keywords of `simulate`, each one value or a list of values.
+    keep : {"feasible", "all"}
+        Scenarios that could be simulated, or every one, with the reason why one could not.
+    points_a_part : int
+        Scenarios of one part of a data set.
+    threads : int, optional
+        Scenarios simulated at once; one a core unless said.
+
+    Examples
+    --------
+    >>> import roofline_fast as rf
+    >>> from roofline_fast.sweep_simulate import SimulateRun
+    >>> trace = rf.Trace(arrival_s=[0.0, 0.1], prompt_tokens=[100, 200], output_tokens=[10, 20])
+    >>> run = SimulateRun(trace, {"hw": ["h100-sxm", "l40s"], "model": "llama-3.1-8b", "tp": [1, 2]})
+    >>> rows, dropped = run.read(0, run.points)
+    >>> rows.select("hw", "tp", "completed").rows()
+    [('h100-sxm', 1, 2), ('h100-sxm', 2, 2), ('l40s', 1, 2), ('l40s', 2, 2)]
+    """
+
+    trace: str | PathLike[str] | Trace | None
+    axes: Mapping[str, Any]
+    keep: str = "feasible"
+    points_a_part: int = SCENARIOS_A_PART
+    threads: int | None = None
+    _values: dict[str, list[Any]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        known = known_axes()
+        values = {}
+        for name, given in self.axes.items():
+            if name not in known:
+                raise unknown("axis", name, known)
+            values[name] = list(given) if isinstance(given, list | tuple | range) else [given]
+            if not values[name]:
+                hint = "give at least one value, or leave the axis out"
+                raise SpecError(f"{name} must have values: none", field=name, hint=hint)
+        if "hw" not in values:
+            raise SpecError("hw must be given, as an axis of one or more values", field="hw")
+        if self.keep not in ("feasible", "all"):
+            raise unknown("keep", self.keep, ("feasible", "all"))
+        object.__setattr__(self, "_values", values)
+
+    @property
+    def points(self) -> int:
+        """How many scenarios there are."""
+        count = 1
+        for values in self._values.values():
+            count *= len(values)
+        return count
+
+    @property
+    def columns(self) -> list[str]:
+        """Its axes, in the order given: the last one changes fastest."""
+        return list(self._values)
+
+    @property
+    def varied(self) -> dict[str, list[Any]]:
+        """Its axes of more than one value, in the order of columns."""
+        return {name: values for name, values in self._values.items() if len(values) > 1}
+
+    def scenario(self, point: int) -> dict[str, Any]:
+        """Return the keywords of a scenario."""
+        keywords = {}
+        for name, values in reversed(self._values.items()):
+            point, place = divmod(point, len(values))
+            keywords[name] = values[place]
+        return dict(reversed(keywords.items()))
+
+    def read(self, start: int, stop: int) -> tuple[pl.DataFrame, Dropped]:
+        """Simulate scenarios `start` to `stop`; return a row for each, and why others were dropped."""
+        import polars as pl
+
+        scenarios = [self.scenario(point) for point in range(start, stop)]
+        with ThreadPoolExecutor(self.threads) as pool:
+            done = list(pool.map(self._summary, scenarios))
+        rows: list[dict[str, Any]] = []
+        dropped: dict[str, tuple[int, str]] = {}
+        for scenario, (summary, error) in zip(scenarios, done, strict=True):
+            shown = {name: _shown(value) for name, value in scenario.items()}
+            if error is not None:
+                field_or_kind = "memory" if isinstance(error, DoesNotFitError) else error.field or "scenario"
+                reason = f"{field_or_kind} is not possible"
+                count, example = dropped.get(reason, (0, str(error).splitlines()[0]))
+                dropped[reason] = (count + 1, example)
+                if self.keep == "all":
+                    rows.append({**shown, "reason": reason})
+                continue
+            rows.append({**shown, **summary})
+        reasons = [(reason, count, example) for reason, (count, example) in sorted(dropped.items())]
+        if not rows:
+            return pl.DataFrame(schema=dict.fromkeys(self.columns, pl.String)), reasons
+        return pl.DataFrame(rows, infer_schema_length=None, strict=False), reasons
+
+    def _summary(self, scenario: dict[str, Any]) -> tuple[dict[str, Any], RooflineError | None]:
+        from roofline_fast.simulation import simulate
+
+        try:
+            return simulate(self.trace, **scenario).summary, None
+        except RooflineError as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            return {}, error
+
+    def compute(self, part: int) -> tuple[pl.DataFrame, Dropped]:
+        """Return the rows of a part, and why others were dropped."""
+        return self.read(*self.plan.range(part))
+
+    @property
+    def plan(self) -> Plan:
+        """How its scenarios are cut into parts, named by content."""
+        contents = {
+            "axes": {name: [_content(value) for value in values] for name, values in self._values.items()},
+            "trace": _content(self.trace),
+            "keep": self.keep,
+        }
+        return Plan(contents, self.points, self.points_a_part)
+
+    def data_set(self, folder: Path, *, fresh: bool = False) -> DataSet:
+        """Return the folder of its parts."""
+        return DataSet(folder, self.plan, fresh=fresh)
+
+    def recipe(self) -> dict[str, Any]:
+        """Return plain values from which another process makes the same run."""
+        if not isinstance(self.trace, str | PathLike | None):
+            raise SpecError("trace must be a file to be simulated elsewhere", field="trace")
+        trace = None if self.trace is None else str(Path(self.trace).resolve())
+        return {
+            "trace": trace,
+            "axes": self._values,
+            "keep": self.keep,
+            "points_a_part": self.points_a_part,
+        }
+
+    @classmethod
+    def from_recipe(cls, recipe: Mapping[str, Any]) -> SimulateRun:
+        """Make the run that `recipe` describes."""
+        return cls(
+            recipe["trace"], recipe["axes"], keep=recipe["keep"], points_a_part=recipe["points_a_part"]
+        )
+
+
+def _shown(value: Any) -> Any:
+    """Return a value as a cell of a frame."""
+    return value if isinstance(value, int | float | str | bool | None) else getattr(value, "name", str(value))
+
+
+def _content(value: Any) -> Any:
+    """Return what a value says, files by their content."""
+    if isinstance(value, str | PathLike) and Path(value).is_file():
+        return hashlib.sha256(Path(value).read_bytes()).hexdigest()
+    compiled = getattr(value, "requests", None)
+    if compiled is not None and hasattr(compiled, "hash_rows"):
+        return str(compiled.hash_rows().sum())
+    return _shown(value)

@@ -1,0 +1,280 @@
+//! One deployment, ready for any number of points under any question.
+
+use std::sync::OnceLock;
+
+use roofline_core::analysis::{Analyst, Outcome};
+use roofline_core::batch::{Answers, BLOCK, Kernel, Scratch, Sizes, Want};
+use roofline_core::memory::ActivationPeak;
+use roofline_core::point::{Point, Question};
+use roofline_core::roof::Bound;
+
+use crate::results::{Block, Measure, Wanted};
+
+/// A compiled deployment, and its kernels as questions come up.
+#[derive(Debug)]
+pub struct Deployed {
+    analyst: Analyst,
+    activations: ActivationPeak,
+    kernels: [OnceLock<Option<Kernel>>; Question::ALL.len()],
+}
+
+/// Memory that pricing works in; one a thread.
+#[derive(Debug, Default)]
+pub struct Desk {
+    scratch: Scratch,
+    answers: Answers,
+}
+
+const MEMORY: [Measure; 6] = [
+    Measure::Weights,
+    Measure::Kv,
+    Measure::Memory,
+    Measure::EngineMemory,
+    Measure::Fits,
+    Measure::MaxConcurrency,
+];
+
+impl Deployed {
+    /// Gets ready.
+    pub fn new(analyst: Analyst) -> Deployed {
+        let activations = ActivationPeak::of(analyst.deployment(), 1.0);
+        Deployed { analyst, activations, kernels: Default::default() }
+    }
+
+    /// What answers for one point.
+    pub fn analyst(&self) -> &Analyst {
+        &self.analyst
+    }
+
+    /// The wanted measures of a block of points, each one that `Point::check` accepts.
+    pub fn price(
+        &self,
+        question: Question,
+        sizes: &Sizes<'_>,
+        wanted: Wanted,
+        desk: &mut Desk,
+        block: &mut Block,
+    ) {
+        let kernel = self.kernels[question as usize].get_or_init(|| Kernel::of(&self.analyst, question));
+        let want = Want {
+            work: wanted.has(Measure::Intensity),
+            bounds: wanted.any(&[Measure::Bound, Measure::Energy]),
+            band: wanted.any(&[Measure::Low, Measure::High]),
+        };
+        let Desk { scratch, answers } = desk;
+        let Some(kernel) = kernel else { return self.one_by_one(question, sizes, block) };
+        kernel.price(sizes, want, scratch, answers);
+        self.times(question, sizes, wanted, answers, block);
+        if want.bounds {
+            self.bounds(question, sizes, wanted, answers, block);
+        }
+        if want.work {
+            let works = answers.flops.iter().zip(&answers.bytes);
+            for (intensity, (flops, bytes)) in block.lane_mut(Measure::Intensity).iter_mut().zip(works) {
+                *intensity = if *bytes > 0.0 { flops / bytes } else { f64::NAN };
+            }
+        }
+        if wanted.any(&MEMORY) {
+            self.memory(question, sizes, block);
+        }
+    }
+
+    fn times(
+        &self,
+        question: Question,
+        sizes: &Sizes<'_>,
+        wanted: Wanted,
+        answers: &Answers,
+        block: &mut Block,
+    ) {
+        let count = sizes.batch_size.len();
+        let deployment = self.analyst.deployment();
+        let (gpus, dp) = (deployment.gpus(), deployment.layout.dp as f64);
+        let chat = question == Question::Chat;
+        let decodes = matches!(question, Question::Decode | Question::Mixed);
+        let copy = |block: &mut Block, measure: Measure, lane: Option<&[f64; BLOCK]>| match lane {
+            Some(lane) => block.lane_mut(measure)[..count].copy_from_slice(&lane[..count]),
+            None => block.lane_mut(measure)[..count].fill(f64::NAN),
+        };
+        let prompts = matches!(question, Question::Prefill | Question::Chat);
+        copy(block, Measure::Step, Some(&answers.step));
+        copy(block, Measure::Ideal, Some(&answers.ideal));
+        copy(block, Measure::Low, Some(&answers.low));
+        copy(block, Measure::High, Some(&answers.high));
+        copy(block, Measure::Ttft, prompts.then_some(&answers.ttft));
+        copy(block, Measure::Tpot, decodes.then_some(&answers.step));
+        copy(block, Measure::E2e, chat.then_some(&answers.step));
+        if chat && wanted.has(Measure::Tpot) {
+            fill(block, Measure::Tpot, count, |point| {
+                let steps = (sizes.output_len[point] - 1) as f64;
+                let decoding = answers.step[point] - answers.ttft[point];
+                if steps > 0.0 { decoding / steps } else { f64::NAN }
+            });
+        }
+        if wanted.has(Measure::TokensPerGpu) {
+            let rate = |point: usize| tokens(question, sizes, point) * dp / answers.stage[point] / gpus;
+            fill(block, Measure::TokensPerGpu, count, rate);
+        }
+        if wanted.has(Measure::TokensPerUser) {
+            fill(block, Measure::TokensPerUser, count, |point| {
+                let batch = sizes.batch_size[point] as f64;
+                let rate = tokens(question, sizes, point) / batch / answers.step[point];
+                if chat || decodes { rate } else { f64::NAN }
+            });
+        }
+        if wanted.has(Measure::Usd) {
+            let price = self.analyst.deployment().hardware.price.value.unwrap_or(f64::NAN);
+            fill(block, Measure::Usd, count, |point| {
+                price * gpus * answers.step[point] / 3600.0 / (tokens(question, sizes, point) * dp) * 1e6
+            });
+        }
+    }
+
+    fn bounds(
+        &self,
+        question: Question,
+        sizes: &Sizes<'_>,
+        wanted: Wanted,
+        answers: &Answers,
+        block: &mut Block,
+    ) {
+        let deployment = self.analyst.deployment();
+        let layout = deployment.layout;
+        let unknown = f64::NAN;
+        let idle = deployment.hardware.idle.value.unwrap_or(unknown);
+        let tdp = deployment.hardware.tdp.value.unwrap_or(unknown);
+        for point in 0..sizes.batch_size.len() {
+            let exposed = answers.exposed(point, deployment.overlap);
+            if wanted.has(Measure::Bound) {
+                let mut most = Bound::Memory;
+                for bound in Bound::ALL {
+                    if exposed[bound as usize] > exposed[most as usize] {
+                        most = bound;
+                    }
+                }
+                block.lane_mut(Measure::Bound)[point] = most as usize as f64;
+            }
+            let busy = (tdp - idle) * answers.busy[point];
+            let joule = deployment.gpus() * (idle * answers.step[point] + busy);
+            let leaving = tokens(question, sizes, point) * layout.dp as f64;
+            block.lane_mut(Measure::Energy)[point] = joule / leaving;
+        }
+    }
+
+    fn memory(&self, question: Question, sizes: &Sizes<'_>, block: &mut Block) {
+        let plan = self.analyst.memory();
+        let stages = self.analyst.deployment().layout.pp;
+        for at in 0..sizes.batch_size.len() {
+            let point = point(question, sizes, at);
+            let in_flight = if question == Question::Encode { 0 } else { point.batch_size * stages };
+            let memory = plan.with(in_flight, point.context(), self.activations(&point));
+            block.lane_mut(Measure::Weights)[at] = memory.weights;
+            block.lane_mut(Measure::Kv)[at] = memory.kv;
+            block.lane_mut(Measure::Memory)[at] = memory.ideal_bytes();
+            block.lane_mut(Measure::EngineMemory)[at] = memory.engine_bytes();
+            block.lane_mut(Measure::Fits)[at] = f64::from(u8::from(memory.fits()));
+            block.lane_mut(Measure::MaxConcurrency)[at] = memory.engine_sequences as f64;
+        }
+    }
+
+    /// Bytes of activations alive at once in the largest of a point's steps.
+    fn activations(&self, point: &Point) -> f64 {
+        let batch = point.batch_size as f64;
+        let mut peak: (f64, f64, f64) = (0.0, 0.0, 0.0);
+        let mut step = |tokens: f64, rows: f64, scores: f64| {
+            peak = (peak.0.max(tokens), peak.1.max(rows), peak.2.max(scores));
+        };
+        let most = match (point.question, point.chunk) {
+            (Question::Encode, _) | (_, 0) => point.input_len,
+            (_, chunk) => chunk.min(point.input_len),
+        };
+        // The last chunk has the longest context, the one before it may have more tokens.
+        let last = point.input_len - (point.input_len - 1) / most * most;
+        let start = if point.question == Question::Encode { 0 } else { point.prefix_len };
+        let area = |new: u64, after: u64| new as f64 * (start + after) as f64;
+        let prompt = batch * most as f64;
+        let scores = batch * area(last, point.input_len).max(area(most, point.input_len - last));
+        match point.question {
+            Question::Encode => step(prompt, 0.0, scores),
+            Question::Prefill => step(prompt, batch, scores),
+            Question::Decode => step(batch, batch, batch * (point.prefix_len + point.input_len + 1) as f64),
+            Question::Mixed => step(
+                batch + point.chunk as f64,
+                batch + 1.0,
+                batch * (point.input_len + 1) as f64 + area(point.chunk, point.chunk),
+            ),
+            Question::Chat => {
+                step(prompt, batch, scores);
+                if point.output_len > 1 {
+                    step(batch, batch, batch * point.context() as f64);
+                }
+            }
+        }
+        self.activations.bytes(peak.0, peak.1, peak.2)
+    }
+
+    /// The readable way, for what kernels cannot express; unknown where a technique does not suit the point.
+    fn one_by_one(&self, question: Question, sizes: &Sizes<'_>, block: &mut Block) {
+        for at in 0..sizes.batch_size.len() {
+            let outcome = self.analyst.outcome(&point(question, sizes, at));
+            for measure in Measure::ALL {
+                let value = outcome.as_ref().ok().and_then(|outcome| self.of_outcome(outcome, measure));
+                block.lane_mut(measure)[at] = value.unwrap_or(f64::NAN);
+            }
+        }
+    }
+
+    /// One measure of an outcome: what every lane of a block must be.
+    pub fn of_outcome(&self, outcome: &Outcome, measure: Measure) -> Option<f64> {
+        let (times, memory) = (&outcome.times, &outcome.memory);
+        let tokens = times.tokens * self.analyst.deployment().layout.dp as f64;
+        match measure {
+            Measure::Step => Some(times.step.step.seconds),
+            Measure::Ideal => Some(times.step.ideal),
+            Measure::Low => times.step.step.low,
+            Measure::High => times.step.step.high,
+            Measure::Ttft => times.ttft,
+            Measure::Tpot => times.tpot,
+            Measure::E2e => times.e2e,
+            Measure::TokensPerGpu => Some(outcome.tokens_per_gpu_s),
+            Measure::TokensPerUser => outcome.tokens_per_user_s,
+            Measure::Bound => Some(outcome.done.bound() as usize as f64),
+            Measure::Intensity => outcome.done.device().intensity(),
+            Measure::Weights => Some(memory.weights),
+            Measure::Kv => Some(memory.kv),
+            Measure::Memory => Some(memory.ideal_bytes()),
+            Measure::EngineMemory => Some(memory.engine_bytes()),
+            Measure::Fits => Some(f64::from(u8::from(memory.fits()))),
+            Measure::MaxConcurrency => Some(memory.engine_sequences as f64),
+            Measure::Energy => outcome.energy_j.map(|joule| joule / tokens),
+            Measure::Usd => outcome.usd.map(|usd| usd / tokens * 1e6),
+        }
+    }
+}
+
+/// Sets a measure of the first `count` points.
+fn fill(block: &mut Block, measure: Measure, count: usize, value: impl Fn(usize) -> f64) {
+    let lane = block.lane_mut(measure)[..count].iter_mut();
+    lane.enumerate().for_each(|(point, place)| *place = value(point));
+}
+
+/// Tokens that leave (or enter) one rank.
+fn tokens(question: Question, sizes: &Sizes<'_>, at: usize) -> f64 {
+    let batch = sizes.batch_size[at] as f64;
+    match question {
+        Question::Prefill | Question::Encode => batch * sizes.input_len[at] as f64,
+        Question::Decode | Question::Mixed => batch,
+        Question::Chat => batch * sizes.output_len[at] as f64,
+    }
+}
+
+fn point(question: Question, sizes: &Sizes<'_>, at: usize) -> Point {
+    Point {
+        question,
+        batch_size: sizes.batch_size[at],
+        input_len: sizes.input_len[at],
+        output_len: sizes.output_len[at],
+        prefix_len: sizes.prefix_len[at],
+        chunk: sizes.chunk[at],
+    }
+}

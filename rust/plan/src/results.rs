@@ -1,0 +1,287 @@
+//! The columns of results: their names and units, and how a block of them becomes a table.
+
+use roofline_core::batch::BLOCK;
+use roofline_core::names;
+use roofline_core::roof::Bound;
+use roofline_core::table::{Column, Table};
+
+use crate::error::Result;
+
+/// One result of a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Measure {
+    /// Seconds of a step, or of the whole request for chat.
+    Step,
+    /// The same by the datasheet alone.
+    Ideal,
+    /// P10 of it.
+    Low,
+    /// P90 of it.
+    High,
+    /// Seconds to the first token.
+    Ttft,
+    /// Seconds per output token.
+    Tpot,
+    /// Seconds of a request.
+    E2e,
+    /// Tokens a second and device.
+    TokensPerGpu,
+    /// Tokens a second that one sequence sees.
+    TokensPerUser,
+    /// What bounds most of the time, as its [`Bound`].
+    Bound,
+    /// FLOP per byte of device memory.
+    Intensity,
+    /// Bytes of weights on the busiest device.
+    Weights,
+    /// Bytes of its KV cache.
+    Kv,
+    /// Bytes in use ideally.
+    Memory,
+    /// Bytes in use as the engine allocates them.
+    EngineMemory,
+    /// Whether the sequences fit in the engine.
+    Fits,
+    /// Sequences of that context that fit in the engine.
+    MaxConcurrency,
+    /// Energy per token, J.
+    Energy,
+    /// USD per million tokens.
+    Usd,
+}
+
+/// How many there are.
+pub const COUNT: usize = 19;
+
+impl Measure {
+    /// Every measure, in the order of columns.
+    pub const ALL: [Measure; COUNT] = [
+        Measure::Step,
+        Measure::Ideal,
+        Measure::Low,
+        Measure::High,
+        Measure::Ttft,
+        Measure::Tpot,
+        Measure::E2e,
+        Measure::TokensPerGpu,
+        Measure::TokensPerUser,
+        Measure::Bound,
+        Measure::Intensity,
+        Measure::Weights,
+        Measure::Kv,
+        Measure::Memory,
+        Measure::EngineMemory,
+        Measure::Fits,
+        Measure::MaxConcurrency,
+        Measure::Energy,
+        Measure::Usd,
+    ];
+
+    /// Its column.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Measure::Step => "step_s",
+            Measure::Ideal => "ideal_s",
+            Measure::Low => "low_s",
+            Measure::High => "high_s",
+            Measure::Ttft => "ttft_s",
+            Measure::Tpot => "tpot_s",
+            Measure::E2e => "e2e_s",
+            Measure::TokensPerGpu => "tokens_per_gpu_s",
+            Measure::TokensPerUser => "tokens_per_user_s",
+            Measure::Bound => "bound",
+            Measure::Intensity => "intensity",
+            Measure::Weights => "weight_bytes",
+            Measure::Kv => "kv_bytes",
+            Measure::Memory => "memory_bytes",
+            Measure::EngineMemory => "engine_memory_bytes",
+            Measure::Fits => "fits",
+            Measure::MaxConcurrency => "max_concurrency",
+            Measure::Energy => "energy_j_per_token",
+            Measure::Usd => "usd_per_mtok",
+        }
+    }
+
+    /// The measure of that name.
+    ///
+    /// # Errors
+    /// Another name, with the nearest.
+    pub fn parse(name: &str) -> Result<Measure> {
+        let known = Measure::ALL.into_iter().find(|measure| measure.name() == name);
+        Ok(known.ok_or_else(|| names::unknown("column", name, Measure::ALL.map(Measure::name)))?)
+    }
+
+    /// Whether more of it is better; `None` where neither is.
+    pub const fn more_is_better(self) -> Option<bool> {
+        match self {
+            Measure::TokensPerGpu | Measure::TokensPerUser | Measure::MaxConcurrency | Measure::Fits => {
+                Some(true)
+            }
+            Measure::Bound | Measure::Intensity => None,
+            _ => Some(false),
+        }
+    }
+}
+
+/// Which measures are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wanted(u32);
+
+impl Wanted {
+    /// Those named; all where none is.
+    ///
+    /// # Errors
+    /// An unknown name, with the nearest.
+    pub fn named(names: &[String]) -> Result<Wanted> {
+        let mut wanted = Wanted::default();
+        for name in names {
+            wanted = wanted.and(Measure::parse(name)?);
+        }
+        Ok(if names.is_empty() { Wanted::all() } else { wanted })
+    }
+
+    /// All of them.
+    pub fn all() -> Wanted {
+        Wanted((1 << COUNT) - 1)
+    }
+
+    /// These and one more.
+    #[must_use]
+    pub fn and(self, measure: Measure) -> Wanted {
+        Wanted(self.0 | 1 << measure as u32)
+    }
+
+    /// Whether it is among them.
+    pub fn has(self, measure: Measure) -> bool {
+        self.0 & (1 << measure as u32) != 0
+    }
+
+    /// Whether any of these is among them.
+    pub fn any(self, measures: &[Measure]) -> bool {
+        measures.iter().any(|measure| self.has(*measure))
+    }
+
+    /// How many there are.
+    pub fn count(self) -> usize {
+        self.0.count_ones() as usize
+    }
+}
+
+/// Measures of the points of one block as numbers: NaN where unknown, bounds by their place in [`Bound`], 1 for yes.
+#[derive(Debug, Clone)]
+pub struct Block {
+    lanes: Vec<[f64; BLOCK]>,
+}
+
+impl Default for Block {
+    fn default() -> Block {
+        Block { lanes: vec![[0.0; BLOCK]; COUNT] }
+    }
+}
+
+impl Block {
+    /// The numbers of one measure.
+    pub fn lane(&self, measure: Measure) -> &[f64; BLOCK] {
+        &self.lanes[measure as usize]
+    }
+
+    /// The same, to be written.
+    pub fn lane_mut(&mut self, measure: Measure) -> &mut [f64; BLOCK] {
+        &mut self.lanes[measure as usize]
+    }
+}
+
+/// Measures of many points, column by column; those not wanted stay empty.
+#[derive(Debug, Clone, Default)]
+pub struct Results {
+    lanes: [Vec<f64>; COUNT],
+}
+
+impl Results {
+    /// Room for `rows` rows of unknown values.
+    pub fn unknown(wanted: Wanted, rows: usize) -> Results {
+        let lane = |measure: Measure| if wanted.has(measure) { vec![f64::NAN; rows] } else { Vec::new() };
+        Results { lanes: Measure::ALL.map(lane) }
+    }
+
+    /// The numbers of one measure.
+    pub fn lane(&self, measure: Measure) -> &[f64] {
+        &self.lanes[measure as usize]
+    }
+
+    /// The same, to be written.
+    pub fn lane_mut(&mut self, measure: Measure) -> &mut [f64] {
+        &mut self.lanes[measure as usize]
+    }
+
+    /// Gives a measure its numbers.
+    pub fn set(&mut self, measure: Measure, lane: Vec<f64>) {
+        self.lanes[measure as usize] = lane;
+    }
+
+    /// Appends the first `count` points of a block.
+    pub fn append_block(&mut self, wanted: Wanted, block: &Block, count: usize) {
+        for measure in Measure::ALL.into_iter().filter(|measure| wanted.has(*measure)) {
+            self.lanes[measure as usize].extend_from_slice(&block.lane(measure)[..count]);
+        }
+    }
+
+    /// Appends some points of a block.
+    pub fn append_some(&mut self, wanted: Wanted, block: &Block, points: &[usize]) {
+        for measure in Measure::ALL.into_iter().filter(|measure| wanted.has(*measure)) {
+            let lane = block.lane(measure);
+            self.lanes[measure as usize].extend(points.iter().map(|point| lane[*point]));
+        }
+    }
+
+    /// Appends rows of unknown values.
+    pub fn append_unknown(&mut self, wanted: Wanted, count: usize) {
+        for measure in Measure::ALL.into_iter().filter(|measure| wanted.has(*measure)) {
+            let lane = &mut self.lanes[measure as usize];
+            lane.resize(lane.len() + count, f64::NAN);
+        }
+    }
+
+    /// Appends other rows.
+    pub fn append(&mut self, other: &Results) {
+        for (mine, theirs) in self.lanes.iter_mut().zip(&other.lanes) {
+            mine.extend_from_slice(theirs);
+        }
+    }
+
+    /// Keeps these rows, in this order.
+    #[must_use]
+    pub fn take(&self, rows: &[usize]) -> Results {
+        let picked = |lane: &Vec<f64>| {
+            if lane.is_empty() { Vec::new() } else { rows.iter().map(|row| lane[*row]).collect() }
+        };
+        Results { lanes: self.lanes.each_ref().map(picked) }
+    }
+
+    /// Appends the wanted measures to a table, in their order.
+    pub fn into_table(self, wanted: Wanted, table: &mut Table) {
+        for (measure, lane) in Measure::ALL.into_iter().zip(self.lanes) {
+            if wanted.has(measure) {
+                table.push(measure.name(), column(measure, lane));
+            }
+        }
+    }
+}
+
+fn column(measure: Measure, lane: Vec<f64>) -> Column {
+    match measure {
+        Measure::Bound => {
+            let mut names = vec![String::new(); Bound::ALL.len()];
+            Bound::ALL.into_iter().for_each(|bound| names[bound as usize] = bound.name().to_string());
+            // Unknown is a place where no name is.
+            let place = |value: f64| if value.is_nan() { u32::MAX } else { value as u32 };
+            Column::Names(lane.into_iter().map(place).collect(), names)
+        }
+        Measure::Fits => Column::Bool(lane.into_iter().map(|value| value == 1.0).collect()),
+        Measure::MaxConcurrency if lane.iter().any(|value| value.is_nan()) => {
+            Column::OptU64(lane.into_iter().map(|value| (!value.is_nan()).then_some(value as u64)).collect())
+        }
+        Measure::MaxConcurrency => Column::U64(lane.into_iter().map(|value| value as u64).collect()),
+        _ => Column::NanF64(lane),
+    }
+}

@@ -1,0 +1,327 @@
+//! The axes of a sweep: their names, their order, and the values they may have.
+
+use roofline_core::error::{Error, Result};
+use roofline_core::names;
+use roofline_core::table::Column;
+
+/// The values of an axis.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// Counts.
+    Counts(Vec<u64>),
+    /// Numbers.
+    Numbers(Vec<f64>),
+    /// Names; of models and devices, in the order of the lists that stand beside them.
+    Names(Vec<String>),
+    /// Yes and no.
+    Flags(Vec<bool>),
+}
+
+/// One setting that a sweep varies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Axis {
+    /// Which.
+    pub setting: Setting,
+    /// Its values.
+    pub values: Values,
+}
+
+/// Everything that a sweep can vary, in the order of points: the last one changes fastest. What a deployment is compiled
+/// from comes first, so that its points stand together; the sizes of a step come last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Setting {
+    /// The model.
+    Model,
+    /// The device.
+    Hw,
+    /// Peaks of tensor and vector unit, times the device's.
+    ComputeScale,
+    /// Bandwidth of the device's memory, times the device's.
+    BandwidthScale,
+    /// Bandwidth of links, times the device's.
+    LinkScale,
+    /// Scheme of weights and activations.
+    Quantization,
+    /// Format of the KV cache.
+    KvCacheDtype,
+    /// Techniques, joined by `+`.
+    Techniques,
+    /// How far elementwise operators are fused; `auto` is the mode's own choice.
+    Fusion,
+    /// Whether attention is one operator.
+    FlashAttention,
+    /// Share of the computing time that hides communication.
+    Overlap,
+    /// Tensor parallelism.
+    Tp,
+    /// Pipeline stages.
+    Pp,
+    /// Data-parallel ranks.
+    Dp,
+    /// Devices that share the experts.
+    Ep,
+    /// Whose division of the memory is meant.
+    Engine,
+    /// Share of the device the engine may use.
+    GpuMemoryUtilization,
+    /// Tokens of a KV block.
+    BlockSize,
+    /// Sequences of the largest step.
+    MaxNumSeqs,
+    /// Tokens of the largest step.
+    MaxNumBatchedTokens,
+    /// Whether operators are predicted, or bounded by the datasheet.
+    Mode,
+    /// What is asked about.
+    Phase,
+    /// Largest prompt chunk.
+    Chunk,
+    /// Tokens cached in front of the input.
+    PrefixLen,
+    /// Sequences a rank.
+    BatchSize,
+    /// Tokens generated.
+    OutputLen,
+    /// Prompt tokens, or context for decode.
+    InputLen,
+}
+
+/// How many there are.
+pub const COUNT: usize = 27;
+
+impl Setting {
+    /// Every setting, in the order of points.
+    pub const ALL: [Setting; COUNT] = [
+        Setting::Model,
+        Setting::Hw,
+        Setting::ComputeScale,
+        Setting::BandwidthScale,
+        Setting::LinkScale,
+        Setting::Quantization,
+        Setting::KvCacheDtype,
+        Setting::Techniques,
+        Setting::Fusion,
+        Setting::FlashAttention,
+        Setting::Overlap,
+        Setting::Tp,
+        Setting::Pp,
+        Setting::Dp,
+        Setting::Ep,
+        Setting::Engine,
+        Setting::GpuMemoryUtilization,
+        Setting::BlockSize,
+        Setting::MaxNumSeqs,
+        Setting::MaxNumBatchedTokens,
+        Setting::Mode,
+        Setting::Phase,
+        Setting::Chunk,
+        Setting::PrefixLen,
+        Setting::BatchSize,
+        Setting::OutputLen,
+        Setting::InputLen,
+    ];
+
+    /// Its name in files, flags and columns.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Setting::Model => "model",
+            Setting::Hw => "hw",
+            Setting::ComputeScale => "compute_scale",
+            Setting::BandwidthScale => "bandwidth_scale",
+            Setting::LinkScale => "link_scale",
+            Setting::Quantization => "quantization",
+            Setting::KvCacheDtype => "kv_cache_dtype",
+            Setting::Techniques => "techniques",
+            Setting::Fusion => "fusion",
+            Setting::FlashAttention => "flash_attention",
+            Setting::Overlap => "overlap",
+            Setting::Tp => "tp",
+            Setting::Pp => "pp",
+            Setting::Dp => "dp",
+            Setting::Ep => "ep",
+            Setting::Engine => "engine",
+            Setting::GpuMemoryUtilization => "gpu_memory_utilization",
+            Setting::BlockSize => "block_size",
+            Setting::MaxNumSeqs => "max_num_seqs",
+            Setting::MaxNumBatchedTokens => "max_num_batched_tokens",
+            Setting::Mode => "mode",
+            Setting::Phase => "phase",
+            Setting::Chunk => "chunk",
+            Setting::PrefixLen => "prefix_len",
+            Setting::BatchSize => "batch_size",
+            Setting::OutputLen => "output_len",
+            Setting::InputLen => "input_len",
+        }
+    }
+
+    /// The setting of that name.
+    ///
+    /// # Errors
+    /// Another name, with the nearest.
+    pub fn parse(name: &str) -> Result<Setting> {
+        let known = Setting::ALL.into_iter().find(|setting| setting.name() == name);
+        known.ok_or_else(|| names::unknown("axis", name, Setting::ALL.map(Setting::name)))
+    }
+
+    /// Its only value where nothing is said.
+    pub fn default(self) -> Values {
+        match self {
+            Setting::Model | Setting::Hw => Values::Names(vec![String::new()]),
+            Setting::ComputeScale | Setting::BandwidthScale | Setting::LinkScale => {
+                Values::Numbers(vec![1.0])
+            }
+            Setting::Overlap | Setting::GpuMemoryUtilization => Values::Numbers(vec![0.0]),
+            Setting::Quantization | Setting::KvCacheDtype | Setting::Fusion => {
+                Values::Names(vec!["auto".to_string()])
+            }
+            Setting::Techniques => Values::Names(vec!["none".to_string()]),
+            Setting::Mode => Values::Names(vec!["predicted".to_string()]),
+            Setting::FlashAttention => Values::Flags(vec![true]),
+            Setting::Engine => Values::Names(vec!["vllm".to_string()]),
+            Setting::Phase => Values::Names(vec!["decode".to_string()]),
+            Setting::Chunk | Setting::PrefixLen => Values::Counts(vec![0]),
+            Setting::BlockSize | Setting::MaxNumSeqs | Setting::MaxNumBatchedTokens => {
+                Values::Counts(vec![0])
+            }
+            Setting::InputLen => Values::Counts(vec![2048]),
+            Setting::OutputLen => Values::Counts(vec![256]),
+            Setting::Tp | Setting::Pp | Setting::Dp | Setting::Ep | Setting::BatchSize => {
+                Values::Counts(vec![1])
+            }
+        }
+    }
+}
+
+impl Values {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Values::Counts(values) => values.len(),
+            Values::Numbers(values) => values.len(),
+            Values::Names(values) => values.len(),
+            Values::Flags(values) => values.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What kind they are, in words.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Values::Counts(_) => "whole numbers, none negative",
+            Values::Numbers(_) => "numbers",
+            Values::Names(_) => "names",
+            Values::Flags(_) => "true or false",
+        }
+    }
+
+    /// The first value that occurs again, as text.
+    pub fn twice(&self) -> Option<String> {
+        fn find<T: PartialEq + ToString>(values: &[T]) -> Option<String> {
+            let again = |(at, value): &(usize, &T)| values[..*at].contains(value);
+            // Ascending counts, by far the longest axes, need no search.
+            values.iter().enumerate().find(again).map(|(_, value)| value.to_string())
+        }
+        match self {
+            Values::Counts(values) if values.windows(2).all(|pair| pair[0] < pair[1]) => None,
+            Values::Counts(values) => {
+                let mut sorted = values.clone();
+                sorted.sort_unstable();
+                sorted.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].to_string())
+            }
+            Values::Numbers(values) => find(values),
+            Values::Names(values) => find(values),
+            Values::Flags(values) => find(values),
+        }
+    }
+
+    /// The value at a place, if these are counts.
+    pub fn count(&self, place: usize) -> u64 {
+        match self {
+            Values::Counts(values) => values[place],
+            _ => 0,
+        }
+    }
+
+    /// The value at a place, if these are numbers.
+    pub fn number(&self, place: usize) -> f64 {
+        match self {
+            Values::Numbers(values) => values[place],
+            _ => 0.0,
+        }
+    }
+
+    /// The value at a place, if these are names.
+    pub fn name(&self, place: usize) -> &str {
+        match self {
+            Values::Names(values) => &values[place],
+            _ => "",
+        }
+    }
+
+    /// The value at a place, if these are yes and no.
+    pub fn flag(&self, place: usize) -> bool {
+        match self {
+            Values::Flags(values) => values[place],
+            _ => false,
+        }
+    }
+
+    /// A column of the values at the places that `each` hands out.
+    pub fn column(&self, rows: usize, each: impl FnOnce(&mut dyn FnMut(usize))) -> Column {
+        fn gather<T: Copy>(values: &[T], rows: usize, each: impl FnOnce(&mut dyn FnMut(usize))) -> Vec<T> {
+            let mut column = Vec::with_capacity(rows);
+            each(&mut |place| column.push(values[place]));
+            column
+        }
+        match self {
+            Values::Counts(values) => {
+                match values.iter().map(|value| u32::try_from(*value)).collect::<Result<Vec<u32>, _>>() {
+                    Ok(narrow) => Column::U32(gather(&narrow, rows, each)),
+                    Err(_) => Column::U64(gather(values, rows, each)),
+                }
+            }
+            Values::Numbers(values) => Column::F64(gather(values, rows, each)),
+            Values::Flags(values) => Column::Bool(gather(values, rows, each)),
+            Values::Names(names) => {
+                let places: Vec<u32> = (0..names.len() as u32).collect();
+                Column::Names(gather(&places, rows, each), names.clone())
+            }
+        }
+    }
+}
+
+impl Axis {
+    /// Checks that there are values, of the kind the setting has, none twice.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check(&self) -> Result<()> {
+        let (name, expected) = (self.setting.name(), self.setting.default());
+        if std::mem::discriminant(&expected) != std::mem::discriminant(&self.values) {
+            let must = format!("must be {}", expected.kind());
+            return Err(Error::spec(name, must, self.values.kind(), ""));
+        }
+        if self.values.is_empty() {
+            let hint = "give at least one value, or leave the axis out";
+            return Err(Error::spec(name, "must have values", "none", hint));
+        }
+        if let Some(value) = self.values.twice() {
+            return Err(Error::spec(name, "must have each value once", value, ""));
+        }
+        if let Values::Numbers(values) = &self.values {
+            let (most, must) = match self.setting {
+                Setting::Overlap => (1.0, "must be from 0 to 1"),
+                _ => (f64::MAX, "must be above 0 and finite"),
+            };
+            let least = if self.setting == Setting::Overlap { 0.0 } else { f64::MIN_POSITIVE };
+            if let Some(wrong) = values.iter().find(|value| !(least..=most).contains(*value)) {
+                return Err(Error::spec(name, must, wrong, ""));
+            }
+        }
+        Ok(())
+    }
+}

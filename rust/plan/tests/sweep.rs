@@ -1,0 +1,301 @@
+//! Frames and spaces against the one-point evaluation.
+
+use proptest::prelude::*;
+use roofline_core::analysis::Analyst;
+use roofline_core::batch::Sizes;
+use roofline_core::catalog;
+use roofline_core::efficiency::Efficiency;
+use roofline_core::layout::Layout;
+use roofline_core::lower::Lowering;
+use roofline_core::memory::{EngineMemory, MemoryShare};
+use roofline_core::point::{Point, Question};
+use roofline_core::precision::{Precision, Request};
+use roofline_core::step::Deployment;
+use roofline_core::table::Column;
+use roofline_plan::deployed::{Deployed, Desk};
+use roofline_plan::results::{Block, Measure, Wanted};
+use roofline_plan::sweep::{
+    Ask, Axis, Keep, Limit, Limits, Objective, Setting, Space, Swept, Values, next_possible, read,
+};
+use roofline_sim::engine::Monitor;
+
+const ENGINE: EngineMemory = EngineMemory {
+    gpu_memory_utilization: 0.92,
+    block_size: 16,
+    max_num_batched_tokens: 8192,
+    max_num_seqs: 1024,
+    cuda_graphs: true,
+    share: MemoryShare::Device,
+};
+const MODELS: [&str; 7] = [
+    "llama-3.1-8b",
+    "mixtral-8x7b",
+    "deepseek-v3",
+    "gemma-3-27b",
+    "llama-4-scout-17b-16e",
+    "jamba-v0.1",
+    "qwen2.5-vl-7b",
+];
+
+fn deployed(
+    model: &str,
+    hardware: &str,
+    layout: Layout,
+    (flash_attention, overlap, predicted): (bool, f64, bool),
+) -> Option<Deployed> {
+    let model = catalog::models::model(model).unwrap();
+    let deployment = Deployment {
+        precision: Precision::resolve(&model, &Request::default()).ok()?,
+        model,
+        hardware: catalog::hardware::hardware(hardware).unwrap().item,
+        layout,
+        lowering: Lowering { flash_attention, ..Lowering::default() },
+        overlap,
+        efficiency: if predicted { Efficiency::predicted("vllm") } else { Efficiency::Ideal },
+        techniques: Default::default(),
+    };
+    Some(Deployed::new(Analyst::new(deployment, &ENGINE).ok()?))
+}
+
+fn same(name: &str, seen: f64, expected: f64) -> Result<(), TestCaseError> {
+    let close = (seen - expected).abs() <= 1e-12 * expected.abs();
+    prop_assert!(close || (seen.is_nan() && expected.is_nan()), "{name}: {seen} is not {expected}");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, max_global_rejects: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_measure_of_a_block_is_that_of_each_point(
+        model in prop::sample::select(MODELS.to_vec()),
+        hardware in prop::sample::select(vec!["h100-sxm", "mi300x", "l40s", "tpu-v5e"]),
+        (tp, pp, dp) in (prop::sample::select(vec![1u64, 2, 8]), 1u64..3, 1u64..3),
+        how in (any::<bool>(), prop::sample::select(vec![0.0, 0.5]), any::<bool>()),
+        question in prop::sample::select(Question::ALL.map(|(_, question)| question).to_vec()),
+        sizes in prop::collection::vec((1u64..3000, 1u64..9000, 1u64..40, 0u64..2000, 0u64..3000), 1..12),
+    ) {
+        let deployed = deployed(model, hardware, Layout { tp, pp, dp, ep: 1 }, how);
+        prop_assume!(deployed.is_some());
+        let deployed = deployed.unwrap();
+        let points: Vec<Point> = sizes.iter().map(|&(batch_size, input_len, output_len, prefix_len, chunk)| {
+            let chunk = if question == Question::Mixed { chunk + 1 } else { chunk };
+            Point { question, batch_size, input_len, output_len, prefix_len, chunk }
+        }).collect();
+        prop_assume!(points.iter().all(|point| point.check(&deployed.analyst().deployment().model).is_ok()));
+        let column = |of: fn(&Point) -> u64| points.iter().map(of).collect::<Vec<u64>>();
+        let columns = [
+            column(|p| p.batch_size), column(|p| p.input_len), column(|p| p.output_len),
+            column(|p| p.prefix_len), column(|p| p.chunk),
+        ];
+        let [batch_size, input_len, output_len, prefix_len, chunk] = columns.each_ref().map(Vec::as_slice);
+        let sizes = Sizes { batch_size, input_len, output_len, prefix_len, chunk };
+        let (mut desk, mut block) = (Desk::default(), Block::default());
+        deployed.price(question, &sizes, Wanted::all(), &mut desk, &mut block);
+        for (at, point) in points.iter().enumerate() {
+            let outcome = deployed.analyst().outcome(point).unwrap();
+            for measure in Measure::ALL {
+                let expected = deployed.of_outcome(&outcome, measure).unwrap_or(f64::NAN);
+                same(measure.name(), block.lane(measure)[at], expected)?;
+            }
+        }
+    }
+}
+
+fn counts(setting: Setting, values: &[u64]) -> Axis {
+    Axis { setting, values: Values::Counts(values.to_vec()) }
+}
+
+fn names(setting: Setting, values: &[&str]) -> Axis {
+    Axis { setting, values: Values::Names(values.iter().map(|name| (*name).to_string()).collect()) }
+}
+
+fn space() -> Space {
+    let models = ["llama-3.1-8b", "qwen3-30b-a3b"];
+    let devices = ["h100-sxm", "l40s"];
+    Space::new(
+        models.iter().map(|name| catalog::models::model(name).unwrap()).collect(),
+        devices.iter().map(|name| catalog::hardware::hardware(name).unwrap().item).collect(),
+        vec![ENGINE; 2],
+        vec![Efficiency::predicted("vllm")],
+        vec![
+            names(Setting::Model, &models),
+            names(Setting::Hw, &devices),
+            names(Setting::Quantization, &["auto", "fp8", "mxfp4"]),
+            counts(Setting::Tp, &[1, 2, 3, 8]),
+            names(Setting::Phase, &["decode", "chat", "mixed"]),
+            counts(Setting::Chunk, &[0, 512]),
+            counts(Setting::BatchSize, &[1, 7, 64, 700]),
+            counts(Setting::OutputLen, &[1, 100]),
+            counts(Setting::InputLen, &[10, 1000, 30_000]),
+        ],
+    )
+    .unwrap()
+}
+
+fn ask(keep: Keep) -> Ask {
+    Ask { wanted: Wanted::all(), keep, limits: Limits::default() }
+}
+
+fn swept(space: &Space, from: u64, to: u64, ask: &Ask) -> Swept {
+    read(space, from, to, ask, &Monitor::default()).unwrap()
+}
+
+#[test]
+fn a_space_prices_each_point_as_if_it_were_alone() {
+    let space = space();
+    let all = swept(&space, 0, space.points(), &ask(Keep::All));
+    assert_eq!(all.points, (0..space.points()).collect::<Vec<u64>>());
+    let mut priced = 0;
+    for (row, point) in all.points.iter().enumerate() {
+        let step = all.results.lane(Measure::Step)[row];
+        let alone =
+            space.deployed(*point).and_then(|deployed| deployed.analyst().outcome(&space.point(*point)));
+        match alone {
+            Ok(outcome) => {
+                let expected = outcome.times.step.step.seconds;
+                assert!((step - expected).abs() <= 1e-12 * expected, "{point}");
+                assert_eq!(all.reason[row], u32::MAX);
+                priced += 1;
+            }
+            Err(_) => assert!(step.is_nan() && all.reason[row] != u32::MAX, "{point}"),
+        }
+    }
+    assert!(priced > 500 && priced < all.points.len(), "{priced}");
+    assert_eq!(all.dropped.points() as usize, all.points.len() - priced);
+}
+
+#[test]
+fn ranges_put_together_are_the_whole() {
+    let space = space();
+    for keep in [Keep::All, Keep::Feasible] {
+        let ask = ask(keep);
+        let whole = swept(&space, 0, space.points(), &ask);
+        let (mut points, mut steps, mut dropped) = (Vec::new(), Vec::new(), 0);
+        let mut from = 0;
+        for size in [1, 5, 100, 333].into_iter().cycle() {
+            let to = (from + size).min(space.points());
+            let part = swept(&space, from, to, &ask);
+            points.extend_from_slice(&part.points);
+            steps.extend_from_slice(part.results.lane(Measure::Step));
+            dropped += part.dropped.points();
+            from = to;
+            if from == space.points() {
+                break;
+            }
+        }
+        assert_eq!(points, whole.points);
+        let bits = |lane: &[f64]| lane.iter().map(|value| value.to_bits()).collect::<Vec<u64>>();
+        // To the bit: what a range holds never depends on how the space was cut.
+        assert_eq!(bits(&steps), bits(whole.results.lane(Measure::Step)));
+        assert_eq!(dropped, whole.dropped.points());
+    }
+}
+
+#[test]
+fn what_is_dropped_is_counted_by_reason() {
+    let space = space();
+    let limits = Limits {
+        max_gpus: Some(2),
+        within_context: true,
+        measures: vec![Limit { measure: Measure::Step, most: true, value: 0.5 }],
+        ..Limits::default()
+    };
+    let all = swept(&space, 0, space.points(), &Ask { limits, ..ask(Keep::Feasible) });
+    assert_eq!(all.dropped.points() + all.points.len() as u64, space.points());
+    let reasons: Vec<&str> = all.dropped.iter().map(|(reason, ..)| reason).collect();
+    for reason in [
+        "chunk is not possible",
+        "does not fit in memory",
+        "gpus must be at most 2",
+        "step_s must be at most 0.5",
+    ] {
+        assert!(reasons.contains(&reason), "{reason}: {reasons:?}");
+    }
+    assert!(all.results.lane(Measure::Step).iter().all(|step| *step <= 0.5));
+    assert!(all.results.lane(Measure::Fits).iter().all(|fits| *fits == 1.0));
+}
+
+#[test]
+fn a_front_found_in_parts_is_that_of_all_feasible_points() {
+    let space = space();
+    let objectives = ["tokens_per_gpu_s", "tokens_per_user_s"].map(|name| Objective::parse(name).unwrap());
+    let front = swept(&space, 0, space.points(), &ask(Keep::Pareto(objectives.to_vec())));
+    let feasible = swept(&space, 0, space.points(), &ask(Keep::Feasible));
+    let rows = Keep::Pareto(objectives.to_vec()).pick(&feasible.results, feasible.points.len());
+    let expected: Vec<u64> = rows.iter().map(|row| feasible.points[*row]).collect();
+    assert_eq!(front.points, expected);
+    assert!(!front.points.is_empty() && front.points.len() < feasible.points.len() / 4);
+    let best = swept(&space, 0, space.points(), &ask(Keep::TopK(objectives[0], 3)));
+    let most = |swept: &Swept| swept.results.lane(Measure::TokensPerGpu).iter().copied().fold(0.0, f64::max);
+    assert_eq!((best.points.len(), most(&best)), (3, most(&feasible)));
+}
+
+#[test]
+fn a_narrowed_space_has_the_rows_of_those_values() {
+    let space = space();
+    let narrow = space.narrowed(Setting::Hw, &[1]).unwrap().narrowed(Setting::BatchSize, &[0, 2]).unwrap();
+    assert_eq!(narrow.points() * 4, space.points());
+    let ask = ask(Keep::Feasible);
+    let (all, some) = (swept(&space, 0, space.points(), &ask), swept(&narrow, 0, narrow.points(), &ask));
+    let steps = some.results.lane(Measure::Step).to_vec();
+    let rows = |space: &Space, swept: Swept| swept.table(space, None, &ask).unwrap();
+    let (all, some) = (rows(&space, all), rows(&narrow, some));
+    let (Some(Column::Names(hw, devices)), Some(Column::U32(batch)), Some(Column::NanF64(step))) =
+        (all.column("hw"), all.column("batch_size"), all.column("step_s"))
+    else {
+        panic!("{all:?}")
+    };
+    let kept = |row: &usize| devices[hw[*row] as usize] == "l40s" && [1, 64].contains(&batch[*row]);
+    let expected: Vec<f64> = (0..step.len()).filter(kept).map(|row| step[row]).collect();
+    assert_eq!(steps, expected);
+    assert_eq!(some.len(), expected.len());
+    let error = space.narrowed(Setting::Tp, &[9]).unwrap_err().to_string();
+    assert_eq!(error, "tp must be narrowed to some of its 4 values: 1");
+}
+
+#[test]
+fn the_next_possible_point_begins_a_deployment_that_can_be() {
+    let space = space();
+    let ask = ask(Keep::Feasible);
+    for start in (0..space.points()).step_by(97) {
+        let next = next_possible(&space, start, &ask);
+        assert!(next >= start);
+        assert!(next == space.points() || space.deployed(next).is_ok());
+    }
+}
+
+#[test]
+fn impossible_axes_are_refused_all_at_once() {
+    let model = catalog::models::model("llama-3.1-8b").unwrap();
+    let device = catalog::hardware::hardware("h100").unwrap().item;
+    let of = |axes: Vec<Axis>| {
+        let mut all = vec![names(Setting::Model, &["llama-3.1-8b"]), names(Setting::Hw, &["h100-sxm"])];
+        all.extend(axes);
+        Space::new(vec![model.clone()], vec![device.clone()], vec![ENGINE], vec![Efficiency::Ideal], all)
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(of(vec![counts(Setting::Tp, &[])]), "tp must have values: none");
+    assert_eq!(of(vec![counts(Setting::Tp, &[1, 2, 1])]), "tp must have each value once: 1");
+    assert_eq!(of(vec![counts(Setting::Tp, &[0])]), "tp must be at least 1: 0");
+    assert_eq!(
+        of(vec![counts(Setting::Tp, &[1]), counts(Setting::Tp, &[2])]),
+        "tp must be given once: twice"
+    );
+    assert_eq!(of(vec![counts(Setting::BatchSize, &[1 << 32])]), "batch_size must be below 2^32: 4294967296");
+    assert_eq!(of(vec![names(Setting::Tp, &["a"])]), "tp must be whole numbers, none negative: names");
+    let numbers =
+        |values: &[f64]| Axis { setting: Setting::Overlap, values: Values::Numbers(values.to_vec()) };
+    assert_eq!(of(vec![numbers(&[1.5])]), "overlap must be from 0 to 1: 1.5");
+    let scale = Axis { setting: Setting::LinkScale, values: Values::Numbers(vec![0.0]) };
+    assert_eq!(of(vec![scale]), "link_scale must be above 0 and finite: 0");
+    assert_eq!(of(vec![names(Setting::Quantization, &["fp9"])]), "no quantization is called `fp9`");
+    let several = of(vec![names(Setting::Phase, &["sing"]), counts(Setting::Tp, &[0])]);
+    assert!(several.starts_with("the space has 2 mistakes:\n  no phase is called `sing`"), "{several}");
+    let long: Vec<u64> = (1..=1 << 21).collect();
+    let axes =
+        [Setting::BatchSize, Setting::InputLen, Setting::OutputLen].map(|setting| counts(setting, &long));
+    assert_eq!(of(axes.to_vec()), "the space must have fewer than 2^63 points: more");
+}

@@ -1,0 +1,242 @@
+"""Spaces of points as lazy frames: the same numbers as `evaluate`, only what is asked for, and mistakes by name."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import roofline_fast as rf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+from roofline_fast import sweep_axes
+from roofline_fast.sweeps import Space
+
+SPACE: dict[str, Any] = {
+    "model": ["llama-3.1-8b", "qwen3-30b-a3b"],
+    "hw": ["h100-sxm", "l40s"],
+    "tp": [1, 2, 3],
+    "phase": ["decode", "chat"],
+    "batch_size": "1:256:x4",
+    "output_len": [1, 100],
+    "input_len": [100, 5000],
+}
+
+
+@pytest.mark.parametrize("mode", ["ideal", "predicted"])
+def test_a_row_is_what_evaluate_says(mode: str) -> None:
+    rows = rf.sweep({**SPACE, "mode": mode}, keep="all").filter(pl.col("reason").is_null()).drop("reason")
+    swept = rows.collect()
+    axes = list(SPACE)
+    assert 100 < swept.height < Space(SPACE).points
+    priced = rf.evaluate(swept.select(*axes, "mode"))
+    assert_frame_equal(priced, swept.select(priced.columns), rel_tol=1e-12)
+
+
+def test_a_million_rows_are_priced_in_the_blink_of_an_eye() -> None:
+    rng = np.random.default_rng(0)
+    rows = {"batch_size": rng.integers(1, 512, 200_000), "input_len": rng.integers(1, 30_000, 200_000)}
+    began = time.perf_counter()
+    priced = rf.evaluate(rows, model="llama-3.1-8b", hw="h100-sxm", columns=["step_s"], mode="ideal")
+    assert priced["step_s"].min() > 0
+    # A wide margin: the machine may be busy.
+    assert time.perf_counter() - began < 2
+
+
+def test_only_feasible_points_are_kept_unless_said() -> None:
+    feasible = rf.sweep(SPACE).collect()
+    every = rf.sweep(SPACE, keep="all").collect()
+    assert every.height == Space(SPACE).points
+    kept = every.filter(pl.col("reason").is_null() & pl.col("fits")).drop("reason")
+    assert_frame_equal(feasible, kept)
+    assert feasible["fits"].all()
+    reasons = every["reason"].drop_nulls().unique().to_list()
+    assert "layout.tp is not possible" in reasons
+
+
+def test_columns_conditions_and_heads_reach_the_sweep() -> None:
+    whole = rf.sweep(SPACE).collect()
+    lazy = rf.sweep(SPACE)
+    some = ["hw", "step_s", "bound"]
+    assert_frame_equal(lazy.select(some).collect(), whole.select(some))
+    condition = (pl.col("hw") == "l40s") & (pl.col("batch_size") > 4) & (pl.col("step_s") < 0.1)
+    assert_frame_equal(lazy.filter(condition).collect(), whole.filter(condition))
+    assert_frame_equal(lazy.filter(condition).select("tp").collect(), whole.filter(condition).select("tp"))
+    assert_frame_equal(lazy.head(7).collect(), whole.head(7))
+    assert_frame_equal(lazy.filter(condition).head(3).collect(), whole.filter(condition).head(3))
+    assert_frame_equal(lazy.slice(5, 4).collect(), whole.slice(5, 4))
+    nothing = pl.col("hw") == "h100"
+    assert_frame_equal(lazy.filter(nothing).collect(), whole.filter(nothing))
+    assert lazy.select(pl.len()).collect().item() == whole.height
+    by_device = pl.col("step_s").mean().over("hw")
+    assert_frame_equal(lazy.with_columns(mean=by_device).collect(), whole.with_columns(mean=by_device))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    tp=st.integers(0, 4),
+    batch=st.integers(0, 300),
+    names=st.sets(st.sampled_from(["h100-sxm", "l40s", "t4"])),
+    flip=st.booleans(),
+)
+def test_any_condition_on_axes_gives_the_rows_that_hold_it(
+    tp: int, batch: int, names: set[str], flip: bool
+) -> None:
+    whole = rf.sweep(SPACE).select(*SPACE, "step_s").collect()
+    condition = (pl.col("tp") >= tp) & pl.col("hw").is_in(list(names)) & (pl.col("batch_size") != batch)
+    condition = ~condition if flip else condition
+    lazy = rf.sweep(SPACE).select(*SPACE, "step_s").filter(condition)
+    assert_frame_equal(lazy.collect(), whole.filter(condition))
+
+
+def test_the_first_rows_of_an_endless_space_come_at_once() -> None:
+    space = {
+        "model": "llama-3.1-8b",
+        "hw": ["t4", "h100-sxm"],
+        "tp": [3, 1],
+        "batch_size": range(1, 100_001),
+        "input_len": range(1, 1_000_001),
+        "prefix_len": [0, 1, 2],
+    }
+    assert Space(space).points == 1_200_000_000_000
+    lazy = rf.sweep(space, keep="all").filter(pl.col("reason").is_null())
+    began = time.perf_counter()
+    rows = rf.sweep(space).filter(pl.col("hw") == "h100-sxm").head(5).collect()
+    assert time.perf_counter() - began < 1
+    assert rows["input_len"].to_list() == [1, 2, 3, 4, 5]
+    assert rows["tp"].to_list() == [1] * 5
+    assert lazy.collect_schema().names() == [*Space(space).columns, *_results(), "reason"]
+
+
+def _results() -> list[str]:
+    from roofline_fast import _core
+
+    return _core.Space.results()
+
+
+def test_the_best_are_the_best_of_all_feasible_rows() -> None:
+    whole = rf.sweep(SPACE).collect()
+    best = rf.sweep(SPACE, keep="topk", objectives=["tokens_per_gpu_s"], top=4).collect()
+    expected = whole.top_k(4, by="tokens_per_gpu_s")
+    assert sorted(best["tokens_per_gpu_s"]) == sorted(expected["tokens_per_gpu_s"])
+    front = rf.sweep(SPACE, keep="pareto", objectives=["tokens_per_gpu_s", "tokens_per_user_s"]).collect()
+    for row in front.iter_rows(named=True):
+        gpu, user = pl.col("tokens_per_gpu_s"), pl.col("tokens_per_user_s")
+        better = (gpu > row["tokens_per_gpu_s"]) & (user >= row["tokens_per_user_s"])
+        better |= (gpu >= row["tokens_per_gpu_s"]) & (user > row["tokens_per_user_s"])
+        assert whole.filter(better).is_empty()
+    assert rf.sweep(SPACE, keep="topk", objectives=["step_s"], top=1).collect()["step_s"].item() == whole["step_s"].min()
+
+
+def test_what_if_hardware_is_faster_where_it_should_be() -> None:
+    space = {"model": "llama-3.1-8b", "hw": "h100-sxm", "mode": "ideal", "batch_size": 8}
+    steps = rf.sweep({**space, "bandwidth_scale": [1, 2], "compute_scale": [1.0, 3.0]}).collect()
+    plain, _, faster, both = steps["step_s"].to_list()
+    assert plain > faster >= both
+    assert plain == rf.analyze("llama-3.1-8b", "h100-sxm", batch_size=8, mode="ideal").step_s
+
+
+def test_engine_settings_divide_memory() -> None:
+    space = {"model": "llama-3.1-8b", "hw": "h100-sxm", "gpu_memory_utilization": [0.5, 0.9], "block_size": [16, 32]}
+    rows = rf.sweep(space).collect()
+    for row in rows.iter_rows(named=True):
+        knobs = {name: row[name] for name in ("gpu_memory_utilization", "block_size")}
+        alone = rf.analyze("llama-3.1-8b", "h100-sxm", **knobs)
+        assert row["max_concurrency"] == alone.memory["engine_sequences"]
+
+
+def test_limits_leave_out_what_breaks_them() -> None:
+    limits = {"max_gpus": 1, "max_step_s": 0.02, "min_tokens_per_user_s": 60}
+    rows = rf.sweep(SPACE, limits=limits).collect()
+    assert rows["tp"].unique().to_list() == [1]
+    assert rows["step_s"].max() <= 0.02
+    assert rows["tokens_per_user_s"].min() >= 60
+
+
+def test_models_and_devices_may_be_objects_and_files() -> None:
+    model = rf.Model.from_config(rf.Model("llama-3.1-8b").config)
+    own = rf.sweep({"model": [model], "hw": [rf.Hardware("h100-sxm")], "tp": [1, 2]}).collect()
+    named = rf.sweep({"model": "llama-3.1-8b", "hw": "h100-sxm", "tp": [1, 2]}).collect()
+    assert own["step_s"].equals(named["step_s"])
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("1,2,4", [1, 2, 4]),
+        ("3", [3]),
+        ("1:5", [1, 2, 3, 4, 5]),
+        ("16:64:16", [16, 32, 48, 64]),
+        ("1:100:x4", [1, 4, 16, 64]),
+        ("1:2,8:16:8", [1, 2, 8, 16]),
+        (range(1, 4), [1, 2, 3]),
+        (np.array([1, 5]), [1, 5]),
+        (pl.Series([2, 3]), [2, 3]),
+        (7, [7]),
+    ],
+)
+def test_axes_are_read_in_every_form(text: Any, values: list[int]) -> None:
+    assert sweep_axes.values("batch_size", text) == values
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"tpp": [1]}, r"^no axis is called `tpp`"),
+        ({"tp": []}, r"^tp must have values: none"),
+        ({"tp": [1.5]}, r"^tp must be whole numbers: 1.5"),
+        ({"tp": [-1]}, r"^tp must not be negative: -1"),
+        ({"tp": [True]}, r"^tp must be whole numbers: True"),
+        ({"tp": "1,,2"}, r"^tp must be values with commas between them: '1,,2'"),
+        ({"tp": "one"}, r"^tp must be whole numbers or ranges: 'one'"),
+        ({"tp": "1:2:3:4"}, r"^tp must be whole numbers or ranges: '1:2:3:4'"),
+        ({"tp": "8:1"}, r"^tp must be ranges that go up: '8:1'"),
+        ({"tp": "1:8:x1"}, r"^tp must be ranges that go up: '1:8:x1'"),
+        ({"tp": [1, 1]}, r"^tp must have each value once: 1"),
+        ({"batch_size": "1:999999999"}, r"^batch_size must have at most 10,000,000 values"),
+        ({"batch_size": range(10**9)}, r"^batch_size must have at most 10,000,000 values"),
+        ({"overlap": "half"}, r"^overlap must be numbers: 'half'"),
+        ({"overlap": [None]}, r"^overlap must be numbers: None"),
+        ({"overlap": [2]}, r"^overlap must be from 0 to 1: 2"),
+        ({"flash_attention": "maybe"}, r"^flash_attention must be true or false: 'maybe'"),
+        ({"flash_attention": [1]}, r"^flash_attention must be true or false: 1"),
+        ({"quantization": "fp9"}, r"^no quantization is called `fp9`"),
+        ({"quantization": [8]}, r"^quantization must be names: 8"),
+        ({"phase": "sing"}, r"^no phase is called `sing`"),
+        ({"mode": "perfect"}, r"^no mode is called `perfect`"),
+        ({"engine": "vlm"}, r"^no engine is called `vlm`"),
+        ({"hw": "h1000"}, r"^no hardware is called `h1000`"),
+        ({"model": "lama"}, r"^no model is called `lama`"),
+        ({"batch_size": 0, "input_len": 0}, r"the space has 2 mistakes"),
+    ],
+)
+def test_a_wrong_axis_is_refused_by_name(axes: dict[str, Any], message: str) -> None:
+    with pytest.raises(rf.RooflineError, match=message):
+        rf.sweep({"model": "llama-3.1-8b", "hw": "h100-sxm", **axes})
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"keep": "best"}, r"^no keep is called `best`"),
+        ({"keep": "pareto"}, r"^objectives must name at least 1 for keep = pareto: 0"),
+        ({"keep": "topk", "objectives": ["intensity"]}, r"^intensity must say which way it is better"),
+        ({"keep": "topk", "objectives": ["top:step_s"]}, r"^step_s must be preceded by min: or max:"),
+        ({"keep": "pareto", "objectives": ["steps"]}, r"^no column is called `steps`"),
+        ({"limits": {"max_speed": 1}}, r"^no column is called `speed`"),
+        ({"limits": {"gpus": 1}}, r"^no limit is called `gpus`"),
+    ],
+)
+def test_a_wrong_question_is_refused_at_once(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(rf.RooflineError, match=message):
+        rf.sweep({"model": "llama-3.1-8b", "hw": "h100-sxm"}, **asked)
+
+
+def test_model_and_device_must_be_given() -> None:
+    with pytest.raises(rf.SpecError, match="^hw must be given, as an axis"):
+        rf.sweep({"model": "llama-3.1-8b"})
+    with pytest.raises(rf.SpecError, match="^model must be given, as an axis"):
+        rf.sweep({"hw": "h100-sxm"})

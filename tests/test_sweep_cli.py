@@ -1,0 +1,192 @@
+"""`roofline-fast sweep`: screens, files, mistakes and what is left when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SWEEP = "sweep -m llama-3.1-8b --hw h100-sxm,l40s --tp 1,2 -b 1:64:x4 --input-len 1000,4000 --mode ideal"
+
+
+def test_the_screens_are_as_they_were(snapshot: Callable[[str, str], None]) -> None:
+    snapshot("sweep", f"{SWEEP} --quiet")
+    snapshot("sweep-pareto", f"{SWEEP} --phase chat --pareto tokens_per_gpu_s,tokens_per_user_s --quiet")
+    snapshot("sweep-help", "sweep --help")
+
+
+def test_a_file_and_flags_say_the_same(command: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "space.toml"
+    file.write_text(
+        '[axes]\nmodel = "llama-3.1-8b"\nhw = ["h100-sxm", "l40s"]\ntp = [1, 2]\nbatch_size = "1:64:x4"\n'
+        'input_len = [1000, 4000]\nmode = "ideal"\n[limits]\nmax_gpus = 2\n'
+    )
+    by_file, by_flags = command(f"sweep {file} --format json"), command(f"{SWEEP} --format json")
+    assert by_file.code == by_flags.code == 0
+    assert json.loads(by_file.out) == json.loads(by_flags.out)
+    fewer = json.loads(command(f"sweep {file} --tp 1 --format json").out)
+    assert fewer["points"] * 2 == json.loads(by_file.out)["points"]
+
+
+def test_rows_come_as_csv(command: Callable[..., Any]) -> None:
+    done = command(f"{SWEEP} --columns step_s,fits --format csv")
+    rows = pl.read_csv(done.out.encode())
+    assert rows.height == 32
+    assert rows.columns[-2:] == ["step_s", "fits"]
+
+
+def test_parts_are_written_once_and_resumed(command: Callable[..., Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = command(f"{SWEEP} -o {out} --points-a-part 10 --shard 0/2")
+    assert first.code == 0
+    assert "2 of other shards are missing" in first.err
+    assert not (out / "manifest.json").exists()
+    rest = command(f"{SWEEP} -o {out} --points-a-part 10")
+    assert "2 of 4 parts are there already" in rest.err
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["rows"] == 32
+    assert "best 5 by tokens_per_gpu_s" in rest.out
+    other = command(f"{SWEEP} --kv-cache-dtype fp8 -o {out} --points-a-part 10")
+    assert other.code == 2
+    assert "--fresh to start anew" in other.err
+    assert command(f"{SWEEP} --kv-cache-dtype fp8 -o {out} --points-a-part 10 --fresh").code == 0
+
+
+def test_nothing_feasible_ends_with_3_and_the_reasons(command: Callable[..., Any]) -> None:
+    done = command("sweep -m llama-3.1-405b --hw t4,l4 --tp 1,3 -b 1,2 --max-gpus 2")
+    assert done.code == 3
+    assert done.out == ""
+    assert "at least one point must be feasible: all 8 were dropped" in done.err
+    assert "does not fit in memory" in done.err
+    assert "gpus must be at most 2 (gpus must be at most 2: 3)" in done.err
+
+
+MISTAKES = {
+    "sweep": ("SPACE must be given, or axes as flags", "sweep space.toml"),
+    "sweep nowhere.toml": ("nowhere.toml must exist", "as flags"),
+    "sweep -m llama-3.1-8b": ("hw must be given", ""),
+    "sweep -m llama-3.1-8b --hw h1000": ("no hardware is called `h1000`", "h100"),
+    f"{SWEEP} --axis tpp=1": ("no axis is called `tpp`", "tp"),
+    f"{SWEEP} --axis tp": ("--axis must read NAME=VALUES: tp", ""),
+    f"{SWEEP} --pp 1,,2": ("pp must be values with commas between them", ""),
+    f"{SWEEP} --pp one": ("pp must be whole numbers or ranges: 'one'", "1:1024:x2"),
+    f"{SWEEP} --keep best": ("no keep is called `best`", "feasible"),
+    f"{SWEEP} --pareto steps": ("no column is called `steps`", "step_s"),
+    f"{SWEEP} --pareto step_s --keep all": ("--keep must be pareto with --pareto: all", ""),
+    f"{SWEEP} --pareto step_s --by step_s": ("--by must be left out with --pareto", ""),
+    f"{SWEEP} --by bound --keep topk": ("bound must say which way it is better", "min:bound"),
+    f"{SWEEP} --columns steps": ("no column is called `steps`", "step_s"),
+    f"{SWEEP} --columns ,": ("--columns must be names with commas between them", ""),
+    f"{SWEEP} --slo fast": ("--slo must read `metric:milliseconds`: fast", "ttft:500"),
+    f"{SWEEP} --slo itl:5": ("no latency metric is called `itl`", "ttft"),
+    f"{SWEEP} --min-gpus 4 --max-gpus 2": ("--min-gpus must be at most --max-gpus: 4 and 2", ""),
+    f"{SWEEP} --shard 0/2": ("--output must be given with --shard", "-o out/"),
+    f"{SWEEP} --executor ray": ("--output must be given with --executor ray", "-o out/"),
+    f"{SWEEP} --executor slurm": ("no executor is called `slurm`", "ray"),
+    f"{SWEEP} -o out --shard 2/2": ("--shard must read i/n with i from 0 to n − 1: 2/2", "SLURM_ARRAY_TASK_ID"),
+    f"{SWEEP} --format yaml": ("no format is called `yaml`", "json"),
+    f"{SWEEP} -o README.md/out": ("Not a directory", ""),
+    f"{SWEEP} -o examples": ("examples holds other files", "another folder"),
+    "sweep --trace examples/chat.jsonl --hw h100-sxm --pareto step_s": ("--pareto must be left out with --trace", ""),
+    "sweep --trace examples/chat.jsonl --hw h100-sxm --max-gpus 2": ("must be left out with --trace", ""),
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_answered(line: str, command: Callable[..., Any]) -> None:
+    text, hint = MISTAKES[line]
+    done = command(line)
+    assert done.code == 2, done
+    assert done.err.startswith("error: ")
+    assert text in done.err
+    assert hint in done.err.partition(text)[2]
+    assert "Traceback" not in done.err
+    assert done.out == ""
+
+
+def test_every_mistake_of_a_scenario_file_is_shown(command: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "space.toml"
+    file.write_text(
+        'kep = "all"\ntop = 0\n[axes]\nhw = "h100-sxm"\ntpp = [1]\nbatch_size = [1.5]\noverlap = 2\n'
+        'flash_attention = "yes"\n'
+    )
+    done = command(f"sweep {file}")
+    assert done.code == 2
+    assert f"{file} has 7 mistakes:" in done.err
+    for text in (
+        "axes.model must be given",
+        "axes.tpp is not known (nearest: tp",
+        "axes.batch_size must be whole numbers from 0 up, or a text such as `1:1024:x2`: 1.5",
+        "axes.overlap must be numbers from 0 to 1: 2",
+        "axes.flash_attention must be true or false: 'yes'",
+        "kep is not known (nearest: keep",
+        "top: must be greater than or equal to 1: 0",
+    ):
+        assert text in done.err, done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("space.toml", "axes = [", "must be TOML"),
+        ("space.json", "{", "must be JSON"),
+        ("space.json", "[]", "must hold named values"),
+        ("space.toml", "", "axes must be given"),
+    ],
+)
+def test_a_file_that_is_no_scenario_is_refused(
+    name: str, content: str, text: str, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    done = command(f"sweep {tmp_path / name}")
+    assert done.code == 2
+    assert text in done.err
+
+
+def test_the_schema_of_scenario_files_is_published(command: Callable[..., Any]) -> None:
+    schema = json.loads(command("sweep --schema").out)
+    assert schema["properties"]["keep"]["enum"] == ["feasible", "all", "pareto", "topk"]
+    assert "batch_size" in schema["$defs"]["Axes"]["properties"]
+    shipped = json.loads((ROOT / "docs" / "sweep.schema.json").read_text())
+    assert schema == shipped, "write `roofline-fast sweep --schema` to docs/sweep.schema.json"
+
+
+def test_scenarios_of_a_trace_are_swept(command: Callable[..., Any]) -> None:
+    line = "sweep --trace examples/chat.jsonl -m llama-3.1-8b --hw h100-sxm,l40s --axis speedup=1,4"
+    done = command(f"{line} --format csv --quiet")
+    rows = pl.read_csv(done.out.encode())
+    assert rows.select("hw", "speedup").rows() == [("h100-sxm", 1), ("h100-sxm", 4), ("l40s", 1), ("l40s", 4)]
+    screen = command(f"{line} --quiet")
+    assert "4 scenarios = 2 hw x 2 speedup" in screen.out
+
+
+def test_an_interrupted_sweep_leaves_whole_parts_and_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    line = [sys.executable, "-m", "roofline_fast", "sweep", "-m", "llama-3.1-8b", "--hw", "h100-sxm", "-o", str(out)]
+    line += ["-b", "1:400", "--input-len", "1:500", "--mode", "ideal", "--points-a-part", "1000"]
+    running = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len(list(out.glob("parts/*.json"))) < 3 and running.poll() is None:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    if running.returncode == 0:
+        pytest.skip("it was done before it could be interrupted")
+    assert running.returncode == 130, err
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
+    for file in out.glob("parts/*.parquet"):
+        assert pl.read_parquet(file).height > 0
+    again = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "parts are there already" in again.stderr
+    assert json.loads((out / "manifest.json").read_text())["points"] == 200_000

@@ -1,0 +1,224 @@
+"""Sweeps as folders: whole parts, identical bytes whatever the shards and restarts, and what a kill leaves behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import roofline_fast as rf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from roofline_fast import sweep_dataset
+from roofline_fast.errors import RooflineError
+from roofline_fast.sweep_run import Run
+from roofline_fast.sweep_simulate import SimulateRun
+from roofline_fast.sweeps import Space
+
+AXES = {
+    "model": "llama-3.1-8b",
+    "hw": ["h100-sxm", "l40s"],
+    "tp": [1, 2, 3],
+    "batch_size": "1:256:x2",
+    "input_len": "100:4000:100",
+}
+
+
+def run_of(**asked: Any) -> Run:
+    return Run(Space(AXES), points_a_part=200, columns=("step_s", "tokens_per_gpu_s", "bound"), **asked)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("whole")
+    run = run_of()
+    data = run.data_set(folder)
+    for part in data.missing():
+        data.write(part, run.compute)
+    assert data.finish() is not None
+    return digests(folder)
+
+
+def test_a_folder_holds_the_rows_of_the_sweep(tmp_path: Path, whole: dict[str, str]) -> None:
+    run = run_of()
+    data = run.data_set(tmp_path)
+    for part in data.missing():
+        data.write(part, run.compute)
+    manifest = data.finish()
+    assert manifest is not None
+    assert digests(tmp_path) == whole
+    rows = pl.read_parquet(tmp_path / "parts" / "*.parquet")
+    assert rows.equals(rf.sweep(AXES).select(rows.columns).collect())
+    assert manifest["rows"] == rows.height
+    assert manifest["points"] == run.points == manifest["rows"] + sum(count for _, count, _ in manifest["dropped"])
+    for file in manifest["files"]:
+        content = (tmp_path / "parts" / file["part"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == file["sha256"]
+
+
+@settings(max_examples=12, deadline=None)
+@given(shards=st.integers(1, 4), order=st.randoms(), threads=st.sampled_from([1, 2, None]), killed=st.integers(0, 5))
+def test_any_mix_of_shards_and_restarts_ends_in_the_same_bytes(
+    shards: int,
+    order: Any,
+    threads: int | None,
+    killed: int,
+    whole: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("mixed")
+    todo = list(range(shards))
+    order.shuffle(todo)
+    for shard in todo:
+        run = run_of(threads=threads)
+        data = run.data_set(folder)
+        missing = data.missing((shard, shards))
+        for part in missing[:killed]:
+            data.write(part, run.compute)
+        # A killed run may leave a part without its description, and files aside.
+        for part in missing[:1]:
+            data.part(part).with_suffix(".json").unlink(missing_ok=True)
+        again = run_of().data_set(folder)
+        for part in again.missing((shard, shards)):
+            again.write(part, run.compute)
+        again.finish()
+    assert digests(folder) == whole
+
+
+def test_a_plan_is_named_by_its_content(tmp_path: Path) -> None:
+    plans = [run_of().plan, run_of(limits={"max_gpus": 2}).plan, run_of(keep="all").plan]
+    plans.append(Run(Space({**AXES, "tp": [1, 2]}), points_a_part=200).plan)
+    plans.append(Run(Space({**AXES, "model": "llama-3-8b"}), points_a_part=200).plan)
+    plans.append(Run(Space(AXES), points_a_part=300).plan)
+    assert len({plan.id for plan in plans}) == len(plans)
+    reordered = dict(reversed(AXES.items()))
+    assert Run(Space(reordered), points_a_part=200).plan.id == Run(Space(AXES), points_a_part=200).plan.id
+    assert run_of(threads=1).plan.id == run_of().plan.id
+    run_of().data_set(tmp_path)
+    with pytest.raises(rf.SpecError, match="must be a folder of this sweep"):
+        run_of(keep="all").data_set(tmp_path)
+    assert run_of(keep="all").data_set(tmp_path, fresh=True).missing()
+
+
+def test_another_process_makes_the_same_run(tmp_path: Path) -> None:
+    device = tmp_path / "mine.toml"
+    shipped = Path(__file__).parent.parent / "rust" / "core" / "data" / "hardware" / "h100-sxm.toml"
+    device.write_text(shipped.read_text().replace('name = "h100-sxm"', 'name = "mine"'))
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(rf.Model("llama-3.1-8b").config))
+    run = Run(Space({"model": str(config), "hw": [str(device), "l40s"], "tp": [1, 2]}), keep="all")
+    recipe = json.loads(json.dumps(run.recipe()))
+    device.unlink()
+    config.unlink()
+    again = Run.from_recipe(recipe)
+    assert again.plan.id == run.plan.id
+    assert again.read(0, 4)[0].equals(run.read(0, 4)[0])
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(rf.SpecError, match="holds other files"):
+        run_of().data_set(tmp_path)
+    with pytest.raises(rf.SpecError, match="holds other files"):
+        run_of().data_set(tmp_path, fresh=True)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_write_error_leaves_whole_parts_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, str]
+) -> None:
+    run = run_of()
+    data = run.data_set(tmp_path)
+    data.write(0, run.compute)
+    write = pl.DataFrame.write_parquet
+
+    def full(self: pl.DataFrame, file: Path, **how: Any) -> None:
+        write(self, file, **how)
+        with file.open("r+b") as half:
+            half.truncate(100)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
+    with pytest.raises(RooflineError, match="must be writable: No space left on device") as caught:
+        data.write(1, run.compute)
+    assert "computes only what is missing" in caught.value.hint
+    monkeypatch.undo()
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [
+        "part-00000000.json",
+        "part-00000000.parquet",
+    ]
+    assert data.finish() is None
+    for part in data.missing():
+        data.write(part, run.compute)
+    data.finish()
+    assert digests(tmp_path) == whole
+
+
+def test_a_front_over_parts_is_that_of_the_whole(tmp_path: Path) -> None:
+    objectives = ("tokens_per_gpu_s", "tokens_per_user_s")
+    run = Run(Space(AXES), keep="pareto", objectives=objectives, points_a_part=100)
+    data = run.data_set(tmp_path)
+    for part in data.missing():
+        data.write(part, run.compute)
+    manifest = data.finish(run.pick)
+    assert manifest is not None
+    best = pl.read_parquet(tmp_path / "best.parquet")
+    assert best.equals(rf.sweep(AXES, keep="pareto", objectives=objectives).collect())
+    assert manifest["best"]["rows"] == best.height < manifest["rows"]
+
+
+@pytest.mark.parametrize("text", ["4/4", "-1/4", "1", "a/b", "1/0", "/"])
+def test_a_shard_is_one_of_so_many(text: str) -> None:
+    with pytest.raises(rf.SpecError, match="--shard must read i/n"):
+        sweep_dataset.shard_of(text)
+
+
+def test_scenarios_of_the_simulator_are_rows_and_parts_too(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    lines = [{"timestamp": 100 * at, "input_length": 100 + at, "output_length": 5} for at in range(20)]
+    trace.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    axes = {"model": "llama-3.1-8b", "hw": ["h100-sxm", "l40s"], "tp": [1, 2, 3], "max_num_seqs": [2, 64]}
+    run = SimulateRun(str(trace), axes, points_a_part=5)
+    rows, dropped = run.read(0, run.points)
+    assert (rows.height, dropped[0][:2]) == (8, ("layout.tp is not possible", 4))
+    for row in rows.iter_rows(named=True):
+        alone = rf.simulate(str(trace), **{name: row[name] for name in axes})
+        assert row["mean_ttft_ms"] == alone.summary["mean_ttft_ms"]
+        assert row["completed"] == 20
+    again = SimulateRun.from_recipe(json.loads(json.dumps(run.recipe())))
+    assert again.plan.id == run.plan.id
+    data = again.data_set(tmp_path / "out")
+    for part in reversed(data.missing()):
+        data.write(part, again.compute)
+    manifest = data.finish()
+    assert manifest is not None
+    assert manifest["rows"] == 8
+    assert data.read()["mean_ttft_ms"].to_list() == rows["mean_ttft_ms"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"hw": "h100-sxm", "tpp": 1}, r"^no axis is called `tpp`"),
+        ({"hw": "h100-sxm", "tp": []}, r"^tp must have values: none"),
+        ({"tp": [1]}, r"^hw must be given"),
+    ],
+)
+def test_a_wrong_axis_of_the_simulator_is_refused(axes: dict[str, Any], message: str) -> None:
+    with pytest.raises(rf.RooflineError, match=message):
+        SimulateRun("trace.jsonl", axes)
+
+
+def test_the_scenarios_of_a_missing_trace_are_no_row_each(command: Callable[..., Any]) -> None:
+    done = command("sweep --trace nowhere.jsonl --hw h100-sxm --tp 1,2")
+    assert done.code == 2, done
+    assert "nowhere.jsonl" in done.err
