@@ -134,7 +134,7 @@ def test_the_best_are_the_best_of_all_feasible_rows() -> None:
 def test_what_if_hardware_is_faster_where_it_should_be() -> None:
     space = {"model": "llama-3.1-8b", "hw": "h100-sxm", "mode": "ideal", "batch_size": 8}
     steps = rf.sweep({**space, "bandwidth_scale": [1, 2], "compute_scale": [1.0, 3.0]}).collect()
-    plain, _, faster, both = steps["step_s"].to_list()
+    plain, faster, _, both = steps["step_s"].to_list()
     assert plain > faster >= both
     assert plain == rf.analyze("llama-3.1-8b", "h100-sxm", batch_size=8, mode="ideal").step_s
 
