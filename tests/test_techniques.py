@@ -24,7 +24,12 @@ SETS = [
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.sampled_from(SETS), st.integers(1, 100), st.integers(600, 4000), st.sampled_from(["ideal", "predicted"]))
+@given(
+    st.sampled_from(SETS),
+    st.integers(1, 100),
+    st.integers(600, 4000),
+    st.sampled_from(["ideal", "predicted"]),
+)
 def test_analyze_and_evaluate_charge_the_same(techniques: str, batch: int, length: int, mode: str) -> None:
     rows = {"techniques": [techniques], "batch_size": [batch], "input_len": [length]}
     priced = rf.evaluate(rows, model=MODEL, hw=HW, mode=mode, columns=["step_s", "tpot_s", "kv_bytes"])
@@ -57,7 +62,10 @@ def test_the_order_of_techniques_does_not_count() -> None:
 
 def test_a_flag_is_shown_as_the_technique_it_stands_for() -> None:
     asked = rf.analyze(MODEL, HW, quantization="w4a16", kv_cache_dtype="fp8")
-    assert asked.inputs["techniques"] == ["weight-quant:bits=4,group=128,scale=16,zero=4", "kv-quant:format=fp8"]
+    assert asked.inputs["techniques"] == [
+        "weight-quant:bits=4,group=128,scale=16,zero=4",
+        "kv-quant:format=fp8",
+    ]
 
 
 def test_a_smaller_cache_leaves_room_for_more_blocks() -> None:
@@ -82,7 +90,9 @@ def test_drafts_bring_tokens_and_cost_time_in_simulation() -> None:
     drafted = tpot("spec:method=eagle,gamma=3,accept=1")
     assert plain / free == pytest.approx(4, rel=0.06)
     assert free < drafted < plain
-    settings = rf.simulate(trace, model=MODEL, hw=HW, techniques="spec:method=eagle,gamma=3,accept=1").settings
+    settings = rf.simulate(
+        trace, model=MODEL, hw=HW, techniques="spec:method=eagle,gamma=3,accept=1"
+    ).settings
     assert (settings["spec_method"], settings["num_speculative_tokens"]) == ("eagle", 3)
 
 
@@ -118,9 +128,15 @@ def test_a_map_of_bounds_has_a_row_a_pair() -> None:
 
 
 MISTAKES = {
-    "analyze llama-3.1-8b --hw h100 --with weight-quand:bits=4": ("no technique is called `weight-quand`", "weight-quant"),
+    "analyze llama-3.1-8b --hw h100 --with weight-quand:bits=4": (
+        "no technique is called `weight-quand`",
+        "weight-quant",
+    ),
     "analyze llama-3.1-8b --hw h100 --with kv-quant:bit=4": ("must be given settings it has: bit", "bits"),
-    "analyze llama-3.1-8b --hw h100 --with weight-quant:bits=0": ("weight-quant:bits must be one of 16, 8", ""),
+    "analyze llama-3.1-8b --hw h100 --with weight-quant:bits=0": (
+        "weight-quant:bits must be one of 16, 8",
+        "",
+    ),
     "analyze llama-3.1-8b --hw h100 --with n-m:n=5,m=4": ("n-m:n must be at most m = 4: 5", ""),
     "analyze llama-3.1-8b --hw h100 -q fp8 --with weight-quant:bits=4": (
         "quantization must not be given beside `weight-quant:bits=4`, which says the same thing: fp8",
@@ -134,20 +150,35 @@ MISTAKES = {
         "a prefix cannot be stored once",
         "one of them",
     ),
-    "analyze llama-2-7b --hw a6000 --compat llm-viewer --with kv-quant:bits=4": ("techniques must be left out", ""),
+    "analyze llama-2-7b --hw a6000 --compat llm-viewer --with kv-quant:bits=4": (
+        "techniques must be left out",
+        "",
+    ),
     "simulate examples/chat.jsonl --hw h100 --with prefix-sharing:tokens=10": (
         "a simulated engine finds common prefixes in the trace itself",
         "analyze",
     ),
     "simulate examples/chat.jsonl --hw h100 --spec-method eagle --num-speculative-tokens 2 --spec-acceptance 0.5 "
-    "--with spec:gamma=2,accept=0.5": ("spec_method must not be given beside `spec:gamma=2,accept=0.5`", "one of them"),
+    "--with spec:gamma=2,accept=0.5": (
+        "spec_method must not be given beside `spec:gamma=2,accept=0.5`",
+        "one of them",
+    ),
     "catalog techniques wieght-quant": ("no technique is called `wieght-quant`", "weight-quant"),
     "compare base -m llama-3.1-8b --hw h100": ("B must be given", ""),
-    'compare base "with kv-quant" -m llama-3.1-8b --hw h100': ("a side must read `key=value key=value`: `with`", "base"),
+    'compare base "with kv-quant" -m llama-3.1-8b --hw h100': (
+        "a side must read `key=value key=value`: `with`",
+        "base",
+    ),
     'compare base "tp=two" -m llama-3.1-8b --hw h100': ("tp must be a whole number: two", ""),
-    'compare base "tpp=2" -m llama-3.1-8b --hw h100': ("compare must be given keywords of analyze: tpp", "tp"),
+    'compare base "tpp=2" -m llama-3.1-8b --hw h100': (
+        "compare must be given keywords of analyze: tpp",
+        "tp",
+    ),
     "compare base tp=2 --hw h100": ("model must be given for both sides", ""),
-    'compare base "phase=prefill" -m llama-3.1-8b --hw h100': ("both sides must be asked about the same phase", ""),
+    'compare base "phase=prefill" -m llama-3.1-8b --hw h100': (
+        "both sides must be asked about the same phase",
+        "",
+    ),
     "compare base tp=2 -m llama-3.1-8b --hw h100 --top 0": ("top must be at least 1: 0", ""),
     "break-even llama-3.1-8b": ("--hw must be given", "h100"),
 }
@@ -171,7 +202,9 @@ def test_python_refuses_what_is_no_technique() -> None:
 
 
 def test_the_commands_print_json(command: Callable) -> None:
-    found = json.loads(command('compare base "with=kv-quant:bits=4" -m llama-3.1-8b --hw h100 --format json').out)
+    found = json.loads(
+        command('compare base "with=kv-quant:bits=4" -m llama-3.1-8b --hw h100 --format json').out
+    )
     assert found["delta_s"] == pytest.approx(sum(row["delta_s"] for row in found["waterfall"]))
     answers = json.loads(command("break-even llama-3.1-8b --hw h100 --format json").out)
     assert {row["name"] for row in answers} >= {"compute_bound_from", "kv_read_outweighs_beyond"}

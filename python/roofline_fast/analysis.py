@@ -96,8 +96,8 @@ def analyze(
     kv_bits : int, optional
         Bits of a KV element, for ``compat="llm-viewer"`` alone.
     fusion : {"full", "engine", "none"}, optional
-        How much of the element-wise work is fused into its neighbours: for the roofline all unless said, for a
-        prediction what engines fuse.
+        How much of the element-wise work is fused into its neighbours: for the roofline all unless said, for
+        a prediction what engines fuse.
     flash_attention : bool, optional
         Whether attention is one operator; yes, except where ``compat`` says otherwise.
     overlap : float
@@ -110,14 +110,15 @@ def analyze(
     efficiency : path, optional
         A file of fits that come before the shipped ones.
     act_quant : {"fused", "static", "dynamic"}, optional
-        How activations are brought into a narrow format: inside the kernels before, by a kernel of its own, by
-        kernels that also find the scales; the engine's own way unless said.
+        How activations are brought into a narrow format: inside the kernels before, by a kernel of its own,
+        by kernels that also find the scales; the engine's own way unless said.
     launch : {"graph", "eager"}, optional
         Whether kernels are replayed as a graph or launched one by one; a graph unless `enforce_eager`.
     p2p : bool, optional
         Whether devices on PCIe reach each other's memory; as far as is known of the device unless said.
     host : mapping, optional
-        What no kernel hides, seconds: ``h0`` a step and ``h1`` a sequence of it; the engine's own unless said.
+        What no kernel hides, seconds: ``h0`` a step and ``h1`` a sequence of it; the engine's own unless
+        said.
     engine : str
         Whose division of the memory is shown.
     gpu_memory_utilization, block_size, max_num_seqs, max_num_batched_tokens : optional

@@ -122,7 +122,8 @@ def evaluate(
     efficiency, act_quant, launch, p2p, host : optional
         What predictions of all rows rest on, as for `analyze`.
     engine, gpu_memory_utilization, block_size, max_num_seqs, max_num_batched_tokens : optional
-        Whose kernels run, and whose division of the memory `fits` and `max_concurrency` speak of, as for `analyze`.
+        Whose kernels run, and whose division of the memory `fits` and `max_concurrency` speak of, as for
+        `analyze`.
     columns : sequence of str, optional
         Which results are added; all unless said.
     progress : optional

@@ -38,7 +38,7 @@ def switches(
     }
 
 
-def _host(host: Mapping[str, float]) -> tuple[float, float]:
+def _host(host: Any) -> tuple[float, float]:
     if not isinstance(host, Mapping):
         hint = 'for example {"h0": 0.0007, "h1": 1e-5}'
         message = f"host must be seconds by name: {host!r}"

@@ -113,8 +113,8 @@ def simulate(
     mode, efficiency, act_quant, launch, p2p, host
         As for `analyze`.
     api_latency : float, optional
-        What clients wait outside the engine, ms, part of TTFT and E2E; 4.5 unless said, 0 for the ideal roofline and
-        under a `step_cost`.
+        What clients wait outside the engine, ms, part of TTFT and E2E; 4.5 unless said, 0 for the ideal
+        roofline and under a `step_cost`.
     gpu_memory_utilization, enforce_eager, num_gpu_blocks_override, max_model_len, max_num_seqs : optional
         Settings of the engine, as all that follow under vLLM's names; its own choice unless said.
         ``gpu_memory_utilization`` is what the engine calls its share of memory, of whatever it is a share.
@@ -422,7 +422,7 @@ class Simulation:
 
     @property
     def band(self) -> tuple[float, float] | None:
-        """By which factors all steps may be shorter or longer (P10, P90); ``None`` where no error is known."""
+        """By which factors all steps may be shorter or longer (P10, P90); ``None`` where not known."""
         return self._served.band
 
     @property

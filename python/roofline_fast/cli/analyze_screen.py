@@ -158,7 +158,7 @@ def _fidelity(analysis: Analysis) -> str:
 
 
 def fidelity(source: str, band: tuple[float, float] | None) -> str:
-    """Say what a time rests on, and by how much it may be wrong: ``fitted(h100-sxm/vllm): step ±8 % (80 % band)``."""
+    """Say what a time rests on, and how wrong it may be: ``fitted(h100-sxm/vllm): step ±8 % (80 % band)``."""
     if source == "datasheet":
         return DATASHEET_ONLY
     if band is None:

@@ -20,6 +20,8 @@ HELP = """Explain why B is faster or slower than A: a waterfall per operator and
 A and B are what one side has alone, as `key=value` separated by spaces, keys as the flags of analyze: "tp=2 with=kv-quant:bits=4";
 `base` for nothing. All flags hold for both. Times of a decode step are those of one token.
 """
+# Below this share of the whole a difference is rounding.
+LEAST = 1e-9
 WHOLE = (
     "tp",
     "pp",
@@ -137,19 +139,25 @@ def _screen(found: Comparison, top: int) -> str:
     lines = [f"{name}  {_title(side)}: {seconds(time)} {what}" for name, side, time in _sides(found)]
     more = "more" if found.delta_s > 0 else "less"
     lines += [f"B takes {seconds(abs(found.delta_s))} {more} ({change(found.b_s / found.a_s - 1)})", ""]
+    least = LEAST * max(found.a_s, found.b_s)
+
+    def cells(a: float, b: float, delta: float) -> list[str]:
+        shown = [0.0 if abs(value) < least else value for value in (a, b, delta)]
+        return [*map(_time, shown[:2]), _signed(shown[2])]
+
     rows = [
-        [row["op"], row["resource"], seconds(row["a_s"]), seconds(row["b_s"]), _signed(row["delta_s"])]
+        [row["op"], row["resource"], *cells(row["a_s"], row["b_s"], row["delta_s"])]
         for row in found.waterfall.head(top).iter_rows(named=True)
     ]
     if found.waterfall.height > top:
         rest = found.waterfall.slice(top).select("a_s", "b_s", "delta_s").sum().row(0)
-        rows.append(["all others", "", seconds(rest[0]), seconds(rest[1]), _signed(rest[2])])
-    rows.append(["together", "", seconds(found.a_s), seconds(found.b_s), _signed(found.delta_s)])
+        rows.append(["all others", "", *cells(*rest)])
+    rows.append(["together", "", *cells(found.a_s, found.b_s, found.delta_s)])
     lines += ["  " + line for line in table(["operator", "resource", "A", "B", "B − A"], rows, left=(0, 1))]
     parts = " · ".join(
         f"{row['resource']} {_signed(row['delta_s'])}"
         for row in found.by_resource.iter_rows(named=True)
-        if row["delta_s"]
+        if abs(row["delta_s"]) >= least
     )
     lines += ["", f"  by resource  {parts or 'no difference'}"]
     return "\n".join([*lines, *(f"  note: {note}" for note in found.notes)])
@@ -169,6 +177,12 @@ def _title(side: Any) -> str:
     parts += [f"{inputs['quantization']} weights, {inputs['kv_cache_dtype']} KV"]
     parts += [f"batch {inputs['batch_size']:,} @ {inputs['input_len']:,}", *inputs["techniques"]]
     return " · ".join(parts)
+
+
+def _time(value: float) -> str:
+    from roofline_fast.cli.figures import seconds
+
+    return f"−{seconds(-value)}" if value < 0 else seconds(value)
 
 
 def _signed(value: float) -> str:

@@ -1,5 +1,7 @@
 //! Laws of predictions: never below the roofline, monotone in everything that is more work or a faster part.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
+
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use roofline_core::catalog;

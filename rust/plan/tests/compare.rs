@@ -19,6 +19,7 @@ use roofline_plan::compare::{By, compare};
 
 const ENGINE: EngineMemory = EngineMemory {
     gpu_memory_utilization: 0.9,
+    share: MemoryShare::Device,
     block_size: 16,
     max_num_batched_tokens: 8192,
     max_num_seqs: 256,

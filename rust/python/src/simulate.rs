@@ -159,7 +159,8 @@ impl Engine {
             let client = Client {
                 sessions: SessionMode::parse(session_mode)?,
                 concurrency,
-                think_ns: think_ns(think_time_ms)?,
+                think_ns: nanos("think_time", think_time_ms)?,
+                answer_ns: nanos("api_latency", api_latency_s * 1e3)?,
                 max_concurrency,
                 warmup: warmup.map(|text| Extent::parse("warmup", text)).transpose()?,
                 measure: measure.map(|text| Extent::parse("measure", text)).transpose()?,
@@ -391,13 +392,13 @@ fn record_named(name: &str) -> CoreResult<Record> {
     }
 }
 
-fn think_ns(milliseconds: f64) -> CoreResult<u64> {
+fn nanos(field: &str, milliseconds: f64) -> CoreResult<u64> {
     let nanos = (milliseconds * 1e6).round();
     if (0.0..=i64::MAX as f64).contains(&nanos) {
         return Ok(nanos as u64);
     }
     let must = "must be milliseconds, none negative";
-    Err(CoreError::spec("think_time", must, milliseconds, "for example 2000 for two seconds"))
+    Err(CoreError::spec(field, must, milliseconds, "for example 2000 for two seconds"))
 }
 
 fn in_range(percent: f64) -> CoreResult<()> {

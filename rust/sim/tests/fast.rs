@@ -164,6 +164,7 @@ fn client() -> impl Strategy<Value = Client> {
             concurrency,
             max_concurrency,
             think_ns: if concurrency.is_some() { think_ms * 1_000_000 } else { 0 },
+            answer_ns: think_ms % 3 * 1_000_000,
             warmup,
             measure: match (warmup, measure) {
                 (Some(Extent::Requests(_)), Some(Extent::Nanos(_)))

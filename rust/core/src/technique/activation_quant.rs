@@ -59,7 +59,9 @@ struct ActivationQuant {
 impl Effect for ActivationQuant {
     fn apply(&self, target: &mut Target<'_>) -> Result<()> {
         let Some(format) = self.format else { return Ok(()) };
-        let name = format!("{} · {format} activations", target.precision.weights_name);
+        let weights = &target.precision.weights_name;
+        let name =
+            if *weights == format.to_string() { weights.clone() } else { format!("{weights} x {format}") };
         target.precision.replace(layer_parts(self.parts), &name, |linear| {
             let wider = linear.weight.format.bits() > format.bits();
             Linear { activation: if wider { linear.weight.format } else { format }, ..linear }

@@ -15,7 +15,6 @@ use roofline_core::model::Ffn;
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
-use roofline_core::technique::Techniques;
 
 use super::report::{Report, Tally};
 use super::serving::{Costs, Load, Served, closed_loop};
@@ -166,11 +165,11 @@ fn analyst(server: &Server, efficiency: Efficiency) -> Result<Analyst> {
         lowering: Lowering::default(),
         overlap: 0.0,
         efficiency,
-        techniques: Techniques::default(),
+        techniques: Default::default(),
     };
     let engine = EngineMemory {
         gpu_memory_utilization: 0.9,
-        share: MemoryShare::default(),
+        share: MemoryShare::Device,
         block_size: 16,
         max_num_batched_tokens: BUDGET,
         max_num_seqs: MOST,

@@ -50,6 +50,8 @@ pub struct Client {
     pub concurrency: Option<u32>,
     /// Nanoseconds a user takes between an answer and the next request.
     pub think_ns: u64,
+    /// Nanoseconds until an answer that the engine has given reaches the client.
+    pub answer_ns: u64,
     /// Requests in flight at most; others are held back by the client.
     pub max_concurrency: Option<u32>,
     /// What is left out of the statistics at the beginning.

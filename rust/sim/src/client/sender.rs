@@ -63,6 +63,8 @@ pub struct Sender<'a, C: Clock> {
     workload: Workload<'a>,
     /// For each sequence its row of the workload, in order of arrival.
     rows: &'a [u32],
+    /// Nanoseconds until an answer reaches the client.
+    answer_ns: u64,
     /// The next sequence whose arrival the trace gives, and that arrival.
     listed: Option<Event<C::Instant>>,
     /// Those who become ready because others were answered.
@@ -130,6 +132,7 @@ impl<'a, C: Clock> Sender<'a, C> {
         let mut sender = Sender {
             workload,
             rows,
+            answer_ns: client.answer_ns,
             listed: None,
             called: BinaryHeap::new(),
             links: if closed { Links::of(workload, rows) } else { None },
@@ -227,6 +230,7 @@ impl<'a, C: Clock> Sender<'a, C> {
         if self.lists_only {
             return;
         }
+        let at = C::after_nanos(at, self.answer_ns);
         if let Some(places) = &mut self.places {
             places.push_back(at);
         }
@@ -469,6 +473,13 @@ mod tests {
         let trace = trace(&[0, 0, 0, 0, 900], &[]);
         let client = Client { concurrency: Some(2), think_ns: 5 * MS, ..Client::default() };
         assert_eq!(sent(&trace, &client, 10), [(0, 0), (1, 0), (2, 15), (3, 15), (4, 30)]);
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_waits_for_its_way_too() {
+        let trace = trace(&[0, 0, 0, 900], &[(1, 0, 7)]);
+        let client = Client { answer_ns: 3 * MS, max_concurrency: Some(1), ..Client::default() };
+        assert_eq!(sent(&trace, &client, 10), [(0, 0), (2, 13), (1, 26), (3, 900)]);
     }
 
     #[test]

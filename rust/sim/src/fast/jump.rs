@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 
 use super::FastReplica;
+use super::replica::checked;
 use crate::error::{Error, Result};
 use crate::metrics::journal::Note;
 use crate::step_cost::StepCost;
@@ -77,39 +78,59 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
     /// Schedules steps in which everybody decodes, and processes the oldest result after each, up to the call before
     /// `last`, the arrival of somebody who could be admitted, or a shortage of blocks.
     fn run_through(&mut self, last: i64) -> Result<Tally> {
-        let count = u64::from(self.decode.count());
-        let mut barren = self.barren_preemptions;
-        let mut residue = self.decode.beginning_residue(self.calls);
         let used = self.used_blocks();
         let mut tally = Tally { used_first: used + self.decode.beginning_block(self.calls), waiting: 0 };
         while self.calls < last && self.may_go_on() {
-            let needed = self.decode.beginning_next(&mut residue);
-            if needed > self.cache.free() {
+            if self.run_undisturbed(last, &mut tally)? {
                 break;
             }
-            let mut sums = P::Sums::default();
-            self.cost.add_decodes(&mut sums, &self.decode.as_priced(self.calls));
-            let busy_s = self.seconds(&sums)?;
-            self.cache.allocate(needed);
-            tally.waiting = self.waiting.len() as u32;
-            self.calls += 1;
-            let before = self.busy_until;
-            self.busy_until = C::after(C::later(self.now, before), busy_s);
-            self.noted.note_gaps(C::seconds_between(before, self.busy_until), count);
-            self.noted.totals.decode_s += busy_s;
-            let (processed, delivers) = match self.flights.front_mut() {
-                None => (self.busy_until, true),
-                Some(flight) => {
-                    let oldest = (flight.end, flight.delivers);
-                    (flight.end, flight.delivers) = (self.busy_until, true);
-                    oldest
-                }
-            };
-            barren = if delivers { 0 } else { barren };
-            self.now = C::later(self.now, processed);
         }
-        self.barren_preemptions = barren;
         Ok(tally)
+    }
+
+    /// The same up to the next arrival, of whoever; whether blocks became short. At least one call is due.
+    fn run_undisturbed(&mut self, last: i64, tally: &mut Tally) -> Result<bool> {
+        let (due, cost, first) = (self.client.due(), self.cost, self.calls);
+        let mut residue = self.decode.beginning_residue(first);
+        let mut decodes = self.decode.as_priced(first);
+        let (mut now, mut busy_until) = (self.now, self.busy_until);
+        let mut oldest = self.flights.front().map(|flight| (flight.end, flight.delivers));
+        let is_short = loop {
+            let needed = self.decode.beginning_next(&mut residue);
+            if needed > self.cache.free() {
+                break true;
+            }
+            let mut sums = P::Sums::default();
+            cost.add_decodes(&mut sums, &decodes);
+            let busy_s = checked(cost.seconds(&sums))?;
+            self.cache.allocate(needed);
+            self.calls += 1;
+            (decodes.context, decodes.longest) = (decodes.context + decodes.count, decodes.longest + 1);
+            decodes.shift += 1;
+            let end = C::after(C::later(now, busy_until), busy_s);
+            self.noted.note_gaps(C::seconds_between(busy_until, end), decodes.count);
+            self.noted.totals.decode_s += busy_s;
+            busy_until = end;
+            let (processed, delivers) = match &mut oldest {
+                None => (end, true),
+                Some(flight) => std::mem::replace(flight, (end, true)),
+            };
+            if delivers {
+                self.barren_preemptions = 0;
+            }
+            now = C::later(now, processed);
+            if self.calls >= last || due.is_some_and(|due| due <= now) {
+                break false;
+            }
+        };
+        (self.now, self.busy_until) = (now, busy_until);
+        if let (Some(flight), Some(oldest)) = (self.flights.front_mut(), oldest) {
+            (flight.end, flight.delivers) = oldest;
+        }
+        if self.calls > first {
+            tally.waiting = self.waiting.len() as u32;
+        }
+        Ok(is_short)
     }
 
     /// Whether nobody has come who could be admitted; others are taken in.

@@ -266,16 +266,6 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         }
     }
 
-    /// A price that is a time.
-    pub(super) fn seconds(&self, sums: &P::Sums) -> Result<f64> {
-        let seconds = self.cost.seconds(sums);
-        if seconds.is_finite() && seconds >= 0.0 {
-            return Ok(seconds);
-        }
-        let must = "must be finite and not negative, in seconds";
-        Err(Error::Core(CoreError::spec("step_cost", must, seconds, "")))
-    }
-
     /// Processes the oldest result under way; `false` if none is.
     fn process(&mut self) -> bool {
         let Some(mut flight) = self.flights.pop_front() else { return false };
@@ -358,4 +348,14 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         }
         Records { requests: self.told, epochs: self.epochs, journal: self.journal, ..Records::default() }
     }
+}
+
+/// A price that is a time.
+#[inline]
+pub(super) fn checked(seconds: f64) -> Result<f64> {
+    if seconds.is_finite() && seconds >= 0.0 {
+        return Ok(seconds);
+    }
+    let must = "must be finite and not negative, in seconds";
+    Err(Error::Core(CoreError::spec("step_cost", must, seconds, "")))
 }

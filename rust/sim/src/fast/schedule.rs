@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use roofline_core::error::Error as CoreError;
 
 use super::FastReplica;
-use super::replica::{CALLS_PER_LOOK, Flight};
+use super::replica::{CALLS_PER_LOOK, Flight, checked};
 use super::sequence::Place;
 use crate::error::{Error, Result};
 use crate::metrics::journal::Note;
@@ -270,7 +270,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
 
     /// The device takes the step; when it ends. Those who decode have their tokens then.
     fn occupy(&mut self, step: &Draft<P::Sums>) -> Result<C::Instant> {
-        let busy_s = self.seconds(&step.sums)?;
+        let busy_s = checked(self.cost.seconds(&step.sums))?;
         let start = C::later(self.now, self.busy_until);
         let end = C::after(start, busy_s);
         for &sequence in &step.newcomers {
