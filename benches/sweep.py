@@ -16,10 +16,10 @@ from pathlib import Path
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-import numpy as np
-import polars as pl
-import roofline_fast as rf
-from roofline_fast.sweeps import Space
+import numpy as np  # noqa: E402
+import polars as pl  # noqa: E402
+import roofline_fast as rf  # noqa: E402
+from roofline_fast.sweeps import Space  # noqa: E402
 
 BATCHES, CONTEXTS = range(1, 513), range(16, 16 * 4096 + 1, 16)
 POINTS = len(BATCHES) * len(CONTEXTS)
