@@ -115,8 +115,9 @@ def calibrate(
     >>> import polars as pl, roofline_fast as rf
     >>> sizes = [(m, n, 4096) for m in (1, 16, 256, 4096) for n in (1024, 4096, 16384)]
     >>> rows = pl.DataFrame(sizes, schema=["m", "n", "k"], orient="row").with_columns(
-    ...     op=pl.lit("gemm"), latency_us=5 + pl.col("m") * pl.col("n") * 4096 / 3.5e8 + pl.col("n") * 4096
-    * 2 / 2.8e6 ... )
+    ...     op=pl.lit("gemm"),
+    ...     latency_us=5 + pl.col("m") * pl.col("n") * 1.2e-5 + pl.col("n") * 2.9e-3,
+    ... )
     >>> rf.calibrate(rows, "h100-sxm").fits["family"].to_list()
     ['gemm']
     """
