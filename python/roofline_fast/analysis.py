@@ -103,8 +103,9 @@ def analyze(
     overlap : float
         Share of the communication that hides behind computation, 0 to 1.
     techniques : str or sequence of str, optional
-        What is applied to it, as ``name:key=value,key=value``: ``["weight-quant:bits=4", "kv-quant:bits=4"]``, or one
-        text joined by ``+``. `catalog("techniques")` lists them; the order does not count.
+        What is applied to it, as ``name:key=value,key=value``: ``["weight-quant:bits=4",
+        "kv-quant:bits=4"]``, or one text joined by ``+``. `catalog("techniques")` lists them; the order
+        does not count.
     mode : {"predicted", "ideal"}
         What an engine takes, by fitted kernels, or the datasheet's roofline.
     efficiency : path, optional

@@ -24,10 +24,10 @@ class Calibration:
     Attributes
     ----------
     fits : polars.DataFrame
-        One row a group of kernels (`hw`, `engine`, `family`, `dtype`): `rows` that were sound, how many were dropped
-        (`beats_roofline`, `unit_slip`, `launch_floor`), errors in percent on rows that were not fitted (`median_ape`,
-        `mape`, `p90_ape`, `bias`), the pure roofline's (`ideal_median_ape`), what the numbers were `drawn_to`, and why
-        a group was `refused`.
+        One row a group of kernels (`hw`, `engine`, `family`, `dtype`): `rows` that were sound, how many
+        were dropped (`beats_roofline`, `unit_slip`, `launch_floor`), errors in percent on rows that were
+        not fitted (`median_ape`, `mape`, `p90_ape`, `bias`), the pure roofline's (`ideal_median_ape`), what
+        the numbers were `drawn_to`, and why a group was `refused`.
     files : dict of str to str
         The text of an efficiency file for each device.
     noisy : int
@@ -83,8 +83,9 @@ def calibrate(
     Parameters
     ----------
     measurements : path or DataFrame
-        CSV, Parquet or JSON Lines: a column ``op`` (``gemm``, ``context_attention``, ``generation_attention``, ``moe``,
-        …), the operation's dimensions (``m``, ``n``, ``k``; ``batch``, ``q_len``, ``kv_len``, ``heads``, ``kv_heads``,
+        CSV, Parquet or JSON Lines: a column ``op`` (``gemm``, ``context_attention``,
+        ``generation_attention``, ``moe``, …), the operation's dimensions (``m``, ``n``, ``k``; ``batch``,
+        ``q_len``, ``kv_len``, ``heads``, ``kv_heads``,
         ``head_dim``; …), and a time whose name says its unit (``latency_us``, ``latency_ms``, ``latency_s``).
     hw : str or Hardware, optional
         The device, where no column (``system``, ``gpu``, …) names one.
@@ -114,8 +115,8 @@ def calibrate(
     >>> import polars as pl, roofline_fast as rf
     >>> sizes = [(m, n, 4096) for m in (1, 16, 256, 4096) for n in (1024, 4096, 16384)]
     >>> rows = pl.DataFrame(sizes, schema=["m", "n", "k"], orient="row").with_columns(
-    ...     op=pl.lit("gemm"), latency_us=5 + pl.col("m") * pl.col("n") * 4096 / 3.5e8 + pl.col("n") * 4096 * 2 / 2.8e6
-    ... )
+    ...     op=pl.lit("gemm"), latency_us=5 + pl.col("m") * pl.col("n") * 4096 / 3.5e8 + pl.col("n") * 4096
+    * 2 / 2.8e6 ... )
     >>> rf.calibrate(rows, "h100-sxm").fits["family"].to_list()
     ['gemm']
     """

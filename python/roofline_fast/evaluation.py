@@ -116,7 +116,8 @@ def evaluate(
     model, hw, tp, pp, dp, ep, quantization, kv_cache_dtype : optional
         The value of all rows, where the frame has no such column.
     techniques : str or sequence of str, optional
-        What is applied to all rows, as for `analyze`; in a column one text a row, joined by ``+``, ``none`` for none.
+        What is applied to all rows, as for `analyze`; in a column one text a row, joined by ``+``, ``none``
+        for none.
     batch_size, input_len, output_len, prefix_len, chunk, phase, mode : optional
         The value of all rows, where the frame has no such column.
     efficiency, act_quant, launch, p2p, host : optional

@@ -1,4 +1,4 @@
-"""Files of measurements as users have them: read, told apart by their columns, and handed to the compiled half."""
+"""Files of measurements as users have them: read, told apart by their columns, and handed over."""
 
 from __future__ import annotations
 
@@ -58,13 +58,35 @@ def read(path: Path) -> pl.DataFrame:
         raise SpecError(message, field="measurements", value=str(path)) from None
 
 
+def columns_of(path: Path) -> list[str]:
+    """Return the columns of a file without reading its rows."""
+    import polars as pl
+
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            return list(pl.read_parquet_schema(path))
+        if suffix == ".csv":
+            return pl.read_csv(path, n_rows=1, infer_schema=False).columns
+        return pl.read_ndjson(path, n_rows=1).columns
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as why:
+        message = f"{path} must be {suffix[1:]}: {str(why).splitlines()[0]}"
+        raise SpecError(message, field="measurements", value=str(path)) from None
+
+
 def kind(columns: list[str]) -> str | None:
     """Return what a file with these columns measures; nothing where it is no measurement."""
     return next((kind for name, kind in KINDS if name in columns), None)
 
 
 def kernels(frame: pl.DataFrame, hw: Hardware | None = None, engine: str = "") -> _core.Measurements:
-    """Hand kernel timings over: numbers with NaN for nulls, texts as they are."""
+    """Hand kernel timings over."""
+    device = hw.compiled if hw else None
+    return _core.Measurements(frame.height, columns(frame), hw=device, engine=engine)
+
+
+def columns(frame: pl.DataFrame) -> dict[str, Any]:
+    """Return numbers with NaN for nulls and texts as they are, by name; other columns are left out."""
     import polars as pl
 
     columns: dict[str, Any] = {}
@@ -73,7 +95,7 @@ def kernels(frame: pl.DataFrame, hw: Hardware | None = None, engine: str = "") -
             columns[column.name] = column.cast(pl.Float64).fill_null(float("nan"))
         elif column.dtype in (pl.String, pl.Categorical, pl.Enum):
             columns[column.name] = column.cast(pl.String)
-    return _core.Measurements(frame.height, columns, hw=hw.compiled if hw else None, engine=engine)
+    return columns
 
 
 def without_noise(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:

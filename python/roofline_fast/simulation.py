@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -162,8 +163,9 @@ def simulate(
     use_recorded_cache : bool
         Whether prompt tokens that a cache held when the trace was recorded (``cached_tokens``) are found
         cached again, whatever the engine's own cache holds. Counts under vLLM's scheduler.
-    record : {"summary", "steps", "decisions"}
-        Whether steps are kept, one row each, and with them who was in it. Decisions at a linear `step_cost`
+    record : {"summary", "stretches", "steps", "decisions"}
+        Whether steps are kept: in stretches that decode alike, which is as quick as without; or one row each,
+        and with them who was in it. What is not kept and asked for later is simulated again. Decisions at a linear `step_cost`
         run in recorded time: arrivals as given and seconds added as floats, to compare with the recorded
         schedule of an engine.
     slo : str, optional
@@ -271,13 +273,12 @@ def simulate(
         spec_acceptance=checks.chances(spec_acceptance=spec_acceptance),
         seed=seed,
     )
-    served = server.simulate(
+    serve = functools.partial(
+        server.simulate,
         deployment,
         requests.compiled,
-        record=record,
         step_cost=step_cost,
         api_latency_s=api_latency_s(api_latency, mode, step_cost),
-        progress=progress,
         session_mode=session_mode,
         concurrency=concurrency,
         think_time_ms=think_time,
@@ -287,6 +288,7 @@ def simulate(
         over_context=over_context,
         use_recorded_cache=use_recorded_cache,
     )
+    served = serve(record=record, progress=progress)
     inputs = {
         "trace": requests.origin,
         "model": found.name,
@@ -310,12 +312,21 @@ def simulate(
         "measure": measure,
         "slo": slo,
         "seed": seed,
+        "record": record,
     }
     kept = quantization is not None or w_bits is not None
     precision = precision_note(found, deployment.weights_format, asked=kept)
     notes = [text for text in (note, device.note, precision) if text]
     return Simulation(
-        served, served.summary(slo, list(percentiles)), inputs, notes, requests, found, device, deployment
+        served,
+        serve,
+        served.summary(slo, list(percentiles)),
+        inputs,
+        notes,
+        requests,
+        found,
+        device,
+        deployment,
     )
 
 
@@ -377,6 +388,7 @@ class Simulation:
     def __init__(
         self,
         served: _core.Simulation,
+        serve: Callable[..., _core.Simulation],
         summary: dict[str, Any],
         inputs: dict[str, Any],
         notes: list[str],
@@ -386,6 +398,7 @@ class Simulation:
         deployment: _core.Deployment,
     ) -> None:
         self._served = served
+        self._serve = serve
         self._notes = notes
         self.summary = summary
         self.inputs = inputs
@@ -400,15 +413,69 @@ class Simulation:
         return frame(self._served.requests)
 
     @cached_property
-    def steps(self) -> pl.DataFrame:
-        """One row a step; none unless recorded.
+    def _recorded(self) -> _core.Simulation:
+        """The same simulation with its steps: simulated again, the same to the bit, if they were not kept."""
+        return self._serve(record="stretches") if self.inputs["record"] == "summary" else self._served
 
-        With ``record="steps"`` times, totals and what is free after scheduling. With ``record="decisions"``
-        also, as lists in batch order, the `request` (its row in `requests`), its `tokens`, `context` and
-        `drafts`; who was `admitted` and what it found cached; who was `preempted` (a count otherwise) and
-        who `finished`.
+    @cached_property
+    def steps(self) -> pl.DataFrame:
+        """Steps: stretches of those that decode alike as one row, unless ``record`` asked for each.
+
+        A stretch has `steps` of them, from `start_s` to `end_s`, and the cause that took most of its time
+        as `bound`. With ``record="steps"`` one row a step: times, totals and what is free after scheduling.
+        With ``record="decisions"`` also, as lists in batch order, the `request` (its row in `requests`), its
+        `tokens`, `context` and `drafts`; who was `admitted` and what it found cached; who was `preempted`
+        (a count otherwise) and who `finished`.
         """
-        return frame(self._served.steps)
+        each = self.inputs["record"] in ("steps", "decisions")
+        return frame(self._served.steps if each else self._recorded.stretches)
+
+    def timeline(self, interval_s: float = 1.0) -> pl.DataFrame:
+        """Return one row for each `interval_s` seconds.
+
+        Requests that `arrived` and `finished`, means of those `running` and `waiting` and of the share of KV
+        blocks in use, tokens processed (counted when their step is done) and their rates, and shares of the
+        replicas' time by what bound it: ``weights``, ``kv``, ``activations``, ``compute``, ``vector``,
+        ``link``, ``launch``, ``unattributed`` (steps priced by a `step_cost`) and ``idle``.
+
+        Examples
+        --------
+        >>> import roofline_fast as rf
+        >>> trace = rf.Trace(arrival_s=[0.0, 0.1], prompt_tokens=[1000, 200], output_tokens=[10, 20])
+        >>> run = rf.simulate(trace, model="llama-3.1-8b", hw="h100-sxm")
+        >>> run.timeline()["arrived"].to_list()
+        [2]
+        """
+        checks.numbers(interval_s=interval_s)
+        return frame(self._recorded.timeline(interval_s))
+
+    @cached_property
+    def request_times(self) -> pl.DataFrame:
+        """Where each request's time went, twice over; both add up to its `e2e_s`.
+
+        By phase: `queue_s`, `prefill_s`, `decode_s`, `preempted_s` (from giving way to the next token) and
+        `outside_s`. By what bound the engine while the request ran: ``weights_s`` to ``idle_s`` as in
+        `timeline`, with `waiting_s` and `outside_s`.
+        """
+        return frame(self._recorded.times)
+
+    def explain(self, count: int = 5, by: str = "e2e") -> pl.DataFrame:
+        """Return the slowest requests that finished: what they waited for, and what bound the engine.
+
+        Parameters
+        ----------
+        count : int
+            How many.
+        by : {"e2e", "ttft", "tpot"}
+            Which latency is meant.
+        """
+        checks.counts(count=count)
+        checks.texts(by=by)
+        return frame(self._recorded.explain(count, by))
+
+    def write_perfetto(self, path: str | PathLike[str]) -> None:
+        """Write a trace to open in ui.perfetto.dev: requests as tracks, the engine's steps, counters."""
+        self._recorded.write_perfetto(path)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -417,7 +484,11 @@ class Simulation:
 
     @property
     def bounds(self) -> dict[str, float]:
-        """Seconds of all steps by what bounded them; zeros under a `step_cost`."""
+        """Seconds of all replicas by what bounded them: causes as in `timeline`, idle ones included.
+
+        They add up to the replicas' time from the first arrival to the last token. Memory-bound time is divided
+        into weights, KV cache and activations by bytes.
+        """
         return dict(self._served.bounds)
 
     @property

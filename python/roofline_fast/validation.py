@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import measured
+from roofline_fast import _core, measured, served
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import find_hardware
@@ -26,9 +26,11 @@ class Validation:
     Attributes
     ----------
     errors : polars.DataFrame
-        One row a `metric` (``kernel:gemm``, …) and `group` (``all`` once a metric, then ``gpu=…``, ``engine=…``,
-        ``dtype=…``): rows priced (`n`) and `refused`, errors in percent (`median_ape`, `mape`, `p90_ape`, `bias`), the
-        share of rows inside the 80 % band (`coverage`), and the pure roofline's `ideal_median_ape`.
+        One row a `metric` (``kernel:gemm``, …) and `group` (``all`` once a metric, then ``gpu=…``,
+        ``engine=…``,
+        ``dtype=…``): rows priced (`n`) and `refused`, errors in percent (`median_ape`, `mape`, `p90_ape`,
+        `bias`), the share of rows inside the 80 % band (`coverage`), and the pure roofline's
+        `ideal_median_ape`.
     refused : polars.DataFrame
         Why rows were not priced: `metric`, `reason`, `rows`.
     skipped : list of str
@@ -60,8 +62,8 @@ def validate(
     Parameters
     ----------
     measurements : path or DataFrame
-        A file (Parquet, CSV, JSON Lines) or a folder of them, told apart by their columns. Kernel timings: as for
-        `calibrate`.
+        A file (Parquet, CSV, JSON Lines) or a folder of them, told apart by their columns. Kernel timings:
+        as for `calibrate`.
     hw, engine : optional
         As for `calibrate`.
     efficiency : path or sequence of paths, optional
@@ -78,16 +80,24 @@ def validate(
         No file of measurements, or columns that are missing.
     """
     device = find_hardware(hw) if hw is not None else None
-    sets = _sets(efficiency)
-    tables, refusals, skipped = [], [], []
+    kernels, tables, skipped = [], [], []
     for name, rows in _frames(measurements):
-        if measured.kind(rows.columns) == "kernels":
-            errors, refused = measured.kernels(rows, device, engine).validate(sets)
-            tables.append(frame(errors))
-            refusals.append(frame(refused))
+        kind = measured.kind(rows.columns)
+        if kind == "kernels":
+            kernels.append(measured.kernels(rows, device, engine))
+        elif kind == "points":
+            tables.append(_core.Measurements.points(rows.height, measured.columns(rows)))
+        elif kind == "steps":
+            tables += served.steps(rows, efficiency)
+        elif kind == "batches":
+            tables += served.batches(rows, efficiency)
+        elif kind == "requests" and (judged := served.requests(Path(name), rows, efficiency)):
+            tables += judged
         else:
             skipped.append(name)
-    return _joined(tables, refusals, skipped)
+    if kernels:
+        tables.insert(0, kernels[0].validate(_sets(efficiency), kernels[1:]))
+    return _joined(tables, skipped)
 
 
 def _frames(measurements: Any) -> list[tuple[str, pl.DataFrame]]:
@@ -95,7 +105,21 @@ def _frames(measurements: Any) -> list[tuple[str, pl.DataFrame]]:
         import polars as pl
 
         return [("a data frame", pl.DataFrame(measurements))]
-    return [(str(path), measured.read(path)) for path in measured.files(Path(measurements))]
+    files = measured.files(Path(measurements))
+    if len(files) == 1:
+        return [(str(files[0]), measured.read(files[0]))]
+    return [(str(path), _known(path)) for path in files]
+
+
+def _known(path: Path) -> pl.DataFrame:
+    """Read a file of a folder; what cannot be read or is none of measurements comes back without columns."""
+    import polars as pl
+
+    nothing = pl.DataFrame()
+    try:
+        return measured.read(path) if measured.kind(measured.columns_of(path)) else nothing
+    except SpecError:
+        return nothing
 
 
 def _sets(efficiency: Any) -> list[tuple[str, str]]:
@@ -105,10 +129,14 @@ def _sets(efficiency: Any) -> list[tuple[str, str]]:
     return [(str(path), Path(path).read_text()) for path in paths]
 
 
-def _joined(tables: list[pl.DataFrame], refusals: list[pl.DataFrame], skipped: list[str]) -> Validation:
+def _joined(tables: list[tuple[_core.Table, _core.Table]], skipped: list[str]) -> Validation:
     import polars as pl
 
     if not tables:
         names = ", ".join(skipped)
-        raise SpecError(f"measurements must be of a kind that is known by its columns: {names}")
-    return Validation(pl.concat(tables), pl.concat(refusals), skipped)
+        message = f"measurements must be of a kind that is known by its columns: {names}"
+        raise SpecError(
+            message, field="measurements", hint="kernels have a column `op`, servers `silicon_tpot_ms`"
+        )
+    errors, refused = zip(*tables, strict=True)
+    return Validation(pl.concat(map(frame, errors)), pl.concat(map(frame, refused)), skipped)

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from roofline_fast.cli import analyze, break_even, catalog, compare, simulate, sweep, trace
+from roofline_fast.cli import (
+    analyze,
+    break_even,
+    calibrate,
+    catalog,
+    compare,
+    simulate,
+    sweep,
+    trace,
+    validate,
+)
 from roofline_fast.cli.grammar import Group
 from roofline_fast.cli.talk import INTERRUPTED, failure, no_output
 
@@ -42,7 +52,7 @@ def _root(
         typer.echo(context.get_help())
 
 
-for command in (analyze, sweep, compare, break_even, simulate, trace, catalog):
+for command in (analyze, sweep, compare, break_even, simulate, trace, calibrate, validate, catalog):
     command.register(app)
 
 

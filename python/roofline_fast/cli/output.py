@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,24 +23,28 @@ SUFFIXES = (".parquet", ".csv", ".jsonl", ".json")
 def checked(form: str, output: Path | None, *inputs: str | None) -> None:
     """Refuse an unknown format or suffix, or a file that is read too, before any work is done."""
     choice("format", form, FORMATS)
-    if output is None:
-        return
+    if output is not None:
+        checked_file("--output", output, inputs)
+
+
+def checked_file(flag: str, output: Path, inputs: Iterable[str | None]) -> None:
+    """Refuse a file of another format, in a folder that is absent, or that is read too."""
     if output.suffix.lower() not in SUFFIXES:
         known = ", ".join(SUFFIXES)
-        raise SpecError(f"--output must end in one of {known}: {output}", field="--output", value=str(output))
-    check_place(output, *inputs)
+        raise SpecError(f"{flag} must end in one of {known}: {output}", field=flag, value=str(output))
+    check_place(output, *inputs, flag=flag)
 
 
-def check_place(output: Path, *inputs: str | None) -> None:
+def check_place(output: Path, *inputs: str | None, flag: str = "--output") -> None:
     """Refuse a file in a folder that is absent, or one that is read too."""
     if not output.parent.is_dir():
-        message = f"--output must lie in a folder that exists: {output}"
-        raise SpecError(message, field="--output", value=str(output))
+        message = f"{flag} must lie in a folder that exists: {output}"
+        raise SpecError(message, field=flag, value=str(output))
     for given in inputs:
         if given is not None and _same_file(output, Path(given)):
-            message = f"--output must be another file than the input: {output}"
+            message = f"{flag} must be another file than the input: {output}"
             hint = "what is read would be overwritten; choose another name"
-            raise SpecError(message, field="--output", value=str(output), hint=hint)
+            raise SpecError(message, field=flag, value=str(output), hint=hint)
 
 
 def _same_file(output: Path, given: Path) -> bool:
@@ -69,22 +73,30 @@ def show(
 def save(frame: pl.DataFrame, path: Path) -> None:
     """Write a table to a file, in the format its suffix says; the file appears whole or not at all."""
     suffix = path.suffix.lower()
-    with _aside(path) as aside:
+    with aside(path) as part:
         if suffix == ".parquet":
-            frame.write_parquet(aside)
+            frame.write_parquet(part)
         elif suffix == ".csv":
-            frame.write_csv(aside)
+            frame.write_csv(part)
         elif suffix == ".jsonl":
-            frame.write_ndjson(aside)
+            frame.write_ndjson(part)
         else:
-            frame.write_json(aside)
+            frame.write_json(part)
+
+
+def save_record(record: Any, path: Path) -> None:
+    """Write one JSON object to a file, whole or not at all."""
+    with aside(path) as part:
+        text = json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False)
+        part.write_text(text + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+def aside(path: Path) -> Iterator[Path]:
+    """Give a file beside that one to write to, which takes its place when done."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield aside
-        aside.replace(path)
+        yield part
+        part.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)

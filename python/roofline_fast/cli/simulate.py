@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline_fast.cli import flags, output, talk, trace_flags, traffic
+from roofline_fast.cli import flags, output, talk, telling, trace_flags, traffic
 from roofline_fast.cli.bundle import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
 @with_flags("reading", trace_flags.READING)
 @with_flags("scaling", trace_flags.SCALING)
 @with_flags("words", traffic.TRAFFIC)
+@with_flags("told", telling.TELLING)
 def simulate(
     trace: flags.TraceArgument = None,
     hw: flags.Hw = None,
@@ -209,12 +210,14 @@ def simulate(
     reading: dict[str, Any] | None = None,
     scaling: dict[str, Any] | None = None,
     words: dict[str, Any] | None = None,
+    told: dict[str, Any] | None = None,
     form: flags.Format = "table",
     out: flags.Output = None,
     quiet: flags.Quiet = False,
 ) -> int:
     """Simulate and return the exit code."""
-    output.checked(form, out, *(trace or []), model, hw)
+    asked_to_tell = told or {}
+    telling.checked(asked_to_tell, out, form, [*(trace or []), model, hw])
     asked = traffic.check(trace or [], words or {})
     device, ranks = flags.required("--hw", hw), _numbers(percentiles)
     from roofline_fast import _core
@@ -230,6 +233,8 @@ def simulate(
         seed,
         arrivals_needed=concurrency is None,
     )
+    if len(requests) > 1:
+        telling.one_rate_only(asked_to_tell)
     run = simulate_curve.each(one)
     progress = _core.Progress()
     began = time.perf_counter()
@@ -292,19 +297,19 @@ def simulate(
             slo=" ".join(slo) if slo else None,
             percentiles=ranks,
             seed=seed,
+            record=telling.record(asked_to_tell, out),
             progress=progress,
         )
     talk.note(simulate_screen.speed(simulations, time.perf_counter() - began), quiet=quiet)
     if len(simulations) > 1:
         return _curve(simulations, traffic.rates(asked), ranks, form, out, quiet)
     simulation = simulations[0]
-    if out is not None:
-        output.save(simulation.requests, out)
-        talk.note(f"{simulation.requests.height:,} requests written to {out}", quiet=quiet)
+    telling.write(simulation, asked_to_tell, out, quiet)
+    count = asked_to_tell["explain"] or 0
     output.show(
         form,
-        screen=lambda: simulate_screen.screen(simulation, ranks),
-        record=simulation.to_dict,
+        screen=lambda: simulate_screen.screen(simulation, ranks, count),
+        record=lambda: telling.as_record(simulation, count),
         frame=lambda: simulate_screen.one_row(simulation.summary),
     )
     return _verdict(simulation)

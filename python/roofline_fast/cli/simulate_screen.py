@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from roofline_fast.cli import telling
 from roofline_fast.cli.analyze_screen import fidelity
 from roofline_fast.cli.figures import digits, percent, scaled, table
 
@@ -18,16 +19,25 @@ if TYPE_CHECKING:
 FEWEST_ARRIVALS = 3
 SHORTEST_SPAN_S = 1.0
 
+PHASES = {
+    "queue": "queueing",
+    "prefill": "prefill",
+    "decode": "decode",
+    "preempted": "preempted",
+    "outside": "outside the engine",
+}
+
 LATENCIES = (("TTFT ms", "ttft"), ("TPOT ms", "tpot"), ("ITL  ms", "itl"), ("E2E  ms", "e2el"))
 
 
-def screen(simulation: Simulation, percentiles: list[float]) -> str:
-    """Return the screen as text."""
+def screen(simulation: Simulation, percentiles: list[float], slowest: int = 0) -> str:
+    """Return the screen as text, with why so many of the slowest requests were slow."""
     summary = simulation.summary
     lines = [*heading(simulation), ""]
     lines += ["  " + line for line in _latencies(summary, percentiles)]
     lines += [_load(simulation), _throughput(simulation), *_time(simulation), _fidelity(simulation)]
-    return "\n".join([*lines, *notes(simulation)])
+    told = telling.explained(simulation, slowest) if slowest else []
+    return "\n".join([*lines, *notes(simulation), *told])
 
 
 def speed(simulations: Sequence[Simulation], took_s: float) -> str:
@@ -123,9 +133,12 @@ def _latencies(summary: dict[str, Any], percentiles: list[float]) -> list[str]:
 def _load(simulation: Simulation) -> str:
     summary = simulation.summary
     offered, served = summary["offered_rate"], summary["request_throughput"]
+    if summary["load"] == "closed loop":
+        users = simulation.inputs["concurrency"]
+        return f"  load        closed loop of {users:,} users, served {digits(served or 0.0)} req/s"
     if offered is None:
         return "  load        all requests at once"
-    verdict = "keeps up"
+    verdict = summary["load"]
     if summary["overloaded"]:
         verdict = f"overloaded, queue grows {digits(summary['queue_growth_per_s'])} req/s"
     rate = _rate(_metrics(simulation), offered)
@@ -159,11 +172,18 @@ def _time(simulation: Simulation) -> list[str]:
         if summary[f"{name}_time_share"]
     }
     lines = ["  time went to  " + "  ".join(f"{name} {percent(share)}" for name, share in went.items())]
+    busy = {name: seconds for name, seconds in bounds.items() if name not in ("idle", "unattributed")}
     total = sum(bounds.values())
-    if total > 0:
-        shares = sorted(bounds.items(), key=lambda entry: -entry[1])
+    if any(busy.values()):
+        shares = sorted(busy.items(), key=lambda entry: -entry[1])
         lines[0] += "    bound by  " + "  ".join(
-            f"{name} {percent(seconds / total)}" for name, seconds in shares if seconds > 0
+            f"{telling.BOUNDS[name]} {percent(seconds / total)}" for name, seconds in shares if seconds > 0
+        )
+    if summary["mean_e2el_ms"]:
+        phases = {name: summary[f"mean_{name}_ms"] / summary["mean_e2el_ms"] for name in PHASES}
+        lines.append(
+            "  a request's   "
+            + "  ".join(f"{PHASES[name]} {percent(share)}" for name, share in phases.items() if share)
         )
     hits = summary["prefix_hit_rate"]
     lines.append(

@@ -1,5 +1,8 @@
 //! An engine that serves a trace, and what came of it.
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
@@ -13,9 +16,11 @@ use roofline_sim::drafting::DraftedCost;
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::{Error as SimError, Result};
 use roofline_sim::metrics::band::{self, Band};
+use roofline_sim::metrics::explain::{self, Slowness};
 use roofline_sim::metrics::slo::Slo;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::metrics::summary::Value;
+use roofline_sim::metrics::times;
 use roofline_sim::run::{self, Simulation as Served};
 use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::scheduler::rules::Rules;
@@ -28,6 +33,7 @@ use roofline_sim::trace::OverContext;
 use crate::analysis::EngineMemory;
 use crate::deployment::Deployment;
 use crate::enter::{Progress, enter, enter_long};
+use crate::files;
 use crate::hardware::Hardware;
 use crate::model::Model;
 use crate::table::Table;
@@ -304,6 +310,7 @@ impl Simulation {
                 Value::Count(count) => dict.set_item(name, count)?,
                 Value::Number(number) => dict.set_item(name, number)?,
                 Value::Truth(truth) => dict.set_item(name, truth)?,
+                Value::Word(word) => dict.set_item(name, word)?,
                 Value::Unknown => dict.set_item(name, py.None())?,
             }
         }
@@ -315,6 +322,44 @@ impl Simulation {
     fn requests(&self, py: Python<'_>) -> PyResult<Table> {
         let columns = ["ttft_s", "tpot_s", "e2e_s"];
         Table::new(py, band::of_table(self.served.requests.to_table(), &columns, self.band))
+    }
+
+    /// One row a stretch of steps that decode alike, or any other step.
+    #[getter]
+    fn stretches(&self, py: Python<'_>) -> PyResult<Table> {
+        Table::new(py, enter(py, || self.served.stretches())?)
+    }
+
+    /// One row an interval of so many seconds.
+    fn timeline(&self, py: Python<'_>, interval_s: f64) -> PyResult<Table> {
+        Table::new(py, enter(py, || self.served.timeline(interval_s).map(|timeline| timeline.to_table()))?)
+    }
+
+    /// One row a request: where its time went.
+    #[getter]
+    fn times(&self, py: Python<'_>) -> PyResult<Table> {
+        let table =
+            enter(py, || self.served.times().map(|times| times::to_table(&self.served.requests, &times)))?;
+        Table::new(py, table)
+    }
+
+    /// The slowest requests and why, one row each.
+    fn explain(&self, py: Python<'_>, count: usize, by: &str) -> PyResult<Table> {
+        let table = enter(py, || {
+            let slowest = self.served.explain(&self.engine.limits()?, count, Slowness::parse(by)?)?;
+            Ok::<_, CoreError>(explain::to_table(&self.served.requests, &slowest))
+        })?;
+        Table::new(py, table)
+    }
+
+    /// Writes a Chrome trace to a file.
+    fn write_perfetto(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let written = py.detach(|| {
+            let mut file = BufWriter::new(File::create(&path)?);
+            self.served.write_perfetto(&mut file)?;
+            file.flush()
+        });
+        written.map_err(|error| files::failure(&path, &error))
     }
 
     /// One row a step; none unless recorded.
@@ -361,10 +406,10 @@ impl Simulation {
         Ok(dict)
     }
 
-    /// Seconds of all steps by what bounded them; zeros under a `step_cost`.
+    /// Seconds of all replicas by what they were spent on, idle ones included.
     #[getter]
     fn bounds(&self) -> Vec<(&'static str, f64)> {
-        self.spent.iter().map(|(cause, seconds)| (cause.name(), seconds)).collect()
+        self.served.bounds(&self.spent)
     }
 
     /// By which factors all steps may be shorter or longer together: P10 and P90; `None` where no error is known.

@@ -19,5 +19,6 @@ pub mod engine;
 pub mod fast;
 pub mod lockstep;
 pub mod run;
+pub mod report;
 pub mod serve;
 pub mod drafting;

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::fast::{FastReplica, covers};
 use crate::lockstep;
 use crate::metrics::journal::Journal;
+use crate::metrics::load::Sent;
 use crate::metrics::records::{Epoch, Records, Requests, Totals};
 use crate::metrics::slo::Slo;
 use crate::metrics::steps::{Decisions, Record, Steps};
@@ -36,6 +37,8 @@ pub struct Simulation {
     pub journals: Vec<Journal>,
     /// What is measured, if not everything.
     pub window: Option<Window>,
+    /// What is known of those who sent them.
+    pub client: Sent,
 }
 
 /// The part of a simulation that is measured, between the warm-up and what comes after.
@@ -55,6 +58,7 @@ impl Simulation {
     #[must_use]
     pub fn behind(mut self, seconds: f64) -> Simulation {
         self.requests.delay(seconds);
+        self.client.outside_s += seconds;
         self
     }
 
@@ -63,13 +67,26 @@ impl Simulation {
     /// Latencies are then those of the requests sent in the window, rates count what was answered in its time, and
     /// shares of time and gaps are those of the steps scheduled in it.
     pub fn summary(&self, slo: Option<&Slo>, percentiles: &[f64]) -> Summary {
-        let Simulation { requests, totals, gaps, replicas, window, .. } = self;
-        let whole = Measured { requests, totals, gaps, replicas: *replicas, served: None };
+        let Simulation { requests, totals, gaps, replicas, window, journals, .. } = self;
+        let whole = Measured {
+            requests,
+            totals,
+            gaps,
+            replicas: *replicas,
+            served: None,
+            journals,
+            rows: None,
+            client: self.client,
+        };
         let Some(window) = window else { return Summary::of(whole, slo, percentiles) };
         let requests = &requests.select(&window.rows);
         let Epoch { totals, gaps } = &window.epoch;
         let served = Some(Served::within(&self.requests, window.span_s));
-        Summary::of(Measured { requests, totals, gaps, served, ..whole }, slo, percentiles)
+        Summary::of(
+            Measured { requests, totals, gaps, served, rows: Some(&window.rows), ..whole },
+            slo,
+            percentiles,
+        )
     }
 
     /// Sentences about what was measured.
@@ -162,6 +179,7 @@ pub fn simulate_at<C: Clock, P: StepCost + Clone + Send>(
         joined.collect::<Result<_>>()?
     };
     let (mut simulation, epochs) = merged(workload, &dealt, records, config.data_parallel, record);
+    simulation.client.closed = client.concurrency.is_some();
     simulation.window = client.window().map(|window| measured(&simulation.requests, window, &epochs));
     if simulation.window.as_ref().is_some_and(|window| window.rows.is_empty()) {
         let hint = "the simulated traffic ends earlier; make it shorter, or the traffic longer";
@@ -225,6 +243,7 @@ fn merged(
         replicas,
         journals: Vec::new(),
         window: None,
+        client: Sent::default(),
     };
     if let [_, _, ..] = dealt {
         let all: Vec<u32> = (0..workload.len() as u32).collect();

@@ -45,7 +45,6 @@ const ENGINE: EngineMemory = EngineMemory {
     max_num_batched_tokens: 8192,
     max_num_seqs: 1024,
     cuda_graphs: true,
-    share: MemoryShare::Device,
 };
 
 const EVERYTHING: Want = Want { work: true, bounds: true, band: true };

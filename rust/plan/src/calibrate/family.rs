@@ -41,31 +41,31 @@ macro_rules! fitted {
 
 fitted!(Gemm from Gemm, odd 0.1, [5e-6, 0.75, 0.8, 100.0, 0.3, 0.01], [1e-5, 0.6, 0.7, 200.0, 1.0, 5.0]);
 fitted!(
-    Decode from Decode, odd 0.3,
+    Decode from Decode, odd 0.05,
     [11e-6, 0.4e-6, 0.88, 0.2, 0.3e-9, 3e-6, 0.3],
     [15e-6, 2e-6, 0.7, 0.05, 0.1e-9, 2e-6, 0.05],
     [10e-6, 0.3e-6, 0.9, 0.02, 0.2e-9, 8e-6, 0.3],
     [8e-6, 1e-6, 0.9, 0.1, 1e-9, 10e-6, 0.1],
 );
 fitted!(
-    Prefill from Prefill, odd 0.3,
+    Prefill from Prefill, odd 0.05,
     [12e-6, 0.7, 50.0, 0.5, 1.5, 1.5, 1.0],
     [15e-6, 1.0, 300.0, 1.0, 1.0, 1.0, 0.5],
     [30e-6, 0.5, 20.0, 0.2, 4.0, 4.0, 3.0],
 );
 fitted!(
-    MlaDecode from MlaDecode, odd 0.3,
+    MlaDecode from MlaDecode, odd 0.1,
     [15e-6, 0.5e-6, 0.8, 0.3, 0.5, 0.1e-9, 2e-6, 0.5],
     [50e-6, 1e-7, 0.4, 0.1, 0.9, 1e-9, 8e-6, 0.1],
     [10e-6, 1e-6, 0.9, 0.5, 0.1, 0.02e-9, 5e-6, 1.0],
 );
 fitted!(
-    MlaPrefill from MlaPrefill, odd 0.3,
+    MlaPrefill from MlaPrefill, odd 0.1,
     [13e-6, 0.7, 50.0, 0.5, 1.0, 1.0],
     [50e-6, 1.0, 200.0, 1.0, 3.0, 3.0],
 );
 fitted!(
-    Moe from Moe, odd 0.5,
+    Moe from Moe, odd 0.2,
     [30e-6, 0.6, 0.85, 2.0, 4.0, 64.0, 20e-9, 0.5],
     [60e-6, 0.3, 0.6, 1.0, 2.0, 100.0, 100e-9, 2.0],
     [20e-6, 0.8, 0.95, 5.0, 8.0, 30.0, 1e-9, 0.1],

@@ -171,9 +171,10 @@ const fn numbers(
     Numbers { name, weight_bytes, input_bytes, format, copies }
 }
 
-/// Formats under the names of measurement files; scales of blocks count as bytes of weights.
+/// Formats under the names of measurement files, 16 bits where a row names none; scales of blocks count as bytes of
+/// weights.
 const NUMBERS: [(&[&str], Numbers); 9] = [
-    (&["bfloat16", "bf16", "float16", "fp16", "half"], numbers("bf16", 2.0, 2.0, Format::Bf16, 6.0)),
+    (&["", "bfloat16", "bf16", "float16", "fp16", "half"], numbers("bf16", 2.0, 2.0, Format::Bf16, 6.0)),
     (&["fp8", "float8", "fp8_e4m3"], numbers("fp8", 1.0, 1.0, Format::Fp8, 6.0)),
     (&["fp8_block"], numbers("fp8_block", 1.0, 1.0, Format::Fp8, 1.0)),
     (&["nvfp4"], numbers("nvfp4", 0.5625, 0.5625, Format::Fp4, 1.0)),
@@ -276,7 +277,7 @@ mod tests {
 
     #[test]
     fn formats_are_known_under_every_name() {
-        assert_eq!(Numbers::parse("half").unwrap().name, "bf16");
+        assert_eq!(["half", ""].map(|name| Numbers::parse(name).unwrap().name), ["bf16", "bf16"]);
         assert_eq!((Numbers::parse("bf17"), Numbers::names().len()), (None, 9));
     }
 }

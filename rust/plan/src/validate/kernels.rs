@@ -11,6 +11,7 @@ use roofline_core::efficiency::form::gemm::Gemm;
 use roofline_core::efficiency::form::mla::{MlaDecode, MlaPrefill};
 use roofline_core::efficiency::form::moe::Moe;
 use roofline_core::efficiency::form::prefill::Prefill;
+use roofline_core::efficiency::switches::{Launch, Switches};
 
 use crate::calibrate::check::{Group, groups};
 use crate::calibrate::errors::Outcome;
@@ -86,7 +87,9 @@ fn price(found: &Measurements, group: &Group, sets: &[Set]) -> Priced {
 fn priced<F: Fitted>(found: &Measurements, group: &Group, sets: &[Set]) -> Priced {
     let known = found.devices.get(group.device);
     let engine = &found.engines[group.engine];
-    let prediction = Prediction { engine: engine.clone(), sets: sets.to_vec(), ..Prediction::default() };
+    // A fit of kernels that were launched one by one is the right one for rows measured so.
+    let switches = Switches { launch: Launch::Eager, ..Switches::default() };
+    let prediction = Prediction { engine: engine.clone(), sets: sets.to_vec(), switches };
     let chosen =
         Chooser::new(&prediction, &known.hardware).choose::<F>(&nearest_dtypes(group.dtype), Some(engine));
     let mut refused: Vec<(String, u64)> =

@@ -109,6 +109,8 @@ pub struct Note {
 /// Instants of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moments {
+    /// Whether it was sent at all.
+    pub sent: bool,
     /// It arrived.
     pub arrival: Ticks,
     /// The first step it was in began.
@@ -125,6 +127,7 @@ impl Moments {
     /// Those of a request that arrived then and came to that.
     pub fn of<C: Clock>(arrival: C::Instant, outcome: &Outcome<C::Instant>) -> Moments {
         Moments {
+            sent: outcome.status != Status::Expected,
             arrival: C::ticks(arrival),
             scheduled: outcome.first_scheduled.map(C::ticks),
             first_token: outcome.first_token.map(C::ticks),
@@ -141,7 +144,7 @@ pub struct Journal {
     pub interruptions: Vec<Interruption>,
     /// Stretches in order; none unless asked for.
     pub stretches: Vec<Stretch>,
-    /// Instants of the requests, in the order of the replica's; none unless asked for.
+    /// Instants of the requests that were sent, in the order of the replica's; none unless asked for.
     pub moments: Vec<Moments>,
     /// The rows of the trace of those requests; none unless asked for.
     pub rows: Vec<u32>,
@@ -248,7 +251,9 @@ impl Journal {
             interruption.request = rows[interruption.request as usize];
         }
         if self.writes {
-            self.rows = rows.to_vec();
+            let sent = rows.iter().zip(&self.moments).filter(|(_, of)| of.sent);
+            self.rows = sent.map(|(&row, _)| row).collect();
+            self.moments.retain(|of| of.sent);
         }
     }
 }

@@ -1,18 +1,106 @@
-//! Means and exact percentiles of values that come many times each.
+//! Means and percentiles of values that come many times each: exact up to a number of values, sketched beyond.
+
+use super::sketch::Sketch;
+
+/// Most different entries that percentiles are exact for.
+pub const MOST_EXACT: usize = 4_000_000;
+
+/// Values, each with its count.
+#[derive(Debug, Clone)]
+pub enum Distribution {
+    /// All of them.
+    Exact(Sorted),
+    /// Too many to be kept: percentiles within [`super::sketch::RELATIVE_ERROR`].
+    Sketched(Sketch),
+}
 
 /// Values in order, each with its count.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Distribution {
+pub struct Sorted {
     /// Values from small to large, with the number of values up to and including them.
     cumulative: Vec<(f64, u64)>,
     mean: f64,
     deviation: f64,
 }
 
+impl Default for Distribution {
+    fn default() -> Distribution {
+        Distribution::Exact(Sorted::default())
+    }
+}
+
 impl Distribution {
     /// The distribution of values with counts; values must be numbers, not NaN.
     pub fn of(values: impl IntoIterator<Item = (f64, u64)>) -> Distribution {
-        let mut cumulative: Vec<(f64, u64)> = values.into_iter().filter(|&(_, count)| count > 0).collect();
+        Distribution::within(MOST_EXACT, values)
+    }
+
+    /// The same, exact up to `most` entries.
+    pub fn within(most: usize, values: impl IntoIterator<Item = (f64, u64)>) -> Distribution {
+        let mut values = values.into_iter().filter(|&(_, count)| count > 0);
+        let kept: Vec<(f64, u64)> = values.by_ref().take(most).collect();
+        let Some(beyond) = values.next() else { return Distribution::Exact(Sorted::of(kept)) };
+        let mut sketch = Sketch::default();
+        kept.into_iter().chain([beyond]).chain(values).for_each(|(value, count)| sketch.add(value, count));
+        Distribution::Sketched(sketch)
+    }
+
+    /// Whether its percentiles are exact.
+    pub fn is_exact(&self) -> bool {
+        matches!(self, Distribution::Exact(_))
+    }
+
+    /// How many values.
+    pub fn count(&self) -> u64 {
+        match self {
+            Distribution::Exact(sorted) => sorted.count(),
+            Distribution::Sketched(sketch) => sketch.count(),
+        }
+    }
+
+    /// The mean, `None` without values.
+    pub fn mean(&self) -> Option<f64> {
+        match self {
+            Distribution::Exact(sorted) => (sorted.count() > 0).then_some(sorted.mean),
+            Distribution::Sketched(sketch) => sketch.mean(),
+        }
+    }
+
+    /// The standard deviation of the values themselves (numpy's default), `None` without values.
+    pub fn deviation(&self) -> Option<f64> {
+        match self {
+            Distribution::Exact(sorted) => (sorted.count() > 0).then_some(sorted.deviation),
+            Distribution::Sketched(sketch) => sketch.deviation(),
+        }
+    }
+
+    /// The largest value, `None` without values.
+    pub fn max(&self) -> Option<f64> {
+        match self {
+            Distribution::Exact(sorted) => sorted.cumulative.last().map(|&(value, _)| value),
+            Distribution::Sketched(sketch) => sketch.max(),
+        }
+    }
+
+    /// The value below which `percent` of the values lie, interpolated linearly between neighbours as numpy does;
+    /// `None` without values.
+    ///
+    /// ```
+    /// use roofline_sim::metrics::percentiles::Distribution;
+    /// let gaps = Distribution::of([(20.0, 1), (10.0, 3)]);
+    /// assert_eq!(gaps.percentile(50.0), Some(10.0));
+    /// assert_eq!(gaps.percentile(90.0), Some(17.0));
+    /// ```
+    pub fn percentile(&self, percent: f64) -> Option<f64> {
+        match self {
+            Distribution::Exact(sorted) => sorted.percentile(percent),
+            Distribution::Sketched(sketch) => sketch.percentile(percent),
+        }
+    }
+}
+
+impl Sorted {
+    fn of(mut cumulative: Vec<(f64, u64)>) -> Sorted {
         cumulative.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         let count: u64 = cumulative.iter().map(|&(_, count)| count).sum();
         let over = |f: &dyn Fn(f64) -> f64| {
@@ -26,39 +114,14 @@ impl Distribution {
             below += *count;
             *count = below;
         }
-        Distribution { cumulative, mean, deviation }
+        Sorted { cumulative, mean, deviation }
     }
 
-    /// How many values.
-    pub fn count(&self) -> u64 {
+    fn count(&self) -> u64 {
         self.cumulative.last().map_or(0, |&(_, count)| count)
     }
 
-    /// The mean, `None` without values.
-    pub fn mean(&self) -> Option<f64> {
-        (self.count() > 0).then_some(self.mean)
-    }
-
-    /// The standard deviation of the values themselves (numpy's default), `None` without values.
-    pub fn deviation(&self) -> Option<f64> {
-        (self.count() > 0).then_some(self.deviation)
-    }
-
-    /// The largest value, `None` without values.
-    pub fn max(&self) -> Option<f64> {
-        self.cumulative.last().map(|&(value, _)| value)
-    }
-
-    /// The value below which `percent` of the values lie, interpolated linearly between neighbours as numpy does;
-    /// `None` without values.
-    ///
-    /// ```
-    /// use roofline_sim::metrics::percentiles::Distribution;
-    /// let gaps = Distribution::of([(20.0, 1), (10.0, 3)]);
-    /// assert_eq!(gaps.percentile(50.0), Some(10.0));
-    /// assert_eq!(gaps.percentile(90.0), Some(17.0));
-    /// ```
-    pub fn percentile(&self, percent: f64) -> Option<f64> {
+    fn percentile(&self, percent: f64) -> Option<f64> {
         let last = self.count().checked_sub(1)?;
         let rank = last as f64 * (percent / 100.0).clamp(0.0, 1.0);
         let below = rank.floor();
@@ -100,6 +163,22 @@ mod tests {
         let none = Distribution::of([(1.0, 0)]);
         assert_eq!((none.count(), none.mean(), none.deviation()), (0, None, None));
         assert_eq!((none.max(), none.percentile(50.0)), (None, None));
+    }
+
+    #[test]
+    fn beyond_the_limit_percentiles_are_sketched_within_their_error() {
+        let values = (1..=1000).map(|value| (f64::from(value), 1));
+        let (exact, sketched) =
+            (Distribution::within(1000, values.clone()), Distribution::within(999, values));
+        assert!(exact.is_exact() && !sketched.is_exact());
+        assert_eq!((exact.count(), exact.max()), (sketched.count(), sketched.max()));
+        assert!((exact.mean().unwrap() - sketched.mean().unwrap()).abs() < 1e-9);
+        assert!((exact.deviation().unwrap() - sketched.deviation().unwrap()).abs() < 1e-6);
+        for percent in [1.0, 50.0, 99.0] {
+            let (known, found) = (exact.percentile(percent).unwrap(), sketched.percentile(percent).unwrap());
+            // And up to one place in the order, as the sketch does not interpolate.
+            assert!((found - known).abs() <= 0.001 * known + 1.0, "{percent}: {found} {known}");
+        }
     }
 
     proptest! {

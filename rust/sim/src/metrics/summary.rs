@@ -1,8 +1,12 @@
 //! A simulation in some fifty numbers, under the names `vllm bench serve` writes into its result files.
 
+use super::journal::Journal;
+use super::load::{Load, Sent};
 use super::percentiles::Distribution;
 use super::records::{Requests, Totals};
+use super::sketch::RELATIVE_ERROR;
 use super::slo::{Metric, Slo};
+use super::times::Phases;
 use crate::scheduler::sequence::Status;
 
 /// A value of a summary.
@@ -14,6 +18,8 @@ pub enum Value {
     Number(f64),
     /// A verdict.
     Truth(bool),
+    /// A verdict in words.
+    Word(&'static str),
     /// Not known: nothing to measure it on.
     Unknown,
 }
@@ -35,6 +41,12 @@ pub struct Measured<'a> {
     pub gaps: &'a [(f64, u64)],
     /// Replicas that served.
     pub replicas: u32,
+    /// Who gave way, one a replica.
+    pub journals: &'a [Journal],
+    /// The rows that the requests are in them, where these are not all.
+    pub rows: Option<&'a [u32]>,
+    /// What is known of those who sent them.
+    pub client: Sent,
     /// What was answered in the time that is measured, where that is not all of it.
     pub served: Option<Served>,
 }
@@ -88,9 +100,12 @@ impl Summary {
         for (place, (name, _)) in Metric::ALL.iter().enumerate() {
             summary.latency(name, &latencies[place], percentiles);
         }
+        let exact = latencies.iter().all(Distribution::is_exact);
+        summary.push("percentile_error", Value::Number(if exact { 0.0 } else { RELATIVE_ERROR }));
         summary.objectives(&measured, slo, &latencies, duration_s);
         summary.device(&measured, duration_s);
-        summary.load(&measured, &window);
+        summary.phases(&measured);
+        summary.load(&measured);
         summary
     }
 
@@ -206,19 +221,27 @@ impl Summary {
         self.push("idle_time_share", share((total - busy).max(0.0)));
     }
 
-    fn load(&mut self, measured: &Measured<'_>, window: &Window) {
-        let growth = window.queue_growth(measured.requests);
-        self.push("offered_rate", window.offered_rate().into());
-        self.push("queue_growth_per_s", growth.map(|growth| growth.0).into());
-        self.push("overloaded", growth.map_or(Value::Unknown, |growth| Value::Truth(growth.1)));
+    fn load(&mut self, measured: &Measured<'_>) {
+        let load = Load::of(measured.requests, measured.client);
+        self.push("offered_rate", load.offered.into());
+        self.push("queue_growth_per_s", load.growth.into());
+        self.push("overloaded", load.overloaded().map_or(Value::Unknown, Value::Truth));
+        self.push("load", Value::Word(load.verdict.name()));
+    }
+
+    /// Where the time of a request goes: the means add up to that of E2E.
+    fn phases(&mut self, measured: &Measured<'_>) {
+        let phases =
+            Phases::mean(measured.requests, measured.journals, measured.rows, measured.client.outside_s);
+        for (name, seconds) in phases.unwrap_or_default().named() {
+            self.push(format!("mean_{name}_ms"), phases.map(|_| seconds * 1e3).into());
+        }
     }
 }
 
 /// The time a simulation covers, seconds since the trace began.
 struct Window {
-    requests: usize,
     first_arrival_s: f64,
-    last_arrival_s: f64,
     end_s: f64,
 }
 
@@ -229,9 +252,7 @@ impl Window {
         };
         let (first, last_arrival_s) = (fold(f64::INFINITY, f64::min), fold(0.0, f64::max));
         Window {
-            requests: requests.len(),
             first_arrival_s: if first.is_finite() { first } else { 0.0 },
-            last_arrival_s,
             end_s: requests.finish_s.iter().filter_map(|finish| finish.get()).fold(last_arrival_s, f64::max),
         }
     }
@@ -239,35 +260,6 @@ impl Window {
     /// From the first arrival to the last token, or the last arrival if that is later.
     fn duration_s(&self) -> f64 {
         self.end_s - self.first_arrival_s
-    }
-
-    /// Requests a second while they arrived; unknown when all arrived at once.
-    fn offered_rate(&self) -> Option<f64> {
-        ratio(self.requests.saturating_sub(1) as f64, self.last_arrival_s - self.first_arrival_s)
-    }
-
-    /// By how many requests a second the queue grew from the second to the last quarter of the arrivals' time, and
-    /// whether that is overload: more than chance gives, and more than 1 % of what arrives.
-    ///
-    /// The mean queue of a quarter is the time its requests spent waiting in it, divided by its length; single bursts
-    /// weigh little. Chance is taken as 10 requests and the square root of what arrived in between.
-    fn queue_growth(&self, requests: &Requests) -> Option<(f64, bool)> {
-        let offered = self.offered_rate()?;
-        let quarter = (self.last_arrival_s - self.first_arrival_s) / 4.0;
-        let mean_queue = |from: f64| {
-            let to = from + quarter;
-            let waited =
-                (0..requests.len()).filter(|&row| requests.status[row] != Status::Rejected).map(|row| {
-                    let scheduled = requests.first_scheduled_s[row].get().unwrap_or(f64::INFINITY);
-                    (scheduled.min(to) - requests.ready_s(row).max(from)).max(0.0)
-                });
-            waited.sum::<f64>() / quarter
-        };
-        let increase =
-            mean_queue(self.first_arrival_s + 3.0 * quarter) - mean_queue(self.first_arrival_s + quarter);
-        let growth = increase / (2.0 * quarter);
-        let chance = 10.0 + (self.requests as f64 / 2.0).sqrt();
-        Some((growth, increase > chance && growth > 0.01 * offered))
     }
 }
 

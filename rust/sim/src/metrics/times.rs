@@ -30,6 +30,8 @@ pub struct Times {
     pub decode: Ticks,
     /// After it gave way, until the next token.
     pub preempted: Ticks,
+    /// Outside the engine, before the answer began.
+    pub outside: Ticks,
     /// Not running: queueing, and waiting to run again.
     pub waiting: Ticks,
     /// Running, by what the engine's time was spent on.
@@ -39,7 +41,7 @@ pub struct Times {
 impl Times {
     /// Arrival to last token.
     pub fn total(&self) -> Ticks {
-        self.queue + self.prefill + self.decode + self.preempted
+        self.queue + self.prefill + self.decode + self.preempted + self.outside
     }
 
     /// Of a request with those instants and setbacks; `None` if it did not finish.
@@ -55,6 +57,7 @@ impl Times {
             prefill: first - scheduled,
             decode: finish - first,
             preempted: 0,
+            outside: 0,
             waiting: queue,
             running: meter.between(scheduled, finish),
         };
@@ -88,7 +91,12 @@ pub fn setbacks(journal: &Journal, finish: impl Fn(u32) -> Option<Ticks>) -> FxH
 }
 
 /// The time of each request of the trace, in its order; `None` where it did not finish. Needs journals with stretches.
-pub fn of_requests(requests: usize, journals: &[Journal], origin: Ticks) -> Vec<Option<Times>> {
+pub fn of_requests(
+    requests: usize,
+    journals: &[Journal],
+    origin: Ticks,
+    outside: Ticks,
+) -> Vec<Option<Times>> {
     let mut times = vec![None; requests];
     for journal in journals {
         let meter = Meter::new(journal, origin);
@@ -99,7 +107,7 @@ pub fn of_requests(requests: usize, journals: &[Journal], origin: Ticks) -> Vec<
         let setbacks = setbacks(journal, |row| ends.get(&row).copied().flatten());
         for (&row, moments) in journal.rows.iter().zip(&journal.moments) {
             let of_one = setbacks.get(&row).map_or(&[][..], Vec::as_slice);
-            times[row as usize] = Times::of(moments, of_one, &meter);
+            times[row as usize] = Times::of(moments, of_one, &meter).map(|of| Times { outside, ..of });
         }
     }
     times
@@ -116,21 +124,36 @@ pub struct Phases {
     pub decode_s: f64,
     /// After a request gave way, until its next token.
     pub preempted_s: f64,
+    /// Outside the engine, before the answer began.
+    pub outside_s: f64,
 }
 
 impl Phases {
     /// Their names and seconds, in order.
-    pub fn named(&self) -> [(&'static str, f64); 4] {
+    pub fn named(&self) -> [(&'static str, f64); 5] {
         [
             ("queue", self.queue_s),
             ("prefill", self.prefill_s),
             ("decode", self.decode_s),
             ("preempted", self.preempted_s),
+            ("outside", self.outside_s),
         ]
     }
 
-    /// The means over finished requests, which add up to their mean E2E; `None` without any. Any journal will do.
-    pub fn mean(requests: &Requests, journals: &[Journal]) -> Option<Phases> {
+    /// The means over finished requests, which add up to their mean E2E; `None` without any. Any journal will do;
+    /// `rows` says which the requests are in it, where they are not all.
+    pub fn mean(
+        requests: &Requests,
+        journals: &[Journal],
+        rows: Option<&[u32]>,
+        outside_s: f64,
+    ) -> Option<Phases> {
+        let places: Option<FxHashMap<u32, usize>> =
+            rows.map(|rows| rows.iter().enumerate().map(|(place, &row)| (row, place)).collect());
+        let place = |row: u32| match &places {
+            Some(places) => places.get(&row).copied(),
+            None => Some(row as usize),
+        };
         let mut sum = Phases::default();
         let mut count = 0u64;
         for row in 0..requests.len() {
@@ -140,18 +163,19 @@ impl Phases {
                 requests.finish_s[row].get(),
             ) {
                 count += 1;
-                sum.queue_s += scheduled - requests.arrival_s[row];
+                sum.queue_s += scheduled - requests.arrival_s[row] - outside_s;
                 sum.prefill_s += first - scheduled;
                 sum.decode_s += finish - first;
             }
         }
         for journal in journals {
-            let finish =
-                |row: u32| requests.finish_s.get(row as usize).and_then(|finish| finish.get()).map(ticks_in);
+            let in_engine = |seconds: f64| ticks_in((seconds - outside_s).max(0.0));
+            let finish = |row: u32| requests.finish_s[place(row)?].get().map(in_engine);
             let mut by_request: Vec<_> = setbacks(journal, finish).into_iter().collect();
             by_request.sort_unstable_by_key(|&(row, _)| row);
             for (row, of_one) in by_request {
-                let first = requests.first_token_s[row as usize].get().map_or(0, ticks_in);
+                let first =
+                    place(row).and_then(|place| requests.first_token_s[place].get()).map_or(0, in_engine);
                 for Setback { from, to, .. } in of_one {
                     let early = tick_seconds(to.min(first) - from.min(first));
                     let whole = tick_seconds(to - from);
@@ -167,12 +191,13 @@ impl Phases {
             prefill_s: mean(sum.prefill_s),
             decode_s: mean(sum.decode_s),
             preempted_s: mean(sum.preempted_s),
+            outside_s,
         })
     }
 }
 
 /// One row a request: its phases, which add up to its E2E, and what bound the engine while it ran, which adds up to it
-/// with `waiting_s`.
+/// with `waiting_s` and `outside_s`.
 pub fn to_table(requests: &Requests, times: &[Option<Times>]) -> Table {
     let column = |of: &dyn Fn(&Times) -> Ticks| {
         Column::OptF64(
@@ -186,6 +211,7 @@ pub fn to_table(requests: &Requests, times: &[Option<Times>]) -> Table {
         .with("prefill_s", column(&|times| times.prefill))
         .with("decode_s", column(&|times| times.decode))
         .with("preempted_s", column(&|times| times.preempted))
+        .with("outside_s", column(&|times| times.outside))
         .with("waiting_s", column(&|times| times.waiting));
     for (kind, name) in kind_names().into_iter().enumerate().take(KINDS) {
         table.push(format!("{name}_s"), column(&|times| times.running.0[kind]));

@@ -1,0 +1,230 @@
+//! Why the slowest requests took so long: what they waited for, how long they were worked on, and what bound that.
+
+use roofline_core::error::Result;
+use roofline_core::names;
+use roofline_core::table::{Column, Table};
+use rustc_hash::FxHashMap;
+
+use super::account::{Meter, Split, kind_names};
+use super::journal::{Journal, Moments, Stretch};
+use super::records::Requests;
+use super::times::{Setback, Times, setbacks};
+use crate::scheduler::config::Limits;
+use crate::time::{Ticks, tick_seconds};
+
+/// By which figure requests are slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Slowness {
+    /// Arrival to last token.
+    #[default]
+    E2e,
+    /// Arrival to first token.
+    Ttft,
+    /// Time per output token after the first.
+    Tpot,
+}
+
+impl Slowness {
+    /// The figure of that name.
+    ///
+    /// # Errors
+    /// An unknown name, with the known ones.
+    pub fn parse(name: &str) -> Result<Slowness> {
+        match names::normalise(name).as_str() {
+            "e2e" | "e2el" => Ok(Slowness::E2e),
+            "ttft" => Ok(Slowness::Ttft),
+            "tpot" => Ok(Slowness::Tpot),
+            _ => Err(names::unknown("latency metric", name, ["e2e", "ttft", "tpot"])),
+        }
+    }
+
+    fn of(self, requests: &Requests, row: usize) -> Option<f64> {
+        match self {
+            Slowness::E2e => requests.e2e_s(row),
+            Slowness::Ttft => requests.ttft_s(row),
+            Slowness::Tpot => requests.tpot_s(row),
+        }
+    }
+}
+
+/// What a waiting request waited for; the parts add up to its waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waited {
+    /// The end of steps that were decided before it came.
+    pub step: Ticks,
+    /// A place among those who run.
+    pub slots: Ticks,
+    /// Room among the tokens of a step, taken by others.
+    pub tokens: Ticks,
+    /// KV blocks.
+    pub blocks: Ticks,
+}
+
+/// One slow request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explained {
+    /// Its row of the trace.
+    pub row: u32,
+    /// The replica that served it.
+    pub replica: u32,
+    /// Its time by phase.
+    pub times: Times,
+    /// Requests that had come before it and still waited.
+    pub ahead: u64,
+    /// What it waited for.
+    pub waited: Waited,
+    /// What bound the engine while it waited.
+    pub meanwhile: Split,
+}
+
+/// The `count` slowest requests that finished, slowest first. Needs journals with stretches.
+pub fn slowest(
+    requests: &Requests,
+    journals: &[Journal],
+    limits: &Limits,
+    origin: Ticks,
+    outside: Ticks,
+    (count, by): (usize, Slowness),
+) -> Vec<Explained> {
+    let mut rows: Vec<(u32, f64)> = (0..requests.len())
+        .filter(|&row| requests.finish_s[row].is_some())
+        .filter_map(|row| by.of(requests, row).map(|seconds| (row as u32, seconds)))
+        .collect();
+    rows.sort_by(|a, b| b.1.total_cmp(&a.1));
+    rows.truncate(count);
+    let chosen: FxHashMap<u32, usize> =
+        rows.iter().enumerate().map(|(rank, &(row, _))| (row, rank)).collect();
+    let mut found: Vec<(usize, Explained)> = Vec::new();
+    for (replica, journal) in journals.iter().enumerate() {
+        let meter = Meter::new(journal, origin);
+        let ends: FxHashMap<u32, Option<Ticks>> =
+            journal.rows.iter().zip(&journal.moments).map(|(&row, of)| (row, of.finish)).collect();
+        let setbacks = setbacks(journal, |row| ends.get(&row).copied().flatten());
+        for (&row, moments) in journal.rows.iter().zip(&journal.moments) {
+            let Some(&rank) = chosen.get(&row) else { continue };
+            let of_one = setbacks.get(&row).map_or(&[][..], Vec::as_slice);
+            let Some(times) = Times::of(moments, of_one, &meter) else { continue };
+            let times = Times { outside, ..times };
+            let (waited, meanwhile) = waiting(journal, &meter, limits, moments, of_one);
+            let ahead = ahead(journal, moments);
+            found.push((rank, Explained { row, replica: replica as u32, times, ahead, waited, meanwhile }));
+        }
+    }
+    found.sort_by_key(|&(rank, _)| rank);
+    found.into_iter().map(|(_, explained)| explained).collect()
+}
+
+/// Requests of the replica that had come before and were not scheduled yet.
+fn ahead(journal: &Journal, own: &Moments) -> u64 {
+    let earlier = journal.moments.iter().filter(|other| {
+        let waits = other.scheduled.map_or(other.waits, |scheduled| scheduled > own.arrival);
+        other.arrival < own.arrival && waits
+    });
+    earlier.count() as u64
+}
+
+fn waiting(
+    journal: &Journal,
+    meter: &Meter<'_>,
+    limits: &Limits,
+    moments: &Moments,
+    setbacks: &[Setback],
+) -> (Waited, Split) {
+    let (mut waited, mut meanwhile) = (Waited::default(), Split::default());
+    let queue = moments.scheduled.map(|scheduled| (moments.arrival, scheduled));
+    for (from, to) in queue.into_iter().chain(setbacks.iter().map(|back| (back.from, back.runs))) {
+        meanwhile.add(&meter.between(from, to));
+        held(&journal.stretches, limits, from, to, &mut waited);
+    }
+    (waited, meanwhile)
+}
+
+/// What stood in the way from `from` to `to`: as each call of the scheduler found it, until the next one.
+fn held(stretches: &[Stretch], limits: &Limits, from: Ticks, to: Ticks, waited: &mut Waited) {
+    let mut place = stretches.partition_point(|stretch| stretch.start <= from);
+    let mut now = from;
+    if let Some(under_way) = place.checked_sub(1).map(|before| &stretches[before]) {
+        let until = stretches.get(place).map_or(to, |next| next.start.min(to));
+        let goes_on = under_way.start == from || (under_way.steps > 1 && under_way.waiting > 0);
+        *reason(goes_on.then_some(under_way), limits, waited) += until - now;
+        now = until;
+    }
+    while now < to {
+        let next = stretches.get(place + 1).map_or(to, |next| next.start.min(to));
+        let known = stretches.get(place).filter(|stretch| stretch.start <= now);
+        // Before the first step nothing but its decision is missing.
+        let until =
+            if known.is_none() { stretches.get(place).map_or(to, |first| first.start.min(to)) } else { next };
+        *reason(known, limits, waited) += until - now;
+        place += usize::from(known.is_some());
+        now = until;
+    }
+}
+
+fn reason<'a>(stretch: Option<&Stretch>, limits: &Limits, waited: &'a mut Waited) -> &'a mut Ticks {
+    let Some(stretch) = stretch.filter(|stretch| stretch.waiting > 0) else { return &mut waited.step };
+    if stretch.preempted > 0 {
+        &mut waited.blocks
+    } else if stretch.running >= limits.running {
+        &mut waited.slots
+    } else if stretch.scheduled_tokens >= stretch.steps * u64::from(limits.tokens) {
+        &mut waited.tokens
+    } else {
+        &mut waited.blocks
+    }
+}
+
+/// One row a request: its time by phase, what it waited for, and what bound the engine then and while it ran.
+pub fn to_table(requests: &Requests, slowest: &[Explained]) -> Table {
+    let f64s = |of: &dyn Fn(&Explained) -> f64| Column::F64(slowest.iter().map(of).collect());
+    let seconds = |of: &dyn Fn(&Explained) -> Ticks| f64s(&|one| tick_seconds(of(one)));
+    let known = |of: &dyn Fn(usize) -> Option<f64>| {
+        Column::OptF64(slowest.iter().map(|one| of(one.row as usize)).collect())
+    };
+    let counts = |column: &[u32]| Column::U32(slowest.iter().map(|one| column[one.row as usize]).collect());
+    let names = kind_names();
+    let bound = |of: &dyn Fn(&Explained) -> Split| {
+        Column::OptStr(
+            slowest.iter().map(|one| of(one).largest().map(|kind| names[kind].to_string())).collect(),
+        )
+    };
+    let ids = requests.ids();
+    let id = |one: &Explained| ids.row(one.row as usize);
+    Table::new()
+        .with("request_id", Column::Texts(slowest.iter().map(id).collect()))
+        .with("row", Column::U32(slowest.iter().map(|one| one.row).collect()))
+        .with("replica", Column::U32(slowest.iter().map(|one| one.replica).collect()))
+        .with("prompt_tokens", counts(&requests.prompt_tokens))
+        .with("output_tokens", counts(&requests.output_tokens))
+        .with("cached_tokens", counts(&requests.cached_tokens))
+        .with("preemptions", counts(&requests.preemptions))
+        .with("ttft_s", known(&|row| requests.ttft_s(row)))
+        .with("tpot_s", known(&|row| requests.tpot_s(row)))
+        .with("e2e_s", seconds(&|one| one.times.total()))
+        .with("queue_s", seconds(&|one| one.times.queue))
+        .with("prefill_s", seconds(&|one| one.times.prefill))
+        .with("decode_s", seconds(&|one| one.times.decode))
+        .with("preempted_s", seconds(&|one| one.times.preempted))
+        .with("outside_s", seconds(&|one| one.times.outside))
+        .with("ahead", Column::U64(slowest.iter().map(|one| one.ahead).collect()))
+        .with("waited_for_step_s", seconds(&|one| one.waited.step))
+        .with("waited_for_slots_s", seconds(&|one| one.waited.slots))
+        .with("waited_for_tokens_s", seconds(&|one| one.waited.tokens))
+        .with("waited_for_blocks_s", seconds(&|one| one.waited.blocks))
+        .with("waiting_bound", bound(&|one| one.meanwhile))
+        .with("running_bound", bound(&|one| one.times.running))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_figure_is_refused_with_the_known_ones() {
+        let error = Slowness::parse("ttfb").unwrap_err();
+        assert!(error.to_string().contains("no latency metric is called `ttfb`"), "{error}");
+        assert!(error.hint().contains("ttft"), "{}", error.hint());
+        let known = ["e2e", "E2EL", "ttft", "tpot"].map(|name| Slowness::parse(name).unwrap());
+        assert_eq!(known, [Slowness::E2e, Slowness::E2e, Slowness::Ttft, Slowness::Tpot]);
+    }
+}

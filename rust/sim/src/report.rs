@@ -1,0 +1,159 @@
+//! What a simulation tells beside its summary: stretches, a timeline, where requests' time went, why some were slow.
+
+use std::io::{self, Write};
+
+use roofline_core::cause::Causes;
+use roofline_core::error::{Error, Result};
+use roofline_core::table::{Column, Table};
+
+use crate::metrics::account::{IDLE, Meter, Split, kind_names};
+use crate::metrics::explain::{self, Explained, Slowness};
+use crate::metrics::journal::{Journal, Stretch};
+use crate::metrics::perfetto;
+use crate::metrics::timeline::Timeline;
+use crate::metrics::times::{self, Times};
+use crate::run::Simulation;
+use crate::scheduler::config::Limits;
+use crate::time::{Ticks, tick_seconds, ticks_in};
+
+impl Simulation {
+    /// When the first request arrived, and when the last thing happened.
+    fn extent(&self) -> (Ticks, Ticks) {
+        let moments = || self.journals.iter().flat_map(|journal| &journal.moments);
+        let origin = moments().map(|of| of.arrival).min().unwrap_or(0);
+        let last = moments().map(|of| of.finish.unwrap_or(of.arrival)).max().unwrap_or(origin);
+        let stretches = self.journals.iter().filter_map(|journal| journal.stretches.last());
+        (origin, stretches.map(|stretch| stretch.end).fold(last, Ticks::max))
+    }
+
+    /// Seconds from the first arrival to the last token, or the last arrival if that is later.
+    fn span_s(&self) -> f64 {
+        let arrivals = || (0..self.requests.len()).map(|row| self.requests.ready_s(row));
+        let first = arrivals().fold(f64::INFINITY, f64::min);
+        let last = arrivals().fold(0.0, f64::max);
+        let end = self.requests.finish_s.iter().filter_map(|finish| finish.get()).fold(last, f64::max);
+        if first.is_finite() { end - first } else { 0.0 }
+    }
+
+    fn needs_stretches(&self) -> Result<()> {
+        if self.journals.iter().all(Journal::writes) {
+            return Ok(());
+        }
+        Err(Error::spec(
+            "record",
+            "must keep stretches or steps",
+            "summary",
+            "simulate with record `stretches`",
+        ))
+    }
+
+    /// In intervals of so many seconds: who ran and waited, what was processed, what bound it.
+    ///
+    /// # Errors
+    /// A simulation that kept no stretches; an interval that is not positive, or gives too many rows.
+    pub fn timeline(&self, interval_s: f64) -> Result<Timeline> {
+        self.needs_stretches()?;
+        Timeline::of(&self.journals, self.extent(), interval_s)
+    }
+
+    /// Where each request's time went; `None` where it did not finish.
+    ///
+    /// # Errors
+    /// A simulation that kept no stretches.
+    pub fn times(&self) -> Result<Vec<Option<Times>>> {
+        self.needs_stretches()?;
+        Ok(times::of_requests(
+            self.requests.len(),
+            &self.journals,
+            self.extent().0,
+            ticks_in(self.client.outside_s),
+        ))
+    }
+
+    /// The `count` slowest requests, and why.
+    ///
+    /// # Errors
+    /// A simulation that kept no stretches.
+    pub fn explain(&self, limits: &Limits, count: usize, by: Slowness) -> Result<Vec<Explained>> {
+        self.needs_stretches()?;
+        let (origin, outside) = (self.extent().0, ticks_in(self.client.outside_s));
+        Ok(explain::slowest(&self.requests, &self.journals, limits, origin, outside, (count, by)))
+    }
+
+    /// Writes a Chrome trace for Perfetto.
+    ///
+    /// # Errors
+    /// Those of the writer; a simulation that kept no stretches.
+    pub fn write_perfetto(&self, out: &mut impl Write) -> io::Result<()> {
+        self.needs_stretches().map_err(io::Error::other)?;
+        perfetto::write(out, &self.requests, &self.journals, self.extent().1)
+    }
+
+    /// All replicas' time from the first arrival to the end, by kind; it adds up to their number times that.
+    ///
+    /// # Errors
+    /// A simulation that kept no stretches.
+    pub fn time(&self) -> Result<Split> {
+        self.needs_stretches()?;
+        let (origin, end) = self.extent();
+        let mut time = Split::default();
+        for journal in &self.journals {
+            time.add(&Meter::new(journal, origin).at(end));
+        }
+        // Replicas that nothing was sent to.
+        time.0[IDLE] += (end - origin) * Ticks::from(self.replicas - self.journals.len() as u32);
+        Ok(time)
+    }
+
+    /// Seconds of all replicas by kind, by the account that the steps' prices kept: busy ones in proportion to `spent`,
+    /// the others idle. They add up to the replicas' time from the first arrival to the last token.
+    pub fn bounds(&self, spent: &Causes) -> Vec<(&'static str, f64)> {
+        let busy = ticks_in(self.totals.prefill_s + self.totals.decode_s + self.totals.mixed_s);
+        let mut split = Split::by_causes(busy, spent);
+        split.0[IDLE] = (ticks_in(self.span_s() * f64::from(self.replicas)) - busy).max(0);
+        kind_names().into_iter().zip(split.seconds()).collect()
+    }
+
+    /// Steps in stretches: one row for those in a row that hold the same requests and decode only, and for any other.
+    ///
+    /// # Errors
+    /// A simulation that kept no stretches.
+    pub fn stretches(&self) -> Result<Table> {
+        self.needs_stretches()?;
+        let rows = || self.journals.iter().flat_map(|journal| &journal.stretches);
+        let u64s = |of: &dyn Fn(&Stretch) -> u64| Column::U64(rows().map(of).collect());
+        let u32s = |of: &dyn Fn(&Stretch) -> u32| Column::U32(rows().map(of).collect());
+        let names = kind_names();
+        let mut first = Vec::new();
+        let mut free = Vec::new();
+        let mut replicas = Vec::new();
+        for (replica, journal) in self.journals.iter().enumerate() {
+            let mut before = 0;
+            for stretch in &journal.stretches {
+                first.push(before);
+                before += stretch.steps.max(1);
+                free.push(journal.usable_blocks - stretch.used_last);
+                replicas.push(replica as u32);
+            }
+        }
+        let bound = rows().map(|stretch| Split::of(stretch).largest().map(|kind| names[kind].to_string()));
+        let mut table = Table::new()
+            .with("step", Column::U64(first))
+            .with("steps", u64s(&|row| row.steps))
+            .with("start_s", Column::F64(rows().map(|row| tick_seconds(row.start)).collect()))
+            .with("end_s", Column::F64(rows().map(|row| tick_seconds(row.end)).collect()))
+            .with("sequences", u32s(&|row| row.sequences))
+            .with("scheduled_tokens", u64s(&|row| row.scheduled_tokens))
+            .with("prefill_tokens", u64s(&|row| row.prefill_tokens))
+            .with("context_tokens", u64s(&|row| row.context_tokens))
+            .with("running", u32s(&|row| row.running))
+            .with("waiting", u32s(&|row| row.waiting))
+            .with("free_blocks", Column::U32(free))
+            .with("preempted", u32s(&|row| row.preempted))
+            .with("bound", Column::OptStr(bound.collect()));
+        if self.journals.len() > 1 {
+            table.push("replica", Column::U32(replicas));
+        }
+        Ok(table)
+    }
+}

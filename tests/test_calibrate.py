@@ -1,0 +1,249 @@
+"""Calibration: what is fitted, what is refused, and that the file it writes is used."""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+import roofline_fast as rf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from roofline_fast import benchmarks
+from roofline_fast.cli import run
+
+PEAK, BANDWIDTH = 989.5e12, 3.35e12
+
+
+def seconds(m: int, n: int, k: int) -> float:
+    """Return what a multiplication takes at 80 % of either roof after 4 µs of launch."""
+    return 4e-6 + max(2 * m * n * k / (0.8 * PEAK), 2 * (n * k + m * k + m * n) / (0.8 * BANDWIDTH))
+
+
+def gemms(count: int = 240, scale: float = 1.0) -> pl.DataFrame:
+    sizes = [1, 2, 4, 8, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192]
+    widths = [1024, 2048, 4096, 5120, 8192, 14336, 16384]
+    shapes = [(m, n, k) for m in sizes for n in widths for k in widths if n * k > 2**23][:count]
+    rows = [
+        {"op": "gemm", "m": m, "n": n, "k": k, "latency_us": 1e6 * scale * seconds(m, n, k)}
+        for m, n, k in shapes
+    ]
+    return pl.DataFrame(rows)
+
+
+def test_known_numbers_are_found_again() -> None:
+    fitted = rf.calibrate(gemms(), "h100-sxm", prior=False)
+    fit = fitted.fits.row(0, named=True)
+    assert (fit["family"], fit["dtype"], fit["engine"], fit["refused"]) == ("gemm", "bf16", "vllm", None)
+    assert fit["median_ape"] < 2
+    assert fit["ideal_median_ape"] > 15
+    numbers = dict(re.findall(r"^(\w+) = ([\d.e-]+)$", fitted.files["h100-sxm"], flags=re.M))
+    assert math.isclose(float(numbers["em"]), 0.8, rel_tol=0.05)
+
+
+def test_the_same_rows_give_the_same_file() -> None:
+    once, again = (rf.calibrate(gemms(), "h100-sxm").files for _ in range(2))
+    assert once == again
+
+
+def test_a_file_that_was_written_is_read_and_used(tmp_path: Path) -> None:
+    slow = gemms(scale=3.0)
+    path = tmp_path / "mine.toml"
+    rf.calibrate(slow, "h100-sxm", prior=False).write(path)
+    own = rf.validate(slow, "h100-sxm", efficiency=path).errors.row(0, named=True)
+    shipped = rf.validate(slow, "h100-sxm").errors.row(0, named=True)
+    assert own["median_ape"] < 3 < 40 < shipped["median_ape"]
+
+
+def test_other_fits_of_a_file_are_kept_where_it_is_updated(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    rf.calibrate(gemms(), "h100-sxm", engine="vllm").write(path)
+    both = rf.calibrate(gemms(), "h100-sxm", engine="sglang", update=path).files["h100-sxm"]
+    assert both.count("[[fit]]") == 2
+    again = rf.calibrate(gemms(), "h100-sxm", engine="vllm", update=path).files["h100-sxm"]
+    assert again.count("[[fit]]") == 1
+
+
+def test_rows_that_beat_the_datasheet_are_left_out_and_counted() -> None:
+    rows = gemms()
+    wrong = rows.head(20).with_columns(latency_us=pl.col("latency_us") / 50)
+    fit = rf.calibrate(pl.concat([rows, wrong]), "h100-sxm").fits.row(0, named=True)
+    assert fit["beats_roofline"] == 20
+    assert fit["rows"] == rows.height
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e-3])
+def test_times_in_another_unit_are_told(factor: float) -> None:
+    fitted = rf.calibrate(gemms(scale=factor), "h100-sxm")
+    fit = fitted.fits.row(0, named=True)
+    assert fit["rows"] == 0
+    assert fit["unit_slip"] == gemms().height
+    assert not fitted.files
+
+
+def test_the_floor_of_an_eager_launch_is_not_fitted() -> None:
+    small = [(m, n, k) for m in (1, 8, 64, 128) for n in (512, 1024, 2048) for k in (512, 1024, 2048, 3072)]
+    floors = [{"op": "gemm", "m": m, "n": n, "k": k, "latency_us": 190.0} for m, n, k in small]
+    rows = pl.concat([gemms(), pl.DataFrame(floors)])
+    fit = rf.calibrate(rows, "h100-sxm").fits.row(0, named=True)
+    assert fit["launch_floor"] >= len(small)
+
+
+def test_marked_noise_is_left_out() -> None:
+    rows = gemms().with_columns(noisy=pl.int_range(pl.len()) < 10)
+    fitted = rf.calibrate(rows, "h100-sxm")
+    assert fitted.noisy == 10
+    assert fitted.fits["rows"].to_list() == [230]
+
+
+def test_too_few_rows_are_refused_with_what_is_missing() -> None:
+    fitted = rf.calibrate(gemms().head(2), "h100-sxm")
+    refused = fitted.fits["refused"].to_list()[0]
+    assert refused == "needs 3 sound rows beside the numbers there are, has 2: measure 1 more"
+    alone = rf.calibrate(gemms().head(5), "h100-sxm", prior=False).fits["refused"].to_list()[0]
+    assert alone == "needs 8 sound rows for numbers nothing of its kind is known for, has 5: measure 3 more"
+
+
+def test_a_prior_makes_few_rows_do() -> None:
+    few = gemms().sample(8, seed=1)
+    assert rf.calibrate(few, "h100-sxm").fits["median_ape"].to_list()[0] < 25
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.floats(0.4, 0.95), st.floats(0.4, 0.95), st.floats(1e-6, 2e-5))
+def test_whatever_the_device_reaches_is_found(ec: float, em: float, launch: float) -> None:
+    rows = gemms(120).with_columns(
+        latency_us=1e6
+        * (
+            launch
+            + pl.max_horizontal(
+                2.0 * pl.col("m") * pl.col("n") * pl.col("k") / (ec * PEAK),
+                2.0
+                * (pl.col("n") * pl.col("k") + pl.col("m") * (pl.col("k") + pl.col("n")))
+                / (em * BANDWIDTH),
+            )
+        )
+    )
+    assert rf.calibrate(rows, "h100-sxm", prior=False).fits["median_ape"].to_list()[0] < 5
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (pl.DataFrame({"op": [], "m": []}, schema={"op": pl.String, "m": pl.Int64}), "must have rows: none"),
+        (gemms().drop("op"), "measurements must have a column `op` (gemm, "),
+        (
+            gemms().drop("latency_us"),
+            "measurements must have a column of times, one of latency_s, latency_ms",
+        ),
+        (gemms().with_columns(latency_ms=1.0), "must have one column of times: latency_ms and latency_us"),
+    ],
+)
+def test_columns_that_are_missing_are_named(rows: pl.DataFrame, says: str) -> None:
+    with pytest.raises(rf.SpecError) as error:
+        rf.calibrate(rows, "h100-sxm")
+    assert says in str(error.value)
+
+
+def test_a_device_must_be_named_somewhere() -> None:
+    with pytest.raises(rf.SpecError, match="must name a device, in a column"):
+        rf.calibrate(gemms())
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"op": pl.lit("warp_drive")}, "unknown op `warp_drive`"),
+        ({"latency_us": pl.lit(-1.0)}, "time must be a positive number"),
+        ({"latency_us": pl.lit(0.0)}, "time must be a positive number"),
+        ({"latency_us": pl.lit(float("nan"))}, "time must be a positive number"),
+        ({"m": pl.lit(0)}, "`m` must be a positive number"),
+        ({"dtype": pl.lit("fp7")}, "unknown dtype `fp7`"),
+        ({"system": pl.lit("abacus")}, "device `abacus` is not in the catalogue with what a form needs"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_refused_with_the_reason(change: dict[str, pl.Expr], why: str) -> None:
+    rows = gemms().head(1).with_columns(**change)
+    found = rf.validate(pl.concat([gemms(), rows], how="diagonal_relaxed"), "h100-sxm")
+    assert why in found.refused["reason"].to_list()
+    assert found.errors["n"].max() == 240
+
+
+def test_the_plan_is_about_sixty_kernels_that_calibrate_reads() -> None:
+    plan = benchmarks.benchmarks()
+    assert 50 <= plan.height <= 70
+    timed = plan.with_columns(latency_us=pl.lit(1e4))
+    assert rf.validate(timed, "h100-sxm").errors["n"].sum() > 0
+
+
+def test_the_script_of_the_plan_is_python_and_holds_every_kernel() -> None:
+    text = benchmarks.script("h100-sxm", "torch")
+    names = {
+        node.targets[0].id
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    assert {"GEMMS", "DECODES", "PREFILLS", "PASSES"} <= names
+    assert "DEVICE_NAME" not in text
+    assert '"h100-sxm"' in text
+
+
+def test_the_script_of_the_plan_runs_on_a_processor(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    import subprocess
+    import sys
+
+    script, out = tmp_path / "bench.py", tmp_path / "m.csv"
+    script.write_text(benchmarks.script("h100-sxm", "torch"))
+    subprocess.run([sys.executable, script, "--device", "cpu", "--quick", "--output", out], check=True)
+    assert rf.validate(out).errors.height
+
+
+def test_the_command_writes_a_file_and_prints_the_fits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gemms().write_csv(tmp_path / "m.csv")
+    out = tmp_path / "mine.toml"
+    assert run(["calibrate", str(tmp_path / "m.csv"), "--hw", "h100-sxm", "-o", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "gemm" in said.out
+    assert "errors of rows that were not fitted" in said.out
+    assert f"--efficiency {out}" in said.err
+    assert out.read_text().startswith("schema = 1\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["calibrate"], "MEASUREMENTS"),
+        (["calibrate", "nowhere.csv"], "nowhere.csv"),
+        (["calibrate", "--plan"], "--hw"),
+        (
+            ["calibrate", "--plan", "--hw", "h100", "-o", "x.txt"],
+            "--output must end in .py with --plan: x.txt",
+        ),
+        (["validate"], "FILE_OR_FOLDER"),
+    ],
+)
+def test_bad_input_is_refused_in_a_line(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_files_that_are_no_measurements_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "b.parquet").write_text("not parquet")
+    assert run(["validate", str(tmp_path / "a.csv")]) == 2
+    assert "must be of a kind that is known by its columns" in capsys.readouterr().err
+    assert run(["validate", str(tmp_path / "b.parquet")]) == 2
+    assert "must be parquet" in capsys.readouterr().err
+    assert run(["validate", str(tmp_path / "none")]) == 2
+    (tmp_path / "empty").mkdir()
+    assert run(["validate", str(tmp_path / "empty")]) == 2

@@ -1,0 +1,136 @@
+"""Validation: errors by metric and group, and the numbers the documentation shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+import roofline_fast as rf
+from roofline_fast.cli import run
+from roofline_fast.validation import COLUMNS
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+PAGE = ROOT / "docs" / "validation.md"
+# How far an aggregate may lie from the page before the page is out of date, percentage points.
+CLOSE = 0.15
+
+needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared measurements are not here")
+
+
+def rows() -> pl.DataFrame:
+    shapes = [(m, n, 4096) for m in (1, 64, 4096) for n in (4096, 14336)]
+    frame = pl.DataFrame(shapes, schema=["m", "n", "k"], orient="row")
+    return frame.with_columns(op=pl.lit("gemm"), system=pl.lit("h100_sxm"), latency_ms=pl.lit(1.0))
+
+
+def test_every_line_has_the_documented_keys_and_all_comes_once_a_metric() -> None:
+    found = rf.validate(rows()).to_list()
+    assert all(set(COLUMNS) <= set(line) for line in found)
+    assert [line["group"] for line in found[:4]] == ["all", "gpu=h100-sxm", "engine=vllm", "dtype=bf16"]
+    assert found[0]["metric"] == "kernel:gemm"
+    assert found[0]["n"] == 6
+
+
+def test_percentages_are_percentages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows().write_csv(tmp_path / "k.csv")
+    assert run(["validate", str(tmp_path / "k.csv"), "--format", "json"]) == 0
+    line = json.loads(capsys.readouterr().out)[0]
+    assert 50 < line["median_ape"] <= 100
+    assert line["bias"] < 0
+    assert 0 <= line["coverage"] <= 100
+
+
+def test_two_files_are_judged_together(tmp_path: Path) -> None:
+    rows().write_csv(tmp_path / "a.csv")
+    rows().rename({"latency_ms": "median_ms", "m": "M", "n": "N", "k": "K"}).write_parquet(
+        tmp_path / "b.parquet"
+    )
+    found = rf.validate(tmp_path).errors
+    once = found.filter((pl.col("metric") == "kernel:gemm") & (pl.col("group") == "all"))
+    assert once["n"].to_list() == [12]
+
+
+def test_a_csv_is_judged_as_its_parquet(tmp_path: Path) -> None:
+    rows().write_csv(tmp_path / "k.csv")
+    rows().write_parquet(tmp_path / "k.parquet")
+    assert rf.validate(tmp_path / "k.csv").to_list() == rf.validate(tmp_path / "k.parquet").to_list()
+
+
+def test_points_of_servers_are_priced_or_refused_with_the_reason() -> None:
+    point = {
+        "backend": "vllm",
+        "model_path": "meta-llama/Llama-3.1-70B",
+        "system": "h100_sxm",
+        "precision": "fp8",
+        "mode": "agg",
+        "isl": 1024,
+        "osl": 256,
+        "tp_size": 4,
+        "concurrency": 8,
+        "silicon_ttft_ms": 100.0,
+        "silicon_tpot_ms": 12.0,
+    }
+    wrong = [
+        point | {"mode": "disagg"},
+        point | {"model_path": "nobody/knows"},
+        point | {"silicon_tpot_ms": -1.0},
+    ]
+    found = rf.validate(pl.DataFrame([point, *wrong], infer_schema_length=None))
+    everything = {line["metric"]: line for line in found.to_list() if line["group"] == "all"}
+    assert (everything["tpot_ms"]["n"], everything["tpot_ms"]["refused"]) == (1, 3)
+    assert everything["tpot_ms"]["median_ape"] < 60
+    reasons = found.refused["reason"].to_list()
+    assert any("different devices" in reason for reason in reasons)
+    assert any("nobody/knows" in reason for reason in reasons)
+
+
+def test_the_screen_shows_the_errors_and_what_was_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    wrong = rows().head(1).with_columns(op=pl.lit("warp"))
+    pl.concat([rows(), wrong]).write_csv(tmp_path / "k.csv")
+    assert run(["validate", str(tmp_path / "k.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "kernel:gemm" in said
+    assert "not priced:" in said
+    assert "unknown op `warp`" in said
+
+
+def shown() -> dict[tuple[str, str], list[float]]:
+    """Return the page's figures by metric and group: n, refused, median, mean, P90, bias."""
+    text = PAGE.read_text().split("<!-- errors -->")[1].split("<!-- /errors -->")[0]
+    table = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) > 8 and cells[2].replace(",", "").isdigit():
+            numbers = [float(cell.replace(",", "")) for cell in cells[2:8] if cell != "–"]
+            table[cells[0].strip("`"), cells[1].strip("`")] = numbers
+    return table
+
+
+@needs_data
+def test_the_page_shows_what_validate_says() -> None:
+    table = shown()
+    assert len(table) > 20
+    measurements = [SHARED / "kernels" / "gpu_kernels.parquet", SHARED / "e2e" / "server_points.parquet"]
+    errors = pl.concat([rf.validate(path).errors for path in measurements])
+    said = {(row["metric"], row["group"]): row for row in errors.iter_rows(named=True)}
+    moved = []
+    for key, numbers in table.items():
+        row = said[key]
+        now = [
+            row[name]
+            for name in ("n", "refused", "median_ape", "mape", "p90_ape", "bias")
+            if row[name] is not None
+        ]
+        moved += (
+            [(key, numbers, now)]
+            if any(abs(a - b) > CLOSE for a, b in zip(numbers, now, strict=True))
+            else []
+        )
+    assert not moved, (
+        "an aggregate moved: run `python benches/validation_page.py` and say why in CHANGELOG, Numbers"
+    )
