@@ -65,7 +65,7 @@ def test_analyze_and_evaluate_say_the_same(deployment: _core.Deployment) -> None
     columns = {"batch_size": sizes, "input_len": 2048}
     models, devices = [_core.Model("llama-3.1-8b")], [_core.Hardware("h100")]
     frame = _core.Configurations(4, columns, models=models, devices=devices, engines=[MEMORY])
-    table = pl.DataFrame(_core.evaluate(frame, ["step_s", "bound"]))
+    table = pl.DataFrame(frame.evaluate(["step_s", "bound"]))
     assert table.columns == ["step_s", "bound"]
     for size, seconds, bound in zip(sizes, table["step_s"], table["bound"], strict=True):
         point = _core.Point("decode", batch_size=int(size), input_len=2048)
