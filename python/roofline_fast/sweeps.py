@@ -89,7 +89,7 @@ def sweep(
     >>> space = {"model": "llama-3.1-8b", "hw": ["h100-sxm", "l40s"], "tp": [1, 2], "batch_size": "1:64:x2"}
     >>> steps = rf.sweep(space).filter(pl.col("step_s") < 0.02).select("hw", "tp", "batch_size", "step_s")
     >>> steps.collect().height
-    21
+    19
     """
     space = Space(axes, switches=switches(efficiency, act_quant, launch, p2p, host))
     return space.lazy(keep=keep, objectives=objectives, top=top, limits=limits, threads=threads)
