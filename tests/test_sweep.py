@@ -237,6 +237,9 @@ def test_a_wrong_axis_is_refused_by_name(axes: dict[str, Any], message: str) -> 
         ({"keep": "pareto", "objectives": ["steps"]}, r"^no column is called `steps`"),
         ({"limits": {"max_speed": 1}}, r"^no column is called `speed`"),
         ({"limits": {"gpus": 1}}, r"^no limit is called `gpus`"),
+        ({"limits": {"max_gpus": 1.5}}, r"^max_gpus must be a whole number: 1.5"),
+        ({"limits": {"max_ttft_s": "fast"}}, r"^max_ttft_s must be a number: 'fast'"),
+        ({"limits": {"within_context": 1}}, r"^within_context must be True or False: 1"),
     ],
 )
 def test_a_wrong_question_is_refused_at_once(asked: dict[str, Any], message: str) -> None:

@@ -96,5 +96,6 @@ def test_without_ray_the_executor_says_how_to_get_it(tmp_path: Path, monkeypatch
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'roofline-fast[ray]'")
+    # Nobody listens at port 1.
     with pytest.raises(rf.SpecError, match="must be reachable by Ray"):
         sweep_ray.run_on_ray(run_of().recipe(), tmp_path, [0], address="127.0.0.1:1")

@@ -323,7 +323,7 @@ class Space:
         axes: Sequence[str] | None = None,
         results: Sequence[str],
         keep: str = "feasible",
-        objectives: Sequence[str] = [],
+        objectives: Sequence[str] = ...,
         top: int = 10,
         limits: Mapping[str, Any] | None = None,
         threads: int | None = None,

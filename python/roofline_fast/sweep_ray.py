@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,24 @@ def run_on_ray(
             ray.shutdown()
 
 
+def _reach(address: str | None) -> None:
+    """Refuse an address that nobody listens at: Ray itself would wait for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as why:
+        raise _unreachable(str(address), why) from None
+
+
+def _unreachable(address: str, why: Exception) -> SpecError:
+    hint = "is it running, and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) set where it asks for a token?"
+    reason = str(why).splitlines()[0]
+    message = f"{address} must be reachable by Ray: {reason}"
+    return SpecError(message, field="--address", value=address, hint=hint)
+
+
 def environment() -> dict[str, Any]:
     """Return what workers are told: where this package is, and to use one core each."""
     package = str(Path(__file__).parent.parent)
@@ -92,6 +111,7 @@ def environment() -> dict[str, Any]:
 
 def _start(ray: Any, address: str | None) -> None:
     """Join a cluster, or start one here; tokens are Ray's own (``RAY_AUTH_MODE``, ``RAY_AUTH_TOKEN``)."""
+    _reach(address)
     try:
         ray.init(
             address=address,
@@ -101,7 +121,4 @@ def _start(ray: Any, address: str | None) -> None:
             logging_level="ERROR",
         )
     except (ConnectionError, RuntimeError, ValueError) as why:
-        hint = "is it running, and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) set where it asks for a token?"
-        where = address or "a local cluster"
-        reason = str(why).splitlines()[0]
-        raise SpecError(f"{where} must be reachable by Ray: {reason}", field="--address", hint=hint) from None
+        raise _unreachable(address or "a local cluster", why) from None

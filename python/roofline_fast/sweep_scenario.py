@@ -65,7 +65,7 @@ class Scenario(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     axes: Axes
-    limits: dict[str, float | bool] = Field(
+    limits: dict[str, int | float | bool] = Field(
         default_factory=dict,
         description="min_gpus, max_gpus, within_context, and max_ or min_ before a result (max_ttft_s).",
     )

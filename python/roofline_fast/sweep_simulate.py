@@ -116,8 +116,9 @@ class SimulateRun:
         import polars as pl
 
         scenarios = [self.scenario(point) for point in range(start, stop)]
+        trace = self._read_once() if scenarios else None
         with ThreadPoolExecutor(self.threads) as pool:
-            done = list(pool.map(self._summary, scenarios))
+            done = list(pool.map(lambda scenario: _summary(trace, scenario), scenarios))
         rows: list[dict[str, Any]] = []
         dropped: dict[str, tuple[int, str]] = {}
         for scenario, (summary, error) in zip(scenarios, done, strict=True):
@@ -136,15 +137,14 @@ class SimulateRun:
             return pl.DataFrame(schema=dict.fromkeys(self.columns, pl.String)), reasons
         return pl.DataFrame(rows, infer_schema_length=None, strict=False), reasons
 
-    def _summary(self, scenario: dict[str, Any]) -> tuple[dict[str, Any], RooflineError | None]:
-        from roofline_fast.simulation import simulate
+    def _read_once(self) -> str | PathLike[str] | Trace | None:
+        """Return the trace, read where no axis changes how it is read."""
+        from roofline_fast.trace import Trace
+        from roofline_fast.workload import words
 
-        try:
-            return simulate(self.trace, **scenario).summary, None
-        except RooflineError as error:
-            if isinstance(error, TraceError):
-                raise  # what is wrong with the traffic is wrong with every scenario
-            return {}, error
+        if isinstance(self.trace, str | PathLike) and not words() & self._values.keys():
+            return Trace.read(self.trace)
+        return self.trace
 
     def compute(self, part: int) -> tuple[pl.DataFrame, Dropped]:
         """Return the rows of a part, and why others were dropped."""
@@ -182,6 +182,20 @@ class SimulateRun:
         return cls(
             recipe["trace"], recipe["axes"], keep=recipe["keep"], points_a_part=recipe["points_a_part"]
         )
+
+
+def _summary(
+    trace: str | PathLike[str] | Trace | None, scenario: Mapping[str, Any]
+) -> tuple[dict[str, Any], RooflineError | None]:
+    """Return the summary of a scenario, or why it is not possible."""
+    from roofline_fast.simulation import simulate
+
+    try:
+        return simulate(trace, **scenario).summary, None
+    except TraceError:
+        raise  # what is wrong with the traffic is wrong with every scenario
+    except RooflineError as error:
+        return {}, error
 
 
 def _shown(value: Any) -> Any:

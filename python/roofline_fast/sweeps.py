@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import _core, data, sweep_axes
+from roofline_fast import _core, checks, data, sweep_axes
 from roofline_fast.errors import SpecError, UnknownNameError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import Hardware, find_hardware
@@ -242,7 +242,7 @@ class Space:
             keep=keep,
             objectives=list(objectives),
             top=top,
-            limits=dict(limits or {}),
+            limits=_limits(limits),
             threads=threads,
             progress=progress,
         )
@@ -265,12 +265,25 @@ class Space:
             "keep": keep,
             "objectives": list(objectives),
             "top": top,
-            "limits": dict(limits or {}),
+            "limits": _limits(limits),
         }
         # Also refuses objectives and limits that are not possible, now and not when rows are read.
         empty, _ = self.read(0, 0, threads=threads, **asked)
         source = _Source(self, asked, threads)
         return register_io_source(source.rows, schema=empty.schema, is_pure=True)
+
+
+def _limits(limits: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the limits, each of the kind it must be."""
+    found = dict(limits or {})
+    for name, value in found.items():
+        if name in ("min_gpus", "max_gpus"):
+            checks.counts(**{name: value})
+        elif name != "within_context":
+            checks.numbers(**{name: value})
+        elif not isinstance(value, bool):
+            raise SpecError(f"{name} must be True or False: {value!r}", field=name, value=repr(value))
+    return found
 
 
 class _Source:

@@ -130,10 +130,6 @@ impl Forms {
     }
 
     /// Adds a step to a point: what its counts cost, and what grows with its contexts.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a step is what is known of it, its sums and where it goes"
-    )]
     fn step(
         &self,
         known: &Known,
