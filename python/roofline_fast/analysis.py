@@ -146,7 +146,7 @@ def analyze(
     >>> import roofline_fast as rf
     >>> step = rf.analyze("llama-3.1-8b", "h100-sxm", batch_size=32, input_len=2048)
     >>> f"{step.step_s * 1e3:.1f} ms, bound by {step.bound}"
-    '8.7 ms, bound by memory'
+    '9.9 ms, bound by memory'
     >>> step.ops.filter(step.ops["op"] == "attention")["bound"].item()
     'memory'
     """
