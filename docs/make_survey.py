@@ -1,7 +1,7 @@
 """Print the survey's figures as tables: ``python docs/make_survey.py figure-8``.
 
-Figures 7, 8, 9, 11, 19 and 20 and Table 1 come from the reproduction of the survey's own tool (``compat``), 5, 6 and 18 from
-ridges, 16 from both.
+Figures 7, 8, 9, 11, 19, 20 and Table 1 come from the reproduction of the survey's own tool (``compat``), 5, 6
+and 18 from ridges, 16 from both.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def table_1() -> list[list[str]]:
 
 
 def figure_5() -> list[list[str]]:
-    """Ridges by bits of the weights: the intensity in FLOP a byte moves the turning point (figures 5 and 6)."""
+    """List the turning points by bits of the weights (figures 5 and 6)."""
     rows = [["weight bits", "compute-bound from tokens"]]
     for bits in (16, 8, 4, 2, 1):
         with_bits = rf.break_even(MODEL, "a6000", techniques=f"weight-quant:bits={bits}")
@@ -72,11 +72,13 @@ def figure_5() -> list[list[str]]:
 
 
 def figure_7() -> list[list[str]]:
-    """What lies in memory, decode at 1,024 tokens, shares of FP16."""
+    """List what lies in memory, decode at 1,024 tokens, shares of FP16."""
     rows = [["batch", *SCHEMES]]
     for batch in (1, 16, 64):
         whole = totals("decode", batch, 1024, SCHEMES["FP16"])["memory_consumption"]
-        shares = [totals("decode", batch, 1024, bits)["memory_consumption"] / whole for bits in SCHEMES.values()]
+        shares = [
+            totals("decode", batch, 1024, bits)["memory_consumption"] / whole for bits in SCHEMES.values()
+        ]
         rows.append([str(batch), *(f"{100 * share:.1f} %" for share in shares)])
     return rows
 
@@ -108,17 +110,19 @@ def figure_9() -> list[list[str]]:
 
 
 def figure_11() -> list[list[str]]:
-    """What a quantized cache leaves in memory: decode of one sequence, shares of FP16."""
+    """List what a quantized cache leaves in memory: decode of one sequence, shares of FP16."""
     rows = [["tokens", "FP16", "W4", "KV4", "W4KV4"]]
     for tokens in (1000, 10_000, 50_000, 100_000):
         whole = totals("decode", 1, tokens, SCHEMES["FP16"])["memory_consumption"]
-        shares = [totals("decode", 1, tokens, SCHEMES[name])["memory_consumption"] / whole for name in rows[0][1:]]
+        shares = [
+            totals("decode", 1, tokens, SCHEMES[name])["memory_consumption"] / whole for name in rows[0][1:]
+        ]
         rows.append([f"{tokens:,}", *(f"{100 * share:.1f} %" for share in shares)])
     return rows
 
 
 def figure_16() -> list[list[str]]:
-    """What one attention kernel saves of a decode step, in percent of its time: as printed, and corrected."""
+    """List what one attention kernel saves of a decode step, percent: as printed, and corrected."""
     rows = [["tokens", "with K or V alone", "with both"]]
     for tokens in (1000, 10_000, 100_000):
         halved = seconds(tokens, flash=True, share=0.5, version="@472f71f")
@@ -127,7 +131,9 @@ def figure_16() -> list[list[str]]:
             rf.analyze(MODEL, "a6000", input_len=tokens, mode="ideal", flash_attention=flash).step_s
             for flash in (False, True)
         ]
-        rows.append([f"{tokens:,}", f"{100 * (1 - halved / before):.2f}", f"{100 * (1 - own[1] / own[0]):.2f}"])
+        rows.append(
+            [f"{tokens:,}", f"{100 * (1 - halved / before):.2f}", f"{100 * (1 - own[1] / own[0]):.2f}"]
+        )
     return rows
 
 
@@ -151,13 +157,13 @@ def seconds(tokens: int, *, flash: bool, share: float, version: str = "") -> flo
 
 
 def figure_18() -> list[list[str]]:
-    """Ridges of a device and of the links behind it, FLOP a byte: PCIe counts, which the figure leaves out."""
+    """List ridges of a device and of the links behind it: PCIe counts, which the figure omits."""
     ridges = [("HBM", BANDWIDTH), ("host DDR (as the figure)", DDR), ("PCIe 4.0 x16 (in between)", 32e9)]
     return [["link", "FLOP/B"], *([name, f"{PEAK / bandwidth:,.0f}"] for name, bandwidth in ridges)]
 
 
 def figure_19() -> list[list[str]]:
-    """A decode step at 1,024 tokens with everything in 8 bits."""
+    """Price a decode step at 1,024 tokens with everything in 8 bits."""
     rows = [["batch", "latency ms", "tokens/s", "memory GB"]]
     for batch in (1, 16, 64):
         found = totals("decode", batch, 1024, (8, 8, 8))
@@ -167,13 +173,14 @@ def figure_19() -> list[list[str]]:
 
 
 def figure_20() -> list[list[str]]:
-    """A decode step at 1,024 tokens on 200 TFLOP/s, over the bandwidth."""
+    """Price a decode step at 1,024 tokens on 200 TFLOP/s, over the bandwidth."""
     ops = viewer("decode", 1, 1024, (16, 16, 16)).ops
     decode = ops.filter(ops["phase"] == "decode").to_dicts()
     rows = [["GB/s", "ms"]]
     for gb_s in (500, 1000, 2000, 4000, 8000):
         total = sum(
-            (1 if op["op"] == "lm_head" else LAYERS) * max(op["OPs"] / 200e12, op["memory_access"] / (gb_s * 1e9))
+            (1 if op["op"] == "lm_head" else LAYERS)
+            * max(op["OPs"] / 200e12, op["memory_access"] / (gb_s * 1e9))
             for op in decode
         )
         rows.append([f"{gb_s:,}", f"{1e3 * total:.2f}"])
@@ -200,7 +207,8 @@ def main(arguments: Sequence[str]) -> None:
 
     for name in arguments or TABLES:
         rows = TABLES[name]()
-        print("\n".join(table(rows[0], rows[1:], left=(0, 1) if name == "table-1" else (0,))))
+        lines = table(rows[0], rows[1:], left=(0, 1) if name == "table-1" else (0,))
+        sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

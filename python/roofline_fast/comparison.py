@@ -87,7 +87,7 @@ class Comparison:
 
     @cached_property
     def waterfall(self) -> pl.DataFrame:
-        """One row an operator and resource, largest change first: ``op, resource, a_s, b_s, delta_s, share``."""
+        """A row an operator and resource, largest change first: ``op, resource, a_s, b_s, delta_s, …``."""
         return self._table("piece")
 
     @cached_property
@@ -170,9 +170,9 @@ def break_even(
     Returns
     -------
     polars.DataFrame
-        ``name, value, unit, about``, one row an answer: tokens from which linear layers are compute-bound, the
-        batch at which a gain is gone, the acceptance from which speculation pays, contexts at which the cache
-        outweighs the weights. A null: that never happens.
+        ``name, value, unit, about``, one row an answer: tokens from which linear layers are compute-bound,
+        the batch at which a gain is gone, the acceptance from which speculation pays, contexts at which the
+        cache outweighs the weights. A null: that never happens.
 
     Examples
     --------
@@ -182,7 +182,7 @@ def break_even(
     50.4
     """
     checks.counts(batch_size=batch_size, input_len=input_len)
-    asked = {
+    asked: dict[str, Any] = {
         "phase": "decode",
         "batch_size": batch_size,
         "input_len": input_len,
@@ -193,7 +193,7 @@ def break_even(
     for name in layout:
         if name not in known:
             raise SpecError(f"break_even must be given keywords it has: {name}", field=name)
-    formats = {"quantization": quantization, "kv_cache_dtype": kv_cache_dtype}
+    formats: dict[str, Any] = {"quantization": quantization, "kv_cache_dtype": kv_cache_dtype}
     changed = analyze(model, hw, techniques=techniques, **asked, **known, **formats)
     base = analyze(model, hw, **asked, **known)
     point = _core.Point("decode", batch_size=batch_size, input_len=input_len)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 HELP = """Solve where techniques begin and cease to pay in decode, on the exact cost.
 
-From which batch linear layers are compute-bound, at which a gain is gone, from which acceptance speculation pays, at which
-context the cache outweighs the weights.
+From which batch linear layers are compute-bound, at which a gain is gone, from which acceptance speculation
+pays, at which context the cache outweighs the weights.
 """
 
 

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 HELP = """Explain why B is faster or slower than A: a waterfall per operator and resource that adds up.
 
-A and B are what one side has alone, as `key=value` separated by spaces, keys as the flags of analyze: "tp=2 with=kv-quant:bits=4";
-`base` for nothing. All flags hold for both. Times of a decode step are those of one token.
+A and B are what one side has alone, as `key=value` separated by spaces, keys as the flags of analyze:
+"tp=2 with=kv-quant:bits=4"; `base` for nothing. All flags hold for both. Times of a decode step are those
+of one token.
 """
 # Below this share of the whole a difference is rounding.
 LEAST = 1e-9

@@ -54,6 +54,10 @@ impl DraftedCost {
         speculation: &Speculation,
         draft_model: Option<&Model>,
     ) -> Result<Option<DraftedCost>> {
+        // A technique that drafts has put its passes among the operators already.
+        if deployment.techniques.drafting().is_some() {
+            return Ok(None);
+        }
         let drafter = match (speculation.method, draft_model) {
             (DraftMethod::Eagle | DraftMethod::Mtp, _) => head(&deployment.model).map(|model| Deployment {
                 model,

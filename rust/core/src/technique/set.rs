@@ -94,7 +94,9 @@ impl Techniques {
 
     /// Whether all of them have done what they do once the operators are made: steps are priced as without any.
     pub fn are_settled(&self) -> bool {
-        self.list.iter().all(|technique| SETTLED.contains(&technique.kind.name))
+        let settled =
+            |technique: &Technique| SETTLED.contains(&technique.kind.name) || !technique.effect().acts_late();
+        self.list.iter().all(settled)
     }
 
     /// The same without those that decide how many tokens a step brings.

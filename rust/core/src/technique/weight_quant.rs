@@ -168,6 +168,10 @@ impl Effect for WeightQuant {
         Ok(())
     }
 
+    fn acts_late(&self) -> bool {
+        self.dequant != Dequant::Fused || self.ops != 1.0
+    }
+
     fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {
         let converts = |op: &Op| {
             let touched = op.work.touched.map_or(0.0, |touched| touched.conversions_per_expert);

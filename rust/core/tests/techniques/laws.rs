@@ -296,3 +296,51 @@ fn a_technique_is_written_as_it_is_read() {
     assert_eq!(Technique::parse(" KV_Quant : bits = 4 ").unwrap().to_string(), "kv-quant:bits=4");
     assert_eq!(Technique::parse("kv-compress:ratio=0.5").unwrap().to_string(), "kv-evict:ratio=0.5");
 }
+
+#[test]
+fn no_prediction_with_a_technique_beats_its_roofline() {
+    use roofline_core::efficiency::Efficiency;
+    for with in ACTIVE {
+        let (model, tp) = if with.starts_with("experts") { ("mixtral-8x7b", 2) } else { ("llama-3.1-8b", 1) };
+        for point in [decode(1, 1000), decode(64, 2000), prefill(1, 1500)] {
+            let model = roofline_core::catalog::models::model(model).unwrap();
+            let hardware = roofline_core::catalog::hardware::hardware("h100-sxm").unwrap().item;
+            let predicted = Deployment {
+                layout: Layout { tp, ..Layout::default() },
+                efficiency: Efficiency::predicted("vllm"),
+                ..deployment(model, hardware)
+            };
+            let step = ask(predicted, with, &point).unwrap();
+            let time = step.outcome.times.step;
+            assert!(time.step.seconds >= time.ideal && time.ideal > 0.0, "{with}");
+            for op in &step.ops {
+                assert!(op.predicted.seconds >= op.ideal, "{with}: {}", op.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn techniques_that_act_before_operators_are_made_are_settled() {
+    let settled =
+        |with: &str| deployment(toy(), device()).with(&techniques(with)).unwrap().techniques.are_settled();
+    for with in
+        ["none", "weight-quant:bits=4 + kv-quant:bits=4", "parallel:tp=2 + overlap:share=1", "prune:ffn=0.5"]
+    {
+        assert!(settled(with), "{with}");
+        // What is settled leaves the operators and the cache as lowering makes them.
+        let deployed = deployment(toy(), device()).with(&techniques(with)).unwrap();
+        let bare = Deployment { techniques: Default::default(), ..deployed.clone() };
+        assert_eq!(deployed.program().unwrap(), bare.program().unwrap(), "{with}");
+        assert_eq!(deployed.cache().unwrap(), bare.cache().unwrap(), "{with}");
+        assert_eq!(deployed.gpus(), bare.gpus(), "{with}");
+    }
+    for with in [
+        "weight-quant:bits=4,dequant=serial",
+        "spec:gamma=1,accept=0.5",
+        "kv-evict:ratio=0.5",
+        "spatial:chips=2",
+    ] {
+        assert!(!settled(with), "{with}");
+    }
+}
