@@ -86,12 +86,10 @@ def batches(rows: pl.DataFrame, efficiency: Any) -> list[Tables]:
         )
     others = rows.filter(~known)
     if others.height:
-        unpriced = [float("nan")] * others.height
-        groups = [("engine", others["engine"].to_list())]
-        measured = (others["e2e_latency_s"] * 1e3).to_numpy()
-        tables.append(
-            _core.Measurements.compare("batch_ms:others", pl.Series(unpriced), measured, groups=groups)
-        )
+        unpriced = pl.Series([float("nan")] * others.height)
+        latency = (others["e2e_latency_s"] * 1e3).to_numpy()
+        names = [("engine", others["engine"].to_list())]
+        tables.append(_core.Measurements.compare("batch_ms:others", unpriced, latency, groups=names))
     return tables
 
 
@@ -175,11 +173,13 @@ def requests(path: Path, rows: pl.DataFrame, efficiency: Any) -> list[Tables]:
             values.append((GPUS[about["gpu"]], told, measured, bound))
     tables = []
     for metric, values in means.items():
-        gpus, told, measured, bound = (pl.Series(column) for column in zip(*values, strict=True))
+        gpus, means_told, means_measured, means_bound = (pl.Series(one) for one in zip(*values, strict=True))
         name = f"mean_{metric.removesuffix('_s')}_ms"
         groups = [("gpu", gpus.to_list())]
         tables.append(
-            _core.Measurements.compare(name, told * 1e3, measured * 1e3, ideal=bound * 1e3, groups=groups)
+            _core.Measurements.compare(
+                name, means_told * 1e3, means_measured * 1e3, ideal=means_bound * 1e3, groups=groups
+            )
         )
     return tables
 
