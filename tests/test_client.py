@@ -47,6 +47,12 @@ def test_a_user_sends_the_next_request_when_the_last_one_was_answered() -> None:
     assert sent(alone(regular(3, 9.0), concurrency=1, think_time=500)) == [0.0, 2.5, 5.0]
 
 
+def test_an_answer_takes_the_api_latency_to_reach_its_user() -> None:
+    run = alone(regular(3, 9.0), concurrency=1, api_latency=500)
+    assert sent(run) == [0.0, 2.5, 5.0]
+    assert run.requests["finish_s"].to_list() == [2.5, 5.0, 7.5]
+
+
 def test_a_cap_holds_requests_back_and_says_for_how_long() -> None:
     run = alone(regular(3), max_concurrency=1)
     assert sent(run) == [0.0, 2.0, 4.0]

@@ -59,14 +59,23 @@ def test_a_folder_holds_the_rows_of_the_sweep(tmp_path: Path, whole: dict[str, s
     rows = pl.read_parquet(tmp_path / "parts" / "*.parquet")
     assert rows.equals(rf.sweep(AXES).select(rows.columns).collect())
     assert manifest["rows"] == rows.height
-    assert manifest["points"] == run.points == manifest["rows"] + sum(count for _, count, _ in manifest["dropped"])
+    assert (
+        manifest["points"]
+        == run.points
+        == manifest["rows"] + sum(count for _, count, _ in manifest["dropped"])
+    )
     for file in manifest["files"]:
         content = (tmp_path / "parts" / file["part"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == file["sha256"]
 
 
 @settings(max_examples=12, deadline=None)
-@given(shards=st.integers(1, 4), order=st.randoms(), threads=st.sampled_from([1, 2, None]), killed=st.integers(0, 5))
+@given(
+    shards=st.integers(1, 4),
+    order=st.randoms(),
+    threads=st.sampled_from([1, 2, None]),
+    killed=st.integers(0, 5),
+)
 def test_any_mix_of_shards_and_restarts_ends_in_the_same_bytes(
     shards: int,
     order: Any,

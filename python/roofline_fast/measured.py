@@ -58,6 +58,22 @@ def read(path: Path) -> pl.DataFrame:
         raise SpecError(message, field="measurements", value=str(path)) from None
 
 
+def columns_of(path: Path) -> list[str]:
+    """Return the columns of a file without reading its rows."""
+    import polars as pl
+
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            return list(pl.read_parquet_schema(path))
+        if suffix == ".csv":
+            return pl.read_csv(path, n_rows=1, infer_schema=False).columns
+        return pl.read_ndjson(path, n_rows=1).columns
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as why:
+        message = f"{path} must be {suffix[1:]}: {str(why).splitlines()[0]}"
+        raise SpecError(message, field="measurements", value=str(path)) from None
+
+
 def kind(columns: list[str]) -> str | None:
     """Return what a file with these columns measures; nothing where it is no measurement."""
     return next((kind for name, kind in KINDS if name in columns), None)

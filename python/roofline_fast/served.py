@@ -74,7 +74,7 @@ def batches(rows: pl.DataFrame, efficiency: Any) -> list[Tables]:
         groups = ["hw", "model", "tp"]
         tables.append(
             _judge(
-                "batch_ms",
+                f"batch_ms:{engine}",
                 shapes,
                 measured,
                 everything,
@@ -90,7 +90,7 @@ def batches(rows: pl.DataFrame, efficiency: Any) -> list[Tables]:
         groups = [("engine", others["engine"].to_list())]
         measured = (others["e2e_latency_s"] * 1e3).to_numpy()
         tables.append(
-            _core.Measurements.compare("batch_ms_other", pl.Series(unpriced), measured, groups=groups)
+            _core.Measurements.compare("batch_ms:others", pl.Series(unpriced), measured, groups=groups)
         )
     return tables
 

@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast.errors import DoesNotFitError, RooflineError, SpecError
+from roofline_fast.errors import DoesNotFitError, RooflineError, SpecError, TraceError
 from roofline_fast.suggest import unknown
 from roofline_fast.sweep_dataset import DataSet, Dropped, Plan
 
@@ -142,8 +142,8 @@ class SimulateRun:
         try:
             return simulate(self.trace, **scenario).summary, None
         except RooflineError as error:
-            if isinstance(error, FileNotFoundError):
-                raise
+            if isinstance(error, TraceError):
+                raise  # what is wrong with the traffic is wrong with every scenario
             return {}, error
 
     def compute(self, part: int) -> tuple[pl.DataFrame, Dropped]:

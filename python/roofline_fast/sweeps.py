@@ -46,7 +46,8 @@ def sweep(
     axes : mapping
         The values of each axis, under the names that `evaluate` has: ``model``, ``hw``, ``tp``, ``pp``,
         ``dp``, ``ep``, ``quantization``, ``kv_cache_dtype``, ``phase``, ``batch_size``, ``input_len``,
-        ``output_len``, ``prefix_len``, ``chunk``, ``mode``, ``techniques``; ``fusion``, ``flash_attention``, ``overlap``;
+        ``output_len``, ``prefix_len``, ``chunk``, ``mode``, ``techniques``; ``fusion``, ``flash_attention``,
+        ``overlap``;
         ``compute_scale``, ``bandwidth_scale`` and ``link_scale`` for hardware that does not exist; and the
         engine's ``engine``, ``gpu_memory_utilization``, ``block_size``, ``max_num_seqs``,
         ``max_num_batched_tokens``. A value, a list, a range, a numpy array, or a text such as

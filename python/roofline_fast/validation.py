@@ -105,7 +105,21 @@ def _frames(measurements: Any) -> list[tuple[str, pl.DataFrame]]:
         import polars as pl
 
         return [("a data frame", pl.DataFrame(measurements))]
-    return [(str(path), measured.read(path)) for path in measured.files(Path(measurements))]
+    files = measured.files(Path(measurements))
+    if len(files) == 1:
+        return [(str(files[0]), measured.read(files[0]))]
+    return [(str(path), _known(path)) for path in files]
+
+
+def _known(path: Path) -> pl.DataFrame:
+    """Read a file of a folder; what cannot be read or is none of measurements comes back without columns."""
+    import polars as pl
+
+    nothing = pl.DataFrame()
+    try:
+        return measured.read(path) if measured.kind(measured.columns_of(path)) else nothing
+    except SpecError:
+        return nothing
 
 
 def _sets(efficiency: Any) -> list[tuple[str, str]]:

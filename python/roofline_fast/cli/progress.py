@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
-
 WIDTH = 24
 # Short calls draw nothing.
 PATIENCE_S = 0.3

@@ -65,6 +65,9 @@ def sweep(
     ] = None,
     quantization: Annotated[str | None, _axis("--quantization", "-q", about="Schemes (bf16,fp8).")] = None,
     kv_cache_dtype: Annotated[str | None, _axis("--kv-cache-dtype", about="KV cache formats.")] = None,
+    techniques: Annotated[
+        str | None, _axis("--with", "--techniques", about="Techniques, joined by + (none,kv-quant:bits=4).")
+    ] = None,
     mode: Annotated[str | None, _axis("--mode", about="predicted, ideal.")] = None,
     phase: Annotated[str | None, _axis("--phase", about="decode, prefill, mixed, chat.")] = None,
     batch_size: Annotated[str | None, _axis("--batch-size", "-b", about="Sequences of a replica.")] = None,
@@ -164,6 +167,7 @@ def sweep(
         "ep": ep,
         "quantization": quantization,
         "kv_cache_dtype": kv_cache_dtype,
+        "techniques": techniques,
         "mode": mode,
         "phase": phase,
         "batch_size": batch_size,
@@ -285,7 +289,6 @@ def _to_folder(
     quiet: bool,
 ) -> Found | int:
     """Write the parts that are missing, and the manifest once none is."""
-    from roofline_fast.cli import sweep_spec
     from roofline_fast.sweep_dataset import added, shard_of
     from roofline_fast.sweep_run import Run
 

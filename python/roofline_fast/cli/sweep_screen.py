@@ -42,7 +42,7 @@ def speed(points: int, kept: int, seconds: float, note: str) -> str:
 
 def screen(run: Run | SimulateRun, rows: pl.DataFrame, kept: int, dropped: Dropped) -> str:
     """Return the whole screen."""
-    lines = [_space(run), *_dropped(kept, run.points, dropped), ""]
+    lines = [_space(run), *_dropped(run, kept, dropped), ""]
     shown = _ordered(run, rows).head(MOST_ROWS)
     lines.append(_heading(run, rows, shown.height))
     lines += _table(run, shown)
@@ -55,8 +55,11 @@ def _space(run: Run | SimulateRun) -> str:
     return f"{run.points:,} {what}" + (f" = {axes}" if axes else "")
 
 
-def _dropped(kept: int, points: int, dropped: Dropped) -> list[str]:
+def _dropped(run: Run | SimulateRun, kept: int, dropped: Dropped) -> list[str]:
     lines = [f"  {kept:>14,}  kept"]
+    beaten = run.points - kept - sum(points for _, points, _ in dropped)
+    if picks(run) and beaten:
+        lines.append(f"  {beaten:>14,}  beaten by those")
     several = sorted(dropped, key=lambda each: -each[1])
     for reason, count, example in several[:MOST_REASONS]:
         lines.append(f"  {count:>14,}  {reason}" + (f" ({example})" if example and example != reason else ""))
@@ -88,7 +91,10 @@ def _ordered(run: Run | SimulateRun, rows: pl.DataFrame) -> pl.DataFrame:
         rows = rows.sort(name)
         step = max(1, -(-rows.height // MOST_ROWS))
         return rows.gather_every(step)
-    smaller = _core.Space.pick({name: [0.0, 1.0]}, "topk", [objective], 1) == [0] if rows.height else False
+    import polars as pl
+
+    two = pl.Series([0.0, 1.0])
+    smaller = _core.Space.pick({name: two}, "topk", [objective], 1) == [0]
     return rows.sort(name, descending=not smaller)
 
 

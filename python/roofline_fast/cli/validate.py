@@ -54,8 +54,9 @@ def validate(
     found = ask(
         flags.required("FILE_OR_FOLDER", measurements), hw, engine=engine, efficiency=efficiency or None
     )
-    for name in found.skipped:
-        talk.note(f"skipped {name}: no measurements that can be predicted", quiet=quiet)
+    if found.skipped:
+        several = f" and {len(found.skipped) - 1} more" if len(found.skipped) > 1 else ""
+        talk.note(f"skipped {found.skipped[0]}{several}: no measurements that can be predicted", quiet=quiet)
     if out is not None:
         output.save(found.errors, out)
         talk.note(f"{found.errors.height} lines written to {out}", quiet=quiet)

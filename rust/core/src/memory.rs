@@ -287,7 +287,10 @@ impl MemoryPlan {
     /// A block is `block_size` tokens of one sequence over all layers. Where layers hold at most a window, or a state
     /// of constant size, its bytes are those of a sequence of that length shared out over the sequence's blocks.
     pub fn blocks(&self, context: u64) -> u64 {
-        let bytes = self.block_bytes(context);
+        self.blocks_of(self.block_bytes(context))
+    }
+
+    fn blocks_of(&self, bytes: f64) -> u64 {
         if bytes > 0.0 { (self.for_kv() / bytes).floor() as u64 } else { 0 }
     }
 
@@ -306,7 +309,8 @@ impl MemoryPlan {
         let blocks_each = context.div_ceil(self.block_size).max(1);
         let left = (self.capacity - self.weights - activations).max(0.0);
         let fitting = |bytes: f64| if a_sequence > 0.0 { (bytes / a_sequence).floor() as u64 } else { 0 };
-        let num_gpu_blocks = self.blocks(context);
+        let block_bytes = self.block_bytes(context);
+        let num_gpu_blocks = self.blocks_of(block_bytes);
         Memory {
             capacity: self.capacity,
             weights: self.weights,
@@ -316,7 +320,7 @@ impl MemoryPlan {
             engine_activations: self.engine_activations,
             runtime: self.runtime,
             for_kv: self.for_kv(),
-            block_bytes: self.block_bytes(context),
+            block_bytes,
             num_gpu_blocks,
             ideal_sequences: fitting(left),
             engine_sequences: num_gpu_blocks.saturating_sub(1) / blocks_each,

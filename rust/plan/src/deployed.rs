@@ -93,6 +93,7 @@ impl Deployed {
         let chat = question == Question::Chat;
         let decodes = matches!(question, Question::Decode | Question::Mixed);
         let copy = |block: &mut Block, measure: Measure, lane: Option<&[f64; BLOCK]>| match lane {
+            _ if !wanted.has(measure) => {}
             Some(lane) => block.lane_mut(measure)[..count].copy_from_slice(&lane[..count]),
             None => block.lane_mut(measure)[..count].fill(f64::NAN),
         };

@@ -24,7 +24,6 @@ const ENGINE: EngineMemory = EngineMemory {
     max_num_batched_tokens: 8192,
     max_num_seqs: 256,
     cuda_graphs: true,
-    share: MemoryShare::Device,
 };
 
 fn deployment(model: &str, hardware: &str, efficiency: Efficiency, with: &str) -> Deployment {

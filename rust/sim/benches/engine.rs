@@ -5,6 +5,8 @@
 //! the wall. `--once --small` is for counting instructions: a run a case, of fewer requests. `--huge` runs 10 M and 44 M
 //! generated requests instead, and tells the most memory the process had.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a bench tells what it measured
+
 use std::time::Instant;
 
 use roofline_core::catalog;
@@ -294,6 +296,26 @@ fn huge(bench: &Bench, plain: &EngineConfig) {
     }
 }
 
+/// The first word after a colon on the line of a file that begins so.
+fn told_by(file: &str, begins: &str) -> String {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(begins)).unwrap_or_default();
+    line.split_once(':').map_or(String::new(), |(_, rest)| rest.trim().replace('"', ""))
+}
+
+/// Where and of what the figures that follow are.
+fn heading() -> String {
+    let commit = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    let commit = commit.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().into());
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    format!(
+        "{{\"commit\": \"{commit}\", \"processor\": \"{}\", \"cores\": {}, \"load\": \"{}\"}}",
+        told_by("/proc/cpuinfo", "model name"),
+        std::thread::available_parallelism().map_or(0, usize::from),
+        load.split(' ').next().unwrap_or_default(),
+    )
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let (flags, wanted): (Vec<String>, _) = arguments.into_iter().partition(|text| text.starts_with("--"));
@@ -304,6 +326,9 @@ fn main() {
         eprintln!("the catalogue must have llama-3.1-8b and h100-sxm");
         return;
     };
+    if bench.json {
+        println!("{}", heading());
+    }
     if has("--huge") {
         return huge(&bench, &plain);
     }

@@ -49,19 +49,42 @@ pub(super) struct Forms {
 
 /// What a step's operators take so far.
 #[derive(Debug, Clone, Copy, Default)]
-struct Tally {
+struct Times {
     /// All stages.
     seconds: Exposed,
     /// The busiest stage.
     stage: Exposed,
     /// All stages, by the datasheet.
     ideal: Exposed,
+}
+
+/// What they do, and what it is spent on; only where asked for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Detail {
     /// The busiest stage by the datasheet, links apart.
     busy: f64,
     flops: f64,
     bytes: f64,
     by_bound: [f64; BOUNDS],
     band: Band,
+}
+
+/// What is known of the distinct counts of a block; one a thread, used again for every block.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    shared: Shared,
+    times: Vec<Times>,
+    detail: Vec<Detail>,
+}
+
+impl Default for Known {
+    fn default() -> Known {
+        Known {
+            shared: Shared::default(),
+            times: vec![Times::default(); BLOCK],
+            detail: vec![Detail::default(); BLOCK],
+        }
+    }
 }
 
 impl Forms {
@@ -78,19 +101,53 @@ impl Forms {
         shapes: &Shapes<'_>,
         points: Option<&[usize]>,
         want: Want,
-        shared: &mut Shared,
+        known: &mut Known,
         answers: &mut Answers,
     ) {
-        let distinct = shared.find(shapes.batch, shapes.new);
-        let mut known = [Tally::default(); BLOCK];
-        for (tally, at) in known.iter_mut().zip(shared.firsts(distinct)) {
-            self.tally(&self.counted, &self.sums(shapes, at), shapes.kind, want, tally);
-        }
+        self.count(shapes, want, known);
         for at in 0..shapes.batch.len() {
-            let mut tally = known[shared.index(at)];
-            self.tally(&self.growing, &self.sums(shapes, at), shapes.kind, want, &mut tally);
-            self.finish(&tally, want, points.map_or(at, |points| points[at]), answers);
+            let point = points.map_or(at, |points| points[at]);
+            self.step(
+                known,
+                known.shared.index(at),
+                &self.sums(shapes, at),
+                shapes.kind,
+                want,
+                point,
+                answers,
+            );
         }
+    }
+
+    /// Prices what depends on counts alone, once for all steps that share them.
+    fn count(&self, shapes: &Shapes<'_>, want: Want, known: &mut Known) {
+        let distinct = known.shared.find(shapes.batch, shapes.new);
+        let Known { shared, times, detail } = known;
+        for ((times, detail), at) in times.iter_mut().zip(detail).zip(shared.firsts(distinct)) {
+            (*times, *detail) = (Times::default(), Detail::default());
+            self.tally(&self.counted, &self.sums(shapes, at), shapes.kind, want, times, detail);
+        }
+    }
+
+    /// Adds a step to a point: what its counts cost, and what grows with its contexts.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a step is what is known of it, its sums and where it goes"
+    )]
+    fn step(
+        &self,
+        known: &Known,
+        index: usize,
+        sums: &Sums,
+        kind: Kind,
+        want: Want,
+        point: usize,
+        answers: &mut Answers,
+    ) {
+        let mut times = known.times[index];
+        let mut detail = if want.any() { known.detail[index] } else { Detail::default() };
+        self.tally(&self.growing, sums, kind, want, &mut times, &mut detail);
+        self.finish(&times, &detail, want, point, answers);
     }
 
     /// Adds to each point the decode steps of its request: `steps` of them, the first on top of `context` tokens.
@@ -100,23 +157,17 @@ impl Forms {
         context: &[u64],
         steps: &[u64],
         want: Want,
-        shared: &mut Shared,
+        known: &mut Known,
         answers: &mut Answers,
     ) {
         let shapes = Shapes { kind: Kind::Decode, batch, new: batch, context, prefix: context };
-        let distinct = shared.find(batch, batch);
-        let mut known = [Tally::default(); BLOCK];
-        for (tally, at) in known.iter_mut().zip(shared.firsts(distinct)) {
-            self.tally(&self.counted, &self.sums(&shapes, at), Kind::Decode, want, tally);
-        }
+        self.count(&shapes, want, known);
         for point in 0..batch.len() {
             let reaches = self.pricer.reaches();
             for done in 0..steps[point] {
-                let mut tally = known[shared.index(point)];
                 let mut sums = reaches.empty();
                 reaches.add_item(&mut sums, Phase::Decode, batch[point] as f64, 1, context[point] + done, 1);
-                self.tally(&self.growing, &sums, Kind::Decode, want, &mut tally);
-                self.finish(&tally, want, point, answers);
+                self.step(known, known.shared.index(point), &sums, Kind::Decode, want, point, answers);
             }
         }
     }
@@ -139,7 +190,15 @@ impl Forms {
         sums
     }
 
-    fn tally(&self, places: &[usize], sums: &Sums, kind: Kind, want: Want, tally: &mut Tally) {
+    fn tally(
+        &self,
+        places: &[usize],
+        sums: &Sums,
+        kind: Kind,
+        want: Want,
+        times: &mut Times,
+        detail: &mut Detail,
+    ) {
         // Where nobody else is in the step, those who are there are all.
         let both = if kind == Kind::Mixed { sums.all() } else { Default::default() };
         let parts = sums.parts(match kind {
@@ -150,44 +209,52 @@ impl Forms {
         for place in places {
             let line = &self.pricer.lines[*place];
             if let Some(cost) = line.cost(&parts) {
-                tally.add(line, &cost, want);
+                times.add(line, &cost);
+                if want.any() {
+                    detail.add(line, &cost, want);
+                }
             }
         }
     }
 
-    fn finish(&self, tally: &Tally, want: Want, point: usize, answers: &mut Answers) {
+    fn finish(&self, times: &Times, detail: &Detail, want: Want, point: usize, answers: &mut Answers) {
         let hidden = self.pricer.hidden();
-        let (seconds, ideal) = (tally.seconds.exposed(hidden), tally.ideal.exposed(hidden));
+        let (seconds, ideal) = (times.seconds.exposed(hidden), times.ideal.exposed(hidden));
         answers.step[point] += seconds;
-        answers.stage[point] += tally.stage.exposed(hidden);
+        answers.stage[point] += times.stage.exposed(hidden);
         answers.ideal[point] += ideal;
         if want.band {
-            let estimate = tally.band.around(seconds, ideal);
+            let estimate = detail.band.around(seconds, ideal);
             answers.low[point] += estimate.low.unwrap_or(f64::NAN);
             answers.high[point] += estimate.high.unwrap_or(f64::NAN);
         }
         if want.bounds {
-            answers.busy[point] += tally.busy;
-            for (lane, seconds) in answers.by_bound.iter_mut().zip(tally.by_bound) {
+            answers.busy[point] += detail.busy;
+            for (lane, seconds) in answers.by_bound.iter_mut().zip(detail.by_bound) {
                 lane[point] += seconds;
             }
         }
         if want.work {
-            answers.flops[point] += tally.flops;
-            answers.bytes[point] += tally.bytes;
+            answers.flops[point] += detail.flops;
+            answers.bytes[point] += detail.bytes;
         }
     }
 }
 
-impl Tally {
-    fn add(&mut self, line: &Line, cost: &Cost, want: Want) {
+impl Times {
+    fn add(&mut self, line: &Line, cost: &Cost) {
         let op = line.op();
-        let seconds = cost.seconds * op.repeat;
-        self.seconds.add(op, seconds);
+        self.seconds.add(op, cost.seconds * op.repeat);
         self.stage.add(op, cost.seconds * op.stage_repeat);
         self.ideal.add(op, cost.ideal * op.repeat);
+    }
+}
+
+impl Detail {
+    fn add(&mut self, line: &Line, cost: &Cost, want: Want) {
+        let op = line.op();
         if want.band {
-            self.band.add(op.family, seconds, line.spread());
+            self.band.add(op.family, cost.seconds * op.repeat, line.spread());
         }
         if want.bounds {
             self.by_bound[cost.bound as usize] += cost.seconds * op.stage_repeat;

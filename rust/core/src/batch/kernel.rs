@@ -1,9 +1,8 @@
 //! Questions about many points of one deployment, answered a block at a time.
 
 use super::form::{BLOCK, Lane};
-use super::forms::{Forms, Kind, Shapes};
+use super::forms::{Forms, Kind, Known, Shapes};
 use super::linear::Linear;
-use super::shared::Shared;
 use super::steps::Steps;
 use crate::analysis::Analyst;
 use crate::point::Question;
@@ -18,6 +17,13 @@ pub struct Want {
     pub bounds: bool,
     /// The 80 % band, where one is known.
     pub band: bool,
+}
+
+impl Want {
+    /// Whether anything is.
+    pub(super) fn any(self) -> bool {
+        self.work || self.bounds || self.band
+    }
 }
 
 /// Sizes of the points of a block, as [`Point`](crate::point::Point) has them; columns of equal length, at most
@@ -86,7 +92,7 @@ pub struct Scratch {
     pub(super) pieces: Pieces,
     pub(super) context: [u64; BLOCK],
     later: [u64; BLOCK],
-    shared: Shared,
+    known: Known,
 }
 
 impl Default for Scratch {
@@ -96,7 +102,7 @@ impl Default for Scratch {
             pieces: Pieces::default(),
             context: [0; BLOCK],
             later: [0; BLOCK],
-            shared: Shared::default(),
+            known: Known::default(),
         }
     }
 }
@@ -143,7 +149,10 @@ impl Kernel {
         for column in [sizes.input_len, sizes.output_len, sizes.prefix_len, sizes.chunk] {
             assert_eq!(column.len(), count, "columns must have equal length");
         }
-        answers.clear(count);
+        answers.clear(count, want);
+        if want.band && !self.predicted {
+            (answers.low, answers.high) = ([f64::NAN; BLOCK], [f64::NAN; BLOCK]);
+        }
         let want = Want { band: want.band && self.predicted, ..want };
         match &self.way {
             Way::Linear(linear) => {
@@ -151,9 +160,6 @@ impl Kernel {
                 answers.ideal = answers.step;
             }
             Way::Forms(forms) => self.price_forms(forms, sizes, want, scratch, answers),
-        }
-        if !want.band {
-            (answers.low, answers.high) = ([f64::NAN; BLOCK], [f64::NAN; BLOCK]);
         }
     }
 
@@ -166,7 +172,7 @@ impl Kernel {
         answers: &mut Answers,
     ) {
         let count = sizes.batch_size.len();
-        let Scratch { pieces, context, later, shared, .. } = scratch;
+        let Scratch { pieces, context, later, known, .. } = scratch;
         let Sizes { batch_size: batch, input_len, prefix_len: prefix, .. } = *sizes;
         for ((sum, prefix), input) in context.iter_mut().zip(prefix).zip(input_len) {
             *sum = prefix + input;
@@ -174,27 +180,27 @@ impl Kernel {
         let context = &mut context[..count];
         let step = |kind: Kind, new, context| Shapes { kind, batch, new, context, prefix };
         match self.question {
-            Question::Decode => forms.add(&step(Kind::Decode, batch, context), None, want, shared, answers),
+            Question::Decode => forms.add(&step(Kind::Decode, batch, context), None, want, known, answers),
             Question::Mixed => {
-                forms.add(&step(Kind::Mixed, sizes.chunk, input_len), None, want, shared, answers);
+                forms.add(&step(Kind::Mixed, sizes.chunk, input_len), None, want, known, answers);
             }
             Question::Encode => {
                 context.fill(0);
                 let kind = Kind::Prompt { samples: false };
-                forms.add(&step(kind, input_len, context), None, want, shared, answers);
+                forms.add(&step(kind, input_len, context), None, want, known, answers);
             }
             Question::Prefill | Question::Chat => {
                 let mut last = Pieces::default();
-                let prompts = |pieces: &Pieces, samples: bool, shared: &mut Shared, answers: &mut Answers| {
+                let prompts = |pieces: &Pieces, samples: bool, known: &mut Known, answers: &mut Answers| {
                     let shapes = pieces.shapes(Kind::Prompt { samples });
-                    forms.add(&shapes, Some(&pieces.point[..pieces.count]), want, shared, answers);
+                    forms.add(&shapes, Some(&pieces.point[..pieces.count]), want, known, answers);
                 };
-                cut(sizes, pieces, &mut last, |pieces| prompts(pieces, false, shared, answers));
-                prompts(&last, true, shared, answers);
+                cut(sizes, pieces, &mut last, |pieces| prompts(pieces, false, known, answers));
+                prompts(&last, true, known, answers);
                 answers.ttft = answers.step;
                 if self.question == Question::Chat {
                     later.iter_mut().zip(sizes.output_len).for_each(|(later, output)| *later = output - 1);
-                    forms.add_runs(batch, context, &later[..count], want, shared, answers);
+                    forms.add_runs(batch, context, &later[..count], want, known, answers);
                 }
             }
         }
@@ -229,14 +235,19 @@ pub(super) fn cut(
 }
 
 impl Answers {
-    fn lanes(&mut self) -> impl Iterator<Item = &mut Lane> {
-        let times = [&mut self.step, &mut self.ideal, &mut self.low, &mut self.high, &mut self.stage];
-        let others = [&mut self.ttft, &mut self.flops, &mut self.bytes, &mut self.busy];
-        times.into_iter().chain(others).chain(&mut self.by_bound)
-    }
-
-    fn clear(&mut self, count: usize) {
-        self.lanes().for_each(|lane| lane[..count].fill(0.0));
+    /// Forgets the first `count` points, as far as they will be told.
+    fn clear(&mut self, count: usize, want: Want) {
+        let forget = |lane: &mut Lane| lane[..count].fill(0.0);
+        [&mut self.step, &mut self.ideal, &mut self.stage].into_iter().for_each(forget);
+        if want.band {
+            [&mut self.low, &mut self.high].into_iter().for_each(forget);
+        }
+        if want.bounds {
+            self.by_bound.iter_mut().chain([&mut self.busy]).for_each(forget);
+        }
+        if want.work {
+            [&mut self.flops, &mut self.bytes].into_iter().for_each(forget);
+        }
     }
 
     pub(super) fn add_point(&mut self, to: usize, other: &Answers, from: usize) {
