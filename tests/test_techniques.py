@@ -210,3 +210,17 @@ def test_the_commands_print_json(command: Callable) -> None:
     assert {row["name"] for row in answers} >= {"compute_bound_from", "kv_read_outweighs_beyond"}
     listed = json.loads(command("catalog techniques --format json").out)
     assert len(listed) == 28
+
+
+def test_a_simulated_verification_costs_what_analyze_says() -> None:
+    techniques = "spec:method=eagle,gamma=3,accept=1"
+    trace = rf.Trace(arrival_s=[0.0], prompt_tokens=[1000], output_tokens=[41])
+    run = rf.simulate(
+        trace, model=MODEL, hw=HW, engine="vllm-sync", techniques=techniques, mode="ideal", record="steps"
+    )
+    verified = run.steps.filter((run.steps["prefill_tokens"] == 0) & (run.steps["scheduled_tokens"] == 4))
+    assert verified.height >= 8
+    for row in verified.iter_rows(named=True):
+        before = row["context_tokens"] - row["scheduled_tokens"]
+        asked = rf.analyze(MODEL, HW, input_len=before, techniques=techniques, mode="ideal")
+        assert row["end_s"] - row["start_s"] == pytest.approx(asked.step_s, rel=1e-9)
