@@ -333,20 +333,20 @@ class Space:
 @final
 class Measurements:
     def __new__(
-        cls, rows: int, columns: Mapping[str, Any], *, hw: Hardware | None = None, engine: str = ""
+        cls, rows: int, columns: Mapping[str, Any], *, hw: Hardware | None = None, engine: str = ...
     ) -> Measurements: ...
     def calibrate(
         self,
         *,
         source: str,
         date: str,
-        remark: str = "",
+        remark: str = ...,
         prior: bool = True,
         extrapolate: bool = False,
-        present: Sequence[tuple[str, str]] = (),
+        present: Sequence[tuple[str, str]] = ...,
     ) -> tuple[Table, list[tuple[str, str]]]: ...
     def validate(
-        self, sets: Sequence[tuple[str, str]] = (), beside: Sequence[Measurements] = ()
+        self, sets: Sequence[tuple[str, str]] = ..., beside: Sequence[Measurements] = ...
     ) -> tuple[Table, Table]: ...
     @staticmethod
     def points(rows: int, columns: Mapping[str, Any]) -> tuple[Table, Table]: ...
@@ -358,7 +358,7 @@ class Measurements:
         *,
         band: tuple[Any, Any] | None = None,
         ideal: Any | None = None,
-        groups: Sequence[tuple[str, Sequence[str]]] = (),
+        groups: Sequence[tuple[str, Sequence[str]]] = ...,
     ) -> tuple[Table, Table]: ...
 
 @final

@@ -106,7 +106,6 @@ fn full_traces() -> impl Strategy<Value = Trace> {
                 ttft_ns: (0..count).map(observed).collect(),
                 e2e_ns: (0..count).map(observed).collect(),
                 tpot_ns: (0..count).map(observed).collect(),
-                ..Carried::default()
             };
         }
         trace

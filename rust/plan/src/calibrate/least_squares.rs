@@ -225,8 +225,9 @@ fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Option<Vec<f64>> {
         right.swap(column, pivot);
         for row in column + 1..count {
             let factor = matrix[row][column] / matrix[column][column];
-            for place in column..count {
-                matrix[row][place] -= factor * matrix[column][place];
+            let (above, below) = matrix.split_at_mut(row);
+            for (value, known) in below[0][column..].iter_mut().zip(&above[column][column..]) {
+                *value -= factor * known;
             }
             right[row] -= factor * right[column];
         }
