@@ -166,8 +166,8 @@ def simulate(
     record : {"summary", "stretches", "steps", "decisions"}
         Whether steps are kept: in stretches that decode alike, which is as quick as without; or one row each,
         and with them who was in it. What is not kept and asked for later is simulated again.
-        Decisions at a linear `step_cost` run in recorded time: arrivals as given and seconds added as floats, to compare with the recorded
-        schedule of an engine.
+        Decisions at a linear `step_cost` run in recorded time: arrivals as given and seconds added as floats, to
+        compare with the recorded schedule of an engine.
     slo : str, optional
         What requests must meet, in ms: ``"ttft:500 tpot:50"``, or of a percentile ``"ttft@p99:500"``.
     percentiles : sequence of float
