@@ -1,7 +1,8 @@
 //! What steps cost that differ in nothing but their contexts: only what grows with context is priced again.
 //!
 //! A run of decode steps has the same sequences in each; most operators (the matrix multiplications) then cost the
-//! same every time. The result is that of [`Pricer::seconds`] to the bit: the same numbers, added in the same order.
+//! same every time. The result is that of [`Pricer::seconds`] to the bit: both add the same numbers in the same order,
+//! those that do not grow first.
 
 use crate::cause::{Cause, Causes};
 use crate::shape::{PhaseSums, Sums};
@@ -10,96 +11,101 @@ use crate::step::{Exposed, Pricer};
 /// Steps of more decoding sequences are priced from scratch.
 const MOST_SEQUENCES: usize = 4096;
 
-/// All occurrences of one operator in a step.
-#[derive(Debug, Clone, Copy)]
-struct Share {
-    seconds: f64,
-    /// The operator's place.
-    place: u32,
-    /// Whether it has to be priced again.
-    grows: bool,
-}
-
 /// What is known of steps in which so many sequences decode.
 #[derive(Debug, Clone, Default)]
 struct Known {
-    /// Every operator that runs, in order.
-    shares: Vec<Share>,
-    /// What those are spent on that do not grow.
-    fixed: Causes,
+    /// Steps priced with it.
+    steps: u64,
+    /// Seconds of all operators that do not grow.
+    counted: Exposed,
+    /// What those are spent on.
+    spent: Causes,
+    /// Place and seconds of each of them.
+    operators: Vec<(u32, f64)>,
+    /// Places of the operators that do grow, in order.
+    growing: Vec<u32>,
 }
 
 /// Prices of one [`Pricer`], remembered by the number of sequences that decode.
 #[derive(Debug, Clone, Default)]
 pub struct Memo {
-    by_sequences: Vec<Known>,
+    by_sequences: Vec<Option<Box<Known>>>,
 }
 
 impl Memo {
-    /// Seconds of one step, as [`Pricer::seconds`] predicts them; what they are spent on is added to `spent`, and `see`
-    /// is told the place of each operator that runs and its seconds, in order. A memo must be used with one pricer
-    /// only.
+    /// Seconds of one step, as [`Pricer::seconds`] predicts them; what they are spent on is added to `spent`, and the
+    /// seconds of each operator to its place in `operators`, but for those that [`Memo::add_operators`] adds later. A
+    /// memo must be used with one pricer only.
     pub fn seconds(
         &mut self,
         pricer: &Pricer,
         sums: &Sums,
         spent: &mut Causes,
-        mut see: impl FnMut(usize, f64),
+        operators: &mut [f64],
     ) -> f64 {
-        let mut total = Exposed::default();
-        let mut add = |place: usize, seconds: f64| {
-            total.add(pricer.lines[place].op(), seconds);
-            see(place, seconds);
-        };
+        let (mut counted, mut growing) = (Exposed::default(), Exposed::default());
         match decoding_alone(sums) {
             Some(sequences) => {
                 // Nobody else is in the step: those who decode are all.
                 let parts = sums.parts(&sums.decode);
                 let known = self.known(pricer, sums, sequences);
-                spent.append(&known.fixed);
-                for share in &known.shares {
-                    let place = share.place as usize;
-                    if share.grows {
-                        let line = &pricer.lines[place];
-                        let cost = line.cost_of(&parts, parts.over(line.op().over));
-                        let seconds = cost.seconds * line.op().repeat;
-                        add(place, seconds);
-                        if line.op().site.lane.beside().is_none() {
-                            spent.add_cost(&cost, seconds);
-                        }
-                    } else {
-                        add(place, share.seconds);
+                known.steps += 1;
+                counted = known.counted;
+                spent.append(&known.spent);
+                for &place in &known.growing {
+                    let line = &pricer.lines[place as usize];
+                    let cost = line.cost_of(&parts, parts.over(line.op().over));
+                    let seconds = cost.seconds * line.op().repeat;
+                    growing.add(line.op(), seconds);
+                    operators[place as usize] += seconds;
+                    if line.op().site.lane.beside().is_none() {
+                        spent.add_cost(&cost, seconds);
                     }
                 }
             }
             None => pricer.each(sums, |place, op, cost| {
                 let seconds = cost.seconds * op.repeat;
-                add(place, seconds);
+                if pricer.lines[place].grows { &mut growing } else { &mut counted }.add(op, seconds);
+                operators[place] += seconds;
                 if op.site.lane.beside().is_none() {
                     spent.add_cost(&cost, seconds);
                 }
             }),
         }
-        let hidden = pricer.hidden();
+        let (total, hidden) = (counted.plus(&growing), pricer.hidden());
         spent.add(Cause::Link, total.waits(hidden) - total.hidden(hidden));
         total.exposed(hidden)
     }
 
-    fn known(&mut self, pricer: &Pricer, sums: &Sums, sequences: usize) -> &Known {
+    /// Adds the seconds of operators that were remembered, not priced, to their places.
+    pub fn add_operators(&self, operators: &mut [f64]) {
+        for known in self.by_sequences.iter().flatten() {
+            for &(place, seconds) in &known.operators {
+                operators[place as usize] += seconds * known.steps as f64;
+            }
+        }
+    }
+
+    fn known(&mut self, pricer: &Pricer, sums: &Sums, sequences: usize) -> &mut Known {
         if self.by_sequences.len() <= sequences {
-            self.by_sequences.resize_with(sequences + 1, Known::default);
+            self.by_sequences.resize_with(sequences + 1, || None);
         }
-        let known = &mut self.by_sequences[sequences];
-        if known.shares.is_empty() {
+        self.by_sequences[sequences].get_or_insert_with(|| {
+            let mut known = Box::<Known>::default();
             pricer.each(sums, |place, op, cost| {
-                let (seconds, grows) = (cost.seconds * op.repeat, op.grows_with_context());
-                if !grows && op.site.lane.beside().is_none() {
-                    known.fixed.add_cost(&cost, seconds);
+                if pricer.lines[place].grows {
+                    known.growing.push(place as u32);
+                    return;
                 }
-                known.shares.push(Share { seconds, place: place as u32, grows });
+                let seconds = cost.seconds * op.repeat;
+                known.counted.add(op, seconds);
+                known.operators.push((place as u32, seconds));
+                if op.site.lane.beside().is_none() {
+                    known.spent.add_cost(&cost, seconds);
+                }
             });
-        }
-        known
+            known
+        })
     }
 }
 
@@ -152,6 +158,8 @@ mod tests {
             for ((model, tp), mode) in models.into_iter().flat_map(|model| modes.clone().map(|mode| (model, mode))) {
                 let pricer = pricer(model, tp, mode);
                 let (mut memo, mut spent, mut expected) = (Memo::default(), Causes::default(), Causes::default());
+                let count = pricer.ops().count();
+                let (mut operators, mut every) = (vec![0.0; count], vec![0.0; count]);
                 for &(sequences, context, prompt) in &steps {
                     let mut sums = Sums::default();
                     for sequence in 0..sequences {
@@ -160,22 +168,25 @@ mod tests {
                     if prompt % 3 == 1 {
                         pricer.reaches().add_item(&mut sums, Phase::Prefill, 1.0, prompt, context, 1);
                     }
-                    let (before, mut seen) = (spent, 0.0);
-                    let seconds = memo.seconds(&pricer, &sums, &mut spent, |_, part| seen += part);
+                    let before = spent;
+                    let seconds = memo.seconds(&pricer, &sums, &mut spent, &mut operators);
                     prop_assert_eq!(seconds, pricer.seconds(&sums).step.seconds);
                     prop_assert!((spent.since(&before).total() - seconds).abs() <= 1e-12 * spent.total());
-                    let (mut all, mut exposed, mut link) = (0.0, 0.0, 0.0);
-                    pricer.each(&sums, |_, op, cost| {
+                    let (mut exposed, mut link) = (0.0, 0.0);
+                    pricer.each(&sums, |place, op, cost| {
                         expected.add_cost(&cost, cost.seconds * op.repeat);
-                        all += cost.seconds * op.repeat;
+                        every[place] += cost.seconds * op.repeat;
                         match op.family {
                             Family::Link => link += cost.seconds * op.repeat,
                             Family::Host => {}
                             _ => exposed += cost.seconds * op.repeat,
                         }
                     });
-                    prop_assert_eq!(seen, all);
                     expected.add(Cause::Link, -f64::min(link, pricer.overlap() * exposed));
+                }
+                memo.add_operators(&mut operators);
+                for (found, expected) in operators.iter().zip(&every) {
+                    prop_assert!((found - expected).abs() <= 1e-12 * spent.total(), "{found} {expected}");
                 }
                 for ((cause, found), (_, expected)) in spent.iter().zip(expected.iter()) {
                     prop_assert!((found - expected).abs() <= 1e-12 * spent.total(), "{cause:?}: {found} {expected}");

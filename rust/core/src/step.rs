@@ -61,6 +61,8 @@ pub(crate) struct Line {
     predicted: Option<Predicted>,
     /// What was predicted, where a technique has changed the operator since.
     was: Option<Priced>,
+    /// Whether its price depends on how long contexts are, and not on counts alone.
+    pub(crate) grows: bool,
 }
 
 /// Shares of the computing time that hide what runs beside it.
@@ -180,7 +182,9 @@ impl Deployment {
             let priced = roof.price(op)?;
             let measured = was.as_ref().unwrap_or(&priced);
             let predicted = predictor.as_ref().and_then(|predictor| predictor.predict(measured));
-            Ok(Line { priced, predicted, was })
+            let grows =
+                [Some(&priced), was.as_ref()].into_iter().flatten().any(|it| it.op().grows_with_context());
+            Ok(Line { priced, predicted, was, grows })
         };
         let lines = program.ops.into_iter().map(line).collect::<Result<Vec<_>>>()?;
         let hidden = Hidden { links: self.overlap, beside: program.beside };
@@ -232,7 +236,9 @@ impl Pricer {
 
     /// Seconds of one step of these sums, with their band: a few multiplications an operator, nothing allocated.
     pub fn seconds(&self, sums: &Sums) -> StepTime {
-        let (mut ideal, mut total, mut stage) = (Exposed::default(), Exposed::default(), Exposed::default());
+        let (mut ideal, mut stage) = (Exposed::default(), Exposed::default());
+        // Apart, so that a memo may add the growing ones to what it knows of the others, and come to the same bits.
+        let (mut counted, mut growing) = (Exposed::default(), Exposed::default());
         let mut band = Band::default();
         let all = sums.all();
         let parts = sums.parts(&all);
@@ -240,7 +246,7 @@ impl Pricer {
             if let Some(cost) = line.cost(&parts) {
                 let op = line.priced.op();
                 let seconds = cost.seconds * op.repeat;
-                total.add(op, cost.seconds * op.repeat);
+                if line.grows { &mut growing } else { &mut counted }.add(op, seconds);
                 stage.add(op, cost.seconds * op.stage_repeat);
                 if self.predicted {
                     ideal.add(op, cost.ideal * op.repeat);
@@ -248,7 +254,8 @@ impl Pricer {
                 }
             }
         }
-        let (seconds, stage) = (total.exposed(&self.hidden), stage.exposed(&self.hidden));
+        let seconds = counted.plus(&growing).exposed(&self.hidden);
+        let stage = stage.exposed(&self.hidden);
         if !self.predicted {
             return StepTime { step: Estimate::bare(seconds), ideal: seconds, stage };
         }
@@ -357,6 +364,16 @@ impl Exposed {
             (None, Family::Link) => self.link += seconds,
             (None, Family::Host) => self.host += seconds,
             _ => self.compute += seconds,
+        }
+    }
+
+    /// Both together.
+    pub(crate) fn plus(&self, other: &Exposed) -> Exposed {
+        Exposed {
+            compute: self.compute + other.compute,
+            link: self.link + other.link,
+            host: self.host + other.host,
+            beside: std::array::from_fn(|lane| self.beside[lane] + other.beside[lane]),
         }
     }
 

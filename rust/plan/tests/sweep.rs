@@ -1,5 +1,7 @@
 //! Frames and spaces against the one-point evaluation.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
+
 use proptest::prelude::*;
 use roofline_core::analysis::Analyst;
 use roofline_core::batch::Sizes;

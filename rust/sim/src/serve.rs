@@ -42,7 +42,7 @@ pub struct ModelCost {
 struct Ledger {
     /// By what they were spent on.
     causes: Causes,
-    /// Of each operator.
+    /// Of each operator, but for what the memo remembers.
     operators: Vec<f64>,
     /// All.
     steps: f64,
@@ -59,7 +59,9 @@ impl ModelCost {
     /// is known.
     pub fn band(&self) -> Option<(f64, f64)> {
         let ledger = self.ledger.borrow();
-        let steps = self.pricer.estimate_of(ledger.steps, &ledger.operators, 0.0);
+        let mut operators = ledger.operators.clone();
+        self.memo.borrow().add_operators(&mut operators);
+        let steps = self.pricer.estimate_of(ledger.steps, &operators, 0.0);
         let (low, high) = steps.low.zip(steps.high).filter(|_| ledger.steps > 0.0)?;
         Some((low / ledger.steps, high / ledger.steps))
     }
@@ -95,8 +97,7 @@ impl StepCost for ModelCost {
     fn seconds(&self, sums: &Sums) -> f64 {
         let mut ledger = self.ledger.borrow_mut();
         let Ledger { causes, operators, steps } = &mut *ledger;
-        let note = |place: usize, seconds: f64| operators[place] += seconds;
-        let seconds = self.memo.borrow_mut().seconds(&self.pricer, sums, causes, note);
+        let seconds = self.memo.borrow_mut().seconds(&self.pricer, sums, causes, operators);
         *steps += seconds;
         seconds
     }
@@ -113,6 +114,7 @@ impl StepCost for ModelCost {
         let (mut all, one) = (self.ledger.borrow_mut(), fork.ledger.borrow());
         all.causes.append(&one.causes);
         all.operators.iter_mut().zip(&one.operators).for_each(|(sum, seconds)| *sum += seconds);
+        fork.memo.borrow().add_operators(&mut all.operators);
         all.steps += one.steps;
     }
 }
