@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import subprocess
 import sys
 
 import pytest
-from roofline_fast import __version__, errors
+from roofline_fast import __version__, cli, errors
 from roofline_fast.cli import talk
 
 HELP_CPU_S = 0.2
@@ -103,3 +104,9 @@ def test_completion_can_be_shown(shell: str) -> None:
     done = command("--show-completion", shell)
     assert done.returncode == 0
     assert "roofline_fast" in done.stdout or "roofline-fast" in done.stdout
+
+
+def test_help_lists_each_command_by_the_first_line_of_its_own_help() -> None:
+    for name, summary in cli.COMMANDS.items():
+        module = importlib.import_module(f"roofline_fast.cli.{name.replace('-', '_')}")
+        assert module.HELP.splitlines()[0] == summary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
@@ -356,6 +357,11 @@ class Trace:
     def inspect(self) -> pl.DataFrame:
         """Return what it is like, as rows of ``metric, value, unit``; what is not known is null."""
         return frame(self.compiled.inspect())
+
+    @cached_property
+    def metrics(self) -> dict[str, float | None]:
+        """The numbers of `inspect` by name."""
+        return dict(self.compiled.metrics)
 
     @property
     def model(self) -> str | None:

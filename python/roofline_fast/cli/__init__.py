@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from roofline_fast.cli import (
-    analyze,
-    break_even,
-    calibrate,
-    catalog,
-    compare,
-    simulate,
-    sweep,
-    trace,
-    validate,
-)
 from roofline_fast.cli.grammar import Group
 from roofline_fast.cli.talk import INTERRUPTED, failure, no_output
 
-# Plain help: drawing boxes costs 0.3 s of CPU more.
-app = typer.Typer(
-    cls=Group,
-    name="roofline-fast",
-    help="What a language model costs to serve, what bounds it, and what to buy.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
+# Every command, in the order of help, with the first line of its own. Only the one that runs is loaded: building the
+# hundreds of parameters of the others would take longer than most commands do.
+COMMANDS = {
+    "analyze": "Price one step, or one whole request, operator by operator.",
+    "sweep": "Price every combination of some axes; with --trace, simulate every one.",
+    "compare": "Explain why B is faster or slower than A: a waterfall per operator and resource that adds up.",
+    "break-even": "Solve where techniques begin and cease to pay in decode, on the exact cost.",
+    "simulate": "Replay a trace, or generated traffic, through an engine: latencies, throughput, where the time went.",
+    "calibrate": "Fit efficiencies to measured kernels, or say which kernels to measure (--plan).",
+    "validate": "Hold predictions against measurements: kernel timings, points of real servers.",
+    "trace": "Traces: who asks for how much, and when.",
+    "catalog": "What is known by name: devices, models and techniques.",
+}
 
 
 def _version(wanted: bool) -> None:
@@ -41,7 +36,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
     version: Annotated[
@@ -52,8 +46,29 @@ def _root(
         typer.echo(context.get_help())
 
 
-for command in (analyze, sweep, compare, break_even, simulate, trace, calibrate, validate, catalog):
-    command.register(app)
+def _app(asked: str | None) -> typer.Typer:
+    """Return the command with the subcommand that is asked for, and the names of the others; all for completion."""
+    # Plain help: drawing boxes costs 0.3 s of CPU more.
+    app = typer.Typer(
+        cls=Group,
+        name="roofline-fast",
+        help="What a language model costs to serve, what bounds it, and what to buy.",
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+    app.callback(invoke_without_command=True)(_root)
+    completing = "_ROOFLINE_FAST_COMPLETE" in os.environ
+    for name, summary in COMMANDS.items():
+        if name == asked or completing:
+            import_module(f"roofline_fast.cli.{name.replace('-', '_')}").register(app)
+        else:
+            app.command(name, help=summary)(_elsewhere)
+    return app
+
+
+def _elsewhere() -> None:
+    """Stand for a command that is not run."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +81,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:
         return no_output()
     try:
-        code = app(args=arguments, prog_name="roofline-fast", standalone_mode=False)
+        words = sys.argv[1:] if arguments is None else arguments
+        asked = next((word for word in words if not word.startswith("-")), None)
+        code = _app(asked)(args=arguments, prog_name="roofline-fast", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
         return failure(error)
     # The parser turns Ctrl-C into an exit code of its own.

@@ -75,7 +75,7 @@ def save(frame: pl.DataFrame, path: Path) -> None:
     suffix = path.suffix.lower()
     with aside(path) as part:
         if suffix == ".parquet":
-            frame.write_parquet(part)
+            frame.write_parquet(part, compression="zstd", compression_level=1)
         elif suffix == ".csv":
             frame.write_csv(part)
         elif suffix == ".jsonl":

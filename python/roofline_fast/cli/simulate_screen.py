@@ -81,12 +81,8 @@ def _rate(metrics: dict[str, float | None], rate: float) -> str:
     return "–" if few else digits(rate)
 
 
-def _metrics(simulation: Simulation) -> dict[str, float | None]:
-    return dict(simulation.trace.inspect().select("metric", "value").iter_rows())
-
-
 def _traffic(simulation: Simulation) -> str:
-    described = traffic(_metrics(simulation))
+    described = traffic(simulation.trace.metrics)
     return f"{traffic_name(simulation)}{described}   seed {simulation.inputs['seed']}"
 
 
@@ -141,7 +137,7 @@ def _load(simulation: Simulation) -> str:
     verdict = summary["load"]
     if summary["overloaded"]:
         verdict = f"overloaded, queue grows {digits(summary['queue_growth_per_s'])} req/s"
-    rate = _rate(_metrics(simulation), offered)
+    rate = _rate(simulation.trace.metrics, offered)
     return f"  load        offered {rate} req/s, served {digits(served or 0.0)}: {verdict}"
 
 

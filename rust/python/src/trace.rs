@@ -273,6 +273,14 @@ impl Trace {
         Table::new(py, table)
     }
 
+    /// The same numbers by name, without a frame.
+    #[getter]
+    fn metrics(&self, py: Python<'_>) -> PyResult<Vec<(String, Option<f64>)>> {
+        let measure = |_: &_| Ok::<_, Error>(trace::inspect(&self.requests.trace, &[]).rows());
+        let rows = enter_long(py, None, measure)?;
+        Ok(rows.into_iter().map(|(name, value, _)| (name, value)).collect())
+    }
+
     /// The file as the user named it; `None` for a trace made of columns, as all that follows.
     #[getter]
     fn origin(&self) -> Option<&str> {

@@ -71,9 +71,9 @@ pub fn inspect(trace: &Trace, warnings: &[Warning]) -> Inspection {
 }
 
 impl Inspection {
-    /// The numbers as a table of `metric`, `value` and `unit`; what is not known is null.
-    pub fn table(&self) -> Table {
-        let mut rows: Vec<(String, Option<f64>, &str)> = vec![
+    /// The numbers by name, with their units; none where something is not known.
+    pub fn rows(&self) -> Vec<(String, Option<f64>, &'static str)> {
+        let mut rows: Vec<(String, Option<f64>, &'static str)> = vec![
             ("requests".into(), Some(self.requests as f64), ""),
             ("span".into(), Some(self.span_s), "s"),
             ("rate".into(), self.rate, "req/s"),
@@ -90,6 +90,12 @@ impl Inspection {
         rows.push(("peak_to_mean_60s".into(), self.peak_to_mean_60s, ""));
         rows.push(("prefix_hit".into(), self.prefix_hit, "share"));
         rows.push(("sessions".into(), self.sessions.map(|count| count as f64), ""));
+        rows
+    }
+
+    /// The same as a table of `metric`, `value` and `unit`; what is not known is null.
+    pub fn table(&self) -> Table {
+        let rows = self.rows();
         Table::new()
             .with("metric", Column::Str(rows.iter().map(|row| row.0.clone()).collect()))
             .with("value", Column::OptF64(rows.iter().map(|row| row.1).collect()))
