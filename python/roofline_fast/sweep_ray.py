@@ -69,7 +69,7 @@ def run_on_ray(
         _start(ray, address)
     try:
         task = ray.remote(max_retries=-1, num_cpus=1)(write_parts)
-        shared = ray.put(dict(recipe))
+        shared: Any = ray.put(dict(recipe))
         batches = [list(parts[at : at + each]) for at in range(0, len(parts), each)]
         waiting = [task.remote(shared, str(folder.resolve()), batch) for batch in batches]
         while waiting:
