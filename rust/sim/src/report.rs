@@ -23,7 +23,7 @@ impl Simulation {
         let origin = moments().map(|of| of.arrival).min().unwrap_or(0);
         let last = moments().map(|of| of.finish.unwrap_or(of.arrival)).max().unwrap_or(origin);
         let stretches = self.journals.iter().filter_map(|journal| journal.stretches.last());
-        (origin, stretches.map(|stretch| stretch.end).fold(last, Ticks::max))
+        (origin, stretches.map(|stretch| stretch.note.end).fold(last, Ticks::max))
     }
 
     /// Seconds from the first arrival to the last token, or the last arrival if that is later.
@@ -131,25 +131,25 @@ impl Simulation {
             let mut before = 0;
             for stretch in &journal.stretches {
                 first.push(before);
-                before += stretch.steps.max(1);
-                free.push(journal.usable_blocks - stretch.used_last);
+                before += stretch.note.steps.max(1);
+                free.push(journal.usable_blocks - stretch.note.used_last);
                 replicas.push(replica as u32);
             }
         }
         let bound = rows().map(|stretch| Split::of(stretch).largest().map(|kind| names[kind].to_string()));
         let mut table = Table::new()
             .with("step", Column::U64(first))
-            .with("steps", u64s(&|row| row.steps))
-            .with("start_s", Column::F64(rows().map(|row| tick_seconds(row.start)).collect()))
-            .with("end_s", Column::F64(rows().map(|row| tick_seconds(row.end)).collect()))
-            .with("sequences", u32s(&|row| row.sequences))
-            .with("scheduled_tokens", u64s(&|row| row.scheduled_tokens))
-            .with("prefill_tokens", u64s(&|row| row.prefill_tokens))
-            .with("context_tokens", u64s(&|row| row.context_tokens))
-            .with("running", u32s(&|row| row.running))
-            .with("waiting", u32s(&|row| row.waiting))
+            .with("steps", u64s(&|row| row.note.steps))
+            .with("start_s", Column::F64(rows().map(|row| tick_seconds(row.note.start)).collect()))
+            .with("end_s", Column::F64(rows().map(|row| tick_seconds(row.note.end)).collect()))
+            .with("sequences", u32s(&|row| row.note.sequences))
+            .with("scheduled_tokens", u64s(&|row| row.note.scheduled_tokens))
+            .with("prefill_tokens", u64s(&|row| row.note.prefill_tokens))
+            .with("context_tokens", u64s(&|row| row.note.context_tokens))
+            .with("running", u32s(&|row| row.note.running))
+            .with("waiting", u32s(&|row| row.note.waiting))
             .with("free_blocks", Column::U32(free))
-            .with("preempted", u32s(&|row| row.preempted))
+            .with("preempted", u32s(&|row| row.note.preempted))
             .with("bound", Column::OptStr(bound.collect()));
         if self.journals.len() > 1 {
             table.push("replica", Column::U32(replicas));

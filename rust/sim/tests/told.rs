@@ -118,7 +118,7 @@ fn end(simulation: &Simulation) -> Ticks {
     let moments = simulation.journals.iter().flat_map(|journal| &journal.moments);
     let steps = simulation.journals.iter().filter_map(|journal| journal.stretches.last());
     let last = moments.map(|of| of.finish.unwrap_or(of.arrival)).max().unwrap();
-    steps.map(|stretch| stretch.end).fold(last, Ticks::max)
+    steps.map(|stretch| stretch.note.end).fold(last, Ticks::max)
 }
 
 proptest! {
@@ -152,7 +152,7 @@ proptest! {
         let whole = (end(&simulation) - origin) * Ticks::from(simulation.replicas);
         let time = simulation.time().unwrap();
         prop_assert_eq!(time.total(), whole);
-        let busy: Ticks = simulation.journals.iter().flat_map(|j| &j.stretches).map(|s| s.end - s.start).sum();
+        let busy: Ticks = simulation.journals.iter().flat_map(|j| &j.stretches).map(|s| s.note.end - s.note.start).sum();
         prop_assert_eq!(whole - time.0[IDLE], busy);
     }
 

@@ -72,7 +72,7 @@ impl Split {
 
     /// A stretch's time by what its steps were spent on.
     pub fn of(stretch: &Stretch) -> Split {
-        Split::by_causes(stretch.end - stretch.start, &stretch.spent())
+        Split::by_causes(stretch.note.end - stretch.note.start, &stretch.spent())
     }
 
     /// `whole` in proportion to `spent`; what no cause is known of is unattributed.
@@ -100,8 +100,8 @@ impl<'a> Meter<'a> {
     pub fn new(journal: &'a Journal, origin: Ticks) -> Meter<'a> {
         let (mut spent, mut now) = (Split::default(), origin);
         let known = journal.stretches.iter().map(|stretch| {
-            spent.0[IDLE] += stretch.start - now;
-            now = stretch.end;
+            spent.0[IDLE] += stretch.note.start - now;
+            now = stretch.note.end;
             let (before, own) = (spent, Split::of(stretch));
             spent.add(&own);
             (before, own)
@@ -111,16 +111,17 @@ impl<'a> Meter<'a> {
 
     /// Time from the origin to that moment, by kind; within a stretch its steps are taken as alike.
     pub fn at(&self, moment: Ticks) -> Split {
-        let after = self.stretches.partition_point(|stretch| stretch.start <= moment);
+        let after = self.stretches.partition_point(|stretch| stretch.note.start <= moment);
         let Some(place) = after.checked_sub(1) else {
             let mut idle = Split::default();
             idle.0[IDLE] = moment - self.origin;
             return idle;
         };
         let (stretch, (mut spent, own)) = (&self.stretches[place], self.known[place]);
-        let (run, length) = (moment.min(stretch.end) - stretch.start, stretch.end - stretch.start);
+        let (run, length) =
+            (moment.min(stretch.note.end) - stretch.note.start, stretch.note.end - stretch.note.start);
         spent.add(&own.part(run, length));
-        spent.0[IDLE] += (moment - stretch.end).max(0);
+        spent.0[IDLE] += (moment - stretch.note.end).max(0);
         spent
     }
 
@@ -187,7 +188,7 @@ mod tests {
         ) {
             let journal = journal(&steps);
             let meter = Meter::new(&journal, 0);
-            let end = journal.stretches.last().map_or(100, |last| last.end);
+            let end = journal.stretches.last().map_or(100, |last| last.note.end);
             for share in moments {
                 let moment = (end as f64 * share) as Ticks;
                 prop_assert_eq!(meter.at(moment).total(), moment);

@@ -141,20 +141,24 @@ fn waiting(
 
 /// What stood in the way from `from` to `to`: as each call of the scheduler found it, until the next one.
 fn held(stretches: &[Stretch], limits: &Limits, from: Ticks, to: Ticks, waited: &mut Waited) {
-    let mut place = stretches.partition_point(|stretch| stretch.start <= from);
+    let mut place = stretches.partition_point(|stretch| stretch.note.start <= from);
     let mut now = from;
     if let Some(under_way) = place.checked_sub(1).map(|before| &stretches[before]) {
-        let until = stretches.get(place).map_or(to, |next| next.start.min(to));
-        let goes_on = under_way.start == from || (under_way.steps > 1 && under_way.waiting > 0);
+        let until = stretches.get(place).map_or(to, |next| next.note.start.min(to));
+        let goes_on =
+            under_way.note.start == from || (under_way.note.steps > 1 && under_way.note.waiting > 0);
         *reason(goes_on.then_some(under_way), limits, waited) += until - now;
         now = until;
     }
     while now < to {
-        let next = stretches.get(place + 1).map_or(to, |next| next.start.min(to));
-        let known = stretches.get(place).filter(|stretch| stretch.start <= now);
+        let next = stretches.get(place + 1).map_or(to, |next| next.note.start.min(to));
+        let known = stretches.get(place).filter(|stretch| stretch.note.start <= now);
         // Before the first step nothing but its decision is missing.
-        let until =
-            if known.is_none() { stretches.get(place).map_or(to, |first| first.start.min(to)) } else { next };
+        let until = if known.is_none() {
+            stretches.get(place).map_or(to, |first| first.note.start.min(to))
+        } else {
+            next
+        };
         *reason(known, limits, waited) += until - now;
         place += usize::from(known.is_some());
         now = until;
@@ -162,12 +166,12 @@ fn held(stretches: &[Stretch], limits: &Limits, from: Ticks, to: Ticks, waited: 
 }
 
 fn reason<'a>(stretch: Option<&Stretch>, limits: &Limits, waited: &'a mut Waited) -> &'a mut Ticks {
-    let Some(stretch) = stretch.filter(|stretch| stretch.waiting > 0) else { return &mut waited.step };
-    if stretch.preempted > 0 {
+    let Some(stretch) = stretch.filter(|stretch| stretch.note.waiting > 0) else { return &mut waited.step };
+    if stretch.note.preempted > 0 {
         &mut waited.blocks
-    } else if stretch.running >= limits.running {
+    } else if stretch.note.running >= limits.running {
         &mut waited.slots
-    } else if stretch.scheduled_tokens >= stretch.steps * u64::from(limits.tokens) {
+    } else if stretch.note.scheduled_tokens >= stretch.note.steps * u64::from(limits.tokens) {
         &mut waited.tokens
     } else {
         &mut waited.blocks

@@ -20,71 +20,14 @@ pub struct Interruption {
     pub resumed: Option<Ticks>,
 }
 
-/// Steps in a row that hold the same requests and decode only, or any single step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stretch {
-    /// When the first of them began, the device being free.
-    pub start: Ticks,
-    /// When the result of the last was there.
-    pub end: Ticks,
-    /// Steps; 0 for a call of the scheduler that only preempted.
-    pub steps: u64,
-    /// Sequences in each.
-    pub sequences: u32,
-    /// Tokens processed, of all steps.
-    pub scheduled_tokens: u64,
-    /// Those of them that belong to prompts, or are recomputed.
-    pub prefill_tokens: u64,
-    /// Sum over steps and sequences of their context after the step.
-    pub context_tokens: u64,
-    /// Requests running after the last call.
-    pub running: u32,
-    /// Requests waiting after the last call.
-    pub waiting: u32,
-    /// KV blocks in use after the first call.
-    pub used_first: u32,
-    /// KV blocks in use after the last call.
-    pub used_last: u32,
-    /// Requests preempted.
-    pub preempted: u32,
-    /// What all steps before it were spent on.
-    spent_before: Causes,
-    /// The same with its own.
-    spent_after: Causes,
-}
-
-impl Stretch {
-    /// What its steps were spent on, in seconds as priced.
-    pub fn spent(&self) -> Causes {
-        self.spent_after.since(&self.spent_before)
-    }
-
-    /// Tokens that continue answers.
-    pub fn decode_tokens(&self) -> u64 {
-        self.scheduled_tokens - self.prefill_tokens
-    }
-
-    /// Whether `next`, which follows, belongs to the same stretch.
-    fn goes_on(&self, next: &Note) -> bool {
-        self.end == next.start
-            && self.preempted == 0
-            && next.preempted == 0
-            && self.prefill_tokens == 0
-            && next.prefill_tokens == 0
-            && self.sequences == next.sequences
-            && self.running == next.running
-            && self.scheduled_tokens * next.steps == next.scheduled_tokens * self.steps
-    }
-}
-
 /// A step, or several that decode alike, as an engine reports them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Note {
     /// When the first began.
     pub start: Ticks,
     /// When the result of the last was there.
     pub end: Ticks,
-    /// How many.
+    /// How many; 0 for a call of the scheduler that only preempted.
     pub steps: u64,
     /// Sequences in each.
     pub sequences: u32,
@@ -104,6 +47,43 @@ pub struct Note {
     pub used_last: u32,
     /// Requests preempted.
     pub preempted: u32,
+}
+
+impl Note {
+    /// Tokens that continue answers.
+    pub fn decode_tokens(&self) -> u64 {
+        self.scheduled_tokens - self.prefill_tokens
+    }
+
+    /// Whether `next`, which follows, belongs to the same stretch.
+    fn goes_on(&self, next: &Note) -> bool {
+        self.end == next.start
+            && self.preempted == 0
+            && next.preempted == 0
+            && self.prefill_tokens == 0
+            && next.prefill_tokens == 0
+            && self.sequences == next.sequences
+            && self.running == next.running
+            && self.scheduled_tokens * next.steps == next.scheduled_tokens * self.steps
+    }
+}
+
+/// Steps in a row that hold the same requests and decode only, or any single step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stretch {
+    /// What was noted of them together; the first began at its start, the device being free.
+    pub note: Note,
+    /// What all steps before it were spent on.
+    spent_before: Causes,
+    /// The same with its own.
+    spent_after: Causes,
+}
+
+impl Stretch {
+    /// What its steps were spent on, in seconds as priced.
+    pub fn spent(&self) -> Causes {
+        self.spent_after.since(&self.spent_before)
+    }
 }
 
 /// Instants of one request.
@@ -216,32 +196,18 @@ impl Journal {
         let before = std::mem::replace(&mut self.spent, spent);
         self.last_end = note.end;
         if let Some(last) = self.stretches.last_mut()
-            && last.goes_on(&note)
+            && last.note.goes_on(&note)
         {
-            last.end = note.end;
-            last.steps += note.steps;
-            last.scheduled_tokens += note.scheduled_tokens;
-            last.context_tokens += note.context_tokens;
-            (last.waiting, last.used_last) = (note.waiting, note.used_last);
+            let known = &mut last.note;
+            known.end = note.end;
+            known.steps += note.steps;
+            known.scheduled_tokens += note.scheduled_tokens;
+            known.context_tokens += note.context_tokens;
+            (known.waiting, known.used_last) = (note.waiting, note.used_last);
             last.spent_after = spent;
             return;
         }
-        self.stretches.push(Stretch {
-            start: note.start,
-            end: note.end,
-            steps: note.steps,
-            sequences: note.sequences,
-            scheduled_tokens: note.scheduled_tokens,
-            prefill_tokens: note.prefill_tokens,
-            context_tokens: note.context_tokens,
-            running: note.running,
-            waiting: note.waiting,
-            used_first: note.used_first,
-            used_last: note.used_last,
-            preempted: note.preempted,
-            spent_before: before,
-            spent_after: spent,
-        });
+        self.stretches.push(Stretch { note, spent_before: before, spent_after: spent });
     }
 
     /// Nothing is open any more: what the replica's requests are called in the trace is filled in.
@@ -295,11 +261,15 @@ mod tests {
         journal.note(note(21, 30), after(5.0));
         journal.note(Note { preempted: 1, ..note(30, 31) }, after(6.0));
         journal.note(note(31, 40), after(7.0));
-        let spans: Vec<_> = journal.stretches.iter().map(|row| (row.start, row.end, row.steps)).collect();
+        let spans: Vec<_> =
+            journal.stretches.iter().map(|row| (row.note.start, row.note.end, row.note.steps)).collect();
         assert_eq!(spans, [(0, 5, 1), (5, 20, 2), (21, 30, 1), (30, 31, 1), (31, 40, 1)]);
         let merged = journal.stretches[1];
-        assert_eq!((merged.scheduled_tokens, merged.context_tokens, merged.waiting), (4, 20, 1));
-        assert_eq!((merged.used_first, merged.used_last, merged.spent().total()), (4, 6, 3.0));
+        assert_eq!(
+            (merged.note.scheduled_tokens, merged.note.context_tokens, merged.note.waiting),
+            (4, 20, 1)
+        );
+        assert_eq!((merged.note.used_first, merged.note.used_last, merged.spent().total()), (4, 6, 3.0));
     }
 
     #[test]
@@ -320,7 +290,7 @@ mod tests {
         journal.note(note(0, 10), after(1.0));
         journal.note(Note { sequences: 3, ..note(5, 15) }, after(2.0));
         let last = journal.stretches[1];
-        assert_eq!((last.start, last.end), (10, 15));
+        assert_eq!((last.note.start, last.note.end), (10, 15));
     }
 
     #[test]

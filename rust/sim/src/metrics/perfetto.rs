@@ -92,7 +92,7 @@ fn write_requests(
 }
 
 fn write_steps(out: &mut impl Write, journal: &Journal, stretch: &Stretch, pid: u32) -> io::Result<()> {
-    let name = match (stretch.prefill_tokens, stretch.decode_tokens()) {
+    let name = match (stretch.note.prefill_tokens, stretch.note.decode_tokens()) {
         (0, 0) => "preempt",
         (0, _) => "decode",
         (_, 0) => "prefill",
@@ -101,21 +101,21 @@ fn write_steps(out: &mut impl Write, journal: &Journal, stretch: &Stretch, pid: 
     let bound = Split::of(stretch).largest().map_or("none", |kind| kind_names()[kind]);
     let args = format!(
         "\"steps\":{},\"sequences\":{},\"prefill_tokens\":{},\"decode_tokens\":{},\"preempted\":{},\"bound\":\"{bound}\"",
-        stretch.steps,
-        stretch.sequences,
-        stretch.prefill_tokens,
-        stretch.decode_tokens(),
-        stretch.preempted
+        stretch.note.steps,
+        stretch.note.sequences,
+        stretch.note.prefill_tokens,
+        stretch.note.decode_tokens(),
+        stretch.note.preempted
     );
-    write_span(out, name, "steps", (pid, 0), (stretch.start, stretch.end), &args)?;
-    let at = Micros(nanos(stretch.start));
-    for (name, value) in [("running", stretch.running), ("waiting", stretch.waiting)] {
+    write_span(out, name, "steps", (pid, 0), (stretch.note.start, stretch.note.end), &args)?;
+    let at = Micros(nanos(stretch.note.start));
+    for (name, value) in [("running", stretch.note.running), ("waiting", stretch.note.waiting)] {
         write!(
             out,
             ",\n{{\"ph\":\"C\",\"name\":\"{name}\",\"pid\":{pid},\"tid\":0,\"ts\":{at},\"args\":{{\"requests\":{value}}}}}"
         )?;
     }
-    let usage = f64::from(stretch.used_last) / f64::from(journal.usable_blocks.max(1));
+    let usage = f64::from(stretch.note.used_last) / f64::from(journal.usable_blocks.max(1));
     write!(
         out,
         ",\n{{\"ph\":\"C\",\"name\":\"kv_usage\",\"pid\":{pid},\"tid\":0,\"ts\":{at},\"args\":{{\"share\":{usage:.6}}}}}"

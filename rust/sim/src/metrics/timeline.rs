@@ -104,8 +104,8 @@ impl Timeline {
     fn add_steps(&mut self, journal: &Journal, origin: Ticks) {
         let mut now = origin;
         for stretch in &journal.stretches {
-            self.idle(now, stretch.start);
-            now = stretch.end;
+            self.idle(now, stretch.note.start);
+            now = stretch.note.end;
             self.add_stretch(stretch);
         }
         self.idle(now, self.end);
@@ -116,22 +116,22 @@ impl Timeline {
     }
 
     fn add_stretch(&mut self, stretch: &Stretch) {
-        let (start, length) = (stretch.start, stretch.end - stretch.start);
-        let steps = stretch.steps.max(1);
-        let (prefill, decode) = (stretch.prefill_tokens / steps, stretch.decode_tokens() / steps);
-        let end = self.row_ending(stretch.end);
+        let (start, length) = (stretch.note.start, stretch.note.end - stretch.note.start);
+        let steps = stretch.note.steps.max(1);
+        let (prefill, decode) = (stretch.note.prefill_tokens / steps, stretch.note.decode_tokens() / steps);
+        let end = self.row_ending(stretch.note.end);
         let own = Split::of(stretch);
         let (mut done, mut spent) = (0, Split::default());
         let used = |at: Ticks| {
-            let (first, last) = (f64::from(stretch.used_first), f64::from(stretch.used_last));
+            let (first, last) = (f64::from(stretch.note.used_first), f64::from(stretch.note.used_last));
             first + (last - first) * ((at - start) as f64 / length as f64)
         };
-        self.spread(start, stretch.end, |row, from, to| {
-            let by_now = if to == stretch.end { own } else { own.part(to - start, length) };
+        self.spread(start, stretch.note.end, |row, from, to| {
+            let by_now = if to == stretch.note.end { own } else { own.part(to - start, length) };
             row.spent.add(&by_now.since(&spent));
             spent = by_now;
             let steps_done = (steps as f64 * ((to - start) as f64 / length as f64)) as u64;
-            let ended = if to == stretch.end { steps } else { steps_done.min(steps - 1) };
+            let ended = if to == stretch.note.end { steps } else { steps_done.min(steps - 1) };
             row.prefill_tokens += (ended - done) * prefill;
             row.decode_tokens += (ended - done) * decode;
             done = ended;
