@@ -515,6 +515,7 @@ class Simulation:
             "bounds_s": self.bounds,
             "settings": self.settings,
             "notes": self.notes,
+            "trace_notes": [*self.trace.information, *self.trace.warnings],
         }
 
     def __repr__(self) -> str:

@@ -4,11 +4,11 @@ use crate::collective::Group;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::hardware::Hardware;
-use crate::lanes::{BLOCK, Lane, Part};
+use crate::lanes::{BLOCK, Lane, Part, Parts as Lanes};
 use crate::network::Network;
 use crate::shape::{Parts, PhaseSums};
 use crate::site::{DrawnBy, Lane as Beside, Limits, Rates};
-use crate::work::{Family, Op, Rate, Touched, Transfer};
+use crate::work::{Family, Op, Rate, Saved, Touched, Transfer};
 
 /// What bounds an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -269,6 +269,7 @@ impl Priced {
         let plain =
             |touched: &Touched| touched.skew.is_none() && touched.drawn_by == DrawnBy::Token;
         self.group.is_none_or(|(_, group)| !group.latency)
+            && self.op.saved.is_none()
             && self.elsewhere.is_none()
             && self.op.site.lane == Beside::Device
             && (self.op.family != Family::Link || self.group.is_some())
@@ -277,23 +278,28 @@ impl Priced {
 
     /// What one occurrence costs in a step of these sums; `None` if it does not run in it.
     pub fn cost(&self, parts: &Parts<'_>) -> Option<Cost> {
-        self.op.sums(parts).map(|part| self.cost_of(part))
+        self.op.sums(parts).map(|part| self.cost_of(parts, part))
     }
 
     /// The same for the sums of those sequences that it runs over.
-    pub(crate) fn cost_of(&self, part: &PhaseSums) -> Cost {
-        let work = &self.op.work;
-        let at = |rate: &Rate| rate.of(part, self.op.reach);
-        let touched = work.touched.map(|touched| (touched, touched.experts(part)));
+    pub(crate) fn cost_of(&self, parts: &Parts<'_>, part: &PhaseSums) -> Cost {
+        let (work, saved, reach) = (&self.op.work, self.op.saved.as_deref(), self.op.reach);
+        let at = |rate: &Rate, less: fn(&Saved) -> &Rate| match saved {
+            None => rate.of(part, reach),
+            Some(saved) => (rate.of(part, reach) - less(saved).of(parts.decode, reach)).max(0.0),
+        };
+        let idle = saved.map_or(0.0, |saved| saved.idle * parts.decode.tokens);
+        let touched = work.touched.map(|touched| (touched, touched.experts(part, idle)));
         let (expert_bytes, conversions) = touched.map_or((0.0, 0.0), |(t, experts)| {
             (t.bytes_per_expert * experts, t.conversions_per_expert * experts)
         });
-        let flops = at(&work.flops);
-        let vector_flops = at(&work.vector_flops) + conversions;
-        let mut weight_bytes = at(&work.weight_bytes) + expert_bytes;
-        let mut activation_bytes = at(&work.activation_bytes);
-        let mut kv_bytes = at(&work.kv_bytes);
-        let buffer_bytes = self.group.map_or(0.0, |(transfer, _)| at(&transfer.bytes));
+        let flops = at(&work.flops, |saved| &saved.flops);
+        let vector_flops = at(&work.vector_flops, |saved| &saved.vector_flops) + conversions;
+        let mut weight_bytes = work.weight_bytes.of(part, reach) + expert_bytes;
+        let mut activation_bytes = at(&work.activation_bytes, |saved| &saved.activation_bytes);
+        let mut kv_bytes = at(&work.kv_bytes, |saved| &saved.kv_bytes);
+        let crossing = |(transfer, _): (Transfer, Group)| at(&transfer.bytes, |saved| &saved.transfer_bytes);
+        let buffer_bytes = self.group.map_or(0.0, crossing);
         let link = self.group.map(|(transfer, group)| group.cost(transfer.collective, buffer_bytes));
         let (mut seconds, mut bound) =
             ((weight_bytes + activation_bytes + kv_bytes) * self.per_byte, Bound::Memory);
@@ -341,20 +347,44 @@ impl Priced {
 
     /// What one occurrence costs in each of the first `count` steps of a block, as [`Priced::cost_of`] says of one; what
     /// bounds it only where `bounds` asks for it.
-    pub(crate) fn costs_of(&self, part: &Part, count: usize, bounds: bool, costs: &mut Costs) {
+    pub(crate) fn costs_of(
+        &self,
+        parts: &Lanes<'_>,
+        part: &Part,
+        count: usize,
+        bounds: bool,
+        costs: &mut Costs,
+    ) {
         let Costs { flops, bytes, buffer_bytes, ideal, seconds, bound, other } = costs;
         let (flops, bytes) = (&mut flops[..count], &mut bytes[..count]);
         let (ideal, other) = (&mut ideal[..count], &mut other[..count]);
-        let work = &self.op.work;
-        let reach = self.op.reach;
-        let moved = work.weight_bytes + work.activation_bytes + work.kv_bytes;
-        moved.of_each(part, reach, bytes);
-        work.flops.of_each(part, reach, flops);
+        let (work, reach) = (&self.op.work, self.op.reach);
+        let saved = self.op.saved.as_deref().zip(parts.decode);
+        let at = |rate: &Rate, less: fn(&Saved) -> &Rate, out: &mut [f64]| {
+            rate.of_each(part, reach, out);
+            if let Some((saved, decode)) = saved {
+                let mut lane = [0.0; BLOCK];
+                less(saved).of_each(decode, reach, &mut lane[..count]);
+                out.iter_mut().zip(&lane).for_each(|(out, less)| *out = (*out - less).max(0.0));
+            }
+        };
+        at(&work.flops, |saved| &saved.flops, flops);
         // Experts are read, and their weights may have to be brought into another format.
         let vector = &mut seconds[..count];
-        work.vector_flops.of_each(part, reach, vector);
+        at(&work.vector_flops, |saved| &saved.vector_flops, vector);
+        if saved.is_none() {
+            let moved = work.weight_bytes + work.activation_bytes + work.kv_bytes;
+            moved.of_each(part, reach, bytes);
+        } else {
+            work.weight_bytes.of_each(part, reach, bytes);
+            at(&work.activation_bytes, |saved| &saved.activation_bytes, other);
+            add(bytes, other, 1.0);
+            at(&work.kv_bytes, |saved| &saved.kv_bytes, other);
+            add(bytes, other, 1.0);
+        }
         if let Some(touched) = &work.touched {
-            touched.experts_of_each(part, other);
+            let idle = saved.map(|(saved, decode)| (saved.idle, decode));
+            touched.experts_of_each(part, idle, other);
             add(bytes, other, touched.bytes_per_expert);
             add(vector, other, touched.conversions_per_expert);
         }
@@ -377,7 +407,7 @@ impl Priced {
         }
         if let Some((transfer, group)) = &self.group {
             let buffer = &mut buffer_bytes[..count];
-            transfer.bytes.of_each(part, reach, buffer);
+            at(&transfer.bytes, |saved| &saved.transfer_bytes, buffer);
             let each = buffer.iter().map(|bytes| group.cost(transfer.collective, *bytes).seconds);
             other.iter_mut().zip(each).for_each(|(other, seconds)| *other = seconds);
             against(ideal, other, Bound::Link);

@@ -106,12 +106,12 @@ impl Deployed {
     /// Leaves nothing known of points that a technique does not suit.
     fn refuse(&self, question: Question, sizes: &Sizes<'_>, block: &mut Block) {
         let techniques = &self.analyst.deployment().techniques;
-        if techniques.list().is_empty() {
+        if techniques.list().is_empty() || !question.decodes() {
             return;
         }
         for at in 0..sizes.batch_size.len() {
-            let context = point(question, sizes, at).context();
-            if techniques.check(question.decodes(), context).is_err() {
+            let point = point(question, sizes, at);
+            if techniques.check(point.batch_size, point.before()).is_err() {
                 Measure::ALL.into_iter().for_each(|measure| block.lane_mut(measure)[at] = f64::NAN);
             }
         }

@@ -120,6 +120,14 @@ fn views_of(names: &[String]) -> (Vec<u128>, Vec<u8>) {
     (views, texts)
 }
 
+/// Rows whose views were made by [`views_of`] over these `texts`, or are the empty one.
+#[expect(unsafe_code, reason = "checking every row again costs more than pricing it")]
+fn of_views(views: ScalarBuffer<u128>, texts: Vec<u8>, nulls: Option<NullBuffer>) -> StringViewArray {
+    // SAFETY: `views_of` makes views of whole texts, at the places where they stand in this buffer; texts are `String`s, so
+    // they are UTF-8; the other view is 0, an empty text.
+    unsafe { StringViewArray::new_unchecked(views, vec![Buffer::from_vec(texts)], nulls) }
+}
+
 /// Each row's name where equal ones stand together; null where there is no name at its place.
 fn name_runs(runs: &[(u32, usize)], names: &[String]) -> Result<ArrayRef, ArrowError> {
     let (views, texts) = views_of(names);
@@ -134,7 +142,7 @@ fn name_runs(runs: &[(u32, usize)], names: &[String]) -> Result<ArrayRef, ArrowE
     for (place, rows) in runs {
         each.resize(each.len() + rows, views.get(*place as usize).copied().unwrap_or(0));
     }
-    Ok(Arc::new(StringViewArray::try_new(each.into(), vec![Buffer::from_vec(texts)], nulls)?))
+    Ok(Arc::new(of_views(each.into(), texts, nulls)))
 }
 
 /// Each row's name, as a view of the one copy of it; null where there is no name at its place.
@@ -144,7 +152,7 @@ fn names_column(rows: &[u32], names: &[String]) -> Result<ArrayRef, ArrowError> 
     let nulls = (!rows.iter().all(known)).then(|| NullBuffer::from_iter(rows.iter().map(known)));
     let each = rows.iter().map(|row| views.get(*row as usize).copied().unwrap_or(0));
     let views = ScalarBuffer::from_iter(each);
-    Ok(Arc::new(StringViewArray::try_new(views, vec![Buffer::from_vec(texts)], nulls)?))
+    Ok(Arc::new(of_views(views, texts, nulls)))
 }
 
 /// Texts as they lie in memory.
