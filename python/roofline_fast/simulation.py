@@ -327,6 +327,7 @@ def simulate(
         found,
         device,
         deployment,
+        server,
     )
 
 
@@ -396,6 +397,7 @@ class Simulation:
         model: Model,
         hardware: Hardware,
         deployment: _core.Deployment,
+        server: _core.Engine,
     ) -> None:
         self._served = served
         self._serve = serve
@@ -406,6 +408,7 @@ class Simulation:
         self.model = model
         self.hardware = hardware
         self.deployment = deployment
+        self.server = server
 
     @cached_property
     def requests(self) -> pl.DataFrame:
@@ -515,6 +518,7 @@ class Simulation:
             "bounds_s": self.bounds,
             "settings": self.settings,
             "notes": self.notes,
+            "trace_notes": [*self.trace.information, *self.trace.warnings],
         }
 
     def __repr__(self) -> str:

@@ -125,6 +125,7 @@ class Trace:
         arrivals_elsewhere: bool = False,
         window: tuple[float, float] | str | None = None,
         speedup: float | None = None,
+        time_scale: float | None = None,
         limit: int | None = None,
         progress: _core.Progress | None = None,
     ) -> Trace:
@@ -166,6 +167,8 @@ class Trace:
             Keep arrivals from second A on and before second B.
         speedup : float, optional
             Above 1 arrivals come faster.
+        time_scale : float, optional
+            The other way: above 1 arrivals come slower. Time between them is multiplied by it.
         limit : int, optional
             Keep the first requests.
         progress : optional
@@ -180,7 +183,8 @@ class Trace:
 
         checks.counts(trace_block_size=trace_block_size, limit=limit)
         checks.counts(default_output_tokens=default_output_tokens)
-        checks.numbers(speedup=speedup)
+        checks.numbers(speedup=speedup, time_scale=time_scale)
+        speedup, slower = _pace(speedup, time_scale)
         names = [path] if isinstance(path, str | PathLike) else list(path)
         files, columnar = files_of([str(fspath(name)) for name in names])
         if columnar and time_unit is None:
@@ -210,6 +214,7 @@ class Trace:
             trace.compiled = _core.Trace.read_parts(parts(files), called, options)
         else:
             trace.compiled = _core.Trace.read(files, options, progress)
+        trace.assumed = slower
         return trace
 
     # What a screen calls it where it comes from no file, and what was assumed where it was generated.
@@ -411,6 +416,22 @@ def _warning(text: str, count: int, first_line: int, hint: str) -> str:
     rows = "1 row" if count == 1 else f"{count:,} rows"
     place = f", first in line {first_line}" if first_line else ""
     return f"{text} ({rows}{place})" + (f"; {hint}" if hint else "")
+
+
+def _pace(speedup: float | None, time_scale: float | None) -> tuple[float | None, tuple[str, ...]]:
+    """Return how much faster a trace goes, and what is to be said where that was told the other way."""
+    if time_scale is None:
+        return speedup, ()
+    if speedup is not None:
+        hint = "they are two words for one thing"
+        message = f"time_scale must be left out with speedup: {time_scale}"
+        raise SpecError(message, field="time_scale", value=str(time_scale), hint=hint)
+    if not 0 < time_scale < float("inf"):
+        message = f"time_scale must be above 0 and finite: {time_scale}"
+        raise SpecError(message, field="time_scale", value=str(time_scale), hint="2 is half as fast")
+    pace = "slower" if time_scale > 1 else "faster"
+    told = f"time_scale {time_scale:g}: arrivals come {pace}, as with speedup {1 / time_scale:g}"
+    return 1 / time_scale, (told,)
 
 
 def _window(text: str) -> tuple[float, float]:

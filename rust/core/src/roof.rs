@@ -7,7 +7,7 @@ use crate::hardware::Hardware;
 use crate::network::Network;
 use crate::shape::{Parts, PhaseSums};
 use crate::site::{Limits, Rates};
-use crate::work::{Family, Op, Transfer};
+use crate::work::{Family, Op, Rate, Saved, Transfer};
 
 /// What bounds an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -162,7 +162,7 @@ impl Roof {
     /// # Errors
     /// A format without a known peak, a transfer without a known link.
     pub fn price(&self, op: Op) -> Result<Priced> {
-        let needs_tensor = op.work.flops != crate::work::Rate::ZERO;
+        let needs_tensor = op.work.flops != Rate::ZERO;
         let own = |faster: f64| -> Result<[f64; 3]> {
             let per_flop = if needs_tensor { 1.0 / (self.peak(op.format)? * faster) } else { 0.0 };
             Ok([per_flop, 1.0 / self.vector, 1.0 / self.bandwidth])
@@ -236,23 +236,28 @@ impl Priced {
 
     /// What one occurrence costs in a step of these sums; `None` if it does not run in it.
     pub fn cost(&self, parts: &Parts<'_>) -> Option<Cost> {
-        self.op.sums(parts).map(|part| self.cost_of(part))
+        self.op.sums(parts).map(|part| self.cost_of(parts, part))
     }
 
     /// The same for the sums of those sequences that it runs over.
-    pub(crate) fn cost_of(&self, part: &PhaseSums) -> Cost {
-        let work = &self.op.work;
-        let at = |rate: &crate::work::Rate| rate.of(part, self.op.reach);
-        let touched = work.touched.map(|touched| (touched, touched.experts(part)));
+    pub(crate) fn cost_of(&self, parts: &Parts<'_>, part: &PhaseSums) -> Cost {
+        let (work, saved, reach) = (&self.op.work, self.op.saved.as_deref(), self.op.reach);
+        let at = |rate: &Rate, less: fn(&Saved) -> &Rate| match saved {
+            None => rate.of(part, reach),
+            Some(saved) => (rate.of(part, reach) - less(saved).of(parts.decode, reach)).max(0.0),
+        };
+        let idle = saved.map_or(0.0, |saved| saved.idle * parts.decode.tokens);
+        let touched = work.touched.map(|touched| (touched, touched.experts(part, idle)));
         let (expert_bytes, conversions) = touched.map_or((0.0, 0.0), |(t, experts)| {
             (t.bytes_per_expert * experts, t.conversions_per_expert * experts)
         });
-        let flops = at(&work.flops);
-        let vector_flops = at(&work.vector_flops) + conversions;
-        let mut weight_bytes = at(&work.weight_bytes) + expert_bytes;
-        let mut activation_bytes = at(&work.activation_bytes);
-        let mut kv_bytes = at(&work.kv_bytes);
-        let buffer_bytes = self.group.map_or(0.0, |(transfer, _)| at(&transfer.bytes));
+        let flops = at(&work.flops, |saved| &saved.flops);
+        let vector_flops = at(&work.vector_flops, |saved| &saved.vector_flops) + conversions;
+        let mut weight_bytes = work.weight_bytes.of(part, reach) + expert_bytes;
+        let mut activation_bytes = at(&work.activation_bytes, |saved| &saved.activation_bytes);
+        let mut kv_bytes = at(&work.kv_bytes, |saved| &saved.kv_bytes);
+        let crossing = |(transfer, _): (Transfer, Group)| at(&transfer.bytes, |saved| &saved.transfer_bytes);
+        let buffer_bytes = self.group.map_or(0.0, crossing);
         let link = self.group.map(|(transfer, group)| group.cost(transfer.collective, buffer_bytes));
         let (mut seconds, mut bound) =
             ((weight_bytes + activation_bytes + kv_bytes) * self.per_byte, Bound::Memory);

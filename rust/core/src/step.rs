@@ -315,11 +315,12 @@ impl Line {
     /// The same for an operator that runs over `part`.
     #[inline]
     pub(crate) fn cost_of(&self, parts: &Parts<'_>, part: &PhaseSums) -> Cost {
-        let mut cost = self.priced.cost_of(part);
+        let mut cost = self.priced.cost_of(parts, part);
         if let Some(predicted) = &self.predicted {
+            let seen = parts.seen(self.op().over);
             cost.seconds = match &self.was {
-                None => predicted.seconds(self.op(), parts, part, &cost),
-                Some(was) => as_far_as(was, predicted, parts, part, cost.ideal),
+                None => predicted.seconds(self.op(), &seen, part, &cost),
+                Some(was) => as_far_as(was, predicted, &seen, part, cost.ideal),
             };
             if predicted.is_launching(cost.seconds) {
                 cost.bound = Bound::Launch;
@@ -343,7 +344,7 @@ impl Line {
 /// Seconds of an operator that a technique has changed: as many times its roofline as the operator takes that it was made
 /// of, which was measured.
 fn as_far_as(was: &Priced, predicted: &Predicted, parts: &Parts<'_>, part: &PhaseSums, ideal: f64) -> f64 {
-    let before = was.cost_of(part);
+    let before = was.cost_of(parts, part);
     let seconds = predicted.seconds(was.op(), parts, part, &before);
     if before.ideal > 0.0 { ideal * (seconds / before.ideal).max(1.0) } else { ideal }
 }

@@ -114,11 +114,12 @@ pub struct Touched {
 }
 
 impl Touched {
-    /// Expected experts read: E·(1 − (1 − k/E)^T) (PHYSICS §2) under uniform routing, class by class otherwise.
-    pub fn experts(&self, sums: &PhaseSums) -> f64 {
+    /// Expected experts read: E·(1 − (1 − k/E)^T) (PHYSICS §2) under uniform routing, class by class otherwise; `idle` of
+    /// the tokens draw none.
+    pub fn experts(&self, sums: &PhaseSums, idle: f64) -> f64 {
         let draws = self.ranks
             * match self.drawn_by {
-                DrawnBy::Token => sums.tokens,
+                DrawnBy::Token => sums.tokens - idle,
                 DrawnBy::Sequence => sums.sequences,
             };
         match &self.skew {
@@ -180,6 +181,39 @@ pub struct Work {
     pub resident: Resident,
     /// Whether it runs inside its neighbours' kernels: its operations are listed, its time is theirs.
     pub fused: bool,
+}
+
+/// What decoding sequences leave out of an operator in a step whose prompts need all of its weights: rates of the sums of
+/// those sequences.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Saved {
+    /// Operations on the tensor unit.
+    pub flops: Rate,
+    /// Operations on the vector unit.
+    pub vector_flops: Rate,
+    /// Bytes of activations.
+    pub activation_bytes: Rate,
+    /// Bytes of KV cache or state.
+    pub kv_bytes: Rate,
+    /// Bytes over links.
+    pub transfer_bytes: Rate,
+    /// Share of their tokens that draw no weights.
+    pub idle: f64,
+}
+
+impl Saved {
+    /// What a `share` of the tokens brings of `work`: everything but what happens once a step.
+    pub fn of(work: &Work, share: f64) -> Saved {
+        let part = |rate: Rate| Rate { fixed: 0.0, ..rate.times(share) };
+        Saved {
+            flops: part(work.flops),
+            vector_flops: part(work.vector_flops),
+            activation_bytes: part(work.activation_bytes),
+            kv_bytes: part(work.kv_bytes),
+            transfer_bytes: part(work.transfer.map_or(Rate::ZERO, |transfer| transfer.bytes)),
+            idle: share,
+        }
+    }
 }
 
 /// Weights in memory.
@@ -268,6 +302,15 @@ impl<'a> Parts<'a> {
             Over::DecodeAlone | Over::WithPrompts => &PhaseSums::NOBODY,
         }
     }
+
+    /// The same for an operator that sees those sequences alone.
+    pub fn seen(&self, over: Over) -> Parts<'a> {
+        match over {
+            Over::Prefill => Parts { decode: &PhaseSums::NOBODY, all: self.prefill, ..*self },
+            Over::Decode => Parts { prefill: &PhaseSums::NOBODY, all: self.decode, ..*self },
+            Over::All | Over::DecodeAlone | Over::WithPrompts => *self,
+        }
+    }
 }
 
 /// One operator of a step.
@@ -291,6 +334,8 @@ pub struct Op {
     pub needs_logits: bool,
     /// What one occurrence does.
     pub work: Work,
+    /// What decoding sequences leave out of that beside prompts, if anything.
+    pub saved: Option<Box<Saved>>,
     /// Where it runs.
     pub site: Site,
     /// Its matrix, if it is one dense multiplication.
@@ -314,11 +359,18 @@ impl Op {
             format,
             needs_logits: false,
             work,
+            saved: None,
             site: Site::default(),
             matrix: None,
             was: None,
             kernel: Kernel::Other,
         }
+    }
+
+    /// The operator whose work it does: `gate_up_proj` of `gate_up_proj[a]`, which a technique made of it; an operator that
+    /// a technique put beside it is its own (`dequantize[gate_up_proj]`).
+    pub fn stem(&self) -> &str {
+        stem(&self.name)
     }
 
     /// The same, launched as `kernel`.
@@ -355,5 +407,27 @@ impl Op {
             work.transfer.map_or(Rate::ZERO, |transfer| transfer.bytes),
         ];
         rates.iter().any(Rate::grows_with_context)
+    }
+}
+
+/// What techniques put beside an operator, whose name follows in brackets.
+const BESIDE: [&str; 10] = [
+    "quantize",
+    "dequantize",
+    "lora",
+    "predictor",
+    "cold",
+    "host",
+    "to_host",
+    "fetch",
+    "exchange",
+    "exit_head",
+];
+
+/// See [`Op::stem`].
+pub fn stem(name: &str) -> &str {
+    match name.split_once('[') {
+        Some((stem, _)) if !BESIDE.contains(&stem) => stem,
+        _ => name,
     }
 }

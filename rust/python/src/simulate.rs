@@ -14,7 +14,6 @@ use roofline_core::step::Deployment as Deployed;
 use roofline_core::table::{Column, Table as Rows};
 use roofline_sim::assemble::Assembled;
 use roofline_sim::client::{Client, Extent, SessionMode};
-use roofline_sim::drafting::DraftedCost;
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::{Error as SimError, Result};
 use roofline_sim::metrics::band::{self, Band};
@@ -29,6 +28,7 @@ use roofline_sim::scheduler::rules::Rules;
 use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
 use roofline_sim::serve::{Knobs, Server};
 use roofline_sim::step_cost::{LinearCost, StepCost};
+use roofline_sim::techniques;
 use roofline_sim::time::{F64Clock, FixedClock};
 use roofline_sim::trace::OverContext;
 
@@ -257,29 +257,18 @@ impl Engine {
         // Decisions at a linear cost are compared with recorded schedules, which add seconds as floats do.
         let recorded = cost.is_some() && record == Record::Decisions;
         let cut = taken.within_context(trace, &mut server)?;
-        let (requests, engine) = (cut.as_ref().unwrap_or(&trace.requests), &server.engine);
+        let requests = cut.as_ref().unwrap_or(&trace.requests);
+        let prefixed = techniques::prefixed(server.held, &server.engine, requests)?;
+        let (requests, engine) = (prefixed.as_ref().unwrap_or(requests), &server.engine);
         let workload = requests.workload(recorded)?.with_recorded_cache(taken.use_recorded_cache);
-        // A technique that drafts is part of what the deployment's steps cost.
-        let drafted = self.knobs.speculation.as_ref().map(|speculation| {
-            DraftedCost::new(&server.cost, deployment, speculation, self.knobs.spec_model.as_ref())
-        });
-        let drafted = drafted.transpose()?.flatten();
         let served = match cost {
             Some(cost) if recorded => {
                 run::simulate::<F64Clock, _>(workload, client, engine, &cost, record, monitor)?
             }
             Some(cost) => run::simulate::<FixedClock, _>(workload, client, engine, &cost, record, monitor)?,
-            None => match &drafted {
-                Some(cost) => {
-                    run::simulate::<FixedClock, _>(workload, client, engine, cost, record, monitor)?
-                }
-                None => {
-                    run::simulate::<FixedClock, _>(workload, client, engine, &server.cost, record, monitor)?
-                }
-            },
+            None => run::simulate::<FixedClock, _>(workload, client, engine, &server.cost, record, monitor)?,
         };
-        let spent = drafted.as_ref().map_or_else(|| server.cost.spent(), StepCost::spent);
-        let band = drafted.as_ref().map_or(&server.cost, DraftedCost::target).band();
+        let (spent, band) = (server.cost.spent(), server.cost.band());
         server.notes.extend(client.notes(&trace.requests.trace, engine.data_parallel));
         server.notes.extend(served.notes());
         Ok(Simulation { served, spent, band, engine: server.engine, notes: server.notes })
