@@ -20,6 +20,8 @@ use crate::shape::{Parts, PhaseSums};
 use crate::work::kernel::{self, Kernel};
 use crate::work::{Collective, Op, Rate};
 
+mod each;
+
 /// Cores assumed of a device whose count nobody published.
 const CORES_UNKNOWN: f64 = 128.0;
 
@@ -478,10 +480,16 @@ impl Predicted {
         (self.factor * seconds).max(self.floor).max(ideal.seconds)
     }
 
+    /// Seconds below which most of it is launching, and whether it is nothing else.
+    pub fn launching(&self) -> (f64, bool) {
+        (2.0 * self.launch.max(self.floor), matches!(self.price, Price::Host(_)))
+    }
+
     /// Whether most of so many seconds is launching.
     #[inline]
     pub fn is_launching(&self, seconds: f64) -> bool {
-        2.0 * self.launch.max(self.floor) > seconds || matches!(self.price, Price::Host(_))
+        let (below, only) = self.launching();
+        below > seconds || only
     }
 }
 
