@@ -295,6 +295,18 @@ pub enum Family {
 }
 
 impl Family {
+    /// Every family.
+    pub const ALL: [Family; 8] = [
+        Family::Gemm,
+        Family::MoeGemm,
+        Family::Attention,
+        Family::Mla,
+        Family::State,
+        Family::Elementwise,
+        Family::Link,
+        Family::Host,
+    ];
+
     /// Its name in columns and files.
     pub const fn name(self) -> &'static str {
         match self {
