@@ -470,16 +470,36 @@ impl Op {
     }
 
     pub(crate) fn work_grows_with_context(&self) -> bool {
+        self.rates().iter().any(Rate::grows_with_context)
+    }
+
+    /// Whether it, or what it was made of, writes scores that the mask hides.
+    pub(crate) fn has_areas(&self) -> bool {
+        let kernel = match &self.kernel {
+            Kernel::Gemm(gemm) => gemm.rows,
+            Kernel::Pass(bytes) => *bytes,
+            Kernel::Quantise(quantise) => quantise.bytes,
+            _ => Rate::ZERO,
+        };
+        let mut rates = self.rates().to_vec();
+        rates.push(kernel);
+        if let Some(saved) = &self.saved {
+            let Saved { flops, vector_flops, activation_bytes, kv_bytes, transfer_bytes, .. } = **saved;
+            rates.extend([flops, vector_flops, activation_bytes, kv_bytes, transfer_bytes]);
+        }
+        rates.iter().any(|rate| rate.area != 0.0) || self.was.as_ref().is_some_and(|was| was.has_areas())
+    }
+
+    fn rates(&self) -> [Rate; 6] {
         let work = &self.work;
-        let rates = [
+        [
             work.flops,
             work.vector_flops,
             work.weight_bytes,
             work.activation_bytes,
             work.kv_bytes,
             work.transfer.map_or(Rate::ZERO, |transfer| transfer.bytes),
-        ];
-        rates.iter().any(Rate::grows_with_context)
+        ]
     }
 }
 

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use roofline_core::error::{Error as CoreError, Result as CoreResult};
 use roofline_plan::error::Error as PlanError;
-use roofline_plan::results::{Measure, Results, Wanted};
+use roofline_plan::results::{Measure, Wanted};
 use roofline_plan::sweep::{self as plan, Ask, Axis, Keep, Limit, Limits, Objective, Setting, Values};
 
 use crate::analysis::EngineMemory;
@@ -104,15 +104,24 @@ impl Space {
         objectives: Vec<String>,
         top: usize,
     ) -> PyResult<Vec<usize>> {
-        let mut results = Results::default();
-        let mut rows = 0;
-        for (name, column) in columns {
-            let name: String = name.extract()?;
-            let lane = columns::floats(&column, &name)?;
-            rows = lane.len();
-            results.set(enter(py, || Measure::parse(&name))?, lane);
+        let mut lanes = Vec::new();
+        for objective in &objectives {
+            let (name, more) = enter(py, || plan::keep::direction(objective))?;
+            let column = columns.get_item(name)?.ok_or_else(|| {
+                errors::spec(py, "objectives", "must be columns", name, "name one of the rows' figures")
+            })?;
+            let lane = columns::floats(&column, name)?;
+            lanes.push(lane.into_iter().map(|value| plan::keep::oriented(value, more)).collect::<Vec<f64>>());
         }
-        enter(py, || Ok::<_, PlanError>(keep_of(keep, &objectives, top)?.pick(&results, rows)))
+        let Some(first) = lanes.first() else {
+            return Err(errors::spec(py, "objectives", "must name at least one", "none", ""));
+        };
+        let rows = first.len();
+        enter(py, || match keep {
+            "pareto" => Ok(plan::keep::front(&lanes, rows)),
+            "topk" => Ok(plan::keep::top(first, top)),
+            _ => Err(roofline_core::names::unknown("keep", keep, ["pareto", "topk"])),
+        })
     }
 
     /// The same axes with only some values of one, by place.

@@ -133,6 +133,10 @@ fn name_runs(runs: &[(u32, usize)], names: &[String]) -> Result<ArrayRef, ArrowE
     let (views, texts) = views_of(names);
     let rows = runs.iter().map(|(_, rows)| rows).sum();
     let known = |place: u32| (place as usize) < views.len();
+    if !runs.iter().any(|(place, _)| known(*place)) {
+        // Memory that nobody has to write.
+        return Ok(new_null_array(&DataType::Utf8View, rows));
+    }
     let nulls = (!runs.iter().all(|(place, _)| known(*place))).then(|| {
         let mut bits = BooleanBufferBuilder::new(rows);
         runs.iter().for_each(|(place, rows)| bits.append_n(*rows, known(*place)));

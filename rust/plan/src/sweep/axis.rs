@@ -46,8 +46,18 @@ pub enum Setting {
     Quantization,
     /// Format of the KV cache.
     KvCacheDtype,
+    /// Bits of a weight, instead of a scheme; 0 says nothing.
+    WBits,
+    /// Bits of an activation, instead of a scheme; 0 says nothing.
+    ABits,
     /// Techniques, joined by `+`.
     Techniques,
+    /// Where drafts come from.
+    SpecMethod,
+    /// Drafts a step; 0 for none.
+    NumSpeculativeTokens,
+    /// The chance that a draft is accepted, or one a position with `/` between them.
+    SpecAcceptance,
     /// How far elementwise operators are fused; `auto` is the mode's own choice.
     Fusion,
     /// Whether attention is one operator.
@@ -89,7 +99,7 @@ pub enum Setting {
 }
 
 /// How many there are.
-pub const COUNT: usize = 27;
+pub const COUNT: usize = 32;
 
 impl Setting {
     /// Every setting, in the order of points.
@@ -101,7 +111,12 @@ impl Setting {
         Setting::LinkScale,
         Setting::Quantization,
         Setting::KvCacheDtype,
+        Setting::WBits,
+        Setting::ABits,
         Setting::Techniques,
+        Setting::SpecMethod,
+        Setting::NumSpeculativeTokens,
+        Setting::SpecAcceptance,
         Setting::Fusion,
         Setting::FlashAttention,
         Setting::Overlap,
@@ -133,7 +148,12 @@ impl Setting {
             Setting::LinkScale => "link_scale",
             Setting::Quantization => "quantization",
             Setting::KvCacheDtype => "kv_cache_dtype",
+            Setting::WBits => "w_bits",
+            Setting::ABits => "a_bits",
             Setting::Techniques => "techniques",
+            Setting::SpecMethod => "spec_method",
+            Setting::NumSpeculativeTokens => "num_speculative_tokens",
+            Setting::SpecAcceptance => "spec_acceptance",
             Setting::Fusion => "fusion",
             Setting::FlashAttention => "flash_attention",
             Setting::Overlap => "overlap",
@@ -176,7 +196,10 @@ impl Setting {
             Setting::Quantization | Setting::KvCacheDtype | Setting::Fusion => {
                 Values::Names(vec!["auto".to_string()])
             }
-            Setting::Techniques => Values::Names(vec!["none".to_string()]),
+            Setting::Techniques | Setting::SpecMethod | Setting::SpecAcceptance => {
+                Values::Names(vec!["none".to_string()])
+            }
+            Setting::WBits | Setting::ABits | Setting::NumSpeculativeTokens => Values::Counts(vec![0]),
             Setting::Mode => Values::Names(vec!["predicted".to_string()]),
             Setting::FlashAttention => Values::Flags(vec![true]),
             Setting::Engine => Values::Names(vec!["vllm".to_string()]),

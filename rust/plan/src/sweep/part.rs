@@ -187,6 +187,13 @@ impl<'a> Piece<'a> {
             self.rows.write(row, &self.block, count, self.part.unknown);
             runs.iter().for_each(|run| self.part.points.push(run.clone()));
         } else {
+            let fits = &self.block.lane(Measure::Fits)[..count];
+            let unfit = fits.iter().filter(|fits| **fits == 0.0).count() as u64;
+            let first = fits.iter().position(|fits| *fits == 0.0).unwrap_or(0);
+            let [batch_size, input_len, ..] = &self.columns;
+            self.part.dropped.add(DOES_NOT_FIT, unfit, || {
+                format!("batch_size {} at input_len {}", batch_size[first], input_len[first])
+            });
             let points = runs.iter().flat_map(Clone::clone).enumerate();
             let kept: Vec<(usize, u64)> = points.filter(|(at, point)| self.holds(*at, *point)).collect();
             let places: Vec<usize> = kept.iter().map(|(at, _)| *at).collect();
@@ -218,7 +225,7 @@ impl<'a> Piece<'a> {
         self.space.model(point).max_context.filter(|most| context > *most).map(|most| (context, most))
     }
 
-    /// Whether a point of the block may stay; counts it if not.
+    /// Whether a point of the block may stay; counts it if not, unless it does not fit.
     fn holds(&mut self, at: usize, point: u64) -> bool {
         let lane = |measure: Measure| self.block.lane(measure)[at];
         let dropped = &mut self.part.dropped;
@@ -227,9 +234,6 @@ impl<'a> Piece<'a> {
             return false;
         }
         if lane(Measure::Fits) != 1.0 {
-            dropped.add(DOES_NOT_FIT, 1, || {
-                format!("batch_size {} at input_len {}", self.columns[0][at], self.columns[1][at])
-            });
             return false;
         }
         if self.ask.limits.within_context {

@@ -151,18 +151,14 @@ impl Space {
     pub fn deployed(&self, point: u64) -> Result<Deployed> {
         let model = self.model(point).clone();
         let device = self.digit(point, Setting::Hw);
+        let bits = |setting| u32::try_from(self.count(point, setting)).ok().filter(|bits| *bits > 0);
         let request = Request {
             quantization: Some(self.name(point, Setting::Quantization).to_string()),
             kv_cache_dtype: Some(self.name(point, Setting::KvCacheDtype).to_string()),
-            ..Request::default()
+            w_bits: bits(Setting::WBits),
+            a_bits: bits(Setting::ABits),
         };
-        let techniques = Technique::parse_all(&[self.name(point, Setting::Techniques)])?;
-        let said = Said {
-            quantization: request.quantization.clone(),
-            kv_cache_dtype: request.kv_cache_dtype.clone(),
-            ..Said::default()
-        };
-        said.once(&techniques)?;
+        let techniques = self.techniques(point, &request)?;
         let flash = Setting::FlashAttention;
         let mut lowering = Lowering {
             flash_attention: self.values[flash as usize].flag(self.digit(point, flash)),
@@ -197,6 +193,31 @@ impl Space {
             engine = engine * self.values[setting].len() + self.grid.digit(point, setting);
         }
         Ok(Deployed::new(Analyst::on(&roof, deployment, &self.engines[engine])?))
+    }
+
+    /// The techniques of a point, those that axes of their own stand for among them.
+    fn techniques(&self, point: u64, request: &Request) -> Result<Vec<Technique>> {
+        let mut techniques = Technique::parse_all(&[self.name(point, Setting::Techniques)])?;
+        let (method, drafts) =
+            (self.name(point, Setting::SpecMethod), self.count(point, Setting::NumSpeculativeTokens));
+        let drafting = method != "none" && drafts > 0;
+        let bits = (request.w_bits, request.a_bits);
+        let said = Said {
+            quantization: match bits {
+                (None, None) => request.quantization.clone(),
+                _ => Some("w_bits".to_string()),
+            },
+            kv_cache_dtype: request.kv_cache_dtype.clone(),
+            spec_method: drafting.then(|| method.to_string()),
+            ..Said::default()
+        };
+        said.once(&techniques)?;
+        if drafting {
+            let accept = self.name(point, Setting::SpecAcceptance);
+            let given = Some(accept).filter(|accept| *accept != "none");
+            techniques.extend(Technique::parse_all(&[&speculation(method, drafts, given)])?);
+        }
+        Ok(techniques)
     }
 
     /// The model of a point.
@@ -319,6 +340,12 @@ impl Space {
     }
 }
 
+/// Drafts as one writes them.
+fn speculation(method: &str, drafts: u64, accept: Option<&str>) -> String {
+    let accept = accept.map(|accept| format!(",accept={accept}")).unwrap_or_default();
+    format!("spec:method={method},gamma={drafts}{accept}")
+}
+
 /// The level that a name asks for; none for the mode's own choice.
 fn fusion(name: &str) -> Result<Option<Fusion>> {
     if name == "auto" { Ok(None) } else { Fusion::parse(name).map(Some) }
@@ -331,6 +358,12 @@ fn check_names(values: &[Values], models: &[Model], errors: &mut Vec<Error>) {
     errors.extend(names(Setting::Phase).filter_map(|name| Question::parse(name).err()));
     errors.extend(names(Setting::Fusion).filter_map(|name| fusion(name).err()));
     errors.extend(names(Setting::Techniques).filter_map(|names| Technique::parse_all(&[names]).err()));
+    for method in names(Setting::SpecMethod).filter(|method| *method != "none") {
+        errors.extend(Technique::parse_all(&[&speculation(method, 1, Some("0.5"))]).err());
+    }
+    for accept in names(Setting::SpecAcceptance).filter(|accept| *accept != "none") {
+        errors.extend(Technique::parse_all(&[&speculation("eagle", 1, Some(accept))]).err());
+    }
     for mode in names(Setting::Mode).filter(|mode| !MODES.contains(mode)) {
         errors.push(roofline_core::names::unknown("mode", mode, MODES));
     }

@@ -48,6 +48,7 @@ form! {
 
 impl MlaDecode {
     /// `t0 + c·max(N·⌈h/64⌉/SM − 1, 0) + min(d, KV/(B·e1)) + max((M⁴ + C⁴)^¼, s·longest)`.
+    #[inline]
     pub fn time(&self, device: &Device, kernel: &MlaDecodeKernel) -> f64 {
         let blocks = (kernel.heads / 64.0).ceil();
         let heads = kernel.heads + self.head_pad * (64.0 * blocks - kernel.heads);
@@ -81,6 +82,7 @@ form! {
 
 impl MlaPrefill {
     /// As [`Prefill`](super::prefill::Prefill).
+    #[inline]
     pub fn time(&self, device: &Device, kernel: &super::prefill::PrefillKernel) -> f64 {
         let MlaPrefill { t0_s, ec, x0, w_item, c_mem, tile_pad } = *self;
         super::prefill::Prefill { t0_s, ec, x0, w_item, c_mem, c_kv: c_mem, tile_pad }.time(device, kernel)

@@ -52,6 +52,7 @@ form! {
 
 impl Moe {
     /// `t0 + (Cᵖ + Mᵖ)^(1/p) + 2·(c_act·visits·(2H + 3I) + c_token·M·H)/B + tE·E`; half a tile per active expert is padding.
+    #[inline]
     pub fn time(&self, device: &Device, kernel: &MoeKernel) -> f64 {
         let MoeKernel { visits, experts, active, hidden, inner, matrices, peak, weight_bytes, .. } = *kernel;
         let rows = visits + 0.5 * active * self.tile;
