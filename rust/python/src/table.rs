@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arrow_array::builder::make_view;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeListArray, LargeStringArray, RecordBatch,
-    RecordBatchOptions, StringViewArray, StructArray, UInt32Array, UInt64Array, new_null_array,
+    RecordBatchOptions, StringViewArray, StructArray, UInt32Array, UInt64Array,
 };
-use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
@@ -103,10 +103,17 @@ fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
         Column::OptStr(rows) => (Arc::new(LargeStringArray::from(rows)), true),
         Column::Names(rows, names) => (names_column(&rows, &names)?, true),
         Column::NameRuns(runs, names) => (name_runs(&runs, &names)?, true),
-        Column::UnknownF64(rows) => (new_null_array(&DataType::Float64, rows), true),
+        Column::UnknownF64(rows) => {
+            (Arc::new(Float64Array::try_new(vec![0.0; rows].into(), Some(no_rows(rows)))?), true)
+        }
         Column::ListU32(Lists { offsets, values }) => (lists(&offsets, UInt32Array::from(values))?, false),
         Column::ListU64(Lists { offsets, values }) => (lists(&offsets, UInt64Array::from(values))?, false),
     })
+}
+
+/// Rows of which none is known. Vectors of zeros are memory that nobody has to write.
+fn no_rows(rows: usize) -> NullBuffer {
+    NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(vec![0u8; rows.div_ceil(8)]), 0, rows))
 }
 
 /// One copy of each name, and a view of it.
@@ -134,8 +141,7 @@ fn name_runs(runs: &[(u32, usize)], names: &[String]) -> Result<ArrayRef, ArrowE
     let rows = runs.iter().map(|(_, rows)| rows).sum();
     let known = |place: u32| (place as usize) < views.len();
     if !runs.iter().any(|(place, _)| known(*place)) {
-        // Memory that nobody has to write.
-        return Ok(new_null_array(&DataType::Utf8View, rows));
+        return Ok(Arc::new(of_views(vec![0; rows].into(), Vec::new(), Some(no_rows(rows)))));
     }
     let nulls = (!runs.iter().all(|(place, _)| known(*place))).then(|| {
         let mut bits = BooleanBufferBuilder::new(rows);

@@ -66,6 +66,8 @@ pub(super) struct Piece<'a> {
     desk: Desk,
     block: Block,
     columns: [[u64; BLOCK]; 5],
+    /// The value that a whole column has, where that is so.
+    constant: [Option<u64>; 5],
     /// The points of the block, neighbours together.
     runs: Vec<Range<u64>>,
     count: usize,
@@ -90,6 +92,7 @@ impl<'a> Piece<'a> {
             desk: Desk::default(),
             block: Block::default(),
             columns: [[0; BLOCK]; 5],
+            constant: [Some(0); 5],
             runs: Vec::new(),
             count: 0,
             question: None,
@@ -103,6 +106,13 @@ impl<'a> Piece<'a> {
         self.part.unknown = self.unknown(from, to);
         let (setting, values) = self.space.run();
         let length = values.len() as u64;
+        let running = match setting {
+            Setting::BatchSize => 0,
+            Setting::OutputLen => 2,
+            Setting::PrefixLen => 3,
+            Setting::Chunk => 4,
+            _ => 1,
+        };
         // Every value of a size is as possible as its first one, except that some questions refuse 0.
         let each = if values.contains(&0) && setting != Setting::PrefixLen { 1 } else { length };
         for (from, to) in (Ranges { from, to, each }) {
@@ -123,20 +133,16 @@ impl<'a> Piece<'a> {
             while done < run.len() {
                 let more = (run.len() - done).min(BLOCK - self.count);
                 let range = self.count..self.count + more;
-                let [batch_size, input_len, output_len, prefix_len, chunk] = &mut self.columns;
-                batch_size[range.clone()].fill(first.batch_size);
-                input_len[range.clone()].fill(first.input_len);
-                output_len[range.clone()].fill(first.output_len);
-                prefix_len[range.clone()].fill(first.prefix_len);
-                chunk[range.clone()].fill(first.chunk);
-                let running = match setting {
-                    Setting::BatchSize => batch_size,
-                    Setting::OutputLen => output_len,
-                    Setting::PrefixLen => prefix_len,
-                    Setting::Chunk => chunk,
-                    _ => input_len,
-                };
-                running[range].copy_from_slice(&run[done..done + more]);
+                let sizes =
+                    [first.batch_size, first.input_len, first.output_len, first.prefix_len, first.chunk];
+                for (place, (column, size)) in self.columns.iter_mut().zip(sizes).enumerate() {
+                    if place == running {
+                        column[range.clone()].copy_from_slice(&run[done..done + more]);
+                    } else if self.constant[place] != Some(size) {
+                        column[range.start..].fill(size);
+                        self.constant[place] = (range.start == 0).then_some(size);
+                    }
+                }
                 let start = from + done as u64;
                 self.runs.push(start..start + more as u64);
                 self.count += more;
