@@ -215,15 +215,18 @@ def _screen(found: Comparison, top: int) -> str:
     least = LEAST * max(found.a_s, found.b_s)
 
     def cells(a: float, b: float, delta: float) -> list[str]:
-        shown = [0.0 if abs(value) < least else value for value in (a, b, delta)]
-        return [*map(_time, shown[:2]), _signed(shown[2])]
+        rounded = [0.0 if abs(value) < least else value for value in (a, b, delta)]
+        return [*map(_time, rounded[:2]), _signed(rounded[2])]
 
+    pieces = found.waterfall
+    changed = int((pieces["delta_s"].abs() >= least).sum())
+    shown = min(top, max(changed, 1))
     rows = [
         [row["op"], row["resource"], *cells(row["a_s"], row["b_s"], row["delta_s"])]
-        for row in found.waterfall.head(top).iter_rows(named=True)
+        for row in pieces.head(shown).iter_rows(named=True)
     ]
-    if found.waterfall.height > top:
-        rest = found.waterfall.slice(top).select("a_s", "b_s", "delta_s").sum().row(0)
+    if pieces.height > shown:
+        rest = pieces.slice(shown).select("a_s", "b_s", "delta_s").sum().row(0)
         rows.append(["all others", "", *cells(*rest)])
     rows.append(["together", "", *cells(found.a_s, found.b_s, found.delta_s)])
     lines += ["  " + line for line in table(["operator", "resource", "A", "B", "B − A"], rows, left=(0, 1))]

@@ -78,6 +78,8 @@ def _pieces(title: str, pieces: pl.DataFrame, name: str, top: int) -> list[str]:
         sign = "−" if shown[2] < 0 else "+" if shown[2] > 0 else "±"
         return [*(_time(value) for value in shown[:2]), f"{sign}{seconds(abs(shown[2]))}"]
 
+    changed = int((pieces["delta_s"].abs() >= least).sum())
+    top = min(top, max(changed, 1))
     rows = [
         [telling.BOUNDS.get(row[name], row[name]), *cells(row["a_s"], row["b_s"], row["delta_s"])]
         for row in pieces.head(top).iter_rows(named=True)
