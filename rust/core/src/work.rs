@@ -1,6 +1,7 @@
 //! What an operator does, as coefficients of a step's sums: FLOPs, bytes of each kind, bytes over a link.
 
 use crate::format::Format;
+use crate::lanes::{Lane, Part, Parts as Lanes, visited};
 use crate::shape::{Parts, PhaseSums};
 use crate::site::{DrawnBy, Matrix, Site, Skew};
 
@@ -62,6 +63,24 @@ impl Rate {
             + self.pair * attention.pairs
             + self.key * attention.keys
             + self.area * attention.area
+    }
+
+    /// Its value for each of the first `out.len()` steps, as [`Rate::of`] says of one.
+    pub fn of_each(&self, part: &Part, reach: usize, out: &mut [f64]) {
+        let attention = &part.reach[reach];
+        out.fill(self.fixed);
+        for (rate, lane) in [
+            (self.token, &part.tokens),
+            (self.logit, &part.logits),
+            (self.sequence, &part.sequences),
+            (self.pair, &attention.pairs),
+            (self.key, &attention.keys),
+            (self.area, &attention.area),
+        ] {
+            if rate != 0.0 {
+                out.iter_mut().zip(lane).for_each(|(out, value)| *out += rate * value);
+            }
+        }
     }
 
     /// Every coefficient times `factor`.
@@ -127,6 +146,35 @@ impl Touched {
             Some(skew) => {
                 let read = |(share, missed): &(f64, f64)| share * (1.0 - missed.powf(draws));
                 self.local * skew.classes.iter().map(read).sum::<f64>()
+            }
+        }
+    }
+}
+
+impl Touched {
+    /// Expected experts read in each of the first `out.len()` steps, as [`Touched::experts`] says of one; a share of the
+    /// tokens of some part draw none.
+    pub fn experts_of_each(&self, part: &Part, idle: Option<(f64, &Part)>, out: &mut [f64]) {
+        let mut draws: Lane = match self.drawn_by {
+            DrawnBy::Token => part.tokens,
+            DrawnBy::Sequence => part.sequences,
+        };
+        if let (Some((share, idle)), DrawnBy::Token) = (idle, self.drawn_by) {
+            draws.iter_mut().zip(&idle.tokens).for_each(|(draws, idle)| *draws -= share * idle);
+        }
+        draws[..out.len()].iter_mut().for_each(|draws| *draws *= self.ranks);
+        match &self.skew {
+            None => {
+                visited(out, &draws, self.missed.ln());
+                out.iter_mut().for_each(|share| *share *= self.local);
+            }
+            Some(skew) => {
+                out.fill(0.0);
+                let mut read = draws;
+                for (share, missed) in skew.classes.iter().filter(|(share, _)| *share != 0.0) {
+                    visited(&mut read[..out.len()], &draws, missed.ln());
+                    out.iter_mut().zip(&read).for_each(|(out, read)| *out += self.local * share * read);
+                }
             }
         }
     }
@@ -247,6 +295,18 @@ pub enum Family {
 }
 
 impl Family {
+    /// Every family.
+    pub const ALL: [Family; 8] = [
+        Family::Gemm,
+        Family::MoeGemm,
+        Family::Attention,
+        Family::Mla,
+        Family::State,
+        Family::Elementwise,
+        Family::Link,
+        Family::Host,
+    ];
+
     /// Its name in columns and files.
     pub const fn name(self) -> &'static str {
         match self {
@@ -297,6 +357,17 @@ impl<'a> Parts<'a> {
             Over::Prefill => Parts { decode: &PhaseSums::NOBODY, all: self.prefill, ..*self },
             Over::Decode => Parts { prefill: &PhaseSums::NOBODY, all: self.decode, ..*self },
             Over::All | Over::DecodeAlone | Over::WithPrompts => *self,
+        }
+    }
+}
+
+impl<'a> Lanes<'a> {
+    /// The same for an operator that sees those sequences alone, as [`Parts::seen`].
+    pub fn seen(&self, over: Over) -> Lanes<'a> {
+        match (over, self.prefill, self.decode) {
+            (Over::Prefill, Some(prefill), _) => Lanes { decode: None, all: prefill, ..*self },
+            (Over::Decode, _, Some(decode)) => Lanes { prefill: None, all: decode, ..*self },
+            _ => *self,
         }
     }
 }
@@ -372,6 +443,20 @@ impl Op {
     pub fn sums<'a>(&self, parts: &Parts<'a>) -> Option<&'a PhaseSums> {
         let part = parts.over(self.over);
         self.runs_over(part).then_some(part)
+    }
+
+    /// The lanes it reads of a block of steps, `samples` of which say whether any needs logits; `None` if it runs in none.
+    pub fn lanes<'a>(&self, parts: &Lanes<'a>, samples: bool) -> Option<&'a Part> {
+        if self.needs_logits && !samples {
+            return None;
+        }
+        match self.over {
+            Over::All => Some(parts.all),
+            Over::Prefill => parts.prefill,
+            Over::Decode => parts.decode,
+            Over::DecodeAlone => parts.decode.filter(|_| parts.prefill.is_none()),
+            Over::WithPrompts => parts.prefill.map(|_| parts.all),
+        }
     }
 
     /// Whether it runs in a step where the sequences it runs over have these sums.
