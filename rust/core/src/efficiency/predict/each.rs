@@ -83,7 +83,7 @@ impl Predicted {
                     *out = form.seconds(device, &kernel);
                 }
             }
-            Price::Experts(form, experts, kernel) => {
+            Price::Experts(form, quick, experts, kernel) => {
                 let mut active: Lane = part.tokens;
                 let active = &mut active[..count];
                 each(other, &part.tokens, |tokens| tokens * experts.ranks);
@@ -92,7 +92,8 @@ impl Predicted {
                 for (out, ((tokens, share), own)) in seconds.iter_mut().zip(lanes) {
                     let active = experts.experts * share;
                     let kernel = MoeKernel { tokens: *tokens, visits: own * experts.visits, active, ..*kernel };
-                    *out = experts.share * form.seconds(device, &kernel);
+                    let usual = form.seconds(device, &kernel);
+                    *out = experts.share * quick.map_or(usual, |quick| quick.seconds(device, &kernel).min(usual));
                 }
             }
             Price::Pass(form, bytes) => {
