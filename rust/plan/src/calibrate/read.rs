@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use roofline_core::efficiency::form::collective::CollectiveKernel;
-use roofline_core::efficiency::form::decode::DecodeKernel;
+use roofline_core::efficiency::form::decode::{DecodeKernel, usual_heads};
 use roofline_core::efficiency::form::elementwise::ElementwiseKernel;
-use roofline_core::efficiency::form::gemm::GemmKernel;
+use roofline_core::efficiency::form::gemm::{GemmKernel, NARROW};
 use roofline_core::efficiency::form::mla::MlaDecodeKernel;
 use roofline_core::efficiency::form::moe::MoeKernel;
 use roofline_core::efficiency::form::prefill::PrefillKernel;
 use roofline_core::error::{Error, Result};
 
 use super::devices::{Devices, Known};
-use super::dimensions::{Columns, at, engine_name, pairs, usual_heads};
+use super::dimensions::{Columns, at, engine_name, pairs};
 use super::frame::{Frame, Words};
 use super::kernel::Kernel;
 use super::routing::{Case, Loads, Routing};
@@ -268,7 +268,7 @@ impl<'a> Reader<'a> {
             dtype: numbers.name,
             kernel: Kernel::Gemm(GemmKernel { m, n, k, peak, weight_bytes, input_bytes }),
             copies: numbers.copies,
-            usual: n >= 512.0 && k >= 512.0 && m <= 32768.0 && (m <= 16.0 || m % 8.0 == 0.0),
+            usual: n >= NARROW && k >= NARROW && m <= 32768.0 && (m <= 16.0 || m % 8.0 == 0.0),
             ..one
         })
     }

@@ -104,7 +104,8 @@ fn priced<F: Fitted>(found: &Measurements, group: &Group, sets: &[Set]) -> Price
                     continue;
                 };
                 let measured = row.measured.seconds;
-                let band = seconds * chosen.spread.low..=seconds * chosen.spread.high;
+                let spread = chosen.spread_of(row.measured.usual, &row.measured.kernel.dimensions());
+                let band = seconds * spread.low..=seconds * spread.high;
                 predicted.push(Outcome { ratio: seconds / measured, inside: Some(band.contains(&measured)) });
                 ideal.push(Outcome { ratio: row.ideal_s / measured, inside: None });
             }

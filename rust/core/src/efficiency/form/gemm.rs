@@ -2,6 +2,9 @@
 
 use super::{Device, smooth_max};
 
+/// Outputs or inputs below which the shape of a multiplication is odd.
+pub const NARROW: f64 = 512.0;
+
 /// `m × k` activations times a resident `k × n` weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GemmKernel {
