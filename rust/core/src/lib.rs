@@ -15,6 +15,7 @@ pub mod catalog;
 pub mod layout;
 pub mod precision;
 pub mod shape;
+pub mod lanes;
 pub mod site;
 pub mod work;
 pub mod op;
