@@ -156,6 +156,7 @@ impl<'a> Predictor<'a> {
             }
         }
         let kernel = GemmKernel {
+            batch: 1.0,
             m: 0.0,
             n: gemm.outputs,
             k: gemm.inputs,
