@@ -143,7 +143,31 @@ impl<'a> Predictor<'a> {
         self.prediction.switches.act_quant(&self.prediction.engine, weight)
     }
 
+    /// The products of heads with their own parts of a weight: two launches of as many products each.
+    fn heads(&self, gemm: &kernel::Gemm, priced: &Priced) -> Option<Compiled> {
+        // vLLM keeps these weights in 16 bits, whatever the checkpoint.
+        let narrow = gemm.input.bytes() < 2.0 && self.prediction.engine != "vllm";
+        let dtypes: &[&str] =
+            if narrow { &["fp8-heads", "bf16-heads", "bf16"] } else { &["bf16-heads", "bf16"] };
+        let chosen = self.chooser.choose::<Gemm>(dtypes, None)?;
+        let peak = if narrow { priced.peak() } else { self.device.peak16 };
+        let kernel = GemmKernel {
+            batch: 2.0 * gemm.heads,
+            m: 0.0,
+            n: gemm.inputs,
+            k: 0.5 * gemm.outputs / gemm.heads,
+            peak: peak * float_peak(chosen.like, gemm.input),
+            weight_bytes: if narrow { gemm.weight.bits() / 8.0 } else { 2.0 },
+            input_bytes: if narrow { gemm.input.bytes() } else { 2.0 },
+        };
+        let twice = |form: Gemm| Gemm { t0_s: 2.0 * form.t0_s, w_tile: 2.0 * form.w_tile, ..form };
+        Some(chosen.priced(|form| Price::Gemm(twice(form), kernel, gemm.rows)))
+    }
+
     fn gemm(&self, gemm: &kernel::Gemm, priced: &Priced) -> Option<Compiled> {
+        if gemm.heads > 0.0 {
+            return self.heads(gemm, priced);
+        }
         let dtypes = multiplied_as(gemm.weight, gemm.input);
         let usual = gemm.outputs >= NARROW && gemm.inputs >= NARROW;
         let dimensions = [("n", gemm.outputs), ("k", gemm.inputs)];
