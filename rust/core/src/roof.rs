@@ -266,8 +266,7 @@ impl Priced {
 
     /// Whether its seconds are the greatest of a few multiples of its work, spent on the device itself.
     pub(crate) fn is_linear(&self) -> bool {
-        let plain =
-            |touched: &Touched| touched.skew.is_none() && touched.drawn_by == DrawnBy::Token;
+        let plain = |touched: &Touched| touched.skew.is_none() && touched.drawn_by == DrawnBy::Token;
         self.group.is_none_or(|(_, group)| !group.latency)
             && self.op.saved.is_none()
             && self.elsewhere.is_none()
