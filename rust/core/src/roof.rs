@@ -7,6 +7,7 @@ use crate::hardware::Hardware;
 use crate::network::Network;
 use crate::shape::{Parts, PhaseSums};
 use crate::site::{Limits, Rates};
+use crate::straight::Straight;
 use crate::work::{Family, Op, Transfer};
 
 /// What bounds an operator.
@@ -232,6 +233,22 @@ impl Priced {
     /// Whether its seconds are the greatest of a few multiples of its work.
     pub(crate) fn is_linear(&self) -> bool {
         self.group.is_none_or(|(_, group)| !group.latency)
+    }
+
+    /// Its ceilings where so many sequences decode alone and read all their keys, the greatest of which counts; `None`
+    /// where they are not straight lines.
+    pub(crate) fn straight(&self, sequences: f64) -> Option<[Straight; 3]> {
+        let work = &self.op.work;
+        if self.group.is_some() || self.elsewhere.is_some() || work.touched.is_some() {
+            return None;
+        }
+        if work.fused {
+            return Some([Straight::default(); 3]);
+        }
+        let bytes = work.weight_bytes + work.activation_bytes + work.kv_bytes;
+        let ceilings =
+            [(bytes, self.per_byte), (work.flops, self.per_flop), (work.vector_flops, self.per_vector_flop)];
+        Some(ceilings.map(|(rate, seconds)| rate.over_keys(sequences).times(seconds)))
     }
 
     /// What one occurrence costs in a step of these sums; `None` if it does not run in it.

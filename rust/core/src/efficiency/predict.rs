@@ -17,6 +17,7 @@ use crate::format::{Format, Storage};
 use crate::hardware::{EXPONENTIALS, Hardware};
 use crate::roof::{Cost, Priced, Roof};
 use crate::shape::{Parts, PhaseSums};
+use crate::straight::{Greatest, Straight};
 use crate::work::kernel::{self, Kernel};
 use crate::work::{Collective, Op, Rate};
 
@@ -422,6 +423,29 @@ impl Predicted {
             Price::Host(form) => form.seconds(device, &HostKernel { sequences: part.sequences }),
         };
         seconds.max(self.floor).max(ideal.seconds)
+    }
+
+    /// The same where so many sequences decode alone and read all their keys, `ideal` being its ceilings; `None` where
+    /// it is not made of straight lines.
+    pub(crate) fn straight(&self, sequences: f64, ideal: &[Straight]) -> Option<Greatest> {
+        let device = &self.device;
+        let all = |window: &f64| *window == f64::INFINITY;
+        let form = match &self.price {
+            Price::Nothing => Greatest::default(),
+            Price::Attention(_, Some((form, kernel)), window) if all(window) => {
+                form.straight(device, &DecodeKernel { sequences, ..*kernel })
+            }
+            Price::Absorbed(form, kernel, window) if all(window) => {
+                form.straight(device, &MlaDecodeKernel { sequences, ..*kernel })
+            }
+            Price::Pass(form, bytes) => {
+                let pass = bytes.over_keys(sequences).times(form.passes / device.bandwidth);
+                Greatest(vec![vec![pass.plus(&Straight::fixed(form.t0_s))]])
+            }
+            _ => return None,
+        };
+        let floored = form.or(Straight::fixed(self.floor));
+        Some(ideal.iter().fold(floored, |greatest, line| greatest.or(*line)))
     }
 
     /// Whether most of so many seconds is launching.
