@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+@checks.named
 def compare(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, **shared: Any) -> Comparison:
     """Explain why `b` is faster or slower than `a`.
 
@@ -143,6 +144,7 @@ def _seconds(side: Analysis) -> float:
     return side.tpot_s if a_token and side.tpot_s is not None else side.step_s
 
 
+@checks.named
 def break_even(
     model: str | PathLike[str] | Mapping[str, Any] | Model,
     hw: str | PathLike[str] | Hardware,
@@ -201,6 +203,7 @@ def break_even(
     return frame(_core.Analysis.break_even(changed.deployment, base.deployment, point, memory))
 
 
+@checks.named
 def bound_map(
     model: str | PathLike[str] | Mapping[str, Any] | Model,
     hw: str | PathLike[str] | Hardware,
@@ -232,8 +235,8 @@ def bound_map(
     >>> rf.bound_map("llama-3.1-8b", "h100", batch_size=[1, 1024], context=[1])["bound"].to_list()
     ['memory', 'compute']
     """
-    for size in (*batch_size, *context):
-        checks.positive(size=size)
+    sizes = {"batch_size": batch_size, "context": context}
+    batches, contexts = (checks.sizes(name, given) for name, given in sizes.items())
     answer = analyze(model, hw, phase="decode", mode=mode, **settings)
     memory = _core.Engine("vllm").memory(answer.hardware.compiled)
-    return frame(_core.Analysis.bound_map(answer.deployment, memory, list(batch_size), list(context)))
+    return frame(_core.Analysis.bound_map(answer.deployment, memory, batches, contexts))

@@ -89,8 +89,8 @@ class SimulateScenario(BaseModel):
     axes: dict[str, Any] = Field(description="Keywords of simulate, each one value or a list.")
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Return the content of a scenario file, TOML or JSON by its suffix.
+def read(path: Path, field: str = "SPACE") -> dict[str, Any]:
+    """Return the content of a scenario file, TOML or JSON by its suffix; `field` is who names it.
 
     Raises
     ------
@@ -100,18 +100,18 @@ def read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        hint = "name a scenario file, or give the axes as flags (`--tp 1,2,4`)"
-        raise MissingFileError(f"{path} must exist", field="SPACE", value=str(path), hint=hint) from None
+        hint = "name a scenario file, or give its settings as flags (`--tp 2`)"
+        raise MissingFileError(f"{path} must exist", field=field, value=str(path), hint=hint) from None
     except UnicodeDecodeError as why:
-        raise SpecError(f"{path} must be text: {why.reason}", field="SPACE", value=str(path)) from None
+        raise SpecError(f"{path} must be text: {why.reason}", field=field, value=str(path)) from None
     try:
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except ValueError as why:
         kind = "JSON" if path.suffix == ".json" else "TOML"
-        raise SpecError(f"{path} must be {kind}: {why}", field="SPACE", value=str(path)) from None
+        raise SpecError(f"{path} must be {kind}: {why}", field=field, value=str(path)) from None
     if not isinstance(content, dict):
         raise SpecError(
-            f"{path} must hold named values: {type(content).__name__}", field="SPACE", value=str(path)
+            f"{path} must hold named values: {type(content).__name__}", field=field, value=str(path)
         )
     return content
 

@@ -8,7 +8,7 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast import _core, checks
-from roofline_fast.columns import column, optional
+from roofline_fast.columns import column
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
 
@@ -89,19 +89,19 @@ class Trace:
     ) -> None:
         checks.counts(block_size=block_size)
         self.compiled = _core.Trace(
-            column(arrival_s),
-            column(prompt_tokens),
-            column(output_tokens),
+            column("arrival_s", arrival_s),
+            column("prompt_tokens", prompt_tokens),
+            column("output_tokens", output_tokens),
             ids=None if ids is None else list(ids),
-            priority=optional(priority),
+            priority=column("priority", priority),
             block_hashes=block_hashes,
             block_size=block_size,
             segments=segments,
             segment_lengths=segment_lengths,
-            output_segment=optional(output_segment),
+            output_segment=column("output_segment", output_segment),
             session=None if session is None else ["" if name is None else str(name) for name in session],
             after=after,
-            delay_s=optional(delay_s),
+            delay_s=column("delay_s", delay_s),
         )
 
     @classmethod
@@ -125,6 +125,7 @@ class Trace:
         arrivals_elsewhere: bool = False,
         window: tuple[float, float] | str | None = None,
         speedup: float | None = None,
+        time_scale: float | None = None,
         limit: int | None = None,
         progress: _core.Progress | None = None,
     ) -> Trace:
@@ -166,6 +167,8 @@ class Trace:
             Keep arrivals from second A on and before second B.
         speedup : float, optional
             Above 1 arrivals come faster.
+        time_scale : float, optional
+            The other way: above 1 arrivals come slower. Time between them is multiplied by it.
         limit : int, optional
             Keep the first requests.
         progress : optional
@@ -180,7 +183,8 @@ class Trace:
 
         checks.counts(trace_block_size=trace_block_size, limit=limit)
         checks.counts(default_output_tokens=default_output_tokens)
-        checks.numbers(speedup=speedup)
+        checks.numbers(speedup=speedup, time_scale=time_scale)
+        speedup, slower = _pace(speedup, time_scale)
         names = [path] if isinstance(path, str | PathLike) else list(path)
         files, columnar = files_of([str(fspath(name)) for name in names])
         if columnar and time_unit is None:
@@ -210,6 +214,7 @@ class Trace:
             trace.compiled = _core.Trace.read_parts(parts(files), called, options)
         else:
             trace.compiled = _core.Trace.read(files, options, progress)
+        trace.assumed = slower
         return trace
 
     # What a screen calls it where it comes from no file, and what was assumed where it was generated.
@@ -246,6 +251,8 @@ class Trace:
         progress = traffic.pop("progress", None)
         words = texts({"num_prompts": num_prompts, **traffic})
         trace = cls.__new__(cls)
+        if like is not None and not isinstance(like, Trace):
+            raise SpecError(f"like must be a Trace: {like!r}", field="like", value=repr(like))
         original = None if like is None else like.compiled
         trace.compiled, assumed = _core.Trace.generate(words, original, progress)
         trace.made, trace.assumed = "generated", tuple(assumed)
@@ -344,6 +351,12 @@ class Trace:
     def __len__(self) -> int:
         return len(self.compiled)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled: millions of requests go through a file."""
+        raise TypeError(
+            "a Trace is not pickled: `write` it to a file, and give its path to the other process"
+        )
+
     @property
     def requests(self) -> pl.DataFrame:
         """One row a request, in order of arrival.
@@ -411,6 +424,22 @@ def _warning(text: str, count: int, first_line: int, hint: str) -> str:
     rows = "1 row" if count == 1 else f"{count:,} rows"
     place = f", first in line {first_line}" if first_line else ""
     return f"{text} ({rows}{place})" + (f"; {hint}" if hint else "")
+
+
+def _pace(speedup: float | None, time_scale: float | None) -> tuple[float | None, tuple[str, ...]]:
+    """Return how much faster a trace goes, and what is to be said where that was told the other way."""
+    if time_scale is None:
+        return speedup, ()
+    if speedup is not None:
+        hint = "they are two words for one thing"
+        message = f"time_scale must be left out with speedup: {time_scale}"
+        raise SpecError(message, field="time_scale", value=str(time_scale), hint=hint)
+    if not 0 < time_scale < float("inf"):
+        message = f"time_scale must be above 0 and finite: {time_scale}"
+        raise SpecError(message, field="time_scale", value=str(time_scale), hint="2 is half as fast")
+    pace = "slower" if time_scale > 1 else "faster"
+    told = f"time_scale {time_scale:g}: arrivals come {pace}, as with speedup {1 / time_scale:g}"
+    return 1 / time_scale, (told,)
 
 
 def _window(text: str) -> tuple[float, float]:

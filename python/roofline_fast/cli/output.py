@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "csv")
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".json")
+# What is written into folders.
+FOLDER = (
+    "summary.json",
+    "curve.parquet",
+    "requests.parquet",
+    "request_times.parquet",
+    "steps.parquet",
+    "timeline.parquet",
+)
 
 
 def checked(form: str, output: Path | None, *inputs: str | None) -> None:
@@ -36,15 +46,50 @@ def checked_file(flag: str, output: Path, inputs: Iterable[str | None]) -> None:
 
 
 def check_place(output: Path, *inputs: str | None, flag: str = "--output") -> None:
-    """Refuse a file in a folder that is absent, or one that is read too."""
+    """Refuse a file in a folder that is absent or may not be written to, or one that is read too."""
     if not output.parent.is_dir():
         message = f"{flag} must lie in a folder that exists: {output}"
+        raise SpecError(message, field=flag, value=str(output))
+    _check_writable(output.parent, flag)
+    if output.is_dir():
+        message = f"{flag} must be a file: {output} is a folder"
         raise SpecError(message, field=flag, value=str(output))
     for given in inputs:
         if given is not None and _same_file(output, Path(given)):
             message = f"{flag} must be another file than the input: {output}"
             hint = "what is read would be overwritten; choose another name"
             raise SpecError(message, field=flag, value=str(output), hint=hint)
+
+
+def is_folder(output: Path) -> bool:
+    """Return whether results go to a folder: one that exists, or a name without a suffix."""
+    return output.is_dir() or not output.suffix
+
+
+def check_folder(output: Path, *inputs: str | None) -> None:
+    """Refuse a folder that cannot be made or filled, or in which the input lies under a name that is written."""
+    place = output.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        message = f"--output must lie in a folder: {output}, but {place} is a file"
+        raise SpecError(message, field="--output", value=str(output))
+    _check_writable(place, "--output")
+    for given in inputs:
+        if (
+            given is not None
+            and Path(given).name in FOLDER
+            and _same_file(output / Path(given).name, Path(given))
+        ):
+            message = f"--output must be another folder than the input's: {output}"
+            hint = f"{Path(given).name}, which is read, would be overwritten"
+            raise SpecError(message, field="--output", value=str(output), hint=hint)
+
+
+def _check_writable(folder: Path, flag: str) -> None:
+    if not os.access(folder, os.W_OK):
+        message = f"{flag} must lie in a folder that may be written to: {folder}"
+        raise SpecError(message, field=flag, value=str(folder), hint="choose another place")
 
 
 def _same_file(output: Path, given: Path) -> bool:
@@ -100,3 +145,21 @@ def aside(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder(path: Path) -> Iterator[Path]:
+    """Give a folder beside that one to write to; when done all of it moves there, which is made with its parents."""
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.mkdir()
+    try:
+        yield part
+        if path.is_dir():
+            for file in sorted(part.iterdir()):
+                file.replace(path / file.name)
+        else:
+            part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

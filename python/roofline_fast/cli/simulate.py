@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline_fast.cli import flags, output, talk, telling, trace_flags, traffic
+from roofline_fast.cli import flags, output, scenario, talk, telling, trace_flags, traffic
 from roofline_fast.cli.bundle import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
@@ -211,8 +211,10 @@ def simulate(
     scaling: dict[str, Any] | None = None,
     words: dict[str, Any] | None = None,
     told: dict[str, Any] | None = None,
+    config: scenario.Config = None,
+    assignments: scenario.Assignments = None,
     form: flags.Format = "table",
-    out: flags.Output = None,
+    out: telling.Output = None,
     quiet: flags.Quiet = False,
 ) -> int:
     """Simulate and return the exit code."""
@@ -327,7 +329,10 @@ def _curve(
     from roofline_fast.cli import simulate_curve
 
     rows = simulate_curve.rows(simulations, rates)
-    if out is not None:
+    if out is not None and output.is_folder(out):
+        record = simulate_curve.record(simulations, rates)
+        telling.save_folder(out, record, {"curve": lambda: rows}, quiet)
+    elif out is not None:
         output.save(rows, out)
         talk.note(f"{len(simulations)} rates written to {out}", quiet=quiet)
     output.show(

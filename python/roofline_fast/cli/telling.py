@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 
 RECORDS = ("summary", "stretches", "steps", "decisions")
 PERFETTO = ".perfetto.json"
-# What a folder given with -o is filled with.
-FOLDER = ("summary.json", "requests.parquet", "request_times.parquet", "steps.parquet", "timeline.parquet")
 
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Requests to FILE.parquet|csv|jsonl|json, or everything to a FOLDER.",
+        rich_help_panel=flags.OUTPUT,
+    ),
+]
 TELLING = {
     "record": Annotated[
         str | None,
@@ -98,9 +105,12 @@ def checked(asked: Mapping[str, Any], out: Path | None, form: str, inputs: list[
             message = f"--perfetto must end in .json: {file}"
             raise SpecError(message, field="--perfetto", value=str(file))
         output.check_place(file, *inputs, flag="--perfetto")
-    special = out is not None and (is_folder(out) or out.name.endswith(PERFETTO))
+    into_folder = out is not None and output.is_folder(out)
+    special = out is not None and (into_folder or out.name.endswith(PERFETTO))
     output.checked(form, None if special else out, *inputs)
-    if out is not None and special:
+    if out is not None and into_folder:
+        output.check_folder(out, *inputs)
+    elif out is not None and special:
         output.check_place(out, *inputs)
 
 
@@ -113,18 +123,13 @@ def one_rate_only(asked: Mapping[str, Any]) -> None:
             raise SpecError(f"{flag} must be left out with several rates: {value}", field=flag, hint=hint)
 
 
-def is_folder(out: Path) -> bool:
-    """Return whether results go to a folder that exists."""
-    return out.is_dir()
-
-
 def record(asked: Mapping[str, Any], out: Path | None) -> str:
     """Return how steps are to be kept for what was asked."""
     if asked["record"] is not None:
         return str(asked["record"])
     needs = ["explain", "request_times", "steps", "timeline", "perfetto"]
     told = any(asked[name] is not None for name in needs)
-    folder = out is not None and (is_folder(out) or out.name.endswith(PERFETTO))
+    folder = out is not None and (output.is_folder(out) or out.name.endswith(PERFETTO))
     return "stretches" if told or folder else "summary"
 
 
@@ -144,15 +149,24 @@ def write(simulation: Simulation, asked: Mapping[str, Any], out: Path | None, qu
         _perfetto(simulation, asked["perfetto"], quiet)
     if out is None:
         return
-    if is_folder(out):
-        output.save_record(simulation.to_dict(), out / FOLDER[0])
-        for name, made in tables.items():
-            output.save(made(), out / f"{name}.parquet")
-        talk.note(f"{', '.join(FOLDER)} written to {out}", quiet=quiet)
+    if output.is_folder(out):
+        save_folder(out, simulation.to_dict(), tables, quiet)
     elif out.name.endswith(PERFETTO):
         _perfetto(simulation, out, quiet)
     else:
         _save(simulation.requests, out, "requests", quiet)
+
+
+def save_folder(
+    out: Path, record: Mapping[str, Any], tables: Mapping[str, Callable[[], pl.DataFrame]], quiet: bool
+) -> None:
+    """Write a summary and tables to a folder, all of them or nothing."""
+    with output.folder(out) as place:
+        output.save_record(record, place / "summary.json")
+        for name, made in tables.items():
+            output.save(made(), place / f"{name}.parquet")
+    names = ["summary.json", *(f"{name}.parquet" for name in tables)]
+    talk.note(f"{', '.join(names)} written to {out}", quiet=quiet)
 
 
 def _save(table: pl.DataFrame, file: Path, name: str, quiet: bool) -> None:

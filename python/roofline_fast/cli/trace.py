@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline_fast.cli import flags, output, talk, trace_flags, traffic
+from roofline_fast.cli import flags, output, scenario, talk, trace_flags, traffic
 from roofline_fast.cli.bundle import with_flags
 from roofline_fast.cli.grammar import Command, Group
 from roofline_fast.errors import SpecError
@@ -101,6 +101,8 @@ def generate(
     trace_block_size: Annotated[int | None, typer.Option(help="Tokens of a hash id.")] = None,
     words: dict[str, Any] | None = None,
     scaling: dict[str, Any] | None = None,
+    config: scenario.Config = None,
+    assignments: scenario.Assignments = None,
     quiet: flags.Quiet = False,
 ) -> int:
     """Generate and return the exit code."""

@@ -34,6 +34,7 @@ READING: dict[str, Any] = {
     "csv_decimal": _flag(str, "Before decimals: . or ,"),
     "window": _flag(str, "Keep arrivals from second A to B.", panel=TAKEN, metavar="A:B"),
     "speedup": _flag(float, "Above 1 arrivals come faster.", "--speedup", "--rate-scale", panel=TAKEN),
+    "time_scale": _flag(float, "The other way: above 1 slower, as in GuideLLM and Vidur.", panel=TAKEN),
     "limit": _flag(int, "Keep the first requests.", panel=TAKEN),
 }
 # Each keyword of `Trace.scaled` but the seed, in the order in which they apply.

@@ -162,7 +162,7 @@ impl Memo {
         for (place, line) in pricer.lines.iter().enumerate() {
             let op = line.op();
             match op.counts() {
-                _ if line.grows || op.over != Over::All => others.push(place),
+                _ if line.grows || op.over != Over::All || op.saved.is_some() => others.push(place),
                 Counts { logits: false, sequences: false, .. } if !op.needs_logits => by_tokens.places.push(place),
                 Counts { tokens: false, sequences: false, .. } => by_logits.places.push(place),
                 _ => others.push(place),

@@ -20,5 +20,5 @@ pub mod fast;
 pub mod lockstep;
 pub mod run;
 pub mod report;
+pub mod techniques;
 pub mod serve;
-pub mod drafting;

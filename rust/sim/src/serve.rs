@@ -13,14 +13,16 @@ use roofline_core::names;
 use roofline_core::shape::{Phase as CorePhase, Sums};
 use roofline_core::step::{Deployment, Pricer};
 use roofline_core::straight::Keys;
+use roofline_core::technique::Held;
 use roofline_core::units::GIB;
 
 use crate::kv::groups::{Cut, cut};
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::preset::{DeviceClass, LONGEST_WHOLE_PROMPT, preset};
 use crate::scheduler::rules::{Capacity, Rules};
-use crate::scheduler::speculation::{Acceptance, DraftMethod, Speculation};
+use crate::scheduler::speculation::{DraftMethod, Speculation};
 use crate::step_cost::{Decodes, Phase, Run, StepCost, StepItem};
+use crate::techniques;
 use crate::time::Period;
 use crate::trace::Trace;
 
@@ -348,6 +350,8 @@ pub struct Server {
     pub engine: EngineConfig,
     /// What a step costs.
     pub cost: ModelCost,
+    /// How techniques allocate the cache, and what they say that sequences share.
+    pub held: Held,
     /// Sentences about what was decided.
     pub notes: Vec<String>,
 }
@@ -371,21 +375,12 @@ impl Server {
         }
         deployment.techniques.served()?;
         let mut engine = knobs.engine(name, &deployment)?;
-        if let Some(drafting) = deployment.techniques.drafting() {
-            let twice = |flag: &str| {
-                let hint = "give the technique or the flags";
-                Error::spec(flag, "must not be given beside a technique that drafts", drafting.method, hint)
-            };
-            if engine.speculation.is_some() {
-                return Err(twice("spec_method"));
-            }
-            engine.speculation = Some(Speculation {
-                method: DraftMethod::parse(drafting.method)?,
-                tokens: drafting.tokens,
-                acceptance: Acceptance::Chance { positions: drafting.acceptance, seed: knobs.seed },
-            });
-        }
-        let cut = cut_cache(&mut engine, &deployment, knobs.block_size);
+        let deployment =
+            techniques::drafting(deployment, &mut engine, knobs.spec_model.as_ref(), knobs.seed)?;
+        let held = deployment.cache()?.held;
+        techniques::allocate(&mut engine, held, knobs.block_size, knobs.max_model_len)?;
+        let block_size = knobs.block_size.or((held.block + held.reserved > 0).then_some(engine.block_size));
+        let cut = cut_cache(&mut engine, &deployment, block_size)?;
         let own = deployment.model.max_context.map_or(u32::MAX, |own| u32::try_from(own).unwrap_or(u32::MAX));
         if !engine.rules.cuts_prompts()
             && !engine.enable_chunked_prefill
@@ -414,7 +409,9 @@ impl Server {
             );
         }
         notes.extend(knobs.drafting_note());
-        let length = model_len(&analyst, &engine, knobs.max_model_len, &mut notes)?;
+        let reserved = u32::try_from(held.reserved).ok().filter(|&tokens| tokens > 0);
+        let set = knobs.max_model_len.or(reserved.map(|tokens| tokens.min(own)));
+        let length = model_len(&analyst, &engine, set, &mut notes)?;
         engine.max_model_len = Some(length);
         // States alone take a block a sequence, as vLLM writes it: of the longest context.
         engine.block_size = engine.block_size.min(length);
@@ -434,29 +431,32 @@ impl Server {
             }
         }
         engine.limits()?;
-        Ok(Server { engine, cost: ModelCost::new(analyst.pricer().clone()), notes })
+        Ok(Server { engine, cost: ModelCost::new(analyst.pricer().clone()), held, notes })
     }
 }
 
-/// Cuts the cache of layers that differ as vLLM does; `None` where a block is the same for all, or a technique changes
-/// what is cached.
-fn cut_cache(engine: &mut EngineConfig, deployment: &Deployment, block_size: Option<u32>) -> Option<Cut> {
+/// Cuts the cache of layers that differ as vLLM does; `None` where a block is the same for all.
+fn cut_cache(
+    engine: &mut EngineConfig,
+    deployment: &Deployment,
+    block_size: Option<u32>,
+) -> Result<Option<Cut>> {
     let latent = deployment.model.layers.iter().any(|group| matches!(group.mixer, Some(Mixer::Mla(_))));
     if engine.rules != Rules::Vllm {
-        return None;
+        return Ok(None);
     }
     if latent && block_size.is_none() {
         engine.block_size = MLA_BLOCK_SIZE;
     }
-    let cut = cut(deployment, engine.block_size).filter(|cut| {
-        let differs = !cut.groups.are_plain() || cut.block_size == u32::MAX;
-        differs && deployment.techniques.list().is_empty()
-    })?;
+    let cut = cut(deployment, engine.block_size)?;
+    let Some(cut) = cut.filter(|cut| !cut.groups.are_plain() || cut.block_size == u32::MAX) else {
+        return Ok(None);
+    };
     let caching = u32::from(engine.enable_prefix_caching);
     let drafts = engine.speculation.as_ref().map_or(0, |speculation| speculation.tokens);
     (engine.block_size, engine.groups) = (cut.block_size, cut.groups);
     engine.groups.states = engine.groups.states.saturating_mul(1 + caching + drafts);
-    Some(cut)
+    Ok(Some(cut))
 }
 
 /// KV blocks that memory gives.
@@ -465,6 +465,13 @@ fn blocks(analyst: &Analyst, engine: &EngineConfig, cut: Option<&Cut>, trace: &T
     let mean = (sum(&trace.prompt_tokens) + sum(&trace.output_tokens)) / (trace.len() as u64).max(1);
     let context = if cut.is_some() { mean.max(1) } else { mean.max(u64::from(engine.block_size)) };
     let blocks = match cut {
+        None if analyst.memory().kv().bytes(context) == 0.0
+            && analyst.memory().with(1, 1, 0.0).for_kv > 0.0 =>
+        {
+            // All of it lies elsewhere: what the device holds limits nothing.
+            let longest = analyst.deployment().model.max_context.unwrap_or(context).max(context);
+            1 + longest.div_ceil(u64::from(engine.block_size)) * u64::from(engine.max_num_seqs)
+        }
         Some(cut) => (analyst.memory().with(1, context, 0.0).for_kv / cut.block_bytes).floor() as u64,
         None => analyst.memory().blocks(context),
     };

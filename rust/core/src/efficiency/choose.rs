@@ -5,7 +5,9 @@ use super::file::{Fit, Set};
 use super::form::Form;
 use super::switches::Launch;
 use super::{Prediction, Source, shipped};
+use crate::catalog;
 use crate::hardware::Hardware;
+use crate::work::Family;
 
 /// Half-widths of a band where nothing was measured: twice too fast or slow is not ruled out (FIDELITY §3).
 const UNKNOWN: Spread = Spread { low: 0.8, high: 1.3 };
@@ -28,6 +30,34 @@ pub struct Chosen<F> {
     pub spread: Spread,
     /// Where it is from.
     pub source: Source,
+    /// What this device's datasheet stands for beside that of the device that was measured.
+    pub like: Like,
+}
+
+/// By what a device's datasheet is multiplied before another's fit is applied to it.
+///
+/// Within an architecture chips are alike but for what makers switch off or on. Error correction in line with the data
+/// takes a share of the traffic that the printed bandwidth does not show, so a fit of a corrected memory holds a share
+/// that an uncorrected one does not lose. And where products summed in 32 bits run at half rate, whatever held kernels
+/// below the full rate (power, operands from the cache) leaves them at the half rate's roof.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Like {
+    /// Of the bandwidth.
+    pub bandwidth: f64,
+    /// Of the peak of products of floating-point numbers.
+    pub peak: f64,
+}
+
+impl Like {
+    /// The same device, or no reason to tell them apart.
+    pub const SAME: Like = Like { bandwidth: 1.0, peak: 1.0 };
+
+    /// From the device that was measured to another.
+    pub fn between(from: &Hardware, to: &Hardware) -> Like {
+        let free = |device: &Hardware| 1.0 - device.ecc.value.unwrap_or(0.0);
+        let reached = |device: &Hardware| device.accumulation.value.unwrap_or(1.0);
+        Like { bandwidth: free(to) / free(from), peak: reached(from) / reached(to) }
+    }
 }
 
 /// How near a fit is to a device and an engine, nearest first.
@@ -72,8 +102,51 @@ impl<'a> Chooser<'a> {
         dtypes.iter().find_map(|dtype| self.nearest::<F>(dtype, engine))
     }
 
+    /// What whole steps or requests say of a family of operators on this device: by what to multiply its time, and what
+    /// error is left.
+    pub fn factor(&self, family: Family) -> Option<(f64, Option<Spread>)> {
+        let own = self.prediction.sets.iter().filter(|set| set.device == self.hardware.name);
+        let found = own.filter_map(|set| set.factor(&self.prediction.engine, family)).next()?;
+        Some((found.factor, found.spread))
+    }
+
+    /// The fit of a set that stands for every device, with the bars of its real distance.
+    fn standing_in<F: Form>(&self, dtype: &str, engine: &str) -> Option<Chosen<F>> {
+        let sets = self.prediction.sets.iter().filter(|set| set.stands_in);
+        let (set, fit) = sets.flat_map(|set| set.fits.iter().map(move |fit| (set, fit))).find(|(_, fit)| {
+            fit.family == F::FAMILY
+                && fit.dtype == dtype
+                && (fit.engine == engine || fit.engine == "any")
+                && (self.prediction.switches.launch == Launch::Eager || !is_host_bound::<F>(fit))
+        })?;
+        let near = if set.device == self.hardware.name {
+            Near::Own
+        } else if kindred(self.hardware, &set.architecture) {
+            Near::SameArchitecture
+        } else {
+            Near::Vendor
+        };
+        Some(self.chosen(near, set, fit))
+    }
+
+    fn chosen<F: Form>(&self, near: Near, set: &Set, fit: &Fit) -> Chosen<F> {
+        let factor = NEARNESS.iter().find(|(known, _)| *known == near).map_or(1.0, |(_, factor)| *factor);
+        let alike = set.device != self.hardware.name && kindred(self.hardware, &set.architecture);
+        let from = if alike { catalog::hardware::known(&set.device) } else { None };
+        Chosen {
+            form: F::of(&fit.values),
+            l2_hot: fit.l2_hot,
+            spread: fit.spread.unwrap_or(UNKNOWN).widened(factor),
+            source: self.source(near, set, fit),
+            like: from.map_or(Like::SAME, |from| Like::between(from, self.hardware)),
+        }
+    }
+
     fn nearest<F: Form>(&self, dtype: &str, engine: &str) -> Option<Chosen<F>> {
-        NEARNESS.iter().find_map(|&(near, factor)| {
+        if let Some(chosen) = self.standing_in(dtype, engine) {
+            return Some(chosen);
+        }
+        NEARNESS.iter().find_map(|&(near, _)| {
             let (set, fit) = self
                 .sets(near)
                 .flat_map(|set| set.fits.iter().map(move |fit| (set, fit)))
@@ -83,12 +156,7 @@ impl<'a> Chooser<'a> {
                         && self.is_near(near, set, fit, engine)
                         && (self.prediction.switches.launch == Launch::Eager || !is_host_bound::<F>(fit))
                 })?;
-            Some(Chosen {
-                form: F::of(&fit.values),
-                l2_hot: fit.l2_hot,
-                spread: fit.spread.unwrap_or(UNKNOWN).widened(factor),
-                source: self.source(near, set, fit),
-            })
+            Some(self.chosen(near, set, fit))
         })
     }
 

@@ -5,6 +5,7 @@ use toml::{Table, Value};
 use super::band::Spread;
 use super::form::{self, Form, Parameter};
 use crate::error::{Error, Result};
+use crate::work::Family;
 
 /// Fits of one device's kernels.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -15,8 +16,27 @@ pub struct Set {
     pub architecture: String,
     /// The fits, in the order of the file.
     pub fits: Vec<Fit>,
+    /// What every operator of a family takes, of what its fit says.
+    pub factors: Vec<Factor>,
+    /// Seconds that clients wait outside the engine for a first token; `None` where they were not measured.
+    pub api_latency_s: Option<f64>,
     /// The file a user gave; none for what is shipped.
     pub origin: Option<String>,
+    /// Whether its fits stand for those of any device.
+    pub stands_in: bool,
+}
+
+/// What whole steps or served requests say of a family of operators.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Factor {
+    /// The engine.
+    pub engine: String,
+    /// The family, by [`Family::name`].
+    pub family: Family,
+    /// Measured over what fits of kernels say.
+    pub factor: f64,
+    /// P10 and P90 of measured over predicted, on steps or requests that were not fitted.
+    pub spread: Option<Spread>,
 }
 
 /// The numbers of one family of kernels.
@@ -95,7 +115,7 @@ impl Set {
             Error::spec(origin, "must be TOML", error.message(), hint)
         })?;
         let mut reader = Reader { origin, errors: Vec::new() };
-        let known = ["schema", "device", "architecture", "datasheet", "fit"];
+        let known = ["schema", "device", "architecture", "datasheet", "fit", "factor", "serving"];
         reader.only("", &table, &known);
         if table.get("schema").and_then(Value::as_integer) != Some(1) {
             reader.wrong("schema", "must be 1", table.get("schema"));
@@ -106,13 +126,21 @@ impl Set {
             Some(Value::Array(rows)) if !rows.is_empty() => {
                 rows.iter().enumerate().filter_map(|(place, row)| reader.fit(place, row)).collect()
             }
+            None if table.contains_key("factor") => Vec::new(),
             other => {
                 reader.wrong("fit", "must be a list of fits, `[[fit]]`", other);
                 Vec::new()
             }
         };
+        let factors = reader.factors(&table);
+        let api_latency_s = reader.serving(&table);
         Error::all(origin, reader.errors)?;
-        Ok(Set { device, architecture, fits, origin: None })
+        Ok(Set { device, architecture, fits, factors, api_latency_s, origin: None, stands_in: false })
+    }
+
+    /// The factor of a family under an engine.
+    pub fn factor(&self, engine: &str, family: Family) -> Option<&Factor> {
+        self.factors.iter().find(|one| one.family == family && (one.engine == engine || one.engine == "any"))
     }
 }
 
@@ -173,6 +201,51 @@ impl Reader<'_> {
         });
         let spread = self.spread(&path, table);
         Some(Fit { engine, dtype, values, l2_hot, spread, source, date, family })
+    }
+
+    fn factors(&mut self, table: &Table) -> Vec<Factor> {
+        let rows = match table.get("factor") {
+            None => return Vec::new(),
+            Some(Value::Array(rows)) => rows,
+            other => {
+                self.wrong("factor", "must be a list of factors, `[[factor]]`", other);
+                return Vec::new();
+            }
+        };
+        rows.iter().enumerate().filter_map(|(place, row)| self.factor(place, row)).collect()
+    }
+
+    fn factor(&mut self, place: usize, row: &Value) -> Option<Factor> {
+        let path = format!("factor[{place}].");
+        let Some(table) = row.as_table() else {
+            self.wrong(path.trim_end_matches('.'), "must be a table", Some(row));
+            return None;
+        };
+        let mut known = vec!["factor"];
+        known.extend(NOTES);
+        self.only(&path, table, &known);
+        let engine = self.text(&path, table, "engine");
+        let family = self.text(&path, table, "family");
+        let Some(family) = Family::ALL.into_iter().find(|known| known.name() == family) else {
+            let names: Vec<&str> = Family::ALL.iter().map(|known| known.name()).collect();
+            let must = format!("must be one of {}", names.join(", "));
+            self.wrong(&format!("{path}family"), &must, table.get("family"));
+            return None;
+        };
+        let factor = self.number(&path, table, &Parameter { name: "factor", least: 0.1, most: 10.0 });
+        let spread = self.spread(&path, table);
+        Some(Factor { engine, family, factor, spread })
+    }
+
+    fn serving(&mut self, table: &Table) -> Option<f64> {
+        let value = table.get("serving")?;
+        let Some(serving) = value.as_table() else {
+            self.wrong("serving", "must be a table", Some(value));
+            return None;
+        };
+        let parameter = Parameter { name: "api_latency_s", least: 0.0, most: 10.0 };
+        self.only("serving.", serving, &[parameter.name, "source", "date", "rows", "remark"]);
+        Some(self.number("serving.", serving, &parameter))
     }
 
     fn number(&mut self, path: &str, table: &Table, parameter: &Parameter) -> f64 {

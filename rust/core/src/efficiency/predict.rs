@@ -1,7 +1,7 @@
 //! An operator's price under fitted forms, compiled: geometry and datasheet facts stand ready, sums come in.
 
 use super::band::Spread;
-use super::choose::{Chooser, Chosen};
+use super::choose::{Chooser, Chosen, Like};
 use super::form::collective::{CollectiveKernel, CustomAllReduce, Nccl};
 use super::form::decode::{Decode, DecodeKernel};
 use super::form::elementwise::{ComputeScale, Elementwise, ElementwiseKernel, ScaleMatrix, State};
@@ -20,6 +20,8 @@ use crate::shape::{Parts, PhaseSums};
 use crate::straight::{Greatest, Straight};
 use crate::work::kernel::{self, Kernel};
 use crate::work::{Collective, Op, Rate};
+
+mod each;
 
 /// Cores assumed of a device whose count nobody published.
 const CORES_UNKNOWN: f64 = 128.0;
@@ -40,6 +42,8 @@ pub struct Predicted {
     floor: f64,
     /// Seconds of it that do not depend on sizes.
     launch: f64,
+    /// By what whole steps say its family is longer.
+    factor: f64,
     /// Its 80 % band.
     pub spread: Spread,
     /// Where it is from.
@@ -55,7 +59,8 @@ enum Price {
     Attention(Option<(Prefill, PrefillKernel)>, Option<(Decode, DecodeKernel)>, f64),
     Expanded(MlaPrefill, PrefillKernel),
     Absorbed(MlaDecode, MlaDecodeKernel, f64),
-    Experts(Moe, kernel::Experts, MoeKernel),
+    /// With the kernels that the engine would rather launch where they are quicker.
+    Experts(Moe, Option<Moe>, kernel::Experts, MoeKernel),
     Pass(Elementwise, Rate),
     Scale(ScaleMatrix, Rate),
     FindAndScale(ComputeScale, ScaleMatrix, Rate),
@@ -63,6 +68,20 @@ enum Price {
     Nccl(Nccl, CollectiveKernel),
     CustomAllReduce(CustomAllReduce, CollectiveKernel),
     Host(Host),
+}
+
+/// A price with what is known of it.
+struct Compiled {
+    price: Price,
+    spread: Spread,
+    source: Source,
+    like: Like,
+}
+
+impl Compiled {
+    /// What runs inside another kernel.
+    const NOTHING: Compiled =
+        Compiled { price: Price::Nothing, spread: Spread::NONE, source: Source::Datasheet, like: Like::SAME };
 }
 
 /// Compiles the prices of a deployment's operators.
@@ -92,17 +111,26 @@ impl<'a> Predictor<'a> {
     pub fn predict(&self, priced: &Priced) -> Option<Predicted> {
         let op = priced.op();
         let eager = self.prediction.switches.launch == Launch::Eager;
-        let (price, spread, source) = self.price(op, priced)?;
+        let Compiled { price, mut spread, source, like } = self.price(op, priced)?;
         let launch = price.launch();
         let alone = !matches!(price, Price::Nothing | Price::Host(_));
         let floor = if eager && alone { EAGER_S } else { 0.0 };
-        Some(Predicted { price, device: self.device, floor, launch, spread, source })
+        let device = Device {
+            bandwidth: self.device.bandwidth * like.bandwidth,
+            peak16: self.device.peak16 * like.peak,
+            ..self.device
+        };
+        let (factor, left) = self.chooser.factor(op.family).unwrap_or((1.0, None));
+        if alone {
+            spread = left.unwrap_or(spread);
+        }
+        Some(Predicted { price, device, floor, launch, factor, spread, source })
     }
 
-    fn price(&self, op: &Op, priced: &Priced) -> Option<(Price, Spread, Source)> {
+    fn price(&self, op: &Op, priced: &Priced) -> Option<Compiled> {
         match op.kernel {
             Kernel::Bound => None,
-            Kernel::Inside => Some((Price::Nothing, Spread::NONE, Source::Datasheet)),
+            Kernel::Inside => Some(Compiled::NOTHING),
             Kernel::Gemm(gemm) => self.gemm(&gemm, priced),
             Kernel::Attention(attention) => self.attention(&attention),
             Kernel::Absorbed(absorbed) => self.absorbed(&absorbed),
@@ -124,7 +152,7 @@ impl<'a> Predictor<'a> {
         self.prediction.switches.act_quant(&self.prediction.engine, weight)
     }
 
-    fn gemm(&self, gemm: &kernel::Gemm, priced: &Priced) -> Option<(Price, Spread, Source)> {
+    fn gemm(&self, gemm: &kernel::Gemm, priced: &Priced) -> Option<Compiled> {
         let dtypes = multiplied_as(gemm.weight, gemm.input);
         let mut chosen = self.chooser.choose::<Gemm>(dtypes, None)?;
         if gemm.input.bytes() < 2.0 && self.act_quant(gemm.weight) != ActQuant::Dynamic {
@@ -138,14 +166,14 @@ impl<'a> Predictor<'a> {
             m: 0.0,
             n: gemm.outputs,
             k: gemm.inputs,
-            peak: priced.peak(),
+            peak: priced.peak() * float_peak(chosen.like, gemm.input),
             weight_bytes: gemm.weight.bits() / 8.0,
             input_bytes: gemm.input.bytes(),
         };
         Some(chosen.priced(|form| Price::Gemm(form, kernel, gemm.rows)))
     }
 
-    fn attention(&self, attention: &kernel::Attention) -> Option<(Price, Spread, Source)> {
+    fn attention(&self, attention: &kernel::Attention) -> Option<Compiled> {
         let narrow = attention.kv.bytes() < 2.0;
         let peak = self.roof.peak(if narrow { Format::Fp8 } else { Format::Bf16 }).ok()?;
         let kernel = PrefillKernel {
@@ -163,6 +191,7 @@ impl<'a> Predictor<'a> {
         };
         if attention.latent {
             let chosen = self.chooser.choose::<MlaPrefill>(&["bf16"], None)?;
+            let kernel = PrefillKernel { peak: kernel.peak * chosen.like.peak, ..kernel };
             return Some(chosen.priced(|form| Price::Expanded(form, kernel)));
         }
         let windowed = attention.window.is_finite();
@@ -183,7 +212,10 @@ impl<'a> Predictor<'a> {
         let prefill = self.chooser.choose::<Prefill>(prefills, None);
         let decode = self.chooser.choose::<Decode>(decodes, None);
         let in_fp8 = narrow && self.prediction.engine == "trtllm";
-        let prompts = PrefillKernel { peak: if in_fp8 { peak } else { kernel.peak }, ..kernel };
+        let like = prefill.as_ref().map(|one| one.like);
+        let like = like.or(decode.as_ref().map(|one| one.like)).unwrap_or(Like::SAME);
+        let peak = like.peak * if in_fp8 { peak } else { kernel.peak };
+        let prompts = PrefillKernel { peak, ..kernel };
         let answers = DecodeKernel {
             sequences: 0.0,
             keys: 0.0,
@@ -210,10 +242,10 @@ impl<'a> Predictor<'a> {
             decode.map(|chosen| (chosen.form, answers)),
             attention.window,
         );
-        Some((price, spread, source))
+        Some(Compiled { price, spread, source, like })
     }
 
-    fn absorbed(&self, absorbed: &kernel::Absorbed) -> Option<(Price, Spread, Source)> {
+    fn absorbed(&self, absorbed: &kernel::Absorbed) -> Option<Compiled> {
         let dtypes: &[&str] = if absorbed.kv.bytes() < 2.0 { &["fp8", "bf16"] } else { &["bf16"] };
         let chosen = self.chooser.choose::<MlaDecode>(dtypes, None)?;
         let kernel = MlaDecodeKernel {
@@ -229,7 +261,7 @@ impl<'a> Predictor<'a> {
         Some(chosen.priced(|form| Price::Absorbed(form, kernel, absorbed.window)))
     }
 
-    fn experts(&self, experts: &kernel::Experts, priced: &Priced) -> Option<(Price, Spread, Source)> {
+    fn experts(&self, experts: &kernel::Experts, priced: &Priced) -> Option<Compiled> {
         let dtypes: &[&str] = match (experts.weight.format, experts.input) {
             (Format::Fp4, Format::Fp4) => &["nvfp4", "mxfp4_mxfp8", "bf16"],
             (Format::Fp4, Format::Fp8) => &["mxfp4_mxfp8", "nvfp4", "bf16"],
@@ -245,17 +277,28 @@ impl<'a> Predictor<'a> {
             hidden: experts.width,
             inner: experts.inner,
             matrices: experts.matrices,
-            peak: priced.peak(),
+            peak: priced.peak() * float_peak(chosen.like, experts.input),
             weight_bytes: experts.weight.bits() / 8.0,
             input_bytes: experts.input.bytes(),
         };
-        Some(chosen.priced(|form| Price::Experts(form, *experts, kernel)))
+        let quick = (self.prediction.engine == "trtllm").then(|| self.quick_experts(dtypes[0])).flatten();
+        Some(chosen.priced(|form| Price::Experts(form, quick, *experts, kernel)))
     }
 
-    fn quantise(&self, quantise: &kernel::Quantise) -> Option<(Price, Spread, Source)> {
+    /// Kernels for few tokens. TensorRT-LLM times all of its kernels for experts when it starts, and launches the quickest.
+    fn quick_experts(&self, dtype: &str) -> Option<Moe> {
+        let name = match dtype {
+            "nvfp4" => "nvfp4-min-latency",
+            "fp8_block" => "fp8_block-min-latency",
+            _ => return None,
+        };
+        self.chooser.choose::<Moe>(&[name], None).map(|chosen| chosen.form)
+    }
+
+    fn quantise(&self, quantise: &kernel::Quantise) -> Option<Compiled> {
         let bytes = quantise.bytes;
         match self.act_quant(quantise.weight) {
-            ActQuant::Fused => Some((Price::Nothing, Spread::NONE, Source::Datasheet)),
+            ActQuant::Fused => Some(Compiled::NOTHING),
             ActQuant::Static => {
                 let chosen = self.chooser.choose::<ScaleMatrix>(&["bf16"], None)?;
                 Some(chosen.priced(|form| Price::Scale(form, bytes)))
@@ -264,7 +307,7 @@ impl<'a> Predictor<'a> {
                 // Where multiplications were measured with the kernels that quantise, those are not counted twice.
                 let gemm = self.chooser.choose::<Gemm>(multiplied_as(quantise.weight, quantise.input), None);
                 if gemm.is_some_and(|gemm| gemm.form.c_quant > 0.0) {
-                    return Some((Price::Nothing, Spread::NONE, Source::Datasheet));
+                    return Some(Compiled::NOTHING);
                 }
                 let find = self.chooser.choose::<ComputeScale>(&["bf16"], None)?;
                 let scale = self.chooser.choose::<ScaleMatrix>(&["bf16"], None)?;
@@ -273,7 +316,7 @@ impl<'a> Predictor<'a> {
         }
     }
 
-    fn transfer(&self, priced: &Priced) -> Option<(Price, Spread, Source)> {
+    fn transfer(&self, priced: &Priced) -> Option<Compiled> {
         let (transfer, group) = priced.group()?;
         let ranks = transfer.ranks as f64;
         let crossing = match transfer.collective {
@@ -305,13 +348,22 @@ impl<'a> Predictor<'a> {
         Some(chosen.priced(|form| Price::Nccl(form, kernel)))
     }
 
-    fn host(&self) -> Option<(Price, Spread, Source)> {
+    fn host(&self) -> Option<Compiled> {
         let mut chosen = self.chooser.choose::<Host>(&["bf16"], None)?;
         if let Some(host) = self.prediction.switches.host {
             chosen =
                 Chosen { form: Host { h0_s: host.h0_s, h1_s: host.h1_s }, spread: Spread::NONE, ..chosen };
         }
         Some(chosen.priced(Price::Host))
+    }
+}
+
+/// What the peak of products of these inputs is multiplied by.
+fn float_peak(like: Like, input: Format) -> f64 {
+    if matches!(input, Format::Int8 | Format::Int4 | Format::Int3 | Format::Int2 | Format::Int1) {
+        1.0
+    } else {
+        like.peak
     }
 }
 
@@ -330,8 +382,8 @@ fn multiplied_as(weight: Storage, input: Format) -> &'static [&'static str] {
 }
 
 impl<F> Chosen<F> {
-    fn priced(self, price: impl FnOnce(F) -> Price) -> (Price, Spread, Source) {
-        (price(self.form), self.spread, self.source)
+    fn priced(self, price: impl FnOnce(F) -> Price) -> Compiled {
+        Compiled { price: price(self.form), spread: self.spread, source: self.source, like: self.like }
     }
 }
 
@@ -347,7 +399,9 @@ impl Price {
             }
             Price::Expanded(form, _) => form.t0_s,
             Price::Absorbed(form, ..) => form.t0_s,
-            Price::Experts(form, experts, _) => form.t0_s * experts.share,
+            Price::Experts(form, quick, experts, _) => {
+                quick.map_or(form.t0_s, |quick| quick.t0_s.min(form.t0_s)) * experts.share
+            }
             Price::Pass(form, _) => form.t0_s,
             Price::Scale(form, _) => form.t0_s,
             Price::FindAndScale(find, scale, _) => find.t0_s + scale.t0_s,
@@ -399,11 +453,13 @@ impl Predicted {
                 let longest = part.longest.min(*window);
                 form.seconds(device, &MlaDecodeKernel { sequences, keys, pairs, longest, ..*kernel })
             }
-            Price::Experts(form, experts, kernel) => {
+            Price::Experts(form, quick, experts, kernel) => {
                 let tokens = part.tokens * experts.ranks;
                 let active = experts.experts * (1.0 - experts.missed.powf(tokens));
                 let visits = part.tokens * experts.visits;
-                experts.share * form.seconds(device, &MoeKernel { tokens, visits, active, ..*kernel })
+                let kernel = MoeKernel { tokens, visits, active, ..*kernel };
+                let usual = form.seconds(device, &kernel);
+                experts.share * quick.map_or(usual, |quick| quick.seconds(device, &kernel).min(usual))
             }
             Price::Pass(form, bytes) => form.seconds(device, &pass(bytes)),
             Price::Scale(form, bytes) => form.seconds(device, &pass(bytes)),
@@ -422,7 +478,12 @@ impl Predicted {
             }
             Price::Host(form) => form.seconds(device, &HostKernel { sequences: part.sequences }),
         };
-        seconds.max(self.floor).max(ideal.seconds)
+        (self.factor * seconds).max(self.floor).max(ideal.seconds)
+    }
+
+    /// Seconds below which most of it is launching, and whether it is nothing else.
+    pub fn launching(&self) -> (f64, bool) {
+        (2.0 * self.launch.max(self.floor), matches!(self.price, Price::Host(_)))
     }
 
     /// The same where so many sequences decode alone and read all their keys, `ideal` being its ceilings; `None` where
@@ -444,14 +505,15 @@ impl Predicted {
             }
             _ => return None,
         };
-        let floored = form.or(Straight::fixed(self.floor));
+        let floored = form.times(self.factor).or(Straight::fixed(self.floor));
         Some(ideal.iter().fold(floored, |greatest, line| greatest.or(*line)))
     }
 
     /// Whether most of so many seconds is launching.
     #[inline]
     pub fn is_launching(&self, seconds: f64) -> bool {
-        2.0 * self.launch.max(self.floor) > seconds || matches!(self.price, Price::Host(_))
+        let (below, only) = self.launching();
+        below > seconds || only
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Measurements {
     pub rows: Vec<Measurement>,
     /// What the others measured and why they cannot be used, with how many of each.
     pub refused: BTreeMap<(String, String), u64>,
+    /// The first row of each of these, from 1, and what stands there.
+    pub examples: BTreeMap<(String, String), (usize, String)>,
 }
 
 /// What holds where a frame does not say it.
@@ -88,6 +90,8 @@ pub fn read(frame: &Frame, defaults: &Defaults) -> Result<Measurements> {
             Ok(measurement) => found.rows.push(measurement),
             Err(refused) => {
                 let what = (ops.at(row).to_string(), reader.why(refused));
+                let example = || (row + 1, reader.was(refused, row, times[row]));
+                found.examples.entry(what.clone()).or_insert_with(example);
                 *found.refused.entry(what).or_default() += 1;
             }
         }
@@ -514,6 +518,23 @@ impl<'a> Reader<'a> {
         seen.into_iter()
             .map(|(device, engine, code)| (device, engine, words.list[code as usize].clone()))
             .collect()
+    }
+
+    /// What stands where a row is wrong.
+    fn was(&self, refused: Refused, row: usize, time: f64) -> String {
+        match refused {
+            Refused::Time => time.to_string(),
+            Refused::Missing(name) => self
+                .frame
+                .number(&[name])
+                .map_or_else(|| "there is no such column".into(), |column| column[row].to_string()),
+            Refused::Op(code) => self.ops.list[code as usize].clone(),
+            Refused::Device(_) => self.device_words.map_or("", |words| words.at(row)).to_string(),
+            Refused::NotAFormat(_) => self.dtypes.map_or("", |words| words.at(row)).to_string(),
+            Refused::Routing(_) => self.routings.map_or("", |words| words.at(row)).to_string(),
+            Refused::NoPeak(what) => what.to_string(),
+            Refused::Links => self.ops.at(row).to_string(),
+        }
     }
 
     fn why(&self, refused: Refused) -> String {
