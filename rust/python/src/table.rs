@@ -12,6 +12,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
+use rayon::prelude::*;
 use roofline_core::table::{Column, Lists, Table as Rows, Texts};
 
 use crate::errors;
@@ -28,10 +29,23 @@ impl Table {
     /// # Errors
     /// `InternalError` if the columns differ in length: [`Rows`] does not let that happen.
     pub fn new(py: Python<'_>, rows: Rows) -> PyResult<Table> {
-        match record_batch(rows) {
-            Ok(batch) => Ok(Table { batch }),
-            Err(broken) => Err(errors::internal(py, &broken.to_string())),
-        }
+        Table::checked(py, Table::of(rows))
+    }
+
+    /// The same without an interpreter: columns are converted side by side.
+    ///
+    /// # Errors
+    /// Columns that differ in length.
+    pub fn of(rows: Rows) -> Result<Table, ArrowError> {
+        record_batch(rows).map(|batch| Table { batch })
+    }
+
+    /// What [`Table::of`] made.
+    ///
+    /// # Errors
+    /// `InternalError` if it made none.
+    pub fn checked(py: Python<'_>, table: Result<Table, ArrowError>) -> PyResult<Table> {
+        table.map_err(|broken| errors::internal(py, &broken.to_string()))
     }
 }
 
@@ -75,8 +89,10 @@ fn record_batch(rows: Rows) -> Result<RecordBatch, ArrowError> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     let mut fields = Vec::new();
     let mut arrays = Vec::new();
-    for (name, column) in rows.into_columns() {
-        let (array, nullable) = arrow(column)?;
+    let convert = |(name, column): (String, Column)| Ok((name, arrow(column)?));
+    let columns: Vec<_> =
+        rows.into_columns().into_par_iter().map(convert).collect::<Result<_, ArrowError>>()?;
+    for (name, (array, nullable)) in columns {
         fields.push(Field::new(name, array.data_type().clone(), nullable));
         arrays.push(array);
     }

@@ -104,17 +104,21 @@ fn deployed() -> impl Strategy<Value = Deployed> {
         prop::sample::select(vec![None, None, Some("vllm"), Some("trtllm")]),
         prop_oneof![2 => Just("none"), 1 => some(TECHNIQUES.to_vec())],
     )
-        .prop_map(|(model, hardware, layout, quantization, kv, lowering, overlap, predicted, techniques)| Deployed {
-            techniques,
-            predicted,
-            model,
-            hardware,
-            layout,
-            quantization,
-            kv,
-            lowering,
-            overlap,
-        })
+        .prop_map(
+            |(model, hardware, layout, quantization, kv, lowering, overlap, predicted, techniques)| {
+                Deployed {
+                    techniques,
+                    predicted,
+                    model,
+                    hardware,
+                    layout,
+                    quantization,
+                    kv,
+                    lowering,
+                    overlap,
+                }
+            },
+        )
 }
 
 fn some_of(values: &[u64]) -> impl Strategy<Value = u64> + use<> {
