@@ -92,7 +92,8 @@ class SimulateScenario(BaseModel):
 
     trace: Text | None = Field(default=None, description="The trace that every point replays.")
     simulate: Literal[True] = Field(
-        default=True, description="Says without a trace that points are simulated: axes say how traffic is made."
+        default=True,
+        description="Says without a trace that points are simulated: axes say how traffic is made.",
     )
     axes: dict[str, Any] = Field(description="Keywords of simulate, each one value or a list.")
     keep: Literal["feasible", "all", "pareto", "topk"] = "feasible"

@@ -98,7 +98,9 @@ class SimulateRun:
         choice("keep", self.keep, KEEPS)
         if self.picks:
             # Refuses objectives that say no direction, before any work is done.
-            _core.Space.pick(dict.fromkeys(self._ranked, array("d")), self.keep, list(self.objectives), self.top)
+            _core.Space.pick(
+                dict.fromkeys(self._ranked, array("d")), self.keep, list(self.objectives), self.top
+            )
         object.__setattr__(self, "_values", values)
 
     @property

@@ -82,14 +82,18 @@ def sweep(
     ] = None,
     chunk: Annotated[str | None, _axis("--chunk", about="Largest prompt chunk, tokens.")] = None,
     engine: Annotated[str | None, _axis("--engine", "--backend", about="Engines.")] = None,
-    max_num_seqs: Annotated[str | None, _axis("--max-num-seqs", about="Sequences of the largest step.")] = None,
+    max_num_seqs: Annotated[
+        str | None, _axis("--max-num-seqs", about="Sequences of the largest step.")
+    ] = None,
     max_num_batched_tokens: Annotated[
         str | None, _axis("--max-num-batched-tokens", about="Tokens of the largest step.")
     ] = None,
     gpu_memory_utilization: Annotated[
         str | None, _axis("--gpu-memory-utilization", about="Shares of memory the engine uses.")
     ] = None,
-    block_size: Annotated[str | None, _axis("--block-size", "--page-size", about="Tokens of a KV block.")] = None,
+    block_size: Annotated[
+        str | None, _axis("--block-size", "--page-size", about="Tokens of a KV block.")
+    ] = None,
     spec_method: Annotated[
         str | None, _axis("--spec-method", about="Where drafts come from (none,eagle).")
     ] = None,
