@@ -183,7 +183,7 @@ def test_any_technique_is_an_axis(phase: str) -> None:
         sizes = {"batch_size": row["batch_size"], "input_len": 2048, "output_len": 40}
         alone = rf.analyze("llama-3.1-8b", "h100-sxm", phase=phase, techniques=row["techniques"], **sizes)
         assert row["step_s"] == pytest.approx(alone.step_s, rel=1e-12)
-        assert row["memory_bytes"] == pytest.approx(alone.memory["ideal_bytes"], rel=1e-12)
+        assert row["memory_bytes"] == pytest.approx(alone.memory["memory_bytes"], rel=1e-12)
 
 
 def test_engine_settings_divide_memory() -> None:

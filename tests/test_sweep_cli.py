@@ -106,7 +106,7 @@ MISTAKES = {
     ),
     "sweep --trace examples/chat.jsonl --hw h100-sxm --keep topk": ("objectives must name at least one", ""),
     "sweep --trace examples/chat.jsonl --hw h100-sxm --columns step_s": ("no figure is called `step_s`", ""),
-    f"{SWEEP} --spec-method eagles --num-speculative-tokens 2": ("eagles", "eagle"),
+    f"{SWEEP} --spec-method eagles --num-speculative-tokens 2": ("spec:method must be one of", "eagle"),
     f"{SWEEP} --spec-acceptance 2": ("accept", ""),
     "sweep --trace examples/chat.jsonl --hw h100-sxm --max-gpus 2": ("must be left out with --trace", ""),
 }

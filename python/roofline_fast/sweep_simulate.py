@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from array import array
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -97,10 +96,12 @@ class SimulateRun:
             raise SpecError("hw must be given, as an axis of one or more values", field="hw")
         choice("keep", self.keep, KEEPS)
         if self.picks:
+            import polars as pl
+
             # Refuses objectives that say no direction, before any work is done.
-            _core.Space.pick(
-                dict.fromkeys(self._ranked, array("d")), self.keep, list(self.objectives), self.top
-            )
+            nothing = pl.Series([], dtype=pl.Float64)
+            columns = dict.fromkeys(self._ranked, nothing)
+            _core.Space.pick(columns, self.keep, list(self.objectives), self.top)
         object.__setattr__(self, "_values", values)
 
     @property

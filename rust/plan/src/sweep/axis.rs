@@ -306,14 +306,10 @@ impl Values {
             column
         }
         match self {
-            Values::Counts(values) => {
-                match values.iter().map(|value| u32::try_from(*value)).collect::<Result<Vec<u32>, _>>() {
-                    Ok(narrow) => Column::U32(gather(&narrow, rows, stretches)),
-                    Err(_) => Column::U64(gather(values, rows, stretches)),
-                }
-            }
-            Values::Numbers(values) => Column::F64(gather(values, rows, stretches)),
-            Values::Flags(values) => Column::Bool(gather(values, rows, stretches)),
+            // A space has no larger ones.
+            Values::Counts(values) => Column::U32(gather(values, rows, stretches, |value| value as u32)),
+            Values::Numbers(values) => Column::F64(gather(values, rows, stretches, |value| value)),
+            Values::Flags(values) => Column::Bool(gather(values, rows, stretches, |value| value)),
             Values::Names(names) => {
                 let mut runs: Vec<(u32, usize)> = Vec::new();
                 stretches(&mut |Stretch { digit, rows, ascending }| match (ascending, runs.last_mut()) {

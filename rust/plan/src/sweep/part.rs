@@ -104,7 +104,7 @@ impl<'a> Piece<'a> {
     pub(super) fn price(mut self, from: u64, to: u64) -> Part {
         self.part.share = (to - from) as usize;
         self.part.unknown = self.unknown(from, to);
-        let (setting, values) = self.space.run();
+        let (setting, values, zero) = self.space.run();
         let length = values.len() as u64;
         let running = match setting {
             Setting::BatchSize => 0,
@@ -114,7 +114,7 @@ impl<'a> Piece<'a> {
             _ => 1,
         };
         // Every value of a size is as possible as its first one, except that some questions refuse 0.
-        let each = if values.contains(&0) && setting != Setting::PrefixLen { 1 } else { length };
+        let each = if zero && setting != Setting::PrefixLen { 1 } else { length };
         for (from, to) in (Ranges { from, to, each }) {
             let first = self.space.point(from);
             let start = (from % length) as usize;

@@ -43,6 +43,8 @@ pub struct Space {
     /// Whether the user gave it.
     given: [bool; COUNT],
     questions: Vec<Question>,
+    /// Whether the values of a setting are counts with a 0 among them.
+    zeros: [bool; COUNT],
     grid: Grid,
 }
 
@@ -91,7 +93,8 @@ impl Space {
         let phases = &values[Setting::Phase as usize];
         let questions =
             (0..phases.len()).map(|at| Question::parse(phases.name(at))).collect::<Result<_>>()?;
-        Ok(Space { models, devices, engines, predicted, values, given, questions, grid })
+        let zeros = std::array::from_fn(|setting| has_zero(&values[setting]));
+        Ok(Space { models, devices, engines, predicted, values, given, questions, zeros, grid })
     }
 
     /// How many points there are.
@@ -244,15 +247,16 @@ impl Space {
         phases.take(count as usize).map(move |phase| self.questions[(phase % count) as usize])
     }
 
-    /// The size that changes fastest, and its values: a run of so many points differs in nothing else.
-    pub fn run(&self) -> (Setting, &[u64]) {
+    /// The size that changes fastest, its values, and whether 0 is among them: a run of so many points differs in nothing
+    /// else.
+    pub fn run(&self) -> (Setting, &[u64], bool) {
         const SIZES: [Setting; 5] =
             [Setting::InputLen, Setting::OutputLen, Setting::BatchSize, Setting::PrefixLen, Setting::Chunk];
         let varies = |setting: &Setting| self.length(*setting) > 1;
         let fastest = SIZES.into_iter().find(varies).unwrap_or(Setting::InputLen);
         match &self.values[fastest as usize] {
-            Values::Counts(values) => (fastest, values),
-            _ => (fastest, &[]),
+            Values::Counts(values) => (fastest, values, self.zeros[fastest as usize]),
+            _ => (fastest, &[], false),
         }
     }
 
@@ -311,6 +315,7 @@ impl Space {
             Values::Names(names) => Values::Names(places.iter().map(|place| names[*place].clone()).collect()),
             Values::Flags(values) => Values::Flags(places.iter().map(|place| values[*place]).collect()),
         };
+        space.zeros[setting as usize] = has_zero(&space.values[setting as usize]);
         match setting {
             Setting::Model => space.models = places.iter().map(|place| self.models[*place].clone()).collect(),
             Setting::Engine => {
@@ -339,6 +344,10 @@ impl Space {
         let kept = |engine: &u64| places.contains(&grid.digit(*engine, axis));
         (0..grid.points()).filter(kept).map(|engine| self.engines[engine as usize]).collect()
     }
+}
+
+fn has_zero(values: &Values) -> bool {
+    matches!(values, Values::Counts(counts) if counts.contains(&0))
 }
 
 /// Drafts as one writes them.
