@@ -297,11 +297,16 @@ impl Values {
 
     /// A column of the values of `rows` rows, by stretches of neighbours.
     pub fn column(&self, rows: usize, stretches: &dyn Fn(&mut dyn FnMut(Stretch))) -> Column {
-        fn gather<T: Copy>(values: &[T], rows: usize, stretches: &dyn Fn(&mut dyn FnMut(Stretch))) -> Vec<T> {
+        fn gather<T: Copy, W: Copy>(
+            values: &[T],
+            rows: usize,
+            stretches: &dyn Fn(&mut dyn FnMut(Stretch)),
+            of: impl Fn(T) -> W,
+        ) -> Vec<W> {
             let mut column = Vec::with_capacity(rows);
-            stretches(&mut |stretch| match stretch.ascending {
-                true => column.extend_from_slice(&values[stretch.digit..stretch.digit + stretch.rows]),
-                false => column.resize(column.len() + stretch.rows, values[stretch.digit]),
+            stretches(&mut |Stretch { digit, rows, ascending }| match ascending {
+                true => column.extend(values[digit..digit + rows].iter().map(|value| of(*value))),
+                false => column.resize(column.len() + rows, of(values[digit])),
             });
             column
         }
