@@ -17,6 +17,7 @@ use crate::format::{Format, Storage};
 use crate::hardware::Hardware;
 use crate::roof::{Cost, Priced, Roof};
 use crate::shape::{Parts, PhaseSums};
+use crate::straight::{Greatest, Straight};
 use crate::work::kernel::{self, Kernel};
 use crate::work::{Collective, Op, Rate};
 
@@ -509,6 +510,29 @@ impl Predicted {
     /// Seconds below which most of it is launching, and whether it is nothing else.
     pub fn launching(&self) -> (f64, bool) {
         (2.0 * self.launch.max(self.floor), matches!(self.price, Price::Host(_)))
+    }
+
+    /// The same where so many sequences decode alone and read all their keys, `ideal` being its ceilings; `None` where
+    /// it is not made of straight lines.
+    pub(crate) fn straight(&self, sequences: f64, ideal: &[Straight]) -> Option<Greatest> {
+        let device = &self.device;
+        let all = |window: &f64| *window == f64::INFINITY;
+        let form = match &self.price {
+            Price::Nothing => Greatest::default(),
+            Price::Attention(_, Some((form, kernel)), window) if all(window) => {
+                form.straight(device, &DecodeKernel { sequences, ..*kernel })
+            }
+            Price::Absorbed(form, kernel, window) if all(window) => {
+                form.straight(device, &MlaDecodeKernel { sequences, ..*kernel })
+            }
+            Price::Pass(form, bytes) => {
+                let pass = bytes.over_keys(sequences).times(form.passes / device.bandwidth);
+                Greatest(vec![vec![pass.plus(&Straight::fixed(form.t0_s))]])
+            }
+            _ => return None,
+        };
+        let floored = form.times(self.factor).or(Straight::fixed(self.floor));
+        Some(ideal.iter().fold(floored, |greatest, line| greatest.or(*line)))
     }
 
     /// Whether most of so many seconds is launching.
