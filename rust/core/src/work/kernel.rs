@@ -42,6 +42,9 @@ pub struct Gemm {
     pub inputs: f64,
     /// Outputs on this device.
     pub outputs: f64,
+    /// Heads that have a part of the weight of their own, brought in by one launch and out by another; 0 where all rows
+    /// meet the whole.
+    pub heads: f64,
     /// How the weight is stored.
     pub weight: Storage,
     /// The format it multiplies in.

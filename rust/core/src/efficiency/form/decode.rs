@@ -78,3 +78,8 @@ impl Decode {
         )
     }
 }
+
+/// Whether heads are as serving meets them.
+pub fn usual_heads(heads: f64, kv_heads: f64, width: f64) -> bool {
+    (width == 64.0 || width == 128.0) && heads <= 16.0 * kv_heads
+}

@@ -87,8 +87,8 @@ impl Predicted {
                     let kernel =
                         MoeKernel { tokens: *tokens, visits: own * experts.visits, active, ..*kernel };
                     let usual = form.seconds(device, &kernel);
-                    let best = quick.map_or(usual, |quick| quick.seconds(device, &kernel).min(usual));
-                    *out = experts.share * best;
+                    *out = experts.share
+                        * quick.map_or(usual, |quick| quick.seconds(device, &kernel).min(usual));
                 }
             }
             Price::Pass(form, bytes) => {
@@ -120,7 +120,7 @@ impl Predicted {
             }),
         }
         for (seconds, ideal) in seconds.iter_mut().zip(ideal) {
-            *seconds = (self.factor * *seconds).max(self.floor).max(*ideal);
+            *seconds = seconds.max(self.floor).max(*ideal);
         }
     }
 }
