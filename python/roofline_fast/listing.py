@@ -63,7 +63,7 @@ def own_names(kind: str) -> list[str]:
 
 def _model_facts(model: Model) -> list[tuple[str, str]]:
     sizes = ("parameters", "active_parameters", "vision_parameters", "layers", "max_context")
-    fields = ("name", "title", "family", *sizes, "dtype", "quantization")
+    fields = ("name", "title", "family", *sizes, "dtype", "quantization", "source")
     values: list[tuple[str, Any]] = [(field, getattr(model, field)) for field in fields]
     values += [("note", note) for note in model.notes]
     return [(field, str(value)) for field, value in values if value is not None]

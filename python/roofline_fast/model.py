@@ -105,6 +105,11 @@ class Model:
         return config
 
     @property
+    def source(self) -> str:
+        """Where its figures come from: the shipped file's source, or the file it was read from."""
+        return self._name if self._text else _core.Model.shipped_source(self._name)
+
+    @property
     def name(self) -> str:
         """Catalogue name, or the file it was read from."""
         return self._name
