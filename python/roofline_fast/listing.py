@@ -32,6 +32,11 @@ def catalog(kind: str, name: str | None = None) -> pl.DataFrame:
         One row a device or model: sizes in GiB, bandwidth in GB/s, peaks in TFLOP/s (dense). With a name one
         row a figure: for devices ``field, value, unit, source``, for models and techniques ``field, value``.
 
+    Raises
+    ------
+    UnknownNameError
+        An unknown kind or name, with the nearest.
+
     Examples
     --------
     >>> import roofline_fast as rf

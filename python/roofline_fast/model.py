@@ -66,6 +66,11 @@ class Model:
             What the configuration describes. A configuration that is not understood is refused when it is
             first used, not here: ``compat="llm-viewer"`` understands others.
 
+        Raises
+        ------
+        SpecError
+            A file that is not there, or cannot be read.
+
         Examples
         --------
         >>> import roofline_fast as rf
