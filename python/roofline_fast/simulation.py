@@ -515,6 +515,11 @@ class Simulation:
         return dict(self._served.bounds)
 
     @property
+    def operators(self) -> dict[str, float]:
+        """The same seconds by operator, the parts that a technique makes of one together."""
+        return dict(self._served.operators)
+
+    @property
     def band(self) -> tuple[float, float] | None:
         """By which factors all steps may be shorter or longer (P10, P90); ``None`` where not known."""
         return self._served.band
@@ -536,6 +541,7 @@ class Simulation:
             **self.inputs,
             "source": self.source,
             "bounds_s": self.bounds,
+            "operators_s": self.operators,
             "settings": self.settings,
             "notes": self.notes,
             "trace_notes": [*self.trace.information, *self.trace.warnings],
