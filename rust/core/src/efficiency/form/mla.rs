@@ -1,6 +1,6 @@
 //! Latent attention: absorbed over the cache while decoding; prompts take the prefill form with expanded heads.
 
-use super::{Device, smooth_max};
+use super::Device;
 
 /// One query (or a few drafts) a sequence over the cached latent.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,7 +47,9 @@ form! {
 }
 
 impl MlaDecode {
-    /// `t0 + c·max(N·⌈h/64⌉/SM − 1, 0) + min(d, KV/(B·e1)) + max((M⁴ + C⁴)^¼, s·longest)`.
+    /// `t0 + c·max(N·⌈h/64⌉/SM − 1, 0) + min(d, KV/(B·e₁)) + √(√(M⁴ + C⁴) + (s·longest)²)`.
+    ///
+    /// Kernels that never split a cache walk along the longest one, and slow down gradually as others join it.
     pub fn time(&self, device: &Device, kernel: &MlaDecodeKernel) -> f64 {
         let blocks = (kernel.heads / 64.0).ceil();
         let heads = kernel.heads + self.head_pad * (64.0 * blocks - kernel.heads);
@@ -56,7 +58,10 @@ impl MlaDecode {
         let split = self.split_s.min(cached / self.split_eff);
         let chain = self.per_key_s * kernel.longest;
         let compute = 2.0 * heads * kernel.pairs * (kernel.latent + kernel.lora) / (device.peak16 * self.ec);
-        self.t0_s + self.c_wave_s * waves + split + smooth_max(cached / self.em, compute).max(chain)
+        let traffic = cached / self.em;
+        let (traffic, compute) = (traffic * traffic, compute * compute);
+        let shared = (traffic * traffic + compute * compute).sqrt();
+        self.t0_s + self.c_wave_s * waves + split + (shared + chain * chain).sqrt()
     }
 }
 
@@ -83,6 +88,7 @@ impl MlaPrefill {
     /// As [`Prefill`](super::prefill::Prefill).
     pub fn time(&self, device: &Device, kernel: &super::prefill::PrefillKernel) -> f64 {
         let MlaPrefill { t0_s, ec, x0, w_item, c_mem, tile_pad } = *self;
-        super::prefill::Prefill { t0_s, ec, x0, w_item, c_mem, c_kv: c_mem, tile_pad }.time(device, kernel)
+        super::prefill::Prefill { t0_s, ec, x0, w_item, c_mem, c_kv: c_mem, tile_pad, c_item_s: 0.0 }
+            .time(device, kernel)
     }
 }
