@@ -332,7 +332,7 @@ def defaults_of(table: dict[str, Any]) -> list[str]:
     engines = {family: {"any": table["default"].get(family, {})} for family in FAMILIES}
     fits = fits_of(table, "any", engines, table["hardware_used_in_fit"]["b200_sxm"])
     fused = passes(table["elementwise"]["default_fused"])
-    fits.append(text_of("any", "elementwise", "bf16", fused, {}))
+    fits.append(text_of("any", "elementwise", "bf16", fused | {"clocks": 0.0}, {}))
     fits.append(text_of("any", "state", "bf16", fused, {}))
     for family in ("scale_matrix", "compute_scale"):
         fits.append(text_of("any", family, "bf16", passes({"t0_us": 2.0, "passes": 1.0}), {}))
