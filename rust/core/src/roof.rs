@@ -8,6 +8,7 @@ use crate::lanes::{BLOCK, Lane, Part, Parts as Lanes};
 use crate::network::Network;
 use crate::shape::{Parts, PhaseSums};
 use crate::site::{DrawnBy, Lane as Beside, Limits, Rates};
+use crate::straight::Straight;
 use crate::work::{Family, Op, Rate, Saved, Touched, Transfer};
 
 /// What bounds an operator.
@@ -266,14 +267,29 @@ impl Priced {
 
     /// Whether its seconds are the greatest of a few multiples of its work, spent on the device itself.
     pub(crate) fn is_linear(&self) -> bool {
-        let plain =
-            |touched: &Touched| touched.skew.is_none() && touched.drawn_by == DrawnBy::Token;
+        let plain = |touched: &Touched| touched.skew.is_none() && touched.drawn_by == DrawnBy::Token;
         self.group.is_none_or(|(_, group)| !group.latency)
             && self.op.saved.is_none()
             && self.elsewhere.is_none()
             && self.op.site.lane == Beside::Device
             && (self.op.family != Family::Link || self.group.is_some())
             && self.op.work.touched.as_ref().is_none_or(plain)
+    }
+
+    /// Its ceilings where so many sequences decode alone and read all their keys, the greatest of which counts; `None`
+    /// where they are not straight lines.
+    pub(crate) fn straight(&self, sequences: f64) -> Option<[Straight; 3]> {
+        let work = &self.op.work;
+        if !self.is_linear() || self.group.is_some() || work.touched.is_some() {
+            return None;
+        }
+        if work.fused {
+            return Some([Straight::default(); 3]);
+        }
+        let bytes = work.weight_bytes + work.activation_bytes + work.kv_bytes;
+        let ceilings =
+            [(bytes, self.per_byte), (work.flops, self.per_flop), (work.vector_flops, self.per_vector_flop)];
+        Some(ceilings.map(|(rate, seconds)| rate.over_keys(sequences).times(seconds)))
     }
 
     /// What one occurrence costs in a step of these sums; `None` if it does not run in it.

@@ -13,6 +13,7 @@ use crate::precision::Precision;
 use crate::roof::{Bound, Cost, Costs, Priced, Roof};
 use crate::shape::{Parts, PhaseSums, Reaches, Sums};
 use crate::site::LANES_BESIDE;
+use crate::straight::Greatest;
 use crate::technique::{Cache, Context, Program, Target, Technique, Techniques};
 use crate::work::{Family, Op};
 
@@ -333,6 +334,21 @@ impl Line {
         cost
     }
 
+    /// Its seconds in a step in which so many sequences decode alone and read all their keys; `None` where they are not
+    /// made of straight lines, or hidden by something else.
+    pub(crate) fn straight(&self, sequences: f64) -> Option<Greatest> {
+        let op = self.op();
+        if matches!(op.family, Family::Link | Family::Host) || self.was.is_some() {
+            return None;
+        }
+        let ideal = self.priced.straight(sequences)?;
+        let greatest = match &self.predicted {
+            None => Greatest(ideal.iter().map(|line| vec![*line]).collect()),
+            Some(predicted) => predicted.straight(sequences, &ideal)?,
+        };
+        Some(greatest.times(op.repeat))
+    }
+
     /// What one occurrence costs in each of the first `count` steps of a block, over `part` of them, as [`Line::cost_of`]
     /// says of one.
     pub(crate) fn costs_of(
@@ -419,6 +435,12 @@ impl Exposed {
             host: self.host + other.host,
             beside: std::array::from_fn(|lane| self.beside[lane] + other.beside[lane]),
         }
+    }
+
+    /// Seconds of the step, if `hidden` is nothing and the more it computes the longer it takes.
+    pub(crate) fn alone(&self, hidden: &Hidden) -> Option<f64> {
+        let alone = self.beside == [0.0; LANES_BESIDE] && (hidden.links == 0.0 || self.link == 0.0);
+        alone.then(|| self.compute + self.link + self.host)
     }
 
     /// Communicating seconds that computing hides.

@@ -4,6 +4,7 @@ use crate::format::Format;
 use crate::lanes::{Lane, Part, Parts as Lanes, visited};
 use crate::shape::{Parts, PhaseSums};
 use crate::site::{DrawnBy, Matrix, Site, Skew};
+use crate::straight::Straight;
 
 pub mod kernel;
 
@@ -63,6 +64,17 @@ impl Rate {
             + self.pair * attention.pairs
             + self.key * attention.keys
             + self.area * attention.area
+    }
+
+    /// Its value where so many sequences decode alone, over the keys that they read.
+    pub(crate) fn over_keys(&self, sequences: f64) -> Straight {
+        let counts = self.token + self.logit + self.sequence;
+        Straight { key: self.pair + self.key + self.area, ..Straight::fixed(self.fixed + counts * sequences) }
+    }
+
+    /// Which counts of a step it depends on.
+    pub(super) fn counts(&self) -> Counts {
+        Counts { tokens: self.token != 0.0, logits: self.logit != 0.0, sequences: self.sequence != 0.0 }
     }
 
     /// Its value for each of the first `out.len()` steps, as [`Rate::of`] says of one.
@@ -372,6 +384,27 @@ impl<'a> Lanes<'a> {
     }
 }
 
+/// Counts of a step that a price depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    /// New tokens.
+    pub(crate) tokens: bool,
+    /// Rows whose logits are needed.
+    pub(crate) logits: bool,
+    /// Sequences.
+    pub(crate) sequences: bool,
+}
+
+impl Counts {
+    fn or(self, other: Counts) -> Counts {
+        Counts {
+            tokens: self.tokens || other.tokens,
+            logits: self.logits || other.logits,
+            sequences: self.sequences || other.sequences,
+        }
+    }
+}
+
 /// One operator of a step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Op {
@@ -470,16 +503,30 @@ impl Op {
     }
 
     pub(crate) fn work_grows_with_context(&self) -> bool {
+        self.rates().iter().any(Rate::grows_with_context)
+    }
+
+    /// The counts that its price depends on.
+    pub(crate) fn counts(&self) -> Counts {
+        let work = self.rates().iter().map(Rate::counts).fold(self.kernel.counts(), Counts::or);
+        let drawn = self.work.touched.map_or(Counts::default(), |touched| Counts {
+            tokens: touched.drawn_by == DrawnBy::Token,
+            sequences: touched.drawn_by == DrawnBy::Sequence,
+            ..Counts::default()
+        });
+        work.or(drawn).or(self.was.as_ref().map_or(Counts::default(), |was| was.counts()))
+    }
+
+    fn rates(&self) -> [Rate; 6] {
         let work = &self.work;
-        let rates = [
+        [
             work.flops,
             work.vector_flops,
             work.weight_bytes,
             work.activation_bytes,
             work.kv_bytes,
             work.transfer.map_or(Rate::ZERO, |transfer| transfer.bytes),
-        ];
-        rates.iter().any(Rate::grows_with_context)
+        ]
     }
 }
 

@@ -3,10 +3,10 @@
 use std::sync::OnceLock;
 
 use roofline_core::analysis::{Analyst, Outcome};
-use roofline_core::batch::{Answers, Kernel, Scratch, Sizes, Want};
+use roofline_core::batch::{Answers, BLOCK, Kernel, Scratch, Sizes, Want};
+use roofline_core::lanes::Lane;
 use roofline_core::memory::ActivationPeak;
 use roofline_core::point::{Point, Question};
-use roofline_core::roof::Bound;
 use roofline_core::step::Hidden;
 use roofline_core::technique::Generation;
 
@@ -154,22 +154,20 @@ impl Deployed {
                 }
             });
         }
-        if wanted.has(Measure::TokensPerGpu) {
-            let rate = |point: usize| self.tokens(question, sizes, point) * dp / answers.stage[point] / gpus;
-            fill(block, Measure::TokensPerGpu, count, rate);
-        }
-        if wanted.has(Measure::TokensPerUser) {
-            fill(block, Measure::TokensPerUser, count, |point| {
-                let batch = sizes.batch_size[point] as f64;
-                self.tokens(question, sizes, point) / batch / answers.step[point]
-            });
-        }
-        if wanted.has(Measure::Usd) {
-            let price = self.analyst.deployment().hardware.price.value.unwrap_or(f64::NAN);
-            fill(block, Measure::Usd, count, |point| {
-                let leaving = self.tokens(question, sizes, point) * dp;
-                price * gpus * answers.step[point] / 3600.0 / leaving * 1e6
-            });
+        if wanted.any(&[Measure::TokensPerGpu, Measure::TokensPerUser, Measure::Usd]) {
+            let tokens = self.tokens(question, sizes);
+            let price = deployment.hardware.price.value.unwrap_or(f64::NAN);
+            let (share, cost) = (dp / gpus, price * gpus / 3600.0 / dp * 1e6);
+            if wanted.has(Measure::TokensPerGpu) {
+                fill(block, Measure::TokensPerGpu, count, |at| tokens[at] * share / answers.stage[at]);
+            }
+            if wanted.has(Measure::TokensPerUser) {
+                let own = |at: usize| tokens[at] / sizes.batch_size[at] as f64 / answers.step[at];
+                fill(block, Measure::TokensPerUser, count, own);
+            }
+            if wanted.has(Measure::Usd) {
+                fill(block, Measure::Usd, count, |at| cost * answers.step[at] / tokens[at]);
+            }
         }
     }
 
@@ -183,25 +181,18 @@ impl Deployed {
         block: &mut Block,
     ) {
         let deployment = self.analyst.deployment();
-        let layout = deployment.layout;
-        let unknown = f64::NAN;
-        let idle = deployment.hardware.idle.value.unwrap_or(unknown);
-        let tdp = deployment.hardware.tdp.value.unwrap_or(unknown);
-        for point in 0..sizes.batch_size.len() {
-            if wanted.has(Measure::Bound) {
-                let exposed = answers.exposed(point, hidden);
-                let mut most = Bound::Memory;
-                for bound in Bound::ALL {
-                    if exposed[bound as usize] > exposed[most as usize] {
-                        most = bound;
-                    }
-                }
-                block.lane_mut(Measure::Bound)[point] = most as usize as f64;
-            }
-            let busy = (tdp - idle) * answers.busy[point];
-            let joule = deployment.gpus() * (idle * answers.step[point] + busy);
-            let leaving = self.tokens(question, sizes, point) * layout.dp as f64;
-            block.lane_mut(Measure::Energy)[point] = joule / leaving;
+        let count = sizes.batch_size.len();
+        if wanted.has(Measure::Bound) {
+            answers.bounds(hidden, &mut block.lane_mut(Measure::Bound)[..count]);
+        }
+        if wanted.has(Measure::Energy) {
+            let tokens = self.tokens(question, sizes);
+            let idle = deployment.hardware.idle.value.unwrap_or(f64::NAN);
+            let more = deployment.hardware.tdp.value.unwrap_or(f64::NAN) - idle;
+            let devices = deployment.gpus() / deployment.layout.dp as f64;
+            fill(block, Measure::Energy, count, |at| {
+                devices * (idle * answers.step[at] + more * answers.busy[at]) / tokens[at]
+            });
         }
     }
 
@@ -265,13 +256,22 @@ impl Deployed {
     }
 
     /// Tokens that leave (or enter) one rank.
-    fn tokens(&self, question: Question, sizes: &Sizes<'_>, at: usize) -> f64 {
-        let batch = sizes.batch_size[at] as f64;
+    fn tokens(&self, question: Question, sizes: &Sizes<'_>) -> Lane {
+        let mut tokens = [0.0; BLOCK];
+        let Sizes { batch_size, input_len, output_len, .. } = *sizes;
+        let mut product = |other: &[u64]| {
+            let each = tokens.iter_mut().zip(batch_size).zip(other);
+            each.for_each(|((tokens, batch), other)| *tokens = *batch as f64 * *other as f64);
+        };
         match question {
-            Question::Prefill | Question::Encode => batch * sizes.input_len[at] as f64,
-            Question::Decode | Question::Mixed => batch * self.generation.tokens,
-            Question::Chat => batch * sizes.output_len[at] as f64,
+            Question::Prefill | Question::Encode => product(input_len),
+            Question::Chat => product(output_len),
+            Question::Decode | Question::Mixed => {
+                let each = tokens.iter_mut().zip(batch_size);
+                each.for_each(|(tokens, batch)| *tokens = *batch as f64 * self.generation.tokens);
+            }
         }
+        tokens
     }
 
     /// One measure of an outcome: what every lane of a block must be.
@@ -304,6 +304,7 @@ impl Deployed {
 
 /// Sets a measure of the first `count` points.
 fn fill(block: &mut Block, measure: Measure, count: usize, value: impl Fn(usize) -> f64) {
+    assert!(count <= BLOCK, "a block holds at most {BLOCK} points");
     let lane = block.lane_mut(measure)[..count].iter_mut();
     lane.enumerate().for_each(|(point, place)| *place = value(point));
 }

@@ -228,7 +228,9 @@ impl Results {
     /// Every row of the wanted measures, to be written.
     pub fn rows_mut(&mut self, wanted: Wanted) -> Rows<'_> {
         let lanes = Measure::ALL.into_iter().zip(&mut self.lanes);
-        Rows { lanes: lanes.filter(|(measure, _)| wanted.has(*measure)).map(|(m, l)| (m, &mut l[..])).collect() }
+        Rows {
+            lanes: lanes.filter(|(measure, _)| wanted.has(*measure)).map(|(m, l)| (m, &mut l[..])).collect(),
+        }
     }
 
     /// Puts together what parts wrote at the front of their shares: `parts` says how long each share is, how many of its
@@ -290,7 +292,8 @@ impl Results {
         let columns: Vec<(Measure, Column)> = lanes
             .into_par_iter()
             .map(|(measure, lane)| {
-                let column = if unknown.has(measure) { unknown_column(measure, rows) } else { column(measure, lane) };
+                let column =
+                    if unknown.has(measure) { unknown_column(measure, rows) } else { column(measure, lane) };
                 (measure, column)
             })
             .collect();

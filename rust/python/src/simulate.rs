@@ -38,8 +38,8 @@ use crate::deployment::Deployment;
 use crate::enter::{Progress, enter, enter_long};
 use crate::files;
 use crate::hardware::Hardware;
-use crate::model::Model;
 use crate::measured::{Answer, answer};
+use crate::model::Model;
 use crate::table::Table;
 use crate::trace::Trace;
 use crate::whole::{self, Notes};
@@ -251,8 +251,7 @@ impl Engine {
         step_cost: Option<&str>,
         monitor: &Monitor,
     ) -> Result<Simulation> {
-        let mut server =
-            Server::new(deployment.clone(), &self.name, &self.knobs, &trace.requests.trace)?;
+        let mut server = Server::new(deployment.clone(), &self.name, &self.knobs, &trace.requests.trace)?;
         let cost = step_cost.map(LinearCost::parse).transpose()?;
         // Decisions at a linear cost are compared with recorded schedules, which add seconds as floats do.
         let recorded = cost.is_some() && record == Record::Decisions;

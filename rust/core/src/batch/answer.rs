@@ -214,9 +214,7 @@ impl Total {
 fn tokens_to_bend(span: Span, context: u64) -> Option<u64> {
     match span {
         Span::Full => None,
-        Span::Window(most) | Span::TopK(most) => {
-            (context + 1 < most).then(|| most - 1 - context)
-        }
+        Span::Window(most) | Span::TopK(most) => (context + 1 < most).then(|| most - 1 - context),
         Span::Chunk(size) => Some(size - context % size),
     }
 }

@@ -275,6 +275,38 @@ impl Answers {
         &mut self.beside[lane]
     }
 
+    /// What bounds most of the time of each of the first `bounds.len()` points, as its place in [`Bound`].
+    pub fn bounds(&self, hidden: &Hidden, bounds: &mut [f64]) {
+        if !self.beside.is_empty() {
+            for (point, bound) in bounds.iter_mut().enumerate() {
+                let seconds = self.exposed(point, hidden);
+                let greater = |most: Bound, bound: Bound| match seconds[bound as usize] > seconds[most as usize] {
+                    true => bound,
+                    false => most,
+                };
+                *bound = Bound::ALL.into_iter().fold(Bound::Memory, greater) as usize as f64;
+            }
+            return;
+        }
+        let lane = |bound: Bound| &self.by_bound[bound as usize];
+        let lanes = lane(Bound::Memory).iter().zip(lane(Bound::Compute)).zip(lane(Bound::Vector));
+        let lanes = lanes.zip(lane(Bound::Link).iter().zip(lane(Bound::Launch)));
+        for (most, (((memory, compute), vector), (link, launch))) in bounds.iter_mut().zip(lanes) {
+            let shown = link - hidden.links * (memory + compute + vector + launch);
+            let (mut best, mut which) = (*memory, Bound::Memory as usize as f64);
+            for (seconds, bound) in [
+                (*compute, Bound::Compute),
+                (*vector, Bound::Vector),
+                (shown, Bound::Link),
+                (*launch, Bound::Launch),
+            ] {
+                which = if seconds > best { bound as usize as f64 } else { which };
+                best = if seconds > best { seconds } else { best };
+            }
+            *most = which;
+        }
+    }
+
     /// Seconds by what bounds them, communication and what runs beside only as far as computing does not hide it, as
     /// [`Accumulated::bounds`](crate::accumulate::Accumulated::bounds) tells them: by [`Bound`].
     pub fn exposed(&self, point: usize, hidden: &Hidden) -> [f64; BOUNDS] {

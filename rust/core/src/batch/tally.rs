@@ -245,7 +245,8 @@ pub(super) fn times_of(sums: &Sums, one_stage: bool, hidden: &Hidden) -> [f64; 3
 
 /// How far below and above one step may take.
 pub(super) fn widths_of(sums: &Sums) -> (f64, f64) {
-    let root = |base: usize| sums[base..base + FAMILIES].iter().map(|width| width * width).sum::<f64>().sqrt();
+    let root =
+        |base: usize| sums[base..base + FAMILIES].iter().map(|width| width * width).sum::<f64>().sqrt();
     (root(LOW), root(HIGH))
 }
 

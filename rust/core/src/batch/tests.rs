@@ -51,7 +51,7 @@ const ENGINE: EngineMemory = EngineMemory {
 const EVERYTHING: Want = Want { work: true, bounds: true, band: true };
 
 /// Techniques that act in every place there is: operators, what runs beside, the cache, tokens a step.
-const TECHNIQUES: [&str; 20] = [
+const TECHNIQUES: [&str; 22] = [
     "none",
     "weight-quant:bits=4,dequant=serial",
     "attention:kind=window,window=200",
@@ -65,6 +65,8 @@ const TECHNIQUES: [&str; 20] = [
     "prefix-sharing:tokens=100",
     "context-parallel:ranks=2",
     "contextual-sparsity:active=0.3",
+    "sparsity:zeros=0.7",
+    "early-exit:at=0.5,share=0.3",
     "lora:rank=8,adapters=3",
     "spec:method=eagle,gamma=2,accept=0.6",
     "parallel-decoding:width=4,tokens=1.4",
@@ -102,17 +104,21 @@ fn deployed() -> impl Strategy<Value = Deployed> {
         prop::sample::select(vec![None, None, Some("vllm"), Some("trtllm")]),
         prop_oneof![2 => Just("none"), 1 => some(TECHNIQUES.to_vec())],
     )
-        .prop_map(|(model, hardware, layout, quantization, kv, lowering, overlap, predicted, techniques)| Deployed {
-            techniques,
-            predicted,
-            model,
-            hardware,
-            layout,
-            quantization,
-            kv,
-            lowering,
-            overlap,
-        })
+        .prop_map(
+            |(model, hardware, layout, quantization, kv, lowering, overlap, predicted, techniques)| {
+                Deployed {
+                    techniques,
+                    predicted,
+                    model,
+                    hardware,
+                    layout,
+                    quantization,
+                    kv,
+                    lowering,
+                    overlap,
+                }
+            },
+        )
 }
 
 fn some_of(values: &[u64]) -> impl Strategy<Value = u64> + use<> {
@@ -203,7 +209,7 @@ fn compare(answers: &Answers, at: usize, outcome: &Outcome, hidden: &Hidden) -> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, max_global_rejects: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, max_global_rejects: 20_000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_block_is_priced_as_each_of_its_points(

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use roofline_core::efficiency::form::collective::CollectiveKernel;
-use roofline_core::efficiency::form::decode::DecodeKernel;
+use roofline_core::efficiency::form::decode::{DecodeKernel, usual_heads};
 use roofline_core::efficiency::form::elementwise::ElementwiseKernel;
-use roofline_core::efficiency::form::gemm::GemmKernel;
+use roofline_core::efficiency::form::gemm::{GemmKernel, NARROW};
 use roofline_core::efficiency::form::mla::MlaDecodeKernel;
 use roofline_core::efficiency::form::moe::MoeKernel;
 use roofline_core::efficiency::form::prefill::PrefillKernel;
 use roofline_core::error::{Error, Result};
 
 use super::devices::{Devices, Known};
-use super::dimensions::{Columns, at, engine_name, pairs, usual_heads};
+use super::dimensions::{Columns, at, engine_name, pairs};
 use super::frame::{Frame, Words};
 use super::kernel::Kernel;
 use super::routing::{Case, Loads, Routing};
@@ -101,6 +101,10 @@ pub fn read(frame: &Frame, defaults: &Defaults) -> Result<Measurements> {
     found.engines = reader.engines;
     Ok(found)
 }
+
+/// Width of a head and of the latent that heads are absorbed into, in every published model with latent attention.
+const MLA_HEAD: f64 = 128.0;
+const MLA_LORA: f64 = 512.0;
 
 /// Why a row is of no use.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -236,6 +240,8 @@ impl<'a> Reader<'a> {
         };
         match op {
             Op::Gemm => self.gemm(known, one),
+            Op::MlaAbsorb => self.heads_gemm(known, one, MLA_LORA, MLA_HEAD),
+            Op::MlaRelease => self.heads_gemm(known, one, MLA_HEAD, MLA_LORA),
             Op::Prefill | Op::PrefillAfterCached => self.prefill(known, one, op == Op::PrefillAfterCached),
             Op::Decode => self.decode(one),
             Op::MlaPrefill => self.mla_prefill(known, one),
@@ -270,9 +276,22 @@ impl<'a> Reader<'a> {
         let Numbers { weight_bytes, input_bytes, .. } = numbers;
         Ok(Measurement {
             dtype: numbers.name,
-            kernel: Kernel::Gemm(GemmKernel { m, n, k, peak, weight_bytes, input_bytes }),
+            kernel: Kernel::Gemm(GemmKernel { batch: 1.0, m, n, k, peak, weight_bytes, input_bytes }),
             copies: numbers.copies,
-            usual: n >= 512.0 && k >= 512.0 && m <= 32768.0 && (m <= 16.0 || m % 8.0 == 0.0),
+            usual: n >= NARROW && k >= NARROW && m <= 32768.0 && (m <= 16.0 || m % 8.0 == 0.0),
+            ..one
+        })
+    }
+
+    /// A product for every head of latent attention, each with a weight of its own.
+    fn heads_gemm(&self, known: &Known, one: Measurement, n: f64, k: f64) -> Result<Measurement, Refused> {
+        let (numbers, peak) = self.numbers(one.row, known)?;
+        let m = positive(self.columns.m, one.row, "m")?;
+        let batch = positive(self.columns.heads, one.row, "heads")?;
+        let Numbers { weight_bytes, input_bytes, .. } = numbers;
+        Ok(Measurement {
+            dtype: if input_bytes < 2.0 { "fp8-heads" } else { "bf16-heads" },
+            kernel: Kernel::Gemm(GemmKernel { batch, m, n, k, peak, weight_bytes, input_bytes }),
             ..one
         })
     }
@@ -375,8 +394,8 @@ impl<'a> Reader<'a> {
             pairs: sequences * context,
             longest: context,
             heads,
-            latent: 576.0,
-            lora: 512.0,
+            latent: MLA_LORA + 64.0,
+            lora: MLA_LORA,
             kv_bytes: if narrow { 1.0 } else { 2.0 },
         };
         Ok(Measurement {

@@ -274,11 +274,7 @@ impl Values {
 
     /// A column of the values of `rows` rows, by stretches of neighbours.
     pub fn column(&self, rows: usize, stretches: &dyn Fn(&mut dyn FnMut(Stretch))) -> Column {
-        fn gather<T: Copy>(
-            values: &[T],
-            rows: usize,
-            stretches: &dyn Fn(&mut dyn FnMut(Stretch)),
-        ) -> Vec<T> {
+        fn gather<T: Copy>(values: &[T], rows: usize, stretches: &dyn Fn(&mut dyn FnMut(Stretch))) -> Vec<T> {
             let mut column = Vec::with_capacity(rows);
             stretches(&mut |stretch| match stretch.ascending {
                 true => column.extend_from_slice(&values[stretch.digit..stretch.digit + stretch.rows]),

@@ -199,7 +199,8 @@ impl<'a> Piece<'a> {
 
     /// Whether every point of the block may stay.
     fn all_hold(&self, runs: &[Range<u64>], count: usize) -> bool {
-        let all = |measure: Measure, holds: &dyn Fn(&[f64]) -> bool| holds(&self.block.lane(measure)[..count]);
+        let all =
+            |measure: Measure, holds: &dyn Fn(&[f64]) -> bool| holds(&self.block.lane(measure)[..count]);
         let fit = all(Measure::Fits, &|lane| lane.iter().fold(true, |all, fits| all & (*fits == 1.0)));
         let limits = &self.ask.limits;
         let held = limits.measures.iter().all(|limit| {

@@ -80,7 +80,8 @@ impl Reading<'_> {
             pieces.into_par_iter().map(price).collect()
         });
         let parts: Vec<Part> = parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        let written: Vec<_> = parts.iter().map(|part| (part.share, part.points.len(), part.unknown)).collect();
+        let written: Vec<_> =
+            parts.iter().map(|part| (part.share, part.points.len(), part.unknown)).collect();
         results.close_up(self.needed, &written);
         let mut swept = Swept { results, ..Swept::default() };
         parts.into_iter().for_each(|part| swept.add(part));

@@ -246,7 +246,8 @@ impl Space {
                 return Err(roofline_core::names::unknown("axis", name, known));
             }
         }
-        let asked = |setting: &Setting| names.is_none_or(|names| names.iter().any(|name| name == setting.name()));
+        let asked =
+            |setting: &Setting| names.is_none_or(|names| names.iter().any(|name| name == setting.name()));
         let shown: Vec<Setting> = self.shown().filter(asked).collect();
         let column = |setting: Setting| {
             let stretches = |see: &mut dyn FnMut(Stretch)| {

@@ -18,14 +18,7 @@ impl Predicted {
     /// Seconds of one occurrence in each of the first `count` steps of a block, as [`Predicted::seconds`] says of one:
     /// one loop over the steps for each family, so that only one form is evaluated in it. `costs` holds what the roofline
     /// says and receives the seconds.
-    pub fn seconds_of_each(
-        &self,
-        op: &Op,
-        parts: &Parts<'_>,
-        part: &Part,
-        count: usize,
-        costs: &mut Costs,
-    ) {
+    pub fn seconds_of_each(&self, op: &Op, parts: &Parts<'_>, part: &Part, count: usize, costs: &mut Costs) {
         let device = &self.device;
         let Costs { seconds, other, ideal, buffer_bytes, .. } = costs;
         let (seconds, other) = (&mut seconds[..count], &mut other[..count]);
@@ -91,9 +84,11 @@ impl Predicted {
                 let lanes = other.iter().zip(&*active).zip(&part.tokens);
                 for (out, ((tokens, share), own)) in seconds.iter_mut().zip(lanes) {
                     let active = experts.experts * share;
-                    let kernel = MoeKernel { tokens: *tokens, visits: own * experts.visits, active, ..*kernel };
+                    let kernel =
+                        MoeKernel { tokens: *tokens, visits: own * experts.visits, active, ..*kernel };
                     let usual = form.seconds(device, &kernel);
-                    *out = experts.share * quick.map_or(usual, |quick| quick.seconds(device, &kernel).min(usual));
+                    *out = experts.share
+                        * quick.map_or(usual, |quick| quick.seconds(device, &kernel).min(usual));
                 }
             }
             Price::Pass(form, bytes) => {
