@@ -212,6 +212,20 @@ impl Trace {
         Ok((Trace { requests: requests.into(), report: None }, notes))
     }
 
+    /// The same written to a file as it is drawn, never all in memory; how many requests, and what was assumed.
+    #[staticmethod]
+    #[pyo3(signature = (words, path, format="native", progress=None))]
+    fn generate_to(
+        py: Python<'_>,
+        words: Vec<(String, String)>,
+        path: PathBuf,
+        format: &str,
+        progress: Option<&Progress>,
+    ) -> PyResult<(u64, Vec<String>)> {
+        let format = enter(py, || format_named(format))?;
+        workload::generate_to(py, &words, format, &path, progress)
+    }
+
     /// A sample of it, then copies of that side by side, then at another rate.
     #[pyo3(signature = (*, sample=None, upsample=None, target_rps=None, seed=0))]
     fn scaled(
@@ -370,6 +384,9 @@ fn push_carried(table: &mut Rows, carried: &Carried) {
     }
     if let Some(lora) = &carried.lora {
         table.push("lora", labels(lora));
+    }
+    if let Some(tenant) = &carried.tenant {
+        table.push("tenant", labels(tenant));
     }
     let counts = [
         ("recorded_cached_tokens", &carried.cached_tokens),

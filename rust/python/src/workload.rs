@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use pyo3::prelude::*;
 use roofline_sim::error::Result;
 use roofline_sim::trace::{self, Format, Trace};
-use roofline_sim::workload::{self, Spec};
+use roofline_sim::workload::{self, Parts, Spec};
 
 use crate::enter::{Progress, enter_long};
 use crate::files;
@@ -28,6 +28,29 @@ pub fn generate(
         let requests = workload::generate(&spec, &shared.monitor.done, &shared.monitor.cancel)?;
         Ok::<_, roofline_sim::error::Error>((requests, spec.notes))
     })
+}
+
+/// Writes the requests that words and their texts describe to a file, in memory that does not grow with their number:
+/// how many they were, and what was assumed.
+///
+/// # Errors
+/// What [`Spec::parse`] and [`Parts`] report, a format that cannot be written, and `OSError` with the file's name.
+pub fn generate_to(
+    py: Python<'_>,
+    words: &[(String, String)],
+    format: Format,
+    path: &Path,
+    progress: Option<&Progress>,
+) -> PyResult<(u64, Vec<String>)> {
+    let words: Vec<(&str, &str)> = words.iter().map(|(word, text)| (word.as_str(), text.as_str())).collect();
+    let (written, notes) = enter_long(py, progress, |shared| {
+        let spec = Spec::parse(&words, None)?;
+        shared.total.store(spec.count.unwrap_or(0), Ordering::Relaxed);
+        trace::left_out(&Trace::default(), format)?;
+        let parts = Parts::new(&spec, &shared.monitor.done, &shared.monitor.cancel)?;
+        Ok::<_, roofline_sim::error::Error>((trace::write_parts(parts, format, path)?, spec.notes.clone()))
+    })?;
+    Ok((written.map_err(|error| files::failure(path, &error))?, notes))
 }
 
 /// A sample of the requests, then copies of it, then at another rate.

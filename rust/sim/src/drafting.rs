@@ -1,20 +1,17 @@
 //! What speculation costs beside the verification: the time in which a step's sequences are given their next drafts.
 //!
 //! Drafting `k` tokens is `k` passes of whatever drafts: the first over all tokens of the step (the drafter keeps a
-//! cache of its own), the others over one token a sequence. An EAGLE head or a multi-token-prediction module is priced
-//! as one layer of the model's last kind and the model's head; a draft model as itself, in its own format and under the
-//! same layout. Looking drafts up in the text (n-gram) takes the host some time, the device none.
+//! cache of its own), the others over one token a sequence. What drafts is in [`crate::drafter`]. Looking drafts up in
+//! the text (n-gram) takes the host some time, the device none.
 
-use roofline_core::cause::Causes;
+use roofline_core::cause::{Cause, Causes};
 use roofline_core::error::Result;
-use roofline_core::layout::Layout;
-use roofline_core::model::{LayerGroup, Model};
-use roofline_core::precision::{Precision, Request};
+use roofline_core::model::Model;
 use roofline_core::shape::Sums;
 use roofline_core::step::Deployment;
-use roofline_core::technique::Techniques;
 
-use crate::scheduler::speculation::{DraftMethod, Speculation};
+use crate::drafter::drafter;
+use crate::scheduler::speculation::Speculation;
 use crate::serve::ModelCost;
 use crate::step_cost::{Phase, StepCost, StepItem};
 
@@ -54,37 +51,11 @@ impl DraftedCost {
         speculation: &Speculation,
         draft_model: Option<&Model>,
     ) -> Result<Option<DraftedCost>> {
-        // A technique that drafts has put its passes among the operators already.
-        if deployment.techniques.drafting().is_some() {
-            return Ok(None);
-        }
-        let drafter = match (speculation.method, draft_model) {
-            (DraftMethod::Eagle | DraftMethod::Mtp, _) => head(&deployment.model).map(|model| Deployment {
-                model,
-                layout: Layout { pp: 1, ..deployment.layout },
-                techniques: Techniques::default(),
-                ..deployment.clone()
-            }),
-            (DraftMethod::DraftModel, Some(model)) => Some(Deployment {
-                model: model.clone(),
-                precision: Precision::resolve(model, &Request::default())?,
-                layout: Layout { pp: 1, ep: 1, ..deployment.layout },
-                techniques: Techniques::default(),
-                ..deployment.clone()
-            }),
-            _ => None,
-        };
+        let drafter = drafter(deployment, speculation, draft_model)?;
         let Some(drafter) = drafter else { return Ok(None) };
         let drafter = ModelCost::new(drafter.compile()?);
         Ok(Some(DraftedCost { target: target.fork(), drafter, passes: speculation.tokens }))
     }
-}
-
-/// One layer of a model's last kind, and its head.
-fn head(model: &Model) -> Option<Model> {
-    let last = model.layers.iter().rev().find(|group| group.mixer.is_some() && group.ffn.is_some())?;
-    let layers = vec![LayerGroup { count: 1, ..last.clone() }];
-    Some(Model { layers, vision: None, ..model.clone() })
 }
 
 impl StepCost for DraftedCost {
@@ -108,10 +79,15 @@ impl StepCost for DraftedCost {
         let others = if sums.drafts { self.passes.saturating_sub(1) } else { 0 };
         (0..others).fold(verified + first, |seconds, _| seconds + self.drafter.seconds(&sums.next))
     }
+
     fn spent(&self) -> Causes {
         let mut spent = self.target.spent();
         self.drafter.spent().iter().for_each(|(cause, seconds)| spent.add(cause, seconds));
         spent
+    }
+
+    fn charge(&self, cause: Cause, seconds: f64) {
+        self.target.charge(cause, seconds);
     }
 
     fn fork(&self) -> DraftedCost {

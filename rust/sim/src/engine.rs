@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use roofline_core::cause::Cause;
 use roofline_core::error::Error as CoreError;
 
 use crate::client::{Due, Sender};
@@ -13,6 +14,7 @@ use crate::request::Workload;
 use crate::scheduler::Scheduler;
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::sequence::Status;
+use crate::scheduler::swap::Swap;
 use crate::step::Step;
 use crate::step_cost::{Phase, StepCost, StepItem};
 use crate::time::Clock;
@@ -183,11 +185,15 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         {
             return Err(Error::Interrupted);
         }
+        if step.host_is_full {
+            return Err(host_is_full());
+        }
         self.check_progress(&step)?;
         let mut span = Span { scheduled: self.now, start: self.now, end: self.now };
         let mut busy_s = 0.0;
         if !step.is_empty() {
-            busy_s = price(self.cost, &step)? / self.stages.len() as f64;
+            let swap = self.scheduler.config().swap;
+            busy_s = price(self.cost, &step)? / self.stages.len() as f64 + moved(self.cost, &step, swap);
             (span.start, span.end) = self.occupy(busy_s);
         }
         if step.is_empty() && step.preempted.is_empty() {
@@ -247,6 +253,22 @@ pub(crate) fn preempted_for_ever(count: u64) -> Error {
     let must = "must let some request reach its next token between preemptions";
     let value = format!("{count} preemptions without one");
     Error::Core(CoreError::spec("num_gpu_blocks", must, value, hint))
+}
+
+/// Why a replica stops whose host has no room for the blocks of those who give way, as vLLM V0 does.
+pub(crate) fn host_is_full() -> Error {
+    let hint = "give it more (swap_space), or let requests be recomputed (preemption_mode recompute)";
+    let must = "must hold the blocks of every request that gives way";
+    Error::Core(CoreError::spec("swap_space", must, "less", hint))
+}
+
+/// Seconds that blocks take to the host and back, before a step; taken into account.
+pub(crate) fn moved<P: StepCost>(cost: &P, step: &Step, swap: Option<Swap>) -> f64 {
+    let seconds = swap.map_or(0.0, |swap| f64::from(step.moved_blocks) * swap.block_s);
+    if seconds > 0.0 {
+        cost.charge(Cause::Link, seconds);
+    }
+    seconds
 }
 
 /// Seconds a step takes.

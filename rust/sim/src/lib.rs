@@ -20,5 +20,8 @@ pub mod fast;
 pub mod lockstep;
 pub mod run;
 pub mod report;
+pub mod drafter;
+pub mod knobs;
+mod sizing;
 pub mod serve;
 pub mod drafting;

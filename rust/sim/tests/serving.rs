@@ -10,11 +10,12 @@ use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
 use roofline_core::units::GIB;
 use roofline_sim::drafting::DraftedCost;
+use roofline_sim::knobs::Knobs;
 use roofline_sim::kv::groups::{Groups, Window, cut};
 use roofline_sim::scheduler::preset::ENGINES;
 use roofline_sim::scheduler::rules::Rules;
 use roofline_sim::scheduler::speculation::{Acceptance, DraftMethod, Speculation};
-use roofline_sim::serve::{Knobs, Server};
+use roofline_sim::serve::Server;
 use roofline_sim::step_cost::{Phase, StepCost, StepItem};
 use roofline_sim::trace::Trace;
 

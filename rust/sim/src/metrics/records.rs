@@ -74,6 +74,8 @@ pub struct Epoch {
     pub gaps: Vec<(f64, u64)>,
     /// Sums over the steps scheduled in it.
     pub totals: Totals,
+    /// What their seconds were spent on.
+    pub spent: Causes,
 }
 
 impl Epoch {
@@ -89,6 +91,7 @@ impl Epoch {
     /// Adds what another replica noted in the same epoch, or what came later.
     pub fn append(&mut self, other: Epoch) {
         self.totals.append(&other.totals);
+        self.spent.append(&other.spent);
         if self.gaps.is_empty() {
             self.gaps = other.gaps;
         } else {
@@ -111,6 +114,9 @@ pub struct Recorder<'a, C: Clock> {
     epochs: Vec<Epoch>,
     /// Calls of the scheduler before the present epoch.
     calls_before: u64,
+    /// What all steps were spent on, and those before the present epoch.
+    spent: Causes,
+    spent_before: Causes,
     steps: Steps,
     journal: Journal,
     /// When the last step ends.
@@ -160,6 +166,8 @@ impl<'a, C: Clock> Recorder<'a, C> {
             timelines: vec![Timeline::default(); requests.len()],
             epochs: vec![Epoch::default()],
             calls_before: 0,
+            spent: Causes::default(),
+            spent_before: Causes::default(),
             steps: Steps { decisions, ..Steps::default() },
             journal: Journal::new(record != Record::Summary),
             last_end: C::Instant::default(),
@@ -181,7 +189,9 @@ impl<'a, C: Clock> Recorder<'a, C> {
     fn end_epoch(&mut self, calls: u64) {
         if let Some(epoch) = self.epochs.last_mut() {
             epoch.totals.calls = calls - self.calls_before;
+            epoch.spent = self.spent.since(&self.spent_before);
         }
+        self.spent_before = self.spent;
         self.calls_before = calls;
     }
 
@@ -199,6 +209,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
         busy_s: f64,
         spent: Causes,
     ) {
+        self.spent = spent;
         // The tokens of a request that gives way come with the steps still under way.
         let free = C::ticks(C::later(span.start, self.last_end));
         for &sequence in &step.preempted {
