@@ -213,7 +213,8 @@ def simulate(
         ),
     ] = None,
     max_num_scheduled_tokens: Annotated[
-        int | None, typer.Option(help="Tokens scheduled a step, if fewer (vllm).", rich_help_panel=flags.ENGINE)
+        int | None,
+        typer.Option(help="Tokens scheduled a step, if fewer (vllm).", rich_help_panel=flags.ENGINE),
     ] = None,
     max_num_queued_reqs: Annotated[
         int | None, typer.Option(help="Requests that may wait (vllm).", rich_help_panel=flags.ENGINE)

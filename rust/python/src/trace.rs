@@ -13,6 +13,7 @@ use roofline_sim::trace::{
     self, Carried, FieldMap, Format, Labels, NOT_OBSERVED, OnError, PriorityOrder, ReadOptions, Reader,
     Report, TimeUnit, Trace as Requests, TurnLengths, ZeroOutput,
 };
+use roofline_sim::workload::Reshape;
 
 use crate::columns;
 use crate::enter::{Progress, enter, enter_long};
@@ -227,7 +228,9 @@ impl Trace {
     }
 
     /// A sample of it, then copies of that side by side, then at another rate.
-    #[pyo3(signature = (*, sample=None, upsample=None, target_rps=None, seed=0))]
+    #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
+    #[pyo3(signature = (*, sample=None, upsample=None, target_rps=None, seed=0, isl_scale=None, osl_scale=None,
+        max_isl=None, max_osl=None, idle_gap_cap=None))]
     fn scaled(
         &self,
         py: Python<'_>,
@@ -235,9 +238,19 @@ impl Trace {
         upsample: Option<u32>,
         target_rps: Option<f64>,
         seed: u64,
+        isl_scale: Option<f64>,
+        osl_scale: Option<f64>,
+        max_isl: Option<u32>,
+        max_osl: Option<u32>,
+        idle_gap_cap: Option<f64>,
     ) -> PyResult<Trace> {
         let trace = self.without_segments(py)?;
-        let scale = |_: &_| workload::scaled(trace, sample, upsample, target_rps, seed);
+        let reshape = Reshape {
+            scales: (isl_scale, osl_scale),
+            most: (max_isl, max_osl),
+            idle_gap_cap_s: idle_gap_cap,
+        };
+        let scale = |_: &_| workload::scaled(trace, sample, upsample, target_rps, seed, &reshape);
         let requests = enter_long(py, None, scale)?;
         Ok(Trace { requests: requests.into(), report: self.report.clone() })
     }

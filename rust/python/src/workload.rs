@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use pyo3::prelude::*;
 use roofline_sim::error::Result;
 use roofline_sim::trace::{self, Format, Trace};
-use roofline_sim::workload::{self, Parts, Spec};
+use roofline_sim::workload::{self, Parts, Reshape, Spec};
 
 use crate::enter::{Progress, enter_long};
 use crate::files;
@@ -53,20 +53,21 @@ pub fn generate_to(
     Ok((written.map_err(|error| files::failure(path, &error))?, notes))
 }
 
-/// A sample of the requests, then copies of it, then at another rate.
+/// A sample of the requests, reshaped, then copies of it, then at another rate.
 ///
 /// # Errors
-/// A share, a number of copies or a rate that is out of bounds.
+/// A share, a scale, a number of copies or a rate that is out of bounds.
 pub fn scaled(
     requests: &Trace,
     sample: Option<f64>,
     upsample: Option<u32>,
     target_rps: Option<f64>,
     seed: u64,
+    reshape: &Reshape,
 ) -> Result<Trace> {
     let mut scaled = match sample {
-        Some(share) => requests.sample(share, seed)?,
-        None => requests.clone(),
+        Some(share) => requests.sample(share, seed)?.reshaped(reshape)?,
+        None => requests.reshaped(reshape)?,
     };
     if let Some(copies) = upsample {
         scaled = scaled.upsample(copies, seed)?;

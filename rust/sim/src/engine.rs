@@ -186,7 +186,7 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
             return Err(Error::Interrupted);
         }
         if step.host_is_full {
-            return Err(host_is_full());
+            return Err(host_is_full(self.scheduler.config().swap));
         }
         self.check_progress(&step)?;
         let mut span = Span { scheduled: self.now, start: self.now, end: self.now };
@@ -256,10 +256,11 @@ pub(crate) fn preempted_for_ever(count: u64) -> Error {
 }
 
 /// Why a replica stops whose host has no room for the blocks of those who give way, as vLLM V0 does.
-pub(crate) fn host_is_full() -> Error {
+pub(crate) fn host_is_full(swap: Option<Swap>) -> Error {
     let hint = "give it more (swap_space), or let requests be recomputed (preemption_mode recompute)";
     let must = "must hold the blocks of every request that gives way";
-    Error::Core(CoreError::spec("swap_space", must, "less", hint))
+    let value = format!("room for {} blocks", swap.map_or(0, |swap| swap.blocks));
+    Error::Core(CoreError::spec("swap_space", must, value, hint))
 }
 
 /// Seconds that blocks take to the host and back, before a step; taken into account.

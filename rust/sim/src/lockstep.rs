@@ -211,7 +211,7 @@ impl<C: Clock> Rank<'_, C> {
             return Err(preempted_for_ever(self.barren_preemptions));
         }
         if step.host_is_full {
-            return Err(host_is_full());
+            return Err(host_is_full(self.scheduler.config().swap));
         }
         let mut seconds = 0.0;
         if !step.is_empty() {

@@ -66,14 +66,15 @@ pub(crate) fn divide(
     let mean = (sum(&trace.prompt_tokens) + sum(&trace.output_tokens)) / (trace.len() as u64).max(1);
     let context = if cut.is_some() { mean.max(1) } else { mean.max(u64::from(engine.block_size)) };
     let memory = analyst.memory().with(1, context, 0.0);
-    let mut left = Left { bytes: knobs.kv_cache_memory_bytes.unwrap_or(memory.for_kv), drafted: 0.0 };
+    let bytes = knobs.kv_cache_memory_bytes.unwrap_or(memory.for_kv);
+    let mut left = Left { bytes, drafted: 0.0, taken: 0.0 };
     if let Some(speculation) = &engine.speculation
         && let Some(drafter) = drafter(deployment, speculation, knobs.spec_model.as_ref())?
     {
         let footprint = Footprint::of(&drafter, speculation.method)?;
         left.drafted = footprint.kv_per_token;
         if knobs.kv_cache_memory_bytes.is_none() {
-            left.bytes = (left.bytes - footprint.weights).max(0.0);
+            left.take(footprint.weights);
         }
         notes.push(format!(
             "what drafts takes {:.2} GiB of weights and {:.1} KiB of cache a token",
@@ -109,7 +110,7 @@ pub(crate) fn divide(
                 deployment.gpus(),
                 deployment.hardware.title
             ),
-            needed_gib: (memory.engine_bytes() + memory.for_kv.max(0.0) - left.bytes) / GIB,
+            needed_gib: (memory.engine_bytes() + left.taken) / GIB,
             available_gib: memory.usable / GIB,
             hint: hint.to_string(),
         });
@@ -161,13 +162,21 @@ impl Kinds {
     }
 }
 
-/// Bytes that are left for the cache, and those of a drafter's for each token.
+/// Bytes that are left for the cache.
 struct Left {
     bytes: f64,
+    /// What a drafter caches for each token.
     drafted: f64,
+    /// What was taken from them, whether or not they were as many.
+    taken: f64,
 }
 
 impl Left {
+    fn take(&mut self, bytes: f64) {
+        self.taken += bytes;
+        self.bytes = (self.bytes - bytes).max(0.0);
+    }
+
     fn drafted_block(&self, block_size: u32) -> f64 {
         self.drafted * f64::from(block_size.min(u32::MAX - 1))
     }
@@ -252,7 +261,7 @@ impl Left {
             }
             _ => {}
         }
-        self.bytes = (self.bytes - sequences * kinds.states).max(0.0);
+        self.take(sequences * kinds.states);
         notes.push(format!(
             "states of {sequences:.0} sequences take {:.1} GiB",
             sequences * kinds.states / GIB

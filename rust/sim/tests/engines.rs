@@ -148,8 +148,49 @@ fn vllm_v0_stops_where_the_host_has_no_room_for_more_blocks() {
     let served =
         simulate::<FixedClock, _>(workload, &client, &config, &COST, Record::Summary, &Monitor::default());
     let error = served.unwrap_err();
-    assert_eq!(error.to_string(), "swap_space must hold the blocks of every request that gives way: less");
+    assert_eq!(error.to_string(), "swap_space must hold the blocks of every request that gives way: room for 1 blocks");
     assert!(error.hint().contains("preemption_mode recompute"), "{}", error.hint());
+}
+
+#[test]
+fn a_request_is_refused_where_as_many_wait_as_may() {
+    let config = EngineConfig { max_num_seqs: 1, max_num_queued_reqs: Some(1), ..engine("vllm-sync") };
+    let served = serve(&trace(&[(0, 20, 3), (500, 20, 1), (600, 20, 1), (9000, 20, 1)]), None, &config);
+    let refused = [Status::Finished, Status::Finished, Status::Rejected, Status::Finished];
+    assert_eq!(served.requests.status, refused);
+}
+
+#[test]
+fn fewer_tokens_can_be_scheduled_than_a_step_has_room_for() {
+    let config = EngineConfig { max_num_scheduled_tokens: Some(16), ..engine("vllm-sync") };
+    let served = serve(&trace(&[(0, 40, 1), (0, 8, 1)]), None, &config);
+    assert_eq!(schedule(&served), [vec![(0, 16)], vec![(0, 16)], vec![(0, 8), (1, 8)]]);
+}
+
+#[test]
+fn a_window_of_its_own_memory_holds_back_who_would_fit_the_rest() {
+    let window = Window { groups: 1, tokens: 16, block_size: 16 };
+    let mut config = EngineConfig {
+        max_num_batched_tokens: 32,
+        num_gpu_blocks: 101,
+        ..trtllm(Capacity::GuaranteedNoEvict)
+    };
+    config.groups.apart[0] = Apart { window, blocks: 4, keeps_steps: false };
+    // A window of 16 tokens lies in two blocks at most: two requests at once, however many blocks others have.
+    let served = serve(&trace(&[(0, 8, 20), (0, 8, 20), (0, 8, 20)]), None, &config);
+    assert_eq!(served.totals.max_running, 2);
+    config.groups.apart[0].blocks = 6;
+    assert_eq!(serve(&trace(&[(0, 8, 20), (0, 8, 20), (0, 8, 20)]), None, &config).totals.max_running, 3);
+}
+
+#[test]
+fn replicas_in_step_pass_their_waves_through_a_pipeline() {
+    let config = EngineConfig { pipeline_parallel: 2, ..engine("vllm-sync") };
+    let config = EngineConfig { data_parallel: 2, data_parallel_lockstep: true, ..config };
+    // 1 + 32/1024 s and 1 + 16/1024 s: each of two stages takes half of the longer.
+    let served = serve(&trace(&[(0, 32, 1), (0, 16, 1)]), None, &config);
+    let whole = 1.0 + 32.0 / 1024.0;
+    assert_eq!(served.requests.finish_s, [Some(whole), Some(whole)]);
 }
 
 #[test]

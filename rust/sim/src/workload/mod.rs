@@ -21,6 +21,7 @@ mod spec;
 mod generate;
 mod arrive;
 mod scale;
+mod reshape;
 
 pub use arrivals::Process;
 pub use conversations::Conversations;
@@ -32,5 +33,6 @@ pub use mixes::Lengths;
 pub use prefixes::{Prefixes, Size};
 pub use rates::{Rate, Stages};
 pub use request::Request;
+pub use reshape::Reshape;
 pub use servegen::Clients;
 pub use spec::Spec;

@@ -358,7 +358,8 @@ fn datasets(field: &str, path: &Path) -> Result<Vec<(f64, Fields)>> {
             if !FIELDS.contains(&name.as_str()) {
                 return Err(wrong("must have fields that are known", name).into());
             }
-            if name == "reason_ratio" {
+            // A field of which nothing was seen has no distribution.
+            if name == "reason_ratio" || text.trim() == "{}" {
                 continue;
             }
             let drawn = distribution(&text).ok_or_else(|| {
