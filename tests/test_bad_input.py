@@ -58,7 +58,10 @@ MISTAKES = {
         "a model's file must exist: nowhere/config.json",
         "catalog models",
     ),
-    "analyze llama-3.1-8b --hw nowhere.toml": ("nowhere.toml: No such file or directory", ""),
+    "analyze llama-3.1-8b --hw nowhere.toml": (
+        "a device's file must exist: nowhere.toml",
+        "catalog hardware",
+    ),
     "analyze llama-2-7b --hw b200 --compat llm-viewer": (
         "no LLM-Viewer hardware is called `b200`",
         "nearest",

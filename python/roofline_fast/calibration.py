@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import measured
+from roofline_fast import checks, measured
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import find_hardware
@@ -67,6 +67,7 @@ class Calibration:
         )
 
 
+@checks.named
 def calibrate(
     measurements: str | PathLike[str] | pl.DataFrame,
     hw: str | Hardware | None = None,

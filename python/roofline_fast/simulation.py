@@ -26,6 +26,7 @@ DEFAULT_MODEL = "llama-3.1-8b"
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 
 
+@checks.named
 def simulate(
     trace: Traffic | None = None,
     *,
@@ -361,13 +362,14 @@ def simulate(
     return Simulation(
         served,
         serve,
-        served.summary(slo, list(percentiles)),
+        served.summary(slo, checks.ranks(percentiles=percentiles)),
         inputs,
         notes,
         requests,
         found,
         device,
         deployment,
+        server,
     )
 
 
@@ -437,6 +439,7 @@ class Simulation:
         model: Model,
         hardware: Hardware,
         deployment: _core.Deployment,
+        server: _core.Engine,
     ) -> None:
         self._served = served
         self._serve = serve
@@ -447,6 +450,7 @@ class Simulation:
         self.model = model
         self.hardware = hardware
         self.deployment = deployment
+        self.server = server
 
     @cached_property
     def requests(self) -> pl.DataFrame:
@@ -533,6 +537,11 @@ class Simulation:
         return dict(self._served.bounds)
 
     @property
+    def operators(self) -> dict[str, float]:
+        """The same seconds by operator, the parts that a technique makes of one together."""
+        return dict(self._served.operators)
+
+    @property
     def band(self) -> tuple[float, float] | None:
         """By which factors all steps may be shorter or longer (P10, P90); ``None`` where not known."""
         return self._served.band
@@ -554,10 +563,15 @@ class Simulation:
             **self.inputs,
             "source": self.source,
             "bounds_s": self.bounds,
+            "operators_s": self.operators,
             "settings": self.settings,
             "notes": self.notes,
             "trace_notes": [*self.trace.information, *self.trace.warnings],
         }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled: what is in it can be."""
+        raise TypeError("a Simulation is not pickled: its `summary`, `requests`, `steps` and `to_dict()` are")
 
     def __repr__(self) -> str:
         return f"Simulation({self.summary['completed']} of {self.summary['injected']} requests completed)"

@@ -79,7 +79,7 @@ def _kind(file: str) -> str | None:
     try:
         with open(file, "rb") as stream:
             magic = stream.read(6)
-    except OSError:
+    except (OSError, ValueError):
         # Whatever reads the file as text says why it cannot be read.
         return None
     return "parquet" if magic.startswith(b"PAR1") else "arrow" if magic == b"ARROW1" else None

@@ -131,12 +131,20 @@ impl Analyst {
         &self.memory
     }
 
+    fn check(&self, point: &Point) -> Result<()> {
+        point.check(&self.deployment.model)?;
+        match point.question {
+            Question::Prefill | Question::Encode => Ok(()),
+            _ => self.deployment.techniques.check(point.batch_size, point.before()),
+        }
+    }
+
     /// Times of a point: the one function behind `analyze`, `evaluate` and `sweep`.
     ///
     /// # Errors
     /// Sizes or a phase that are not possible.
     pub fn times(&self, point: &Point) -> Result<Times> {
-        point.check(&self.deployment.model)?;
+        self.check(point)?;
         Ok(times(self.stack(point.question), point, &self.generation()))
     }
 
@@ -145,8 +153,7 @@ impl Analyst {
     /// # Errors
     /// Sizes or a phase that are not possible.
     pub fn outcome(&self, point: &Point) -> Result<Outcome> {
-        point.check(&self.deployment.model)?;
-        self.deployment.techniques.check(point.question.decodes(), point.context())?;
+        self.check(point)?;
         let pricer = self.stack(point.question);
         let generation = self.generation();
         let times = times(pricer, point, &generation);
@@ -239,7 +246,7 @@ impl Analyst {
     }
 
     /// How many tokens a step brings, and how many it takes.
-    fn generation(&self) -> Generation {
+    pub fn generation(&self) -> Generation {
         self.deployment.techniques.generation()
     }
 

@@ -81,6 +81,11 @@ impl Point {
         self.prefix_len + after
     }
 
+    /// Tokens in the cache of a sequence before its first step of decoding.
+    pub fn before(&self) -> u64 {
+        self.input_len + if self.question == Question::Chat { self.prefix_len } else { 0 }
+    }
+
     /// Checks the sizes, and the question against the model.
     ///
     /// # Errors

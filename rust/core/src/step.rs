@@ -5,13 +5,15 @@ use crate::efficiency::predict::{Predicted, Predictor};
 use crate::efficiency::{Efficiency, Estimate, Source};
 use crate::error::{Error, Result};
 use crate::hardware::Hardware;
+use crate::lanes::{Part, Parts as Lanes};
 use crate::layout::Layout;
 use crate::lower::{Lowering, beside_the_model, lower, tower_ops};
 use crate::model::Model;
 use crate::precision::Precision;
-use crate::roof::{Bound, Cost, Priced, Roof};
+use crate::roof::{Bound, Cost, Costs, Priced, Roof};
 use crate::shape::{Parts, PhaseSums, Reaches, Sums};
 use crate::site::LANES_BESIDE;
+use crate::straight::Greatest;
 use crate::technique::{Cache, Context, Program, Target, Technique, Techniques};
 use crate::work::{Family, Op};
 
@@ -315,11 +317,12 @@ impl Line {
     /// The same for an operator that runs over `part`.
     #[inline]
     pub(crate) fn cost_of(&self, parts: &Parts<'_>, part: &PhaseSums) -> Cost {
-        let mut cost = self.priced.cost_of(part);
+        let mut cost = self.priced.cost_of(parts, part);
         if let Some(predicted) = &self.predicted {
+            let seen = parts.seen(self.op().over);
             cost.seconds = match &self.was {
-                None => predicted.seconds(self.op(), parts, part, &cost),
-                Some(was) => as_far_as(was, predicted, parts, part, cost.ideal),
+                None => predicted.seconds(self.op(), &seen, part, &cost),
+                Some(was) => as_far_as(was, predicted, &seen, part, cost.ideal),
             };
             if predicted.is_launching(cost.seconds) {
                 cost.bound = Bound::Launch;
@@ -329,6 +332,63 @@ impl Line {
             }
         }
         cost
+    }
+
+    /// Its seconds in a step in which so many sequences decode alone and read all their keys; `None` where they are not
+    /// made of straight lines, or hidden by something else.
+    pub(crate) fn straight(&self, sequences: f64) -> Option<Greatest> {
+        let op = self.op();
+        if matches!(op.family, Family::Link | Family::Host) || self.was.is_some() {
+            return None;
+        }
+        let ideal = self.priced.straight(sequences)?;
+        let greatest = match &self.predicted {
+            None => Greatest(ideal.iter().map(|line| vec![*line]).collect()),
+            Some(predicted) => predicted.straight(sequences, &ideal)?,
+        };
+        Some(greatest.times(op.repeat))
+    }
+
+    /// What one occurrence costs in each of the first `count` steps of a block, over `part` of them, as [`Line::cost_of`]
+    /// says of one.
+    pub(crate) fn costs_of(
+        &self,
+        parts: &Lanes<'_>,
+        part: &Part,
+        count: usize,
+        bounds: bool,
+        costs: &mut Costs,
+    ) {
+        let Some(predicted) = &self.predicted else {
+            return self.priced.costs_of(parts, part, count, bounds, costs);
+        };
+        let seen = parts.seen(self.op().over);
+        match &self.was {
+            None => {
+                self.priced.costs_of(parts, part, count, bounds, costs);
+                predicted.seconds_of_each(self.op(), &seen, part, count, costs);
+            }
+            Some(was) => {
+                was.costs_of(&seen, part, count, false, costs);
+                predicted.seconds_of_each(was.op(), &seen, part, count, costs);
+                let (before, measured) = (costs.ideal, costs.seconds);
+                self.priced.costs_of(parts, part, count, bounds, costs);
+                for at in 0..count {
+                    let slower = if before[at] > 0.0 { (measured[at] / before[at]).max(1.0) } else { 1.0 };
+                    costs.seconds[at] = costs.ideal[at] * slower;
+                }
+            }
+        }
+        if bounds {
+            let (below, only) = predicted.launching();
+            for at in 0..count {
+                if only || below > costs.seconds[at] {
+                    costs.bound[at] = Bound::Launch as usize as f64;
+                } else if costs.ideal[at] == 0.0 {
+                    costs.bound[at] = Bound::Memory as usize as f64;
+                }
+            }
+        }
     }
 
     pub(crate) fn spread(&self) -> Spread {
@@ -343,7 +403,7 @@ impl Line {
 /// Seconds of an operator that a technique has changed: as many times its roofline as the operator takes that it was made
 /// of, which was measured.
 fn as_far_as(was: &Priced, predicted: &Predicted, parts: &Parts<'_>, part: &PhaseSums, ideal: f64) -> f64 {
-    let before = was.cost_of(part);
+    let before = was.cost_of(parts, part);
     let seconds = predicted.seconds(was.op(), parts, part, &before);
     if before.ideal > 0.0 { ideal * (seconds / before.ideal).max(1.0) } else { ideal }
 }
@@ -351,10 +411,10 @@ fn as_far_as(was: &Priced, predicted: &Predicted, parts: &Parts<'_>, part: &Phas
 /// Computing and communicating seconds, those of the host, and those of what runs beside.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Exposed {
-    compute: f64,
-    link: f64,
-    host: f64,
-    beside: [f64; LANES_BESIDE],
+    pub(crate) compute: f64,
+    pub(crate) link: f64,
+    pub(crate) host: f64,
+    pub(crate) beside: [f64; LANES_BESIDE],
 }
 
 impl Exposed {
@@ -375,6 +435,12 @@ impl Exposed {
             host: self.host + other.host,
             beside: std::array::from_fn(|lane| self.beside[lane] + other.beside[lane]),
         }
+    }
+
+    /// Seconds of the step, if `hidden` is nothing and the more it computes the longer it takes.
+    pub(crate) fn alone(&self, hidden: &Hidden) -> Option<f64> {
+        let alone = self.beside == [0.0; LANES_BESIDE] && (hidden.links == 0.0 || self.link == 0.0);
+        alone.then(|| self.compute + self.link + self.host)
     }
 
     /// Communicating seconds that computing hides.

@@ -1,8 +1,10 @@
 //! What an operator does, as coefficients of a step's sums: FLOPs, bytes of each kind, bytes over a link.
 
 use crate::format::Format;
+use crate::lanes::{Lane, Part, Parts as Lanes, visited};
 use crate::shape::{Parts, PhaseSums};
 use crate::site::{DrawnBy, Matrix, Site, Skew};
+use crate::straight::Straight;
 
 pub mod kernel;
 
@@ -64,6 +66,35 @@ impl Rate {
             + self.area * attention.area
     }
 
+    /// Its value where so many sequences decode alone, over the keys that they read.
+    pub(crate) fn over_keys(&self, sequences: f64) -> Straight {
+        let counts = self.token + self.logit + self.sequence;
+        Straight { key: self.pair + self.key + self.area, ..Straight::fixed(self.fixed + counts * sequences) }
+    }
+
+    /// Which counts of a step it depends on.
+    pub(super) fn counts(&self) -> Counts {
+        Counts { tokens: self.token != 0.0, logits: self.logit != 0.0, sequences: self.sequence != 0.0 }
+    }
+
+    /// Its value for each of the first `out.len()` steps, as [`Rate::of`] says of one.
+    pub fn of_each(&self, part: &Part, reach: usize, out: &mut [f64]) {
+        let attention = &part.reach[reach];
+        out.fill(self.fixed);
+        for (rate, lane) in [
+            (self.token, &part.tokens),
+            (self.logit, &part.logits),
+            (self.sequence, &part.sequences),
+            (self.pair, &attention.pairs),
+            (self.key, &attention.keys),
+            (self.area, &attention.area),
+        ] {
+            if rate != 0.0 {
+                out.iter_mut().zip(lane).for_each(|(out, value)| *out += rate * value);
+            }
+        }
+    }
+
     /// Every coefficient times `factor`.
     #[must_use]
     pub fn times(self, factor: f64) -> Rate {
@@ -114,11 +145,12 @@ pub struct Touched {
 }
 
 impl Touched {
-    /// Expected experts read: E·(1 − (1 − k/E)^T) (PHYSICS §2) under uniform routing, class by class otherwise.
-    pub fn experts(&self, sums: &PhaseSums) -> f64 {
+    /// Expected experts read: E·(1 − (1 − k/E)^T) (PHYSICS §2) under uniform routing, class by class otherwise; `idle` of
+    /// the tokens draw none.
+    pub fn experts(&self, sums: &PhaseSums, idle: f64) -> f64 {
         let draws = self.ranks
             * match self.drawn_by {
-                DrawnBy::Token => sums.tokens,
+                DrawnBy::Token => sums.tokens - idle,
                 DrawnBy::Sequence => sums.sequences,
             };
         match &self.skew {
@@ -126,6 +158,35 @@ impl Touched {
             Some(skew) => {
                 let read = |(share, missed): &(f64, f64)| share * (1.0 - missed.powf(draws));
                 self.local * skew.classes.iter().map(read).sum::<f64>()
+            }
+        }
+    }
+}
+
+impl Touched {
+    /// Expected experts read in each of the first `out.len()` steps, as [`Touched::experts`] says of one; a share of the
+    /// tokens of some part draw none.
+    pub fn experts_of_each(&self, part: &Part, idle: Option<(f64, &Part)>, out: &mut [f64]) {
+        let mut draws: Lane = match self.drawn_by {
+            DrawnBy::Token => part.tokens,
+            DrawnBy::Sequence => part.sequences,
+        };
+        if let (Some((share, idle)), DrawnBy::Token) = (idle, self.drawn_by) {
+            draws.iter_mut().zip(&idle.tokens).for_each(|(draws, idle)| *draws -= share * idle);
+        }
+        draws[..out.len()].iter_mut().for_each(|draws| *draws *= self.ranks);
+        match &self.skew {
+            None => {
+                visited(out, &draws, self.missed.ln());
+                out.iter_mut().for_each(|share| *share *= self.local);
+            }
+            Some(skew) => {
+                out.fill(0.0);
+                let mut read = draws;
+                for (share, missed) in skew.classes.iter().filter(|(share, _)| *share != 0.0) {
+                    visited(&mut read[..out.len()], &draws, missed.ln());
+                    out.iter_mut().zip(&read).for_each(|(out, read)| *out += self.local * share * read);
+                }
             }
         }
     }
@@ -182,6 +243,39 @@ pub struct Work {
     pub fused: bool,
 }
 
+/// What decoding sequences leave out of an operator in a step whose prompts need all of its weights: rates of the sums of
+/// those sequences.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Saved {
+    /// Operations on the tensor unit.
+    pub flops: Rate,
+    /// Operations on the vector unit.
+    pub vector_flops: Rate,
+    /// Bytes of activations.
+    pub activation_bytes: Rate,
+    /// Bytes of KV cache or state.
+    pub kv_bytes: Rate,
+    /// Bytes over links.
+    pub transfer_bytes: Rate,
+    /// Share of their tokens that draw no weights.
+    pub idle: f64,
+}
+
+impl Saved {
+    /// What a `share` of the tokens brings of `work`: everything but what happens once a step.
+    pub fn of(work: &Work, share: f64) -> Saved {
+        let part = |rate: Rate| Rate { fixed: 0.0, ..rate.times(share) };
+        Saved {
+            flops: part(work.flops),
+            vector_flops: part(work.vector_flops),
+            activation_bytes: part(work.activation_bytes),
+            kv_bytes: part(work.kv_bytes),
+            transfer_bytes: part(work.transfer.map_or(Rate::ZERO, |transfer| transfer.bytes)),
+            idle: share,
+        }
+    }
+}
+
 /// Weights in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Resident {
@@ -213,6 +307,18 @@ pub enum Family {
 }
 
 impl Family {
+    /// Every family.
+    pub const ALL: [Family; 8] = [
+        Family::Gemm,
+        Family::MoeGemm,
+        Family::Attention,
+        Family::Mla,
+        Family::State,
+        Family::Elementwise,
+        Family::Link,
+        Family::Host,
+    ];
+
     /// Its name in columns and files.
     pub const fn name(self) -> &'static str {
         match self {
@@ -256,6 +362,47 @@ impl<'a> Parts<'a> {
             Over::DecodeAlone | Over::WithPrompts => &PhaseSums::NOBODY,
         }
     }
+
+    /// The same for an operator that sees those sequences alone.
+    pub fn seen(&self, over: Over) -> Parts<'a> {
+        match over {
+            Over::Prefill => Parts { decode: &PhaseSums::NOBODY, all: self.prefill, ..*self },
+            Over::Decode => Parts { prefill: &PhaseSums::NOBODY, all: self.decode, ..*self },
+            Over::All | Over::DecodeAlone | Over::WithPrompts => *self,
+        }
+    }
+}
+
+impl<'a> Lanes<'a> {
+    /// The same for an operator that sees those sequences alone, as [`Parts::seen`].
+    pub fn seen(&self, over: Over) -> Lanes<'a> {
+        match (over, self.prefill, self.decode) {
+            (Over::Prefill, Some(prefill), _) => Lanes { decode: None, all: prefill, ..*self },
+            (Over::Decode, _, Some(decode)) => Lanes { prefill: None, all: decode, ..*self },
+            _ => *self,
+        }
+    }
+}
+
+/// Counts of a step that a price depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    /// New tokens.
+    pub(crate) tokens: bool,
+    /// Rows whose logits are needed.
+    pub(crate) logits: bool,
+    /// Sequences.
+    pub(crate) sequences: bool,
+}
+
+impl Counts {
+    fn or(self, other: Counts) -> Counts {
+        Counts {
+            tokens: self.tokens || other.tokens,
+            logits: self.logits || other.logits,
+            sequences: self.sequences || other.sequences,
+        }
+    }
 }
 
 /// One operator of a step.
@@ -279,6 +426,8 @@ pub struct Op {
     pub needs_logits: bool,
     /// What one occurrence does.
     pub work: Work,
+    /// What decoding sequences leave out of that beside prompts, if anything.
+    pub saved: Option<Box<Saved>>,
     /// Where it runs.
     pub site: Site,
     /// Its matrix, if it is one dense multiplication.
@@ -302,11 +451,18 @@ impl Op {
             format,
             needs_logits: false,
             work,
+            saved: None,
             site: Site::default(),
             matrix: None,
             was: None,
             kernel: Kernel::Other,
         }
+    }
+
+    /// The operator whose work it does: `gate_up_proj` of `gate_up_proj[a]`, which a technique made of it; an operator that
+    /// a technique put beside it is its own (`dequantize[gate_up_proj]`).
+    pub fn stem(&self) -> &str {
+        stem(&self.name)
     }
 
     /// The same, launched as `kernel`.
@@ -322,6 +478,20 @@ impl Op {
         self.runs_over(part).then_some(part)
     }
 
+    /// The lanes it reads of a block of steps, `samples` of which say whether any needs logits; `None` if it runs in none.
+    pub fn lanes<'a>(&self, parts: &Lanes<'a>, samples: bool) -> Option<&'a Part> {
+        if self.needs_logits && !samples {
+            return None;
+        }
+        match self.over {
+            Over::All => Some(parts.all),
+            Over::Prefill => parts.prefill,
+            Over::Decode => parts.decode,
+            Over::DecodeAlone => parts.decode.filter(|_| parts.prefill.is_none()),
+            Over::WithPrompts => parts.prefill.map(|_| parts.all),
+        }
+    }
+
     /// Whether it runs in a step where the sequences it runs over have these sums.
     pub fn runs_over(&self, part: &PhaseSums) -> bool {
         part.tokens > 0.0 && (!self.needs_logits || part.logits > 0.0)
@@ -333,15 +503,51 @@ impl Op {
     }
 
     pub(crate) fn work_grows_with_context(&self) -> bool {
+        self.rates().iter().any(Rate::grows_with_context)
+    }
+
+    /// The counts that its price depends on.
+    pub(crate) fn counts(&self) -> Counts {
+        let work = self.rates().iter().map(Rate::counts).fold(self.kernel.counts(), Counts::or);
+        let drawn = self.work.touched.map_or(Counts::default(), |touched| Counts {
+            tokens: touched.drawn_by == DrawnBy::Token,
+            sequences: touched.drawn_by == DrawnBy::Sequence,
+            ..Counts::default()
+        });
+        work.or(drawn).or(self.was.as_ref().map_or(Counts::default(), |was| was.counts()))
+    }
+
+    fn rates(&self) -> [Rate; 6] {
         let work = &self.work;
-        let rates = [
+        [
             work.flops,
             work.vector_flops,
             work.weight_bytes,
             work.activation_bytes,
             work.kv_bytes,
             work.transfer.map_or(Rate::ZERO, |transfer| transfer.bytes),
-        ];
-        rates.iter().any(Rate::grows_with_context)
+        ]
+    }
+}
+
+/// What techniques put beside an operator, whose name follows in brackets.
+const BESIDE: [&str; 10] = [
+    "quantize",
+    "dequantize",
+    "lora",
+    "predictor",
+    "cold",
+    "host",
+    "to_host",
+    "fetch",
+    "exchange",
+    "exit_head",
+];
+
+/// See [`Op::stem`].
+pub fn stem(name: &str) -> &str {
+    match name.split_once('[') {
+        Some((stem, _)) if !BESIDE.contains(&stem) => stem,
+        _ => name,
     }
 }

@@ -4,6 +4,7 @@ use roofline_core::analysis::Analysis;
 use roofline_core::cause::Cause;
 use roofline_core::point::Question;
 use roofline_core::table::{Column, Table};
+use roofline_core::work::stem;
 
 /// What one operator spends on one resource, in both configurations.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,27 +37,6 @@ pub struct Comparison {
     pub pieces: Vec<Piece>,
 }
 
-/// What of the name of an operator says which one it is: `gate_up_proj[a]` is the gate and up projection, but
-/// `dequantize[gate_up_proj]` is not.
-fn plain(name: &str) -> &str {
-    const ACTS: [&str; 10] = [
-        "quantize",
-        "dequantize",
-        "lora",
-        "predictor",
-        "cold",
-        "host",
-        "to_host",
-        "fetch",
-        "exchange",
-        "exit_head",
-    ];
-    match name.split_once('[') {
-        Some((base, _)) if !ACTS.contains(&base) => base,
-        _ => name,
-    }
-}
-
 /// What lies between two answers to the same question.
 ///
 /// The seconds of a decode step are divided by the tokens it brings: operators at the first one's number, and what the
@@ -71,7 +51,7 @@ pub fn compare(first: &Analysis, second: &Analysis, question: Question) -> Compa
     for (side, analysis) in [first, second].into_iter().enumerate() {
         for op in &analysis.ops {
             for (cause, seconds) in op.spent.iter().filter(|(_, seconds)| *seconds != 0.0) {
-                add(&mut pieces, plain(&op.name), cause.name(), side, seconds / per[0]);
+                add(&mut pieces, stem(&op.name), cause.name(), side, seconds / per[0]);
             }
         }
     }

@@ -1,10 +1,13 @@
 //! What is deployed: a model on hardware, spread by a layout, run in a precision.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use roofline_core::catalog;
 use roofline_core::efficiency::file::Set;
+use roofline_core::efficiency::shipped;
 use roofline_core::efficiency::switches::{ActQuant, HostTime, Launch, Switches, as_run_by, kernels_of};
 use roofline_core::efficiency::{Efficiency, Prediction};
 use roofline_core::error::Error;
@@ -48,6 +51,11 @@ impl Layout {
     #[getter]
     fn gpus(&self) -> u64 {
         self.spread().gpus()
+    }
+
+    /// How it is pickled: nothing by position, everything by name.
+    fn __getnewargs_ex__(&self) -> ((), HashMap<&'static str, u64>) {
+        ((), HashMap::from([("tp", self.tp), ("pp", self.pp), ("dp", self.dp), ("ep", self.ep)]))
     }
 
     fn __repr__(&self) -> String {
@@ -124,7 +132,7 @@ impl Deployment {
         p2p: Option<bool>,
         host: Option<(f64, f64)>,
     ) -> PyResult<Deployment> {
-        let set = efficiency.map(|path| set_of(py, &path)).transpose()?;
+        let sets = efficiency.map(|path| sets_of(py, &path)).transpose()?.unwrap_or_default();
         let deployed = enter(py, || {
             let techniques = Technique::parse_all(&techniques)?;
             let said = Said {
@@ -144,7 +152,7 @@ impl Deployment {
             }
             let efficiency = match mode {
                 "ideal" => Efficiency::Ideal,
-                "predicted" => predicted(engine, set, act_quant, launch, p2p, host)?,
+                "predicted" => predicted(engine, sets, act_quant, launch, p2p, host)?,
                 _ => return Err(names::unknown("mode", mode, ["predicted", "ideal"])),
             };
             Deployed {
@@ -214,11 +222,30 @@ impl Deployment {
     }
 }
 
-/// The fits of a user's own file.
+/// The fits a user names, best first: one or several, apart by commas.
 ///
 /// # Errors
 /// A file that cannot be read, or is no efficiency file: every mistake.
-pub fn set_of(py: Python<'_>, path: &Path) -> PyResult<Set> {
+pub fn sets_of(py: Python<'_>, path: &Path) -> PyResult<Vec<Set>> {
+    match path.to_str().filter(|text| text.contains(',') && !path.exists()) {
+        Some(several) => several.split(',').map(|one| set_of(py, Path::new(one.trim()))).collect(),
+        None => Ok(vec![set_of(py, path)?]),
+    }
+}
+
+/// The fits of a user's own file, or, where there is none of that name, those shipped for the device it names: they then
+/// stand for the fits of any device.
+///
+/// # Errors
+/// A file that cannot be read, or is no efficiency file: every mistake.
+fn set_of(py: Python<'_>, path: &Path) -> PyResult<Set> {
+    let shipped = path.to_str().filter(|_| !path.exists()).and_then(|name| {
+        let device = catalog::hardware::hardware(name).ok()?.item.name;
+        shipped::FILES.iter().find(|file| file.device == device)
+    });
+    if let Some(shipped) = shipped {
+        return Ok(Set { stands_in: true, ..shipped.set().clone() });
+    }
     let text = files::read(path)?;
     let name =
         path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
@@ -231,7 +258,7 @@ pub fn set_of(py: Python<'_>, path: &Path) -> PyResult<Set> {
 /// An unknown name of a switch, a host's time that is none.
 pub fn predicted(
     engine: &str,
-    set: Option<Set>,
+    sets: Vec<Set>,
     act_quant: Option<&str>,
     launch: Option<&str>,
     p2p: Option<bool>,
@@ -244,6 +271,6 @@ pub fn predicted(
         p2p,
         host: host.map(|(h0_s, h1_s)| HostTime::of(h0_s, h1_s)).transpose()?,
     };
-    let prediction = Prediction { engine: engine.to_string(), sets: set.into_iter().collect(), switches };
+    let prediction = Prediction { engine: engine.to_string(), sets, switches };
     Ok(Efficiency::Predicted(Arc::new(prediction)))
 }

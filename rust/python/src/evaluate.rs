@@ -8,7 +8,7 @@ use roofline_plan::evaluate::{self as plan, Names, Values};
 
 use crate::analysis::EngineMemory;
 use crate::columns;
-use crate::deployment::{predicted, set_of};
+use crate::deployment::{predicted, sets_of};
 use crate::enter::{Progress, enter, enter_long};
 use crate::errors;
 use crate::hardware::Hardware;
@@ -43,8 +43,8 @@ impl Configurations {
         p2p: Option<bool>,
         host: Option<(f64, f64)>,
     ) -> PyResult<Configurations> {
-        let set = efficiency.map(|path| set_of(py, &path)).transpose()?;
-        let predicted = enter(py, || predicted(engine, set, act_quant, launch, p2p, host))?;
+        let sets = efficiency.map(|path| sets_of(py, &path)).transpose()?.unwrap_or_default();
+        let predicted = enter(py, || predicted(engine, sets, act_quant, launch, p2p, host))?;
         let axes = Axes { rows, columns };
         let configurations = plan::Configurations {
             rows,

@@ -12,6 +12,7 @@ mod deployment;
 mod analysis;
 mod evaluate;
 mod sweep;
+mod whole;
 mod measured;
 mod workload;
 mod trace;

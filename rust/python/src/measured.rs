@@ -1,7 +1,10 @@
 //! Measurements on their way in: fitted into efficiencies, or held against what is predicted for them.
 
+use std::path::PathBuf;
+
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use roofline_core::efficiency::Prediction;
 use roofline_core::efficiency::file::Set;
 use roofline_core::table::{Column, Table as Rows};
 use roofline_plan::calibrate::check::Flaw;
@@ -9,6 +12,7 @@ use roofline_plan::calibrate::errors::Errors;
 use roofline_plan::calibrate::frame::Frame;
 use roofline_plan::calibrate::read::{self, Defaults};
 use roofline_plan::calibrate::run::{self, Fate, Options};
+use roofline_plan::calibrate::steps::{self, Settings};
 use roofline_plan::error::Result as PlanResult;
 use roofline_plan::validate::kernels::kernels;
 use roofline_plan::validate::pairs::{Pairs, pairs};
@@ -16,9 +20,11 @@ use roofline_plan::validate::points::points;
 use roofline_plan::validate::report::{Line, Report};
 
 use crate::columns;
+use crate::deployment::sets_of;
 use crate::enter::{enter, enter_long};
 use crate::hardware::Hardware;
 use crate::table::Table;
+use crate::whole::{self, Outcome};
 
 /// Kernel timings of a frame, read once.
 #[pyclass(frozen, module = "roofline_fast._core")]
@@ -42,6 +48,72 @@ impl Measurements {
         let device = hw.map(|hardware| hardware.device.clone());
         let found = enter(py, || read::read(&frame, &Defaults { device, engine }))?;
         Ok(Measurements { found })
+    }
+
+    /// Rows that cannot be used: what they measure, why, how many, the first of them and what stands there.
+    #[getter]
+    fn refused(&self, py: Python<'_>) -> PyResult<Table> {
+        let found = &self.found;
+        let text =
+            |of: &dyn Fn(&(String, String)) -> String| Column::Str(found.refused.keys().map(of).collect());
+        let rows = Rows::new()
+            .with("op", text(&|(op, _)| op.clone()))
+            .with("reason", text(&|(_, why)| why.clone()))
+            .with("rows", Column::U64(found.refused.values().copied().collect()))
+            .with("row", Column::U64(found.examples.values().map(|(row, _)| *row as u64).collect()))
+            .with("was", Column::Str(found.examples.values().map(|(_, was)| was.clone()).collect()));
+        Table::new(py, rows)
+    }
+
+    /// What whole steps of a frame are predicted to take, in seconds, and why not where they cannot be used.
+    #[staticmethod]
+    #[pyo3(signature = (rows, columns, *, hw=None, engine=String::new(), model=String::new(), efficiency=None),
+        text_signature = "(rows, columns, *, hw=None, engine='', model='', efficiency=None)")]
+    fn price_steps(
+        py: Python<'_>,
+        rows: usize,
+        columns: &Bound<'_, PyDict>,
+        hw: Option<PyRef<'_, Hardware>>,
+        engine: String,
+        model: String,
+        efficiency: Option<PathBuf>,
+    ) -> PyResult<Table> {
+        let frame = frame_of(py, rows, columns)?;
+        let sets = efficiency.map(|path| sets_of(py, &path)).transpose()?.unwrap_or_default();
+        let defaults = Defaults { device: hw.map(|hardware| hardware.device.clone()), engine };
+        let prediction = Prediction { sets, ..Prediction::default() };
+        let settings = Settings { defaults, model, prediction, ..Settings::default() };
+        let work = |_: &_| -> PlanResult<_> { Ok(steps::price(&frame, &settings)?) };
+        Table::new(py, whole::priced_table(&enter_long(py, None, work)?))
+    }
+
+    /// Fits whole steps of a frame: numbers, errors, files by device, and rows that cannot be used.
+    #[staticmethod]
+    #[pyo3(signature = (rows, columns, *, source, date, remark=String::new(), hw=None, engine=String::new(),
+        model=String::new(), efficiency=None, present=Vec::new()), text_signature = "(rows, columns, *, source, date, \
+        remark='', hw=None, engine='', model='', efficiency=None, present=...)")]
+    #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
+    fn steps(
+        py: Python<'_>,
+        rows: usize,
+        columns: &Bound<'_, PyDict>,
+        source: String,
+        date: String,
+        remark: String,
+        hw: Option<PyRef<'_, Hardware>>,
+        engine: String,
+        model: String,
+        efficiency: Option<PathBuf>,
+        present: Vec<(String, String)>,
+    ) -> PyResult<Answer> {
+        let frame = frame_of(py, rows, columns)?;
+        let sets = efficiency.map(|path| sets_of(py, &path)).transpose()?.unwrap_or_default();
+        let defaults = Defaults { device: hw.map(|hardware| hardware.device.clone()), engine };
+        let prediction = Prediction { sets, ..Prediction::default() };
+        let settings = Settings { defaults, model, prediction, source, date, remark };
+        let work = |_: &_| -> PlanResult<_> { Ok(steps::calibrate(&frame, &settings, &present)?) };
+        let (fates, refused) = enter_long(py, None, work)?;
+        answer(py, whole::of_steps(&fates, &refused))
     }
 
     /// Fits every group: a table of fits and refusals, and the files by device, changed from `present` where given.
@@ -122,6 +194,15 @@ impl Measurements {
         };
         tables(py, &enter(py, || pairs(&held))?)
     }
+}
+
+/// Numbers, errors, files by device, and rows that cannot be used.
+pub type Answer = (Table, Table, Vec<(String, String)>, Table);
+
+/// The tables of an outcome.
+pub fn answer(py: Python<'_>, outcome: Outcome) -> PyResult<Answer> {
+    let Outcome { numbers, errors, files, refused } = outcome;
+    Ok((Table::new(py, numbers)?, Table::new(py, errors)?, files, Table::new(py, refused)?))
 }
 
 /// A frame of the columns of a dictionary.

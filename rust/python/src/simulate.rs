@@ -10,9 +10,10 @@ use pyo3::types::PyDict;
 use roofline_core::cause::Causes;
 use roofline_core::error::{Error as CoreError, Result as CoreResult};
 use roofline_core::names;
+use roofline_core::step::Deployment as Deployed;
+use roofline_core::table::{Column, Table as Rows};
 use roofline_sim::assemble::Assembled;
 use roofline_sim::client::{Client, Extent, SessionMode};
-use roofline_sim::drafting::DraftedCost;
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::{Error as SimError, Result};
 use roofline_sim::knobs::Knobs;
@@ -28,17 +29,21 @@ use roofline_sim::scheduler::rules::Rules;
 use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
 use roofline_sim::serve::Server;
 use roofline_sim::step_cost::{LinearCost, StepCost};
+use roofline_sim::techniques;
 use roofline_sim::time::{F64Clock, FixedClock};
 use roofline_sim::trace::OverContext;
 
 use crate::analysis::EngineMemory;
+use crate::columns;
 use crate::deployment::Deployment;
 use crate::enter::{Progress, enter, enter_long};
 use crate::files;
 use crate::hardware::Hardware;
+use crate::measured::{Answer, answer};
 use crate::model::Model;
 use crate::table::Table;
 use crate::trace::Trace;
+use crate::whole::{self, Notes};
 
 /// A serving engine by name, and what is set of it; what is left out keeps its default.
 #[pyclass(frozen, module = "roofline_fast._core")]
@@ -196,16 +201,72 @@ impl Engine {
             };
             let record = record_named(record)?;
             let served =
-                self.serve(deployment, trace, &taken, &client, record, step_cost, &shared.monitor)?;
+                self.serve(&deployment.deployed, trace, &taken, &client, record, step_cost, &shared.monitor)?;
             Ok::<_, SimError>(served.behind(api_latency_s))
         })
+    }
+
+    /// Finds what the host, clients and each family of operators take so that requests are served as they were observed:
+    /// numbers, errors, files by device, and rows that cannot be used.
+    #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
+    #[pyo3(signature = (deployment, trace, tpot_s, ttft_s, *, source, date, remark=String::new(), present=None,
+        api_latency_s=0.0, load=(32, 1024), concurrency=None, max_concurrency=None),
+        text_signature = "(deployment, trace, tpot_s, ttft_s, *, source, date, remark='', present=None, \
+        api_latency_s=0.0, load=(32, 1024), concurrency=None, max_concurrency=None)")]
+    fn calibrate(
+        &self,
+        py: Python<'_>,
+        deployment: &Deployment,
+        trace: &Trace,
+        tpot_s: &Bound<'_, PyAny>,
+        ttft_s: &Bound<'_, PyAny>,
+        source: String,
+        date: String,
+        remark: String,
+        present: Option<String>,
+        api_latency_s: f64,
+        load: (u64, u64),
+        concurrency: Option<u32>,
+        max_concurrency: Option<u32>,
+    ) -> PyResult<Answer> {
+        let observed = [columns::floats(tpot_s, "tpot_s")?, columns::floats(ttft_s, "ttft_s")?];
+        let notes = Notes { source, date, remark };
+        let client = Client { concurrency, max_concurrency, ..Client::default() };
+        let taken = Taken { over_context: OverContext::Reject, use_recorded_cache: false };
+        let outcome = enter_long(py, None, |shared| {
+            whole::of_requests(
+                &deployment.deployed,
+                observed,
+                load,
+                api_latency_s,
+                &notes,
+                present.as_deref(),
+                |deployed, api_s| {
+                    let record = Record::Summary;
+                    let served =
+                        self.serve(&deployed, trace, &taken, &client, record, None, &shared.monitor)?;
+                    let table = served.behind(api_s).served.requests.to_table();
+                    Ok::<_, SimError>(["tpot_s", "ttft_s"].map(|name| seconds_of(&table, name)))
+                },
+            )
+        })?;
+        answer(py, outcome)
+    }
+}
+
+/// Seconds a column of requests holds, NaN where there are none.
+fn seconds_of(table: &Rows, name: &str) -> Vec<f64> {
+    match table.column(name) {
+        Some(Column::OptF64(rows)) => rows.iter().map(|one| one.unwrap_or(f64::NAN)).collect(),
+        Some(Column::F64(rows)) => rows.clone(),
+        _ => Vec::new(),
     }
 }
 
 impl Engine {
     fn serve(
         &self,
-        deployment: &Deployment,
+        deployment: &Deployed,
         trace: &Trace,
         taken: &Taken,
         client: &Client,
@@ -213,38 +274,27 @@ impl Engine {
         step_cost: Option<&str>,
         monitor: &Monitor,
     ) -> Result<Simulation> {
-        let mut server =
-            Server::new(deployment.deployed.clone(), &self.name, &self.knobs, &trace.requests.trace)?;
+        let mut server = Server::new(deployment.clone(), &self.name, &self.knobs, &trace.requests.trace)?;
         let cost = step_cost.map(LinearCost::parse).transpose()?;
         // Decisions at a linear cost are compared with recorded schedules, which add seconds as floats do.
         let recorded = cost.is_some() && record == Record::Decisions;
         let cut = taken.within_context(trace, &mut server)?;
-        let (requests, engine) = (cut.as_ref().unwrap_or(&trace.requests), &server.engine);
+        let requests = cut.as_ref().unwrap_or(&trace.requests);
+        let prefixed = techniques::prefixed(server.held, &server.engine, requests)?;
+        let (requests, engine) = (prefixed.as_ref().unwrap_or(requests), &server.engine);
         let workload = requests.workload(recorded)?.with_recorded_cache(taken.use_recorded_cache);
-        // A technique that drafts is part of what the deployment's steps cost.
-        let drafted = self.knobs.speculation.as_ref().map(|speculation| {
-            DraftedCost::new(&server.cost, &deployment.deployed, speculation, self.knobs.spec_model.as_ref())
-        });
-        let drafted = drafted.transpose()?.flatten();
         let served = match cost {
             Some(cost) if recorded => {
                 run::simulate::<F64Clock, _>(workload, client, engine, &cost, record, monitor)?
             }
             Some(cost) => run::simulate::<FixedClock, _>(workload, client, engine, &cost, record, monitor)?,
-            None => match &drafted {
-                Some(cost) => {
-                    run::simulate::<FixedClock, _>(workload, client, engine, cost, record, monitor)?
-                }
-                None => {
-                    run::simulate::<FixedClock, _>(workload, client, engine, &server.cost, record, monitor)?
-                }
-            },
+            None => run::simulate::<FixedClock, _>(workload, client, engine, &server.cost, record, monitor)?,
         };
-        let spent = drafted.as_ref().map_or_else(|| server.cost.spent(), StepCost::spent);
-        let band = drafted.as_ref().map_or(&server.cost, DraftedCost::target).band();
+        let (spent, band) = (server.cost.spent(), server.cost.band());
+        let operators = server.cost.operators();
         server.notes.extend(client.notes(&trace.requests.trace, engine.data_parallel));
         server.notes.extend(served.notes());
-        Ok(Simulation { served, spent, band, engine: server.engine, notes: server.notes })
+        Ok(Simulation { served, spent, operators, band, engine: server.engine, notes: server.notes })
     }
 }
 
@@ -312,6 +362,8 @@ pub struct Simulation {
     engine: EngineConfig,
     /// Seconds of all steps by what they were spent on.
     spent: Causes,
+    /// The same by operator.
+    operators: Vec<(String, f64)>,
     /// By which factors all steps may be shorter or longer.
     band: Option<Band>,
     notes: Vec<String>,
@@ -442,6 +494,12 @@ impl Simulation {
     #[getter]
     fn bounds(&self) -> Vec<(&'static str, f64)> {
         self.served.bounds(&self.spent)
+    }
+
+    /// Seconds of all replicas by operator, idle ones included.
+    #[getter]
+    fn operators(&self) -> Vec<(String, f64)> {
+        self.served.operators(self.operators.clone())
     }
 
     /// By which factors all steps may be shorter or longer together: P10 and P90; `None` where no error is known.

@@ -11,7 +11,7 @@ use roofline_plan::sweep::{self as plan, Ask, Axis, Keep, Limit, Limits, Objecti
 
 use crate::analysis::EngineMemory;
 use crate::columns;
-use crate::deployment::{predicted, set_of};
+use crate::deployment::{predicted, sets_of};
 use crate::enter::{Progress, enter, enter_long};
 use crate::errors;
 use crate::hardware::Hardware;
@@ -47,7 +47,7 @@ impl Space {
         p2p: Option<bool>,
         host: Option<(f64, f64)>,
     ) -> PyResult<Space> {
-        let set = efficiency.map(|path| set_of(py, &path)).transpose()?;
+        let sets = efficiency.map(|path| sets_of(py, &path)).transpose()?.unwrap_or_default();
         let mut read = Vec::new();
         for (name, values) in axes {
             read.push(axis(&name.extract::<String>()?, &values)?);
@@ -58,7 +58,7 @@ impl Space {
         let names = read.iter().find(|axis| axis.setting == Setting::Engine).map(|axis| axis.values.clone());
         let names = names.unwrap_or_else(|| Setting::Engine.default());
         let space = enter(py, || {
-            let of = |place: usize| predicted(names.name(place), set.clone(), act_quant, launch, p2p, host);
+            let of = |place: usize| predicted(names.name(place), sets.clone(), act_quant, launch, p2p, host);
             let predicted = (0..names.len()).map(of).collect::<CoreResult<_>>()?;
             plan::Space::new(models, devices, engines, predicted, read)
         })?;

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use roofline_core::cause::Causes;
 
 use crate::client::{Due, Sender};
-use crate::engine::{Monitor, host_is_full, moved, preempted_for_ever, price};
+use crate::engine::{Monitor, busy_with, host_is_full, moved, preempted_for_ever, price};
 use crate::error::{Error, Result};
 use crate::metrics::records::{Recorder, Records, Span};
 use crate::metrics::steps::Record;
@@ -23,14 +23,14 @@ use crate::scheduler::config::EngineConfig;
 use crate::scheduler::sequence::Status;
 use crate::step::{Entry, Step};
 use crate::step_cost::StepCost;
-use crate::time::Clock;
+use crate::time::{Clock, Period};
 
 /// A step that is scheduled and whose result was not yet processed.
 struct Flight<T> {
     step: Step,
     scheduled: T,
     /// What it would take alone in each stage.
-    seconds: f64,
+    busy: Period,
     epoch: usize,
     /// The wave it runs in, once it runs.
     wave: Option<u64>,
@@ -80,7 +80,7 @@ pub fn run<'a, C: Clock, P: StepCost>(
         })
     };
     let mut ranks = replicas.into_iter().enumerate().map(rank).collect::<Result<Vec<_>>>()?;
-    let dummy_s = price(cost, &dummy())? / f64::from(config.pipeline_parallel);
+    let idle = in_each_stage(price(cost, &dummy())?, config);
     let mut now = C::Instant::default();
     // When each stage is done with what it was given, and when the waves under way are done.
     let mut stages = vec![C::Instant::default(); config.pipeline_parallel as usize];
@@ -102,11 +102,12 @@ pub fn run<'a, C: Clock, P: StepCost>(
             if !begins {
                 break;
             }
-            let alone = next.map(|step| step.map_or(dummy_s, |flight| flight.seconds));
-            let seconds = alone.fold(0.0, f64::max);
+            let alone = next.map(|step| step.map_or(idle, |flight| flight.busy));
+            let longer = |most: Period, busy: Period| if busy.ticks > most.ticks { busy } else { most };
+            let busy = alone.fold(Period::default(), longer);
             let mut end = start;
             for stage in &mut stages {
-                end = C::after(C::later(end, *stage), seconds);
+                end = C::after(C::later(end, *stage), busy);
                 *stage = end;
             }
             let wave = done + waves.len() as u64;
@@ -140,7 +141,7 @@ impl<C: Clock> Rank<'_, C> {
         let flight = &mut self.flights[next];
         flight.wave = Some(wave);
         let span = Span { scheduled: flight.scheduled, start, end };
-        self.recorder.scheduled(&self.scheduler, &flight.step, span, flight.seconds, self.spent);
+        self.recorder.scheduled(&self.scheduler, &flight.step, span, flight.busy, self.spent);
     }
 
     /// Records a call that only preempted, once.
@@ -151,7 +152,7 @@ impl<C: Clock> Rank<'_, C> {
         }
         flight.told = true;
         let span = Span { scheduled: flight.scheduled, start: flight.scheduled, end: flight.scheduled };
-        self.recorder.scheduled(&self.scheduler, &flight.step, span, 0.0, self.spent);
+        self.recorder.scheduled(&self.scheduler, &flight.step, span, Period::default(), self.spent);
     }
 
     /// A wave is done: the result of the step that ran in it, if one did, is processed.
@@ -213,12 +214,12 @@ impl<C: Clock> Rank<'_, C> {
         if step.host_is_full {
             return Err(host_is_full(self.scheduler.config().swap));
         }
-        let mut seconds = 0.0;
+        let mut busy = Period::default();
         if !step.is_empty() {
             let before = cost.spent();
             let config = self.scheduler.config();
-            seconds = price(cost, &step)? / f64::from(config.pipeline_parallel);
-            seconds += moved(cost, &step, config.swap);
+            busy = in_each_stage(price(cost, &step)?, config);
+            busy = busy_with(busy, moved(cost, &step, config.swap));
             for ((cause, after), (_, before)) in cost.spent().iter().zip(before.iter()) {
                 self.spent.add(cause, after - before);
             }
@@ -226,7 +227,7 @@ impl<C: Clock> Rank<'_, C> {
         let idle = step.is_empty() && step.preempted.is_empty();
         self.idle_calls = if idle { self.idle_calls + 1 } else { 0 };
         let epoch = self.recorder.epoch();
-        self.flights.push_back(Flight { step, scheduled: now, seconds, epoch, wave: None, told: false });
+        self.flights.push_back(Flight { step, scheduled: now, busy, epoch, wave: None, told: false });
         Ok(())
     }
 
@@ -242,6 +243,14 @@ impl<C: Clock> Rank<'_, C> {
             self.client.completed(delivery.request, end);
             monitor.done.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// What a step takes in each stage of the pipeline.
+fn in_each_stage(busy: Period, config: &EngineConfig) -> Period {
+    match config.pipeline_parallel {
+        1 => busy,
+        stages => Period::of_seconds(busy.seconds / f64::from(stages)),
     }
 }
 

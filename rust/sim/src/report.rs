@@ -113,10 +113,23 @@ impl Simulation {
             Some(window) => (&window.epoch.totals, &window.epoch.spent, window.span_s.1 - window.span_s.0),
             None => (&self.totals, spent, self.span_s()),
         };
-        let busy = ticks_in(totals.prefill_s + totals.decode_s + totals.mixed_s);
+        let busy = totals.prefill + totals.decode + totals.mixed;
         let mut split = Split::by_causes(busy, spent);
         split.0[IDLE] = (ticks_in(span_s * f64::from(self.replicas)) - busy).max(0);
         kind_names().into_iter().zip(split.seconds()).collect()
+    }
+
+    /// The same seconds by operator, in proportion to those of `spent`; `unattributed` where steps were not priced by
+    /// operators.
+    pub fn operators(&self, spent: Vec<(String, f64)>) -> Vec<(String, f64)> {
+        let busy = tick_seconds(self.totals.prefill + self.totals.decode + self.totals.mixed);
+        let all: f64 = spent.iter().map(|(_, seconds)| seconds).sum();
+        let mut seconds = match all > 0.0 {
+            true => spent.into_iter().map(|(name, seconds)| (name, seconds / all * busy)).collect(),
+            false => vec![("unattributed".to_string(), busy)],
+        };
+        seconds.push(("idle".to_string(), (self.span_s() * f64::from(self.replicas) - busy).max(0.0)));
+        seconds
     }
 
     /// Steps in stretches: one row for those in a row that hold the same requests and decode only, and for any other.

@@ -1,6 +1,6 @@
 //! A deployment ready to serve: its KV cache sized as the engine sizes it, its steps priced by the cost model.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use roofline_core::analysis::Analyst;
 use roofline_core::cause::{Cause, Causes};
@@ -9,14 +9,17 @@ use roofline_core::memo::Memo;
 use roofline_core::model::{Ffn, Task};
 use roofline_core::shape::{Phase as CorePhase, Sums};
 use roofline_core::step::{Deployment, Pricer};
+use roofline_core::straight::Keys;
+use roofline_core::technique::Held;
 
 use crate::knobs::Knobs;
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::preset::LONGEST_WHOLE_PROMPT;
 use crate::scheduler::rules::Rules;
-use crate::scheduler::speculation::{Acceptance, DraftMethod, Speculation};
 use crate::sizing::{cut_cache, divide};
-use crate::step_cost::{Decodes, Phase, StepCost, StepItem};
+use crate::step_cost::{Decodes, Phase, Run, StepCost, StepItem};
+use crate::techniques;
+use crate::time::Period;
 use crate::trace::Trace;
 
 /// Context of models of states alone that name none: no request is meant to be longer.
@@ -26,44 +29,55 @@ const LONGEST_UNNAMED: u32 = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct ModelCost {
     pricer: Pricer,
-    /// What steps of decoding sequences alone are known to cost.
     memo: RefCell<Memo>,
-    ledger: RefCell<Ledger>,
-}
-
-/// Seconds of all steps priced so far.
-#[derive(Debug, Clone, Default)]
-struct Ledger {
-    /// By what they were spent on.
-    causes: Causes,
-    /// Of each operator, but for what the memo remembers.
-    operators: Vec<f64>,
-    /// All.
-    steps: f64,
+    /// What steps took beside their price: blocks that are swapped.
+    beside: Cell<Causes>,
 }
 
 impl ModelCost {
     /// Prices with a compiled deployment.
     pub fn new(pricer: Pricer) -> ModelCost {
-        let ledger = Ledger { operators: vec![0.0; pricer.ops().count()], ..Ledger::default() };
-        ModelCost { pricer, memo: RefCell::default(), ledger: RefCell::new(ledger) }
+        let memo = RefCell::new(Memo::new(&pricer));
+        ModelCost { pricer, memo, beside: Cell::default() }
     }
 
     /// By which factors all steps priced so far could be shorter or longer together: P10 and P90; none where no error
     /// is known.
     pub fn band(&self) -> Option<(f64, f64)> {
-        let ledger = self.ledger.borrow();
-        let mut operators = ledger.operators.clone();
-        self.memo.borrow().add_operators(&mut operators);
-        let steps = self.pricer.estimate_of(ledger.steps, &operators, 0.0);
-        let (low, high) = steps.low.zip(steps.high).filter(|_| ledger.steps > 0.0)?;
-        Some((low / ledger.steps, high / ledger.steps))
+        let memo = self.memo.borrow();
+        let all = memo.seconds();
+        let steps = self.pricer.estimate_of(all, &memo.operators(&self.pricer), 0.0);
+        let (low, high) = steps.low.zip(steps.high).filter(|_| all > 0.0)?;
+        Some((low / all, high / all))
+    }
+
+    /// Seconds of all steps priced so far by operator, in order; what runs beside the device counts as far as it shows.
+    pub fn operators(&self) -> Vec<(String, f64)> {
+        let memo = self.memo.borrow();
+        let (seconds, all) = (memo.operators(&self.pricer), memo.seconds());
+        let mut named: Vec<(String, f64)> = Vec::new();
+        for (op, seconds) in self.pricer.ops().zip(&seconds).filter(|(_, seconds)| **seconds != 0.0) {
+            match named.iter_mut().find(|(name, _)| name == op.stem()) {
+                Some((_, sum)) => *sum += seconds,
+                None => named.push((op.stem().to_string(), *seconds)),
+            }
+        }
+        let hidden = all - seconds.iter().sum::<f64>();
+        if hidden.abs() > 1e-9 * all {
+            named.push(("hidden behind the device".to_string(), hidden));
+        }
+        named
     }
 
     /// The compiled deployment.
     pub fn pricer(&self) -> &Pricer {
         &self.pricer
     }
+}
+
+/// Keys that sequences read in a step in which each of them decodes.
+fn keys(decodes: &Decodes<'_>) -> Keys {
+    Keys { all: decodes.context + decodes.count, longest: decodes.longest + 1 }
 }
 
 impl StepCost for ModelCost {
@@ -88,20 +102,36 @@ impl StepCost for ModelCost {
         !self.pricer.reaches().are_full()
     }
 
+    fn needs_longest(&self) -> bool {
+        self.pricer.is_predicted()
+    }
+
     fn seconds(&self, sums: &Sums) -> f64 {
-        let mut ledger = self.ledger.borrow_mut();
-        let Ledger { causes, operators, steps } = &mut *ledger;
-        let seconds = self.memo.borrow_mut().seconds(&self.pricer, sums, causes, operators);
-        *steps += seconds;
-        seconds
+        self.price(sums).seconds
+    }
+
+    fn price(&self, sums: &Sums) -> Period {
+        self.memo.borrow_mut().price(&self.pricer, sums)
+    }
+
+    fn run(&self, decodes: &Decodes<'_>, most: u64) -> Option<Run> {
+        self.memo.borrow_mut().run(&self.pricer, decodes.count as usize, keys(decodes), most)
+    }
+
+    fn charge(&self, decodes: &Decodes<'_>, run: &Run, steps: u64) {
+        self.memo.borrow_mut().charge(&self.pricer, decodes.count as usize, keys(decodes), run, steps);
     }
 
     fn spent(&self) -> Causes {
-        self.ledger.borrow().causes
+        let mut spent = self.memo.borrow().spent(&self.pricer);
+        spent.append(&self.beside.get());
+        spent
     }
 
-    fn charge(&self, cause: Cause, seconds: f64) {
-        self.ledger.borrow_mut().causes.add(cause, seconds);
+    fn spend(&self, cause: Cause, seconds: f64) {
+        let mut beside = self.beside.get();
+        beside.add(cause, seconds);
+        self.beside.set(beside);
     }
 
     fn fork(&self) -> ModelCost {
@@ -109,11 +139,10 @@ impl StepCost for ModelCost {
     }
 
     fn join(&self, fork: &ModelCost) {
-        let (mut all, one) = (self.ledger.borrow_mut(), fork.ledger.borrow());
-        all.causes.append(&one.causes);
-        all.operators.iter_mut().zip(&one.operators).for_each(|(sum, seconds)| *sum += seconds);
-        fork.memo.borrow().add_operators(&mut all.operators);
-        all.steps += one.steps;
+        self.memo.borrow_mut().append(&self.pricer, &fork.memo.borrow());
+        let mut beside = self.beside.get();
+        beside.append(&fork.beside.get());
+        self.beside.set(beside);
     }
 }
 
@@ -124,6 +153,8 @@ pub struct Server {
     pub engine: EngineConfig,
     /// What a step costs.
     pub cost: ModelCost,
+    /// How techniques allocate the cache, and what they say that sequences share.
+    pub held: Held,
     /// Sentences about what was decided.
     pub notes: Vec<String>,
 }
@@ -146,21 +177,12 @@ impl Server {
         }
         deployment.techniques.served()?;
         let mut engine = knobs.engine(name, &deployment)?;
-        if let Some(drafting) = deployment.techniques.drafting() {
-            let twice = |flag: &str| {
-                let hint = "give the technique or the flags";
-                Error::spec(flag, "must not be given beside a technique that drafts", drafting.method, hint)
-            };
-            if engine.speculation.is_some() {
-                return Err(twice("spec_method"));
-            }
-            engine.speculation = Some(Speculation {
-                method: DraftMethod::parse(drafting.method)?,
-                tokens: drafting.tokens,
-                acceptance: Acceptance::Chance { positions: drafting.acceptance, seed: knobs.seed },
-            });
-        }
-        let cut = cut_cache(&mut engine, &deployment, knobs.block_size);
+        let deployment =
+            techniques::drafting(deployment, &mut engine, knobs.spec_model.as_ref(), knobs.seed)?;
+        let held = deployment.cache()?.held;
+        techniques::allocate(&mut engine, held, knobs.block_size, knobs.max_model_len)?;
+        let block_size = knobs.block_size.or((held.block + held.reserved > 0).then_some(engine.block_size));
+        let cut = cut_cache(&mut engine, &deployment, block_size)?;
         let own = deployment.model.max_context.map_or(u32::MAX, |own| u32::try_from(own).unwrap_or(u32::MAX));
         if !engine.rules.cuts_prompts()
             && !engine.enable_chunked_prefill
@@ -184,7 +206,9 @@ impl Server {
             );
         }
         notes.extend(knobs.drafting_note());
-        let length = model_len(&analyst, &engine, knobs.max_model_len, &mut notes)?;
+        let reserved = u32::try_from(held.reserved).ok().filter(|&tokens| tokens > 0);
+        let set = knobs.max_model_len.or(reserved.map(|tokens| tokens.min(own)));
+        let length = model_len(&analyst, &engine, set, &mut notes)?;
         engine.max_model_len = Some(length);
         // States alone take a block a sequence, as vLLM writes it: of the longest context.
         engine.block_size = engine.block_size.min(length);
@@ -206,7 +230,7 @@ impl Server {
             }
         }
         engine.limits()?;
-        Ok(Server { engine, cost: ModelCost::new(analyst.pricer().clone()), notes })
+        Ok(Server { engine, cost: ModelCost::new(analyst.pricer().clone()), held, notes })
     }
 }
 

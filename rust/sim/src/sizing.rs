@@ -1,4 +1,4 @@
-//! How an engine's memory becomes blocks: which layers share a pool, what a drafter takes, what the host has room for.
+//! How an engine's memory becomes blocks: which layers share a pool, and what the host has room for.
 
 use roofline_core::analysis::Analyst;
 use roofline_core::error::{Error, Result};
@@ -6,7 +6,6 @@ use roofline_core::model::Mixer;
 use roofline_core::step::Deployment;
 use roofline_core::units::GIB;
 
-use crate::drafter::{Footprint, drafter};
 use crate::knobs::Knobs;
 use crate::kv::groups::{Apart, Cut, Kind, Window, cut, kinds};
 use crate::scheduler::config::EngineConfig;
@@ -24,35 +23,37 @@ const SGLANG_STATES_A_REQUEST: f64 = 3.0;
 /// Models whose windows SGLang 0.5 keeps apart (`is_hybrid_swa_model`), by `model_type`.
 const SGLANG_WINDOWS_APART: [&str; 5] = ["gpt_oss", "llama4", "llama4_text", "mimo_v2_flash", "step3p5"];
 
-/// Cuts the cache of layers that differ as vLLM does; `None` where a block is the same for all, or a technique changes
-/// what is cached.
+/// Cuts the cache of layers that differ as vLLM does; `None` where a block is the same for all.
+///
+/// # Errors
+/// A technique that does not suit the model.
 pub(crate) fn cut_cache(
     engine: &mut EngineConfig,
     deployment: &Deployment,
     block_size: Option<u32>,
-) -> Option<Cut> {
+) -> Result<Option<Cut>> {
     let latent = deployment.model.layers.iter().any(|group| matches!(group.mixer, Some(Mixer::Mla(_))));
     if engine.rules != Rules::Vllm {
-        return None;
+        return Ok(None);
     }
     if latent && block_size.is_none() {
         engine.block_size = MLA_BLOCK_SIZE;
     }
-    let cut = cut(deployment, engine.block_size).filter(|cut| {
-        let differs = !cut.groups.are_plain() || cut.block_size == u32::MAX;
-        differs && deployment.techniques.list().is_empty()
-    })?;
+    let cut = cut(deployment, engine.block_size)?;
+    let Some(cut) = cut.filter(|cut| !cut.groups.are_plain() || cut.block_size == u32::MAX) else {
+        return Ok(None);
+    };
     let caching = u32::from(engine.enable_prefix_caching);
     let drafts = engine.speculation.as_ref().map_or(0, |speculation| speculation.tokens);
     (engine.block_size, engine.groups) = (cut.block_size, cut.groups);
     engine.groups.states = engine.groups.states.saturating_mul(1 + caching + drafts);
-    Some(cut)
+    Ok(Some(cut))
 }
 
 /// Divides what memory is left among pools, and says how; `num_gpu_blocks` and what lies apart are then decided.
 ///
 /// # Errors
-/// Weights and states that leave no room, a drafter that cannot be spread, a link of unknown bandwidth to swap over.
+/// Weights and states that leave no room, a technique that does not suit the model, a link of unknown bandwidth to swap over.
 pub(crate) fn divide(
     engine: &mut EngineConfig,
     analyst: &Analyst,
@@ -67,31 +68,26 @@ pub(crate) fn divide(
     let context = if cut.is_some() { mean.max(1) } else { mean.max(u64::from(engine.block_size)) };
     let memory = analyst.memory().with(1, context, 0.0);
     let bytes = knobs.kv_cache_memory_bytes.unwrap_or(memory.for_kv);
-    let mut left = Left { bytes, drafted: 0.0, taken: 0.0 };
-    if let Some(speculation) = &engine.speculation
-        && let Some(drafter) = drafter(deployment, speculation, knobs.spec_model.as_ref())?
-    {
-        let footprint = Footprint::of(&drafter, speculation.method)?;
-        left.drafted = footprint.kv_per_token;
-        if knobs.kv_cache_memory_bytes.is_none() {
-            left.take(footprint.weights);
-        }
-        notes.push(format!(
-            "what drafts takes {:.2} GiB of weights and {:.1} KiB of cache a token",
-            footprint.weights / GIB,
-            footprint.kv_per_token / 1024.0
-        ));
-    }
-    let kinds = kinds(deployment);
+    let mut left = Left { bytes, taken: 0.0 };
+    let kinds = kinds(deployment)?;
     let alike = kinds.iter().all(|kind| kind.window == 0 && kind.state_bytes == 0.0);
-    let own = cut.is_none() && !alike && deployment.techniques.list().is_empty();
+    // Budgets of techniques are windows of their own, which these engines' pools know nothing of.
+    let budgets = deployment.cache()?.budgets().iter().any(|(_, budget)| budget.is_some());
+    let own = cut.is_none() && !alike && !budgets;
     let block_bytes = match cut {
-        Some(cut) => cut.block_bytes + left.drafted_block(engine.block_size),
+        Some(cut) => cut.block_bytes,
         None if own && kinds.iter().any(|kind| kind.bytes_per_token > 0.0) => {
             left.by_kinds(engine, &Kinds::of(&kinds, deployment), knobs, &mut notes)?
         }
-        None => memory.block_bytes + left.drafted_block(engine.block_size),
+        None => memory.block_bytes,
     };
+    if block_bytes == 0.0 && memory.for_kv > 0.0 && knobs.num_gpu_blocks_override.is_none() {
+        // All of it lies elsewhere: what the device holds limits nothing.
+        let longest = deployment.model.max_context.unwrap_or(context).max(context);
+        let blocks = longest.div_ceil(u64::from(engine.block_size)) * u64::from(engine.max_num_seqs);
+        engine.num_gpu_blocks = u32::try_from(1 + blocks).unwrap_or(u32::MAX);
+        return Ok(notes);
+    }
     let computed = (left.bytes / block_bytes).floor().min(f64::from(u32::MAX)) as u32;
     engine.num_gpu_blocks = knobs.num_gpu_blocks_override.unwrap_or(computed);
     if let Some(set) = knobs.num_gpu_blocks_override {
@@ -165,8 +161,6 @@ impl Kinds {
 /// Bytes that are left for the cache.
 struct Left {
     bytes: f64,
-    /// What a drafter caches for each token.
-    drafted: f64,
     /// What was taken from them, whether or not they were as many.
     taken: f64,
 }
@@ -175,10 +169,6 @@ impl Left {
     fn take(&mut self, bytes: f64) {
         self.taken += bytes;
         self.bytes = (self.bytes - bytes).max(0.0);
-    }
-
-    fn drafted_block(&self, block_size: u32) -> f64 {
-        self.drafted * f64::from(block_size.min(u32::MAX - 1))
     }
 
     /// Takes the states' share away, sets pools apart, and returns the bytes of a block of the common pool.
@@ -199,7 +189,7 @@ impl Left {
                     let must = "must be above 0 and at most 1";
                     return Err(Error::spec("swa_full_tokens_ratio", must, ratio, "0.8 is SGLang's default"));
                 }
-                let tokens = self.bytes / (kinds.full + self.drafted + ratio * windowed);
+                let tokens = self.bytes / (kinds.full + ratio * windowed);
                 kinds.windows.iter().map(|&(window, bytes)| (window, bytes, ratio * tokens)).collect()
             }
             Rules::Trtllm(_) => self.shares_by_window(kinds, knobs.max_model_len.unwrap_or(kinds.longest)),
@@ -209,7 +199,7 @@ impl Left {
             if windowed > 0.0 {
                 notes.push("layers with a window keep every token under this engine".to_string());
             }
-            return Ok((kinds.every_token() + self.drafted) * block);
+            return Ok(kinds.every_token() * block);
         }
         let keeps_steps = matches!(engine.rules, Rules::Sglang(_));
         for (slot, &(window, bytes, tokens)) in engine.groups.apart.iter_mut().zip(&apart) {
@@ -221,7 +211,7 @@ impl Left {
                 window.tokens, slot.blocks
             ));
         }
-        Ok((kinds.full + self.drafted) * block)
+        Ok(kinds.full * block)
     }
 
     /// TensorRT-LLM's pools: memory in proportion to a window times its bytes a token, the longest context being the
@@ -229,7 +219,7 @@ impl Left {
     fn shares_by_window(&self, kinds: &Kinds, longest: u32) -> Vec<(u32, f64, f64)> {
         let weighed = |window: u32, bytes: f64| f64::from(window.min(longest)) * bytes;
         let windows: f64 = kinds.windows.iter().map(|&(window, bytes)| weighed(window, bytes)).sum();
-        let all = windows + f64::from(longest) * (kinds.full + self.drafted);
+        let all = windows + f64::from(longest) * kinds.full;
         let tokens = |window: u32| self.bytes * f64::from(window.min(longest)) / all;
         kinds.windows.iter().map(|&(window, bytes)| (window, bytes, tokens(window))).collect()
     }

@@ -148,7 +148,10 @@ fn vllm_v0_stops_where_the_host_has_no_room_for_more_blocks() {
     let served =
         simulate::<FixedClock, _>(workload, &client, &config, &COST, Record::Summary, &Monitor::default());
     let error = served.unwrap_err();
-    assert_eq!(error.to_string(), "swap_space must hold the blocks of every request that gives way: room for 1 blocks");
+    assert_eq!(
+        error.to_string(),
+        "swap_space must hold the blocks of every request that gives way: room for 1 blocks"
+    );
     assert!(error.hint().contains("preemption_mode recompute"), "{}", error.hint());
 }
 

@@ -8,16 +8,19 @@ use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
+use roofline_core::technique::Technique;
 use roofline_core::units::GIB;
-use roofline_sim::drafting::DraftedCost;
+use roofline_sim::assemble::Assembled;
 use roofline_sim::knobs::Knobs;
 use roofline_sim::kv::groups::{Groups, Window, cut};
+use roofline_sim::request::Segments;
 use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::scheduler::preset::ENGINES;
 use roofline_sim::scheduler::rules::Rules;
 use roofline_sim::scheduler::speculation::{Acceptance, DraftMethod, Speculation};
 use roofline_sim::serve::Server;
 use roofline_sim::step_cost::{Phase, StepCost, StepItem};
+use roofline_sim::techniques::prefixed;
 use roofline_sim::trace::Trace;
 
 fn deployment(model: &str, tp: u64) -> Deployment {
@@ -108,7 +111,7 @@ fn trtllm_says_which_prompts_it_refuses() {
 #[test]
 fn layers_that_alternate_share_one_pool_of_blocks() {
     // 12 layers keep every token, 12 a window of 128: one group each, 8 heads of 64 in bf16.
-    let cut = cut(&deployment("gpt-oss-20b", 1), 16).unwrap();
+    let cut = cut(&deployment("gpt-oss-20b", 1), 16).unwrap().unwrap();
     assert_eq!((cut.block_size, cut.block_bytes), (16, 12.0 * 16.0 * 2.0 * 8.0 * 64.0 * 2.0));
     let window = Window { groups: 1, tokens: 128, block_size: 16 };
     let expected = Groups { windows: [window, Window::default(), Window::default()], ..Groups::default() };
@@ -120,14 +123,14 @@ fn layers_that_alternate_share_one_pool_of_blocks() {
 #[test]
 fn a_rarer_kind_of_layer_sets_the_size_of_groups() {
     // Gemma 3 27B: 62 layers, every sixth keeps every token (10), the others a window of 1024 (52: six groups of 10).
-    let cut = cut(&deployment("gemma-3-27b", 1), 16).unwrap();
+    let cut = cut(&deployment("gemma-3-27b", 1), 16).unwrap().unwrap();
     assert_eq!((cut.groups.full, cut.groups.windows[0].groups, cut.groups.windows[0].tokens), (0, 6, 1024));
 }
 
 #[test]
 fn blocks_of_a_model_with_states_are_as_large_as_a_state() {
     // Qwen3-Next: 12 layers of attention, 36 with a state.
-    let cut = cut(&deployment("qwen3-next-80b-a3b", 1), 16).unwrap();
+    let cut = cut(&deployment("qwen3-next-80b-a3b", 1), 16).unwrap().unwrap();
     assert_eq!((cut.groups.states, cut.groups.full), (3, 0));
     assert!(cut.block_size > 500 && cut.block_size.is_multiple_of(16), "{}", cut.block_size);
     let plain = cut_of("llama-3.1-8b");
@@ -136,7 +139,7 @@ fn blocks_of_a_model_with_states_are_as_large_as_a_state() {
 
 /// The groups of a model on one device.
 fn cut_of(model: &str) -> CutKind {
-    let cut = cut(&deployment(model, 1), 16).unwrap();
+    let cut = cut(&deployment(model, 1), 16).unwrap().unwrap();
     CutKind { plain: cut.groups.are_plain(), block_size: cut.block_size }
 }
 
@@ -179,28 +182,214 @@ fn seconds<P: StepCost>(cost: &P, rows: u32) -> f64 {
     cost.seconds(&sums)
 }
 
+fn techniques(model: &str, with: &str) -> Deployment {
+    deployment(model, 1).with(&Technique::parse_all(&[with]).unwrap()).unwrap()
+}
+
+fn with(model: &str, with: &str) -> Server {
+    Server::new(techniques(model, with), "vllm", &Knobs::default(), &trace(1000)).unwrap()
+}
+
+fn refused(with: &str, knobs: &Knobs) -> String {
+    Server::new(techniques("llama-3.1-8b", with), "vllm", knobs, &trace(1000)).unwrap_err().to_string()
+}
+
 #[test]
 fn drafts_take_a_pass_each_of_what_makes_them() {
-    let served = server("llama-3.1-8b", "vllm", &Knobs::default());
-    let deployment = deployment("llama-3.1-8b", 1);
-    let plain = seconds(&served.cost, 8);
-    let drafted = |method, tokens, model: Option<&str>| {
-        let model = model.map(|name| catalog::models::model(name).unwrap());
-        DraftedCost::new(&served.cost, &deployment, &drafting(method, tokens), model.as_ref()).unwrap()
+    let plain = seconds(&server("llama-3.1-8b", "vllm", &Knobs::default()).cost, 8);
+    let extra = |method, tokens, model: Option<&str>| {
+        let spec_model = model.map(|name| catalog::models::model(name).unwrap());
+        let knobs = Knobs { speculation: Some(drafting(method, tokens)), spec_model, ..Knobs::default() };
+        seconds(&server("llama-3.1-8b", "vllm", &knobs).cost, 8) - plain
     };
-    assert!(drafted(DraftMethod::Ngram, 3, None).is_none());
-    assert!(drafted(DraftMethod::DraftModel, 3, None).is_none());
-    let extra = |tokens| seconds(&drafted(DraftMethod::Eagle, tokens, None).unwrap(), 8) - plain;
-    let (one, three) = (extra(1), extra(3));
-    // A layer of 32 and the head: 0.22 + 0.53 billion weights of 8.03 billion.
+    assert_eq!(extra(DraftMethod::Ngram, 3, None), 0.0);
+    assert_eq!(extra(DraftMethod::DraftModel, 3, None), 0.0);
+    let (one, three) = (extra(DraftMethod::Eagle, 1, None), extra(DraftMethod::Eagle, 3, None));
+    // A layer of 32, the head and a projection: 0.22 + 0.53 + 0.03 billion weights of 8.03 billion.
     assert!((0.08..0.12).contains(&(one / plain)), "{}", one / plain);
     assert!((2.9..3.1).contains(&(three / one)), "{}", three / one);
-    let small = drafted(DraftMethod::DraftModel, 1, Some("llama-3.2-1b")).unwrap();
-    let cost = seconds(&small, 8);
-    assert!(cost > plain + one && cost < 1.3 * plain, "{cost} {plain}");
-    // All of it is accounted for, the model's own steps above included.
-    let spent = small.spent().total() - served.cost.spent().total();
-    assert!(spent > 0.0 && ((cost - plain) / spent - 1.0).abs() < 1e-9, "{spent} {cost} {plain}");
+    let small = extra(DraftMethod::DraftModel, 1, Some("llama-3.2-1b"));
+    assert!(small > one && small < 0.3 * plain, "{small} {plain}");
+}
+
+#[test]
+fn flags_and_technique_cost_and_hold_alike() {
+    for (method, drafts, name) in [
+        (DraftMethod::Eagle, 3, "eagle"),
+        (DraftMethod::Ngram, 2, "ngram"),
+        (DraftMethod::DraftModel, 2, "draft-model"),
+    ] {
+        let draft = (method == DraftMethod::DraftModel).then_some("llama-3.2-1b");
+        let spec_model = draft.map(|name| catalog::models::model(name).unwrap());
+        let knobs = Knobs { speculation: Some(drafting(method, drafts)), spec_model, ..Knobs::default() };
+        let flags = server("llama-3.1-8b", "vllm", &knobs);
+        let draft = draft.map_or(String::new(), |name| format!(",draft={name}"));
+        let technique = with("llama-3.1-8b", &format!("spec:method={name},gamma={drafts},accept=0.7{draft}"));
+        assert_eq!(seconds(&flags.cost, 8), seconds(&technique.cost, 8), "{name}");
+        assert_eq!(flags.engine.num_gpu_blocks, technique.engine.num_gpu_blocks, "{name}");
+        let tokens = |server: &Server| server.engine.speculation.as_ref().map(|drafts| drafts.tokens);
+        assert_eq!(tokens(&flags), tokens(&technique));
+    }
+    let error = refused(
+        "spec:gamma=2,accept=0.5",
+        &Knobs { speculation: Some(drafting(DraftMethod::Eagle, 2)), ..Knobs::default() },
+    );
+    assert_eq!(error, "spec_method must not be given beside a technique that drafts: ngram");
+}
+
+#[test]
+fn a_tree_is_verified_whole_and_accepted_by_depth() {
+    let speculation = with("llama-3.1-8b", "spec:gamma=2,tree=3/2,accept=0.5").engine.speculation.unwrap();
+    assert_eq!(speculation.tokens, 9);
+    let most = (0..500).map(|count| speculation.accepted(0, count, 9)).max();
+    assert_eq!(most, Some(2));
+    let mean = f64::from((0..4000).map(|count| speculation.accepted(0, count, 9)).sum::<u32>()) / 4000.0;
+    // 0.875 at the first depth, 0.75 of those at the second
+    assert!((mean - 1.531_25).abs() < 0.03, "{mean}");
+}
+
+#[test]
+fn points_of_a_skeleton_are_all_kept() {
+    let speculation =
+        with("llama-3.1-8b", "parallel-decoding:method=skeleton,width=5").engine.speculation.unwrap();
+    assert_eq!((speculation.tokens, speculation.accepted(3, 7, 4)), (4, 4));
+}
+
+#[test]
+fn pages_are_an_engines_blocks() {
+    let paged = with("llama-3.1-8b", "paging:block=64").engine;
+    let plain = server("llama-3.1-8b", "vllm", &Knobs::default()).engine;
+    assert_eq!(paged.block_size, 64);
+    let ratio = f64::from(plain.num_gpu_blocks) / f64::from(paged.num_gpu_blocks);
+    assert!((ratio / 4.0 - 1.0).abs() < 0.001, "{ratio}");
+    let knobs = Knobs { block_size: Some(32), ..Knobs::default() };
+    assert_eq!(
+        refused("paging:block=64", &knobs),
+        "block_size must not be given beside `paging`, which has blocks of 64 tokens: 32"
+    );
+    let same = Knobs { block_size: Some(64), ..Knobs::default() };
+    assert!(Server::new(techniques("llama-3.1-8b", "paging:block=64"), "vllm", &same, &trace(10)).is_ok());
+}
+
+#[test]
+fn contiguous_caches_hold_a_longest_sequence_each() {
+    let engine = with("llama-3.1-8b", "paging:contiguous=8192").engine;
+    assert_eq!(
+        (engine.block_size, engine.max_model_len, engine.enable_prefix_caching),
+        (8192, Some(8192), false)
+    );
+    assert_eq!(engine.blocks_for(1), 1);
+    assert_eq!(engine.blocks_for(8192), 1);
+    let knobs = Knobs { max_model_len: Some(9000), ..Knobs::default() };
+    assert_eq!(
+        refused("paging:contiguous=8192", &knobs),
+        "max_model_len must be at most the 8192 tokens reserved for a sequence: 9000"
+    );
+}
+
+#[test]
+fn requests_share_the_prefix_that_a_technique_says() {
+    let server = with("llama-3.1-8b", "prefix-sharing:tokens=800,groups=2,cascade=no");
+    let several = |prompts: &[u32]| {
+        let count = prompts.len();
+        Assembled::from(Trace {
+            arrival_ns: vec![0; count],
+            prompt_tokens: prompts.to_vec(),
+            output_tokens: vec![10; count],
+            ..Trace::default()
+        })
+    };
+    let shared = prefixed(server.held, &server.engine, &several(&[900, 1000, 1100])).unwrap().unwrap();
+    let hashes = shared.trace.hashes.clone().unwrap();
+    assert_eq!((hashes.block_size, hashes.path(0).len()), (16, 50));
+    assert_eq!(hashes.path(0), hashes.path(2));
+    assert!(hashes.path(0).iter().all(|id| !hashes.path(1).contains(id)));
+    // What requests tell themselves is taken at their word.
+    assert_eq!(prefixed(server.held, &server.engine, &shared).unwrap(), None);
+    let message = |with_technique: &str, requests: &Assembled| {
+        let server = with("llama-3.1-8b", with_technique);
+        prefixed(server.held, &server.engine, requests).unwrap_err().to_string()
+    };
+    assert_eq!(
+        message("prefix-sharing:tokens=800", &shared),
+        "prefix-sharing:tokens must be a prefix of which the requests have at most 1, as their hashes tell: 800"
+    );
+    assert_eq!(
+        message("prefix-sharing:tokens=800", &several(&[900, 700])),
+        "prefix-sharing:tokens must be at most the shortest prompt's 700 tokens: 800"
+    );
+    let knobs = Knobs { enable_prefix_caching: Some(false), ..Knobs::default() };
+    let off = Server::new(techniques("llama-3.1-8b", "prefix-sharing:tokens=8"), "vllm", &knobs, &trace(10))
+        .unwrap();
+    assert_eq!(
+        prefixed(off.held, &off.engine, &several(&[900])).unwrap_err().to_string(),
+        "prefix-sharing:tokens must be used with an engine that keeps prefixes: 8"
+    );
+    let segments = Assembled { segments: Some(Segments::default()), ..several(&[900]) };
+    assert_eq!(
+        message("prefix-sharing:tokens=800", &segments),
+        "prefix-sharing:tokens must be left out where prompts are told by segments: 800"
+    );
+}
+
+#[test]
+fn techniques_keep_the_groups_of_layers_that_differ() {
+    let plain = server("gpt-oss-20b", "vllm", &Knobs::default()).engine;
+    for with_technique in
+        ["kv-quant:bits=8", "weight-quant:bits=8", "offload:what=kv,share=0.5", "kv-evict:ratio=0.5"]
+    {
+        let engine = with("gpt-oss-20b", with_technique).engine;
+        assert_eq!(engine.groups, plain.groups, "{with_technique}");
+        let more = f64::from(engine.num_gpu_blocks) / f64::from(plain.num_gpu_blocks);
+        let fewer_weights = with_technique == "weight-quant:bits=8";
+        assert!(
+            if fewer_weights { more < 1.01 } else { (more / 2.0 - 1.0).abs() < 0.001 },
+            "{with_technique}: {more}"
+        );
+    }
+    // An EAGLE layer joins those that keep everything: 13 of them and 12 with a window are alike enough for one size.
+    let drafted =
+        cut(&techniques("gpt-oss-20b", "spec:method=eagle,gamma=1,accept=0.5"), 16).unwrap().unwrap();
+    assert_eq!(drafted.groups, plain.groups);
+    let one = cut(&deployment("gpt-oss-20b", 1), 16).unwrap().unwrap();
+    assert!((drafted.block_bytes / one.block_bytes - 13.0 / 12.0).abs() < 1e-9);
+}
+
+#[test]
+fn budgets_of_layers_are_windows_of_blocks() {
+    let cut = cut(&techniques("llama-3.1-8b", "kv-evict:budget=512/2048"), 16).unwrap().unwrap();
+    let windows: Vec<(u32, u32)> =
+        cut.groups.windows.iter().filter(|w| w.groups > 0).map(|w| (w.groups, w.tokens)).collect();
+    // 16 layers keep 512 tokens (the main group), 16 keep 2048
+    assert_eq!((cut.groups.main_window, windows), (512, vec![(1, 2048)]));
+    assert_eq!(cut.block_bytes, 16.0 * 16.0 * 4096.0);
+}
+
+#[test]
+fn narrower_layers_of_a_draft_have_longer_blocks() {
+    // Gemma 3 27B has 16 KV heads of 128, its draft one of 256: an eighth of the bytes a token
+    let with_draft = "spec:method=draft-model,draft=gemma-3-1b,gamma=2,accept=0.5";
+    let cut = cut(&techniques("gemma-3-27b", with_draft), 16).unwrap().unwrap();
+    let windows: Vec<(u32, u32)> =
+        cut.groups.windows.iter().filter(|w| w.groups > 0).map(|w| (w.tokens, w.block_size)).collect();
+    assert_eq!(windows, [(1024, 16), (512, 128), (u32::MAX, 128)]);
+}
+
+#[test]
+fn layers_that_keep_everything_need_no_groups_however_wide_they_are() {
+    let both =
+        cut(&techniques("llama-3.1-8b", "spec:method=draft-model,draft=llama-3.2-1b,gamma=2,accept=0.5"), 16);
+    let cut = both.unwrap().unwrap();
+    assert!(cut.groups.are_plain());
+    // 32 layers of 4096 bytes a token and 16 of 2048
+    assert_eq!(cut.block_bytes, 16.0 * (32.0 * 4096.0 + 16.0 * 2048.0));
+}
+
+#[test]
+fn a_cache_that_lies_elsewhere_limits_nothing() {
+    let engine = with("llama-3.1-8b", "offload:what=kv,share=1").engine;
+    // Every sequence may be as long as the model allows
+    assert_eq!(engine.num_gpu_blocks, 1 + 131_072 / 16 * engine.max_num_seqs);
 }
 
 #[test]
@@ -213,27 +402,6 @@ fn a_draft_model_goes_with_its_method_only() {
     };
     let error = Server::new(deployment("llama-3.1-8b", 1), "vllm", &knobs, &trace(10)).unwrap_err();
     assert_eq!(error.to_string(), "spec_model must be given with spec_method draft-model only: given");
-}
-
-#[test]
-fn what_drafts_takes_room_from_the_cache_as_weights_and_as_cache() {
-    let blocks = |speculation, model: Option<&str>| {
-        let spec_model = model.map(|name| catalog::models::model(name).unwrap());
-        let knobs = Knobs { speculation, spec_model, max_model_len: Some(4096), ..Knobs::default() };
-        f64::from(server("llama-3.1-8b", "vllm", &knobs).engine.num_gpu_blocks)
-    };
-    let plain = blocks(None, None);
-    assert_eq!(blocks(Some(drafting(DraftMethod::Ngram, 3)), None), plain);
-    // One layer beside 32: 218 million weights, and a 33rd of the cache.
-    let (token, bytes) = (131_072.0 * 16.0, plain * 131_072.0 * 16.0);
-    let expected = (bytes - 2.0 * 218.1e6) / (token * 33.0 / 32.0);
-    let eagle = blocks(Some(drafting(DraftMethod::Eagle, 3)), None);
-    assert!((eagle - expected).abs() < 3.0, "{eagle} {expected}");
-    assert_eq!(blocks(Some(drafting(DraftMethod::Mtp, 1)), None), eagle);
-    // 1.24 billion weights, 16 layers of 8 heads of 64: 32 KiB a token.
-    let expected = (bytes - 2.0 * 1.236e9) / (token * 1.25);
-    let model = blocks(Some(drafting(DraftMethod::DraftModel, 3)), Some("llama-3.2-1b"));
-    assert!((model / expected - 1.0).abs() < 1e-3, "{model} {expected}");
 }
 
 #[test]

@@ -173,6 +173,11 @@ pub fn hardware(name: &str) -> Result<Found<Hardware>> {
     }
 }
 
+/// The device of exactly that name, not copied.
+pub fn known(name: &str) -> Option<&'static Hardware> {
+    catalog().ok()?.iter().find(|device| device.name == name)
+}
+
 /// The names of all devices, in alphabetical order.
 pub fn hardware_names() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, _)| *name)

@@ -1,11 +1,11 @@
 //! An operator's price under fitted forms, compiled: geometry and datasheet facts stand ready, sums come in.
 
 use super::band::Spread;
-use super::choose::{Chooser, Chosen};
+use super::choose::{Chooser, Chosen, Like};
 use super::form::collective::{CollectiveKernel, CustomAllReduce, Nccl};
-use super::form::decode::{Decode, DecodeKernel};
+use super::form::decode::{Decode, DecodeKernel, usual_heads};
 use super::form::elementwise::{ComputeScale, Elementwise, ElementwiseKernel, ScaleMatrix, State};
-use super::form::gemm::{Gemm, GemmKernel};
+use super::form::gemm::{Gemm, GemmKernel, NARROW};
 use super::form::host::{Host, HostKernel};
 use super::form::mla::{MlaDecode, MlaDecodeKernel, MlaPrefill};
 use super::form::moe::{Moe, MoeKernel};
@@ -14,14 +14,14 @@ use super::form::{Device, Form};
 use super::switches::{ActQuant, EAGER_S, Launch};
 use super::{Prediction, Source};
 use crate::format::{Format, Storage};
-use crate::hardware::{EXPONENTIALS, Hardware};
+use crate::hardware::Hardware;
 use crate::roof::{Cost, Priced, Roof};
 use crate::shape::{Parts, PhaseSums};
+use crate::straight::{Greatest, Straight};
 use crate::work::kernel::{self, Kernel};
 use crate::work::{Collective, Op, Rate};
 
-/// Cores assumed of a device whose count nobody published.
-const CORES_UNKNOWN: f64 = 128.0;
+mod each;
 
 /// Keys beyond its window that an item of prefill attention visits: one tile.
 const TILE: f64 = 128.0;
@@ -39,6 +39,8 @@ pub struct Predicted {
     floor: f64,
     /// Seconds of it that do not depend on sizes.
     launch: f64,
+    /// By what whole steps say its family is longer.
+    factor: f64,
     /// Its 80 % band.
     pub spread: Spread,
     /// Where it is from.
@@ -54,7 +56,8 @@ enum Price {
     Attention(Option<(Prefill, PrefillKernel)>, Option<(Decode, DecodeKernel)>, f64),
     Expanded(MlaPrefill, PrefillKernel),
     Absorbed(MlaDecode, MlaDecodeKernel, f64),
-    Experts(Moe, kernel::Experts, MoeKernel),
+    /// With the kernels that the engine would rather launch where they are quicker.
+    Experts(Moe, Option<Moe>, kernel::Experts, MoeKernel),
     Pass(Elementwise, Rate),
     Scale(ScaleMatrix, Rate),
     FindAndScale(ComputeScale, ScaleMatrix, Rate),
@@ -62,6 +65,20 @@ enum Price {
     Nccl(Nccl, CollectiveKernel),
     CustomAllReduce(CustomAllReduce, CollectiveKernel),
     Host(Host),
+}
+
+/// A price with what is known of it.
+struct Compiled {
+    price: Price,
+    spread: Spread,
+    source: Source,
+    like: Like,
+}
+
+impl Compiled {
+    /// What runs inside another kernel.
+    const NOTHING: Compiled =
+        Compiled { price: Price::Nothing, spread: Spread::NONE, source: Source::Datasheet, like: Like::SAME };
 }
 
 /// Compiles the prices of a deployment's operators.
@@ -77,13 +94,8 @@ pub struct Predictor<'a> {
 impl<'a> Predictor<'a> {
     /// For a device with these ceilings.
     pub fn new(prediction: &'a Prediction, hardware: &'a Hardware, roof: &'a Roof) -> Predictor<'a> {
-        let device = Device {
-            peak16: roof.peak(Format::Bf16).unwrap_or(f64::INFINITY),
-            bandwidth: roof.bandwidth(),
-            sm: hardware.cores.value.unwrap_or(CORES_UNKNOWN),
-            l2: hardware.l2.capacity.value.unwrap_or(0.0),
-            exponential: hardware.exponentials.value.unwrap_or(EXPONENTIALS) / EXPONENTIALS,
-        };
+        let peak16 = roof.peak(Format::Bf16).unwrap_or(f64::INFINITY);
+        let device = Device::of(hardware, peak16, roof.bandwidth());
         Predictor { prediction, chooser: Chooser::new(prediction, hardware), hardware, roof, device }
     }
 
@@ -91,17 +103,26 @@ impl<'a> Predictor<'a> {
     pub fn predict(&self, priced: &Priced) -> Option<Predicted> {
         let op = priced.op();
         let eager = self.prediction.switches.launch == Launch::Eager;
-        let (price, spread, source) = self.price(op, priced)?;
+        let Compiled { price, mut spread, source, like } = self.price(op, priced)?;
         let launch = price.launch();
         let alone = !matches!(price, Price::Nothing | Price::Host(_));
         let floor = if eager && alone { EAGER_S } else { 0.0 };
-        Some(Predicted { price, device: self.device, floor, launch, spread, source })
+        let device = Device {
+            bandwidth: self.device.bandwidth * like.bandwidth,
+            peak16: self.device.peak16 * like.peak,
+            ..self.device
+        };
+        let (factor, left) = self.chooser.factor(op.family).unwrap_or((1.0, None));
+        if alone {
+            spread = left.unwrap_or(spread);
+        }
+        Some(Predicted { price, device, floor, launch, factor, spread, source })
     }
 
-    fn price(&self, op: &Op, priced: &Priced) -> Option<(Price, Spread, Source)> {
+    fn price(&self, op: &Op, priced: &Priced) -> Option<Compiled> {
         match op.kernel {
             Kernel::Bound => None,
-            Kernel::Inside => Some((Price::Nothing, Spread::NONE, Source::Datasheet)),
+            Kernel::Inside => Some(Compiled::NOTHING),
             Kernel::Gemm(gemm) => self.gemm(&gemm, priced),
             Kernel::Attention(attention) => self.attention(&attention),
             Kernel::Absorbed(absorbed) => self.absorbed(&absorbed),
@@ -123,9 +144,35 @@ impl<'a> Predictor<'a> {
         self.prediction.switches.act_quant(&self.prediction.engine, weight)
     }
 
-    fn gemm(&self, gemm: &kernel::Gemm, priced: &Priced) -> Option<(Price, Spread, Source)> {
+    /// The products of heads with their own parts of a weight: two launches of as many products each.
+    fn heads(&self, gemm: &kernel::Gemm, priced: &Priced) -> Option<Compiled> {
+        // vLLM keeps these weights in 16 bits, whatever the checkpoint.
+        let narrow = gemm.input.bytes() < 2.0 && self.prediction.engine != "vllm";
+        let dtypes: &[&str] =
+            if narrow { &["fp8-heads", "bf16-heads", "bf16"] } else { &["bf16-heads", "bf16"] };
+        let chosen = self.chooser.choose::<Gemm>(dtypes, None)?;
+        let peak = if narrow { priced.peak() } else { self.device.peak16 };
+        let kernel = GemmKernel {
+            batch: 2.0 * gemm.heads,
+            m: 0.0,
+            n: gemm.inputs,
+            k: 0.5 * gemm.outputs / gemm.heads,
+            peak: peak * float_peak(chosen.like, gemm.input),
+            weight_bytes: if narrow { gemm.weight.bits() / 8.0 } else { 2.0 },
+            input_bytes: if narrow { gemm.input.bytes() } else { 2.0 },
+        };
+        let twice = |form: Gemm| Gemm { t0_s: 2.0 * form.t0_s, w_tile: 2.0 * form.w_tile, ..form };
+        Some(chosen.priced(|form| Price::Gemm(twice(form), kernel, gemm.rows)))
+    }
+
+    fn gemm(&self, gemm: &kernel::Gemm, priced: &Priced) -> Option<Compiled> {
+        if gemm.heads > 0.0 {
+            return self.heads(gemm, priced);
+        }
         let dtypes = multiplied_as(gemm.weight, gemm.input);
-        let mut chosen = self.chooser.choose::<Gemm>(dtypes, None)?;
+        let usual = gemm.outputs >= NARROW && gemm.inputs >= NARROW;
+        let dimensions = [("n", gemm.outputs), ("k", gemm.inputs)];
+        let mut chosen = self.chooser.choose::<Gemm>(dtypes, None)?.held(usual, &dimensions);
         if gemm.input.bytes() < 2.0 && self.act_quant(gemm.weight) != ActQuant::Dynamic {
             // What was measured may hold the kernels that quantise; launch them apart, or not at all.
             chosen.form.c_quant = 0.0;
@@ -134,17 +181,18 @@ impl<'a> Predictor<'a> {
             }
         }
         let kernel = GemmKernel {
+            batch: 1.0,
             m: 0.0,
             n: gemm.outputs,
             k: gemm.inputs,
-            peak: priced.peak(),
+            peak: priced.peak() * float_peak(chosen.like, gemm.input),
             weight_bytes: gemm.weight.bits() / 8.0,
             input_bytes: gemm.input.bytes(),
         };
         Some(chosen.priced(|form| Price::Gemm(form, kernel, gemm.rows)))
     }
 
-    fn attention(&self, attention: &kernel::Attention) -> Option<(Price, Spread, Source)> {
+    fn attention(&self, attention: &kernel::Attention) -> Option<Compiled> {
         let narrow = attention.kv.bytes() < 2.0;
         let peak = self.roof.peak(if narrow { Format::Fp8 } else { Format::Bf16 }).ok()?;
         let kernel = PrefillKernel {
@@ -161,7 +209,9 @@ impl<'a> Predictor<'a> {
             peak: self.device.peak16,
         };
         if attention.latent {
-            let chosen = self.chooser.choose::<MlaPrefill>(&["bf16"], None)?;
+            let dimensions = [("heads", attention.heads)];
+            let chosen = self.chooser.choose::<MlaPrefill>(&["bf16"], None)?.held(true, &dimensions);
+            let kernel = PrefillKernel { peak: kernel.peak * chosen.like.peak, ..kernel };
             return Some(chosen.priced(|form| Price::Expanded(form, kernel)));
         }
         let windowed = attention.window.is_finite();
@@ -179,10 +229,17 @@ impl<'a> Predictor<'a> {
             (false, true) => &["fp8", "bf16"],
             (false, false) => &["bf16"],
         };
-        let prefill = self.chooser.choose::<Prefill>(prefills, None);
-        let decode = self.chooser.choose::<Decode>(decodes, None);
+        let usual = usual_heads(attention.heads, attention.kv_heads, attention.key_dim);
+        let dimensions = [("heads", attention.heads), ("kv_heads", attention.kv_heads)];
+        let prefill =
+            self.chooser.choose::<Prefill>(prefills, None).map(|chosen| chosen.held(usual, &dimensions));
+        let decode =
+            self.chooser.choose::<Decode>(decodes, None).map(|chosen| chosen.held(usual, &dimensions));
         let in_fp8 = narrow && self.prediction.engine == "trtllm";
-        let prompts = PrefillKernel { peak: if in_fp8 { peak } else { kernel.peak }, ..kernel };
+        let like = prefill.as_ref().map(|one| one.like);
+        let like = like.or(decode.as_ref().map(|one| one.like)).unwrap_or(Like::SAME);
+        let peak = like.peak * if in_fp8 { peak } else { kernel.peak };
+        let prompts = PrefillKernel { peak, ..kernel };
         let answers = DecodeKernel {
             sequences: 0.0,
             keys: 0.0,
@@ -209,12 +266,12 @@ impl<'a> Predictor<'a> {
             decode.map(|chosen| (chosen.form, answers)),
             attention.window,
         );
-        Some((price, spread, source))
+        Some(Compiled { price, spread, source, like })
     }
 
-    fn absorbed(&self, absorbed: &kernel::Absorbed) -> Option<(Price, Spread, Source)> {
+    fn absorbed(&self, absorbed: &kernel::Absorbed) -> Option<Compiled> {
         let dtypes: &[&str] = if absorbed.kv.bytes() < 2.0 { &["fp8", "bf16"] } else { &["bf16"] };
-        let chosen = self.chooser.choose::<MlaDecode>(dtypes, None)?;
+        let chosen = self.chooser.choose::<MlaDecode>(dtypes, None)?.held(true, &[("heads", absorbed.heads)]);
         let kernel = MlaDecodeKernel {
             sequences: 0.0,
             keys: 0.0,
@@ -228,14 +285,16 @@ impl<'a> Predictor<'a> {
         Some(chosen.priced(|form| Price::Absorbed(form, kernel, absorbed.window)))
     }
 
-    fn experts(&self, experts: &kernel::Experts, priced: &Priced) -> Option<(Price, Spread, Source)> {
+    fn experts(&self, experts: &kernel::Experts, priced: &Priced) -> Option<Compiled> {
         let dtypes: &[&str] = match (experts.weight.format, experts.input) {
             (Format::Fp4, Format::Fp4) => &["nvfp4", "mxfp4_mxfp8", "bf16"],
             (Format::Fp4, Format::Fp8) => &["mxfp4_mxfp8", "nvfp4", "bf16"],
             (Format::Fp4, _) => &["mxfp4", "int4_wo", "bf16"],
             _ => multiplied_as(experts.weight, experts.input),
         };
-        let chosen = self.chooser.choose::<Moe>(dtypes, None)?;
+        let usual = experts.ranks == 1.0 && experts.inner >= 128.0 && experts.matrices == 3.0;
+        let dimensions = [("experts", experts.experts), ("hidden", experts.width), ("inner", experts.inner)];
+        let chosen = self.chooser.choose::<Moe>(dtypes, None)?.held(usual, &dimensions);
         let kernel = MoeKernel {
             tokens: 0.0,
             visits: 0.0,
@@ -244,17 +303,28 @@ impl<'a> Predictor<'a> {
             hidden: experts.width,
             inner: experts.inner,
             matrices: experts.matrices,
-            peak: priced.peak(),
+            peak: priced.peak() * float_peak(chosen.like, experts.input),
             weight_bytes: experts.weight.bits() / 8.0,
             input_bytes: experts.input.bytes(),
         };
-        Some(chosen.priced(|form| Price::Experts(form, *experts, kernel)))
+        let quick = (self.prediction.engine == "trtllm").then(|| self.quick_experts(dtypes[0])).flatten();
+        Some(chosen.priced(|form| Price::Experts(form, quick, *experts, kernel)))
     }
 
-    fn quantise(&self, quantise: &kernel::Quantise) -> Option<(Price, Spread, Source)> {
+    /// Kernels for few tokens. TensorRT-LLM times all of its kernels for experts when it starts, and launches the quickest.
+    fn quick_experts(&self, dtype: &str) -> Option<Moe> {
+        let name = match dtype {
+            "nvfp4" => "nvfp4-min-latency",
+            "fp8_block" => "fp8_block-min-latency",
+            _ => return None,
+        };
+        self.chooser.choose::<Moe>(&[name], None).map(|chosen| chosen.form)
+    }
+
+    fn quantise(&self, quantise: &kernel::Quantise) -> Option<Compiled> {
         let bytes = quantise.bytes;
         match self.act_quant(quantise.weight) {
-            ActQuant::Fused => Some((Price::Nothing, Spread::NONE, Source::Datasheet)),
+            ActQuant::Fused => Some(Compiled::NOTHING),
             ActQuant::Static => {
                 let chosen = self.chooser.choose::<ScaleMatrix>(&["bf16"], None)?;
                 Some(chosen.priced(|form| Price::Scale(form, bytes)))
@@ -263,7 +333,7 @@ impl<'a> Predictor<'a> {
                 // Where multiplications were measured with the kernels that quantise, those are not counted twice.
                 let gemm = self.chooser.choose::<Gemm>(multiplied_as(quantise.weight, quantise.input), None);
                 if gemm.is_some_and(|gemm| gemm.form.c_quant > 0.0) {
-                    return Some((Price::Nothing, Spread::NONE, Source::Datasheet));
+                    return Some(Compiled::NOTHING);
                 }
                 let find = self.chooser.choose::<ComputeScale>(&["bf16"], None)?;
                 let scale = self.chooser.choose::<ScaleMatrix>(&["bf16"], None)?;
@@ -272,7 +342,7 @@ impl<'a> Predictor<'a> {
         }
     }
 
-    fn transfer(&self, priced: &Priced) -> Option<(Price, Spread, Source)> {
+    fn transfer(&self, priced: &Priced) -> Option<Compiled> {
         let (transfer, group) = priced.group()?;
         let ranks = transfer.ranks as f64;
         let crossing = match transfer.collective {
@@ -304,13 +374,22 @@ impl<'a> Predictor<'a> {
         Some(chosen.priced(|form| Price::Nccl(form, kernel)))
     }
 
-    fn host(&self) -> Option<(Price, Spread, Source)> {
+    fn host(&self) -> Option<Compiled> {
         let mut chosen = self.chooser.choose::<Host>(&["bf16"], None)?;
         if let Some(host) = self.prediction.switches.host {
             chosen =
                 Chosen { form: Host { h0_s: host.h0_s, h1_s: host.h1_s }, spread: Spread::NONE, ..chosen };
         }
         Some(chosen.priced(Price::Host))
+    }
+}
+
+/// What the peak of products of these inputs is multiplied by.
+fn float_peak(like: Like, input: Format) -> f64 {
+    if matches!(input, Format::Int8 | Format::Int4 | Format::Int3 | Format::Int2 | Format::Int1) {
+        1.0
+    } else {
+        like.peak
     }
 }
 
@@ -329,8 +408,8 @@ fn multiplied_as(weight: Storage, input: Format) -> &'static [&'static str] {
 }
 
 impl<F> Chosen<F> {
-    fn priced(self, price: impl FnOnce(F) -> Price) -> (Price, Spread, Source) {
-        (price(self.form), self.spread, self.source)
+    fn priced(self, price: impl FnOnce(F) -> Price) -> Compiled {
+        Compiled { price: price(self.form), spread: self.spread, source: self.source, like: self.like }
     }
 }
 
@@ -346,7 +425,9 @@ impl Price {
             }
             Price::Expanded(form, _) => form.t0_s,
             Price::Absorbed(form, ..) => form.t0_s,
-            Price::Experts(form, experts, _) => form.t0_s * experts.share,
+            Price::Experts(form, quick, experts, _) => {
+                quick.map_or(form.t0_s, |quick| quick.t0_s.min(form.t0_s)) * experts.share
+            }
             Price::Pass(form, _) => form.t0_s,
             Price::Scale(form, _) => form.t0_s,
             Price::FindAndScale(find, scale, _) => find.t0_s + scale.t0_s,
@@ -398,11 +479,13 @@ impl Predicted {
                 let longest = part.longest.min(*window);
                 form.seconds(device, &MlaDecodeKernel { sequences, keys, pairs, longest, ..*kernel })
             }
-            Price::Experts(form, experts, kernel) => {
+            Price::Experts(form, quick, experts, kernel) => {
                 let tokens = part.tokens * experts.ranks;
                 let active = experts.experts * (1.0 - experts.missed.powf(tokens));
                 let visits = part.tokens * experts.visits;
-                experts.share * form.seconds(device, &MoeKernel { tokens, visits, active, ..*kernel })
+                let kernel = MoeKernel { tokens, visits, active, ..*kernel };
+                let usual = form.seconds(device, &kernel);
+                experts.share * quick.map_or(usual, |quick| quick.seconds(device, &kernel).min(usual))
             }
             Price::Pass(form, bytes) => form.seconds(device, &pass(bytes)),
             Price::Scale(form, bytes) => form.seconds(device, &pass(bytes)),
@@ -421,13 +504,42 @@ impl Predicted {
             }
             Price::Host(form) => form.seconds(device, &HostKernel { sequences: part.sequences }),
         };
-        seconds.max(self.floor).max(ideal.seconds)
+        (self.factor * seconds).max(self.floor).max(ideal.seconds)
+    }
+
+    /// Seconds below which most of it is launching, and whether it is nothing else.
+    pub fn launching(&self) -> (f64, bool) {
+        (2.0 * self.launch.max(self.floor), matches!(self.price, Price::Host(_)))
+    }
+
+    /// The same where so many sequences decode alone and read all their keys, `ideal` being its ceilings; `None` where
+    /// it is not made of straight lines.
+    pub(crate) fn straight(&self, sequences: f64, ideal: &[Straight]) -> Option<Greatest> {
+        let device = &self.device;
+        let all = |window: &f64| *window == f64::INFINITY;
+        let form = match &self.price {
+            Price::Nothing => Greatest::default(),
+            Price::Attention(_, Some((form, kernel)), window) if all(window) => {
+                form.straight(device, &DecodeKernel { sequences, ..*kernel })
+            }
+            Price::Absorbed(form, kernel, window) if all(window) => {
+                form.straight(device, &MlaDecodeKernel { sequences, ..*kernel })
+            }
+            Price::Pass(form, bytes) => {
+                let pass = bytes.over_keys(sequences).times(form.passes / device.bandwidth);
+                Greatest(vec![vec![pass.plus(&Straight::fixed(form.t0_s))]])
+            }
+            _ => return None,
+        };
+        let floored = form.times(self.factor).or(Straight::fixed(self.floor));
+        Some(ideal.iter().fold(floored, |greatest, line| greatest.or(*line)))
     }
 
     /// Whether most of so many seconds is launching.
     #[inline]
     pub fn is_launching(&self, seconds: f64) -> bool {
-        2.0 * self.launch.max(self.floor) > seconds || matches!(self.price, Price::Host(_))
+        let (below, only) = self.launching();
+        below > seconds || only
     }
 }
 

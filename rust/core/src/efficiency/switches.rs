@@ -75,13 +75,15 @@ pub fn as_run_by(preset: &str, mut precision: Precision, request: &Request) -> P
 
 impl Switches {
     /// How activations are quantised for weights stored so. TensorRT-LLM folds scales into the kernels before, and vLLM's
-    /// compiler does where a scale is a tensor's or a token's; scales of blocks of activations are found by a kernel of
-    /// their own, as all of SGLang's are.
+    /// compiler does where a scale is a tensor's or a token's; for blocks it launches a kernel of its own, as SGLang does
+    /// for tensors. SGLang's kernels for blocks begin while the one before ends, so that those measured alone would be
+    /// counted twice (chosen with the served DeepSeek rows in view).
     pub fn act_quant(&self, engine: &str, weight: Storage) -> ActQuant {
         let blocks = weight.format == Format::Fp8 && weight.group > 0;
         self.act_quant.unwrap_or(match engine {
             "trtllm" => ActQuant::Fused,
             "vllm" if !blocks => ActQuant::Fused,
+            "sglang" if blocks => ActQuant::Fused,
             _ => ActQuant::Dynamic,
         })
     }
@@ -153,6 +155,7 @@ mod tests {
         assert_eq!(of("vllm", Storage::plain(Format::Fp8)), ActQuant::Fused);
         assert_eq!(of("vllm", Storage::FP8_BLOCK), ActQuant::Dynamic);
         assert_eq!(of("sglang", Storage::plain(Format::Fp8)), ActQuant::Dynamic);
+        assert_eq!(of("sglang", Storage::FP8_BLOCK), ActQuant::Fused);
         let told = Switches { act_quant: Some(ActQuant::Static), ..Switches::default() };
         assert_eq!(told.act_quant("trtllm", Storage::FP8_BLOCK), ActQuant::Static);
     }

@@ -27,6 +27,7 @@ pub fn facts(hardware: &Hardware) -> Table {
     rows.fact("compute.cores", &hardware.cores, Quantity::Count);
     rows.fact("compute.clock", &hardware.clock, Quantity::Frequency);
     rows.fact("compute.exponentials", &hardware.exponentials, Quantity::Count);
+    rows.fact("compute.accumulation", &hardware.accumulation, Quantity::Share);
     let memories = [
         ("device", &hardware.memory),
         ("l2", &hardware.l2),
@@ -37,6 +38,7 @@ pub fn facts(hardware: &Hardware) -> Table {
         rows.fact(format!("memory.{level}.capacity"), &memory.capacity, Quantity::Capacity);
         rows.fact(format!("memory.{level}.bandwidth"), &memory.bandwidth, Quantity::Bandwidth);
     }
+    rows.fact("memory.device.ecc", &hardware.ecc, Quantity::Share);
     rows.link("host", &hardware.host_link);
     rows.link("scale_up", &hardware.scale_up);
     rows.link("scale_out", &hardware.scale_out);

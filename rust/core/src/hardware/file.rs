@@ -18,8 +18,8 @@ use crate::names;
 /// |---|---|
 /// | the file itself | `name`, `title`, `vendor`, `kind` (`gpu`, `accelerator`, `soc`, `cpu`, `pim`), `architecture`, `aliases` |
 /// | `tensor.dense`, `tensor.sparse`, `vector` | a peak per number format |
-/// | `compute` | `cores`, `clock`, `exponentials` (a core and clock) |
-/// | `memory.device`, `.l2`, `.on_chip` (of one core), `.host` | `capacity`, `bandwidth` |
+/// | `compute` | `cores`, `clock`, `exponentials` (a core and clock), `accumulation` (share of the full rate with 32-bit sums) |
+/// | `memory.device`, `.l2`, `.on_chip` (of one core), `.host` | `capacity`, `bandwidth`; `device` also `ecc` (share that correction in line takes) |
 /// | `link.host`, `.scale_up`, `.scale_out` | `name`, `bandwidth` (a direction, a device), `latency` (a hop), `topology` (`switch`, `mesh`, `ring`, `torus`, `pcie`), `in_network`; `scale_up` also `domain`, `through_host` |
 /// | `power`, `price` | `tdp`, `idle`; `rent` |
 ///
@@ -98,7 +98,7 @@ fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Hardware {
     let sparse = reader.section(&tensor, "sparse");
     let vector = reader.section(root, "vector");
     let compute = reader.section(root, "compute");
-    reader.only(&compute, &["cores", "clock", "exponentials"]);
+    reader.only(&compute, &["cores", "clock", "exponentials", "accumulation"]);
     let power = reader.section(root, "power");
     reader.only(&power, &["tdp", "idle"]);
     let price = reader.section(root, "price");
@@ -125,6 +125,11 @@ fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Hardware {
         cores: reader.fact(&compute, "cores", Quantity::Count),
         clock: reader.fact(&compute, "clock", Quantity::Frequency),
         exponentials: reader.fact(&compute, "exponentials", Quantity::Count),
+        accumulation: reader.fact(&compute, "accumulation", Quantity::Share),
+        ecc: {
+            let device = reader.section(&memories, "device");
+            reader.fact(&device, "ecc", Quantity::Share)
+        },
         memory: device_memory(reader, &memories),
         l2: memory(reader, &memories, "l2"),
         on_chip: memory(reader, &memories, "on_chip"),
@@ -169,7 +174,9 @@ fn check_peaks(
 
 fn memory(reader: &mut Reader<'_>, memories: &Section<'_>, key: &str) -> Memory {
     let memory = reader.section(memories, key);
-    reader.only(&memory, &["capacity", "bandwidth"]);
+    let known: &[&str] =
+        if key == "device" { &["capacity", "bandwidth", "ecc"] } else { &["capacity", "bandwidth"] };
+    reader.only(&memory, known);
     Memory {
         capacity: reader.fact(&memory, "capacity", Quantity::Capacity),
         bandwidth: reader.fact(&memory, "bandwidth", Quantity::Bandwidth),

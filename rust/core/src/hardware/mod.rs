@@ -110,6 +110,12 @@ pub struct Hardware {
     pub clock: Fact,
     /// Exponentials that a core computes in one clock; [`EXPONENTIALS`] where unknown.
     pub exponentials: Fact,
+    /// Share of the tensor unit's full rate that products summed in 32 bits reach; all of it where unknown. Consumer cards
+    /// halve it, and peaks of the catalogue are those of such products.
+    pub accumulation: Fact,
+    /// Share of memory and its traffic that error correction in line with the data takes; none where unknown. Datasheets
+    /// print the bandwidth without it.
+    pub ecc: Fact,
     /// Its own memory (HBM, GDDR, LPDDR, DDR, or SRAM for machines that have nothing else).
     pub memory: Memory,
     /// Last-level cache.

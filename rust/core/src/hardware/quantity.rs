@@ -21,6 +21,8 @@ pub(super) enum Quantity {
     Price,
     /// A plain number of things.
     Count,
+    /// A part of one.
+    Share,
 }
 
 const KIB: f64 = 1024.0;
@@ -55,6 +57,7 @@ impl Quantity {
             Quantity::Time => &[("ns", MICROSECOND / 1e3), ("us", MICROSECOND), ("ms", MICROSECOND * 1e3)],
             Quantity::Price => &[("USD/h", 1.0)],
             Quantity::Count => &[("count", 1.0)],
+            Quantity::Share => &[("%", 0.01)],
         }
     }
 
@@ -76,6 +79,7 @@ impl Quantity {
             Quantity::Time => (value / MICROSECOND, "us"),
             Quantity::Price => (value, "USD/h"),
             Quantity::Count => (value, "count"),
+            Quantity::Share => (value * 100.0, "%"),
         }
     }
 }

@@ -62,16 +62,11 @@ struct Disaggregated {
 
 /// Whether it belongs to the FFN of a layer.
 fn is_ffn(op: &Op) -> bool {
-    let name = op.name.split_once('[').map_or(op.name.as_str(), |(name, rest)| {
-        if matches!(name, "quantize" | "dequantize" | "lora" | "cold") {
-            rest.trim_end_matches(']')
-        } else {
-            name
-        }
-    });
-    let ends = ["gate_up_proj", "up_proj", "down_proj", "act_mul"];
-    let begins = ["router", "shared_", "experts_", "latent_"];
-    ends.iter().any(|end| name.ends_with(end)) || begins.iter().any(|start| name.starts_with(start))
+    const ENDS: [&str; 4] = ["gate_up_proj", "up_proj", "down_proj", "act_mul"];
+    const BEGINS: [&str; 4] = ["router", "shared_", "experts_", "latent_"];
+    let stem = op.stem();
+    let of = stem.split_once('[').map_or(stem, |(_, of)| of.trim_end_matches(']'));
+    ENDS.iter().any(|end| of.ends_with(end)) || BEGINS.iter().any(|start| of.starts_with(start))
 }
 
 impl Effect for Disaggregated {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::hybrid::processor;
-use super::ops::{Parts, beside, decode_apart, in_lane, read_if_needed, replace, scale_tokens};
+use super::ops::{Parts, apart, beside, in_lane, read_if_needed, replace, scale_tokens};
 use super::{Context, Effect, Kind, Parameter, Program, Settings, Slot};
 use crate::error::Result;
 use crate::hardware::Hardware;
 use crate::model::Linear;
 use crate::op::linear::gemm;
 use crate::site::Lane;
-use crate::work::{Family, Op, Resident};
+use crate::work::{Family, Op, Over, Rate, Resident, Saved};
 
 /// What the catalogue says.
 pub static KIND: Kind = Kind {
@@ -38,9 +38,10 @@ pub static KIND: Kind = Kind {
             about: "catalogue name of the host's processor (with hot < 1)",
         },
     ],
-    changes: "F, W in steps of decoding sequences alone; with a hot/cold split capacity, and a processor beside",
-    formula: "F·ρ; W of the union, 1 − (1−ρ)^T; predictor 2T·r·(h + n); a step that carries a prompt runs dense. Hot share x \
-              with hits y: the device reads x·(1 − (1 − ρy/x)^T), the host (1−x)·(1 − (1 − ρ(1−y)/(1−x))^T) beside it",
+    changes: "F of decoding sequences, W where they run alone; with a hot/cold split capacity, and a processor beside",
+    formula: "F·ρ; W of the union, 1 − (1−ρ)^T; predictor 2T·r·(h + n); prompts run dense, and beside one all weights are read. \
+              Hot share x with hits y: the device reads x·(1 − (1 − ρy/x)^T), the host (1−x)·(1 − (1 − ρ(1−y)/(1−x))^T) \
+              beside it",
     source: "Deja Vu (arXiv 2310.17157), PowerInfer (arXiv 2312.12456); the survey",
     pays: "single sequences: > 2x in decode at 80 % sparsity (Deja Vu)",
     loses: "batches: the union of what tens of tokens need is everything",
@@ -91,16 +92,25 @@ struct Contextual {
     settings: Settings,
 }
 
-/// The share `of` the weights of which a token needs `active`.
-fn sparse(op: &mut Op, of: f64, active: f64) {
+/// An operator of which a share `of` the weights lies in one place, where a decoding token needs `active` of them: in steps
+/// of decoding sequences alone, and beside prompts, which need all of them.
+fn sparse(mut op: Op, of: f64, active: f64) -> Vec<Op> {
     let inputs_and_outputs = op.work.activation_bytes;
-    scale_tokens(&mut op.work, of * active);
+    scale_tokens(&mut op.work, of);
     op.work.activation_bytes = inputs_and_outputs;
-    read_if_needed(&mut op.work, active);
-    if let Some(touched) = &mut op.work.touched {
-        touched.bytes_per_expert *= of;
-        touched.conversions_per_expert *= of;
+    super::ops::scale_weights(&mut op.work, of, of);
+    op.work.resident.elements *= of;
+    let (mut alone, mut prompts) = apart(op);
+    if let Some(op) = &mut alone {
+        scale_tokens(&mut op.work, active);
+        op.work.activation_bytes = inputs_and_outputs;
+        read_if_needed(&mut op.work, active);
     }
+    if let Some(op) = &mut prompts {
+        let idle = Saved::of(&op.work, 1.0 - active);
+        op.saved = Some(Box::new(Saved { activation_bytes: Rate::ZERO, idle: 0.0, ..idle }));
+    }
+    alone.into_iter().chain(prompts).collect()
 }
 
 impl Effect for Contextual {
@@ -130,7 +140,7 @@ impl Effect for Contextual {
                     work.resident.bytes += second.resident.bytes;
                     work.resident.elements += second.resident.elements;
                     let predictor = beside(&op, format!("predictor[{}]", op.name), Family::Gemm, work);
-                    all.extend(decode_apart(predictor, |_| {}).into_iter().take(1));
+                    all.push(Op { over: Over::Decode, ..predictor });
                 }
                 if let Some(host) = host {
                     let mut cold = op.clone();
@@ -138,37 +148,17 @@ impl Effect for Contextual {
                     cold.work.resident = Resident::default();
                     let rates = super::hybrid::rates(host, op.format, 1.0)?;
                     let active = self.active * (1.0 - self.hits) / (1.0 - x).max(1e-12);
-                    let mut dense = cold.clone();
-                    dense.over = crate::work::Over::WithPrompts;
-                    scale_tokens(&mut dense.work, 1.0 - x);
-                    dense.work.weight_bytes = dense.work.weight_bytes.times(1.0 - x);
-                    cold.over = crate::work::Over::DecodeAlone;
-                    sparse(&mut cold, 1.0 - x, active);
-                    all.extend([
-                        in_lane(cold, Lane::Processor, rates),
-                        in_lane(dense, Lane::Processor, rates),
-                    ]);
+                    let cold = sparse(cold, 1.0 - x, active);
+                    all.extend(cold.into_iter().map(|op| in_lane(op, Lane::Processor, rates)));
                 }
-                let active = self.active * self.hits / x;
-                let mut parts = decode_apart(op, |op| sparse(op, x, active));
-                for part in &mut parts {
-                    part.work.resident.bytes *= x;
-                    part.work.resident.elements *= x;
-                    if part.over == crate::work::Over::WithPrompts {
-                        let moved = part.work.activation_bytes;
-                        scale_tokens(&mut part.work, x);
-                        part.work.activation_bytes = moved;
-                        part.work.weight_bytes = part.work.weight_bytes.times(x);
-                    }
-                }
-                all.extend(parts);
+                all.extend(sparse(op, x, self.active * self.hits / x));
                 Ok(all)
             },
         )
     }
 
     fn notes(&self) -> Vec<String> {
-        let mut notes = vec!["contextual sparsity acts in steps of decoding sequences alone".to_string()];
+        let mut notes = vec!["prompts run dense".to_string()];
         if self.predictor == 0.0 && self.active < 1.0 {
             notes.push("the predictor's cost is left out (contextual-sparsity:predictor)".to_string());
         }

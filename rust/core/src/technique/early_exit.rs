@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::ops::{beside, decode_apart, in_layers, is_attention, read_if_needed, replace, scale_tokens};
+use super::ops::{apart, beside, in_layers, is_attention, read_if_needed, replace, scale_tokens};
 use super::{Context, Effect, Kind, Parameter, Program, Settings, Slot};
 use crate::error::Result;
-use crate::model::{Mixer, Part};
-use crate::op::{linear::gemm, vocabulary};
+use crate::model::Mixer;
+use crate::op::vocabulary;
 use crate::site::DrawnBy;
-use crate::work::{Family, Op, Over, Rate, Resident, Touched};
+use crate::work::{Family, Op, Over, Resident, Saved, Touched, Work};
 
 /// What the catalogue says.
 pub static KIND: Kind = Kind {
@@ -36,7 +36,8 @@ pub static KIND: Kind = Kind {
     ],
     changes: "F, A and KV read of the layers behind an exit; W only if every token of the step has left",
     formula: "behind an exit that a share s has left: F·(1−s), W·(1 − s^T) with T tokens: the weight is read as long as one \
-              sequence needs it; kv=fill: 2·h·2Kd FLOPs a token that left, and its keys and values written",
+              sequence needs it, and always beside a prompt, which runs the whole depth; kv=fill: 2·h·2Kd FLOPs a token \
+              that left, and its keys and values written",
     source: "CALM (arXiv 2207.07061), LayerSkip (arXiv 2404.16710), EE-LLM (arXiv 2312.04916); the survey",
     pays: "single sequences: time falls with the mean depth",
     loses: "batches: with 16 tokens of which half leave, 1 − 2^−16 of the weights is read all the same",
@@ -92,33 +93,99 @@ impl EarlyExit {
         all
     }
 
-    /// Keys and values of the layers that tokens have skipped, made from the state they left with: weights are read
-    /// where nobody else reads them.
-    fn filled(&self, op: &Op, alive: f64, context: &Context<'_>) -> Option<Op> {
-        let (group, attention) = context.model.layers.iter().find_map(|group| match &group.mixer {
-            Some(Mixer::Attention(attention)) if !attention.shares_kv => Some((group, attention)),
-            _ => None,
-        })?;
-        let heads = (attention.kv_heads as f64 / context.layout.tp as f64).ceil();
-        let width = heads * (attention.head_dim + attention.value_dim) as f64;
-        let linear = context.precision.of(group, Part::Attention);
-        let mut work = gemm(context.model.hidden as f64, width, linear, context.activation_bytes());
-        let weight = work.weight_bytes.fixed;
-        work.flops = work.flops.times(1.0 - alive);
-        work.activation_bytes = work.activation_bytes.times(1.0 - alive);
-        work.vector_flops = Rate::ZERO;
-        work.resident = Resident::default();
-        work.touched = Some(Touched {
-            bytes_per_expert: -weight,
-            conversions_per_expert: 0.0,
-            local: 1.0,
-            missed: 1.0 - alive,
-            ranks: 1.0,
-            drawn_by: DrawnBy::Token,
-            skew: None,
-        });
-        Some(beside(op, "kv_fill".to_string(), Family::Gemm, work))
+    /// What is left of a stretch's operators in a step of decoding sequences alone.
+    fn alone(&self, mut op: Op, alive: f64, kept: f64) -> Vec<Op> {
+        let filled = (kept > 0.0).then(|| filled(&op, alive, kept));
+        let written = op.work.kv_bytes.token;
+        scale_tokens(&mut op.work, alive);
+        if self.fill && is_attention(&op) {
+            op.work.kv_bytes.token = written;
+        }
+        read_if_needed(&mut op.work, alive);
+        filled.into_iter().chain([op]).collect()
     }
+
+    /// The same beside prompts, which need all of its weights.
+    fn with_prompts(&self, mut op: Op, alive: f64, kept: f64) -> Op {
+        let mut saved = Saved::of(&op.work, 1.0 - alive);
+        if self.fill && is_attention(&op) {
+            saved.kv_bytes.token = 0.0;
+        }
+        if kept > 0.0 {
+            let filled = key_values(&op, kept);
+            saved.flops.token -= filled.flops.token * (1.0 - alive);
+            saved.activation_bytes.token -= filled.activation_bytes.token * (1.0 - alive);
+        }
+        op.saved = Some(Box::new(saved));
+        op
+    }
+
+    /// The layers of `op` one stretch after another.
+    fn cut(&self, op: &Op, outside: f64, act: impl Fn(Op, &Stretch) -> Vec<Op>) -> Vec<Op> {
+        let mut all = Vec::new();
+        for (place, stretch) in self.stretches().iter().enumerate() {
+            let mut part = op.clone();
+            let own = if place == 0 { outside } else { 0.0 };
+            let share = (stretch.layers * (op.repeat - outside) + own) / op.repeat;
+            part.repeat *= share;
+            part.stage_repeat *= share;
+            if place == 0 {
+                all.push(part);
+                continue;
+            }
+            part.name = format!("{}[{:.0}% of tokens]", op.name, 100.0 * stretch.alive);
+            all.extend(act(part, stretch));
+        }
+        all
+    }
+}
+
+/// Share of the outputs of a projection that are keys and values to be cached; 0 for other operators. Of two factors the
+/// first is needed whole.
+fn cached_outputs(op: &Op, context: &Context<'_>) -> f64 {
+    if op.stem() != "qkv_proj" || op.family != Family::Gemm {
+        return 0.0;
+    }
+    if op.name.contains("[a]") {
+        return 1.0;
+    }
+    let own = context.model.layers.iter().find_map(|group| match &group.mixer {
+        Some(Mixer::Attention(attention)) if !attention.shares_kv => Some(attention),
+        _ => None,
+    });
+    let tp = context.layout.tp as f64;
+    let width = own.map_or(0.0, |attention| {
+        (attention.kv_heads as f64 / tp).ceil() * (attention.head_dim + attention.value_dim) as f64
+    });
+    op.matrix.map_or(0.0, |matrix| (width / matrix.outputs).min(1.0))
+}
+
+/// The projection to keys and values alone, a share `kept` of the outputs of `op`.
+fn key_values(op: &Op, kept: f64) -> Work {
+    let read = op.matrix.map_or(1.0, |matrix| matrix.inputs / (matrix.inputs + matrix.outputs));
+    Work {
+        flops: op.work.flops.times(kept),
+        weight_bytes: op.work.weight_bytes.times(kept),
+        activation_bytes: op.work.activation_bytes.times(read + (1.0 - read) * kept),
+        ..Work::default()
+    }
+}
+
+/// Keys and values of the layers that tokens have skipped, made from the state they left with: weights are read where
+/// nobody else reads them.
+fn filled(op: &Op, alive: f64, kept: f64) -> Op {
+    let mut work = key_values(op, kept);
+    scale_tokens(&mut work, 1.0 - alive);
+    work.touched = Some(Touched {
+        bytes_per_expert: -work.weight_bytes.fixed,
+        conversions_per_expert: 0.0,
+        local: 1.0,
+        missed: 1.0 - alive,
+        ranks: 1.0,
+        drawn_by: DrawnBy::Token,
+        skew: None,
+    });
+    beside(op, "kv_fill".to_string(), Family::Gemm, work)
 }
 
 impl Effect for EarlyExit {
@@ -126,7 +193,6 @@ impl Effect for EarlyExit {
         if self.exits.is_empty() {
             return Ok(());
         }
-        let stretches = self.stretches();
         let vocabulary = context.precision.vocabulary();
         replace(
             &mut program.ops,
@@ -134,35 +200,17 @@ impl Effect for EarlyExit {
             |op| {
                 // One all-reduce is the embedding's, outside the layers.
                 let outside = if op.name == "all_reduce" && context.model.vocab > 0 { 1.0 } else { 0.0 };
+                let kept = if self.fill { cached_outputs(&op, context) } else { 0.0 };
+                let (alone, beside) = apart(op);
                 let mut all = Vec::new();
-                let mut change = |decode: &Op| {
-                    for (place, stretch) in stretches.iter().enumerate() {
-                        let mut part = decode.clone();
-                        let share = (stretch.layers * (decode.repeat - outside)
-                            + if place == 0 { outside } else { 0.0 })
-                            / decode.repeat;
-                        part.repeat *= share;
-                        part.stage_repeat *= share;
-                        if place > 0 {
-                            part.name = format!("{}[{:.0}% of tokens]", decode.name, 100.0 * stretch.alive);
-                            let written = part.work.kv_bytes.token;
-                            scale_tokens(&mut part.work, stretch.alive);
-                            if self.fill && is_attention(&part) {
-                                part.work.kv_bytes.token = written;
-                            }
-                            read_if_needed(&mut part.work, stretch.alive);
-                            if self.fill && decode.name.starts_with("qkv_proj") {
-                                all.extend(self.filled(&part, stretch.alive, context));
-                            }
-                        }
-                        all.push(part);
-                    }
-                };
-                let mut parts = decode_apart(op, |_| {}).into_iter();
-                if let Some(decode) = parts.next() {
-                    change(&decode);
+                if let Some(op) = alone {
+                    all.extend(self.cut(&op, outside, |op, stretch| self.alone(op, stretch.alive, kept)));
                 }
-                all.extend(parts);
+                if let Some(op) = beside {
+                    let with_prompts =
+                        |op, stretch: &Stretch| vec![self.with_prompts(op, stretch.alive, kept)];
+                    all.extend(self.cut(&op, outside, with_prompts));
+                }
                 Ok(all)
             },
         )?;
@@ -181,7 +229,7 @@ impl Effect for EarlyExit {
                 scale_tokens(&mut work, alive);
                 let mut op =
                     Op::new(format!("exit_head[{depth}]"), Family::Gemm, vocabulary.activation, work);
-                (op.over, op.needs_logits) = (Over::DecodeAlone, true);
+                (op.over, op.needs_logits) = (Over::Decode, true);
                 program.ops.push(op);
                 alive -= share;
             }
@@ -190,7 +238,7 @@ impl Effect for EarlyExit {
     }
 
     fn notes(&self) -> Vec<String> {
-        let mut notes = vec!["early exit acts in steps of decoding sequences alone".to_string()];
+        let mut notes = vec!["prompts run the whole depth".to_string()];
         if !self.head && self.settings.said("share") {
             notes.push("what decides to leave costs nothing here (early-exit:head)".to_string());
         }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::ops::{Parts, beside, in_lane, is_attention, known, link, replace, scale_tokens};
+use super::ops::{Parts, beside, by_sequence, in_lane, is_attention, known, link, replace, scale_tokens};
 use super::{Cache, Context, Effect, Kind, Parameter, Program, Slot};
 use crate::catalog;
 use crate::error::Result;
 use crate::format::Format;
 use crate::hardware::Hardware;
 use crate::site::{Lane, Rates};
-use crate::work::{Family, Op, Over, Rate, Resident, Work};
+use crate::work::{Family, Op, Rate, Resident, Work};
 
 /// What the catalogue says.
 pub static KIND: Kind = Kind {
@@ -38,7 +38,7 @@ pub static KIND: Kind = Kind {
     ],
     changes: "F, W or KV of the device; P and B of the processor beside it; link; capacity",
     formula: "t = t_device + max(0, t_processor − overlap·t_device), with max(F/P_cpu, Q/B_ddr) an operator and T·(in + out)·a \
-              over the link",
+              over the link; a prompt's attention stays on the device, which sends its keys and values to the host",
     source: "FastDecode (arXiv 2403.11421), KTransformers (SOSP 2025), PowerInfer (arXiv 2312.12456); the survey",
     pays: "caches or experts that do not fit the device: DDR is read where it is, not sent over PCIe",
     loses: "whatever fits: HBM is ten times DDR",
@@ -116,34 +116,53 @@ fn part(op: &Op, share: f64) -> Op {
     part
 }
 
+impl Hybrid {
+    /// What the host does of `op`, what crosses the link for it, and what is left to the device.
+    fn split(&self, op: &Op, link_rates: Rates) -> Result<Vec<Op>> {
+        let mut theirs = part(op, self.share);
+        theirs.name = format!("host[{}]", op.name);
+        theirs.work.resident = Resident::default();
+        let moved =
+            Rate { token: theirs.work.activation_bytes.token + theirs.work.kv_bytes.token, ..Rate::ZERO };
+        let sent = Work { activation_bytes: moved, ..Work::default() };
+        let sent = beside(op, format!("to_host[{}]", op.name), Family::Link, sent);
+        let rates = rates(&self.host, op.format, 1.0)?;
+        let mut all =
+            vec![in_lane(sent, Lane::Processor, link_rates), in_lane(theirs, Lane::Processor, rates)];
+        if self.share < 1.0 {
+            all.push(part(op, 1.0 - self.share));
+        }
+        Ok(all)
+    }
+
+    /// A prompt's attention, which stays on the device: its keys and values go to where they will be read, and those of
+    /// the context before it come from there.
+    fn of_prompts(&self, op: Op, link_rates: Rates) -> [Op; 2] {
+        let cached = op.work.kv_bytes;
+        let moved = Rate { token: cached.token - cached.key, key: cached.key, ..Rate::ZERO };
+        let sent = Work { kv_bytes: moved.times(self.share), ..Work::default() };
+        let sent = beside(&op, format!("to_host[{}]", op.name), Family::Link, sent);
+        [in_lane(sent, Lane::Processor, link_rates), op]
+    }
+}
+
 impl Effect for Hybrid {
     fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {
         if self.share == 0.0 {
             return Ok(());
         }
-        let bandwidth = host_link(self.bandwidth, context.hardware)?;
+        let link_rates = link(host_link(self.bandwidth, context.hardware)?);
         program.hides(Lane::Processor, self.overlap);
         replace(
             &mut program.ops,
-            |op| self.has(op) && op.over != Over::Prefill,
+            |op| self.has(op),
             |op| {
-                let mut theirs = part(&op, self.share);
-                theirs.name = format!("host[{}]", op.name);
-                theirs.work.resident = Resident::default();
-                let moved = Rate {
-                    token: theirs.work.activation_bytes.token + theirs.work.kv_bytes.token,
-                    ..Rate::ZERO
-                };
-                let sent = Work { activation_bytes: moved, ..Work::default() };
-                let sent = beside(&op, format!("to_host[{}]", op.name), Family::Link, sent);
-                let rates = rates(&self.host, op.format, 1.0)?;
-                let mut all = vec![
-                    in_lane(sent, Lane::Processor, link(bandwidth)),
-                    in_lane(theirs, Lane::Processor, rates),
-                ];
-                if self.share < 1.0 {
-                    all.push(part(&op, 1.0 - self.share));
+                if self.ops.is_some() {
+                    return self.split(&op, link_rates);
                 }
+                let (decode, prompts) = by_sequence(op);
+                let mut all = decode.map_or(Ok(Vec::new()), |op| self.split(&op, link_rates))?;
+                all.extend(prompts.into_iter().flat_map(|op| self.of_prompts(op, link_rates)));
                 Ok(all)
             },
         )

@@ -43,6 +43,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::names;
 use crate::shape::Reaches;
 use crate::table::{Column, Table};
@@ -238,11 +239,11 @@ pub trait Effect: fmt::Debug + Send + Sync {
         1.0
     }
 
-    /// Whether a question of so much context can be answered; `decodes` where sequences continue their answers.
+    /// Whether a step of so many sequences of so much context each, which continue their answers, can be priced.
     ///
     /// # Errors
-    /// A context it does not suit.
-    fn check(&self, _decodes: bool, _context: u64) -> Result<()> {
+    /// A step it does not suit.
+    fn check(&self, _sequences: u64, _context: u64) -> Result<()> {
         Ok(())
     }
 
@@ -324,6 +325,24 @@ impl Technique {
         }
         Error::all("techniques", wrong)?;
         Ok(found)
+    }
+
+    /// Drafts as flags of engines say them: so many a step by that method, each accepted with its chance if those before
+    /// it were; by `draft` where a model of its own drafts.
+    ///
+    /// # Errors
+    /// As for `spec`: an unknown method, a draft model that is absent or not wanted.
+    pub fn drafts(method: &str, tokens: u32, acceptance: &[f64], draft: Option<&Model>) -> Result<Technique> {
+        let chances: Vec<String> = acceptance.iter().map(ToString::to_string).collect();
+        let (tokens, chances) = (tokens.to_string(), chances.join("/"));
+        let written = [("method", method), ("gamma", tokens.as_str()), ("accept", chances.as_str())];
+        let settings = Settings::of(spec::KIND.name, spec::KIND.parameters, &written)?;
+        let mut text = settings.text();
+        if let Some(model) = draft {
+            text = format!("{text},draft={}", model.name);
+        }
+        let effect = Arc::new(spec::Spec::with(&settings, draft.cloned())?);
+        Ok(Technique { kind: &spec::KIND, text, effect })
     }
 
     /// What kind it is.

@@ -21,18 +21,17 @@ impl Parts {
         ("experts", Parts::Experts),
     ];
 
-    /// Whether `op` multiplies by one of these matrices: of the layers, routers and indexers apart.
+    /// Whether `op` multiplies by one of these matrices: of the layers, routers, indexers and what other techniques added
+    /// apart.
     pub(super) fn has(self, op: &Op) -> bool {
-        let of_experts = op.family == Family::MoeGemm;
-        let of_ffn = of_experts
-            || (op.family == Family::Gemm
-                && ["gate_up_proj", "up_proj", "down_proj"].iter().any(|name| op.name.ends_with(name)));
-        let of_attention = op.family == Family::Gemm
-            && in_layers(op)
-            && !of_ffn
-            && !["router", "shared_gate", "indexer", "modulation"]
-                .iter()
-                .any(|name| op.name.starts_with(name));
+        const OTHERS: [&str; 8] =
+            ["router", "shared_gate", "indexer", "modulation", "draft.", "medusa", "kv_fill", "exit_head"];
+        let of_experts = op.family == Family::MoeGemm && !op.name.starts_with("draft.");
+        let others = OTHERS.iter().any(|name| op.name.starts_with(name)) || op.stem().contains('[');
+        let dense = op.family == Family::Gemm && in_layers(op) && !others;
+        let ffn = ["gate_up_proj", "up_proj", "down_proj"].iter().any(|name| op.stem().ends_with(name));
+        let of_ffn = of_experts || (dense && ffn);
+        let of_attention = dense && !ffn;
         match self {
             Parts::All => of_ffn || of_attention,
             Parts::Attention => of_attention,
@@ -120,38 +119,37 @@ pub(super) fn replace(
     Ok(())
 }
 
-/// An operator as it is in steps that carry a prompt, and as `change` makes it in steps of decoding sequences alone.
-/// Weights lie in memory once.
-pub(super) fn decode_apart(op: Op, change: impl FnOnce(&mut Op)) -> Vec<Op> {
+/// An operator in steps of decoding sequences alone, and in steps that carry a prompt. Weights lie in memory once.
+pub(super) fn apart(op: Op) -> (Option<Op>, Option<Op>) {
     match op.over {
-        Over::Prefill | Over::WithPrompts => vec![op],
-        Over::Decode | Over::DecodeAlone => {
-            let mut decode = op;
-            change(&mut decode);
-            vec![decode]
-        }
+        Over::Prefill | Over::WithPrompts => (None, Some(op)),
+        Over::Decode | Over::DecodeAlone => (Some(op), None),
         Over::All => {
-            let mut decode = op.clone();
-            decode.over = Over::DecodeAlone;
-            change(&mut decode);
-            let mut prompts = op;
-            prompts.over = Over::WithPrompts;
+            let (mut alone, mut prompts) = (op.clone(), op);
+            (alone.over, prompts.over) = (Over::DecodeAlone, Over::WithPrompts);
             prompts.work.resident = Resident::default();
-            vec![decode, prompts]
+            (Some(alone), Some(prompts))
         }
     }
 }
 
-/// The same, cut by sequence and not by step: prompts as they are, decoding sequences as `change` makes them. Only for
-/// operators that read no weights.
-pub(super) fn decode_beside_prompts(op: Op, change: impl FnOnce(&mut Op)) -> Vec<Op> {
-    if op.over != Over::All {
-        return decode_apart(op, change);
+/// An operator over decoding sequences, and over prompts, whatever else a step carries. Only for operators that read no
+/// weights.
+pub(super) fn by_sequence(op: Op) -> (Option<Op>, Option<Op>) {
+    let (mut decode, mut prompts) = apart(op);
+    if let (Some(decode), Some(prompts)) = (&mut decode, &mut prompts) {
+        (decode.over, prompts.over) = (Over::Decode, Over::Prefill);
     }
-    let (mut decode, mut prompts) = (op.clone(), op);
-    (decode.over, prompts.over) = (Over::Decode, Over::Prefill);
-    change(&mut decode);
-    vec![decode, prompts]
+    (decode, prompts)
+}
+
+/// The same, prompts as they are and decoding sequences as `change` makes them.
+pub(super) fn decode_beside_prompts(op: Op, change: impl FnOnce(&mut Op)) -> Vec<Op> {
+    let (mut decode, prompts) = by_sequence(op);
+    if let Some(op) = &mut decode {
+        change(op);
+    }
+    decode.into_iter().chain(prompts).collect()
 }
 
 /// An operator beside `op` that does `work` as often.

@@ -79,8 +79,4 @@ impl Effect for Paging {
         }
         Ok(())
     }
-
-    fn unserved(&self) -> Option<&'static str> {
-        Some("a simulated engine allocates blocks itself (block_size)")
-    }
 }

@@ -58,7 +58,7 @@ pub static KIND: Kind = Kind {
                 ));
             }
         };
-        Ok(Arc::new(Parallel { width: new, tokens, is_skeleton: method == 2 }))
+        Ok(Arc::new(Parallel { width: new, tokens }))
     },
 };
 
@@ -66,7 +66,6 @@ pub static KIND: Kind = Kind {
 struct Parallel {
     width: u64,
     tokens: f64,
-    is_skeleton: bool,
 }
 
 impl Effect for Parallel {
@@ -80,10 +79,5 @@ impl Effect for Parallel {
         let more = self.tokens - 1.0;
         let acceptance = (0..self.width - 1).map(|place| (more - place as f64).clamp(0.0, 1.0)).collect();
         (self.width > 1).then_some(Drafting { method: "ngram", tokens, acceptance })
-    }
-
-    fn unserved(&self) -> Option<&'static str> {
-        (self.is_skeleton && self.width > 1)
-            .then_some("points of a skeleton are not continued token by token")
     }
 }

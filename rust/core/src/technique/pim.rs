@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::hybrid::rates;
-use super::ops::{Parts, is_attention};
+use super::ops::{Parts, apart, decode_beside_prompts, is_attention, replace};
 use super::{Context, Effect, Kind, Parameter, Program, Slot};
 use crate::catalog;
 use crate::error::{Error, Result};
@@ -71,12 +71,21 @@ impl Pim {
 
 impl Effect for Pim {
     fn operators(&self, program: &mut Program, _: &Context<'_>) -> Result<()> {
-        for op in program.ops.iter_mut().filter(|op| self.has(op)) {
-            let there = rates(&self.device, op.format, self.stacks)?;
-            let limits = if self.always { Limits::Other(there) } else { Limits::Either(there) };
-            op.site = Site { limits, ..op.site };
-        }
-        Ok(())
+        replace(
+            &mut program.ops,
+            |op| self.has(op),
+            |op| {
+                let there = rates(&self.device, op.format, self.stacks)?;
+                let limits = if self.always { Limits::Other(there) } else { Limits::Either(there) };
+                let go = |op: &mut Op| op.site = Site { limits, ..op.site };
+                if is_attention(&op) {
+                    return Ok(decode_beside_prompts(op, go));
+                }
+                let (mut alone, prompts) = apart(op);
+                alone.iter_mut().for_each(go);
+                Ok(alone.into_iter().chain(prompts).collect())
+            },
+        )
     }
 
     fn notes(&self) -> Vec<String> {

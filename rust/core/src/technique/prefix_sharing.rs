@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::ops::{is_attention, replace};
+use super::ops::{decode_beside_prompts, is_attention, replace};
 use super::settings::LARGEST;
 use super::{Cache, Context, Effect, Kind, Parameter, Program, Slot};
 use crate::error::{Error, Result};
-use crate::work::{Op, Over, Rate, Work};
+use crate::work::{Op, Rate};
 
 /// What the catalogue says.
 pub static KIND: Kind = Kind {
@@ -53,15 +53,8 @@ impl Effect for Sharing {
         let reads = |op: &Op| is_attention(op) && op.reach == 0 && op.work.kv_bytes.key > 0.0;
         replace(&mut program.ops, reads, |op| {
             let key = op.work.kv_bytes.key;
-            if op.over == Over::Prefill {
-                return Ok(vec![op]);
-            }
             let once = Rate { fixed: groups * prefix * key, sequence: -prefix * key, ..Rate::ZERO };
-            let mut decode = op.clone();
-            decode.over = Over::Decode;
-            decode.work = Work { kv_bytes: op.work.kv_bytes + once, ..op.work };
-            let prompts = Op { over: Over::Prefill, ..op.clone() };
-            Ok(if op.over == Over::All { vec![decode, prompts] } else { vec![decode] })
+            Ok(decode_beside_prompts(op, |op| op.work.kv_bytes = op.work.kv_bytes + once))
         })
     }
 
@@ -70,20 +63,25 @@ impl Effect for Sharing {
         Ok(())
     }
 
-    fn check(&self, decodes: bool, context: u64) -> Result<()> {
-        if decodes && self.tokens > context {
-            let must = format!("must be at most the {context} tokens of a sequence");
-            return Err(Error::spec(
-                "prefix-sharing:tokens",
-                must,
-                self.tokens,
-                "it is part of each context",
-            ));
-        }
-        Ok(())
+    fn check(&self, sequences: u64, context: u64) -> Result<()> {
+        let limits = [
+            ("tokens", self.tokens, context, "tokens of a sequence", "it is part of each context"),
+            ("groups", self.groups, sequences, "sequences of a step", "each sequence has one prefix"),
+        ];
+        let beyond = |(_, value, most, ..): &(_, u64, u64, _, _)| self.tokens > 0 && value > most;
+        let wrong = limits.into_iter().filter(beyond).map(|(key, value, most, what, hint)| {
+            Error::spec(
+                format!("prefix-sharing:{key}"),
+                format!("must be at most the {most} {what}"),
+                value,
+                hint,
+            )
+        });
+        Error::all("techniques", wrong.collect())
     }
 
     fn unserved(&self) -> Option<&'static str> {
-        Some("a simulated engine finds common prefixes in the trace itself (enable_prefix_caching)")
+        let unknown = "how many of several prefixes the sequences of a step have differs from step to step";
+        (self.tokens > 0 && self.cascade && self.groups > 1).then_some(unknown)
     }
 }

@@ -147,12 +147,12 @@ impl Techniques {
         self.list.iter().map(|technique| technique.effect().devices()).product()
     }
 
-    /// Whether they suit a question of so much context.
+    /// Whether they suit a step of so many sequences of so much context each, which continue their answers.
     ///
     /// # Errors
     /// One that does not.
-    pub fn check(&self, decodes: bool, context: u64) -> Result<()> {
-        self.list.iter().try_for_each(|technique| technique.effect().check(decodes, context))
+    pub fn check(&self, sequences: u64, context: u64) -> Result<()> {
+        self.list.iter().try_for_each(|technique| technique.effect().check(sequences, context))
     }
 
     /// Whether traffic can be served with them.

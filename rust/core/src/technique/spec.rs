@@ -7,7 +7,7 @@ use super::{Cache, Context, Drafting, Effect, Generation, Kind, Parameter, Progr
 use crate::catalog;
 use crate::error::{Error, Result};
 use crate::lower::{Lowering, lower};
-use crate::model::{LayerGroup, Mixer, Model, Span};
+use crate::model::{LayerGroup, Mixer, Model, Span, Task};
 use crate::op::linear::gemm;
 use crate::precision::{Precision, Request};
 use crate::shape::Reaches;
@@ -79,8 +79,9 @@ enum Method {
     Mtp,
 }
 
+/// Drafts and their verification.
 #[derive(Debug)]
-struct Spec {
+pub(super) struct Spec {
     method: Method,
     gamma: u64,
     acceptance: Vec<f64>,
@@ -91,6 +92,11 @@ struct Spec {
 
 impl Spec {
     fn read(settings: &Settings) -> Result<Spec> {
+        Spec::with(settings, settings.get("draft").map(catalog::models::model).transpose()?)
+    }
+
+    /// The same, whatever model drafts.
+    pub(super) fn with(settings: &Settings, draft: Option<Model>) -> Result<Spec> {
         let gamma = settings.count("gamma", 0, 4096)?;
         let tree: Vec<f64> = settings.list("tree", 1.0, 4096.0)?;
         if !tree.is_empty() && tree.len() as u64 != gamma {
@@ -102,7 +108,6 @@ impl Spec {
         }
         let tree: Vec<u64> =
             if tree.is_empty() { vec![1; gamma as usize] } else { tree.iter().map(|k| *k as u64).collect() };
-        let draft = settings.get("draft").map(catalog::models::model).transpose()?;
         let method = settings
             .choice("method", &[("ngram", 0), ("draft-model", 1), ("medusa", 2), ("eagle", 3), ("mtp", 4)])?;
         let method = match (method, draft) {
@@ -151,29 +156,15 @@ impl Spec {
 
     /// The model that drafts, if it is one with a cache of its own.
     fn drafter(&self, model: &Model) -> Result<Option<Model>> {
-        let mut drafter = match &self.method {
-            Method::Draft(draft) => (**draft).clone(),
-            Method::Eagle | Method::Mtp => {
-                let last = model.layers.last().cloned();
-                Model {
-                    layers: last.map(|last| LayerGroup { count: 1, ..last }).into_iter().collect(),
-                    vision: None,
-                    ..model.clone()
-                }
+        match &self.method {
+            Method::Draft(draft) if draft.task != Task::Decoder => {
+                let must = "must be a model that generates tokens";
+                Err(Error::spec("spec:draft", must, &draft.name, "for example llama-3.2-1b"))
             }
-            Method::Ngram | Method::Medusa => return Ok(None),
-        };
-        drafter.vision = None;
-        let everything = drafter.layers.iter().all(|group| match &group.mixer {
-            Some(Mixer::Attention(attention)) => attention.span == Span::Full && attention.causal,
-            Some(Mixer::Mla(mla)) => mla.indexer.is_none(),
-            Some(Mixer::Mamba(_) | Mixer::Linear(_)) | None => true,
-        });
-        if !everything {
-            let must = "must attend to everything before it";
-            return Err(Error::spec("spec:draft", must, &drafter.name, "choose a draft without windows"));
+            Method::Draft(draft) => Ok(Some(Model { vision: None, ..(**draft).clone() })),
+            Method::Eagle | Method::Mtp => Ok(Some(one_layer(model))),
+            Method::Ngram | Method::Medusa => Ok(None),
         }
-        Ok(Some(drafter))
     }
 
     fn draft_precision(&self, drafter: &Model, context: &Context<'_>) -> Result<Precision> {
@@ -184,17 +175,16 @@ impl Spec {
     }
 
     /// The passes of a drafting model: prompts as they are, and one pass a depth over decoding sequences.
-    fn passes(&self, drafter: &Model, context: &Context<'_>) -> Result<Vec<Op>> {
+    fn passes(&self, drafter: &Model, reaches: &Reaches, context: &Context<'_>) -> Result<Vec<Op>> {
         context.layout.check(drafter)?;
         let precision = self.draft_precision(drafter, context)?;
-        let reaches = Reaches::of(drafter)?;
         let own = matches!(self.method, Method::Draft(_));
         let mut ops = lower(
             drafter,
             context.layout,
             &precision,
             Lowering { flash_attention: true, ..context.lowering },
-            &reaches,
+            reaches,
         );
         if !own {
             let linear = crate::model::Linear::plain(precision.activation);
@@ -215,23 +205,28 @@ impl Spec {
                 op.work.resident = Resident::default();
             }
             if op.over != Over::Prefill {
-                passes.push(self.over_sequences(op));
+                passes.push(self.over_sequences(op, reaches));
             }
         }
         Ok(passes)
     }
 
     /// A pass of one new token a sequence (`breadth` in a tree), written in the sums of the verifying step, in which each
-    /// sequence has `width` new tokens: c + width keys there are c + (γ+1)/2 in the mean pass.
-    fn over_sequences(&self, mut op: Op) -> Op {
-        let (breadth, gamma) = (self.breadth(), self.gamma as f64);
-        let fewer = self.width() as f64 - (gamma + 1.0) / 2.0;
-        let of = |rate: Rate| Rate {
-            fixed: rate.fixed,
-            sequence: rate.sequence + breadth * (rate.token + rate.logit)
-                - fewer * (breadth * rate.pair + rate.key),
-            key: breadth * rate.pair + rate.key,
-            ..Rate::ZERO
+    /// sequence has `width` new tokens. Where a query sees everything, c + width keys there are c + (γ+1)/2 in the mean
+    /// pass; elsewhere a query of the pass sees as many keys as the mean query there.
+    fn over_sequences(&self, mut op: Op, reaches: &Reaches) -> Op {
+        let (breadth, gamma, width) = (self.breadth(), self.gamma as f64, self.width() as f64);
+        let fewer = width - (gamma + 1.0) / 2.0;
+        let sees_all = reaches.iter().nth(op.reach).is_none_or(|reach| reach.span == Span::Full);
+        let of = |rate: Rate| {
+            let new = breadth * (rate.token + rate.logit);
+            let keys = breadth * rate.pair + rate.key;
+            let once = Rate { fixed: rate.fixed, sequence: rate.sequence + new, ..Rate::ZERO };
+            if sees_all {
+                Rate { sequence: once.sequence - fewer * keys, key: keys, ..once }
+            } else {
+                Rate { pair: keys / width, ..once }
+            }
         };
         let work = &mut op.work;
         *work = Work {
@@ -278,6 +273,23 @@ impl Spec {
     }
 }
 
+/// The layer that an EAGLE head or a multi-token-prediction module is: the last one that attends, to everything before it,
+/// with the model's embedding and head.
+fn one_layer(model: &Model) -> Model {
+    let attends = |group: &&LayerGroup| matches!(group.mixer, Some(Mixer::Attention(_) | Mixer::Mla(_)));
+    let whole = |group: &&LayerGroup| group.mixer.is_some() && group.ffn.is_some();
+    let mut layers = model.layers.iter().rev().filter(whole);
+    let last = layers.clone().find(attends).or_else(|| layers.next()).or(model.layers.last());
+    let layers = last.map(|last| {
+        let mut layer = LayerGroup { count: 1, ..last.clone() };
+        if let Some(Mixer::Attention(attention)) = &mut layer.mixer {
+            (attention.span, attention.shares_kv) = (Span::Full, false);
+        }
+        layer
+    });
+    Model { layers: layers.into_iter().collect(), vision: None, ..model.clone() }
+}
+
 /// The chance of each depth.
 fn acceptance(settings: &Settings, gamma: u64, tree: &[u64]) -> Result<Vec<f64>> {
     let (chances, recorded) = (settings.list("accept", 0.0, 1.0)?, settings.list("recorded", 0.0, 4096.0)?);
@@ -313,6 +325,11 @@ fn acceptance(settings: &Settings, gamma: u64, tree: &[u64]) -> Result<Vec<f64>>
 }
 
 impl Effect for Spec {
+    fn reaches(&self, reaches: &mut Reaches) -> Result<()> {
+        let Method::Draft(draft) = &self.method else { return Ok(()) };
+        Reaches::of(draft)?.iter().try_for_each(|reach| reaches.extend(*reach).map(|_| ()))
+    }
+
     fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {
         if self.gamma == 0 {
             return Ok(());
@@ -325,7 +342,7 @@ impl Effect for Spec {
             return Err(self.settings.wrong("method", must, "use eagle or ngram"));
         }
         let drafts = match self.drafter(context.model)? {
-            Some(drafter) => self.passes(&drafter, context)?,
+            Some(drafter) => self.passes(&drafter, &program.reaches, context)?,
             None if matches!(self.method, Method::Medusa) => self.heads(context),
             None => Vec::new(),
         };
@@ -355,13 +372,12 @@ impl Effect for Spec {
             Method::Medusa | Method::Eagle => "eagle",
             Method::Mtp => "mtp",
         };
-        let tokens = u32::try_from(self.gamma).unwrap_or(u32::MAX);
-        (self.gamma > 0).then(|| Drafting { method, tokens, acceptance: self.acceptance.clone() })
-    }
-
-    fn unserved(&self) -> Option<&'static str> {
-        let is_tree = self.tree.iter().any(|candidates| *candidates > 1);
-        is_tree.then_some("a simulated engine verifies chains of drafts, not trees")
+        // Whatever the tree, it is the number of depths accepted that counts: no chance for the other candidates.
+        let drafts = self.width() - 1;
+        let mut acceptance = self.acceptance.clone();
+        acceptance.resize(drafts as usize, 0.0);
+        let tokens = u32::try_from(drafts).unwrap_or(u32::MAX);
+        (self.gamma > 0).then_some(Drafting { method, tokens, acceptance })
     }
 
     fn notes(&self) -> Vec<String> {

@@ -69,7 +69,8 @@ impl Program {
                 op.kernel = Kernel::Bound;
                 continue;
             }
-            if before.iter().any(|old| (&old.name, old.kernel, old.work) == (&op.name, op.kernel, op.work)) {
+            let same = |old: &Op| (&old.name, old.kernel, old.work) == (&op.name, op.kernel, op.work);
+            if op.saved.is_none() && before.iter().any(same) {
                 continue;
             }
             op.kernel = match op.kernel {

@@ -93,6 +93,58 @@ fn an_eagle_head_is_one_layer_and_a_projection() {
 }
 
 #[test]
+fn a_draft_head_attends_to_everything_whatever_the_model_does() {
+    // Gemma 3's last layer has a window of 1024; its draft head reads all 8001 … 8003 keys: 16 heads of 128, twice
+    let step = known("gemma-3-27b", "h100-sxm", "spec:method=eagle,gamma=3,accept=0.7", &decode(1, 8001));
+    is(
+        op(&step, "draft.attention").work.kv_bytes,
+        2.0 * 16.0 * 128.0 * 2.0 * (8001.0 + 8002.0 + 8003.0 + 3.0),
+    );
+}
+
+#[test]
+fn a_draft_model_keeps_its_windows() {
+    let with = "spec:method=draft-model,draft=gemma-3-1b,gamma=3,accept=0.7";
+    let step = known("gemma-3-27b", "h100-sxm", with, &decode(1, 8001));
+    let windowed = step.ops.iter().find(|op| op.name.starts_with("draft.attention[")).unwrap();
+    // One KV head of 256 in 22 layers with a window of 512, three passes: as many keys read, one written
+    is(windowed.work.kv_bytes, 22.0 * 3.0 * 2.0 * 256.0 * 2.0 * (512.0 + 1.0));
+}
+
+#[test]
+fn flags_and_technique_draft_alike() {
+    use roofline_core::technique::Technique;
+    let written = "spec:method=eagle,gamma=3,accept=0.7/0.5/0.5";
+    let flags = Technique::drafts("eagle", 3, &[0.7, 0.5, 0.5], None).unwrap();
+    assert_eq!(flags.to_string(), written);
+    let by_flags = deployment(toy(), device()).with(&[flags]).unwrap();
+    let by_flags = ask(by_flags, "none", &decode(4, 1000)).unwrap();
+    let step = run(written, &decode(4, 1000));
+    assert_eq!((seconds(&by_flags), tpot(&by_flags)), (seconds(&step), tpot(&step)));
+    // A draft model need not be one of the catalogue
+    let own = Technique::drafts("draft-model", 2, &[0.5, 0.5], Some(&toy())).unwrap();
+    let own = ask(deployment(toy(), device()).with(&[own]).unwrap(), "none", &decode(1, 1000)).unwrap();
+    is(op(&own, "draft.gate_up_proj").work.weight_bytes, 2.0 * 64e6);
+}
+
+#[test]
+fn what_an_engine_verifies_brings_as_many_tokens() {
+    for (with, drafts) in [
+        ("spec:method=ngram,gamma=3,accept=0.8/0.6/0.5", 3),
+        ("spec:method=ngram,gamma=2,tree=3/2,accept=0.5", 9),
+        ("spec:method=medusa,gamma=2,recorded=2/1/0/2", 2),
+        ("parallel-decoding:method=jacobi,width=8,tokens=2.25", 7),
+        ("parallel-decoding:method=skeleton,width=5", 4),
+    ] {
+        let techniques = deployment(toy(), device()).with(&techniques(with)).unwrap().techniques;
+        let verified = techniques.drafting().unwrap();
+        assert_eq!(verified.tokens, drafts, "{with}");
+        assert_eq!(u64::from(verified.tokens) + 1, techniques.generation().width, "{with}");
+        is(roofline_core::technique::expected_tokens(&verified.acceptance), techniques.generation().tokens);
+    }
+}
+
+#[test]
 fn medusa_heads_run_once_a_step() {
     let step = run("spec:method=medusa,gamma=2,accept=0.6", &decode(3, 1001));
     // Two heads of 1000 × 10,000 and 1000 × 1000; three sequences

@@ -186,6 +186,43 @@ proptest! {
     }
 
     #[test]
+    fn a_mixed_step_computes_its_prompt_whole_and_the_others_as_they_are_alone(
+        batch in 1u64..100, keys in 300u64..4000, chunk in 1u64..2000, share in 0.0f64..1.0, depth in 0.05f64..0.95,
+    ) {
+        for with in [
+            format!("early-exit:at={depth},share={share}"),
+            format!("early-exit:at={depth},share={share},kv=skip"),
+            format!("contextual-sparsity:active={}", 1.0 - 0.99 * share),
+            format!("contextual-sparsity:active={},parts=ffn,predictor=64", 1.0 - 0.99 * share),
+        ] {
+            let (plain, step) = (run("none", &mixed(batch, keys, chunk)), run(&with, &mixed(batch, keys, chunk)));
+            let (alone, prompt) = (run(&with, &decode(batch, keys)), run("none", &prefill(1, chunk)));
+            is(step.per_gpu.flops, alone.per_gpu.flops + prompt.per_gpu.flops);
+            is(step.per_gpu.kv_bytes, alone.per_gpu.kv_bytes + prompt.per_gpu.kv_bytes);
+            if !with.contains("predictor") {
+                is(step.per_gpu.weight_bytes, plain.per_gpu.weight_bytes);
+                prop_assert!(seconds(&step) <= seconds(&plain) * (1.0 + 1e-12), "{with}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_predicted_step_counts_each_sequence_once(batch in 1u64..100, keys in 300u64..4000, chunk in 1u64..2000) {
+        use roofline_core::efficiency::Efficiency;
+        let hardware = roofline_core::catalog::hardware::hardware("h100-sxm").unwrap().item;
+        let ask = |with: &str, point| {
+            let deployment = Deployment { efficiency: Efficiency::predicted("vllm"), ..deployment(toy(), hardware.clone()) };
+            let step = ask(deployment, with, &point).unwrap();
+            step.ops.iter().filter(|op| op.name.starts_with("attention")).map(|op| op.predicted.seconds).sum::<f64>()
+        };
+        // A share of everything that is nearly one: prompts and decoding sequences apart cost what they cost together,
+        // but for the one launch they share.
+        let apart = ask("kv-evict:ratio=0.999999", mixed(batch, keys, chunk));
+        let (together, launches) = (ask("none", mixed(batch, keys, chunk)), 4.0 * 20e-6);
+        prop_assert!(apart >= together * (1.0 - 1e-3) && apart <= together * 1.001 + launches, "{apart} {together}");
+    }
+
+    #[test]
     fn a_low_rank_of_the_break_even_costs_the_dense_layer(point in points()) {
         let (dense, factored) = (run("none", &point), run("low-rank:keep=1", &point));
         for name in ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"] {

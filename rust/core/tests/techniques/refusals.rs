@@ -111,8 +111,17 @@ fn impossible_values_are_refused() {
         ("paging:block=16,contiguous=99", "paging:contiguous must not be given beside block: 99"),
         (
             "prefix-sharing:tokens=2000",
-            "prefix-sharing:tokens must be at most the 1000 tokens of a sequence: 2000",
+            "prefix-sharing:tokens must be at most the 999 tokens of a sequence: 2000",
         ),
+        (
+            "prefix-sharing:tokens=20,groups=2",
+            "prefix-sharing:groups must be at most the 1 sequences of a step: 2",
+        ),
+        (
+            "spec:method=draft-model,draft=bert-base,gamma=1,accept=0.5",
+            "spec:draft must be a model that generates tokens: bert-base-uncased",
+        ),
+        ("spatial:chips=2,gb-s=0", "spatial:gb-s must be a number of at least 0.000000001: 0"),
         ("flash:block-q=64", "flash:block-k must be given together with block-q: absent"),
         ("flash:attention=off,splits=4", "flash:attention must be on for tiles and splits: off"),
         ("flash:attention=maybe", "flash:attention must be one of yes, no, on, off, true, false: maybe"),
@@ -207,7 +216,17 @@ fn a_flag_and_a_technique_must_not_say_the_same_thing() {
 fn what_cannot_be_served_says_why() {
     let served =
         |with: &str| deployment(toy(), device()).with(&techniques(with)).unwrap().techniques.served();
-    let error = served("prefix-sharing:tokens=10").unwrap_err().to_string();
-    assert!(error.contains("a simulated engine finds common prefixes in the trace itself"), "{error}");
-    assert!(served("weight-quant:bits=4 + kv-quant:bits=4").is_ok());
+    let error = served("prefix-sharing:tokens=10,groups=3").unwrap_err().to_string();
+    assert!(error.contains("how many of several prefixes the sequences of a step have differs"), "{error}");
+    for with in [
+        "weight-quant:bits=4 + kv-quant:bits=4",
+        "prefix-sharing:tokens=10",
+        "prefix-sharing:tokens=10,groups=3,cascade=no",
+        "paging:block=32",
+        "paging:contiguous=4096",
+        "spec:gamma=2,tree=3/2,accept=0.5",
+        "parallel-decoding:method=skeleton,width=4",
+    ] {
+        assert!(served(with).is_ok(), "{with}");
+    }
 }

@@ -145,6 +145,32 @@ fn skipped_layers_get_keys_and_values() {
 }
 
 #[test]
+fn prompts_need_the_layers_that_tokens_have_left() {
+    // 100 tokens of a prompt beside 2 that decode, of which 1 has left
+    let step = run("early-exit:at=0.5,share=0.5,kv=skip", &mixed(2, 1000, 100));
+    let behind = op(&step, "gate_up_proj[50% of tokens]");
+    is(behind.work.weight_bytes, 32e6);
+    is(behind.work.flops, 2.0 * 2.0 * 8e6 * 101.0);
+    // 9000 numbers of 2 bytes go in and out for each of 101 tokens
+    is(behind.work.activation_bytes, 2.0 * 9000.0 * 2.0 * 101.0);
+    // A layer writes and reads 100 keys of the prompt, reads 1000 of one sequence and writes its token: 800 bytes each
+    is(op(&step, "attention[50% of tokens]").work.kv_bytes, 2.0 * 800.0 * (200.0 + 1001.0));
+    // With keys and values filled in: 1000 × 400 of the projection for the one that left, and its token written
+    let step = run("early-exit:at=0.5,share=0.5,kv=fill", &mixed(2, 1000, 100));
+    is(op(&step, "qkv_proj[50% of tokens]").work.flops, 2.0 * (2.0 * 1.4e6 * 101.0 + 2.0 * 4e5));
+    is(op(&step, "attention[50% of tokens]").work.kv_bytes, 2.0 * 800.0 * (200.0 + 1002.0));
+    assert!(step.ops.iter().all(|op| op.name != "kv_fill"));
+}
+
+#[test]
+fn filling_in_a_factored_projection_takes_its_factors() {
+    // Rank 100: 1000 × 100, then 100 × 1400, of which 400 are keys and values
+    let step = run("early-exit:at=0.5,share=0.5 + low-rank:rank=100", &decode(2, 1000));
+    let fills: f64 = step.ops.iter().filter(|op| op.name == "kv_fill").map(|op| op.work.flops).sum();
+    is(fills, 2.0 * 2.0 * (100e3 + 40e3));
+}
+
+#[test]
 fn an_exit_may_need_the_head() {
     let step = run("early-exit:at=0.5,share=0.5,head=lm", &decode(2, 1000));
     is(op(&step, "exit_head[0.5]").work.weight_bytes, 20e6);
@@ -172,6 +198,27 @@ fn prompts_run_dense() {
     let step = run("contextual-sparsity:active=0.2", &prefill(1, 100));
     is(op(&step, "gate_up_proj").work.weight_bytes, 64e6);
     is(op(&step, "gate_up_proj").work.flops, 100.0 * 64e6);
+}
+
+#[test]
+fn beside_a_prompt_all_neurons_are_read_and_few_of_a_decoding_token_computed() {
+    let step = run("contextual-sparsity:active=0.2,predictor=100", &mixed(5, 1000, 100));
+    let gate_up = op(&step, "gate_up_proj");
+    is(gate_up.work.weight_bytes, 64e6);
+    // 100 tokens of the prompt dense, 5 with a fifth
+    is(gate_up.work.flops, 4.0 * 2.0 * 8e6 * 101.0);
+    is(gate_up.work.activation_bytes, 4.0 * 9000.0 * 2.0 * 105.0);
+    // The predictor asks for the 5 that decode: 100 · 9000 numbers
+    is(op(&step, "predictor[gate_up_proj]").work.flops, 4.0 * 2.0 * 9e5 * 5.0);
+}
+
+#[test]
+fn cold_neurons_serve_prompts_too() {
+    let with = "contextual-sparsity:active=0.2,parts=ffn,hot=0.4,hits=0.8,processor=xeon-8592";
+    let step = run(with, &mixed(5, 1000, 100));
+    // 60 % of the neurons: dense for the prompt, 0.04/0.6 of them for each that decodes
+    is(op(&step, "cold[gate_up_proj]").work.weight_bytes, 0.6 * 64e6);
+    is(op(&step, "cold[gate_up_proj]").work.flops, 64e6 * (0.6 * 100.0 + 0.04 * 5.0));
 }
 
 #[test]

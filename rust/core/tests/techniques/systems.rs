@@ -142,7 +142,25 @@ fn attention_runs_where_its_cache_is_read_faster() {
 fn what_is_faster_on_the_device_stays_there() {
     let plain = run("none", &prefill(1, 1000));
     is(seconds(&run("pim:ops=all", &prefill(1, 1000))), seconds(&plain));
-    assert!(seconds(&run("pim:ops=all,route=always", &prefill(1, 1000))) > seconds(&plain));
+    let (plain, always) =
+        (run("none", &decode(500, 100)), run("pim:ops=gemm,route=always", &decode(500, 100)));
+    assert!(seconds(&always) > seconds(&plain));
+    is(seconds(&run("pim:ops=gemm", &decode(500, 100))), seconds(&plain));
+}
+
+#[test]
+fn prompts_stay_on_the_device() {
+    for (point, prompt) in [(prefill(1, 1000), 1000), (mixed(8, 1000, 500), 500)] {
+        let (plain, pim) = (run("none", &point), run("pim:ops=all,route=always", &point));
+        // Beside a prompt, which needs the weights anyway, only the attention of those that decode is elsewhere.
+        is(op(&pim, "gate_up_proj").ideal, op(&plain, "gate_up_proj").ideal);
+        let own = pim.ops.iter().rfind(|op| op.name == "attention").unwrap();
+        is(own.ideal, op(&run("none", &prefill(1, prompt)), "attention").ideal);
+    }
+    let host = run("hybrid:processor=xeon-8592,ops=attention,gb-s=50", &prefill(1, 1000));
+    is(op(&host, "attention").ideal, op(&run("none", &prefill(1, 1000)), "attention").ideal);
+    // 4 layers write 1000 keys and values of 800 bytes to the host
+    is(op(&host, "to_host[attention]").ideal, 4.0 * 1000.0 * 800.0 / 50e9);
 }
 
 #[test]
@@ -164,7 +182,28 @@ fn a_share_of_the_ffn_runs_beside_on_the_host() {
 fn chips_of_fast_memory_read_together() {
     let one = run("none", &decode(1, 1000));
     let many = run("spatial:chips=10", &decode(1, 1000));
-    is(seconds(&many), seconds(&one) / 10.0);
+    // Twice in each of 4 layers 2 · 9/10 of 1000 numbers of 2 bytes cross 100 GB/s
+    let links = 8.0 * 1.8 * 2000.0 / 100e9;
+    is(op(&many, "chip_exchange").ideal, links);
+    is(seconds(&many), seconds(&one) / 10.0 + links);
     is(many.outcome.memory.capacity, 100.0 * GIB);
-    is(many.outcome.tokens_per_gpu_s, one.outcome.tokens_per_gpu_s);
+    let faster = run("spatial:chips=10,gb-s=400", &decode(1, 1000));
+    is(seconds(&faster), seconds(&one) / 10.0 + links / 4.0);
+    // Hidden behind the chips' own work where the deployment overlaps
+    is(seconds(&run("spatial:chips=10 + overlap:share=1", &decode(1, 1000))), seconds(&one) / 10.0);
+}
+
+#[test]
+fn chips_without_a_known_link_need_one() {
+    let with = |with: &str| {
+        let hardware = roofline_core::catalog::hardware::hardware("groq-lpu").unwrap().item;
+        ask(deployment(toy(), hardware), with, &decode(1, 1000))
+    };
+    let error = with("spatial:chips=8").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "spatial:gb-s must be given: no link between chips of `groq-lpu` is known: absent"
+    );
+    assert!(error.hint().contains("gb-s=100"));
+    assert!(with("spatial:chips=8,gb-s=100").is_ok() && with("spatial:chips=1").is_ok());
 }

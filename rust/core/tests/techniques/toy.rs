@@ -101,6 +101,11 @@ pub fn point(question: Question, batch_size: u64, input_len: u64) -> Point {
     Point { question, batch_size, input_len, output_len: 1, prefix_len: 0, chunk: 0 }
 }
 
+/// A step of `batch` sequences that hold `keys` tokens after it, beside a prompt of `chunk` tokens.
+pub fn mixed(batch: u64, keys: u64, chunk: u64) -> Point {
+    Point { chunk, ..point(Question::Mixed, batch, keys - 1) }
+}
+
 /// A step of `batch` sequences that hold `keys` tokens after it.
 pub fn decode(batch: u64, keys: u64) -> Point {
     point(Question::Decode, batch, keys - 1)

@@ -1,9 +1,13 @@
 //! Fits as efficiency files, alone or in place of the same fits of a file there is.
 
+use roofline_core::efficiency::form::Form;
 use roofline_core::efficiency::form::Parameter;
+use roofline_core::efficiency::form::host::Host;
+use roofline_core::work::Family;
 
 use super::devices::Known;
 use super::fit::Fitting;
+use super::whole::{Found, Sought, What, value_of};
 
 /// One fit on its way to a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +40,8 @@ pub fn text(known: &Known, entries: &[Entry], present: Option<&str>) -> String {
     for entry in entries {
         out += &fit(entry);
     }
-    for block in present.into_iter().flat_map(|text| text.split("\n[[fit]]\n").skip(1)) {
+    let (blocks, rest) = present.map_or((Vec::new(), ""), fits_and_rest);
+    for block in blocks {
         let is = |key: &str, value: &str| block.lines().any(|line| line == format!("{key} = \"{value}\""));
         let replaced = entries.iter().any(|entry| {
             is("engine", &entry.engine) && is("family", entry.family) && is("dtype", &entry.dtype)
@@ -45,7 +50,87 @@ pub fn text(known: &Known, entries: &[Entry], present: Option<&str>) -> String {
             out += &format!("\n[[fit]]\n{}\n", block.trim_end());
         }
     }
+    out + rest
+}
+
+/// What whole steps or requests said of one device under one engine, on its way to a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Whole<'a> {
+    /// The engine.
+    pub engine: &'a str,
+    /// What was looked for.
+    pub sought: &'a [Sought],
+    /// What was found.
+    pub found: &'a Found,
+    /// Observations it was fitted to.
+    pub rows: usize,
+    /// Mean share of each family in what was observed.
+    pub shares: &'a [(Family, f64)],
+    /// Where the measurements come from.
+    pub source: &'a str,
+    /// When it was fitted.
+    pub date: &'a str,
+    /// What was chosen after seeing them.
+    pub remark: &'a str,
+}
+
+/// The file of one device: its host, factors and what clients wait, before the fits of kernels of `present`.
+pub fn whole_text(known: &Known, whole: &Whole<'_>, present: Option<&str>) -> String {
+    let Whole { sought, found, engine, .. } = whole;
+    let mut out = head(known);
+    let number_of = |what: What| value_of(sought, &found.values, what);
+    let errors = found.errors.first();
+    let notes = {
+        let quoted = [whole.source, whole.date, whole.remark].map(quoted);
+        let figures = errors.map_or(String::new(), |errors| {
+            format!(
+                "median_ape = {:.1}\nmape = {:.1}\np90_ape = {:.1}\nbias = {:.1}\nrows = {}\nheld_out = {}\n",
+                errors.median_ape, errors.mape, errors.p90_ape, errors.bias, whole.rows, errors.n
+            )
+        });
+        format!("{figures}source = {}\ndate = {}\nremark = {}\n", quoted[0], quoted[1], quoted[2])
+    };
+    if let Some(h0) = number_of(What::HostStep) {
+        let values = [h0, number_of(What::HostSequence).unwrap_or(0.0)];
+        out += &format!("\n[[fit]]\nengine = \"{engine}\"\nversion = \"\"\nfamily = \"{}\"\n", Host::FAMILY);
+        out += "dtype = \"bf16\"\n";
+        for (parameter, value) in Host::PARAMETERS.iter().zip(values) {
+            out +=
+                &format!("{} = {}\n", parameter.name, number(value.clamp(parameter.least, parameter.most)));
+        }
+        // Factors carry what error is left.
+        out += &format!("error_q = [1.0, 1.0, 1.0, 1.0, 1.0]\n{notes}");
+    }
+    let is_host = |block: &str| {
+        block.contains(&format!("family = \"{}\"", Host::FAMILY))
+            && block.contains(&format!("engine = \"{engine}\""))
+    };
+    for block in present.into_iter().flat_map(|text| fits_and_rest(text).0).filter(|block| !is_host(block)) {
+        out += &format!("\n[[fit]]\n{}\n", block.trim_end());
+    }
+    // Families are taken to be independent where they are added up: each carries so much that the step has the error found.
+    let squares: f64 = whole.shares.iter().map(|(_, share)| share * share).sum();
+    let wider = 1.0 / squares.max(0.1).sqrt();
+    let rising = found.quantiles.map(|quantile| format!("{:.3}", quantile.powf(wider))).join(", ");
+    for (one, value) in sought.iter().zip(&found.values) {
+        if let What::Family(family) = one.what {
+            out += &format!("\n[[factor]]\nengine = \"{engine}\"\nfamily = \"{}\"\n", family.name());
+            out += &format!("factor = {}\nerror_q = [{rising}]\n{notes}", number(*value));
+        }
+    }
+    if let Some(api) = number_of(What::Api) {
+        let [source, date] = [whole.source, whole.date].map(quoted);
+        out += &format!("\n[serving]\napi_latency_s = {}\nrows = {}\n", number(api), whole.rows);
+        out += &format!("source = {source}\ndate = {date}\n");
+    }
     out
+}
+
+/// The fits of a file, and what follows them.
+fn fits_and_rest(text: &str) -> (Vec<&str>, &str) {
+    let ends = ["\n[[factor]]\n", "\n[serving]\n"].into_iter().filter_map(|mark| text.find(mark));
+    let (fits, rest) = text.split_at(ends.min().unwrap_or(text.len()));
+    (fits.split("\n[[fit]]\n").skip(1).collect(), rest)
 }
 
 fn head(known: &Known) -> String {
@@ -68,7 +153,7 @@ fn head(known: &Known) -> String {
 }
 
 fn fit(entry: &Entry) -> String {
-    let Fitting { numbers, rows, errors, ideal, quantiles } = &entry.fitting;
+    let Fitting { numbers, rows, errors, ideal, quantiles, odd } = &entry.fitting;
     let mut out = format!(
         "\n[[fit]]\nengine = \"{}\"\nversion = \"{}\"\nfamily = \"{}\"\ndtype = \"{}\"\n",
         entry.engine, entry.version, entry.family, entry.dtype
@@ -77,8 +162,11 @@ fn fit(entry: &Entry) -> String {
         out += &format!("{} = {}\n", parameter.name, number(value.clamp(parameter.least, parameter.most)));
     }
     out += &format!("l2_hot = {}\n", number(numbers.l2_hot));
-    let quantiles: Vec<String> = quantiles.iter().map(|quantile| format!("{quantile:.3}")).collect();
-    out += &format!("error_q = [{}]\n", quantiles.join(", "));
+    for (name, quantiles) in [("error_q", Some(quantiles)), ("odd_q", odd.as_ref())] {
+        let Some(quantiles) = quantiles else { continue };
+        let quantiles: Vec<String> = quantiles.iter().map(|quantile| format!("{quantile:.3}")).collect();
+        out += &format!("{name} = [{}]\n", quantiles.join(", "));
+    }
     out += &format!("median_ape = {:.1}\nmape = {:.1}\n", errors.median_ape, errors.mape);
     out += &format!("p90_ape = {:.1}\nbias = {:.1}\n", errors.p90_ape, errors.bias);
     out += &format!("roofline_median_ape = {:.1}\n", ideal.median_ape);

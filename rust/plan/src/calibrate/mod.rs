@@ -14,5 +14,7 @@ pub mod errors;
 pub mod least_squares;
 pub mod family;
 pub mod fit;
+pub mod whole;
 pub mod file;
+pub mod steps;
 pub mod run;

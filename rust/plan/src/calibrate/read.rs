@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use roofline_core::efficiency::form::collective::CollectiveKernel;
-use roofline_core::efficiency::form::decode::DecodeKernel;
+use roofline_core::efficiency::form::decode::{DecodeKernel, usual_heads};
 use roofline_core::efficiency::form::elementwise::ElementwiseKernel;
-use roofline_core::efficiency::form::gemm::GemmKernel;
+use roofline_core::efficiency::form::gemm::{GemmKernel, NARROW};
 use roofline_core::efficiency::form::mla::MlaDecodeKernel;
 use roofline_core::efficiency::form::moe::MoeKernel;
 use roofline_core::efficiency::form::prefill::PrefillKernel;
 use roofline_core::error::{Error, Result};
 
 use super::devices::{Devices, Known};
-use super::dimensions::{Columns, at, engine_name, pairs, usual_heads};
+use super::dimensions::{Columns, at, engine_name, pairs};
 use super::frame::{Frame, Words};
 use super::kernel::Kernel;
 use super::routing::{Case, Loads, Routing};
@@ -53,6 +53,8 @@ pub struct Measurements {
     pub rows: Vec<Measurement>,
     /// What the others measured and why they cannot be used, with how many of each.
     pub refused: BTreeMap<(String, String), u64>,
+    /// The first row of each of these, from 1, and what stands there.
+    pub examples: BTreeMap<(String, String), (usize, String)>,
 }
 
 /// What holds where a frame does not say it.
@@ -88,6 +90,8 @@ pub fn read(frame: &Frame, defaults: &Defaults) -> Result<Measurements> {
             Ok(measurement) => found.rows.push(measurement),
             Err(refused) => {
                 let what = (ops.at(row).to_string(), reader.why(refused));
+                let example = || (row + 1, reader.was(refused, row, times[row]));
+                found.examples.entry(what.clone()).or_insert_with(example);
                 *found.refused.entry(what).or_default() += 1;
             }
         }
@@ -97,6 +101,10 @@ pub fn read(frame: &Frame, defaults: &Defaults) -> Result<Measurements> {
     found.engines = reader.engines;
     Ok(found)
 }
+
+/// Width of a head and of the latent that heads are absorbed into, in every published model with latent attention.
+const MLA_HEAD: f64 = 128.0;
+const MLA_LORA: f64 = 512.0;
 
 /// Why a row is of no use.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -232,6 +240,8 @@ impl<'a> Reader<'a> {
         };
         match op {
             Op::Gemm => self.gemm(known, one),
+            Op::MlaAbsorb => self.heads_gemm(known, one, MLA_LORA, MLA_HEAD),
+            Op::MlaRelease => self.heads_gemm(known, one, MLA_HEAD, MLA_LORA),
             Op::Prefill | Op::PrefillAfterCached => self.prefill(known, one, op == Op::PrefillAfterCached),
             Op::Decode => self.decode(one),
             Op::MlaPrefill => self.mla_prefill(known, one),
@@ -266,9 +276,22 @@ impl<'a> Reader<'a> {
         let Numbers { weight_bytes, input_bytes, .. } = numbers;
         Ok(Measurement {
             dtype: numbers.name,
-            kernel: Kernel::Gemm(GemmKernel { m, n, k, peak, weight_bytes, input_bytes }),
+            kernel: Kernel::Gemm(GemmKernel { batch: 1.0, m, n, k, peak, weight_bytes, input_bytes }),
             copies: numbers.copies,
-            usual: n >= 512.0 && k >= 512.0 && m <= 32768.0 && (m <= 16.0 || m % 8.0 == 0.0),
+            usual: n >= NARROW && k >= NARROW && m <= 32768.0 && (m <= 16.0 || m % 8.0 == 0.0),
+            ..one
+        })
+    }
+
+    /// A product for every head of latent attention, each with a weight of its own.
+    fn heads_gemm(&self, known: &Known, one: Measurement, n: f64, k: f64) -> Result<Measurement, Refused> {
+        let (numbers, peak) = self.numbers(one.row, known)?;
+        let m = positive(self.columns.m, one.row, "m")?;
+        let batch = positive(self.columns.heads, one.row, "heads")?;
+        let Numbers { weight_bytes, input_bytes, .. } = numbers;
+        Ok(Measurement {
+            dtype: if input_bytes < 2.0 { "fp8-heads" } else { "bf16-heads" },
+            kernel: Kernel::Gemm(GemmKernel { batch, m, n, k, peak, weight_bytes, input_bytes }),
             ..one
         })
     }
@@ -371,8 +394,8 @@ impl<'a> Reader<'a> {
             pairs: sequences * context,
             longest: context,
             heads,
-            latent: 576.0,
-            lora: 512.0,
+            latent: MLA_LORA + 64.0,
+            lora: MLA_LORA,
             kv_bytes: if narrow { 1.0 } else { 2.0 },
         };
         Ok(Measurement {
@@ -514,6 +537,23 @@ impl<'a> Reader<'a> {
         seen.into_iter()
             .map(|(device, engine, code)| (device, engine, words.list[code as usize].clone()))
             .collect()
+    }
+
+    /// What stands where a row is wrong.
+    fn was(&self, refused: Refused, row: usize, time: f64) -> String {
+        match refused {
+            Refused::Time => time.to_string(),
+            Refused::Missing(name) => self
+                .frame
+                .number(&[name])
+                .map_or_else(|| "there is no such column".into(), |column| column[row].to_string()),
+            Refused::Op(code) => self.ops.list[code as usize].clone(),
+            Refused::Device(_) => self.device_words.map_or("", |words| words.at(row)).to_string(),
+            Refused::NotAFormat(_) => self.dtypes.map_or("", |words| words.at(row)).to_string(),
+            Refused::Routing(_) => self.routings.map_or("", |words| words.at(row)).to_string(),
+            Refused::NoPeak(what) => what.to_string(),
+            Refused::Links => self.ops.at(row).to_string(),
+        }
     }
 
     fn why(&self, refused: Refused) -> String {

@@ -31,9 +31,12 @@ const REQUESTS_A_USER: u64 = 10;
 const SHORTEST: f64 = 0.8;
 /// Seconds a request spends outside the engine before its first token.
 const API_S: f64 = 4.5e-3;
+/// Seconds there for each token of its prompt: text sent, parsed and cut into tokens. Chosen, with the next, on the
+/// MiniMax-M2.5 rows of the shared servers.
+const TOKEN_S: f64 = 6e-6;
 /// Steps a request waits beside its own: until it is looked at, behind those already on their way, and until its token is
-/// back with the client. Chosen on the MiniMax-M2.5 rows of the shared servers.
-const STEPS_BEFORE: f64 = 5.5;
+/// back with the client.
+const STEPS_BEFORE: f64 = 4.0;
 /// How much wider than a step's band those of served times are, as factors of its log half-widths: batches and lengths
 /// are not known exactly. Chosen on the same rows.
 const WIDER_TPOT: f64 = 1.7;
@@ -144,6 +147,8 @@ fn server(frame: &Frame, row: usize) -> Result<Server, String> {
     let count = |name: &str| number(name).map(|value| value as u64);
     let must = |name: &str| count(name).ok_or_else(|| format!("`{name}` must be a positive number"));
     let (tp, dp) = (must("tp_size")?, count("attention_dp_size").unwrap_or(1));
+    let (moe_tp, ep) = (count("moe_tp_size").unwrap_or(1), count("moe_ep_size").unwrap_or(1));
+    let (tp, dp, ep) = once((tp, dp), (moe_tp, ep));
     let model = word(frame, "model_path", row).to_string();
     let quantization = match word(frame, "precision", row) {
         "fp4" => "nvfp4",
@@ -154,12 +159,26 @@ fn server(frame: &Frame, row: usize) -> Result<Server, String> {
         hw: word(frame, "system", row).to_string(),
         engine: word(frame, "backend", row).to_string(),
         quantization,
-        layout: Layout { tp, pp: count("pp_size").unwrap_or(1), dp, ep: count("moe_ep_size").unwrap_or(1) },
+        layout: Layout { tp, pp: count("pp_size").unwrap_or(1), dp, ep },
         users: must("concurrency")?,
         lengths: (must("isl")?, must("osl")?),
         exact: word(frame, "source_kind", row) == "nvidia_internal",
         model,
     })
+}
+
+/// TP, DP and EP of the devices there are. Where experts are spread, tables of these servers multiply a group of devices
+/// by itself: 8 devices under `moe_tp = ep = 8` stand there as TP 64, 4 ranks of data parallelism as TP 4 × DP 4 with EP 16,
+/// on machines of 8 devices, and with the times of such machines.
+fn once((tp, dp): (u64, u64), (moe_tp, ep): (u64, u64)) -> (u64, u64, u64) {
+    let squared = ep > 1 && tp * dp == moe_tp * ep;
+    if squared && moe_tp == ep && (tp == 1 || dp == 1) {
+        return if dp > 1 { (1, ep, ep) } else { (ep, 1, ep) };
+    }
+    if squared && moe_tp == 1 && tp == dp && tp > 1 {
+        return (1, dp, dp);
+    }
+    (tp, dp, ep)
 }
 
 fn analyst(server: &Server, efficiency: Efficiency) -> Result<Analyst> {
@@ -210,7 +229,7 @@ fn answer(server: &Server) -> Result<Answer> {
     let (costs, bare) =
         (costs(&predicted, running, prompt, context)?, costs(&ideal, running, prompt, context)?);
     let mut served = closed_loop(&costs, &load);
-    served.ttft_s += API_S + STEPS_BEFORE * served.tpot_s;
+    served.ttft_s += API_S + TOKEN_S * prompt as f64 + STEPS_BEFORE * served.tpot_s;
     Ok(Answer { served, ideal: closed_loop(&bare, &load), band: (share(step.low), share(step.high)) })
 }
 

@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use roofline_core::error::Error as CoreError;
 
 use super::FastReplica;
-use super::replica::{CALLS_PER_LOOK, Flight, checked};
+use super::replica::{CALLS_PER_LOOK, Flight};
 use super::sequence::Place;
+use crate::engine::checked;
 use crate::error::{Error, Result};
 use crate::metrics::journal::Note;
 use crate::step_cost::{Phase, StepCost, StepItem};
@@ -270,24 +271,24 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
 
     /// The device takes the step; when it ends. Those who decode have their tokens then.
     fn occupy(&mut self, step: &Draft<P::Sums>) -> Result<C::Instant> {
-        let busy_s = checked(self.cost.seconds(&step.sums))?;
+        let busy = checked(self.cost.price(&step.sums))?;
         let start = C::later(self.now, self.busy_until);
-        let end = C::after(start, busy_s);
+        let end = C::after(start, busy);
         for &sequence in &step.newcomers {
             self.timelines[sequence as usize].first_scheduled = start;
         }
         if step.decoding > 0 {
-            self.noted.note_gaps(C::seconds_between(self.busy_until, end), u64::from(step.decoding));
+            self.noted.gaps.note(C::seconds_between(self.busy_until, end), u64::from(step.decoding));
         }
         for &sequence in &step.finishing {
             self.timelines[sequence as usize].last_token = end;
         }
         let share = match (step.prefilling, step.decoding) {
-            (0, _) => &mut self.noted.totals.decode_s,
-            (_, 0) => &mut self.noted.totals.prefill_s,
-            _ => &mut self.noted.totals.mixed_s,
+            (0, _) => &mut self.noted.totals.decode,
+            (_, 0) => &mut self.noted.totals.prefill,
+            _ => &mut self.noted.totals.mixed,
         };
-        *share += busy_s;
+        *share += busy.ticks;
         self.noted.totals.steps += 1;
         self.busy_until = end;
         Ok(end)
@@ -313,7 +314,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         if is_first {
             timeline.first_token = end;
         } else {
-            self.noted.note_gaps(C::seconds_between(before, end), 1);
+            self.noted.gaps.note(C::seconds_between(before, end), 1);
         }
     }
 }

@@ -4,8 +4,11 @@
 //! equal size, so that a block of any group has the same bytes. Layers that keep every token take a block for each
 //! `block_size` tokens, layers with a window only for what the next queries reach, layers with a state one block.
 
+use roofline_core::error::Result;
+use roofline_core::layout::Layout;
 use roofline_core::memory::KvLayout;
 use roofline_core::model::{LayerGroup, Mixer, Model, Span};
+use roofline_core::precision::Precision;
 use roofline_core::step::Deployment;
 
 /// Kinds of windows one model may mix beside layers that keep every token.
@@ -148,9 +151,14 @@ pub(crate) struct Kind {
 
 /// Cuts the cache of a deployment into blocks of `block_size` tokens, or more where a state needs them; `None` for a
 /// model whose layers mix more than [`MOST_WINDOWS`] windows, or that caches nothing.
-pub fn cut(deployment: &Deployment, block_size: u32) -> Option<Cut> {
-    let kinds = kinds(deployment);
-    let share = deployment.layout.pp.max(1);
+///
+/// # Errors
+/// A technique that does not suit the model.
+pub fn cut(deployment: &Deployment, block_size: u32) -> Result<Option<Cut>> {
+    Ok(cut_kinds(&kinds(deployment)?, deployment.layout.pp.max(1), block_size))
+}
+
+fn cut_kinds(kinds: &[Kind], share: u64, block_size: u32) -> Option<Cut> {
     let counts: Vec<u64> = kinds.iter().map(|kind| kind.layers.div_ceil(share)).collect();
     let (least, most) = (*counts.iter().min()?, *counts.iter().max()?);
     let size = if (most as f64) < ALIKE * least as f64 { most } else { least };
@@ -161,6 +169,13 @@ pub fn cut(deployment: &Deployment, block_size: u32) -> Option<Cut> {
         let groups = counts.iter().map(|count| count.div_ceil(size) as u32).sum::<u32>() - 1;
         let groups = Groups { states: groups, ..Groups::default() };
         return Some(Cut { block_size: u32::MAX, block_bytes: state * size as f64, groups });
+    }
+    if kinds.iter().all(|kind| kind.window == 0 && kind.state_bytes == 0.0) {
+        // A token takes the same bytes wherever it stands.
+        let each = |(kind, count): (&Kind, &u64)| kind.bytes_per_token * *count as f64;
+        let bytes: f64 = kinds.iter().zip(&counts).map(each).sum();
+        let block_bytes = bytes * f64::from(block_size);
+        return Some(Cut { block_size, block_bytes, groups: Groups::default() });
     }
     let needed = (state / (densest * f64::from(ALIGNMENT))).ceil() as u32 * ALIGNMENT;
     let block_size = block_size.max(needed);
@@ -176,7 +191,13 @@ pub fn cut(deployment: &Deployment, block_size: u32) -> Option<Cut> {
             let own = (page / kind.bytes_per_token).floor() as u32;
             match main {
                 None => (main, groups.full) = (Some(own), groups.full + number - 1),
-                Some(_) => groups.full += number,
+                Some(size) if size == own => groups.full += number,
+                // Narrower layers, such as a draft model's: their blocks hold more tokens, and are never given back.
+                Some(_) => {
+                    *groups.windows.get_mut(windows)? =
+                        Window { groups: number, tokens: u32::MAX, block_size: own };
+                    windows += 1;
+                }
             }
         } else {
             let own = (page / kind.bytes_per_token).floor() as u32;
@@ -198,27 +219,60 @@ pub fn cut(deployment: &Deployment, block_size: u32) -> Option<Cut> {
     Some(Cut { block_size: main.unwrap_or(block_size), block_bytes: page * size as f64, groups })
 }
 
-/// The layers of a deployment by how they keep their cache, bytes of one layer on the busiest device.
-pub(crate) fn kinds(deployment: &Deployment) -> Vec<Kind> {
-    let mut kinds: Vec<Kind> = Vec::new();
+/// The kinds of layers that keep a cache: the model's as techniques change them, and those of models that draft.
+pub(crate) fn kinds(deployment: &Deployment) -> Result<Vec<Kind>> {
+    let cache = deployment.cache()?;
+    let layout = Layout { pp: 1, ..deployment.layout };
+    let mut kinds = Vec::new();
     for group in &deployment.model.layers {
-        let kind = kind(deployment, group);
-        if kind.bytes_per_token == 0.0 && kind.state_bytes == 0.0 {
-            continue;
-        }
-        let alike = |known: &&mut Kind| Kind { layers: kind.layers, ..**known } == kind;
-        match kinds.iter_mut().find(alike) {
-            Some(known) => known.layers += kind.layers,
-            None => kinds.push(kind),
+        let mut kind = kind(&deployment.model, layout, &deployment.precision, group);
+        kind.bytes_per_token *= cache.factor;
+        for part in within_budgets(kind, &cache.budgets()) {
+            add(&mut kinds, part);
         }
     }
-    kinds
+    // What techniques keep beside, in proportion.
+    let own: f64 = kinds.iter().map(|kind| kind.bytes_per_token * kind.layers as f64).sum();
+    let added: f64 = cache.added.iter().map(|(bytes, _)| bytes).sum::<f64>() * deployment.layout.pp as f64;
+    if own > 0.0 {
+        kinds.iter_mut().for_each(|kind| kind.bytes_per_token *= 1.0 + added / own);
+    }
+    for (model, precision) in &cache.drafts {
+        for group in &model.layers {
+            add(&mut kinds, kind(model, layout, precision, group));
+        }
+    }
+    Ok(kinds)
 }
 
-fn kind(deployment: &Deployment, group: &LayerGroup) -> Kind {
-    let alone = Model { layers: vec![LayerGroup { count: 1, ..group.clone() }], ..deployment.model.clone() };
-    let layout = roofline_core::layout::Layout { pp: 1, ..deployment.layout };
-    let layer = KvLayout::of(&alone, layout, &deployment.precision);
+fn add(kinds: &mut Vec<Kind>, kind: Kind) {
+    if kind.layers == 0 || (kind.bytes_per_token == 0.0 && kind.state_bytes == 0.0) {
+        return;
+    }
+    let alike = |known: &&mut Kind| Kind { layers: kind.layers, ..**known } == kind;
+    match kinds.iter_mut().find(alike) {
+        Some(known) => known.layers += kind.layers,
+        None => kinds.push(kind),
+    }
+}
+
+/// Layers that a technique gives budgets of tokens, each share its own: they keep a window of as many.
+fn within_budgets(kind: Kind, budgets: &[(f64, Option<u64>)]) -> Vec<Kind> {
+    let (mut given, mut share) = (0, 0.0);
+    let cut = budgets.iter().map(|(part, budget)| {
+        share += part;
+        let until = (share * kind.layers as f64).round() as u64;
+        let layers = until.saturating_sub(std::mem::replace(&mut given, until));
+        let kept = budget.and_then(|budget| u32::try_from(budget).ok()).filter(|_| kind.state_bytes == 0.0);
+        let window = [Some(kind.window).filter(|window| *window > 0), kept].into_iter().flatten().min();
+        Kind { layers, window: window.unwrap_or(0), ..kind }
+    });
+    cut.collect()
+}
+
+fn kind(model: &Model, layout: Layout, precision: &Precision, group: &LayerGroup) -> Kind {
+    let alone = Model { layers: vec![LayerGroup { count: 1, ..group.clone() }], ..model.clone() };
+    let layer = KvLayout::of(&alone, layout, precision);
     let window = match &group.mixer {
         Some(Mixer::Attention(attention)) => match attention.span {
             Span::Window(tokens) | Span::Chunk(tokens) => u32::try_from(tokens).unwrap_or(0),

@@ -168,8 +168,22 @@ impl Speculation {
         }
     }
 
+    /// The chance that the draft at each position is accepted, given that those before it were; of a pattern, which has as
+    /// many verifications that accept one number of drafts as another.
+    pub fn chances(&self) -> Vec<f64> {
+        let last = |positions: &[f64], place: usize| {
+            positions.get(place).or(positions.last()).copied().unwrap_or(0.0)
+        };
+        let drafts = self.tokens as usize;
+        let chance = |place: usize| match &self.acceptance {
+            Acceptance::Chance { positions, .. } => last(positions, place),
+            Acceptance::Pattern { .. } => (drafts - place) as f64 / (drafts - place + 1) as f64,
+        };
+        (0..drafts).map(chance).collect()
+    }
+
     /// What is wrong with these settings.
-    pub(super) fn mistakes(&self) -> Vec<Error> {
+    pub(crate) fn mistakes(&self) -> Vec<Error> {
         let mut mistakes = Vec::new();
         if !(1..=MOST_DRAFTS).contains(&self.tokens) {
             let hint = "leave speculation out to run without it";
@@ -213,6 +227,15 @@ mod tests {
         assert!((mean(5) - expected).abs() < 0.12, "{} {expected}", mean(5));
         assert_eq!(chance(vec![1.0]).accepted(1, 1, 3), 3);
         assert_eq!(chance(vec![1.0, 0.0]).accepted(1, 1, 3), 1);
+    }
+
+    #[test]
+    fn chances_are_one_a_draft() {
+        assert_eq!(chance(vec![0.7]).chances(), [0.7; 4]);
+        let pattern = Acceptance::parse("pattern:7,3", 0).unwrap();
+        // 0 to 4 drafts are accepted equally often: 4 of 5 times the first, 3 of those 4 the second …
+        let chances = Speculation { acceptance: pattern, ..chance(vec![]) }.chances();
+        assert_eq!(chances, [4.0 / 5.0, 3.0 / 4.0, 2.0 / 3.0, 1.0 / 2.0]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod container;
 mod diagnose;
 mod detect;
 mod hashes;
-mod prefix_groups;
+pub(crate) mod prefix_groups;
 mod links;
 mod sessions;
 mod row;

@@ -1,6 +1,7 @@
 //! Attention of decoding sequences: piecewise affine in sequences, keys and the longest context.
 
 use super::Device;
+use crate::straight::{Greatest, Straight};
 
 /// One query (or a few drafts) a sequence over its cache.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,4 +60,26 @@ impl Decode {
         let split = self.split_s.min(cached / self.split_eff);
         self.t0_s + self.c_wave_s * waves + split + (cached / self.em).max(compute).max(chain)
     }
+
+    /// The same over keys, where each of `kernel.sequences` brings one query and sees all its keys.
+    pub fn straight(&self, device: &Device, kernel: &DecodeKernel) -> Greatest {
+        let width = kernel.key_dim + kernel.value_dim;
+        let waves = (kernel.sequences * kernel.kv_heads / device.sm - 1.0).max(0.0);
+        let cached = kernel.kv_heads * width * kernel.kv_bytes / device.bandwidth;
+        let compute = 2.0 * width * kernel.heads / (device.peak16 * self.ec);
+        Greatest::of_sum(
+            self.t0_s + self.c_wave_s * waves,
+            &[Straight::fixed(self.split_s), Straight::a_key(cached / self.split_eff)],
+            &[
+                Straight::a_key(cached / self.em),
+                Straight::a_key(compute),
+                Straight::a_key_of_the_longest(self.per_key_s),
+            ],
+        )
+    }
+}
+
+/// Whether heads are as serving meets them.
+pub fn usual_heads(heads: f64, kv_heads: f64, width: f64) -> bool {
+    (width == 64.0 || width == 128.0) && heads <= 16.0 * kv_heads
 }

@@ -1,6 +1,7 @@
 //! Latent attention: absorbed over the cache while decoding; prompts take the prefill form with expanded heads.
 
 use super::{Device, smooth_max};
+use crate::straight::{Greatest, Straight};
 
 /// One query (or a few drafts) a sequence over the cached latent.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,6 +58,23 @@ impl MlaDecode {
         let chain = self.per_key_s * kernel.longest;
         let compute = 2.0 * heads * kernel.pairs * (kernel.latent + kernel.lora) / (device.peak16 * self.ec);
         self.t0_s + self.c_wave_s * waves + split + smooth_max(cached / self.em, compute).max(chain)
+    }
+
+    /// The same over keys, where each of `kernel.sequences` brings one query and sees all its keys.
+    pub fn straight(&self, device: &Device, kernel: &MlaDecodeKernel) -> Greatest {
+        let blocks = (kernel.heads / 64.0).ceil();
+        let heads = kernel.heads + self.head_pad * (64.0 * blocks - kernel.heads);
+        let waves = (kernel.sequences * blocks / device.sm - 1.0).max(0.0);
+        let cached = kernel.latent * kernel.kv_bytes / device.bandwidth;
+        let compute = 2.0 * heads * (kernel.latent + kernel.lora) / (device.peak16 * self.ec);
+        Greatest::of_sum(
+            self.t0_s + self.c_wave_s * waves,
+            &[Straight::fixed(self.split_s), Straight::a_key(cached / self.split_eff)],
+            &[
+                Straight::a_key(smooth_max(cached / self.em, compute)),
+                Straight::a_key_of_the_longest(self.per_key_s),
+            ],
+        )
     }
 }
 
