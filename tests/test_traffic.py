@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 import roofline_fast as rf
+from roofline_fast.workloads import WORKLOADS
 
 from .conftest import shared
 
@@ -105,10 +106,52 @@ def test_a_real_recording_has_its_published_rate(tmp_path: Path) -> None:
     assert len(rf.Trace.generate(**words)) == pytest.approx(46_616, rel=0.02)
 
 
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_kind_of_traffic_stands_for_words_that_can_be_overruled(name: str) -> None:
+    words = WORKLOADS[name]
+    given = rf.Trace.generate(30, workload=name, request_rate=1, output_len=3)
+    assert given.requests.equals(rf.Trace.generate(30, request_rate=1, **{**words, "output_len": 3}).requests)
+    assert set(given.requests["output_tokens"]) == {3}
+
+
+def test_a_kind_of_traffic_can_be_a_file(tmp_path: Path) -> None:
+    folder = shared("traces", "workload_catalog")
+    names = {"batch-rag": "batch-summarization-rag", "synthetic-data": "batch-synthetic-data-generation"}
+    for name in WORKLOADS:
+        file = folder / f"{names.get(name, name)}.json"
+        asked = {"num_prompts": 50, "request_rate": 1}
+        of_file = rf.Trace.generate(workload=str(file), **asked)
+        assert of_file.requests.equals(rf.Trace.generate(workload=name, **asked).requests), name
+    broken = tmp_path / "broken.json"
+    for text, must in (("{", "must be JSON"), ("[]", "must hold"), ('{"multi_turn": true}', "must hold")):
+        broken.write_text(text)
+        with pytest.raises(rf.SpecError, match=must):
+            rf.Trace.generate(5, workload=str(broken))
+
+
+def test_files_of_rates_and_kinds_of_traffic_are_answered_with_their_flags(
+    command: Callable[..., Any], tmp_path: Path, clients: Path
+) -> None:
+    kind = tmp_path / "kind.json"
+    kind.write_text('{"input_sequence_length": {}, "output_sequence_length": {}}')
+    rates = tmp_path / "rates.csv"
+    rates.write_text("start_s,rate_rps\n0,5\n")
+    windows = tmp_path / "chunk-1-dataset.json"
+    windows.write_text(json.dumps({"0": LENGTHS["0"], "21600": LENGTHS["0"]}))
+    answers = {kind: "--workload FILE.json", rates: "--rate-series FILE.csv", windows: "--servegen FOLDER"}
+    answers[clients / "chunk-1-trace.csv"] = "--servegen FOLDER"
+    for file, flag in answers.items():
+        done = command(f"simulate {file} --hw h100")
+        assert done.code == 2
+        assert flag in done.err.splitlines()[1], done.err
+
+
 WRONG = {
     "--servegen nowhere": "servegen must be a folder of chunk-N-trace.csv and chunk-N-dataset.json: nowhere: ",
     f"--servegen {CHAT}": "servegen must be a folder of chunk-N-trace.csv",
     "--servegen x --input-len 5": "input_len must be left out with servegen: 5",
+    "-n 5 --workload chat": "no workload is called `chat`",
+    "-n 5 --workload nowhere.json": "nowhere.json must exist",
     "-n 5 --sessions 3": "sessions must be left out without turns: 3",
     "-n 5 --turns 0.5": "turns must be a whole number: 0.5",
     "-n 5 --turns 2 --turn-delay soon": "no distribution is called `soon`",

@@ -418,10 +418,9 @@ def _model(
         return Model(DEFAULT_MODEL), f"model {DEFAULT_MODEL} (default; --model to change)"
     try:
         found = Model(trace.model)
-    except UnknownNameError as error:
-        message = f"{trace.origin} names a model that is not known: {trace.model}"
-        hint = f"choose what serves it with --model (model=); {error.hint}"
-        raise UnknownNameError(message, field="model", value=trace.model, hint=hint) from None
+    except UnknownNameError:
+        why = f"default: the trace names `{trace.model}`, which is not known; --model to change"
+        return Model(DEFAULT_MODEL), f"model {DEFAULT_MODEL} ({why})"
     return found, f"model {found.name} (the trace's own; --model to change)"
 
 

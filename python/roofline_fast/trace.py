@@ -247,9 +247,10 @@ class Trace:
         (1000, ['output_len 128 (default)'])
         """
         from roofline_fast.workload import texts
+        from roofline_fast.workloads import expanded
 
         progress = traffic.pop("progress", None)
-        words = texts({"num_prompts": num_prompts, **traffic})
+        words = texts({"num_prompts": num_prompts, **expanded(traffic)})
         trace = cls.__new__(cls)
         if like is not None and not isinstance(like, Trace):
             raise SpecError(f"like must be a Trace: {like!r}", field="like", value=repr(like))
@@ -291,13 +292,14 @@ class Trace:
         """
         from roofline_fast.traces import format_of, streams
         from roofline_fast.workload import texts
+        from roofline_fast.workloads import expanded
 
         form = format_of(fspath(path), format)
         if not streams(fspath(path), form):
             hint = "`.jsonl` is, also packed (`.jsonl.zst`); so are vidur and azure in `.csv`"
             message = f"path must be a file that is written row by row: {fspath(path)}"
             raise SpecError(message, field="path", value=fspath(path), hint=hint)
-        words = texts({"num_prompts": num_prompts, **traffic})
+        words = texts({"num_prompts": num_prompts, **expanded(traffic)})
         return _core.Trace.generate_to(words, path, form, progress)
 
     def scaled(

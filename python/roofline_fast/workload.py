@@ -45,6 +45,7 @@ TRAFFIC = {
     "lora_dist": "how they are drawn: uniform or zipf:1.5",
     "tenants": "how many ask",
     "tenant_dist": "how they are drawn, likewise",
+    "workload": "words by name (interactive-chat, code-generation, …), or a JSON file of inference-perf's",
     "servegen": "folder of ServeGen's clients, instead of rates and lengths",
     "servegen_from": "second of their recording at which traffic begins",
 }

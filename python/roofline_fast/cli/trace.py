@@ -134,7 +134,11 @@ def _is_large(words: dict[str, str], path: Path, to: str | None) -> bool:
         count = float(words.get("num_prompts", "0").replace("_", ""))
     except ValueError:
         return False
-    return count > LARGE and "turns" not in words and streams(str(path), format_of(str(path), to))
+    return (
+        count > LARGE
+        and not {"turns", "workload"} & set(words)
+        and streams(str(path), format_of(str(path), to))
+    )
 
 
 def _streamed(

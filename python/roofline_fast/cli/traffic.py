@@ -71,6 +71,12 @@ TRAFFIC: dict[str, Any] = {
     "lora_dist": _flag(GENERATED, "How they are drawn: uniform or zipf:1.5.", "--lora-dist"),
     "tenants": _flag(GENERATED, "How many ask.", "--tenants"),
     "tenant_dist": _flag(GENERATED, "How they are drawn, likewise.", "--tenant-dist"),
+    "workload": _flag(
+        GENERATED,
+        "Lengths and turns as of interactive-chat, code-generation, deep-research, reasoning, batch-rag, "
+        "synthetic-data, or of a JSON file.",
+        "--workload",
+    ),
     "servegen": _flag(GENERATED, "Folder of ServeGen's clients, instead of rates and lengths.", "--servegen"),
     "servegen_from": _flag(GENERATED, "Second of their recording to begin at.", "--servegen-from"),
     **ARRIVALS,
