@@ -103,7 +103,7 @@ def test_a_real_recording_has_its_published_rate(tmp_path: Path) -> None:
         pytest.skip("tar cannot unpack zstd here")
     folder = next(tmp_path.rglob("chunk-0-trace.csv")).parent
     words = {"servegen": str(folder), "servegen_from": 36_000, "duration": 3600}
-    assert len(rf.Trace.generate(**words)) == pytest.approx(46_616, rel=0.02)
+    assert len(rf.Trace.generate(**words)) == pytest.approx(46_616, rel=0.05)
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
