@@ -54,7 +54,7 @@ impl ModelCost {
     /// Seconds of all steps priced so far by operator, in order; what runs beside the device counts as far as it shows.
     pub fn operators(&self) -> Vec<(String, f64)> {
         let memo = self.memo.borrow();
-        let (seconds, all) = (memo.operators(&self.pricer), memo.seconds());
+        let seconds = memo.operators(&self.pricer);
         let mut named: Vec<(String, f64)> = Vec::new();
         for (op, seconds) in self.pricer.ops().zip(&seconds).filter(|(_, seconds)| **seconds != 0.0) {
             match named.iter_mut().find(|(name, _)| name == op.stem()) {
@@ -62,8 +62,8 @@ impl ModelCost {
                 None => named.push((op.stem().to_string(), *seconds)),
             }
         }
-        let hidden = all - seconds.iter().sum::<f64>();
-        if hidden.abs() > 1e-9 * all {
+        let hidden = memo.seconds() - seconds.iter().sum::<f64>();
+        if hidden.abs() > 1e-9 * memo.seconds() {
             named.push(("hidden behind the device".to_string(), hidden));
         }
         named
