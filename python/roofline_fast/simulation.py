@@ -278,7 +278,7 @@ def simulate(
         deployment,
         requests.compiled,
         step_cost=step_cost,
-        api_latency_s=api_latency_s(api_latency, mode, step_cost),
+        api_latency_s=api_latency_s(api_latency, mode, step_cost, efficiency),
         session_mode=session_mode,
         concurrency=concurrency,
         think_time_ms=think_time,
@@ -302,7 +302,7 @@ def simulate(
         "kv_cache_dtype": deployment.kv_format,
         "techniques": [*_core.Deployment.expand(quantization, kv_cache_dtype), *deployment.techniques],
         "mode": mode,
-        "api_latency": api_latency_s(api_latency, mode, step_cost) * 1e3,
+        "api_latency": api_latency_s(api_latency, mode, step_cost, efficiency) * 1e3,
         "step_cost": step_cost,
         "session_mode": session_mode,
         "concurrency": concurrency,
@@ -389,7 +389,7 @@ class Simulation:
     def __init__(
         self,
         served: _core.Simulation,
-        serve: Callable[..., _core.Simulation],
+        serve: functools.partial[_core.Simulation],
         summary: dict[str, Any],
         inputs: dict[str, Any],
         notes: list[str],
@@ -414,6 +414,32 @@ class Simulation:
     def requests(self) -> pl.DataFrame:
         """One row a request, in the order of the trace; times in seconds since the trace began."""
         return frame(self._served.requests)
+
+    @cached_property
+    def bounds(self) -> pl.DataFrame:
+        """Each request were every step as short or as long as its band allows, simulated again.
+
+        Queues near saturation answer more strongly than the steps they consist of: `ttft_low_s` and the
+        like of `requests` scale times with steps, these columns of the same names do not. Null where no
+        error is known.
+        """
+        import polars as pl
+
+        names = ("ttft", "tpot", "e2e")
+        steps = self.summary.get("mean_tpot_ms"), *(
+            self.summary.get(f"mean_tpot_{end}_ms") for end in ("low", "high")
+        )
+        if any(time is None for time in steps):
+            nothing = pl.lit(None, dtype=pl.Float64)
+            ends = [nothing.alias(f"{name}_{end}_s") for name in names for end in ("low", "high")]
+            return self.requests.select(ends)
+        ends = []
+        for end, time in zip(("low", "high"), steps[1:], strict=True):
+            deployment = self.deployment.scaled(time / steps[0])
+            served = self._serve.func(deployment, *self._serve.args[1:], **self._serve.keywords)
+            rows = frame(served.requests)
+            ends.append(rows.select(pl.col(f"{name}_s").alias(f"{name}_{end}_s") for name in names))
+        return pl.concat(ends, how="horizontal")
 
     @cached_property
     def _recorded(self) -> _core.Simulation:

@@ -88,7 +88,7 @@ def validate(
         elif kind == "points":
             tables.append(_core.Measurements.points(rows.height, measured.columns(rows)))
         elif kind == "steps":
-            tables += served.steps(rows, efficiency)
+            tables += served.steps(rows, device, engine, efficiency)
         elif kind == "batches":
             tables += served.batches(rows, efficiency)
         elif kind == "requests" and (judged := served.requests(Path(name), rows, efficiency)):

@@ -73,7 +73,7 @@ impl Sought {
             Sought { what: What::HostStep, prior: host.0, doubt: 0.7e-3 },
             Sought { what: What::HostSequence, prior: host.1, doubt: 15e-6 },
         ];
-        sought.extend(api_s.map(|prior| Sought { what: What::Api, prior, doubt: 20e-3 }));
+        sought.extend(api_s.map(|prior| Sought { what: What::Api, prior, doubt: 5e-3 }));
         let factor = |family: &Family| Sought { what: What::Family(*family), prior: 1.0, doubt: 0.15 };
         sought.extend(families.iter().map(factor));
         sought
