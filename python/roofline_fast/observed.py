@@ -57,12 +57,15 @@ class Observed:
         What was observed, one row a request of the trace: `ttft_s`, `tpot_s`, `e2e_s`; null where nothing was.
     settings : dict
         Keywords of `simulate` that are recorded with it.
+    assumed : bool
+        Whether some of them are assumed.
     """
 
     name: str
     trace: Trace
     rows: pl.DataFrame
     settings: dict[str, Any] = field(default_factory=dict)
+    assumed: bool = False
 
 
 def runs(path: Path | None, rows: pl.DataFrame) -> list[Observed]:
@@ -163,16 +166,20 @@ def _run(
     if arrival is None and rate:
         rows = rows.with_columns(arrival_s=pl.int_range(pl.len()) / float(rate))
         arrival = "arrival_s"
-    columns = {"arrival_s": arrival, "prompt_tokens": _first(rows, PROMPT), "output_tokens": _first(rows, OUTPUT)}
+    columns = {
+        "arrival_s": arrival,
+        "prompt_tokens": _first(rows, PROMPT),
+        "output_tokens": _first(rows, OUTPUT),
+    }
     for wanted, column in columns.items():
         if column is None:
             message = f"served requests must have a column `{wanted}`: columns {', '.join(rows.columns)}"
             raise SpecError(message, field=wanted, value=", ".join(rows.columns))
     rows = rows.filter(pl.col(str(columns["output_tokens"])) > 0).sort(str(arrival), maintain_order=True)
-    known = {"ttft_s": _first(rows, TTFT), "tpot_s": _first(rows, TPOT), "e2e_s": _first(rows, E2E)}
+    seen = {"ttft_s": _first(rows, TTFT), "tpot_s": _first(rows, TPOT), "e2e_s": _first(rows, E2E)}
     times = rows.select(
         (pl.lit(None, dtype=pl.Float64) if column is None else pl.col(column).cast(pl.Float64)).alias(name)
-        for name, column in known.items()
+        for name, column in seen.items()
     )
     counts = rows[str(columns["output_tokens"])]
     times = times.with_columns(
@@ -185,7 +192,8 @@ def _run(
         prompt_tokens=rows[str(columns["prompt_tokens"])],
         output_tokens=counts,
     )
-    return Observed(name, trace, times, {**recorded(about), **(settings or {})})
+    known = {**recorded(about), **(settings or {})}
+    return Observed(name, trace, times, known, assumed=bool(about) and "max_num_seqs" not in about)
 
 
 def recorded(about: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,6 +203,7 @@ def recorded(about: Mapping[str, Any]) -> dict[str, Any]:
     if gpu in GPUS:
         found["hw"] = GPUS[gpu]
     if gpu == "8xH100SXM5":
+        # Published with how it was started, eagerly on all eight; what else was set is not recorded.
         found |= {"tp": 8, "enforce_eager": True, "engine": "vllm-v0"}
     return found
 

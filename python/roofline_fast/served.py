@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,9 @@ def _baselines(rows: pl.DataFrame, efficiency: Any, settings: dict[str, Any]) ->
     )
     groups = [(name, rows[name].cast(str).to_list())]
     tables = [
-        _core.Measurements.compare("step_ms:line", pl.Series(line), rows["measured_ms"].to_numpy(), groups=groups)
+        _core.Measurements.compare(
+            "step_ms:line", pl.Series(line), rows["measured_ms"].to_numpy(), groups=groups
+        )
     ]
     judged = []
     with tempfile.TemporaryDirectory() as folder:
@@ -240,23 +243,36 @@ def _judge(
     )
 
 
-def requests(path: Path, rows: pl.DataFrame, efficiency: Any) -> list[Tables]:
-    """Replay runs whose settings are known (`runs.json` beside the file); judge requests, and means of runs.
-
-    Where another device's fits are to be tried on a run's device, a second line of means is with those.
-    """
+def replayable(path: Path | None, rows: pl.DataFrame) -> list[Observed]:
+    """Return the runs of a file whose settings are known (`runs.json` beside it)."""
     from roofline_fast.observed import runs
 
-    found = [run for run in runs(path, rows) if {"model", "hw"} <= run.settings.keys()]
-    if not found:
+    if path is None or not (path.parent / "runs.json").exists():
         return []
-    replays = [(run, _replay(run, efficiency), _replay(run, None, mode="ideal")) for run in found]
-    tables = _means("", replays)
-    others = [run for run in found if efficiency is None and run.settings["hw"] in OTHER_GPU]
-    if others:
-        elsewhere = [(run, _replay(run, OTHER_GPU[run.settings["hw"]]), None) for run in others]
-        tables += _means(":other_gpu", elsewhere)
-    return tables + _each(replays)
+    return [run for run in runs(path, rows) if {"model", "hw"} <= run.settings.keys()]
+
+
+def requests(found: list[Observed], efficiency: Any) -> list[Tables]:
+    """Replay runs; judge means of runs, then every request.
+
+    Where another device's fits are to be tried on a run's device, a second line of means is with those.
+    Runs whose settings are partly assumed are judged apart.
+    """
+    tables: list[Tables] = []
+    for suffix, some in (
+        ("", [run for run in found if not run.assumed]),
+        (":assumed_settings", [run for run in found if run.assumed]),
+    ):
+        replays = [(run, _replay(run, efficiency), _replay(run, None, mode="ideal")) for run in some]
+        if not replays:
+            continue
+        tables += _means(suffix, replays)
+        others = [run for run in some if efficiency is None and run.settings["hw"] in OTHER_GPU]
+        if others:
+            elsewhere = [(run, _replay(run, OTHER_GPU[run.settings["hw"]]), None) for run in others]
+            tables += _means(f"{suffix}:other_gpu", elsewhere)
+        tables += _each(suffix, replays)
+    return tables
 
 
 def _replay(run: Observed, efficiency: Any, mode: str = "predicted") -> pl.DataFrame:
@@ -265,17 +281,23 @@ def _replay(run: Observed, efficiency: Any, mode: str = "predicted") -> pl.DataF
 
     found = simulate(run.trace, mode=mode, efficiency=efficiency, api_latency=0, **run.settings)
     rows = found.requests
-    return rows.with_columns(found.bounds) if mode == "predicted" else rows
+    return rows.with_columns(*found.request_bands) if mode == "predicted" else rows
 
 
-def _means(suffix: str, replays: list[tuple[Observed, pl.DataFrame, pl.DataFrame | None]]) -> list[Tables]:
+def _means(
+    suffix: str, replays: Sequence[tuple[Observed, pl.DataFrame, pl.DataFrame | None]]
+) -> list[Tables]:
     """Judge runs by the means of their requests."""
     import polars as pl
 
     tables = []
     for metric in ("ttft", "tpot", "e2e"):
         column = f"{metric}_s"
-        known = [(run, told, bound) for run, told, bound in replays if run.rows[column].null_count() < run.rows.height]
+        known = [
+            (run, told, bound)
+            for run, told, bound in replays
+            if run.rows[column].null_count() < run.rows.height
+        ]
         told, real, bound = (
             pl.Series([_mean(one, column) for one in frames], dtype=pl.Float64) * 1e3
             for frames in (
@@ -290,7 +312,7 @@ def _means(suffix: str, replays: list[tuple[Observed, pl.DataFrame, pl.DataFrame
             ("gpu", [str(run.settings["hw"]) for run, _, _ in known]),
             ("run", [run.name for run, _, _ in known]),
         ]
-        ideal = None if suffix else bound.to_numpy()
+        ideal = None if suffix.endswith("other_gpu") else bound.to_numpy()
         tables.append(
             _core.Measurements.compare(
                 f"mean_{metric}_ms{suffix}", told.to_numpy(), real.to_numpy(), ideal=ideal, groups=groups
@@ -299,12 +321,13 @@ def _means(suffix: str, replays: list[tuple[Observed, pl.DataFrame, pl.DataFrame
     return tables
 
 
-def _each(replays: list[tuple[Observed, pl.DataFrame, pl.DataFrame]]) -> list[Tables]:
+def _each(suffix: str, replays: list[tuple[Observed, pl.DataFrame, pl.DataFrame]]) -> list[Tables]:
     """Judge every request, with its band."""
     import polars as pl
 
     tables = []
-    for metric in ("ttft", "tpot", "e2e"):
+    names = {"ttft": "request_ttft_ms", "tpot": "request_tpot_ms", "e2e": "e2e_ms"}
+    for metric, name in names.items():
         columns = [f"{metric}_s", f"{metric}_low_s", f"{metric}_high_s"]
         told = pl.concat([told.select(columns) for _, told, _ in replays])
         bound = pl.concat([bound.select(columns[0]) for _, _, bound in replays])
@@ -312,7 +335,7 @@ def _each(replays: list[tuple[Observed, pl.DataFrame, pl.DataFrame]]) -> list[Ta
         gpus = [str(run.settings["hw"]) for run, told, _ in replays for _ in range(told.height)]
         tables.append(
             _core.Measurements.compare(
-                f"request_{metric}_ms",
+                f"{name}{suffix}",
                 _ms(told[columns[0]]),
                 _ms(real),
                 band=(_ms(told[columns[1]]), _ms(told[columns[2]])),

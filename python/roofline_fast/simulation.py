@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -416,7 +416,7 @@ class Simulation:
         return frame(self._served.requests)
 
     @cached_property
-    def bounds(self) -> pl.DataFrame:
+    def request_bands(self) -> pl.DataFrame:
         """Each request were every step as short or as long as its band allows, simulated again.
 
         Queues near saturation answer more strongly than the steps they consist of: `ttft_low_s` and the
@@ -426,20 +426,19 @@ class Simulation:
         import polars as pl
 
         names = ("ttft", "tpot", "e2e")
-        steps = self.summary.get("mean_tpot_ms"), *(
-            self.summary.get(f"mean_tpot_{end}_ms") for end in ("low", "high")
-        )
-        if any(time is None for time in steps):
-            nothing = pl.lit(None, dtype=pl.Float64)
-            ends = [nothing.alias(f"{name}_{end}_s") for name in names for end in ("low", "high")]
-            return self.requests.select(ends)
-        ends = []
-        for end, time in zip(("low", "high"), steps[1:], strict=True):
-            deployment = self.deployment.scaled(time / steps[0])
+        mean = self.summary.get("mean_tpot_ms")
+        parts = []
+        for end in ("low", "high"):
+            bound = self.summary.get(f"mean_tpot_{end}_ms")
+            if not mean or bound is None:
+                nothing = pl.repeat(None, pl.len(), dtype=pl.Float64)
+                parts.append(self.requests.select(nothing.alias(f"{name}_{end}_s") for name in names))
+                continue
+            deployment = self.deployment.scaled(bound / mean)
             served = self._serve.func(deployment, *self._serve.args[1:], **self._serve.keywords)
             rows = frame(served.requests)
-            ends.append(rows.select(pl.col(f"{name}_s").alias(f"{name}_{end}_s") for name in names))
-        return pl.concat(ends, how="horizontal")
+            parts.append(rows.select(pl.col(f"{name}_s").alias(f"{name}_{end}_s") for name in names))
+        return pl.concat(parts, how="horizontal")
 
     @cached_property
     def _recorded(self) -> _core.Simulation:

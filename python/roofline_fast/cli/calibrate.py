@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -93,7 +93,7 @@ def calibrate(
 ) -> int:
     """Fit and return the exit code."""
     output.checked(form, None, measurements)
-    served = {
+    served: dict[str, Any] = {
         "model": model,
         "tp": tp,
         "quantization": quantization,
@@ -161,7 +161,9 @@ def _whole(fitted: Calibration) -> list[str]:
         errors = f"{row['median_ape']:>7.1f} %{row['p90_ape']:>6.0f} %{row['bias']:>+6.1f} %"
         before = f"{row['before_median_ape']:>7.1f} %"
         lines.append(f"{name:<34}{row['metric']:<12}{row['n']:>8,}{errors}{before}")
-    lines.append("  errors of what was not fitted, a fifth left out in turn; before: with the numbers of kernels")
+    lines.append(
+        "  errors of what was not fitted, a fifth left out in turn; before: with the numbers of kernels"
+    )
     return lines
 
 

@@ -96,7 +96,9 @@ Mode = Annotated[
 ]
 Efficiency = Annotated[
     Path | None,
-    typer.Option(help="Fits before the shipped: a TOML file, or the device they are of.", rich_help_panel=LOWERING),
+    typer.Option(
+        help="Fits before the shipped: a TOML file, or the device they are of.", rich_help_panel=LOWERING
+    ),
 ]
 ActQuant = Annotated[
     str | None,
