@@ -1,7 +1,7 @@
 """Print the survey's figures as tables: ``python docs/make_survey.py figure-8``.
 
-Figures 7, 8, 9, 11, 19, 20 and Table 1 come from the reproduction of the survey's own tool (``compat``), 5, 6
-and 18 from ridges, 16 from both.
+Figures 7, 8, 9, 11, 19, 20 and Table 1 come from the reproduction of the survey's own tool (``compat``), 5 and
+18 from ridges, 6 from `break_even`, 16 from both.
 """
 
 from __future__ import annotations
@@ -63,11 +63,24 @@ def table_1() -> list[list[str]]:
 
 
 def figure_5() -> list[list[str]]:
-    """List the turning points by bits of the weights (figures 5 and 6)."""
-    rows = [["weight bits", "compute-bound from tokens"]]
-    for bits in (16, 8, 4, 2, 1):
-        with_bits = rf.break_even(MODEL, "a6000", techniques=f"weight-quant:bits={bits}")
-        rows.append([str(bits), f"{with_bits.filter(name='compute_bound_from')['value'].item():.1f}"])
+    """List what an operator can reach by its operations a byte: the roofline of 16 bits."""
+    rows = [["OP/B", "TFLOP/s", "bound"]]
+    for intensity in (1, 10, 50, 100, PEAK / BANDWIDTH, 500, 1000):
+        reached = min(PEAK, intensity * BANDWIDTH)
+        bound = "compute" if intensity * BANDWIDTH >= PEAK else "memory"
+        rows.append([f"{intensity:,.0f}", f"{reached / 1e12:.1f}", bound])
+    return rows
+
+
+def figure_6() -> list[list[str]]:
+    """List the turning points of linear layers by what weights are stored and multiplied in."""
+    rows = [["weights", "multiplied in", "compute-bound from tokens"]]
+    formats = [(str(bits), "FP16", f"weight-quant:bits={bits}") for bits in (16, 8, 4, 2, 1)]
+    formats += [("8", "INT8", "weight-quant:bits=8+activation-quant:format=int8")]
+    for bits, multiplied, techniques in formats:
+        answers = rf.break_even(MODEL, "a6000", techniques=techniques)
+        tokens = answers.filter(name="compute_bound_from")["value"].item()
+        rows.append([f"{bits} bit", multiplied, f"{tokens:.1f}"])
     return rows
 
 
@@ -190,6 +203,7 @@ def figure_20() -> list[list[str]]:
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "table-1": table_1,
     "figure-5": figure_5,
+    "figure-6": figure_6,
     "figure-7": figure_7,
     "figure-8": figure_8,
     "figure-9": figure_9,
@@ -207,7 +221,7 @@ def main(arguments: Sequence[str]) -> None:
 
     for name in arguments or TABLES:
         rows = TABLES[name]()
-        lines = table(rows[0], rows[1:], left=(0, 1) if name == "table-1" else (0,))
+        lines = table(rows[0], rows[1:], left=(0, 1) if name in ("table-1", "figure-6") else (0,))
         sys.stdout.write("\n".join(lines) + "\n")
 
 

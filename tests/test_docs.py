@@ -84,6 +84,41 @@ def test_every_figure_of_the_survey_is_on_its_page() -> None:
         assert f"$ python docs/make_survey.py {name}\n" in page, name
 
 
+# The survey's sections, 2 to 7.
+SECTIONS = (
+    "2.1",
+    "2.2",
+    "2.3",
+    "3.1",
+    "3.2",
+    "3.3",
+    "3.4",
+    "4.1.1",
+    "4.1.2",
+    "4.1.3",
+    "4.2.1",
+    "4.2.2",
+    "5.1",
+    "5.2",
+)
+SECTIONS += ("5.3", "6.1", "6.2", "6.3", "6.4", "7")
+
+
+def test_every_section_of_the_survey_has_an_analysis() -> None:
+    page = PAGES[1].read_text()
+    table = [line for line in page.splitlines() if line.startswith("|")]
+    headings = re.findall(r"^## (.*)$", page, flags=re.M)
+    for section in SECTIONS:
+        assert any(re.search(rf"(^\| |, ){re.escape(section)}[ ,]", line) for line in table), section
+    linked = re.findall(r"\[([^\]]+)\]\(#([^)]+)\)", "\n".join(table))
+    assert [title for title, _ in linked] == list(dict.fromkeys(title for title, _ in linked))
+    assert {title for title, _ in linked} == set(headings)
+    for title, anchor in linked:
+        assert anchor == title.lower().replace(" ", "-")
+        section = page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+        assert BLOCK.findall(section), f"{title} has no analysis"
+
+
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):

@@ -124,7 +124,7 @@ def test_only_the_results_asked_for_are_added_and_other_columns_stay() -> None:
         ({"batch_size": [1.5]}, {}, r"^batch_size must be a column of whole numbers"),
         ({"batch_size": [1, None]}, {}, r"^batch_size must hold no nulls: 1"),
         ({"batch_size": [-1]}, {}, r"^batch_size must not be negative"),
-        ({"tp": ["a"]}, {}, r"^tp must be a column of numbers"),
+        ({"tp": ["a"]}, {}, r"^tp must be a column of whole numbers"),
         ({"phase": ["decode", "sing"]}, {}, r"^row 1: no phase is called `sing`"),
         ({"mode": ["predictd"]}, {}, r"^no mode is called `predictd`"),
         ({"tp": [1]}, {"tp": 2}, r"^tp must be a column or a keyword, not both: 2"),

@@ -130,7 +130,7 @@ def test_no_rows_in_are_no_rows_out() -> None:
         (lambda: rf.analyze(None, "h100"), "model must be .*: None"),
         (lambda: rf.analyze("llama-3.1-8b", 3), "hw must be a name, a TOML file or a Hardware: 3"),
         (lambda: rf.Model(3), "model must be a name: 3"),
-        (lambda: rf.Hardware(3), "a device's name must be a text: 3"),
+        (lambda: rf.Hardware(3), "hw must be a name: 3"),
         (lambda: rf.Model.from_config(3), "model must be a `config.json`, its folder or its content: 3"),
         (lambda: rf.Model.from_config("nope.json"), "a model's file must exist: nope.json"),
         (lambda: rf.simulate(3, hw="h100"), "trace must be a path or a Trace: 3"),

@@ -53,6 +53,62 @@ def test_a_simulated_step_costs_what_analyze_says(techniques: str) -> None:
         assert seconds == pytest.approx(asked.step_s, rel=1e-9)
 
 
+MIXED = ["none", "early-exit:at=0.5,share=0.4", "contextual-sparsity:active=0.3", "kv-evict:ratio=0.5", "pim"]
+
+
+@pytest.mark.parametrize("mode", ["ideal", "predicted"])
+@pytest.mark.parametrize("techniques", MIXED)
+def test_a_simulated_step_with_a_prompt_costs_what_analyze_says(techniques: str, mode: str) -> None:
+    trace = rf.Trace(arrival_s=[0.0, 0.06], prompt_tokens=[1000, 700], output_tokens=[40, 2])
+    run = rf.simulate(
+        trace, model=MODEL, hw=HW, engine="vllm-sync", techniques=techniques, mode=mode, record="steps"
+    )
+    steps = run.steps
+    (mixed,) = steps.filter((steps["prefill_tokens"] == 700) & (steps["scheduled_tokens"] == 701)).to_dicts()
+    before = mixed["context_tokens"] - mixed["scheduled_tokens"]
+    asked = rf.analyze(
+        MODEL, HW, phase="mixed", input_len=before, chunk=700, techniques=techniques, mode=mode
+    )
+    assert mixed["end_s"] - mixed["start_s"] == pytest.approx(asked.step_s, rel=1e-9)
+
+
+def test_flags_that_draft_cost_what_the_technique_costs() -> None:
+    trace = rf.Trace(arrival_s=[0.0], prompt_tokens=[500], output_tokens=[100])
+    flags = {"spec_method": "eagle", "num_speculative_tokens": 3, "spec_acceptance": 0.7}
+    runs = [
+        rf.simulate(trace, model=MODEL, hw=HW, **how)
+        for how in (flags, {"techniques": "spec:method=eagle,gamma=3,accept=0.7"})
+    ]
+    assert runs[0].summary == runs[1].summary
+    assert runs[0].settings == runs[1].settings
+
+
+def test_a_shared_prefix_is_found_and_read_once() -> None:
+    traffic = {"num_prompts": 30, "input_len": 2000, "output_len": 50, "request_rate": "inf"}
+    plain, stored, read = (
+        rf.simulate(model=MODEL, hw=HW, mode="ideal", techniques=techniques, **traffic)
+        for techniques in (
+            None,
+            "prefix-sharing:tokens=1600,cascade=no",
+            "prefix-sharing:tokens=1600",
+        )
+    )
+    assert stored.summary["prefix_hit_rate"] > 0.7
+    assert stored.summary["kv_peak"] < plain.summary["kv_peak"] / 2
+    assert read.summary["kv_peak"] == stored.summary["kv_peak"]
+    assert read.summary["mean_tpot_ms"] < stored.summary["mean_tpot_ms"]
+
+
+def test_reserving_the_longest_context_runs_fewer_sequences() -> None:
+    traffic = {"num_prompts": 200, "input_len": 500, "output_len": 100, "request_rate": "inf"}
+    paged, contiguous = (
+        rf.simulate(model=MODEL, hw=HW, techniques=techniques, **traffic)
+        for techniques in ("paging:block=16", "paging:contiguous=16384")
+    )
+    assert contiguous.summary["max_running"] < paged.summary["max_running"] / 4
+    assert contiguous.summary["completed"] == 200
+
+
 def test_the_order_of_techniques_does_not_count() -> None:
     one = rf.analyze(MODEL, HW, techniques=BOTH)
     other = rf.analyze(MODEL, HW, techniques=" + ".join(reversed(BOTH)))
@@ -155,8 +211,20 @@ MISTAKES = {
         "",
     ),
     "simulate examples/chat.jsonl --hw h100 --with prefix-sharing:tokens=10": (
-        "a simulated engine finds common prefixes in the trace itself",
+        "prefix-sharing:tokens must be at most the shortest prompt's 2 tokens: 10",
+        "every prompt begins with the prefix",
+    ),
+    "simulate examples/chat.jsonl --hw h100 --with prefix-sharing:tokens=2,groups=3": (
+        "how many of several prefixes the sequences of a step have differs from step to step",
         "analyze",
+    ),
+    "simulate examples/chat.jsonl --hw h100 --with paging:block=64 --block-size 16": (
+        "block_size must not be given beside `paging`, which has blocks of 64 tokens: 16",
+        "one of them",
+    ),
+    "analyze llama-3.1-8b --hw groq-lpu --with spatial:chips=64": (
+        "spatial:gb-s must be given: no link between chips of `groq-lpu` is known",
+        "gb-s=100",
     ),
     "simulate examples/chat.jsonl --hw h100 --spec-method eagle --num-speculative-tokens 2 --spec-acceptance 0.5 "
     "--with spec:gamma=2,accept=0.5": (

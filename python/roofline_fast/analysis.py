@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ OUTPUT_LEN = 256
 MIXED_CHUNK = 512
 
 
+@checks.named
 def analyze(
     model: str | PathLike[str] | Mapping[str, Any] | Model,
     hw: str | PathLike[str] | Hardware,
@@ -150,6 +152,7 @@ def analyze(
     >>> step.ops.filter(step.ops["op"] == "attention")["bound"].item()
     'memory'
     """
+    keywords = dict(locals())
     checks.counts(tp=tp, pp=pp, dp=dp, ep=ep, batch_size=batch_size, input_len=input_len)
     checks.counts(output_len=output_len, prefix_len=prefix_len, chunk=chunk)
     checks.counts(w_bits=w_bits, a_bits=a_bits, kv_bits=kv_bits)
@@ -193,7 +196,9 @@ def analyze(
             tp=tp,
         )
         length = OUTPUT_LEN if output_len is None else output_len
-        return llm_viewer.analyze(find_model(model), hw, inputs, phase or "decode", length, compat)
+        viewed = llm_viewer.analyze(find_model(model), hw, inputs, phase or "decode", length, compat)
+        viewed._keywords = keywords
+        return viewed
     if kv_bits is not None:
         hint = 'use kv_cache_dtype, for example "fp8"'
         raise SpecError("kv_bits must be left out without compat", field="kv_bits", hint=hint)
@@ -254,7 +259,7 @@ def analyze(
     kept = quantization is not None or w_bits is not None
     precision = precision_note(found, deployment.weights_format, asked=kept)
     notes = [note for note in (found.note, precision, *_unused(phase, output_len, chunk)) if note]
-    return Analysis(answer, inputs_used, found, device, deployment, notes)
+    return Analysis(answer, inputs_used, found, device, deployment, notes, keywords)
 
 
 def _unused(phase: str, output_len: int | None, chunk: int | None) -> list[str]:
@@ -281,6 +286,9 @@ def _input_len(phase: str, model: Model) -> int:
 class Analysis:
     """The answer of `analyze`; times in seconds, sizes in bytes."""
 
+    # What was asked: an answer is pickled as its question.
+    _keywords: dict[str, Any]
+
     def __init__(
         self,
         answer: _core.Analysis,
@@ -288,8 +296,10 @@ class Analysis:
         model: Model,
         hardware: Hardware,
         deployment: _core.Deployment,
-        notes: Sequence[str] = (),
+        notes: Sequence[str],
+        keywords: Mapping[str, Any],
     ) -> None:
+        self._keywords = dict(keywords)
         self._answer = answer
         self._inputs = dict(inputs)
         self._notes = list(notes)
@@ -388,17 +398,33 @@ class Analysis:
 
     @cached_property
     def ops(self) -> pl.DataFrame:
-        """One row an operator: of one GPU (the busiest), all its ``repeat`` occurrences together."""
+        """One row an operator: of one GPU (the busiest), all its ``repeat`` occurrences together.
+
+        ``op, repeat, flops`` (of the tensor unit; those of the vector unit are ``vector_flops``), ``bytes`` moved in
+        memory and their parts ``weight_bytes, activation_bytes, kv_bytes``, ``link_bytes``, ``intensity`` (FLOP/B; null
+        where nothing is moved), seconds ``ideal_s, predicted_s, low_s, high_s``, ``share`` of the time, ``bound``,
+        ``source``, ``family`` of kernels and ``format`` multiplied in.
+        """
         return frame(self._answer.ops)
 
     @cached_property
     def memory(self) -> dict[str, Any]:
-        """What lies in the memory of the busiest GPU, and how many sequences would fit."""
+        """What lies in the memory of the busiest GPU, and how many sequences would fit.
+
+        Bytes: ``capacity_bytes``; ``weight_bytes, kv_bytes, activation_bytes`` and their sum ``memory_bytes``; as the
+        engine divides it ``usable_bytes, engine_activation_bytes, runtime_bytes, for_kv_bytes, block_bytes`` and
+        ``engine_memory_bytes`` in use. Counts: ``num_gpu_blocks, blocks_needed, ideal_sequences, engine_sequences``.
+        Verdicts: ``fits_ideally, fits``.
+        """
         return record(self._answer.memory)
 
     @cached_property
     def totals(self) -> dict[str, Any]:
-        """Work and traffic under ``gpu`` (the busiest) and ``deployment`` (all of them)."""
+        """Work and traffic under ``gpu`` (the busiest) and ``deployment`` (all of them).
+
+        Each a dictionary of ``flops, vector_flops, bytes, weight_bytes, activation_bytes, kv_bytes, link_bytes,
+        intensity``.
+        """
         rows = frame(self._answer.totals).to_dicts()
         return {row.pop("scope"): row for row in rows}
 
@@ -475,6 +501,10 @@ class Analysis:
             "notes": self.notes,
             "ops": self.ops.to_dicts(),
         }
+
+    def __reduce__(self) -> tuple[Callable[[], Analysis], tuple[()]]:
+        """Return what is pickled: the question, which is answered again where it is read."""
+        return functools.partial(analyze, **self._keywords), ()
 
     def __repr__(self) -> str:
         return f"Analysis({self.model.name} on {self.hardware.name}: {self.step_s:.6g} s, {self.bound})"

@@ -1,12 +1,31 @@
-"""Keywords that must be numbers, refused by name before they reach the compiled half."""
+"""Keywords of a wrong kind, refused by name: before they reach the compiled half, or in its stead."""
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
-from typing import Any
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
 
-from roofline_fast.errors import SpecError
+from roofline_fast.errors import MissingFileError, RooflineError, SpecError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# What the compiled half says of an argument of a wrong kind, and what must hold instead.
+KINDS = {
+    "interpreted as an integer": "must be a whole number",
+    "to unsigned": "must not be negative",
+    "too big to convert": "must be a smaller whole number",
+    "must be real number": "must be a number",
+    "instance of 'bool'": "must be True or False",
+    "instance of 'str'": "must be a text",
+    "instance of 'Progress'": "must be a Progress",
+    "os.PathLike": "must be a path",
+    "": "must be of the kind that is documented",
+}
 
 # Counts are kept in this many bits where nothing larger makes sense.
 BITS = 32
@@ -93,6 +112,65 @@ def texts(**values: Any) -> None:
             raise _refused(name, "must be a name", value)
 
 
+def switches(**values: Any) -> None:
+    """Refuse what is neither true nor false; ``None`` passes.
+
+    Raises
+    ------
+    SpecError
+        The first such value, by its keyword.
+    """
+    for name, value in values.items():
+        # numpy's own truth values are numbers of no other kind.
+        if value is not None and type(value).__name__ not in ("bool", "bool_"):
+            raise _refused(name, "must be True or False", value)
+
+
+def sizes(name: str, values: Any) -> list[int]:
+    """Return whole numbers from 1 up as a list: one or several.
+
+    Raises
+    ------
+    SpecError
+        A value that is no such number.
+    """
+    given = list(values) if hasattr(values, "__iter__") else [values]
+    for value in given:
+        if value is None:
+            raise _refused(name, "must be a whole number", value)
+        positive(**{name: value})
+    return [int(value) for value in given]
+
+
+def several(**values: Any) -> None:
+    """Refuse what is neither one text nor several; ``None`` passes.
+
+    Raises
+    ------
+    SpecError
+        The first such value, by its keyword.
+    """
+    for name, value in values.items():
+        listed = isinstance(value, Iterable) and all(isinstance(each, str) for each in value)
+        if value is not None and not listed:
+            raise _refused(name, "must be names", value)
+
+
+def ranks(**values: Any) -> list[float]:
+    """Return the only value as a list of numbers: one or several.
+
+    Raises
+    ------
+    SpecError
+        It is neither.
+    """
+    ((name, value),) = values.items()
+    try:
+        return [float(each) for each in value] if hasattr(value, "__iter__") else [float(value)]
+    except (TypeError, ValueError):
+        raise _refused(name, "must be numbers", value) from None
+
+
 def techniques(techniques: Any) -> list[str]:
     """Return techniques as a list of texts: one text, several, or none.
 
@@ -128,6 +206,36 @@ def chances(**values: Any) -> float | list[float] | str | None:
     except (TypeError, ValueError):
         must = "must be a chance, one a position, or `pattern:A,B`"
         raise _refused(name, must, value) from None
+
+
+def named(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function refuse arguments of a wrong kind, and files that cannot be read, with a `SpecError`.
+
+    What is not checked beforehand is found by the compiled half, which raises a TypeError with the name as a note.
+    """
+
+    @functools.wraps(function)
+    def refusing(*arguments: P.args, **keywords: P.kwargs) -> R:
+        try:
+            return function(*arguments, **keywords)
+        except RooflineError:
+            raise
+        except FileNotFoundError as why:
+            raise MissingFileError(f"a file must exist: {why.filename}", value=str(why.filename)) from None
+        except OSError as why:
+            if why.filename is None:
+                raise SpecError(str(why)) from None
+            message = f"{why.filename} must be a file that can be read: {why.strerror}"
+            raise SpecError(message, value=str(why.filename)) from None
+        except (TypeError, OverflowError) as why:
+            note = re.fullmatch("while processing '(.+)'", "".join(getattr(why, "__notes__", ())))
+            if note is None:
+                raise
+            must = next(must for said, must in KINDS.items() if said in str(why))
+            name = note[1]
+            raise _refused(name, must, keywords.get(name, why)) from None
+
+    return refusing
 
 
 def _refused(name: str, must: str, value: Any) -> SpecError:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from roofline_fast import _core, checks
 from roofline_fast.analysis import INPUT_LEN, Analysis, analyze
@@ -19,26 +19,43 @@ from roofline_fast.suggest import nearest
 if TYPE_CHECKING:
     import polars as pl
 
+    from roofline_fast.served_comparison import ServedComparison
+    from roofline_fast.served_sides import Side
+    from roofline_fast.simulation import Simulation
 
-def compare(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, **shared: Any) -> Comparison:
+Config = Mapping[str, Any] | str | PathLike[str] | None
+
+
+@overload
+def compare(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, **shared: Any) -> Comparison: ...
+@overload
+def compare(
+    a: Config | Simulation, b: Config | Simulation, **shared: Any
+) -> Comparison | ServedComparison: ...
+@checks.named
+def compare(a: Config | Simulation, b: Config | Simulation, **shared: Any) -> Comparison | ServedComparison:
     """Explain why `b` is faster or slower than `a`.
 
     Parameters
     ----------
-    a, b : mapping or None
-        Keywords of `analyze`, ``model`` and ``hw`` among them, that one of both has alone.
+    a, b : mapping, path, Simulation or None
+        Keywords that one of both has alone: of `analyze`, or of `simulate` where they name traffic (``trace``,
+        ``num_prompts``, …). Or a file: a scenario with such keywords (TOML or JSON), what ``vllm bench serve`` wrote,
+        or what ``simulate`` printed as JSON. Or a simulation. Nothing beside a measured file is a simulation of the
+        traffic that the file tells of.
     **shared
-        Keywords of `analyze` that both have.
+        Keywords that both have.
 
     Returns
     -------
-    Comparison
-        Both answers, and a waterfall from one to the other that adds up.
+    Comparison or ServedComparison
+        Both answers, and a waterfall from one to the other that adds up: of a step by operator and resource, of served
+        traffic by phase of a request, and of the engine's time by operator and by resource.
 
     Raises
     ------
     SpecError
-        A keyword that `analyze` does not have; two different phases.
+        A keyword that is not known; two different phases; a step beside traffic.
 
     Examples
     --------
@@ -48,16 +65,62 @@ def compare(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, **shared: 
     True
     >>> found.waterfall["op"][0], found.waterfall["resource"][0]
     ('gate_up_proj', 'weights')
+    >>> served = rf.compare({}, {"tp": 2}, hw="h100-sxm", num_prompts=10, input_len=512, output_len=16)
+    >>> served.waterfall["phase"][0]
+    'decode'
     """
-    sides = [{**shared, **(side or {})} for side in (a, b)]
-    for side in sides:
+    from roofline_fast import served_sides as served
+
+    sides = [_opened(side) for side in (a, b)]
+    words = served.serving_words()
+    settings = [{**shared, **side} for side in sides if isinstance(side, dict)]
+    if len(settings) < len(sides) or any(words & set(side) for side in settings):
+        return _served(sides, shared)
+    for side in settings:
         _check(side)
-    first, second = (analyze(side.pop("model"), side.pop("hw"), **side) for side in sides)
+    first, second = (analyze(side.pop("model"), side.pop("hw"), **side) for side in settings)
     phases = [side.inputs["phase"] for side in (first, second)]
     if phases[0] != phases[1]:
         message = f"both sides must be asked about the same phase: {phases[0]} and {phases[1]}"
         raise SpecError(message, field="phase", value=phases[1])
     return Comparison(first, second)
+
+
+def _opened(side: Config | Simulation) -> dict[str, Any] | Side:
+    """Return the keywords of a side, or its results."""
+    from roofline_fast import served_sides as served
+
+    if side is None:
+        return {}
+    if isinstance(side, str | PathLike):
+        content, origin = served.read(side)
+        if served.is_result(content):
+            return served.of_results(content, origin)
+        return served.settings(content, origin)
+    if isinstance(side, Mapping):
+        return served.of_results(side, "results") if served.is_result(side) else dict(side)
+    if hasattr(side, "summary"):
+        return served.of_simulation(side)
+    hint = "keywords, a file, or a simulation"
+    raise SpecError(
+        f"a side must be a mapping or a path: {side!r}", field="side", value=repr(side), hint=hint
+    )
+
+
+def _served(sides: Sequence[dict[str, Any] | Side], shared: Mapping[str, Any]) -> ServedComparison:
+    from roofline_fast import served_sides as served
+    from roofline_fast.served_comparison import ServedComparison
+
+    other = next((side for side in sides if isinstance(side, served.Side)), None)
+
+    def known(side: dict[str, Any] | Side) -> Side:
+        if isinstance(side, served.Side):
+            return side
+        keywords = {**shared, **side}
+        return served.simulated(keywords if other is None else served.like(other, keywords))
+
+    first, second = map(known, sides)
+    return ServedComparison(first, second)
 
 
 def _check(side: Mapping[str, Any]) -> None:
@@ -143,6 +206,7 @@ def _seconds(side: Analysis) -> float:
     return side.tpot_s if a_token and side.tpot_s is not None else side.step_s
 
 
+@checks.named
 def break_even(
     model: str | PathLike[str] | Mapping[str, Any] | Model,
     hw: str | PathLike[str] | Hardware,
@@ -174,6 +238,11 @@ def break_even(
         the batch at which a gain is gone, the acceptance from which speculation pays, contexts at which the
         cache outweighs the weights. A null: that never happens.
 
+    Raises
+    ------
+    SpecError
+        A keyword it does not have, or a step that is not possible.
+
     Examples
     --------
     >>> import roofline_fast as rf
@@ -201,6 +270,7 @@ def break_even(
     return frame(_core.Analysis.break_even(changed.deployment, base.deployment, point, memory))
 
 
+@checks.named
 def bound_map(
     model: str | PathLike[str] | Mapping[str, Any] | Model,
     hw: str | PathLike[str] | Hardware,
@@ -232,8 +302,8 @@ def bound_map(
     >>> rf.bound_map("llama-3.1-8b", "h100", batch_size=[1, 1024], context=[1])["bound"].to_list()
     ['memory', 'compute']
     """
-    for size in (*batch_size, *context):
-        checks.positive(size=size)
+    sizes = {"batch_size": batch_size, "context": context}
+    batches, contexts = (checks.sizes(name, given) for name, given in sizes.items())
     answer = analyze(model, hw, phase="decode", mode=mode, **settings)
     memory = _core.Engine("vllm").memory(answer.hardware.compiled)
-    return frame(_core.Analysis.bound_map(answer.deployment, memory, list(batch_size), list(context)))
+    return frame(_core.Analysis.bound_map(answer.deployment, memory, batches, contexts))

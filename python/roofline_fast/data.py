@@ -18,7 +18,10 @@ def is_path(text: str, *suffixes: str, folder_with: str = "") -> bool:
     if text.endswith(suffixes) or text.startswith(("./", "../", "/", "~")):
         return True
     path = Path(text)
-    return path.is_file() or (bool(folder_with) and (path / folder_with).is_file())
+    try:
+        return path.is_file() or (bool(folder_with) and (path / folder_with).is_file())
+    except (OSError, ValueError):  # longer than a name of a file may be, or with a NUL
+        return False
 
 
 def folder(kind: str) -> Path | None:
@@ -53,6 +56,9 @@ def model_file(path: Path) -> tuple[str, str, str]:
         hint = "give a `config.json`, its folder, or a name that `roofline-fast catalog models` lists"
         message = f"a model's file must exist: {path}"
         raise MissingFileError(message, field="model", value=str(path), hint=hint) from None
+    except OSError as why:
+        message = f"{path} must be a file that can be read: {why.strerror}"
+        raise SpecError(message, field="model", value=str(path)) from None
     except UnicodeDecodeError as why:
         hint = "give the model's own `config.json`, as published beside its weights"
         raise SpecError(f"{path} must be text: {why.reason}", field=str(path), hint=hint) from None

@@ -72,6 +72,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+@checks.named
 def evaluate(
     frame: Any,
     *,
@@ -101,7 +102,7 @@ def evaluate(
     block_size: int | None = None,
     max_num_seqs: int | None = None,
     max_num_batched_tokens: int | None = None,
-    columns: Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
     progress: _core.Progress | None = None,
 ) -> Any:
     """Price every row of a frame, by the same cost model as `analyze`.
@@ -125,7 +126,7 @@ def evaluate(
     engine, gpu_memory_utilization, block_size, max_num_seqs, max_num_batched_tokens : optional
         Whose kernels run, and whose division of the memory `fits` and `max_concurrency` speak of, as for
         `analyze`.
-    columns : sequence of str, optional
+    columns : str or sequence of str, optional
         Which results are added; all unless said.
     progress : optional
         Counters to follow from another thread.
@@ -175,6 +176,7 @@ def evaluate(
     checks.positive(max_num_batched_tokens=max_num_batched_tokens)
     checks.numbers(gpu_memory_utilization=gpu_memory_utilization)
     checks.texts(phase=phase, quantization=quantization, kv_cache_dtype=kv_cache_dtype, mode=mode)
+    checks.several(columns=columns)
     rows = _frame(frame)
     _check_columns(rows.columns)
     models, model_index = _distinct("model", model, frame, rows, find_model)
@@ -196,7 +198,8 @@ def evaluate(
         engine=engine,
         **switches(efficiency, act_quant, launch, p2p, host),
     )
-    results = pl.DataFrame(configurations.evaluate(list(columns or ()), progress))
+    wanted = [columns] if isinstance(columns, str) else list(columns or ())
+    results = pl.DataFrame(configurations.evaluate(wanted, progress))
     if taken := [name for name in results.columns if name in rows.columns]:
         message = f"the frame must not have the result {taken[0]} already"
         raise SpecError(
@@ -220,8 +223,10 @@ def _frame(frame: Any) -> pl.DataFrame:
         raise SpecError(message, field="frame", value=repr(frame), hint=hint)
     try:
         rows = pl.DataFrame(frame)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as why:
-        message = f"frame must have columns of equal length and one type each: {why}"
+    except (TypeError, ValueError, OverflowError, AttributeError, pl.exceptions.PolarsError) as why:
+        message = (
+            f"frame must have columns of equal length and one type each: {str(why).partition(chr(10))[0]}"
+        )
         raise SpecError(message, field="frame") from None
     return _typed(rows)
 
@@ -245,11 +250,22 @@ def _check_lengths(columns: Mapping[str, Any]) -> None:
 
 
 def _typed(rows: pl.DataFrame) -> pl.DataFrame:
-    """Give columns that hold nothing, or nulls alone, the types they would have: nothing tells them."""
+    """Give columns without a value the types they would have, which nothing tells; refuse other kinds."""
     import polars as pl
 
     types = {name: pl.UInt32 if name in COUNTS else pl.String for name in rows.columns if name in AXES}
-    return rows.cast({name: kind for name, kind in types.items() if rows[name].dtype == pl.Null})
+    untold = {name: kind for name, kind in types.items() if not rows.height or rows[name].dtype == pl.Null}
+    rows = rows.with_columns(pl.Series(name, [None] * rows.height, kind) for name, kind in untold.items())
+    for name, kind in types.items():
+        dtype = rows[name].dtype
+        plain = dtype.is_numeric() and not isinstance(dtype, pl.Decimal | pl.Int128 | pl.UInt128)
+        if name in COUNTS and not plain:
+            raise SpecError(
+                f"{name} must be a column of whole numbers: {dtype}", field=name, value=str(dtype)
+            )
+        if kind == pl.String and not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+            raise SpecError(f"{name} must be a column of names: {dtype}", field=name, value=str(dtype))
+    return rows
 
 
 def _check_columns(columns: Sequence[str]) -> None:
@@ -303,9 +319,10 @@ def _distinct(
             raise SpecError(f"{axis} must be given, as a column or a keyword", field=axis)
         return [find(given)], 0
     _once(axis, given)
-    names = rows[axis]
-    if names.dtype != pl.String or names.null_count():
-        raise SpecError(f"{axis} must be a column of names without nulls: {names.dtype}", field=axis)
+    names = rows[axis].cast(pl.String)
+    if nulls := names.null_count():
+        hint = "fill or drop them first"
+        raise SpecError(f"{axis} must hold no nulls: {nulls}", field=axis, value=str(nulls), hint=hint)
     known = names.unique(maintain_order=True).to_list()
     objects = _objects(frame, axis)
     if not known:
@@ -353,7 +370,7 @@ def _axes(rows: pl.DataFrame, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_modes(modes: Any) -> None:
-    for mode in [modes] if isinstance(modes, str) else modes.unique().to_list():
+    for mode in [modes] if isinstance(modes, str) else modes.drop_nulls().unique().to_list():
         choice("mode", mode, MODES)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast import _core, data
-from roofline_fast.errors import SpecError
+from roofline_fast.errors import MissingFileError, SpecError
 from roofline_fast.frames import frame
 
 if TYPE_CHECKING:
@@ -38,15 +40,30 @@ class Hardware:
 
     def __init__(self, name: str) -> None:
         if not isinstance(name, str):
-            raise SpecError(f"a device's name must be a text: {name!r}", field="hw", value=repr(name))
+            raise _refused(name, "a name")
         own = data.find("hardware", name, (".toml",))
         self.compiled = _core.Hardware(name) if own is None else _core.Hardware.from_toml(own)
+        self._made: tuple[Callable[..., Hardware], tuple[Any]] = (Hardware, (name,))
 
     @classmethod
     def from_toml(cls, path: str | PathLike[str]) -> Hardware:
-        """Read the device a TOML file describes; all its mistakes are reported at once."""
+        """Read the device that a TOML file describes.
+
+        Raises
+        ------
+        SpecError
+            A file that cannot be read or understood; all its mistakes at once.
+        """
+        if not isinstance(path, str | PathLike):
+            raise _refused(path, "a TOML file")
         hardware = cls.__new__(cls)
-        hardware.compiled = _core.Hardware.from_toml(path)
+        hardware._made = (cls.from_toml, (path,))
+        try:
+            hardware.compiled = _core.Hardware.from_toml(path)
+        except FileNotFoundError:
+            hint = "give a TOML file, or a name that `roofline-fast catalog hardware` lists"
+            message = f"a device's file must exist: {os.fspath(path)}"
+            raise MissingFileError(message, field="hw", value=str(path), hint=hint) from None
         return hardware
 
     @property
@@ -69,6 +86,10 @@ class Hardware:
         """Every field with its unit and source, one row each."""
         return frame(self.compiled.facts())
 
+    def __reduce__(self) -> tuple[Callable[..., Hardware], tuple[Any]]:
+        """Return what is pickled: its name, or the file it was read from."""
+        return self._made
+
     def __repr__(self) -> str:
         return f"Hardware({self.name!r})"
 
@@ -78,9 +99,12 @@ def find_hardware(hardware: Any) -> Hardware:
     if isinstance(hardware, Hardware):
         return hardware
     if not isinstance(hardware, str | PathLike):
-        message = f"hw must be a name, a TOML file or a Hardware: {hardware!r}"
-        hint = "for example `h100-sxm`; `roofline-fast catalog hardware` lists every device"
-        raise SpecError(message, field="hw", value=repr(hardware), hint=hint)
+        raise _refused(hardware, "a name, a TOML file or a Hardware")
     if not isinstance(hardware, str) or data.is_path(hardware, ".toml"):
         return Hardware.from_toml(hardware)
     return Hardware(hardware)
+
+
+def _refused(value: Any, accepted: str) -> SpecError:
+    hint = "for example `h100-sxm`; `roofline-fast catalog hardware` lists every device"
+    return SpecError(f"hw must be {accepted}: {value!r}", field="hw", value=repr(value), hint=hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -65,6 +66,11 @@ class Model:
             What the configuration describes. A configuration that is not understood is refused when it is
             first used, not here: ``compat="llm-viewer"`` understands others.
 
+        Raises
+        ------
+        SpecError
+            A file that is not there, or cannot be read.
+
         Examples
         --------
         >>> import roofline_fast as rf
@@ -78,14 +84,18 @@ class Model:
             return model
         if not isinstance(config, str | PathLike):
             raise _refused(config, "a `config.json`, its folder or its content")
+        if "\0" in str(config):
+            raise _refused(config, "a name of a file")
         path = Path(config)
-        file = path / "config.json" if path.is_dir() else path
+        file = path / "config.json" if os.path.isdir(path) else path
         model._name, model._title, model._text = data.model_file(file)
         return model
 
     @cached_property
     def compiled(self) -> _core.Model:
         """The model as groups of equal layers: raises where its configuration is not understood."""
+        if not self._text:
+            return _core.Model(self._name)
         return _core.Model.from_json(self._name, self._text)
 
     @property
@@ -98,6 +108,11 @@ class Model:
         """The configuration it was read from."""
         config: dict[str, Any] = json.loads(self.config_text)
         return config
+
+    @property
+    def source(self) -> str:
+        """Where its figures come from: the shipped file's source, or the file it was read from."""
+        return self._name if self._text else _core.Model.shipped_source(self._name)
 
     @property
     def name(self) -> str:
@@ -162,6 +177,10 @@ class Model:
     def notes(self) -> list[str]:
         """Sentences about what was assumed or left out in reading it, its name included."""
         return ([self.note] if self.note else []) + self.compiled.notes
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: the configuration, not what was made of it."""
+        return {name: value for name, value in self.__dict__.items() if name != "compiled"}
 
     def __repr__(self) -> str:
         return f"Model({self._name!r})"

@@ -25,8 +25,7 @@ def switches(
 ) -> dict[str, Any]:
     """Return what a prediction is told of the engine's configuration, as the compiled half takes it."""
     checks.texts(act_quant=act_quant, launch=launch)
-    if p2p is not None and not isinstance(p2p, bool):
-        raise SpecError(f"p2p must be True or False: {p2p!r}", field="p2p", value=repr(p2p))
+    checks.switches(p2p=p2p, enforce_eager=enforce_eager)
     if launch is None and enforce_eager:
         launch = "eager"
     return {

@@ -26,6 +26,7 @@ DEFAULT_MODEL = "llama-3.1-8b"
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 
 
+@checks.named
 def simulate(
     trace: Traffic | None = None,
     *,
@@ -320,7 +321,7 @@ def simulate(
     return Simulation(
         served,
         serve,
-        served.summary(slo, list(percentiles)),
+        served.summary(slo, checks.ranks(percentiles=percentiles)),
         inputs,
         notes,
         requests,
@@ -384,7 +385,20 @@ def _model(
 
 
 class Simulation:
-    """What came of a simulation."""
+    """What came of a simulation.
+
+    Attributes
+    ----------
+    summary : dict
+        Figures under the names of `vllm bench serve`'s JSON (``mean_ttft_ms``, ``p99_itl_ms``,
+        ``request_throughput``, …), and what no client can see (``prefill_time_share``, ``kv_peak``, ``preemptions``, …).
+    inputs : dict
+        What was asked, with what was assumed where nothing was said.
+    trace : Trace
+        The traffic as it was sent.
+    model, hardware : Model, Hardware
+        What was served, on what.
+    """
 
     def __init__(
         self,
@@ -412,7 +426,13 @@ class Simulation:
 
     @cached_property
     def requests(self) -> pl.DataFrame:
-        """One row a request, in the order of the trace; times in seconds since the trace began."""
+        """One row a request, in the order of the trace; times in seconds since the trace began.
+
+        ``request_id, arrival_s, first_scheduled_s, first_token_s, finish_s, prompt_tokens, output_tokens,
+        cached_tokens, preemptions, ttft_s, tpot_s, e2e_s, replica, status``, the band of the latencies (``ttft_low_s``,
+        ``ttft_high_s``, …) where it is known, and ``held_s`` where a client held requests back. What did not happen is
+        null.
+        """
         return frame(self._served.requests)
 
     @cached_property
@@ -520,6 +540,11 @@ class Simulation:
         return dict(self._served.bounds)
 
     @property
+    def operators(self) -> dict[str, float]:
+        """The same seconds by operator, the parts that a technique makes of one together."""
+        return dict(self._served.operators)
+
+    @property
     def band(self) -> tuple[float, float] | None:
         """By which factors all steps may be shorter or longer (P10, P90); ``None`` where not known."""
         return self._served.band
@@ -541,10 +566,15 @@ class Simulation:
             **self.inputs,
             "source": self.source,
             "bounds_s": self.bounds,
+            "operators_s": self.operators,
             "settings": self.settings,
             "notes": self.notes,
             "trace_notes": [*self.trace.information, *self.trace.warnings],
         }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled: what is in it can be."""
+        raise TypeError("a Simulation is not pickled: its `summary`, `requests`, `steps` and `to_dict()` are")
 
     def __repr__(self) -> str:
         return f"Simulation({self.summary['completed']} of {self.summary['injected']} requests completed)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from roofline_fast.errors import UnknownNameError
+from roofline_fast.errors import SpecError, UnknownNameError
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
@@ -26,7 +26,11 @@ def choice(kind: str, name: str, known: Iterable[str]) -> str:
     ------
     UnknownNameError
         It is not.
+    SpecError
+        It is no text.
     """
+    if not isinstance(name, str):
+        raise SpecError(f"{kind} must be a name: {name!r}", field=kind, value=repr(name))
     if name not in (names := list(known)):
         raise unknown(kind, name, names)
     return name

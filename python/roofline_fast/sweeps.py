@@ -25,6 +25,7 @@ WINDOW = 1 << 17
 ENGINE = ("engine", "gpu_memory_utilization", "block_size", "max_num_seqs", "max_num_batched_tokens")
 
 
+@checks.named
 def sweep(
     axes: Mapping[str, Any],
     *,
@@ -91,6 +92,9 @@ def sweep(
     >>> steps.collect().height
     19
     """
+    checks.several(objectives=objectives)
+    if limits is not None and not isinstance(limits, Mapping):
+        raise SpecError(f"limits must be values by name: {limits!r}", field="limits", value=repr(limits))
     space = Space(axes, switches=switches(efficiency, act_quant, launch, p2p, host))
     return space.lazy(keep=keep, objectives=objectives, top=top, limits=limits, threads=threads)
 
@@ -134,6 +138,12 @@ class Space:
             engines=self._engines(),
             **self._switches,
         )
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about how the names of models and devices were taken."""
+        notes = [*(model.note for model in self._models), *(device.note for device in self._devices)]
+        return [note for note in notes if note is not None]
 
     def _engines(self) -> list[_core.EngineMemory]:
         """Return how memory is divided: for each device, every combination of the engine's settings."""
@@ -281,8 +291,8 @@ def _limits(limits: Mapping[str, Any] | None) -> dict[str, Any]:
             checks.counts(**{name: value})
         elif name != "within_context":
             checks.numbers(**{name: value})
-        elif not isinstance(value, bool):
-            raise SpecError(f"{name} must be True or False: {value!r}", field=name, value=repr(value))
+        else:
+            checks.switches(within_context=value)
     return found
 
 

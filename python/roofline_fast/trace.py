@@ -8,7 +8,7 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast import _core, checks
-from roofline_fast.columns import column, optional
+from roofline_fast.columns import column
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
 
@@ -89,19 +89,19 @@ class Trace:
     ) -> None:
         checks.counts(block_size=block_size)
         self.compiled = _core.Trace(
-            column(arrival_s),
-            column(prompt_tokens),
-            column(output_tokens),
+            column("arrival_s", arrival_s),
+            column("prompt_tokens", prompt_tokens),
+            column("output_tokens", output_tokens),
             ids=None if ids is None else list(ids),
-            priority=optional(priority),
+            priority=column("priority", priority),
             block_hashes=block_hashes,
             block_size=block_size,
             segments=segments,
             segment_lengths=segment_lengths,
-            output_segment=optional(output_segment),
+            output_segment=column("output_segment", output_segment),
             session=None if session is None else ["" if name is None else str(name) for name in session],
             after=after,
-            delay_s=optional(delay_s),
+            delay_s=column("delay_s", delay_s),
         )
 
     @classmethod
@@ -177,7 +177,14 @@ class Trace:
         Returns
         -------
         Trace
-            Its requests; `warnings` says what was repaired.
+            Its requests; `warnings` says what was repaired, `information` what was assumed.
+
+        Raises
+        ------
+        TraceError
+            A file that cannot be read, or breaks a rule: with file, line and field, every kind of mistake at once.
+        SpecError
+            An option that is not possible.
         """
         from roofline_fast.traces import files_of, parts, unit_of
 
@@ -251,6 +258,8 @@ class Trace:
         progress = traffic.pop("progress", None)
         words = texts({"num_prompts": num_prompts, **traffic})
         trace = cls.__new__(cls)
+        if like is not None and not isinstance(like, Trace):
+            raise SpecError(f"like must be a Trace: {like!r}", field="like", value=repr(like))
         original = None if like is None else like.compiled
         trace.compiled, assumed = _core.Trace.generate(words, original, progress)
         trace.made, trace.assumed = "generated", tuple(assumed)
@@ -348,6 +357,12 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.compiled)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled: millions of requests go through a file."""
+        raise TypeError(
+            "a Trace is not pickled: `write` it to a file, and give its path to the other process"
+        )
 
     @property
     def requests(self) -> pl.DataFrame:

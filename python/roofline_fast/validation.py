@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import _core, measured, served
+from roofline_fast import _core, checks, measured, served
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import find_hardware
@@ -51,6 +51,7 @@ class Validation:
         return f"Validation({self.errors['metric'].n_unique()} metrics, {self.errors.height} groups)"
 
 
+@checks.named
 def validate(
     measurements: str | PathLike[str] | pl.DataFrame,
     hw: str | Hardware | None = None,

@@ -142,8 +142,10 @@ def _text(word: str, value: Any) -> str:
         return str(os.fspath(value))
     if isinstance(value, tuple) and len(value) == 2:
         return ":".join(_text(word, end) for end in value)
-    if hasattr(value, "__index__") and not isinstance(value, bool):
-        return str(int(value))
-    if hasattr(value, "__float__") and not hasattr(value, "__len__") and not isinstance(value, bool):
-        return repr(float(value))
+    # Arrays have all these methods, too.
+    if not hasattr(value, "__len__") and not isinstance(value, bool):
+        if hasattr(value, "__index__"):
+            return str(int(value))
+        if hasattr(value, "__float__"):
+            return repr(float(value))
     raise SpecError(f"{word} must be a number or a text: {value!r}", field=word, value=repr(value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 HELP = """Solve where techniques begin and cease to pay in decode, on the exact cost.
 
 From which batch linear layers are compute-bound, at which a gain is gone, from which acceptance speculation
-pays, at which context the cache outweighs the weights.
+pays, at which context the cache outweighs the weights. --map shows what bounds a step over batch and context.
 """
+# What the map asks about.
+BATCHES = (1, 4, 16, 64, 256, 1024)
+CONTEXTS = (256, 1024, 4096, 16384, 65536)
 
 
 def register(app: typer.Typer) -> None:
@@ -40,33 +43,44 @@ def break_even(
     kv_cache_dtype: flags.KvCacheDtype = None,
     techniques: flags.With = None,
     mode: flags.Mode = "ideal",
+    bounds: Annotated[
+        bool, typer.Option("--map", help="What bounds a step, and the cache's share of its bytes, instead.")
+    ] = False,
     form: flags.Format = "table",
     out: flags.Output = None,
     quiet: flags.Quiet = False,
 ) -> int:
     """Solve and return the exit code."""
     output.checked(form, out, model, model_flag, hw)
-    from roofline_fast.comparison import break_even as ask
+    from roofline_fast import comparison
 
-    answers = ask(
-        flags.one_model(model, model_flag),
-        flags.required("--hw", hw),
-        techniques=techniques,
-        batch_size=batch_size,
-        input_len=input_len,
-        tp=tp,
-        pp=pp,
-        dp=dp,
-        ep=ep,
-        quantization=quantization,
-        kv_cache_dtype=kv_cache_dtype,
-        mode=mode,
-    )
+    asked: dict[str, Any] = {"techniques": techniques, "tp": tp, "pp": pp, "dp": dp, "ep": ep}
+    asked |= {"quantization": quantization, "kv_cache_dtype": kv_cache_dtype, "mode": mode}
+    named, device = flags.one_model(model, model_flag), flags.required("--hw", hw)
+    if bounds:
+        answers = comparison.bound_map(named, device, batch_size=BATCHES, context=CONTEXTS, **asked)
+    else:
+        answers = comparison.break_even(named, device, batch_size=batch_size, input_len=input_len, **asked)
     if out is not None:
         output.save(answers, out)
         talk.note(f"{answers.height} answers written to {out}", quiet=quiet)
-    output.show(form, screen=lambda: _screen(answers), record=answers.to_dicts, frame=lambda: answers)
+    shown = _map if bounds else _screen
+    output.show(form, screen=lambda: shown(answers), record=answers.to_dicts, frame=lambda: answers)
     return 0
+
+
+def _map(found: pl.DataFrame) -> str:
+    """Return a row a batch, a column a context: what bounds the step, and the cache's share of the bytes."""
+    from roofline_fast.cli.figures import percent, table
+
+    cells = {
+        (row["batch_size"], row["context"]): f"{row['bound']} {percent(row['kv_share'])}"
+        for row in found.iter_rows(named=True)
+    }
+    rows = [[f"{batch:,}", *(cells[batch, context] for context in CONTEXTS)] for batch in BATCHES]
+    header = ["batch \\ context", *(f"{context:,}" for context in CONTEXTS)]
+    said = "what bounds a decode step, and the share of its bytes that is cache"
+    return "\n".join([said, "", *table(header, rows)])
 
 
 def _screen(answers: pl.DataFrame) -> str:

@@ -14,36 +14,49 @@ from roofline_fast.errors import SpecError
 
 if TYPE_CHECKING:
     from roofline_fast.comparison import Comparison
+    from roofline_fast.served_comparison import ServedComparison
 
 HELP = """Explain why B is faster or slower than A: a waterfall per operator and resource that adds up.
 
 A and B are what one side has alone, as `key=value` separated by spaces, keys as the flags of analyze:
 "tp=2 with=kv-quant:bits=4"; `base` for nothing. All flags hold for both. Times of a decode step are those
 of one token.
+
+Where traffic is named ("trace=chat.jsonl", --set num_prompts=100) both are simulated, keys as the flags of
+simulate: metrics side by side, a request's time by phase, the engine's by operator and resource. A side may be
+a file, too: what `vllm bench serve` or `simulate --format json` wrote, or a scenario (TOML, JSON). `base` beside
+a measured file simulates the traffic that the file tells of.
 """
 # Below this share of the whole a difference is rounding.
 LEAST = 1e-9
+# What is a text even where it looks like a number.
+TEXTS = (
+    "model",
+    "hw",
+    "quantization",
+    "kv_cache_dtype",
+    "mode",
+    "engine",
+    "phase",
+    "trace",
+    "fusion",
+    "spec_method",
+    "spec_model",
+    "spec_acceptance",
+    "slo",
+)
 WHOLE = (
     "tp",
     "pp",
     "dp",
     "ep",
     "batch_size",
-    "input_len",
-    "output_len",
     "prefix_len",
     "chunk",
     "w_bits",
     "a_bits",
 )
-SYNONYMS = {
-    "hardware": "hw",
-    "system": "hw",
-    "gpu": "hw",
-    "isl": "input_len",
-    "osl": "output_len",
-    "q": "quantization",
-}
+_SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def register(app: typer.Typer) -> None:
@@ -52,12 +65,16 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    a: Annotated[str | None, typer.Argument(metavar="A", help='"key=value …" of A alone, or base.')] = None,
-    b: Annotated[str | None, typer.Argument(metavar="B", help='"key=value …" of B alone.')] = None,
+    a: Annotated[
+        str | None, typer.Argument(metavar="A", help='"key=value …" of A alone, base, or a file.')
+    ] = None,
+    b: Annotated[str | None, typer.Argument(metavar="B", help="The same of B.")] = None,
     model: flags.ModelFlag = None,
     hw: flags.Hw = None,
     phase: Annotated[str | None, typer.Option(help="decode, prefill, mixed, chat or encode.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Sequences of each rank.")] = 1,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", "-b", help="Sequences of each rank (1).")
+    ] = None,
     input_len: Annotated[
         int | None, typer.Option("--input-len", "--isl", help="Prompt tokens; context for decode.")
     ] = None,
@@ -73,39 +90,76 @@ def compare(
     techniques: flags.With = None,
     mode: flags.Mode = "predicted",
     engine: flags.Engine = "vllm",
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other keyword of both; repeatable."),
+    ] = None,
     top: Annotated[int, typer.Option(help="Rows of the waterfall on screen; the others together.")] = 12,
     form: flags.Format = "table",
     out: flags.Output = None,
     quiet: flags.Quiet = False,
 ) -> int:
     """Compare and return the exit code."""
-    output.checked(form, out, model, hw)
+    given = [flags.required(name, text) for name, text in (("A", a), ("B", b))]
+    output.checked(form, out, model, hw, *given)
     checks.positive(top=top)
-    sides = [side(flags.required(name, text)) for name, text in (("A", a), ("B", b))]
     from roofline_fast.comparison import compare as ask
 
+    defaults: dict[str, Any] = {"tp": 1, "pp": 1, "dp": 1, "ep": 1, "mode": "predicted", "engine": "vllm"}
     shared: dict[str, Any] = {"model": model, "hw": hw, "phase": phase, "batch_size": batch_size}
     shared |= {"input_len": input_len, "output_len": output_len, "tp": tp, "pp": pp, "dp": dp, "ep": ep}
     shared |= {"quantization": quantization, "kv_cache_dtype": kv_cache_dtype, "mode": mode, "engine": engine}
-    for one in sides:
-        one["techniques"] = [*(techniques or ()), *one.pop("with", [])]
+    shared = {name: value for name, value in shared.items() if value not in (None, defaults.get(name))}
+    shared |= keywords(" ".join(shlex.quote(word) for word in assignments or ()))
+    sides = [side(text, list(techniques or ())) for text in given]
     found = ask(sides[0], sides[1], **shared)
     if out is not None:
         output.save(found.waterfall, out)
         talk.note(f"{found.waterfall.height} pieces written to {out}", quiet=quiet)
-    output.show(form, screen=lambda: _screen(found, top), record=found.to_dict, frame=lambda: found.waterfall)
+    output.show(form, screen=lambda: screen(found, top), record=found.to_dict, frame=lambda: found.waterfall)
     return 0
 
 
-def side(text: str) -> dict[str, Any]:
-    """Return the keywords of one side: ``tp=2 with=kv-quant:bits=4`` or ``base``.
+def side(text: str, techniques: list[str]) -> Any:
+    """Return the keywords of one side, ``tp=2 with=kv-quant:bits=4`` or ``base``, or the file it is.
+
+    `techniques` are those of both. A scenario may be followed by keywords that come before its own.
 
     Raises
     ------
     SpecError
         A word that is no ``key=value``, or a value that is no whole number where one is needed.
     """
-    keywords: dict[str, Any] = {}
+    from roofline_fast import data, served_sides
+
+    first, *rest = shlex.split(text) or [""]
+    if "=" in first or not data.is_path(first, ".json", ".toml"):
+        own = keywords(text)
+    else:
+        content, origin = served_sides.read(first)
+        own = keywords(" ".join(shlex.quote(word) for word in rest))
+        if served_sides.is_result(content):
+            if own:
+                message = f"a file of results must stand alone: {text}"
+                raise SpecError(message, field="side", value=text, hint="what was measured cannot be changed")
+            return first
+        own = {**served_sides.settings(content, origin), **own}
+    said = own.get("techniques") or []
+    own["techniques"] = [*techniques, *([said] if isinstance(said, str) else said)]
+    return own
+
+
+def keywords(text: str) -> dict[str, Any]:
+    """Return keywords written ``key=value key=value``, names as flags have them.
+
+    Raises
+    ------
+    SpecError
+        A word that is no ``key=value``, one given twice, or a value that is no whole number where one is needed.
+    """
+    from roofline_fast.served_sides import SYNONYMS
+
+    found: dict[str, Any] = {}
     for word in shlex.split(text):
         key, equals, value = word.partition("=")
         key = key.lstrip("-").replace("-", "_")
@@ -113,24 +167,42 @@ def side(text: str) -> dict[str, Any]:
         if not equals:
             if word == "base":
                 continue
-            hint = 'for example "tp=2 with=kv-quant:bits=4", or base'
+            hint = 'for example "tp=2 with=kv-quant:bits=4", base, or a file that ends in .json or .toml'
             raise SpecError(
                 f"a side must read `key=value key=value`: `{word}`", field=word, value=word, hint=hint
             )
-        if key in ("with", "techniques"):
-            keywords.setdefault("with", []).append(value)
-        elif key in WHOLE:
-            keywords[key] = _whole(key, value)
+        if key == "techniques":
+            found.setdefault(key, []).append(value)
+        elif key in found:
+            raise SpecError(f"{key} must be given once: {value}", field=key, value=value)
         else:
-            keywords[key] = value
-    return keywords
+            found[key] = _value(key, value)
+    return found
 
 
-def _whole(key: str, value: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise SpecError(f"{key} must be a whole number: {value}", field=key, value=value) from None
+def _value(key: str, text: str) -> Any:
+    if key in TEXTS:
+        return text
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            if key in WHOLE:
+                break
+    if key in WHOLE:
+        raise SpecError(f"{key} must be a whole number: {text}", field=key, value=text)
+    return _SWITCHES.get(text.lower(), text)
+
+
+def screen(found: Comparison | ServedComparison, top: int) -> str:
+    """Return what a comparison shows."""
+    from roofline_fast.comparison import Comparison
+
+    if isinstance(found, Comparison):
+        return _screen(found, top)
+    from roofline_fast.cli.compare_served import screen as served
+
+    return served(found, top)
 
 
 def _screen(found: Comparison, top: int) -> str:
@@ -143,15 +215,18 @@ def _screen(found: Comparison, top: int) -> str:
     least = LEAST * max(found.a_s, found.b_s)
 
     def cells(a: float, b: float, delta: float) -> list[str]:
-        shown = [0.0 if abs(value) < least else value for value in (a, b, delta)]
-        return [*map(_time, shown[:2]), _signed(shown[2])]
+        rounded = [0.0 if abs(value) < least else value for value in (a, b, delta)]
+        return [*map(_time, rounded[:2]), _signed(rounded[2])]
 
+    pieces = found.waterfall
+    changed = int((pieces["delta_s"].abs() >= least).sum())
+    shown = min(top, max(changed, 1))
     rows = [
         [row["op"], row["resource"], *cells(row["a_s"], row["b_s"], row["delta_s"])]
-        for row in found.waterfall.head(top).iter_rows(named=True)
+        for row in pieces.head(shown).iter_rows(named=True)
     ]
-    if found.waterfall.height > top:
-        rest = found.waterfall.slice(top).select("a_s", "b_s", "delta_s").sum().row(0)
+    if pieces.height > shown:
+        rest = pieces.slice(shown).select("a_s", "b_s", "delta_s").sum().row(0)
         rows.append(["all others", "", *cells(*rest)])
     rows.append(["together", "", *cells(found.a_s, found.b_s, found.delta_s)])
     lines += ["  " + line for line in table(["operator", "resource", "A", "B", "B − A"], rows, left=(0, 1))]

@@ -250,7 +250,7 @@ impl Analyst {
     }
 
     /// How many tokens a step brings, and how many it takes.
-    fn generation(&self) -> Generation {
+    pub fn generation(&self) -> Generation {
         self.deployment.techniques.generation()
     }
 

@@ -97,6 +97,12 @@ impl Causes {
         self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine += theirs);
     }
 
+    /// `factor` times as much of each.
+    #[must_use]
+    pub fn times(&self, factor: f64) -> Causes {
+        Causes(self.0.map(|seconds| seconds * factor))
+    }
+
     /// What came in addition to `before`.
     #[must_use]
     pub fn since(&self, before: &Causes) -> Causes {

@@ -5,6 +5,7 @@
 //! imports only modules above it.
 
 pub mod units;
+pub mod fixed;
 pub mod error;
 pub mod names;
 pub mod format;
@@ -15,6 +16,8 @@ pub mod catalog;
 pub mod layout;
 pub mod precision;
 pub mod shape;
+pub mod straight;
+pub mod lanes;
 pub mod site;
 pub mod work;
 pub mod op;

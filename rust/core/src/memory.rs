@@ -291,7 +291,7 @@ impl MemoryPlan {
     }
 
     fn blocks_of(&self, bytes: f64) -> u64 {
-        if bytes > 0.0 { (self.for_kv() / bytes).floor() as u64 } else { 0 }
+        if bytes > 0.0 { (self.for_kv() / bytes) as u64 } else { 0 }
     }
 
     fn block_bytes(&self, context: u64) -> f64 {
@@ -308,7 +308,7 @@ impl MemoryPlan {
         let a_sequence = self.kv.bytes(context);
         let blocks_each = context.div_ceil(self.block_size).max(1);
         let left = (self.capacity - self.weights - activations).max(0.0);
-        let fitting = |bytes: f64| if a_sequence > 0.0 { (bytes / a_sequence).floor() as u64 } else { 0 };
+        let fitting = |bytes: f64| if a_sequence > 0.0 { (bytes / a_sequence) as u64 } else { 0 };
         let block_bytes = self.block_bytes(context);
         let num_gpu_blocks = self.blocks_of(block_bytes);
         Memory {

@@ -4,10 +4,12 @@ use crate::collective::Group;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::hardware::Hardware;
+use crate::lanes::{BLOCK, Lane, Part, Parts as Lanes};
 use crate::network::Network;
 use crate::shape::{Parts, PhaseSums};
-use crate::site::{Limits, Rates};
-use crate::work::{Family, Op, Rate, Saved, Transfer};
+use crate::site::{DrawnBy, Lane as Beside, Limits, Rates};
+use crate::straight::Straight;
+use crate::work::{Family, Op, Rate, Saved, Touched, Transfer};
 
 /// What bounds an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +88,40 @@ impl Cost {
     }
 }
 
+/// The same of each step of a block, as far as prices and totals read it.
+#[derive(Debug, Clone)]
+pub struct Costs {
+    /// Operations on the tensor unit.
+    pub flops: Lane,
+    /// Bytes of the device's memory.
+    pub bytes: Lane,
+    /// Bytes of the full buffer that a collective exchanges.
+    pub buffer_bytes: Lane,
+    /// Seconds by the datasheet.
+    pub ideal: Lane,
+    /// Seconds charged.
+    pub seconds: Lane,
+    /// What bounds it, as its place in [`Bound::ALL`]'s enumeration.
+    pub bound: Lane,
+    /// Memory that pricing works in.
+    pub(crate) other: Lane,
+}
+
+impl Default for Costs {
+    fn default() -> Costs {
+        let lane = [0.0; BLOCK];
+        Costs {
+            flops: lane,
+            bytes: lane,
+            buffer_bytes: lane,
+            ideal: lane,
+            seconds: lane,
+            bound: lane,
+            other: lane,
+        }
+    }
+}
+
 /// An operator with its ceilings looked up, ready to be priced.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Priced {
@@ -96,6 +132,8 @@ pub struct Priced {
     /// Seconds a FLOP, a vector operation and a byte elsewhere, where that may be faster.
     elsewhere: Option<[f64; 3]>,
     group: Option<(Transfer, Group)>,
+    /// Whether its work depends on a step's tokens alone.
+    by_token: bool,
 }
 
 impl Roof {
@@ -179,7 +217,8 @@ impl Roof {
             Some(transfer) => Some((transfer, self.group(&transfer)?)),
             None => None,
         };
-        Ok(Priced { op, per_flop, per_vector_flop, per_byte, elsewhere, group })
+        let by_token = op.saved.is_none() && op.work.rates().iter().all(Rate::is_by_token);
+        Ok(Priced { op, per_flop, per_vector_flop, per_byte, elsewhere, group, by_token })
     }
 
     /// How `transfer`'s devices lie over machines: neighbours fill a machine first.
@@ -229,9 +268,31 @@ impl Priced {
         }
     }
 
-    /// Whether its seconds are the greatest of a few multiples of its work.
+    /// Whether its seconds are the greatest of a few multiples of its work, spent on the device itself.
     pub(crate) fn is_linear(&self) -> bool {
+        let plain = |touched: &Touched| touched.skew.is_none() && touched.drawn_by == DrawnBy::Token;
         self.group.is_none_or(|(_, group)| !group.latency)
+            && self.op.saved.is_none()
+            && self.elsewhere.is_none()
+            && self.op.site.lane == Beside::Device
+            && (self.op.family != Family::Link || self.group.is_some())
+            && self.op.work.touched.as_ref().is_none_or(plain)
+    }
+
+    /// Its ceilings where so many sequences decode alone and read all their keys, the greatest of which counts; `None`
+    /// where they are not straight lines.
+    pub(crate) fn straight(&self, sequences: f64) -> Option<[Straight; 3]> {
+        let work = &self.op.work;
+        if !self.is_linear() || self.group.is_some() || work.touched.is_some() {
+            return None;
+        }
+        if work.fused {
+            return Some([Straight::default(); 3]);
+        }
+        let bytes = work.weight_bytes + work.activation_bytes + work.kv_bytes;
+        let ceilings =
+            [(bytes, self.per_byte), (work.flops, self.per_flop), (work.vector_flops, self.per_vector_flop)];
+        Some(ceilings.map(|(rate, seconds)| rate.over_keys(sequences).times(seconds)))
     }
 
     /// What one occurrence costs in a step of these sums; `None` if it does not run in it.
@@ -243,6 +304,7 @@ impl Priced {
     pub(crate) fn cost_of(&self, parts: &Parts<'_>, part: &PhaseSums) -> Cost {
         let (work, saved, reach) = (&self.op.work, self.op.saved.as_deref(), self.op.reach);
         let at = |rate: &Rate, less: fn(&Saved) -> &Rate| match saved {
+            None if self.by_token => rate.fixed + rate.token * part.tokens,
             None => rate.of(part, reach),
             Some(saved) => (rate.of(part, reach) - less(saved).of(parts.decode, reach)).max(0.0),
         };
@@ -253,7 +315,10 @@ impl Priced {
         });
         let flops = at(&work.flops, |saved| &saved.flops);
         let vector_flops = at(&work.vector_flops, |saved| &saved.vector_flops) + conversions;
-        let mut weight_bytes = work.weight_bytes.of(part, reach) + expert_bytes;
+        let weights = &work.weight_bytes;
+        let weights =
+            if self.by_token { weights.fixed + weights.token * part.tokens } else { weights.of(part, reach) };
+        let mut weight_bytes = weights + expert_bytes;
         let mut activation_bytes = at(&work.activation_bytes, |saved| &saved.activation_bytes);
         let mut kv_bytes = at(&work.kv_bytes, |saved| &saved.kv_bytes);
         let crossing = |(transfer, _): (Transfer, Group)| at(&transfer.bytes, |saved| &saved.transfer_bytes);
@@ -301,5 +366,119 @@ impl Priced {
             seconds,
             bound,
         }
+    }
+
+    /// What one occurrence costs in each of the first `count` steps of a block, as [`Priced::cost_of`] says of one; what
+    /// bounds it only where `bounds` asks for it.
+    pub(crate) fn costs_of(
+        &self,
+        parts: &Lanes<'_>,
+        part: &Part,
+        count: usize,
+        bounds: bool,
+        costs: &mut Costs,
+    ) {
+        let Costs { flops, bytes, buffer_bytes, ideal, seconds, bound, other } = costs;
+        let (flops, bytes) = (&mut flops[..count], &mut bytes[..count]);
+        let (ideal, other) = (&mut ideal[..count], &mut other[..count]);
+        let (work, reach) = (&self.op.work, self.op.reach);
+        let saved = self.op.saved.as_deref().zip(parts.decode);
+        let at = |rate: &Rate, less: fn(&Saved) -> &Rate, out: &mut [f64]| {
+            rate.of_each(part, reach, out);
+            if let Some((saved, decode)) = saved {
+                let mut lane = [0.0; BLOCK];
+                less(saved).of_each(decode, reach, &mut lane[..count]);
+                out.iter_mut().zip(&lane).for_each(|(out, less)| *out = (*out - less).max(0.0));
+            }
+        };
+        at(&work.flops, |saved| &saved.flops, flops);
+        // Experts are read, and their weights may have to be brought into another format.
+        let vector = &mut seconds[..count];
+        at(&work.vector_flops, |saved| &saved.vector_flops, vector);
+        if saved.is_none() {
+            let moved = work.weight_bytes + work.activation_bytes + work.kv_bytes;
+            moved.of_each(part, reach, bytes);
+        } else {
+            work.weight_bytes.of_each(part, reach, bytes);
+            at(&work.activation_bytes, |saved| &saved.activation_bytes, other);
+            add(bytes, other, 1.0);
+            at(&work.kv_bytes, |saved| &saved.kv_bytes, other);
+            add(bytes, other, 1.0);
+        }
+        if let Some(touched) = &work.touched {
+            let idle = saved.map(|(saved, decode)| (saved.idle, decode));
+            touched.experts_of_each(part, idle, other);
+            add(bytes, other, touched.bytes_per_expert);
+            add(vector, other, touched.conversions_per_expert);
+        }
+        let alone = if self.group.is_some() { Bound::Link } else { Bound::Memory };
+        times(ideal, bytes, self.per_byte);
+        if bounds {
+            bound[..count].fill(Bound::Memory as usize as f64);
+        }
+        let mut against = |ideal: &mut [f64], other: &[f64], kind: Bound| match bounds {
+            true => greater_of(ideal, other, &mut bound[..count], kind),
+            false => greater(ideal, other),
+        };
+        if work.flops != Rate::ZERO {
+            times(other, flops, self.per_flop);
+            against(ideal, other, Bound::Compute);
+        }
+        if work.vector_flops != Rate::ZERO || work.touched.is_some() {
+            times(other, vector, self.per_vector_flop);
+            against(ideal, other, Bound::Vector);
+        }
+        if let Some((transfer, group)) = &self.group {
+            let buffer = &mut buffer_bytes[..count];
+            at(&transfer.bytes, |saved| &saved.transfer_bytes, buffer);
+            let each = buffer.iter().map(|bytes| group.cost(transfer.collective, *bytes).seconds);
+            other.iter_mut().zip(each).for_each(|(other, seconds)| *other = seconds);
+            against(ideal, other, Bound::Link);
+        }
+        if alone == Bound::Link && bounds {
+            bound[..count].fill(Bound::Link as usize as f64);
+        }
+        if let Some([per_flop, per_vector_flop, per_byte]) = self.elsewhere {
+            for at in 0..count {
+                let read = bytes[at] * per_byte;
+                let there = read.max(flops[at] * per_flop).max(vector[at] * per_vector_flop);
+                if there < ideal[at] {
+                    ideal[at] = there;
+                    let kind = if there > read { Bound::Compute } else { Bound::Memory };
+                    bound[at] = kind as usize as f64;
+                }
+            }
+        }
+        if work.fused {
+            ideal.fill(0.0);
+        }
+        if self.op.family == Family::Link && self.group.is_none() {
+            // What it moves crosses a link, and is no traffic of the memory.
+            bytes.fill(0.0);
+            bound[..count].fill(Bound::Link as usize as f64);
+        }
+        seconds[..count].copy_from_slice(ideal);
+    }
+}
+
+fn times(out: &mut [f64], lane: &[f64], factor: f64) {
+    out.iter_mut().zip(lane).for_each(|(out, value)| *out = value * factor);
+}
+
+fn add(sum: &mut [f64], lane: &[f64], factor: f64) {
+    sum.iter_mut().zip(lane).for_each(|(sum, value)| *sum += value * factor);
+}
+
+fn greater(most: &mut [f64], lane: &[f64]) {
+    most.iter_mut().zip(lane).for_each(|(most, value)| *most = if *value > *most { *value } else { *most });
+}
+
+/// The same, and which it was.
+fn greater_of(most: &mut [f64], lane: &[f64], bound: &mut [f64], kind: Bound) {
+    let kind = kind as usize as f64;
+    for ((most, value), bound) in most.iter_mut().zip(lane).zip(bound) {
+        let more = *value > *most;
+        *bound = if more { kind } else { *bound };
+        *most = if more { *value } else { *most };
     }
 }

@@ -5,13 +5,15 @@ use crate::efficiency::predict::{Predicted, Predictor};
 use crate::efficiency::{Efficiency, Estimate, Source};
 use crate::error::{Error, Result};
 use crate::hardware::Hardware;
+use crate::lanes::{Part, Parts as Lanes};
 use crate::layout::Layout;
 use crate::lower::{Lowering, beside_the_model, lower, tower_ops};
 use crate::model::Model;
 use crate::precision::Precision;
-use crate::roof::{Bound, Cost, Priced, Roof};
+use crate::roof::{Bound, Cost, Costs, Priced, Roof};
 use crate::shape::{Parts, PhaseSums, Reaches, Sums};
 use crate::site::LANES_BESIDE;
+use crate::straight::Greatest;
 use crate::technique::{Cache, Context, Program, Target, Technique, Techniques};
 use crate::work::{Family, Op};
 
@@ -332,6 +334,63 @@ impl Line {
         cost
     }
 
+    /// Its seconds in a step in which so many sequences decode alone and read all their keys; `None` where they are not
+    /// made of straight lines, or hidden by something else.
+    pub(crate) fn straight(&self, sequences: f64) -> Option<Greatest> {
+        let op = self.op();
+        if matches!(op.family, Family::Link | Family::Host) || self.was.is_some() {
+            return None;
+        }
+        let ideal = self.priced.straight(sequences)?;
+        let greatest = match &self.predicted {
+            None => Greatest(ideal.iter().map(|line| vec![*line]).collect()),
+            Some(predicted) => predicted.straight(sequences, &ideal)?,
+        };
+        Some(greatest.times(op.repeat))
+    }
+
+    /// What one occurrence costs in each of the first `count` steps of a block, over `part` of them, as [`Line::cost_of`]
+    /// says of one.
+    pub(crate) fn costs_of(
+        &self,
+        parts: &Lanes<'_>,
+        part: &Part,
+        count: usize,
+        bounds: bool,
+        costs: &mut Costs,
+    ) {
+        let Some(predicted) = &self.predicted else {
+            return self.priced.costs_of(parts, part, count, bounds, costs);
+        };
+        let seen = parts.seen(self.op().over);
+        match &self.was {
+            None => {
+                self.priced.costs_of(parts, part, count, bounds, costs);
+                predicted.seconds_of_each(self.op(), &seen, part, count, costs);
+            }
+            Some(was) => {
+                was.costs_of(&seen, part, count, false, costs);
+                predicted.seconds_of_each(was.op(), &seen, part, count, costs);
+                let (before, measured) = (costs.ideal, costs.seconds);
+                self.priced.costs_of(parts, part, count, bounds, costs);
+                for at in 0..count {
+                    let slower = if before[at] > 0.0 { (measured[at] / before[at]).max(1.0) } else { 1.0 };
+                    costs.seconds[at] = costs.ideal[at] * slower;
+                }
+            }
+        }
+        if bounds {
+            let (below, only) = predicted.launching();
+            for at in 0..count {
+                if only || below > costs.seconds[at] {
+                    costs.bound[at] = Bound::Launch as usize as f64;
+                } else if costs.ideal[at] == 0.0 {
+                    costs.bound[at] = Bound::Memory as usize as f64;
+                }
+            }
+        }
+    }
+
     pub(crate) fn spread(&self) -> Spread {
         self.predicted.as_ref().map_or(Spread::NONE, |predicted| predicted.spread)
     }
@@ -352,10 +411,10 @@ fn as_far_as(was: &Priced, predicted: &Predicted, parts: &Parts<'_>, part: &Phas
 /// Computing and communicating seconds, those of the host, and those of what runs beside.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Exposed {
-    compute: f64,
-    link: f64,
-    host: f64,
-    beside: [f64; LANES_BESIDE],
+    pub(crate) compute: f64,
+    pub(crate) link: f64,
+    pub(crate) host: f64,
+    pub(crate) beside: [f64; LANES_BESIDE],
 }
 
 impl Exposed {
@@ -376,6 +435,12 @@ impl Exposed {
             host: self.host + other.host,
             beside: std::array::from_fn(|lane| self.beside[lane] + other.beside[lane]),
         }
+    }
+
+    /// Seconds of the step, if `hidden` is nothing and the more it computes the longer it takes.
+    pub(crate) fn alone(&self, hidden: &Hidden) -> Option<f64> {
+        let alone = self.beside == [0.0; LANES_BESIDE] && (hidden.links == 0.0 || self.link == 0.0);
+        alone.then(|| self.compute + self.link + self.host)
     }
 
     /// Communicating seconds that computing hides.
@@ -402,6 +467,9 @@ impl Exposed {
 
 /// How far the lanes beside the device stick out from `busy` seconds of it: which most, and by how much.
 pub(crate) fn sticks_out(beside: &[f64; LANES_BESIDE], busy: f64, hidden: &Hidden) -> (usize, f64) {
+    if *beside == [0.0; LANES_BESIDE] {
+        return (0, 0.0);
+    }
     let lanes = beside.iter().zip(hidden.beside).enumerate();
     let out = lanes.map(|(lane, (seconds, share))| (lane, seconds - share * busy));
     out.fold((0, 0.0), |most, lane| if lane.1 > most.1 { lane } else { most })

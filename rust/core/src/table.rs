@@ -144,6 +144,10 @@ pub enum Column {
     OptStr(Vec<Option<String>>),
     /// Texts of which there are few: each row's place among them; unknown where there is none.
     Names(Vec<u32>, Vec<String>),
+    /// The same, neighbours that are equal together: a place among the names, and how often it occurs.
+    NameRuns(Vec<(u32, usize)>, Vec<String>),
+    /// So many unknown floats.
+    UnknownF64(usize),
     /// Lists of unsigned 32-bit integers.
     ListU32(Lists<u32>),
     /// Lists of unsigned integers.
@@ -166,6 +170,8 @@ impl Column {
             Column::Texts(rows) => rows.len(),
             Column::OptStr(rows) => rows.len(),
             Column::Names(rows, _) => rows.len(),
+            Column::NameRuns(runs, _) => runs.iter().map(|(_, rows)| rows).sum(),
+            Column::UnknownF64(rows) => *rows,
             Column::ListU32(rows) => rows.len(),
             Column::ListU64(rows) => rows.len(),
         }

@@ -1,8 +1,10 @@
 //! What an operator does, as coefficients of a step's sums: FLOPs, bytes of each kind, bytes over a link.
 
 use crate::format::Format;
+use crate::lanes::{Lane, Part, Parts as Lanes, visited};
 use crate::shape::{Parts, PhaseSums};
 use crate::site::{DrawnBy, Matrix, Site, Skew};
+use crate::straight::Straight;
 
 pub mod kernel;
 
@@ -52,6 +54,11 @@ impl Rate {
         self.pair != 0.0 || self.key != 0.0 || self.area != 0.0
     }
 
+    /// Whether it depends on tokens, if anything.
+    pub fn is_by_token(&self) -> bool {
+        *self == Rate { fixed: self.fixed, token: self.token, ..Rate::ZERO }
+    }
+
     /// Its value for the sums of one phase and one reach.
     pub fn of(&self, sums: &PhaseSums, reach: usize) -> f64 {
         let attention = &sums.reach[reach];
@@ -62,6 +69,35 @@ impl Rate {
             + self.pair * attention.pairs
             + self.key * attention.keys
             + self.area * attention.area
+    }
+
+    /// Its value where so many sequences decode alone, over the keys that they read.
+    pub(crate) fn over_keys(&self, sequences: f64) -> Straight {
+        let counts = self.token + self.logit + self.sequence;
+        Straight { key: self.pair + self.key + self.area, ..Straight::fixed(self.fixed + counts * sequences) }
+    }
+
+    /// Which counts of a step it depends on.
+    pub(super) fn counts(&self) -> Counts {
+        Counts { tokens: self.token != 0.0, logits: self.logit != 0.0, sequences: self.sequence != 0.0 }
+    }
+
+    /// Its value for each of the first `out.len()` steps, as [`Rate::of`] says of one.
+    pub fn of_each(&self, part: &Part, reach: usize, out: &mut [f64]) {
+        let attention = &part.reach[reach];
+        out.fill(self.fixed);
+        for (rate, lane) in [
+            (self.token, &part.tokens),
+            (self.logit, &part.logits),
+            (self.sequence, &part.sequences),
+            (self.pair, &attention.pairs),
+            (self.key, &attention.keys),
+            (self.area, &attention.area),
+        ] {
+            if rate != 0.0 {
+                out.iter_mut().zip(lane).for_each(|(out, value)| *out += rate * value);
+            }
+        }
     }
 
     /// Every coefficient times `factor`.
@@ -127,6 +163,35 @@ impl Touched {
             Some(skew) => {
                 let read = |(share, missed): &(f64, f64)| share * (1.0 - missed.powf(draws));
                 self.local * skew.classes.iter().map(read).sum::<f64>()
+            }
+        }
+    }
+}
+
+impl Touched {
+    /// Expected experts read in each of the first `out.len()` steps, as [`Touched::experts`] says of one; a share of the
+    /// tokens of some part draw none.
+    pub fn experts_of_each(&self, part: &Part, idle: Option<(f64, &Part)>, out: &mut [f64]) {
+        let mut draws: Lane = match self.drawn_by {
+            DrawnBy::Token => part.tokens,
+            DrawnBy::Sequence => part.sequences,
+        };
+        if let (Some((share, idle)), DrawnBy::Token) = (idle, self.drawn_by) {
+            draws.iter_mut().zip(&idle.tokens).for_each(|(draws, idle)| *draws -= share * idle);
+        }
+        draws[..out.len()].iter_mut().for_each(|draws| *draws *= self.ranks);
+        match &self.skew {
+            None => {
+                visited(out, &draws, self.missed.ln());
+                out.iter_mut().for_each(|share| *share *= self.local);
+            }
+            Some(skew) => {
+                out.fill(0.0);
+                let mut read = draws;
+                for (share, missed) in skew.classes.iter().filter(|(share, _)| *share != 0.0) {
+                    visited(&mut read[..out.len()], &draws, missed.ln());
+                    out.iter_mut().zip(&read).for_each(|(out, read)| *out += self.local * share * read);
+                }
             }
         }
     }
@@ -213,6 +278,20 @@ impl Saved {
             transfer_bytes: part(work.transfer.map_or(Rate::ZERO, |transfer| transfer.bytes)),
             idle: share,
         }
+    }
+}
+
+impl Work {
+    /// All that is linear in a step's sums.
+    pub(crate) fn rates(&self) -> [Rate; 6] {
+        [
+            self.flops,
+            self.vector_flops,
+            self.weight_bytes,
+            self.activation_bytes,
+            self.kv_bytes,
+            self.transfer.map_or(Rate::ZERO, |transfer| transfer.bytes),
+        ]
     }
 }
 
@@ -313,6 +392,38 @@ impl<'a> Parts<'a> {
     }
 }
 
+impl<'a> Lanes<'a> {
+    /// The same for an operator that sees those sequences alone, as [`Parts::seen`].
+    pub fn seen(&self, over: Over) -> Lanes<'a> {
+        match (over, self.prefill, self.decode) {
+            (Over::Prefill, Some(prefill), _) => Lanes { decode: None, all: prefill, ..*self },
+            (Over::Decode, _, Some(decode)) => Lanes { prefill: None, all: decode, ..*self },
+            _ => *self,
+        }
+    }
+}
+
+/// Counts of a step that a price depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    /// New tokens.
+    pub(crate) tokens: bool,
+    /// Rows whose logits are needed.
+    pub(crate) logits: bool,
+    /// Sequences.
+    pub(crate) sequences: bool,
+}
+
+impl Counts {
+    fn or(self, other: Counts) -> Counts {
+        Counts {
+            tokens: self.tokens || other.tokens,
+            logits: self.logits || other.logits,
+            sequences: self.sequences || other.sequences,
+        }
+    }
+}
+
 /// One operator of a step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Op {
@@ -386,6 +497,20 @@ impl Op {
         self.runs_over(part).then_some(part)
     }
 
+    /// The lanes it reads of a block of steps, `samples` of which say whether any needs logits; `None` if it runs in none.
+    pub fn lanes<'a>(&self, parts: &Lanes<'a>, samples: bool) -> Option<&'a Part> {
+        if self.needs_logits && !samples {
+            return None;
+        }
+        match self.over {
+            Over::All => Some(parts.all),
+            Over::Prefill => parts.prefill,
+            Over::Decode => parts.decode,
+            Over::DecodeAlone => parts.decode.filter(|_| parts.prefill.is_none()),
+            Over::WithPrompts => parts.prefill.map(|_| parts.all),
+        }
+    }
+
     /// Whether it runs in a step where the sequences it runs over have these sums.
     pub fn runs_over(&self, part: &PhaseSums) -> bool {
         part.tokens > 0.0 && (!self.needs_logits || part.logits > 0.0)
@@ -397,16 +522,18 @@ impl Op {
     }
 
     pub(crate) fn work_grows_with_context(&self) -> bool {
-        let work = &self.work;
-        let rates = [
-            work.flops,
-            work.vector_flops,
-            work.weight_bytes,
-            work.activation_bytes,
-            work.kv_bytes,
-            work.transfer.map_or(Rate::ZERO, |transfer| transfer.bytes),
-        ];
-        rates.iter().any(Rate::grows_with_context)
+        self.work.rates().iter().any(Rate::grows_with_context)
+    }
+
+    /// The counts that its price depends on.
+    pub(crate) fn counts(&self) -> Counts {
+        let work = self.work.rates().iter().map(Rate::counts).fold(self.kernel.counts(), Counts::or);
+        let drawn = self.work.touched.map_or(Counts::default(), |touched| Counts {
+            tokens: touched.drawn_by == DrawnBy::Token,
+            sequences: touched.drawn_by == DrawnBy::Sequence,
+            ..Counts::default()
+        });
+        work.or(drawn).or(self.was.as_ref().map_or(Counts::default(), |was| was.counts()))
     }
 }
 

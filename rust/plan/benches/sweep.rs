@@ -79,7 +79,7 @@ fn kernel(criterion: &mut Criterion) {
             (Question::Prefill, "predicted_prefill", Efficiency::predicted("vllm")),
         ] {
             let Some(analyst) = analyst(model, tp, efficiency) else { continue };
-            let Some(kernel) = Kernel::of(&analyst, question) else { continue };
+            let kernel = Kernel::of(&analyst, question);
             for (shared, grid) in [(true, "grid"), (false, "scattered")] {
                 let points = Grid::of(POINTS, shared);
                 let (mut scratch, mut answers) = (Scratch::default(), Answers::default());

@@ -4,9 +4,11 @@ use std::sync::OnceLock;
 
 use roofline_core::analysis::{Analyst, Outcome};
 use roofline_core::batch::{Answers, BLOCK, Kernel, Scratch, Sizes, Want};
+use roofline_core::lanes::Lane;
 use roofline_core::memory::ActivationPeak;
 use roofline_core::point::{Point, Question};
-use roofline_core::roof::Bound;
+use roofline_core::step::Hidden;
+use roofline_core::technique::Generation;
 
 use crate::results::{Block, Measure, Wanted};
 
@@ -15,7 +17,8 @@ use crate::results::{Block, Measure, Wanted};
 pub struct Deployed {
     analyst: Analyst,
     activations: ActivationPeak,
-    kernels: [OnceLock<Option<Kernel>>; Question::ALL.len()],
+    kernels: [OnceLock<Kernel>; Question::ALL.len()],
+    generation: Generation,
 }
 
 /// Memory that pricing works in; one a thread.
@@ -38,7 +41,8 @@ impl Deployed {
     /// Gets ready.
     pub fn new(analyst: Analyst) -> Deployed {
         let activations = ActivationPeak::of(analyst.deployment(), 1.0);
-        Deployed { analyst, activations, kernels: Default::default() }
+        let generation = analyst.generation();
+        Deployed { analyst, activations, kernels: Default::default(), generation }
     }
 
     /// What answers for one point.
@@ -46,7 +50,27 @@ impl Deployed {
         &self.analyst
     }
 
-    /// The wanted measures of a block of points, each one that `Point::check` accepts.
+    /// Measures that are unknown whatever the sizes.
+    pub fn unknown(&self, question: Question) -> Wanted {
+        let hardware = &self.analyst.deployment().hardware;
+        let prompts = matches!(question, Question::Prefill | Question::Chat);
+        let energy = hardware.tdp.value.is_some() && hardware.idle.value.is_some();
+        let known = [
+            (Measure::Low, self.analyst.pricer().is_predicted()),
+            (Measure::High, self.analyst.pricer().is_predicted()),
+            (Measure::Ttft, prompts),
+            (Measure::Tpot, question.decodes()),
+            (Measure::E2e, question == Question::Chat),
+            (Measure::TokensPerUser, question.decodes()),
+            (Measure::Energy, energy),
+            (Measure::Usd, hardware.price.value.is_some()),
+        ];
+        let unknown = known.iter().filter(|(_, known)| !known);
+        unknown.fold(Wanted::default(), |all, (measure, _)| all.and(*measure))
+    }
+
+    /// The wanted measures of a block of points, each one that `Point::check` accepts, but those that are
+    /// [unknown](Deployed::unknown) anyway; all of them unknown where a technique does not suit a point.
     pub fn price(
         &self,
         question: Question,
@@ -62,11 +86,10 @@ impl Deployed {
             band: wanted.any(&[Measure::Low, Measure::High]),
         };
         let Desk { scratch, answers } = desk;
-        let Some(kernel) = kernel else { return self.one_by_one(question, sizes, block) };
         kernel.price(sizes, want, scratch, answers);
         self.times(question, sizes, wanted, answers, block);
         if want.bounds {
-            self.bounds(question, sizes, wanted, answers, block);
+            self.bounds(question, sizes, wanted, kernel.hidden(), answers, block);
         }
         if want.work {
             let works = answers.flops.iter().zip(&answers.bytes);
@@ -76,6 +99,21 @@ impl Deployed {
         }
         if wanted.any(&MEMORY) {
             self.memory(question, sizes, block);
+        }
+        self.refuse(question, sizes, block);
+    }
+
+    /// Leaves nothing known of points that a technique does not suit.
+    fn refuse(&self, question: Question, sizes: &Sizes<'_>, block: &mut Block) {
+        let techniques = &self.analyst.deployment().techniques;
+        if techniques.list().is_empty() || !question.decodes() {
+            return;
+        }
+        for at in 0..sizes.batch_size.len() {
+            let point = point(question, sizes, at);
+            if techniques.check(point.batch_size, point.before()).is_err() {
+                Measure::ALL.into_iter().for_each(|measure| block.lane_mut(measure)[at] = f64::NAN);
+            }
         }
     }
 
@@ -91,43 +129,45 @@ impl Deployed {
         let deployment = self.analyst.deployment();
         let (gpus, dp) = (deployment.gpus(), deployment.layout.dp as f64);
         let chat = question == Question::Chat;
-        let decodes = matches!(question, Question::Decode | Question::Mixed);
-        let copy = |block: &mut Block, measure: Measure, lane: Option<&[f64; BLOCK]>| match lane {
-            _ if !wanted.has(measure) => {}
-            Some(lane) => block.lane_mut(measure)[..count].copy_from_slice(&lane[..count]),
-            None => block.lane_mut(measure)[..count].fill(f64::NAN),
-        };
-        let prompts = matches!(question, Question::Prefill | Question::Chat);
-        copy(block, Measure::Step, Some(&answers.step));
-        copy(block, Measure::Ideal, Some(&answers.ideal));
-        copy(block, Measure::Low, Some(&answers.low));
-        copy(block, Measure::High, Some(&answers.high));
-        copy(block, Measure::Ttft, prompts.then_some(&answers.ttft));
-        copy(block, Measure::Tpot, decodes.then_some(&answers.step));
-        copy(block, Measure::E2e, chat.then_some(&answers.step));
-        if chat && wanted.has(Measure::Tpot) {
+        let each_step = self.generation.tokens;
+        let wanted = wanted.without(self.unknown(question));
+        for (measure, lane) in [
+            (Measure::Step, &answers.step),
+            (Measure::Ideal, &answers.ideal),
+            (Measure::Low, &answers.low),
+            (Measure::High, &answers.high),
+            (Measure::Ttft, &answers.ttft),
+            (Measure::E2e, &answers.step),
+        ] {
+            if wanted.has(measure) {
+                block.lane_mut(measure)[..count].copy_from_slice(&lane[..count]);
+            }
+        }
+        if wanted.has(Measure::Tpot) {
             fill(block, Measure::Tpot, count, |point| {
                 let steps = (sizes.output_len[point] - 1) as f64;
                 let decoding = answers.step[point] - answers.ttft[point];
-                if steps > 0.0 { decoding / steps } else { f64::NAN }
+                match chat {
+                    true if steps > 0.0 => decoding / steps,
+                    true => f64::NAN,
+                    false => answers.step[point] / each_step,
+                }
             });
         }
-        if wanted.has(Measure::TokensPerGpu) {
-            let rate = |point: usize| tokens(question, sizes, point) * dp / answers.stage[point] / gpus;
-            fill(block, Measure::TokensPerGpu, count, rate);
-        }
-        if wanted.has(Measure::TokensPerUser) {
-            fill(block, Measure::TokensPerUser, count, |point| {
-                let batch = sizes.batch_size[point] as f64;
-                let rate = tokens(question, sizes, point) / batch / answers.step[point];
-                if chat || decodes { rate } else { f64::NAN }
-            });
-        }
-        if wanted.has(Measure::Usd) {
-            let price = self.analyst.deployment().hardware.price.value.unwrap_or(f64::NAN);
-            fill(block, Measure::Usd, count, |point| {
-                price * gpus * answers.step[point] / 3600.0 / (tokens(question, sizes, point) * dp) * 1e6
-            });
+        if wanted.any(&[Measure::TokensPerGpu, Measure::TokensPerUser, Measure::Usd]) {
+            let tokens = self.tokens(question, sizes);
+            let price = deployment.hardware.price.value.unwrap_or(f64::NAN);
+            let (share, cost) = (dp / gpus, price * gpus / 3600.0 / dp * 1e6);
+            if wanted.has(Measure::TokensPerGpu) {
+                fill(block, Measure::TokensPerGpu, count, |at| tokens[at] * share / answers.stage[at]);
+            }
+            if wanted.has(Measure::TokensPerUser) {
+                let own = |at: usize| tokens[at] / sizes.batch_size[at] as f64 / answers.step[at];
+                fill(block, Measure::TokensPerUser, count, own);
+            }
+            if wanted.has(Measure::Usd) {
+                fill(block, Measure::Usd, count, |at| cost * answers.step[at] / tokens[at]);
+            }
         }
     }
 
@@ -136,39 +176,34 @@ impl Deployed {
         question: Question,
         sizes: &Sizes<'_>,
         wanted: Wanted,
+        hidden: &Hidden,
         answers: &Answers,
         block: &mut Block,
     ) {
         let deployment = self.analyst.deployment();
-        let layout = deployment.layout;
-        let unknown = f64::NAN;
-        let idle = deployment.hardware.idle.value.unwrap_or(unknown);
-        let tdp = deployment.hardware.tdp.value.unwrap_or(unknown);
-        for point in 0..sizes.batch_size.len() {
-            let exposed = answers.exposed(point, deployment.overlap);
-            if wanted.has(Measure::Bound) {
-                let mut most = Bound::Memory;
-                for bound in Bound::ALL {
-                    if exposed[bound as usize] > exposed[most as usize] {
-                        most = bound;
-                    }
-                }
-                block.lane_mut(Measure::Bound)[point] = most as usize as f64;
-            }
-            let busy = (tdp - idle) * answers.busy[point];
-            let joule = deployment.gpus() * (idle * answers.step[point] + busy);
-            let leaving = tokens(question, sizes, point) * layout.dp as f64;
-            block.lane_mut(Measure::Energy)[point] = joule / leaving;
+        let count = sizes.batch_size.len();
+        if wanted.has(Measure::Bound) {
+            answers.bounds(hidden, &mut block.lane_mut(Measure::Bound)[..count]);
+        }
+        if wanted.has(Measure::Energy) {
+            let tokens = self.tokens(question, sizes);
+            let idle = deployment.hardware.idle.value.unwrap_or(f64::NAN);
+            let more = deployment.hardware.tdp.value.unwrap_or(f64::NAN) - idle;
+            let devices = deployment.gpus() / deployment.layout.dp as f64;
+            fill(block, Measure::Energy, count, |at| {
+                devices * (idle * answers.step[at] + more * answers.busy[at]) / tokens[at]
+            });
         }
     }
 
     fn memory(&self, question: Question, sizes: &Sizes<'_>, block: &mut Block) {
         let plan = self.analyst.memory();
         let stages = self.analyst.deployment().layout.pp;
+        let drafted = self.generation.drafted(question.decodes());
         for at in 0..sizes.batch_size.len() {
             let point = point(question, sizes, at);
             let in_flight = if question == Question::Encode { 0 } else { point.batch_size * stages };
-            let memory = plan.with(in_flight, point.context(), self.activations(&point));
+            let memory = plan.with(in_flight, point.context() + drafted, self.activations(&point));
             block.lane_mut(Measure::Weights)[at] = memory.weights;
             block.lane_mut(Measure::Kv)[at] = memory.kv;
             block.lane_mut(Measure::Memory)[at] = memory.ideal_bytes();
@@ -181,6 +216,8 @@ impl Deployed {
     /// Bytes of activations alive at once in the largest of a point's steps.
     fn activations(&self, point: &Point) -> f64 {
         let batch = point.batch_size as f64;
+        // Tokens of a step in which every sequence goes on with its answer.
+        let new = batch * self.generation.width as f64;
         let mut peak: (f64, f64, f64) = (0.0, 0.0, 0.0);
         let mut step = |tokens: f64, rows: f64, scores: f64| {
             peak = (peak.0.max(tokens), peak.1.max(rows), peak.2.max(scores));
@@ -198,31 +235,43 @@ impl Deployed {
         match point.question {
             Question::Encode => step(prompt, 0.0, scores),
             Question::Prefill => step(prompt, batch, scores),
-            Question::Decode => step(batch, batch, batch * (point.prefix_len + point.input_len + 1) as f64),
+            Question::Decode => {
+                step(new, new, new * (point.prefix_len + point.input_len + self.generation.width) as f64);
+            }
             Question::Mixed => step(
-                batch + point.chunk as f64,
-                batch + 1.0,
-                batch * (point.input_len + 1) as f64 + area(point.chunk, point.chunk),
+                new + point.chunk as f64,
+                new + 1.0,
+                new * (point.input_len + self.generation.width) as f64 + area(point.chunk, point.chunk),
             ),
             Question::Chat => {
                 step(prompt, batch, scores);
-                if point.output_len > 1 {
-                    step(batch, batch, batch * point.context() as f64);
+                let steps = self.generation.steps(point.output_len - 1);
+                if steps > 0 {
+                    let answered = self.generation.tokens_after(steps - 1) + self.generation.width;
+                    step(new, new, new * (point.prefix_len + point.input_len + answered) as f64);
                 }
             }
         }
         self.activations.bytes(peak.0, peak.1, peak.2)
     }
 
-    /// The readable way, for what kernels cannot express; unknown where a technique does not suit the point.
-    fn one_by_one(&self, question: Question, sizes: &Sizes<'_>, block: &mut Block) {
-        for at in 0..sizes.batch_size.len() {
-            let outcome = self.analyst.outcome(&point(question, sizes, at));
-            for measure in Measure::ALL {
-                let value = outcome.as_ref().ok().and_then(|outcome| self.of_outcome(outcome, measure));
-                block.lane_mut(measure)[at] = value.unwrap_or(f64::NAN);
+    /// Tokens that leave (or enter) one rank.
+    fn tokens(&self, question: Question, sizes: &Sizes<'_>) -> Lane {
+        let mut tokens = [0.0; BLOCK];
+        let Sizes { batch_size, input_len, output_len, .. } = *sizes;
+        let mut product = |other: &[u64]| {
+            let each = tokens.iter_mut().zip(batch_size).zip(other);
+            each.for_each(|((tokens, batch), other)| *tokens = *batch as f64 * *other as f64);
+        };
+        match question {
+            Question::Prefill | Question::Encode => product(input_len),
+            Question::Chat => product(output_len),
+            Question::Decode | Question::Mixed => {
+                let each = tokens.iter_mut().zip(batch_size);
+                each.for_each(|(tokens, batch)| *tokens = *batch as f64 * self.generation.tokens);
             }
         }
+        tokens
     }
 
     /// One measure of an outcome: what every lane of a block must be.
@@ -255,18 +304,9 @@ impl Deployed {
 
 /// Sets a measure of the first `count` points.
 fn fill(block: &mut Block, measure: Measure, count: usize, value: impl Fn(usize) -> f64) {
+    assert!(count <= BLOCK, "a block holds at most {BLOCK} points");
     let lane = block.lane_mut(measure)[..count].iter_mut();
     lane.enumerate().for_each(|(point, place)| *place = value(point));
-}
-
-/// Tokens that leave (or enter) one rank.
-fn tokens(question: Question, sizes: &Sizes<'_>, at: usize) -> f64 {
-    let batch = sizes.batch_size[at] as f64;
-    match question {
-        Question::Prefill | Question::Encode => batch * sizes.input_len[at] as f64,
-        Question::Decode | Question::Mixed => batch,
-        Question::Chat => batch * sizes.output_len[at] as f64,
-    }
 }
 
 fn point(question: Question, sizes: &Sizes<'_>, at: usize) -> Point {

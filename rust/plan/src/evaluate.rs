@@ -21,7 +21,7 @@ use roofline_core::technique::{Said, Technique};
 
 use crate::deployed::{Deployed, Desk};
 use crate::error::{Error, Result};
-use crate::results::{Block, Measure, Results, Wanted};
+use crate::results::{Block, Results, Rows as Share, Wanted};
 
 /// What `mode` may be.
 pub const MODES: [&str; 2] = ["predicted", "ideal"];
@@ -150,6 +150,11 @@ impl Configurations {
         Ok(Deployed::new(Analyst::new(deployment.with(&techniques)?, &self.engines[device])?))
     }
 
+    /// The columns of sizes, in the order of [`Sizes`].
+    fn sizes(&self) -> [&Values<u64>; 5] {
+        [&self.batch_size, &self.input_len, &self.output_len, &self.prefix_len, &self.chunk]
+    }
+
     fn point(&self, row: usize, question: Question) -> Point {
         Point {
             question,
@@ -200,14 +205,43 @@ impl Rows {
 pub fn evaluate(configurations: &Configurations, columns: &[String]) -> Result<Table> {
     let wanted = Wanted::named(columns)?;
     let groups = grouped(configurations)?;
-    let mut results = Results::unknown(wanted, configurations.rows);
-    // Pieces are whole blocks, so that what a block shares is shared on any number of threads.
-    const PIECE: usize = 64 * BLOCK;
+    let mut results = Results::room(wanted, configurations.rows);
     for group in &groups {
-        let starts: Vec<usize> = (0..group.rows.len()).step_by(PIECE).collect();
-        let piece =
-            |start: usize| piece(configurations, group, wanted, start..(start + PIECE).min(group.rows.len()));
-        let priced: Vec<Result<Results>> = starts.par_iter().map(|start| piece(*start)).collect();
+        let unknown = group.deployed.unknown(group.question);
+        // Pieces are whole blocks, so that what a block shares is shared on any number of threads.
+        const PIECE: usize = 64 * BLOCK;
+        let starts = (0..group.rows.len()).step_by(PIECE);
+        let places = |start: usize| start..(start + PIECE).min(group.rows.len());
+        if let Rows::All(rows) = group.rows {
+            let mut left = results.rows_mut(wanted);
+            let mut shares = Vec::new();
+            for start in starts {
+                let (mine, others) = left.split(places(start).len());
+                shares.push((start, mine));
+                left = others;
+            }
+            let price = |(start, mut share): (usize, Share<'_>)| {
+                let write = |row: usize, block: &Block, count: usize| share.write(row, block, count, unknown);
+                piece(configurations, group, wanted, places(start), write)
+            };
+            shares.into_par_iter().map(price).collect::<Result<()>>()?;
+            results.close_up(wanted, &[(rows, rows, unknown)]);
+            continue;
+        }
+        let starts: Vec<usize> = starts.collect();
+        let priced: Vec<Result<Results>> = starts
+            .par_iter()
+            .map(|start| {
+                let places = places(*start);
+                let mut part = Results::room(wanted, places.len());
+                let mut share = part.rows_mut(wanted);
+                let write = |row: usize, block: &Block, count: usize| {
+                    share.write(row, block, count, Wanted::default());
+                };
+                piece(configurations, group, wanted, places, write)?;
+                Ok(part)
+            })
+            .collect();
         for (start, part) in starts.into_iter().zip(priced) {
             place(group, wanted, start, &part?, &mut results);
         }
@@ -307,45 +341,69 @@ impl Ids {
     }
 }
 
-/// Prices some rows of a group, by their places in it.
+/// Prices some rows of a group, by their places in it, and hands each block to `write` with its first row among them.
 fn piece(
     configurations: &Configurations,
     group: &Group,
     wanted: Wanted,
     places: std::ops::Range<usize>,
-) -> Result<Results> {
-    let (mut desk, mut block, mut results) = (Desk::default(), Block::default(), Results::default());
+    mut write: impl FnMut(usize, &Block, usize),
+) -> Result<()> {
+    let (mut desk, mut block) = (Desk::default(), Block::default());
     let model = &group.deployed.analyst().deployment().model;
+    let unknown = group.deployed.unknown(group.question);
     let mut start = places.start;
     let mut columns = [[0u64; BLOCK]; 5];
     while start < places.end {
         let count = BLOCK.min(places.end - start);
-        for at in 0..count {
-            let row = group.rows.at(start + at);
-            let point = configurations.point(row, group.question);
-            point.check(model).map_err(|source| Error::Row { row, source })?;
-            let sizes = [point.batch_size, point.input_len, point.output_len, point.prefix_len, point.chunk];
-            columns.iter_mut().zip(sizes).for_each(|(column, size)| column[at] = size);
+        let all = configurations.sizes();
+        match &group.rows {
+            Rows::All(_) => {
+                for (column, values) in columns.iter_mut().zip(all) {
+                    match values {
+                        Values::All(value) => column[..count].fill(*value),
+                        Values::Each(each) => column[..count].copy_from_slice(&each[start..start + count]),
+                    }
+                }
+            }
+            Rows::Some(rows) => {
+                for (column, values) in columns.iter_mut().zip(all) {
+                    let rows = rows[start..start + count].iter();
+                    column.iter_mut().zip(rows).for_each(|(size, row)| *size = values.at(*row as usize));
+                }
+            }
+        }
+        // Rules about sizes are rules about the least and the greatest of them: one look tells whether any row breaks one.
+        let extreme = |of: fn(u64, u64) -> u64| {
+            columns.each_ref().map(|column| column[1..count].iter().fold(column[0], |a, b| of(a, *b)))
+        };
+        let possible = |[batch_size, input_len, output_len, prefix_len, chunk]: [u64; 5]| {
+            let question = group.question;
+            Point { question, batch_size, input_len, output_len, prefix_len, chunk }.check(model).is_ok()
+        };
+        if !possible(extreme(u64::min)) || !possible(extreme(u64::max)) {
+            for at in 0..count {
+                let row = group.rows.at(start + at);
+                let point = configurations.point(row, group.question);
+                point.check(model).map_err(|source| Error::Row { row, source })?;
+            }
         }
         let [batch_size, input_len, output_len, prefix_len, chunk] =
             columns.each_ref().map(|column| &column[..count]);
         let sizes = Sizes { batch_size, input_len, output_len, prefix_len, chunk };
         group.deployed.price(group.question, &sizes, wanted, &mut desk, &mut block);
-        results.append_block(wanted, &block, count);
+        unknown.each().for_each(|measure| block.lane_mut(measure)[..count].fill(f64::NAN));
+        write(start - places.start, &block, count);
         start += count;
     }
-    Ok(results)
+    Ok(())
 }
 
 /// Writes a piece's results into its rows.
 fn place(group: &Group, wanted: Wanted, start: usize, part: &Results, results: &mut Results) {
-    for measure in Measure::ALL.into_iter().filter(|measure| wanted.has(*measure)) {
-        let (from, to) = (part.lane(measure), results.lane_mut(measure));
-        match &group.rows {
-            Rows::All(_) => to[start..start + from.len()].copy_from_slice(from),
-            Rows::Some(rows) => {
-                rows[start..].iter().zip(from).for_each(|(row, value)| to[*row as usize] = *value);
-            }
-        }
+    let Rows::Some(rows) = &group.rows else { return };
+    for (measure, to) in results.rows_mut(wanted).lanes() {
+        let from = part.lane(measure);
+        rows[start..].iter().zip(from).for_each(|(row, value)| to[*row as usize] = *value);
     }
 }

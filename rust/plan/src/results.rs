@@ -1,5 +1,6 @@
 //! The columns of results: their names and units, and how a block of them becomes a table.
 
+use rayon::prelude::*;
 use roofline_core::batch::BLOCK;
 use roofline_core::names;
 use roofline_core::roof::Bound;
@@ -151,6 +152,12 @@ impl Wanted {
         Wanted(self.0 | 1 << measure as u32)
     }
 
+    /// These but for those.
+    #[must_use]
+    pub fn without(self, others: Wanted) -> Wanted {
+        Wanted(self.0 & !others.0)
+    }
+
     /// Whether it is among them.
     pub fn has(self, measure: Measure) -> bool {
         self.0 & (1 << measure as u32) != 0
@@ -161,9 +168,9 @@ impl Wanted {
         measures.iter().any(|measure| self.has(*measure))
     }
 
-    /// How many there are.
-    pub fn count(self) -> usize {
-        self.0.count_ones() as usize
+    /// Each of them, in the order of columns.
+    pub fn each(self) -> impl Iterator<Item = Measure> {
+        Measure::ALL.into_iter().filter(move |measure| self.has(*measure))
     }
 }
 
@@ -194,14 +201,17 @@ impl Block {
 /// Measures of many points, column by column; those not wanted stay empty.
 #[derive(Debug, Clone, Default)]
 pub struct Results {
+    rows: usize,
     lanes: [Vec<f64>; COUNT],
+    /// Measures that are unknown in every row, whatever their lanes hold.
+    unknown: Wanted,
 }
 
 impl Results {
-    /// Room for `rows` rows of unknown values.
-    pub fn unknown(wanted: Wanted, rows: usize) -> Results {
-        let lane = |measure: Measure| if wanted.has(measure) { vec![f64::NAN; rows] } else { Vec::new() };
-        Results { lanes: Measure::ALL.map(lane) }
+    /// Room for `rows` rows, to be written by way of [`Results::rows_mut`].
+    pub fn room(wanted: Wanted, rows: usize) -> Results {
+        let lane = |measure: Measure| if wanted.has(measure) { vec![0.0; rows] } else { Vec::new() };
+        Results { rows, lanes: Measure::ALL.map(lane), unknown: Wanted::default() }
     }
 
     /// The numbers of one measure.
@@ -209,41 +219,57 @@ impl Results {
         &self.lanes[measure as usize]
     }
 
-    /// The same, to be written.
-    pub fn lane_mut(&mut self, measure: Measure) -> &mut [f64] {
-        &mut self.lanes[measure as usize]
-    }
-
     /// Gives a measure its numbers.
     pub fn set(&mut self, measure: Measure, lane: Vec<f64>) {
+        self.rows = lane.len();
         self.lanes[measure as usize] = lane;
     }
 
-    /// Appends the first `count` points of a block.
-    pub fn append_block(&mut self, wanted: Wanted, block: &Block, count: usize) {
-        for measure in Measure::ALL.into_iter().filter(|measure| wanted.has(*measure)) {
-            self.lanes[measure as usize].extend_from_slice(&block.lane(measure)[..count]);
+    /// Every row of the wanted measures, to be written.
+    pub fn rows_mut(&mut self, wanted: Wanted) -> Rows<'_> {
+        let lanes = Measure::ALL.into_iter().zip(&mut self.lanes);
+        Rows {
+            lanes: lanes.filter(|(measure, _)| wanted.has(*measure)).map(|(m, l)| (m, &mut l[..])).collect(),
         }
     }
 
-    /// Appends some points of a block.
-    pub fn append_some(&mut self, wanted: Wanted, block: &Block, points: &[usize]) {
-        for measure in Measure::ALL.into_iter().filter(|measure| wanted.has(*measure)) {
-            let lane = block.lane(measure);
-            self.lanes[measure as usize].extend(points.iter().map(|point| lane[*point]));
-        }
-    }
-
-    /// Appends rows of unknown values.
-    pub fn append_unknown(&mut self, wanted: Wanted, count: usize) {
-        for measure in Measure::ALL.into_iter().filter(|measure| wanted.has(*measure)) {
+    /// Puts together what parts wrote at the front of their shares: `parts` says how long each share is, how many of its
+    /// rows were written, and which measures were left out because they are unknown in all of them.
+    pub fn close_up(&mut self, wanted: Wanted, parts: &[(usize, usize, Wanted)]) {
+        let written = || parts.iter().filter(|(_, rows, _)| *rows > 0);
+        self.rows = written().map(|(_, rows, _)| rows).sum();
+        for measure in wanted.each() {
+            if self.rows > 0 && written().all(|(_, _, unknown)| unknown.has(measure)) {
+                self.unknown = self.unknown.and(measure);
+                continue;
+            }
             let lane = &mut self.lanes[measure as usize];
-            lane.resize(lane.len() + count, f64::NAN);
+            let (mut from, mut to) = (0, 0);
+            for (share, rows, unknown) in parts {
+                if unknown.has(measure) {
+                    lane[to..to + rows].fill(f64::NAN);
+                } else if from != to {
+                    lane.copy_within(from..from + rows, to);
+                }
+                from += share;
+                to += rows;
+            }
+            lane.truncate(to);
         }
+    }
+
+    /// The same with a value in every lane: unknown ones say so row by row.
+    #[must_use]
+    pub fn spelled_out(mut self) -> Results {
+        for measure in std::mem::take(&mut self.unknown).each() {
+            self.lanes[measure as usize] = vec![f64::NAN; self.rows];
+        }
+        self
     }
 
     /// Appends other rows.
     pub fn append(&mut self, other: &Results) {
+        self.rows += other.rows;
         for (mine, theirs) in self.lanes.iter_mut().zip(&other.lanes) {
             mine.extend_from_slice(theirs);
         }
@@ -255,16 +281,69 @@ impl Results {
         let picked = |lane: &Vec<f64>| {
             if lane.is_empty() { Vec::new() } else { rows.iter().map(|row| lane[*row]).collect() }
         };
-        Results { lanes: self.lanes.each_ref().map(picked) }
+        Results { rows: rows.len(), lanes: self.lanes.each_ref().map(picked), unknown: self.unknown }
     }
 
     /// Appends the wanted measures to a table, in their order.
     pub fn into_table(self, wanted: Wanted, table: &mut Table) {
-        for (measure, lane) in Measure::ALL.into_iter().zip(self.lanes) {
-            if wanted.has(measure) {
-                table.push(measure.name(), column(measure, lane));
-            }
+        let Results { rows, lanes, unknown } = self;
+        let lanes: Vec<(Measure, Vec<f64>)> =
+            Measure::ALL.into_iter().zip(lanes).filter(|(measure, _)| wanted.has(*measure)).collect();
+        let columns: Vec<(Measure, Column)> = lanes
+            .into_par_iter()
+            .map(|(measure, lane)| {
+                let column =
+                    if unknown.has(measure) { unknown_column(measure, rows) } else { column(measure, lane) };
+                (measure, column)
+            })
+            .collect();
+        columns.into_iter().for_each(|(measure, column)| table.push(measure.name(), column));
+    }
+}
+
+/// Some rows of the wanted measures, to be written in place.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    lanes: Vec<(Measure, &'a mut [f64])>,
+}
+
+impl<'a> Rows<'a> {
+    /// The first `rows` of them, and the others.
+    pub fn split(self, rows: usize) -> (Rows<'a>, Rows<'a>) {
+        let halves = self.lanes.into_iter().map(|(measure, lane)| {
+            let (first, rest) = lane.split_at_mut(rows);
+            ((measure, first), (measure, rest))
+        });
+        let (lanes, rest) = halves.unzip();
+        (Rows { lanes }, Rows { lanes: rest })
+    }
+
+    /// Writes the first `count` points of a block, from `row` on; leaves out what is `unknown` in all of them.
+    pub fn write(&mut self, row: usize, block: &Block, count: usize, unknown: Wanted) {
+        for (measure, lane) in self.lanes.iter_mut().filter(|(measure, _)| !unknown.has(*measure)) {
+            lane[row..row + count].copy_from_slice(&block.lane(*measure)[..count]);
         }
+    }
+
+    /// Writes some points of a block.
+    pub fn write_some(&mut self, row: usize, block: &Block, points: &[usize], unknown: Wanted) {
+        for (measure, lane) in self.lanes.iter_mut().filter(|(measure, _)| !unknown.has(*measure)) {
+            let from = block.lane(*measure);
+            lane[row..].iter_mut().zip(points).for_each(|(to, point)| *to = from[*point]);
+        }
+    }
+
+    /// The numbers of each measure.
+    pub fn lanes(&mut self) -> impl Iterator<Item = (Measure, &mut [f64])> {
+        self.lanes.iter_mut().map(|(measure, lane)| (*measure, &mut **lane))
+    }
+}
+
+/// A measure that is unknown in every row.
+fn unknown_column(measure: Measure, rows: usize) -> Column {
+    match measure {
+        Measure::Bound | Measure::Fits | Measure::MaxConcurrency => column(measure, vec![f64::NAN; rows]),
+        _ => Column::UnknownF64(rows),
     }
 }
 

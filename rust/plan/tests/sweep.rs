@@ -17,7 +17,7 @@ use roofline_core::table::Column;
 use roofline_plan::deployed::{Deployed, Desk};
 use roofline_plan::results::{Block, Measure, Wanted};
 use roofline_plan::sweep::{
-    Ask, Axis, Keep, Limit, Limits, Objective, Setting, Space, Swept, Values, next_possible, read,
+    Ask, Axis, Keep, Limit, Limits, Objective, Runs, Setting, Space, Swept, Values, next_possible, read,
 };
 use roofline_sim::engine::Monitor;
 
@@ -147,20 +147,22 @@ fn swept(space: &Space, from: u64, to: u64, ask: &Ask) -> Swept {
 fn a_space_prices_each_point_as_if_it_were_alone() {
     let space = space();
     let all = swept(&space, 0, space.points(), &ask(Keep::All));
-    assert_eq!(all.points, (0..space.points()).collect::<Vec<u64>>());
+    assert_eq!(all.points, (0..space.points()).collect());
+    let reasons: Vec<u32> =
+        all.reason.iter().flat_map(|(reason, rows)| std::iter::repeat_n(*reason, *rows)).collect();
     let mut priced = 0;
-    for (row, point) in all.points.iter().enumerate() {
+    for (row, point) in all.points.points().enumerate() {
         let step = all.results.lane(Measure::Step)[row];
         let alone =
-            space.deployed(*point).and_then(|deployed| deployed.analyst().outcome(&space.point(*point)));
+            space.deployed(point).and_then(|deployed| deployed.analyst().outcome(&space.point(point)));
         match alone {
             Ok(outcome) => {
                 let expected = outcome.times.step.step.seconds;
                 assert!((step - expected).abs() <= 1e-12 * expected, "{point}");
-                assert_eq!(all.reason[row], u32::MAX);
+                assert_eq!(reasons[row], u32::MAX);
                 priced += 1;
             }
-            Err(_) => assert!(step.is_nan() && all.reason[row] != u32::MAX, "{point}"),
+            Err(_) => assert!(step.is_nan() && reasons[row] != u32::MAX, "{point}"),
         }
     }
     assert!(priced > 500 && priced < all.points.len(), "{priced}");
@@ -173,14 +175,14 @@ fn ranges_put_together_are_the_whole() {
     for keep in [Keep::All, Keep::Feasible] {
         let ask = ask(keep);
         let whole = swept(&space, 0, space.points(), &ask);
-        let (mut points, mut steps, mut dropped) = (Vec::new(), Vec::new(), 0);
+        let (mut points, mut steps, mut dropped) = (Runs::default(), Vec::new(), 0);
         let mut from = 0;
         for size in [1, 5, 100, 333].into_iter().cycle() {
             let to = (from + size).min(space.points());
             let part = swept(&space, from, to, &ask);
-            points.extend_from_slice(&part.points);
             steps.extend_from_slice(part.results.lane(Measure::Step));
             dropped += part.dropped.points();
+            points.append(part.points);
             from = to;
             if from == space.points() {
                 break;
@@ -225,7 +227,8 @@ fn a_front_found_in_parts_is_that_of_all_feasible_points() {
     let front = swept(&space, 0, space.points(), &ask(Keep::Pareto(objectives.to_vec())));
     let feasible = swept(&space, 0, space.points(), &ask(Keep::Feasible));
     let rows = Keep::Pareto(objectives.to_vec()).pick(&feasible.results, feasible.points.len());
-    let expected: Vec<u64> = rows.iter().map(|row| feasible.points[*row]).collect();
+    let points: Vec<u64> = feasible.points.points().collect();
+    let expected: Runs = rows.iter().map(|row| points[*row]).collect();
     assert_eq!(front.points, expected);
     assert!(!front.points.is_empty() && front.points.len() < feasible.points.len() / 4);
     let best = swept(&space, 0, space.points(), &ask(Keep::TopK(objectives[0], 3)));
@@ -243,11 +246,12 @@ fn a_narrowed_space_has_the_rows_of_those_values() {
     let steps = some.results.lane(Measure::Step).to_vec();
     let rows = |space: &Space, swept: Swept| swept.table(space, None, &ask).unwrap();
     let (all, some) = (rows(&space, all), rows(&narrow, some));
-    let (Some(Column::Names(hw, devices)), Some(Column::U32(batch)), Some(Column::NanF64(step))) =
+    let (Some(Column::NameRuns(hw, devices)), Some(Column::U32(batch)), Some(Column::NanF64(step))) =
         (all.column("hw"), all.column("batch_size"), all.column("step_s"))
     else {
         panic!("{all:?}")
     };
+    let hw: Vec<u32> = hw.iter().flat_map(|(place, rows)| std::iter::repeat_n(*place, *rows)).collect();
     let kept = |row: &usize| devices[hw[*row] as usize] == "l40s" && [1, 64].contains(&batch[*row]);
     let expected: Vec<f64> = (0..step.len()).filter(kept).map(|row| step[row]).collect();
     assert_eq!(steps, expected);

@@ -1,5 +1,6 @@
 //! What is deployed: a model on hardware, spread by a layout, run in a precision.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,6 +51,11 @@ impl Layout {
     #[getter]
     fn gpus(&self) -> u64 {
         self.spread().gpus()
+    }
+
+    /// How it is pickled: nothing by position, everything by name.
+    fn __getnewargs_ex__(&self) -> ((), HashMap<&'static str, u64>) {
+        ((), HashMap::from([("tp", self.tp), ("pp", self.pp), ("dp", self.dp), ("ep", self.ep)]))
     }
 
     fn __repr__(&self) -> String {

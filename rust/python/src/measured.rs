@@ -54,9 +54,8 @@ impl Measurements {
     #[getter]
     fn refused(&self, py: Python<'_>) -> PyResult<Table> {
         let found = &self.found;
-        let text = |of: &dyn Fn(&(String, String)) -> String| {
-            Column::Str(found.refused.keys().map(of).collect())
-        };
+        let text =
+            |of: &dyn Fn(&(String, String)) -> String| Column::Str(found.refused.keys().map(of).collect());
         let rows = Rows::new()
             .with("op", text(&|(op, _)| op.clone()))
             .with("reason", text(&|(_, why)| why.clone()))

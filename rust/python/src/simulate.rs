@@ -38,8 +38,8 @@ use crate::deployment::Deployment;
 use crate::enter::{Progress, enter, enter_long};
 use crate::files;
 use crate::hardware::Hardware;
-use crate::model::Model;
 use crate::measured::{Answer, answer};
+use crate::model::Model;
 use crate::table::Table;
 use crate::trace::Trace;
 use crate::whole::{self, Notes};
@@ -251,8 +251,7 @@ impl Engine {
         step_cost: Option<&str>,
         monitor: &Monitor,
     ) -> Result<Simulation> {
-        let mut server =
-            Server::new(deployment.clone(), &self.name, &self.knobs, &trace.requests.trace)?;
+        let mut server = Server::new(deployment.clone(), &self.name, &self.knobs, &trace.requests.trace)?;
         let cost = step_cost.map(LinearCost::parse).transpose()?;
         // Decisions at a linear cost are compared with recorded schedules, which add seconds as floats do.
         let recorded = cost.is_some() && record == Record::Decisions;
@@ -269,9 +268,10 @@ impl Engine {
             None => run::simulate::<FixedClock, _>(workload, client, engine, &server.cost, record, monitor)?,
         };
         let (spent, band) = (server.cost.spent(), server.cost.band());
+        let operators = server.cost.operators();
         server.notes.extend(client.notes(&trace.requests.trace, engine.data_parallel));
         server.notes.extend(served.notes());
-        Ok(Simulation { served, spent, band, engine: server.engine, notes: server.notes })
+        Ok(Simulation { served, spent, operators, band, engine: server.engine, notes: server.notes })
     }
 }
 
@@ -339,6 +339,8 @@ pub struct Simulation {
     engine: EngineConfig,
     /// Seconds of all steps by what they were spent on.
     spent: Causes,
+    /// The same by operator.
+    operators: Vec<(String, f64)>,
     /// By which factors all steps may be shorter or longer.
     band: Option<Band>,
     notes: Vec<String>,
@@ -460,6 +462,12 @@ impl Simulation {
     #[getter]
     fn bounds(&self) -> Vec<(&'static str, f64)> {
         self.served.bounds(&self.spent)
+    }
+
+    /// Seconds of all replicas by operator, idle ones included.
+    #[getter]
+    fn operators(&self) -> Vec<(String, f64)> {
+        self.served.operators(self.operators.clone())
     }
 
     /// By which factors all steps may be shorter or longer together: P10 and P90; `None` where no error is known.

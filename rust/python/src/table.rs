@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arrow_array::builder::make_view;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeListArray, LargeStringArray, RecordBatch,
-    RecordBatchOptions, StringViewArray, StructArray, UInt32Array, UInt64Array,
+    RecordBatchOptions, StringViewArray, StructArray, UInt32Array, UInt64Array, new_null_array,
 };
-use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
@@ -102,24 +102,57 @@ fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
         Column::Texts(rows) => (texts(rows)?, false),
         Column::OptStr(rows) => (Arc::new(LargeStringArray::from(rows)), true),
         Column::Names(rows, names) => (names_column(&rows, &names)?, true),
+        Column::NameRuns(runs, names) => (name_runs(&runs, &names)?, true),
+        Column::UnknownF64(rows) => (new_null_array(&DataType::Float64, rows), true),
         Column::ListU32(Lists { offsets, values }) => (lists(&offsets, UInt32Array::from(values))?, false),
         Column::ListU64(Lists { offsets, values }) => (lists(&offsets, UInt64Array::from(values))?, false),
     })
 }
 
-/// Each row's name, as a view of the one copy of it; null where there is no name at its place.
-fn names_column(rows: &[u32], names: &[String]) -> Result<ArrayRef, ArrowError> {
+/// One copy of each name, and a view of it.
+fn views_of(names: &[String]) -> (Vec<u128>, Vec<u8>) {
     let mut texts = Vec::new();
     let mut views = Vec::with_capacity(names.len());
     for name in names {
         views.push(make_view(name.as_bytes(), 0, texts.len() as u32));
         texts.extend_from_slice(name.as_bytes());
     }
+    (views, texts)
+}
+
+/// Rows whose views were made by [`views_of`] over these `texts`, or are the empty one.
+#[expect(unsafe_code, reason = "checking every row again costs more than pricing it")]
+fn of_views(views: ScalarBuffer<u128>, texts: Vec<u8>, nulls: Option<NullBuffer>) -> StringViewArray {
+    // SAFETY: `views_of` makes views of whole texts, at the places where they stand in this buffer; texts are `String`s, so
+    // they are UTF-8; the other view is 0, an empty text.
+    unsafe { StringViewArray::new_unchecked(views, vec![Buffer::from_vec(texts)], nulls) }
+}
+
+/// Each row's name where equal ones stand together; null where there is no name at its place.
+fn name_runs(runs: &[(u32, usize)], names: &[String]) -> Result<ArrayRef, ArrowError> {
+    let (views, texts) = views_of(names);
+    let rows = runs.iter().map(|(_, rows)| rows).sum();
+    let known = |place: u32| (place as usize) < views.len();
+    let nulls = (!runs.iter().all(|(place, _)| known(*place))).then(|| {
+        let mut bits = BooleanBufferBuilder::new(rows);
+        runs.iter().for_each(|(place, rows)| bits.append_n(*rows, known(*place)));
+        NullBuffer::new(bits.finish())
+    });
+    let mut each = Vec::with_capacity(rows);
+    for (place, rows) in runs {
+        each.resize(each.len() + rows, views.get(*place as usize).copied().unwrap_or(0));
+    }
+    Ok(Arc::new(of_views(each.into(), texts, nulls)))
+}
+
+/// Each row's name, as a view of the one copy of it; null where there is no name at its place.
+fn names_column(rows: &[u32], names: &[String]) -> Result<ArrayRef, ArrowError> {
+    let (views, texts) = views_of(names);
     let known = |row: &u32| (*row as usize) < views.len();
     let nulls = (!rows.iter().all(known)).then(|| NullBuffer::from_iter(rows.iter().map(known)));
     let each = rows.iter().map(|row| views.get(*row as usize).copied().unwrap_or(0));
     let views = ScalarBuffer::from_iter(each);
-    Ok(Arc::new(StringViewArray::try_new(views, vec![Buffer::from_vec(texts)], nulls)?))
+    Ok(Arc::new(of_views(views, texts, nulls)))
 }
 
 /// Texts as they lie in memory.

@@ -71,7 +71,8 @@ pub fn of_requests<E: From<Error>>(
         let error = Error::spec("mode", "must be predicted to be fitted", "ideal", "");
         return Err(error.into());
     };
-    let usable = observed[0].iter().zip(&observed[1]).filter(|(tpot, ttft)| is_time(**tpot) && is_time(**ttft));
+    let usable =
+        observed[0].iter().zip(&observed[1]).filter(|(tpot, ttft)| is_time(**tpot) && is_time(**ttft));
     let rows = usable.count();
     if rows < LEAST_REQUESTS {
         let must = format!("must hold {LEAST_REQUESTS} requests with observed times, of more than one token");
@@ -230,9 +231,10 @@ impl Judged {
             .with("engine", Column::Str(engine))
             .with("metric", Column::Str(metric))
             .with("n", Column::U64(self.n));
-        names.into_iter().zip(self.figures).fold(table, |table, (name, figures)| {
-            table.with(name, Column::OptF64(figures))
-        })
+        names
+            .into_iter()
+            .zip(self.figures)
+            .fold(table, |table, (name, figures)| table.with(name, Column::OptF64(figures)))
     }
 }
 

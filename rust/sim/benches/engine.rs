@@ -85,7 +85,7 @@ fn engine(enable_prefix_caching: bool, num_gpu_blocks: u32) -> Option<EngineConf
 }
 
 /// Llama-3.1-8B on an H100.
-fn model_cost() -> Option<ModelCost> {
+fn model_cost(efficiency: Efficiency) -> Option<ModelCost> {
     let model = catalog::models::model("llama-3.1-8b").ok()?;
     let deployment = Deployment {
         precision: Precision::resolve(&model, &Request::default()).ok()?,
@@ -94,7 +94,7 @@ fn model_cost() -> Option<ModelCost> {
         layout: Layout::default(),
         lowering: Lowering::default(),
         overlap: 0.0,
-        efficiency: Efficiency::Ideal,
+        efficiency,
         techniques: Default::default(),
     };
     Some(ModelCost::new(deployment.compile().ok()?))
@@ -230,13 +230,21 @@ impl Bench {
     }
 }
 
-fn chats(bench: &Bench, plain: &EngineConfig, caching: &EngineConfig, model: &ModelCost, most: usize) {
+/// The cost model: as users have it by default, and the bare roofline.
+struct Models {
+    predicted: ModelCost,
+    ideal: ModelCost,
+}
+
+fn chats(bench: &Bench, plain: &EngineConfig, caching: &EngineConfig, models: &Models, most: usize) {
     let of = |requests: usize, rate: f64| move || Some(chat(requests, rate, 250.0, 200.0));
-    let linear = BUSY * capacity(plain, &LINEAR);
-    bench.case("chat at 80 %, linear, cache off", Bar::Rate(4e6), of(most, linear), plain, &LINEAR);
-    bench.case("chat at 80 %, linear, cache on", Bar::Rate(3e6), of(most, linear), caching, &LINEAR);
-    let busy = BUSY * capacity(plain, model);
-    bench.case("chat at 80 %, cost model, cache off", Bar::Rate(1.5e6), of(most, busy), plain, model);
+    let Models { predicted: model, ideal } = models;
+    let linear = || of(most, BUSY * capacity(plain, &LINEAR))();
+    bench.case("chat at 80 %, linear, cache off", Bar::Rate(4e6), linear, plain, &LINEAR);
+    bench.case("chat at 80 %, linear, cache on", Bar::Rate(3e6), linear, caching, &LINEAR);
+    let busy = |model: &ModelCost| of(most, BUSY * capacity(plain, model))();
+    bench.case("chat at 80 %, cost model, cache off", Bar::Rate(1.5e6), || busy(model), plain, model);
+    bench.case("chat at 80 %, ideal, cache off", Bar::Rate(1.5e6), || busy(ideal), plain, ideal);
     for (load, rate) in [("light chat, 2/s", 2.0), ("chat, 40/s", 40.0), ("overloaded chat, 400/s", 400.0)] {
         bench.case(&format!("{load}, linear"), Bar::None, of(100_000, rate), plain, &LINEAR);
         bench.case(&format!("{load}, cost model"), Bar::None, of(100_000, rate), plain, model);
@@ -246,12 +254,15 @@ fn chats(bench: &Bench, plain: &EngineConfig, caching: &EngineConfig, model: &Mo
     bench.case("28 M output tokens, cost model", Bar::Seconds(0.1), long, plain, model);
 }
 
-fn traces(bench: &Bench, caching: &EngineConfig, model: &ModelCost) {
+fn traces(bench: &Bench, caching: &EngineConfig, models: &Models) {
+    let Models { predicted: model, ideal } = models;
     let azure = || shared("azure/AzureLLMInferenceTrace_conv.csv.gz");
     bench.case("Azure conversation 2023, cost model", Bar::Seconds(0.02), azure, caching, model);
+    bench.case("Azure conversation 2023, ideal", Bar::Seconds(0.02), azure, caching, ideal);
     let mooncake = || shared("mooncake/conversation_trace.jsonl.zst");
     bench.case("Mooncake conversation, linear", Bar::Rate(1e6), mooncake, caching, &LINEAR);
     bench.case("Mooncake conversation, cost model", Bar::Rate(1e6), mooncake, caching, model);
+    bench.case("Mooncake conversation, ideal", Bar::Rate(1e6), mooncake, caching, ideal);
 }
 
 /// The first requests of a trace that has nothing but arrivals and lengths.
@@ -322,18 +333,20 @@ fn main() {
     let has = |name: &str| flags.iter().any(|flag| flag == name);
     let bench = Bench { json: has("--json"), once: has("--once") || has("--huge"), wanted };
     let engines = (engine(false, 28_000), engine(true, 28_000), engine(false, 512));
-    let ((Some(plain), Some(caching), Some(tiny)), Some(model)) = (engines, model_cost()) else {
+    let models = (model_cost(Efficiency::predicted("vllm")), model_cost(Efficiency::Ideal));
+    let ((Some(plain), Some(caching), Some(tiny)), (Some(predicted), Some(ideal))) = (engines, models) else {
         eprintln!("the catalogue must have llama-3.1-8b and h100-sxm");
         return;
     };
+    let models = Models { predicted, ideal };
     if bench.json {
         println!("{}", heading());
     }
     if has("--huge") {
         return huge(&bench, &plain);
     }
-    chats(&bench, &plain, &caching, &model, if has("--small") { 100_000 } else { 1_000_000 });
-    traces(&bench, &caching, &model);
+    chats(&bench, &plain, &caching, &models, if has("--small") { 100_000 } else { 1_000_000 });
+    traces(&bench, &caching, &models);
     if !bench.once {
         corners(&bench, &plain, &tiny);
     }

@@ -193,6 +193,14 @@ impl TraceColumns {
         None
     }
 
+    /// The ids given, in that order; without any the numbers of the rows, where their places no longer tell them.
+    fn ids(&self, order: &[usize]) -> Vec<String> {
+        if self.ids.is_empty() && !order.is_sorted() {
+            return order.iter().map(usize::to_string).collect();
+        }
+        order.iter().filter_map(|&row| self.ids.get(row).cloned()).collect()
+    }
+
     /// The columns in order of arrival, narrowed; no mistake was found in them.
     fn sorted(self) -> Assembled {
         let mut order: Vec<usize> = (0..self.arrival_s.len()).collect();
@@ -204,7 +212,7 @@ impl TraceColumns {
             arrival_ns: arrival_s.iter().map(|seconds| (seconds * 1e9).round() as u64).collect(),
             prompt_tokens: narrow(&self.prompt_tokens),
             output_tokens: narrow(&self.output_tokens),
-            ids: order.iter().filter_map(|&row| self.ids.get(row).cloned()).collect(),
+            ids: self.ids(&order),
             priority: order
                 .iter()
                 .filter_map(|&row| self.priority.get(row))
@@ -289,6 +297,13 @@ mod tests {
         let mut columns = columns;
         change(&mut columns);
         columns.assemble().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn rows_without_ids_are_known_by_their_numbers_once_they_are_moved() {
+        let unnamed = |arrival_s| TraceColumns { ids: Vec::new(), arrival_s, ..columns() };
+        assert_eq!(unnamed(vec![2.0, 1.0, 1.0]).assemble().unwrap().trace.ids, ["1", "2", "0"]);
+        assert!(unnamed(vec![0.0, 1.0, 1.0]).assemble().unwrap().trace.ids.is_empty());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::scheduler::config::EngineConfig;
 use crate::scheduler::sequence::Status;
 use crate::step::Step;
 use crate::step_cost::{Phase, StepCost, StepItem};
-use crate::time::Clock;
+use crate::time::{Clock, Period};
 
 /// How a caller on another thread follows a simulation, and stops it.
 #[derive(Debug, Default)]
@@ -185,17 +185,20 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         }
         self.check_progress(&step)?;
         let mut span = Span { scheduled: self.now, start: self.now, end: self.now };
-        let mut busy_s = 0.0;
+        let mut busy = Period::default();
         if !step.is_empty() {
-            busy_s = price(self.cost, &step)? / self.stages.len() as f64;
-            (span.start, span.end) = self.occupy(busy_s);
+            busy = price(self.cost, &step)?;
+            if self.stages.len() > 1 {
+                busy = Period::of_seconds(busy.seconds / self.stages.len() as f64);
+            }
+            (span.start, span.end) = self.occupy(busy);
         }
         if step.is_empty() && step.preempted.is_empty() {
             self.idle_calls += 1;
         } else {
             self.idle_calls = 0;
             let spent = self.cost.spent();
-            self.recorder.scheduled(&self.scheduler, &step, span, busy_s, spent);
+            self.recorder.scheduled(&self.scheduler, &step, span, busy, spent);
         }
         self.flights.push_back(Flight { step, end: span.end, epoch: self.recorder.epoch() });
         Ok(())
@@ -211,12 +214,12 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         Err(preempted_for_ever(self.barren_preemptions))
     }
 
-    /// Passes a step through the stages, `seconds` in each; when it begins and ends.
-    fn occupy(&mut self, seconds: f64) -> (C::Instant, C::Instant) {
+    /// Passes a step through the stages, as long in each; when it begins and ends.
+    fn occupy(&mut self, busy: Period) -> (C::Instant, C::Instant) {
         let start = C::later(self.now, self.stages[0]);
         let mut end = start;
         for stage in &mut self.stages {
-            end = C::after(C::later(end, *stage), seconds);
+            end = C::after(C::later(end, *stage), busy);
             *stage = end;
         }
         (start, end)
@@ -249,11 +252,11 @@ pub(crate) fn preempted_for_ever(count: u64) -> Error {
     Error::Core(CoreError::spec("num_gpu_blocks", must, value, hint))
 }
 
-/// Seconds a step takes.
+/// What a step takes.
 ///
 /// # Errors
 /// A step cost that is negative or not finite.
-pub(crate) fn price<P: StepCost>(cost: &P, step: &Step) -> Result<f64> {
+pub(crate) fn price<P: StepCost>(cost: &P, step: &Step) -> Result<Period> {
     let mut sums = P::Sums::default();
     for entry in step.entries() {
         let item = StepItem {
@@ -264,10 +267,18 @@ pub(crate) fn price<P: StepCost>(cost: &P, step: &Step) -> Result<f64> {
         };
         cost.add(&mut sums, item);
     }
-    let seconds = cost.seconds(&sums);
-    if seconds.is_finite() && seconds >= 0.0 {
-        return Ok(seconds);
+    checked(cost.price(&sums))
+}
+
+/// A price that is a time.
+///
+/// # Errors
+/// One that is negative or not finite.
+#[inline]
+pub(crate) fn checked(price: Period) -> Result<Period> {
+    if price.seconds.is_finite() && price.seconds >= 0.0 {
+        return Ok(price);
     }
     let must = "must be finite and not negative, in seconds";
-    Err(Error::Core(CoreError::spec("step_cost", must, seconds, "")))
+    Err(Error::Core(CoreError::spec("step_cost", must, price.seconds, "")))
 }

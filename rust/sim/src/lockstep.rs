@@ -20,14 +20,14 @@ use crate::scheduler::config::EngineConfig;
 use crate::scheduler::sequence::Status;
 use crate::step::{Entry, Step};
 use crate::step_cost::StepCost;
-use crate::time::Clock;
+use crate::time::{Clock, Period};
 
 /// A step that is scheduled and whose result was not yet processed.
 struct Flight<T> {
     step: Step,
     scheduled: T,
     /// What it would take alone.
-    seconds: f64,
+    busy: Period,
     epoch: usize,
 }
 
@@ -73,7 +73,7 @@ pub fn run<'a, C: Clock, P: StepCost>(
         })
     };
     let mut ranks = replicas.into_iter().enumerate().map(rank).collect::<Result<Vec<_>>>()?;
-    let dummy_s = price(cost, &dummy())?;
+    let idle = price(cost, &dummy())?;
     let mut now = C::Instant::default();
     loop {
         if monitor.cancel.load(Ordering::Relaxed) {
@@ -82,15 +82,16 @@ pub fn run<'a, C: Clock, P: StepCost>(
         for rank in &mut ranks {
             rank.settle(now, cost, monitor)?;
         }
-        let alone = ranks.iter().map(|rank| rank.flights.front().map_or(dummy_s, |flight| flight.seconds));
-        let seconds = alone.fold(0.0, f64::max);
+        let alone = ranks.iter().map(|rank| rank.flights.front().map_or(idle, |flight| flight.busy));
+        let busy =
+            alone.fold(Period::default(), |most, busy| if busy.ticks > most.ticks { busy } else { most });
         if ranks.iter().all(|rank| rank.flights.is_empty()) {
             let dues = ranks.iter().filter_map(|rank| rank.client.due());
             let Some(next) = dues.reduce(|a, b| if b < a { b } else { a }) else { break };
             now = C::later(now, next);
             continue;
         }
-        let end = C::after(now, seconds);
+        let end = C::after(now, busy);
         for rank in &mut ranks {
             rank.step(now, end, monitor);
         }
@@ -146,17 +147,17 @@ impl<C: Clock> Rank<'_, C> {
         if self.barren_preemptions >= 1000 + 64 * requests {
             return Err(preempted_for_ever(self.barren_preemptions));
         }
-        let mut seconds = 0.0;
+        let mut busy = Period::default();
         if !step.is_empty() {
             let before = cost.spent();
-            seconds = price(cost, &step)?;
+            busy = price(cost, &step)?;
             for ((cause, after), (_, before)) in cost.spent().iter().zip(before.iter()) {
                 self.spent.add(cause, after - before);
             }
         }
         let idle = step.is_empty() && step.preempted.is_empty();
         self.idle_calls = if idle { self.idle_calls + 1 } else { 0 };
-        self.flights.push_back(Flight { step, scheduled: now, seconds, epoch: self.recorder.epoch() });
+        self.flights.push_back(Flight { step, scheduled: now, busy, epoch: self.recorder.epoch() });
         Ok(())
     }
 
@@ -165,7 +166,7 @@ impl<C: Clock> Rank<'_, C> {
         let Some(mut flight) = self.flights.pop_front() else { return };
         if !(flight.step.is_empty() && flight.step.preempted.is_empty()) {
             let span = Span { scheduled: flight.scheduled, start, end };
-            self.recorder.scheduled(&self.scheduler, &flight.step, span, flight.seconds, self.spent);
+            self.recorder.scheduled(&self.scheduler, &flight.step, span, flight.busy, self.spent);
         }
         self.scheduler.update(&mut flight.step);
         self.recorder.delivered(&flight.step, end, flight.epoch);

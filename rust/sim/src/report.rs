@@ -108,10 +108,23 @@ impl Simulation {
     /// Seconds of all replicas by kind, by the account that the steps' prices kept: busy ones in proportion to `spent`,
     /// the others idle. They add up to the replicas' time from the first arrival to the last token.
     pub fn bounds(&self, spent: &Causes) -> Vec<(&'static str, f64)> {
-        let busy = ticks_in(self.totals.prefill_s + self.totals.decode_s + self.totals.mixed_s);
+        let busy = self.totals.prefill + self.totals.decode + self.totals.mixed;
         let mut split = Split::by_causes(busy, spent);
         split.0[IDLE] = (ticks_in(self.span_s() * f64::from(self.replicas)) - busy).max(0);
         kind_names().into_iter().zip(split.seconds()).collect()
+    }
+
+    /// The same seconds by operator, in proportion to those of `spent`; `unattributed` where steps were not priced by
+    /// operators.
+    pub fn operators(&self, spent: Vec<(String, f64)>) -> Vec<(String, f64)> {
+        let busy = tick_seconds(self.totals.prefill + self.totals.decode + self.totals.mixed);
+        let all: f64 = spent.iter().map(|(_, seconds)| seconds).sum();
+        let mut seconds = match all > 0.0 {
+            true => spent.into_iter().map(|(name, seconds)| (name, seconds / all * busy)).collect(),
+            false => vec![("unattributed".to_string(), busy)],
+        };
+        seconds.push(("idle".to_string(), (self.span_s() * f64::from(self.replicas) - busy).max(0.0)));
+        seconds
     }
 
     /// Steps in stretches: one row for those in a row that hold the same requests and decode only, and for any other.

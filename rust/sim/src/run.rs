@@ -8,6 +8,7 @@ use crate::engine::{Monitor, Replica};
 use crate::error::Result;
 use crate::fast::{FastReplica, covers};
 use crate::lockstep;
+use crate::metrics::gaps::Gaps;
 use crate::metrics::journal::Journal;
 use crate::metrics::load::Sent;
 use crate::metrics::records::{Epoch, Records, Requests, Totals};
@@ -29,8 +30,8 @@ pub struct Simulation {
     pub steps: Steps,
     /// Sums over the steps of all replicas.
     pub totals: Totals,
-    /// Seconds between two deliveries of a request, and how often each came.
-    pub gaps: Vec<(f64, u64)>,
+    /// Gaps between two deliveries of a request.
+    pub gaps: Gaps,
     /// Replicas that served.
     pub replicas: u32,
     /// Who gave way, and stretches of steps if recorded, one a replica.
@@ -239,7 +240,7 @@ fn merged(
         requests: Requests::default(),
         steps: Steps { decisions, ..Steps::default() },
         totals: Totals::default(),
-        gaps: Vec::new(),
+        gaps: Gaps::default(),
         replicas,
         journals: Vec::new(),
         window: None,

@@ -12,6 +12,7 @@ use roofline_core::model::{Ffn, Mixer, Model, Task};
 use roofline_core::names;
 use roofline_core::shape::{Phase as CorePhase, Sums};
 use roofline_core::step::{Deployment, Pricer};
+use roofline_core::straight::Keys;
 use roofline_core::technique::Held;
 use roofline_core::units::GIB;
 
@@ -20,8 +21,9 @@ use crate::scheduler::config::EngineConfig;
 use crate::scheduler::preset::{DeviceClass, LONGEST_WHOLE_PROMPT, preset};
 use crate::scheduler::rules::{Capacity, Rules};
 use crate::scheduler::speculation::{DraftMethod, Speculation};
-use crate::step_cost::{Decodes, Phase, StepCost, StepItem};
+use crate::step_cost::{Decodes, Phase, Run, StepCost, StepItem};
 use crate::techniques;
+use crate::time::Period;
 use crate::trace::Trace;
 
 /// Tokens of a block where keys and values are a latent vector, as the kernels for it ask (FlashMLA).
@@ -34,44 +36,53 @@ const LONGEST_UNNAMED: u32 = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct ModelCost {
     pricer: Pricer,
-    /// What steps of decoding sequences alone are known to cost.
     memo: RefCell<Memo>,
-    ledger: RefCell<Ledger>,
-}
-
-/// Seconds of all steps priced so far.
-#[derive(Debug, Clone, Default)]
-struct Ledger {
-    /// By what they were spent on.
-    causes: Causes,
-    /// Of each operator, but for what the memo remembers.
-    operators: Vec<f64>,
-    /// All.
-    steps: f64,
 }
 
 impl ModelCost {
     /// Prices with a compiled deployment.
     pub fn new(pricer: Pricer) -> ModelCost {
-        let ledger = Ledger { operators: vec![0.0; pricer.ops().count()], ..Ledger::default() };
-        ModelCost { pricer, memo: RefCell::default(), ledger: RefCell::new(ledger) }
+        let memo = RefCell::new(Memo::new(&pricer));
+        ModelCost { pricer, memo }
     }
 
     /// By which factors all steps priced so far could be shorter or longer together: P10 and P90; none where no error
     /// is known.
     pub fn band(&self) -> Option<(f64, f64)> {
-        let ledger = self.ledger.borrow();
-        let mut operators = ledger.operators.clone();
-        self.memo.borrow().add_operators(&mut operators);
-        let steps = self.pricer.estimate_of(ledger.steps, &operators, 0.0);
-        let (low, high) = steps.low.zip(steps.high).filter(|_| ledger.steps > 0.0)?;
-        Some((low / ledger.steps, high / ledger.steps))
+        let memo = self.memo.borrow();
+        let all = memo.seconds();
+        let steps = self.pricer.estimate_of(all, &memo.operators(&self.pricer), 0.0);
+        let (low, high) = steps.low.zip(steps.high).filter(|_| all > 0.0)?;
+        Some((low / all, high / all))
+    }
+
+    /// Seconds of all steps priced so far by operator, in order; what runs beside the device counts as far as it shows.
+    pub fn operators(&self) -> Vec<(String, f64)> {
+        let memo = self.memo.borrow();
+        let seconds = memo.operators(&self.pricer);
+        let mut named: Vec<(String, f64)> = Vec::new();
+        for (op, seconds) in self.pricer.ops().zip(&seconds).filter(|(_, seconds)| **seconds != 0.0) {
+            match named.iter_mut().find(|(name, _)| name == op.stem()) {
+                Some((_, sum)) => *sum += seconds,
+                None => named.push((op.stem().to_string(), *seconds)),
+            }
+        }
+        let hidden = memo.seconds() - seconds.iter().sum::<f64>();
+        if hidden.abs() > 1e-9 * memo.seconds() {
+            named.push(("hidden behind the device".to_string(), hidden));
+        }
+        named
     }
 
     /// The compiled deployment.
     pub fn pricer(&self) -> &Pricer {
         &self.pricer
     }
+}
+
+/// Keys that sequences read in a step in which each of them decodes.
+fn keys(decodes: &Decodes<'_>) -> Keys {
+    Keys { all: decodes.context + decodes.count, longest: decodes.longest + 1 }
 }
 
 impl StepCost for ModelCost {
@@ -96,16 +107,28 @@ impl StepCost for ModelCost {
         !self.pricer.reaches().are_full()
     }
 
+    fn needs_longest(&self) -> bool {
+        self.pricer.is_predicted()
+    }
+
     fn seconds(&self, sums: &Sums) -> f64 {
-        let mut ledger = self.ledger.borrow_mut();
-        let Ledger { causes, operators, steps } = &mut *ledger;
-        let seconds = self.memo.borrow_mut().seconds(&self.pricer, sums, causes, operators);
-        *steps += seconds;
-        seconds
+        self.price(sums).seconds
+    }
+
+    fn price(&self, sums: &Sums) -> Period {
+        self.memo.borrow_mut().price(&self.pricer, sums)
+    }
+
+    fn run(&self, decodes: &Decodes<'_>, most: u64) -> Option<Run> {
+        self.memo.borrow_mut().run(&self.pricer, decodes.count as usize, keys(decodes), most)
+    }
+
+    fn charge(&self, decodes: &Decodes<'_>, run: &Run, steps: u64) {
+        self.memo.borrow_mut().charge(&self.pricer, decodes.count as usize, keys(decodes), run, steps);
     }
 
     fn spent(&self) -> Causes {
-        self.ledger.borrow().causes
+        self.memo.borrow().spent(&self.pricer)
     }
 
     fn fork(&self) -> ModelCost {
@@ -113,11 +136,7 @@ impl StepCost for ModelCost {
     }
 
     fn join(&self, fork: &ModelCost) {
-        let (mut all, one) = (self.ledger.borrow_mut(), fork.ledger.borrow());
-        all.causes.append(&one.causes);
-        all.operators.iter_mut().zip(&one.operators).for_each(|(sum, seconds)| *sum += seconds);
-        fork.memo.borrow().add_operators(&mut all.operators);
-        all.steps += one.steps;
+        self.memo.borrow_mut().append(&self.pricer, &fork.memo.borrow());
     }
 }
 

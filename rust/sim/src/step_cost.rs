@@ -2,6 +2,9 @@
 
 use roofline_core::cause::Causes;
 use roofline_core::error::{Error, Result};
+pub use roofline_core::straight::Run;
+
+use crate::time::Period;
 
 /// What a sequence does in a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,21 @@ pub trait StepCost {
 
     /// Seconds the step takes; finite and not negative.
     fn seconds(&self, sums: &Self::Sums) -> f64;
+
+    /// What the step takes; the account of what was spent has it from now on.
+    fn price(&self, sums: &Self::Sums) -> Period {
+        Period::of_seconds(self.seconds(sums))
+    }
+
+    /// What steps take in which these sequences decode and nothing else happens, this one and those after it: one at
+    /// least, `most` at most. `None` where that is no straight line; each is then priced by itself. In exact time it is what
+    /// [`StepCost::price`] says of each.
+    fn run(&self, _decodes: &Decodes<'_>, _most: u64) -> Option<Run> {
+        None
+    }
+
+    /// The first `steps` of a run took place: the account of what was spent has them from now on.
+    fn charge(&self, _decodes: &Decodes<'_>, _run: &Run, _steps: u64) {}
 
     /// What the steps priced so far were spent on; nothing where that is not known.
     fn spent(&self) -> Causes {

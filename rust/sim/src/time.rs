@@ -1,23 +1,13 @@
 //! Simulated time: an exact fixed-point clock, with a floating-point twin for comparison with recorded schedules.
 //!
 //! Instants are compared for equality all the time (has this request arrived when that step ends?), so time must add
-//! without rounding: two ways to the same instant have to meet. [`FixedClock`] counts units of 2⁻⁶⁴ s in 128 bits;
+//! without rounding: two ways to the same instant have to meet. [`FixedClock`] counts units of 2⁻⁸⁸ s in 128 bits;
 //! [`F64Clock`] adds `f64` seconds in the order of the steps, as the schedules recorded from real engines do.
 
 use std::fmt::Debug;
 
-/// A point in simulated time, exact: units of 2⁻⁶⁴ s since the beginning.
-pub type Ticks = i128;
-
-/// Seconds of a span of that many units.
-pub fn tick_seconds(ticks: Ticks) -> f64 {
-    FixedClock::seconds_between(0, ticks)
-}
-
-/// Units in that many seconds (finite, not negative).
-pub fn ticks_in(seconds: f64) -> Ticks {
-    FixedClock::after(0, seconds)
-}
+use roofline_core::fixed::nanos_in_ticks;
+pub use roofline_core::fixed::{Period, Ticks, tick_seconds, ticks_in};
 
 /// How instants are represented and added.
 pub trait Clock: 'static {
@@ -29,11 +19,11 @@ pub trait Clock: 'static {
 
     /// The instant that many seconds (finite, not negative) after the beginning.
     fn at_seconds(seconds: f64) -> Self::Instant {
-        Self::after(Self::Instant::default(), seconds)
+        Self::after(Self::Instant::default(), Period::of_seconds(seconds))
     }
 
-    /// The instant `seconds` (finite, not negative) after `from`.
-    fn after(from: Self::Instant, seconds: f64) -> Self::Instant;
+    /// The instant a period after `from`.
+    fn after(from: Self::Instant, period: Period) -> Self::Instant;
 
     /// The instant that many nanoseconds after `from`.
     fn after_nanos(from: Self::Instant, nanos: u64) -> Self::Instant;
@@ -49,56 +39,46 @@ pub trait Clock: 'static {
     /// The instant in exact units.
     fn ticks(instant: Self::Instant) -> Ticks;
 
+    /// The instant of so many exact units; `None` where instants are not exact, and times do not simply add.
+    fn exactly(ticks: Ticks) -> Option<Self::Instant>;
+
     /// The later of two instants.
     fn later(a: Self::Instant, b: Self::Instant) -> Self::Instant {
         if a < b { b } else { a }
     }
 }
 
-/// Exact time in units of 2⁻⁶⁴ s; the default.
+/// Exact time in units of 2⁻⁸⁸ s; the default.
 #[derive(Debug, Clone, Copy)]
 pub struct FixedClock;
 
-/// 2⁶⁴, the units of a second.
-const UNITS: f64 = 18_446_744_073_709_551_616.0;
-/// Seconds of a unit; multiplying by it is exact, as dividing by a power of two is.
-const UNIT: f64 = 1.0 / UNITS;
-
 impl Clock for FixedClock {
-    type Instant = i128;
+    type Instant = Ticks;
 
-    fn at_nanos(nanos: u64) -> i128 {
-        const SECOND: u64 = 1_000_000_000;
-        // The quotient of nanos·2⁶⁴ and a second, digit by digit: dividing 128 bits is many times slower.
-        let (seconds, rest) = (nanos / SECOND, nanos % SECOND);
-        let high = (rest << 32) / SECOND;
-        let low = (((rest << 32) % SECOND) << 32) / SECOND;
-        (i128::from(seconds) << 64) + i128::from((high << 32) + low)
+    fn at_nanos(nanos: u64) -> Ticks {
+        nanos_in_ticks(nanos)
     }
 
-    fn after(from: i128, seconds: f64) -> i128 {
-        let units = seconds * UNITS;
-        // Up to half a second the conversion is one instruction instead of a call.
-        let units = if units < i64::MAX as f64 { i128::from(units as i64) } else { units as i128 };
-        from.saturating_add(units)
+    #[inline]
+    fn after(from: Ticks, period: Period) -> Ticks {
+        from.saturating_add(period.ticks)
     }
 
-    fn after_nanos(from: i128, nanos: u64) -> i128 {
-        from.saturating_add(Self::at_nanos(nanos))
+    fn after_nanos(from: Ticks, nanos: u64) -> Ticks {
+        from.saturating_add(nanos_in_ticks(nanos))
     }
 
-    fn seconds_between(from: i128, to: i128) -> f64 {
-        let units = to - from;
-        match i64::try_from(units) {
-            Ok(short) => short as f64 * UNIT,
-            // Seconds and their fraction: rounding both keeps the order of instants, and is many times faster than
-            // rounding 128 bits at once.
-            Err(_) => (units >> 64) as i64 as f64 + units as u64 as f64 * UNIT,
-        }
+    #[inline]
+    fn seconds_between(from: Ticks, to: Ticks) -> f64 {
+        tick_seconds(to - from)
     }
 
-    fn ticks(instant: i128) -> Ticks {
+    fn ticks(instant: Ticks) -> Ticks {
         instant
+    }
+
+    fn exactly(ticks: Ticks) -> Option<Ticks> {
+        Some(ticks)
     }
 }
 
@@ -113,8 +93,8 @@ impl Clock for F64Clock {
         nanos as f64 / 1e9
     }
 
-    fn after(from: f64, seconds: f64) -> f64 {
-        from + seconds
+    fn after(from: f64, period: Period) -> f64 {
+        from + period.seconds
     }
 
     fn after_nanos(from: f64, nanos: u64) -> f64 {
@@ -128,6 +108,10 @@ impl Clock for F64Clock {
     fn ticks(instant: f64) -> Ticks {
         ticks_in(instant)
     }
+
+    fn exactly(_: Ticks) -> Option<f64> {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -136,7 +120,7 @@ mod tests {
 
     #[test]
     fn fixed_time_adds_without_rounding() {
-        let step = 0.1 + 1e-9;
+        let step = Period::of_seconds(0.1 + 1e-9);
         let start = FixedClock::at_nanos(123_456_789);
         let stepped = (0..1000).fold(start, |now, _| FixedClock::after(now, step));
         let once = FixedClock::after(start, step) - start;
@@ -144,27 +128,10 @@ mod tests {
     }
 
     #[test]
-    fn nanoseconds_are_rounded_down_to_units() {
-        for nanos in [0, 1, 999_999_999, 1_000_000_000, 123_456_789_123_456_789, i64::MAX as u64] {
-            assert_eq!(FixedClock::at_nanos(nanos), (i128::from(nanos) << 64) / 1_000_000_000);
-        }
-    }
-
-    #[test]
-    fn short_and_long_spans_are_converted_alike() {
-        for seconds in [0.0, 1e-9, 0.0071, 0.1, 0.4999999999999999, 0.5, 0.5000000000000001, 7.3, 1e9] {
-            let units = (seconds * UNITS) as i128;
-            assert_eq!(FixedClock::after(5, seconds), 5 + units);
-            let (found, exact) = (FixedClock::seconds_between(5, 5 + units), units as f64 / UNITS);
-            assert!((found - exact).abs() <= exact * f64::EPSILON, "{seconds}: {found}");
-        }
-    }
-
-    #[test]
     fn both_clocks_agree_to_a_nanosecond_over_a_week() {
-        let week = 7 * 24 * 3600 * 1_000_000_000;
-        let fixed = FixedClock::seconds(FixedClock::after(FixedClock::at_nanos(week), 0.25));
-        let float = F64Clock::seconds(F64Clock::after(F64Clock::at_nanos(week), 0.25));
+        let (week, quarter) = (7 * 24 * 3600 * 1_000_000_000, Period::of_seconds(0.25));
+        let fixed = FixedClock::seconds(FixedClock::after(FixedClock::at_nanos(week), quarter));
+        let float = F64Clock::seconds(F64Clock::after(F64Clock::at_nanos(week), quarter));
         assert!((fixed - float).abs() < 1e-9);
     }
 

@@ -203,11 +203,10 @@ proptest! {
                 prop_assert_eq!(&part.requests, &whole.requests);
                 prop_assert_eq!(part.totals.steps, whole.totals.steps);
                 prop_assert_eq!(part.totals.calls, whole.totals.calls);
-                let sum = |gaps: &[(f64, u64)]| gaps.iter().map(|gap| gap.1).sum::<u64>();
-                prop_assert_eq!(sum(&part.gaps), sum(&whole.gaps));
+                prop_assert_eq!(part.gaps.count(), whole.gaps.count());
                 let window = part.window.as_ref().unwrap();
                 prop_assert!(window.epoch.totals.steps <= whole.totals.steps);
-                prop_assert!(sum(&window.epoch.gaps) <= sum(&whole.gaps));
+                prop_assert!(window.epoch.gaps.count() <= whole.gaps.count());
                 prop_assert!(window.span_s.0 <= window.span_s.1);
             }
         }

@@ -165,7 +165,7 @@ fn a_summary_counts_every_gap_and_every_second() {
     let (prefill, both, alone) = (1.0 + 20.0 * TOKEN, 1.0 + 2.0 * TOKEN, 1.0 + TOKEN);
     let duration = prefill + 3.0 * both + 2.0 * alone;
     assert_eq!(number(&summary, "duration"), duration);
-    assert_eq!(simulation.gaps.iter().map(|gap| gap.1).sum::<u64>(), 8);
+    assert_eq!(simulation.gaps.count(), 8);
     assert_eq!(number(&summary, "mean_itl_ms"), 1e3 * (6.0 * both + 2.0 * alone) / 8.0);
     assert_eq!(number(&summary, "p50_itl_ms"), 1e3 * both);
     assert_eq!(number(&summary, "mean_ttft_ms"), 1e3 * prefill);

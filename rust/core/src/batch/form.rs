@@ -1,7 +1,7 @@
 //! Straight lines over columns of sums, and the loops that evaluate them over a block of points.
 
-/// Points that are priced together: their columns stay in the processor's nearest caches.
-pub const BLOCK: usize = 256;
+pub use crate::lanes::BLOCK;
+pub(super) use crate::lanes::{Lane, visited};
 
 /// Decoding sequences.
 pub(super) const DECODES: usize = 0;
@@ -21,9 +21,6 @@ pub(super) const PROMPT_AREA: usize = 15;
 pub(super) const VISITED: usize = 16;
 /// Most columns: a program has at most eight different shares of experts.
 pub(super) const COLUMNS: usize = VISITED + 8;
-
-/// One number a point.
-pub(super) type Lane = [f64; BLOCK];
 
 /// A block's columns, by the constants above.
 pub(super) type Columns = Vec<Lane>;
@@ -126,49 +123,12 @@ impl Form {
     }
 }
 
-/// `1 − e^(rate·x)` of each `x`, for rates below zero: the share of experts that a step visits.
-///
-/// The exponential is 2^k·e^r with |r| ≤ ln 2 / 2, and e^r a polynomial, because a loop over the library's function
-/// cannot be vectorised. Its error is below 1e-15 of the exponential.
-pub(super) fn visited(out: &mut [f64], x: &[f64], rate: f64) {
-    /// Adding it leaves a number's nearest whole one in the lowest bits.
-    const SHIFT: f64 = 6_755_399_441_055_744.0;
-    const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
-    const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-    /// `1/n!`.
-    const SERIES: [f64; 13] = {
-        let (mut series, mut n) = ([1.0; 13], 1);
-        while n < series.len() {
-            series[n] = series[n - 1] / n as f64;
-            n += 1;
-        }
-        series
-    };
-    for (out, x) in out.iter_mut().zip(x) {
-        let y = (rate * x).max(-700.0);
-        let shifted = y * std::f64::consts::LOG2_E + SHIFT;
-        let k = shifted - SHIFT;
-        let r = (y - k * LN_2_HIGH) - k * LN_2_LOW;
-        let e = SERIES.iter().rev().fold(0.0, |sum, term| sum * r + term);
-        let power = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
-        *out = 1.0 - e * power;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
-        #[test]
-        fn the_share_visited_is_that_of_the_power(missed in 0.0f64..0.9999, tokens in 1.0f64..20_000.0) {
-            let mut share = [0.0];
-            visited(&mut share, &[tokens], missed.ln());
-            let expected = 1.0 - missed.powf(tokens);
-            prop_assert!((share[0] - expected).abs() <= 1e-12 * expected, "{} {expected}", share[0]);
-        }
-
         #[test]
         fn a_form_is_the_same_over_a_block_and_at_a_point(
             fixed in 0.0f64..9.0, terms in prop::collection::vec((0usize..6, 0.0f64..9.0), 0..6),

@@ -1,14 +1,18 @@
-//! Blocks of predicted steps: operators under fitted forms, each evaluated as for one step, but those that depend on
-//! counts alone only once for all steps of the block that share them.
+//! Blocks of steps whose operators are priced one after another: under fitted forms, or however techniques run them.
+//!
+//! An operator is a loop over the steps of the block. Those that depend on counts alone are priced once for all steps
+//! that share them, in this block or an earlier one.
 
-use super::form::BLOCK;
+use std::sync::Arc;
+
 use super::kernel::{Answers, Want};
-use super::shared::Shared;
-use crate::efficiency::band::{Band, FAMILIES};
-use crate::roof::{BOUNDS, Cost};
-use crate::shape::{Phase, Sums};
-use crate::step::{Exposed, Line, Pricer};
-use crate::work::Family;
+use super::remembered::Remembered;
+use super::tally::{self, Spot, Used};
+use crate::efficiency::band::within;
+use crate::lanes::{BLOCK, Lane, Part, Parts};
+use crate::roof::Costs;
+use crate::step::Pricer;
+use crate::technique::Generation;
 
 /// What steps consist of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +22,9 @@ pub(super) enum Kind {
         /// Whether logits are needed.
         samples: bool,
     },
-    /// One token for each sequence.
+    /// New tokens for each sequence.
     Decode,
-    /// One token for each sequence, and one prompt chunk.
+    /// New tokens for each sequence, and one prompt chunk.
     Mixed,
 }
 
@@ -42,57 +46,72 @@ pub(super) struct Shapes<'a> {
 /// A deployment's operators, told apart by whether they grow with contexts.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Forms {
-    pricer: Pricer,
+    /// Tells what is remembered of this deployment from what is of another.
+    identity: Arc<()>,
+    pub(super) pricer: Pricer,
+    pub(super) generation: Generation,
+    pub(super) spots: Vec<Spot>,
     counted: Vec<usize>,
-    growing: Vec<usize>,
+    pub(super) growing: Vec<usize>,
+    pub(super) used: Used,
+    pub(super) one_stage: bool,
 }
 
-/// What a step's operators take so far.
-#[derive(Debug, Clone, Copy, Default)]
-struct Times {
-    /// All stages.
-    seconds: Exposed,
-    /// The busiest stage.
-    stage: Exposed,
-    /// All stages, by the datasheet.
-    ideal: Exposed,
-}
-
-/// What they do, and what it is spent on; only where asked for.
-#[derive(Debug, Clone, Copy, Default)]
-struct Detail {
-    /// The busiest stage by the datasheet, links apart.
-    busy: f64,
-    flops: f64,
-    bytes: f64,
-    by_bound: [f64; BOUNDS],
-    band: Band,
-}
-
-/// What is known of the distinct counts of a block; one a thread, used again for every block.
+/// Memory that blocks are priced in; one a thread, used again for every block.
 #[derive(Debug, Clone)]
-pub(super) struct Known {
-    shared: Shared,
-    times: Vec<Times>,
-    detail: Vec<Detail>,
+pub(super) struct Desk {
+    decode: Box<Part>,
+    prefill: Box<Part>,
+    all: Box<Part>,
+    costs: Box<Costs>,
+    lanes: Vec<Lane>,
+    times: [Lane; 3],
+    /// By [`Kind`].
+    pub(super) remembered: [Remembered; 3],
+    gathered: [[u64; BLOCK]; 4],
 }
 
-impl Default for Known {
-    fn default() -> Known {
-        Known {
-            shared: Shared::default(),
-            times: vec![Times::default(); BLOCK],
-            detail: vec![Detail::default(); BLOCK],
+impl Default for Desk {
+    fn default() -> Desk {
+        Desk {
+            decode: Box::default(),
+            prefill: Box::default(),
+            all: Box::default(),
+            costs: Box::default(),
+            lanes: tally::lanes(),
+            times: [[0.0; BLOCK]; 3],
+            remembered: Default::default(),
+            gathered: [[0; BLOCK]; 4],
+        }
+    }
+}
+
+impl Kind {
+    pub(super) fn index(self) -> usize {
+        match self {
+            Kind::Prompt { samples: false } => 0,
+            Kind::Prompt { samples: true } => 1,
+            Kind::Decode | Kind::Mixed => 2,
         }
     }
 }
 
 impl Forms {
     /// Tells the operators of a compiled deployment apart.
-    pub(super) fn of(pricer: &Pricer) -> Forms {
-        let grows = |place: &usize| pricer.lines[*place].op().grows_with_context();
+    pub(super) fn of(pricer: &Pricer, generation: Generation) -> Forms {
+        let grows = |place: &usize| pricer.lines[*place].grows;
         let (growing, counted) = (0..pricer.lines.len()).partition(grows);
-        Forms { pricer: pricer.clone(), counted, growing }
+        let spots: Vec<Spot> = pricer.lines.iter().map(Spot::of).collect();
+        Forms {
+            identity: Arc::new(()),
+            used: Used::by(&spots),
+            one_stage: pricer.ops().all(|op| op.repeat == op.stage_repeat),
+            pricer: pricer.clone(),
+            generation,
+            spots,
+            counted,
+            growing,
+        }
     }
 
     /// Adds steps to the points they belong to: their own places, or those of `points`.
@@ -101,168 +120,136 @@ impl Forms {
         shapes: &Shapes<'_>,
         points: Option<&[usize]>,
         want: Want,
-        known: &mut Known,
+        desk: &mut Desk,
         answers: &mut Answers,
     ) {
-        self.count(shapes, want, known);
-        for at in 0..shapes.batch.len() {
-            let point = points.map_or(at, |points| points[at]);
-            self.step(
-                known,
-                known.shared.index(at),
-                &self.sums(shapes, at),
-                shapes.kind,
-                want,
-                point,
-                answers,
-            );
+        let count = shapes.batch.len();
+        if count == 0 {
+            return;
+        }
+        self.count(shapes, want, desk);
+        let sums = self.used.sums(self.one_stage, want);
+        let remembered = &desk.remembered[shapes.kind.index()];
+        for (place, sum) in sums.iter().enumerate() {
+            remembered.spread(place, &mut desk.lanes[*sum][..count]);
+        }
+        if !self.growing.is_empty() {
+            self.fill(shapes, desk);
+            self.tally(&self.growing, shapes.kind, count, want, desk);
+        }
+        self.finish(count, points, want, desk, answers);
+    }
+
+    /// Prices what depends on counts alone of the steps whose counts are not known yet.
+    pub(super) fn count(&self, shapes: &Shapes<'_>, want: Want, desk: &mut Desk) {
+        let sums = self.used.sums(self.one_stage, want);
+        let kind = shapes.kind.index();
+        if desk.remembered[kind].belong(&self.identity, want, sums.len()) {
+            desk.lanes.iter_mut().for_each(|lane| lane.fill(0.0));
+        }
+        desk.remembered[kind].find(shapes.batch, shapes.new);
+        let misses = desk.remembered[kind].misses().len();
+        if misses == 0 {
+            return;
+        }
+        let mut gathered = desk.gathered;
+        let [batch, new, context, prefix] = &mut gathered;
+        for (to, (at, _)) in desk.remembered[kind].misses().iter().enumerate() {
+            (batch[to], new[to]) = (shapes.batch[*at], shapes.new[*at]);
+            (context[to], prefix[to]) = (shapes.context[*at], shapes.prefix[*at]);
+        }
+        let distinct = Shapes {
+            kind: shapes.kind,
+            batch: &batch[..misses],
+            new: &new[..misses],
+            context: &context[..misses],
+            prefix: &prefix[..misses],
+        };
+        self.fill(&distinct, desk);
+        sums.iter().for_each(|sum| desk.lanes[*sum][..misses].fill(0.0));
+        self.tally(&self.counted, shapes.kind, misses, want, desk);
+        let Desk { remembered, lanes, .. } = desk;
+        let remembered = &mut remembered[kind];
+        for miss in 0..misses {
+            let place = remembered.misses()[miss].1;
+            let values = remembered.values_mut(place).iter_mut().zip(&sums);
+            values.for_each(|(value, sum)| *value = lanes[*sum][miss]);
         }
     }
 
-    /// Prices what depends on counts alone, once for all steps that share them.
-    fn count(&self, shapes: &Shapes<'_>, want: Want, known: &mut Known) {
-        let distinct = known.shared.find(shapes.batch, shapes.new);
-        let Known { shared, times, detail } = known;
-        for ((times, detail), at) in times.iter_mut().zip(detail).zip(shared.firsts(distinct)) {
-            (*times, *detail) = (Times::default(), Detail::default());
-            self.tally(&self.counted, &self.sums(shapes, at), shapes.kind, want, times, detail);
-        }
-    }
-
-    /// Adds a step to a point: what its counts cost, and what grows with its contexts.
-    fn step(
-        &self,
-        known: &Known,
-        index: usize,
-        sums: &Sums,
-        kind: Kind,
-        want: Want,
-        point: usize,
-        answers: &mut Answers,
-    ) {
-        let mut times = known.times[index];
-        let mut detail = if want.any() { known.detail[index] } else { Detail::default() };
-        self.tally(&self.growing, sums, kind, want, &mut times, &mut detail);
-        self.finish(&times, &detail, want, point, answers);
-    }
-
-    /// Adds to each point the decode steps of its request: `steps` of them, the first on top of `context` tokens.
-    pub(super) fn add_runs(
-        &self,
-        batch: &[u64],
-        context: &[u64],
-        steps: &[u64],
-        want: Want,
-        known: &mut Known,
-        answers: &mut Answers,
-    ) {
-        let shapes = Shapes { kind: Kind::Decode, batch, new: batch, context, prefix: context };
-        self.count(&shapes, want, known);
-        for point in 0..batch.len() {
-            let reaches = self.pricer.reaches();
-            for done in 0..steps[point] {
-                let mut sums = reaches.empty();
-                reaches.add_item(&mut sums, Phase::Decode, batch[point] as f64, 1, context[point] + done, 1);
-                self.step(known, known.shared.index(point), &sums, Kind::Decode, want, point, answers);
-            }
-        }
-    }
-
-    fn sums(&self, shapes: &Shapes<'_>, at: usize) -> Sums {
-        let reaches = self.pricer.reaches();
-        let mut sums = reaches.empty();
-        let sequences = shapes.batch[at] as f64;
+    fn fill(&self, shapes: &Shapes<'_>, desk: &mut Desk) {
+        let reaches = || self.pricer.reaches().iter();
+        let Shapes { batch, new, context, prefix, .. } = *shapes;
+        let width = [self.generation.width; BLOCK];
+        let width = &width[..batch.len()];
         match shapes.kind {
             Kind::Prompt { samples } => {
-                let (new, context) = (shapes.new[at], shapes.context[at]);
-                reaches.add_item(&mut sums, Phase::Prefill, sequences, new, context, u64::from(samples));
+                desk.prefill.fill(reaches(), batch, new, context, |_| u64::from(samples));
             }
-            Kind::Decode => reaches.add_item(&mut sums, Phase::Decode, sequences, 1, shapes.context[at], 1),
+            Kind::Decode => desk.decode.fill(reaches(), batch, width, context, |new| new),
             Kind::Mixed => {
-                reaches.add_item(&mut sums, Phase::Decode, sequences, 1, shapes.context[at], 1);
-                reaches.add_item(&mut sums, Phase::Prefill, 1.0, shapes.new[at], shapes.prefix[at], 1);
+                desk.decode.fill(reaches(), batch, width, context, |new| new);
+                desk.prefill.fill(reaches(), &[1; BLOCK][..batch.len()], new, prefix, |_| 1);
+                desk.all.add_up(&desk.prefill, &desk.decode, batch.len());
             }
         }
-        sums
     }
 
-    fn tally(
-        &self,
-        places: &[usize],
-        sums: &Sums,
-        kind: Kind,
-        want: Want,
-        times: &mut Times,
-        detail: &mut Detail,
-    ) {
-        // Where nobody else is in the step, those who are there are all.
-        let both = if kind == Kind::Mixed { sums.all() } else { Default::default() };
-        let parts = sums.parts(match kind {
-            Kind::Prompt { .. } => &sums.prefill,
-            Kind::Decode => &sums.decode,
-            Kind::Mixed => &both,
-        });
+    fn tally(&self, places: &[usize], kind: Kind, count: usize, want: Want, desk: &mut Desk) {
+        let Desk { decode, prefill, all, costs, lanes, .. } = desk;
+        let (decode, prefill) = (&**decode, &**prefill);
+        let (parts, samples) = match kind {
+            Kind::Prompt { samples } => {
+                (Parts { prefill: Some(prefill), decode: None, all: prefill }, samples)
+            }
+            Kind::Decode => (Parts { prefill: None, decode: Some(decode), all: decode }, true),
+            Kind::Mixed => (Parts { prefill: Some(prefill), decode: Some(decode), all }, true),
+        };
         for place in places {
             let line = &self.pricer.lines[*place];
-            if let Some(cost) = line.cost(&parts) {
-                times.add(line, &cost);
-                if want.any() {
-                    detail.add(line, &cost, want);
+            let Some(part) = line.op().lanes(&parts, samples) else { continue };
+            line.costs_of(&parts, part, count, want.bounds, costs);
+            self.spots[*place].add_each(costs, count, self.one_stage, want, lanes);
+        }
+    }
+
+    fn finish(
+        &self,
+        count: usize,
+        points: Option<&[usize]>,
+        want: Want,
+        desk: &mut Desk,
+        answers: &mut Answers,
+    ) {
+        let Desk { lanes, times, .. } = desk;
+        self.used.all_times(lanes, self.one_stage, count, self.pricer.hidden(), times);
+        let add = |to: &mut Lane, from: &Lane| match points {
+            None => to[..count].iter_mut().zip(from).for_each(|(to, from)| *to += from),
+            Some(points) => points.iter().zip(from).for_each(|(point, from)| to[*point] += from),
+        };
+        add(&mut answers.step, &times[0]);
+        add(&mut answers.stage, &times[1]);
+        add(&mut answers.ideal, &times[2]);
+        if want.band {
+            let (mut low, mut high) = ([0.0; BLOCK], [0.0; BLOCK]);
+            self.used.widths(lanes, count, &mut low, &mut high);
+            for at in 0..count {
+                (low[at], high[at]) = within(times[0][at], times[2][at], low[at], high[at]);
+            }
+            add(&mut answers.low, &low);
+            add(&mut answers.high, &high);
+        }
+        if want.bounds {
+            add(&mut answers.busy, &lanes[tally::BUSY]);
+            for (lane, from) in self.used.beside() {
+                for (bound, to) in answers.of_lane(lane).iter_mut().enumerate() {
+                    add(to, &lanes[from + bound]);
                 }
             }
         }
-    }
-
-    fn finish(&self, times: &Times, detail: &Detail, want: Want, point: usize, answers: &mut Answers) {
-        let hidden = self.pricer.hidden();
-        let (seconds, ideal) = (times.seconds.exposed(hidden), times.ideal.exposed(hidden));
-        answers.step[point] += seconds;
-        answers.stage[point] += times.stage.exposed(hidden);
-        answers.ideal[point] += ideal;
-        if want.band {
-            let estimate = detail.band.around(seconds, ideal);
-            answers.low[point] += estimate.low.unwrap_or(f64::NAN);
-            answers.high[point] += estimate.high.unwrap_or(f64::NAN);
-        }
-        if want.bounds {
-            answers.busy[point] += detail.busy;
-            for (lane, seconds) in answers.by_bound.iter_mut().zip(detail.by_bound) {
-                lane[point] += seconds;
-            }
-        }
         if want.work {
-            answers.flops[point] += detail.flops;
-            answers.bytes[point] += detail.bytes;
+            add(&mut answers.flops, &lanes[tally::FLOPS]);
+            add(&mut answers.bytes, &lanes[tally::BYTES]);
         }
     }
 }
-
-impl Times {
-    fn add(&mut self, line: &Line, cost: &Cost) {
-        let op = line.op();
-        self.seconds.add(op, cost.seconds * op.repeat);
-        self.stage.add(op, cost.seconds * op.stage_repeat);
-        self.ideal.add(op, cost.ideal * op.repeat);
-    }
-}
-
-impl Detail {
-    fn add(&mut self, line: &Line, cost: &Cost, want: Want) {
-        let op = line.op();
-        if want.band {
-            self.band.add(op.family, cost.seconds * op.repeat, line.spread());
-        }
-        if want.bounds {
-            self.by_bound[cost.bound as usize] += cost.seconds * op.stage_repeat;
-            if op.family != Family::Link {
-                self.busy += cost.ideal * op.stage_repeat;
-            }
-        }
-        if want.work {
-            self.flops += cost.flops * op.stage_repeat;
-            self.bytes += cost.memory_bytes() * op.stage_repeat;
-        }
-    }
-}
-
-const _: () = assert!(FAMILIES > Family::Host as usize, "every family has a place in a band");

@@ -1,12 +1,15 @@
 //! Questions about many points of one deployment, answered a block at a time.
 
 use super::form::{BLOCK, Lane};
-use super::forms::{Forms, Kind, Known, Shapes};
+use super::forms::{Desk, Forms, Kind, Shapes};
 use super::linear::Linear;
 use super::steps::Steps;
 use crate::analysis::Analyst;
 use crate::point::Question;
 use crate::roof::{BOUNDS, Bound};
+use crate::site::LANES_BESIDE;
+use crate::step::{Hidden, sticks_out};
+use crate::technique::Generation;
 
 /// What is computed besides times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,13 +20,6 @@ pub struct Want {
     pub bounds: bool,
     /// The 80 % band, where one is known.
     pub band: bool,
-}
-
-impl Want {
-    /// Whether anything is.
-    pub(super) fn any(self) -> bool {
-        self.work || self.bounds || self.band
-    }
 }
 
 /// Sizes of the points of a block, as [`Point`](crate::point::Point) has them; columns of equal length, at most
@@ -63,6 +59,8 @@ pub struct Answers {
     pub bytes: Lane,
     /// Seconds of the busiest device by what bounds them, by [`Bound`]; only where `bounds` was asked for.
     pub by_bound: [Lane; BOUNDS],
+    /// The same of each lane beside the device; empty where nothing runs there.
+    pub beside: Vec<[Lane; BOUNDS]>,
     /// Seconds in which a roof of the busiest device itself would be wholly in use; only where `bounds` was asked for.
     pub busy: Lane,
 }
@@ -80,6 +78,7 @@ impl Default for Answers {
             flops: lane,
             bytes: lane,
             by_bound: [lane; BOUNDS],
+            beside: Vec::new(),
             busy: lane,
         }
     }
@@ -92,7 +91,7 @@ pub struct Scratch {
     pub(super) pieces: Pieces,
     pub(super) context: [u64; BLOCK],
     later: [u64; BLOCK],
-    known: Known,
+    desk: Desk,
 }
 
 impl Default for Scratch {
@@ -102,7 +101,7 @@ impl Default for Scratch {
             pieces: Pieces::default(),
             context: [0; BLOCK],
             later: [0; BLOCK],
-            known: Known::default(),
+            desk: Desk::default(),
         }
     }
 }
@@ -112,6 +111,7 @@ impl Default for Scratch {
 pub struct Kernel {
     question: Question,
     way: Way,
+    hidden: Hidden,
     /// Whether times are predictions, and have bands.
     predicted: bool,
 }
@@ -122,21 +122,25 @@ enum Way {
     /// As the greatest of multiples of sums: the ideal roofline.
     Linear(Box<Linear>),
     /// Operator by operator.
-    Forms(Forms),
+    Forms(Box<Forms>),
 }
 
 impl Kernel {
-    /// Compiles; `None` where techniques decide of each point what its steps are: only [`Analyst::outcome`] can answer.
-    pub fn of(analyst: &Analyst, question: Question) -> Option<Kernel> {
-        if !analyst.deployment().techniques.are_settled() {
-            return None;
-        }
-        let pricer = analyst.stack(question);
-        let way = match Linear::of(pricer, question) {
+    /// Compiles.
+    pub fn of(analyst: &Analyst, question: Question) -> Kernel {
+        let (pricer, generation) = (analyst.stack(question), analyst.generation());
+        let one_by_one = generation == Generation::default();
+        let linear = if one_by_one { Linear::of(pricer, question) } else { None };
+        let way = match linear {
             Some(linear) => Way::Linear(Box::new(linear)),
-            None => Way::Forms(Forms::of(pricer)),
+            None => Way::Forms(Box::new(Forms::of(pricer, generation))),
         };
-        Some(Kernel { question, way, predicted: pricer.is_predicted() })
+        Kernel { question, way, hidden: *pricer.hidden(), predicted: pricer.is_predicted() }
+    }
+
+    /// Shares of the computing time that hide what runs beside it: for [`Answers::exposed`].
+    pub fn hidden(&self) -> &Hidden {
+        &self.hidden
     }
 
     /// Prices a block of points.
@@ -172,7 +176,7 @@ impl Kernel {
         answers: &mut Answers,
     ) {
         let count = sizes.batch_size.len();
-        let Scratch { pieces, context, later, known, .. } = scratch;
+        let Scratch { pieces, context, later, desk, .. } = scratch;
         let Sizes { batch_size: batch, input_len, prefix_len: prefix, .. } = *sizes;
         for ((sum, prefix), input) in context.iter_mut().zip(prefix).zip(input_len) {
             *sum = prefix + input;
@@ -180,27 +184,27 @@ impl Kernel {
         let context = &mut context[..count];
         let step = |kind: Kind, new, context| Shapes { kind, batch, new, context, prefix };
         match self.question {
-            Question::Decode => forms.add(&step(Kind::Decode, batch, context), None, want, known, answers),
+            Question::Decode => forms.add(&step(Kind::Decode, batch, context), None, want, desk, answers),
             Question::Mixed => {
-                forms.add(&step(Kind::Mixed, sizes.chunk, input_len), None, want, known, answers);
+                forms.add(&step(Kind::Mixed, sizes.chunk, input_len), None, want, desk, answers);
             }
             Question::Encode => {
                 context.fill(0);
                 let kind = Kind::Prompt { samples: false };
-                forms.add(&step(kind, input_len, context), None, want, known, answers);
+                forms.add(&step(kind, input_len, context), None, want, desk, answers);
             }
             Question::Prefill | Question::Chat => {
                 let mut last = Pieces::default();
-                let prompts = |pieces: &Pieces, samples: bool, known: &mut Known, answers: &mut Answers| {
+                let prompts = |pieces: &Pieces, samples: bool, desk: &mut Desk, answers: &mut Answers| {
                     let shapes = pieces.shapes(Kind::Prompt { samples });
-                    forms.add(&shapes, Some(&pieces.point[..pieces.count]), want, known, answers);
+                    forms.add(&shapes, Some(&pieces.point[..pieces.count]), want, desk, answers);
                 };
-                cut(sizes, pieces, &mut last, |pieces| prompts(pieces, false, known, answers));
-                prompts(&last, true, known, answers);
+                cut(sizes, pieces, &mut last, |pieces| prompts(pieces, false, desk, answers));
+                prompts(&last, true, desk, answers);
                 answers.ttft = answers.step;
                 if self.question == Question::Chat {
                     later.iter_mut().zip(sizes.output_len).for_each(|(later, output)| *later = output - 1);
-                    forms.add_runs(batch, context, &later[..count], want, known, answers);
+                    forms.add_runs(batch, context, &later[..count], want, desk, answers);
                 }
             }
         }
@@ -244,6 +248,7 @@ impl Answers {
         }
         if want.bounds {
             self.by_bound.iter_mut().chain([&mut self.busy]).for_each(forget);
+            self.beside.iter_mut().flatten().for_each(forget);
         }
         if want.work {
             [&mut self.flops, &mut self.bytes].into_iter().for_each(forget);
@@ -261,13 +266,65 @@ impl Answers {
         }
     }
 
-    /// Seconds by what bounds them, communication only as far as computing does not hide it, as
+    /// The seconds by bound of the device, or of a lane beside it.
+    pub(super) fn of_lane(&mut self, lane: Option<usize>) -> &mut [Lane; BOUNDS] {
+        let Some(lane) = lane else { return &mut self.by_bound };
+        if self.beside.is_empty() {
+            self.beside = vec![[[0.0; BLOCK]; BOUNDS]; LANES_BESIDE];
+        }
+        &mut self.beside[lane]
+    }
+
+    /// What bounds most of the time of each of the first `bounds.len()` points, as its place in [`Bound`].
+    pub fn bounds(&self, hidden: &Hidden, bounds: &mut [f64]) {
+        if !self.beside.is_empty() {
+            for (point, bound) in bounds.iter_mut().enumerate() {
+                let seconds = self.exposed(point, hidden);
+                let greater = |most: Bound, bound: Bound| match seconds[bound as usize] > seconds[most as usize] {
+                    true => bound,
+                    false => most,
+                };
+                *bound = Bound::ALL.into_iter().fold(Bound::Memory, greater) as usize as f64;
+            }
+            return;
+        }
+        let lane = |bound: Bound| &self.by_bound[bound as usize];
+        let lanes = lane(Bound::Memory).iter().zip(lane(Bound::Compute)).zip(lane(Bound::Vector));
+        let lanes = lanes.zip(lane(Bound::Link).iter().zip(lane(Bound::Launch)));
+        for (most, (((memory, compute), vector), (link, launch))) in bounds.iter_mut().zip(lanes) {
+            let shown = link - hidden.links * (memory + compute + vector + launch);
+            let (mut best, mut which) = (*memory, Bound::Memory as usize as f64);
+            for (seconds, bound) in [
+                (*compute, Bound::Compute),
+                (*vector, Bound::Vector),
+                (shown, Bound::Link),
+                (*launch, Bound::Launch),
+            ] {
+                which = if seconds > best { bound as usize as f64 } else { which };
+                best = if seconds > best { seconds } else { best };
+            }
+            *most = which;
+        }
+    }
+
+    /// Seconds by what bounds them, communication and what runs beside only as far as computing does not hide it, as
     /// [`Accumulated::bounds`](crate::accumulate::Accumulated::bounds) tells them: by [`Bound`].
-    pub fn exposed(&self, point: usize, overlap: f64) -> [f64; BOUNDS] {
+    pub fn exposed(&self, point: usize, hidden: &Hidden) -> [f64; BOUNDS] {
         let mut seconds = self.by_bound.each_ref().map(|lane| lane[point]);
         let link = Bound::Link as usize;
         let computing: f64 = seconds.iter().sum::<f64>() - seconds[link];
-        seconds[link] = (seconds[link] - overlap * computing).max(0.0);
+        seconds[link] = (seconds[link] - hidden.links * computing).max(0.0);
+        if !self.beside.is_empty() {
+            let mut lanes = [0.0; LANES_BESIDE];
+            let all = |bounds: &[Lane; BOUNDS]| bounds.iter().map(|lane| lane[point]).sum();
+            lanes.iter_mut().zip(&self.beside).for_each(|(sum, bounds)| *sum = all(bounds));
+            let (lane, more) = sticks_out(&lanes, seconds.iter().sum(), hidden);
+            if more > 0.0 {
+                for (sum, part) in seconds.iter_mut().zip(&self.beside[lane]) {
+                    *sum += part[point] / lanes[lane] * more;
+                }
+            }
+        }
         seconds
     }
 }

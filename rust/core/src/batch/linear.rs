@@ -170,7 +170,11 @@ impl Linear {
         let lanes = &steps.seconds.lanes;
         let stage = if program.one_stage { (COMPUTING, LINKING) } else { (STAGE_COMPUTING, STAGE_LINKING) };
         expose(&mut answers.step[..count], &lanes[COMPUTING], &lanes[LINKING], self.overlap);
-        expose(&mut answers.stage[..count], &lanes[stage.0], &lanes[stage.1], self.overlap);
+        if program.one_stage {
+            answers.stage[..count].copy_from_slice(&answers.step[..count]);
+        } else {
+            expose(&mut answers.stage[..count], &lanes[stage.0], &lanes[stage.1], self.overlap);
+        }
         if want.bounds {
             for ((sum, computing), _) in answers.busy.iter_mut().zip(&lanes[stage.0]).zip(0..count) {
                 *sum += computing;

@@ -5,7 +5,8 @@
 //! points run one coefficient at a time, without branches. What depends on counts alone (every dense multiplication,
 //! the experts a step visits) is priced once for the points of a block that share those counts. And the decode steps
 //! of an ideal request have a closed form ([`run`]), because each of their operators is the greatest of a few straight
-//! lines over the context. Predictions are neither lines nor maxima: their [`forms`] are evaluated one by one.
+//! lines over the context. Predictions are neither lines nor maxima: their [`forms`] are evaluated operator by operator,
+//! and those of a request's decode steps at the few contexts where lines bend ([`answer`]).
 
 mod form;
 mod program;
@@ -13,7 +14,10 @@ mod rows;
 mod shared;
 mod steps;
 mod run;
+mod remembered;
+mod tally;
 mod forms;
+mod answer;
 mod linear;
 mod kernel;
 

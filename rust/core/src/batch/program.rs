@@ -108,11 +108,17 @@ impl Program {
 
 impl Kind {
     fn decodes(self, over: Over) -> bool {
-        over != Over::Prefill && matches!(self, Kind::Decode | Kind::Mixed)
+        match over {
+            Over::All | Over::Decode => matches!(self, Kind::Decode | Kind::Mixed),
+            Over::DecodeAlone => self == Kind::Decode,
+            Over::WithPrompts => self == Kind::Mixed,
+            Over::Prefill => false,
+        }
     }
 
     fn prompts(self, over: Over) -> bool {
-        over != Over::Decode && matches!(self, Kind::Prompt { .. } | Kind::Mixed)
+        let any = matches!(self, Kind::Prompt { .. } | Kind::Mixed);
+        any && !matches!(over, Over::Decode | Over::DecodeAlone)
     }
 
     fn runs(self, op: &Op) -> bool {

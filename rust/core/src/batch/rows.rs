@@ -1,6 +1,6 @@
 //! Rows of coefficients over a block of points: seconds, added up by where they are spent.
 
-use super::form::{BLOCK, Form, Lane};
+use super::form::{BLOCK, Form, Lane, grows};
 use super::program::Row;
 use crate::roof::Bound;
 
@@ -87,6 +87,43 @@ pub(super) fn add(
         if !detail.one_stage {
             add_times(&mut seconds.lanes[stage][..count], best, row.stage_repeat);
         }
+    }
+}
+
+/// The same for one row where all steps have the same counts: most rows are then straight lines over one column, and
+/// the greatest of them is added in one loop.
+pub(super) fn add_over_one(
+    row: &Row,
+    columns: &[Lane],
+    count: usize,
+    detail: Detail,
+    values: &mut Values,
+    seconds: &mut Seconds,
+) {
+    let link = row.forms[0].0 == Bound::Link;
+    let over = row.forms.iter().find_map(|(_, form)| form.terms.iter().find(|(column, _)| grows(*column)));
+    let column = over.map_or(0, |(column, _)| *column);
+    let line = |form: &Form| -> Option<(f64, f64)> {
+        form.terms.iter().try_fold((form.fixed, 0.0), |(start, slope), &(other, coefficient)| match grows(other) {
+            true if other == column => Some((start, slope + coefficient)),
+            true => None,
+            false => Some((start + coefficient * columns[other][0], slope)),
+        })
+    };
+    let lines: Option<Vec<(f64, f64)>> = row.forms.iter().map(|(_, form)| line(form)).collect();
+    let (Some(lines), true) = (lines, detail.one_stage && !link) else {
+        return add(std::slice::from_ref(row), columns, count, detail, values, seconds);
+    };
+    let sum = seconds.lanes[COMPUTING][..count].iter_mut().zip(&columns[column]);
+    let greater = |a: f64, b: f64| if b > a { b } else { a };
+    let at = |line: (f64, f64), value: f64| line.0 + line.1 * value;
+    match *lines {
+        [a] => sum.for_each(|(sum, value)| *sum += at(a, *value) * row.repeat),
+        [a, b] => sum.for_each(|(sum, v)| *sum += greater(at(a, *v), at(b, *v)) * row.repeat),
+        [a, b, c] => sum.for_each(|(sum, v)| {
+            *sum += greater(greater(at(a, *v), at(b, *v)), at(c, *v)) * row.repeat;
+        }),
+        _ => add(std::slice::from_ref(row), columns, count, detail, values, seconds),
     }
 }
 

@@ -52,11 +52,6 @@ impl Shared {
         distinct
     }
 
-    /// The place of a step among the distinct ones.
-    pub(super) fn index(&self, step: usize) -> usize {
-        usize::from(self.index[step])
-    }
-
     /// The first steps of the first `distinct` distinct ones.
     pub(super) fn firsts(&self, distinct: usize) -> impl Iterator<Item = usize> {
         self.first[..distinct].iter().map(|at| usize::from(*at))

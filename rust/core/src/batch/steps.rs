@@ -5,8 +5,9 @@ use super::form::{
     PROMPTS, VISITED, columns, visited,
 };
 use super::program::Program;
-use super::rows::{BY_BOUND, Detail, LANES, Seconds, Values, add};
+use super::rows::{BY_BOUND, Detail, LANES, Seconds, Values, add, add_over_one};
 use super::shared::Shared;
+use crate::model::Span;
 
 /// Below this share of distinct counts, in quarters of a block, sharing them is worth the copying.
 const WORTH_SHARING: usize = 3;
@@ -20,6 +21,8 @@ pub(super) struct Steps {
     few_seconds: Seconds,
     values: Values,
     shared: Shared,
+    /// Whether all steps of the block have the same counts.
+    uniform: bool,
 }
 
 impl Default for Steps {
@@ -31,6 +34,7 @@ impl Default for Steps {
             few_seconds: Seconds::default(),
             values: Values::default(),
             shared: Shared::default(),
+            uniform: false,
         }
     }
 }
@@ -70,10 +74,16 @@ impl Steps {
         lanes[DECODES].iter_mut().zip(batch).for_each(|(lane, batch)| *lane = *batch as f64);
         for (index, reach) in program.reaches.iter().enumerate() {
             let keys = DECODE_KEYS + index;
-            if program.uses(keys) {
-                for at in 0..count {
-                    lanes[keys][at] = batch[at] as f64 * reach.sums(1, context[at]).1;
-                }
+            if !program.uses(keys) {
+                continue;
+            }
+            let (sequences, rest) = lanes.split_at_mut(DECODES + 1);
+            let keys = &mut rest[keys - DECODES - 1];
+            let each = keys[..count].iter_mut().zip(&sequences[DECODES]).zip(context);
+            // Told apart outside the loop, so that the common reach is a loop without branches.
+            match reach.span {
+                Span::Full => each.for_each(|((keys, batch), context)| *keys = batch * (context + 1) as f64),
+                _ => each.for_each(|((keys, batch), context)| *keys = batch * reach.sums(1, *context).1),
             }
         }
     }
@@ -83,9 +93,25 @@ impl Steps {
     pub(super) fn price_counted(&mut self, program: &Program, batch: &[u64], other: &[u64], bounds: bool) {
         let count = batch.len();
         let detail = Detail { bounds, one_stage: program.one_stage };
+        let used = if bounds { LANES } else { BY_BOUND };
+        let made = VISITED..VISITED + program.visited.len();
+        let differ = |column: &[u64]| column.iter().fold(0, |bits, count| bits | (count ^ column[0]));
+        self.uniform = differ(batch) | differ(other) == 0;
+        let columns = &mut self.columns;
+        if self.uniform {
+            // One step stands for all.
+            visit(program, columns, 1);
+            self.seconds.clear(1);
+            add(&program.counted, columns, 1, detail, &mut self.values, &mut self.seconds);
+            let lanes = self.seconds.lanes.iter_mut().take(used).chain(&mut columns[made]);
+            lanes.for_each(|lane| {
+                let one = lane[0];
+                lane[..count].fill(one);
+            });
+            return;
+        }
         self.seconds.clear(count);
         let distinct = self.shared.find(batch, other);
-        let columns = &mut self.columns;
         if distinct * 4 > count * WORTH_SHARING {
             visit(program, columns, count);
             add(&program.counted, columns, count, detail, &mut self.values, &mut self.seconds);
@@ -99,11 +125,9 @@ impl Steps {
         visit(program, &mut self.few, distinct);
         self.few_seconds.clear(distinct);
         add(&program.counted, &self.few, distinct, detail, &mut self.values, &mut self.few_seconds);
-        let used = if bounds { LANES } else { BY_BOUND };
         for (lane, few) in self.seconds.lanes.iter_mut().zip(&self.few_seconds.lanes).take(used) {
             self.shared.spread(&mut lane[..count], few);
         }
-        let made = VISITED..VISITED + program.visited.len();
         for (lane, few) in columns[made.clone()].iter_mut().zip(&self.few[made]) {
             self.shared.spread(&mut lane[..count], few);
         }
@@ -113,6 +137,12 @@ impl Steps {
     pub(super) fn price(&mut self, program: &Program, batch: &[u64], other: &[u64], bounds: bool) {
         self.price_counted(program, batch, other, bounds);
         let detail = Detail { bounds, one_stage: program.one_stage };
+        if self.uniform && !bounds {
+            for row in &program.growing {
+                add_over_one(row, &self.columns, batch.len(), detail, &mut self.values, &mut self.seconds);
+            }
+            return;
+        }
         add(&program.growing, &self.columns, batch.len(), detail, &mut self.values, &mut self.seconds);
     }
 }

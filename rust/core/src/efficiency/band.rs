@@ -55,9 +55,15 @@ impl Band {
     /// `seconds` with their band, never below `ideal`.
     pub fn around(&self, seconds: f64, ideal: f64) -> Estimate {
         let root = |widths: &[f64; FAMILIES]| widths.iter().map(|width| width * width).sum::<f64>().sqrt();
-        let low = (seconds - root(&self.low)).max(ideal).min(seconds);
-        Estimate { seconds, low: Some(low), high: Some(seconds + root(&self.high)) }
+        let (low, high) = within(seconds, ideal, root(&self.low), root(&self.high));
+        Estimate { seconds, low: Some(low), high: Some(high) }
     }
+}
+
+/// P10 and P90 of `seconds` that could be so much less or more, never below `ideal`.
+#[inline]
+pub fn within(seconds: f64, ideal: f64, less: f64, more: f64) -> (f64, f64) {
+    ((seconds - less).max(ideal).min(seconds), seconds + more)
 }
 
 #[cfg(test)]

@@ -19,6 +19,19 @@ const LONGEST_LAUNCH_S: [(&str, f64); 3] = [("gemm", 25e-6), ("mla_decode", 60e-
 /// Architectures that share kernels with another.
 const KIN: [(&str, &str); 1] = [("blackwell-ultra", "blackwell")];
 
+/// How much wider bands of odd shapes are where none were measured, below and above: the middle of those that were, by
+/// family. Kernels are tuned for usual shapes, so the others take longer than forms say and hardly ever less.
+const ODD: [(&str, [f64; 2]); 5] = [
+    ("gemm", [1.1, 1.3]),
+    ("decode", [1.0, 5.0]),
+    ("prefill", [1.0, 4.0]),
+    ("mla_prefill", [1.0, 5.0]),
+    ("moe", [1.2, 2.0]),
+];
+
+/// How much wider a band is outside the ranges that were measured.
+const BEYOND: f64 = 1.5;
+
 /// A fit, and how far it is trusted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chosen<F> {
@@ -26,8 +39,12 @@ pub struct Chosen<F> {
     pub form: F,
     /// How much faster a benchmark loop reads what stays in the last-level cache; serving does not.
     pub l2_hot: f64,
-    /// Its 80 % band.
+    /// Its 80 % band, over the shapes that serving meets.
     pub spread: Spread,
+    /// Its 80 % band over odd ones.
+    pub odd: Spread,
+    /// The range of each dimension that was measured.
+    pub valid: Vec<(String, [f64; 2])>,
     /// Where it is from.
     pub source: Source,
     /// What this device's datasheet stands for beside that of the device that was measured.
@@ -57,6 +74,24 @@ impl Like {
         let free = |device: &Hardware| 1.0 - device.ecc.value.unwrap_or(0.0);
         let reached = |device: &Hardware| device.accumulation.value.unwrap_or(1.0);
         Like { bandwidth: free(to) / free(from), peak: reached(from) / reached(to) }
+    }
+}
+
+impl<F> Chosen<F> {
+    /// The 80 % band of a kernel: of a usual shape or an odd one, wider outside what was measured.
+    pub fn spread_of(&self, usual: bool, dimensions: &[(&str, f64)]) -> Spread {
+        let spread = if usual { self.spread } else { self.odd };
+        let is_beyond = |(name, [least, most]): &(String, [f64; 2])| {
+            dimensions.iter().any(|(known, value)| known == name && !(*least..=*most).contains(value))
+        };
+        spread.widened(if self.valid.iter().any(is_beyond) { BEYOND } else { 1.0 })
+    }
+
+    /// The same fit for such kernels alone.
+    #[must_use]
+    pub fn held(mut self, usual: bool, dimensions: &[(&str, f64)]) -> Chosen<F> {
+        self.spread = self.spread_of(usual, dimensions);
+        self
     }
 }
 
@@ -113,12 +148,13 @@ impl<'a> Chooser<'a> {
     /// The fit of a set that stands for every device, with the bars of its real distance.
     fn standing_in<F: Form>(&self, dtype: &str, engine: &str) -> Option<Chosen<F>> {
         let sets = self.prediction.sets.iter().filter(|set| set.stands_in);
-        let (set, fit) = sets.flat_map(|set| set.fits.iter().map(move |fit| (set, fit))).find(|(_, fit)| {
-            fit.family == F::FAMILY
-                && fit.dtype == dtype
-                && (fit.engine == engine || fit.engine == "any")
-                && (self.prediction.switches.launch == Launch::Eager || !is_host_bound::<F>(fit))
-        })?;
+        let (set, fit) =
+            sets.flat_map(|set| set.fits.iter().map(move |fit| (set, fit))).find(|(_, fit)| {
+                fit.family == F::FAMILY
+                    && fit.dtype == dtype
+                    && (fit.engine == engine || fit.engine == "any")
+                    && (self.prediction.switches.launch == Launch::Eager || !is_host_bound::<F>(fit))
+            })?;
         let near = if set.device == self.hardware.name {
             Near::Own
         } else if kindred(self.hardware, &set.architecture) {
@@ -133,10 +169,13 @@ impl<'a> Chooser<'a> {
         let factor = NEARNESS.iter().find(|(known, _)| *known == near).map_or(1.0, |(_, factor)| *factor);
         let alike = set.device != self.hardware.name && kindred(self.hardware, &set.architecture);
         let from = if alike { catalog::hardware::known(&set.device) } else { None };
+        let spread = fit.spread.unwrap_or(UNKNOWN);
         Chosen {
             form: F::of(&fit.values),
             l2_hot: fit.l2_hot,
-            spread: fit.spread.unwrap_or(UNKNOWN).widened(factor),
+            spread: spread.widened(factor),
+            odd: fit.odd.unwrap_or_else(|| odd::<F>(spread)).widened(factor),
+            valid: fit.valid.clone(),
             source: self.source(near, set, fit),
             like: from.map_or(Like::SAME, |from| Like::between(from, self.hardware)),
         }
@@ -205,6 +244,13 @@ impl<'a> Chooser<'a> {
     }
 }
 
+/// The band of odd shapes beside that of usual ones.
+fn odd<F: Form>(spread: Spread) -> Spread {
+    let [low, high] =
+        ODD.iter().find(|(family, _)| *family == F::FAMILY).map_or([1.2, 1.5], |(_, wider)| *wider);
+    Spread { low: spread.widened(low).low, high: spread.widened(high).high }
+}
+
 /// Whether a fit is of kernels that waited for the host.
 fn is_host_bound<F: Form>(fit: &Fit) -> bool {
     let most = LONGEST_LAUNCH_S.iter().find(|(family, _)| *family == F::FAMILY);
@@ -246,6 +292,18 @@ mod tests {
         assert_eq!(assumed.source, Source::Assumed);
         let wide = |chosen: &Chosen<Gemm>| chosen.spread.high / chosen.spread.low;
         assert!(wide(&own) < wide(&assumed), "{own:?} {assumed:?}");
+    }
+
+    #[test]
+    fn bands_are_wider_for_odd_shapes_and_outside_what_was_measured() {
+        let own = chosen("h100-sxm", "vllm", &["bf16"]);
+        let wide = |usual, n| {
+            let spread = own.spread_of(usual, &[("n", n)]);
+            spread.high / spread.low
+        };
+        assert!(wide(true, 4096.0) < wide(false, 4096.0));
+        assert!(wide(true, 4096.0) < wide(true, 1e9) && wide(false, 4096.0) < wide(false, 1e9));
+        assert_eq!(own.clone().held(false, &[("n", 64.0)]).spread, own.odd);
     }
 
     #[test]

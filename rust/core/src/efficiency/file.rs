@@ -54,6 +54,10 @@ pub struct Fit {
     pub l2_hot: f64,
     /// P10 and P90 of measured over predicted, on rows that were not fitted; `None` where none were kept.
     pub spread: Option<Spread>,
+    /// The same on rows of odd shapes (narrow weights, unusual heads, experts over several devices).
+    pub odd: Option<Spread>,
+    /// The range of each dimension among the rows.
+    pub valid: Vec<(String, [f64; 2])>,
     /// Where the measurements are from.
     pub source: String,
     /// When it was fitted.
@@ -61,13 +65,14 @@ pub struct Fit {
 }
 
 /// Keys of a fit beside its numbers.
-const NOTES: [&str; 17] = [
+const NOTES: [&str; 18] = [
     "engine",
     "version",
     "family",
     "dtype",
     "l2_hot",
     "error_q",
+    "odd_q",
     "median_ape",
     "mape",
     "p90_ape",
@@ -199,8 +204,9 @@ impl Reader<'_> {
         let l2_hot = table.get("l2_hot").map_or(1.0, |_| {
             self.number(&path, table, &Parameter { name: "l2_hot", least: 1.0, most: 10.0 })
         });
-        let spread = self.spread(&path, table);
-        Some(Fit { engine, dtype, values, l2_hot, spread, source, date, family })
+        let [spread, odd] = ["error_q", "odd_q"].map(|key| self.spread(&path, table, key));
+        let valid = self.valid(&path, table);
+        Some(Fit { engine, dtype, values, l2_hot, spread, odd, valid, source, date, family })
     }
 
     fn factors(&mut self, table: &Table) -> Vec<Factor> {
@@ -233,7 +239,7 @@ impl Reader<'_> {
             return None;
         };
         let factor = self.number(&path, table, &Parameter { name: "factor", least: 0.1, most: 10.0 });
-        let spread = self.spread(&path, table);
+        let spread = self.spread(&path, table, "error_q");
         Some(Factor { engine, family, factor, spread })
     }
 
@@ -261,8 +267,28 @@ impl Reader<'_> {
         }
     }
 
-    fn spread(&mut self, path: &str, table: &Table) -> Option<Spread> {
-        let value = table.get("error_q")?;
+    fn valid(&mut self, path: &str, table: &Table) -> Vec<(String, [f64; 2])> {
+        let Some(value) = table.get("valid") else { return Vec::new() };
+        let range = |value: &Value| {
+            let ends: Vec<f64> = value.as_array()?.iter().filter_map(Value::as_float).collect();
+            let [least, most] = ends[..] else { return None };
+            (least <= most).then_some([least, most])
+        };
+        let ranges =
+            value.as_table().map(|table| table.iter().map(|(name, ends)| Some((name.clone(), range(ends)?))));
+        let ranges: Option<Vec<_>> = ranges.and_then(Iterator::collect);
+        ranges.unwrap_or_else(|| {
+            self.wrong(
+                &format!("{path}valid"),
+                "must be a table of ranges, `{ m = [1.0, 4096.0] }`",
+                Some(value),
+            );
+            Vec::new()
+        })
+    }
+
+    fn spread(&mut self, path: &str, table: &Table, key: &str) -> Option<Spread> {
+        let value = table.get(key)?;
         let numbers: Vec<f64> = value.as_array().into_iter().flatten().filter_map(Value::as_float).collect();
         match numbers[..] {
             [p05, low, middle, high, p95]
@@ -272,7 +298,7 @@ impl Reader<'_> {
             }
             _ => {
                 let must = "must be five rising ratios measured/predicted, at P05, P10, P50, P90, P95";
-                self.wrong(&format!("{path}error_q"), must, Some(value));
+                self.wrong(&format!("{path}{key}"), must, Some(value));
                 None
             }
         }
@@ -293,15 +319,20 @@ mod tests {
         dtype = "bf16"
         t0_s = 2e-6
         passes = 1.25
+        clocks = 0.0
         error_q = [0.8, 0.9, 1.0, 1.1, 1.2]
+        odd_q = [0.5, 0.6, 1.0, 1.5, 2.0]
+        valid = { bytes = [1.0, 4096.0] }
     "#;
 
     #[test]
     fn a_fit_is_its_numbers_and_its_spread() {
         let set = Set::parse("mine.toml", SOUND).unwrap();
         assert_eq!((set.device.as_str(), set.fits.len()), ("h100-sxm", 1));
-        assert_eq!(set.fits[0].values, [2e-6, 1.25]);
+        assert_eq!(set.fits[0].values, [2e-6, 1.25, 0.0]);
         assert_eq!(set.fits[0].spread, Some(Spread { low: 0.9, high: 1.1 }));
+        assert_eq!(set.fits[0].odd, Some(Spread { low: 0.6, high: 1.5 }));
+        assert_eq!(set.fits[0].valid, [("bytes".to_string(), [1.0, 4096.0])]);
     }
 
     #[test]
@@ -310,15 +341,19 @@ mod tests {
             .replace("schema = 1", "schema = 2")
             .replace("passes = 1.25", "pases = 1.25")
             .replace("t0_s = 2e-6", "t0_s = 2.0")
-            .replace("[0.8, 0.9,", "[0.9, 0.8,");
+            .replace("[0.8, 0.9,", "[0.9, 0.8,")
+            .replace("[0.5, 0.6,", "[0.6, 0.5,")
+            .replace("[1.0, 4096.0]", "[4096.0, 1.0]");
         let error = Set::parse("mine.toml", &text).unwrap_err().to_string();
         for part in [
-            "mine.toml has 5 mistakes",
+            "mine.toml has 7 mistakes",
             "mine.toml: schema must be 1: 2",
-            "mine.toml: fit[0].pases must be one of t0_s, passes, engine",
+            "mine.toml: fit[0].pases must be one of t0_s, passes, clocks, engine",
             "mine.toml: fit[0].t0_s must be from 0 to 0.001: 2.0",
             "mine.toml: fit[0].passes must be from 0 to 40: absent",
             "mine.toml: fit[0].error_q must be five rising ratios",
+            "mine.toml: fit[0].odd_q must be five rising ratios",
+            "mine.toml: fit[0].valid must be a table of ranges",
         ] {
             assert!(error.contains(part), "{part}\n{error}");
         }

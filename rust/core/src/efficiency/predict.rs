@@ -3,9 +3,9 @@
 use super::band::Spread;
 use super::choose::{Chooser, Chosen, Like};
 use super::form::collective::{CollectiveKernel, CustomAllReduce, Nccl};
-use super::form::decode::{Decode, DecodeKernel};
+use super::form::decode::{Decode, DecodeKernel, usual_heads};
 use super::form::elementwise::{ComputeScale, Elementwise, ElementwiseKernel, ScaleMatrix, State};
-use super::form::gemm::{Gemm, GemmKernel};
+use super::form::gemm::{Gemm, GemmKernel, NARROW};
 use super::form::host::{Host, HostKernel};
 use super::form::mla::{MlaDecode, MlaDecodeKernel, MlaPrefill};
 use super::form::moe::{Moe, MoeKernel};
@@ -14,14 +14,14 @@ use super::form::{Device, Form};
 use super::switches::{ActQuant, EAGER_S, Launch};
 use super::{Prediction, Source};
 use crate::format::{Format, Storage};
-use crate::hardware::{EXPONENTIALS, Hardware};
+use crate::hardware::Hardware;
 use crate::roof::{Cost, Priced, Roof};
 use crate::shape::{Parts, PhaseSums};
+use crate::straight::{Greatest, Straight};
 use crate::work::kernel::{self, Kernel};
 use crate::work::{Collective, Op, Rate};
 
-/// Cores assumed of a device whose count nobody published.
-const CORES_UNKNOWN: f64 = 128.0;
+mod each;
 
 /// Keys beyond its window that an item of prefill attention visits: one tile.
 const TILE: f64 = 128.0;
@@ -94,13 +94,8 @@ pub struct Predictor<'a> {
 impl<'a> Predictor<'a> {
     /// For a device with these ceilings.
     pub fn new(prediction: &'a Prediction, hardware: &'a Hardware, roof: &'a Roof) -> Predictor<'a> {
-        let device = Device {
-            peak16: roof.peak(Format::Bf16).unwrap_or(f64::INFINITY),
-            bandwidth: roof.bandwidth(),
-            sm: hardware.cores.value.unwrap_or(CORES_UNKNOWN),
-            l2: hardware.l2.capacity.value.unwrap_or(0.0),
-            exponential: hardware.exponentials.value.unwrap_or(EXPONENTIALS) / EXPONENTIALS,
-        };
+        let peak16 = roof.peak(Format::Bf16).unwrap_or(f64::INFINITY);
+        let device = Device::of(hardware, peak16, roof.bandwidth());
         Predictor { prediction, chooser: Chooser::new(prediction, hardware), hardware, roof, device }
     }
 
@@ -149,9 +144,35 @@ impl<'a> Predictor<'a> {
         self.prediction.switches.act_quant(&self.prediction.engine, weight)
     }
 
+    /// The products of heads with their own parts of a weight: two launches of as many products each.
+    fn heads(&self, gemm: &kernel::Gemm, priced: &Priced) -> Option<Compiled> {
+        // vLLM keeps these weights in 16 bits, whatever the checkpoint.
+        let narrow = gemm.input.bytes() < 2.0 && self.prediction.engine != "vllm";
+        let dtypes: &[&str] =
+            if narrow { &["fp8-heads", "bf16-heads", "bf16"] } else { &["bf16-heads", "bf16"] };
+        let chosen = self.chooser.choose::<Gemm>(dtypes, None)?;
+        let peak = if narrow { priced.peak() } else { self.device.peak16 };
+        let kernel = GemmKernel {
+            batch: 2.0 * gemm.heads,
+            m: 0.0,
+            n: gemm.inputs,
+            k: 0.5 * gemm.outputs / gemm.heads,
+            peak: peak * float_peak(chosen.like, gemm.input),
+            weight_bytes: if narrow { gemm.weight.bits() / 8.0 } else { 2.0 },
+            input_bytes: if narrow { gemm.input.bytes() } else { 2.0 },
+        };
+        let twice = |form: Gemm| Gemm { t0_s: 2.0 * form.t0_s, w_tile: 2.0 * form.w_tile, ..form };
+        Some(chosen.priced(|form| Price::Gemm(twice(form), kernel, gemm.rows)))
+    }
+
     fn gemm(&self, gemm: &kernel::Gemm, priced: &Priced) -> Option<Compiled> {
+        if gemm.heads > 0.0 {
+            return self.heads(gemm, priced);
+        }
         let dtypes = multiplied_as(gemm.weight, gemm.input);
-        let mut chosen = self.chooser.choose::<Gemm>(dtypes, None)?;
+        let usual = gemm.outputs >= NARROW && gemm.inputs >= NARROW;
+        let dimensions = [("n", gemm.outputs), ("k", gemm.inputs)];
+        let mut chosen = self.chooser.choose::<Gemm>(dtypes, None)?.held(usual, &dimensions);
         if gemm.input.bytes() < 2.0 && self.act_quant(gemm.weight) != ActQuant::Dynamic {
             // What was measured may hold the kernels that quantise; launch them apart, or not at all.
             chosen.form.c_quant = 0.0;
@@ -160,6 +181,7 @@ impl<'a> Predictor<'a> {
             }
         }
         let kernel = GemmKernel {
+            batch: 1.0,
             m: 0.0,
             n: gemm.outputs,
             k: gemm.inputs,
@@ -174,6 +196,7 @@ impl<'a> Predictor<'a> {
         let narrow = attention.kv.bytes() < 2.0;
         let peak = self.roof.peak(if narrow { Format::Fp8 } else { Format::Bf16 }).ok()?;
         let kernel = PrefillKernel {
+            sequences: 0.0,
             tokens: 0.0,
             pairs: 0.0,
             keys: 0.0,
@@ -187,7 +210,8 @@ impl<'a> Predictor<'a> {
             peak: self.device.peak16,
         };
         if attention.latent {
-            let chosen = self.chooser.choose::<MlaPrefill>(&["bf16"], None)?;
+            let dimensions = [("heads", attention.heads)];
+            let chosen = self.chooser.choose::<MlaPrefill>(&["bf16"], None)?.held(true, &dimensions);
             let kernel = PrefillKernel { peak: kernel.peak * chosen.like.peak, ..kernel };
             return Some(chosen.priced(|form| Price::Expanded(form, kernel)));
         }
@@ -206,8 +230,12 @@ impl<'a> Predictor<'a> {
             (false, true) => &["fp8", "bf16"],
             (false, false) => &["bf16"],
         };
-        let prefill = self.chooser.choose::<Prefill>(prefills, None);
-        let decode = self.chooser.choose::<Decode>(decodes, None);
+        let usual = usual_heads(attention.heads, attention.kv_heads, attention.key_dim);
+        let dimensions = [("heads", attention.heads), ("kv_heads", attention.kv_heads)];
+        let prefill =
+            self.chooser.choose::<Prefill>(prefills, None).map(|chosen| chosen.held(usual, &dimensions));
+        let decode =
+            self.chooser.choose::<Decode>(decodes, None).map(|chosen| chosen.held(usual, &dimensions));
         let in_fp8 = narrow && self.prediction.engine == "trtllm";
         let like = prefill.as_ref().map(|one| one.like);
         let like = like.or(decode.as_ref().map(|one| one.like)).unwrap_or(Like::SAME);
@@ -244,7 +272,7 @@ impl<'a> Predictor<'a> {
 
     fn absorbed(&self, absorbed: &kernel::Absorbed) -> Option<Compiled> {
         let dtypes: &[&str] = if absorbed.kv.bytes() < 2.0 { &["fp8", "bf16"] } else { &["bf16"] };
-        let chosen = self.chooser.choose::<MlaDecode>(dtypes, None)?;
+        let chosen = self.chooser.choose::<MlaDecode>(dtypes, None)?.held(true, &[("heads", absorbed.heads)]);
         let kernel = MlaDecodeKernel {
             sequences: 0.0,
             keys: 0.0,
@@ -259,13 +287,21 @@ impl<'a> Predictor<'a> {
     }
 
     fn experts(&self, experts: &kernel::Experts, priced: &Priced) -> Option<Compiled> {
+        let flashinfer =
+            self.prediction.engine == "sglang" && self.hardware.architecture.starts_with("blackwell");
         let dtypes: &[&str] = match (experts.weight.format, experts.input) {
             (Format::Fp4, Format::Fp4) => &["nvfp4", "mxfp4_mxfp8", "bf16"],
             (Format::Fp4, Format::Fp8) => &["mxfp4_mxfp8", "nvfp4", "bf16"],
-            (Format::Fp4, _) => &["mxfp4", "int4_wo", "bf16"],
+            (Format::Fp4, _) => &["mxfp4", "mxfp4-marlin", "int4_wo", "bf16"],
+            (Format::Fp8, Format::Fp8) if experts.weight.group > 0 && flashinfer => {
+                &["fp8_block-flashinfer", "fp8_block", "fp8", "bf16"]
+            }
+            (Format::Bf16, Format::Bf16) if flashinfer => &["bf16-flashinfer", "bf16"],
             _ => multiplied_as(experts.weight, experts.input),
         };
-        let chosen = self.chooser.choose::<Moe>(dtypes, None)?;
+        let usual = experts.ranks == 1.0 && experts.inner >= 128.0 && experts.matrices == 3.0;
+        let dimensions = [("experts", experts.experts), ("hidden", experts.width), ("inner", experts.inner)];
+        let chosen = self.chooser.choose::<Moe>(dtypes, None)?.held(usual, &dimensions);
         let kernel = MoeKernel {
             tokens: 0.0,
             visits: 0.0,
@@ -478,10 +514,39 @@ impl Predicted {
         (self.factor * seconds).max(self.floor).max(ideal.seconds)
     }
 
+    /// Seconds below which most of it is launching, and whether it is nothing else.
+    pub fn launching(&self) -> (f64, bool) {
+        (2.0 * self.launch.max(self.floor), matches!(self.price, Price::Host(_)))
+    }
+
+    /// The same where so many sequences decode alone and read all their keys, `ideal` being its ceilings; `None` where
+    /// it is not made of straight lines.
+    pub(crate) fn straight(&self, sequences: f64, ideal: &[Straight]) -> Option<Greatest> {
+        let device = &self.device;
+        let all = |window: &f64| *window == f64::INFINITY;
+        let form = match &self.price {
+            Price::Nothing => Greatest::default(),
+            Price::Attention(_, Some((form, kernel)), window) if all(window) => {
+                form.straight(device, &DecodeKernel { sequences, ..*kernel })
+            }
+            Price::Absorbed(form, kernel, window) if all(window) => {
+                form.straight(device, &MlaDecodeKernel { sequences, ..*kernel })
+            }
+            Price::Pass(form, bytes) => {
+                let pass = bytes.over_keys(sequences).times(form.passes / device.bandwidth);
+                Greatest(vec![vec![pass.plus(&Straight::fixed(form.t0_s))]])
+            }
+            _ => return None,
+        };
+        let floored = form.times(self.factor).or(Straight::fixed(self.floor));
+        Some(ideal.iter().fold(floored, |greatest, line| greatest.or(*line)))
+    }
+
     /// Whether most of so many seconds is launching.
     #[inline]
     pub fn is_launching(&self, seconds: f64) -> bool {
-        2.0 * self.launch.max(self.floor) > seconds || matches!(self.price, Price::Host(_))
+        let (below, only) = self.launching();
+        below > seconds || only
     }
 }
 
@@ -489,6 +554,7 @@ impl Predicted {
 fn prompts_of(kernel: &PrefillKernel, sums: &PhaseSums, reach: usize, window: f64) -> PrefillKernel {
     let seen = &sums.reach[reach];
     PrefillKernel {
+        sequences: sums.sequences,
         tokens: sums.tokens,
         pairs: seen.pairs,
         keys: seen.keys,

@@ -174,10 +174,16 @@ impl Builder<'_> {
         self.push(op);
     }
 
-    /// The products of every head with its parts of W_UK and W_UV, as one multiplication of that many weights.
+    /// The products of every head with its parts of W_UK and W_UV.
     fn absorbing(&self, latent: &Mla, heads: f64, linear: Linear) -> Kernel {
-        let outputs = heads * (latent.nope_dim + latent.value_dim) as f64;
-        multiplied(Rate::token(1.0), latent.kv_lora as f64, outputs, linear)
+        Kernel::Gemm(kernel::Gemm {
+            rows: Rate::token(1.0),
+            inputs: latent.kv_lora as f64,
+            outputs: heads * (latent.nope_dim + latent.value_dim) as f64,
+            heads,
+            weight: linear.weight,
+            input: linear.activation,
+        })
     }
 
     fn mamba(&mut self, group: &LayerGroup, mamba: &Mamba) {

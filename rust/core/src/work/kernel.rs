@@ -1,6 +1,6 @@
 //! What an engine launches for an operator: the geometry that fitted forms read, beside the ideal work.
 
-use super::Rate;
+use super::{Counts, Rate};
 use crate::format::{Format, Storage};
 
 /// The kernel an engine runs for one occurrence of an operator.
@@ -42,6 +42,9 @@ pub struct Gemm {
     pub inputs: f64,
     /// Outputs on this device.
     pub outputs: f64,
+    /// Heads that have a part of the weight of their own, brought in by one launch and out by another; 0 where all rows
+    /// meet the whole.
+    pub heads: f64,
     /// How the weight is stored.
     pub weight: Storage,
     /// The format it multiplies in.
@@ -129,6 +132,21 @@ impl Kernel {
             Kernel::Pass(bytes) => bytes.grows_with_context(),
             Kernel::Quantise(quantise) => quantise.bytes.grows_with_context(),
             _ => false,
+        }
+    }
+
+    /// The counts that its time depends on, beside those of the operator's work.
+    pub(super) fn counts(&self) -> Counts {
+        match self {
+            Kernel::Gemm(gemm) => gemm.rows.counts(),
+            Kernel::Pass(bytes) => bytes.counts(),
+            Kernel::Quantise(quantise) => quantise.bytes.counts(),
+            Kernel::Attention(_) => Counts { tokens: true, logits: false, sequences: true },
+            Kernel::Absorbed(_) | Kernel::Host => Counts { sequences: true, ..Counts::default() },
+            Kernel::Experts(_) => Counts { tokens: true, ..Counts::default() },
+            Kernel::Other | Kernel::Bound | Kernel::Inside | Kernel::State | Kernel::Transfer => {
+                Counts::default()
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use roofline_core::catalog;
 use roofline_core::efficiency::form::Device;
 use roofline_core::format::Format;
-use roofline_core::hardware::{EXPONENTIALS, Hardware};
+use roofline_core::hardware::Hardware;
 
 /// A device with the facts of its datasheet.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,13 +28,9 @@ pub struct Devices {
 impl Known {
     /// The facts of a device; `None` where its datasheet lacks the peak, bandwidth or core count every form needs.
     pub fn of(hardware: Hardware) -> Option<Known> {
-        let device = Device {
-            peak16: hardware.tensor_peak(Format::Bf16, false)?,
-            bandwidth: hardware.memory.bandwidth.value?,
-            sm: hardware.cores.value?,
-            l2: hardware.l2.capacity.value.unwrap_or(0.0),
-            exponential: hardware.exponentials.value.unwrap_or(EXPONENTIALS) / EXPONENTIALS,
-        };
+        hardware.cores.value?;
+        let peak16 = hardware.tensor_peak(Format::Bf16, false)?;
+        let device = Device::of(&hardware, peak16, hardware.memory.bandwidth.value?);
         let link = hardware.scale_up.bandwidth.value;
         Some(Known { hardware, device, link })
     }

@@ -84,11 +84,6 @@ pub fn pairs(new: f64, cached: f64, window: f64) -> f64 {
     short * cached + short * (short + 1.0) / 2.0 + (new - short) * window
 }
 
-/// Whether heads are as serving meets them.
-pub fn usual_heads(heads: f64, kv_heads: f64, width: f64) -> bool {
-    (width == 64.0 || width == 128.0) && heads <= 16.0 * kv_heads
-}
-
 /// The engine as efficiency files call it.
 pub fn engine_name(word: &str) -> String {
     let word = word.trim().to_ascii_lowercase();

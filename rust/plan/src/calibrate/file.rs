@@ -1,8 +1,8 @@
 //! Fits as efficiency files, alone or in place of the same fits of a file there is.
 
+use roofline_core::efficiency::form::Form;
 use roofline_core::efficiency::form::Parameter;
 use roofline_core::efficiency::form::host::Host;
-use roofline_core::efficiency::form::Form;
 use roofline_core::work::Family;
 
 use super::devices::Known;
@@ -95,7 +95,8 @@ pub fn whole_text(known: &Known, whole: &Whole<'_>, present: Option<&str>) -> St
         out += &format!("\n[[fit]]\nengine = \"{engine}\"\nversion = \"\"\nfamily = \"{}\"\n", Host::FAMILY);
         out += "dtype = \"bf16\"\n";
         for (parameter, value) in Host::PARAMETERS.iter().zip(values) {
-            out += &format!("{} = {}\n", parameter.name, number(value.clamp(parameter.least, parameter.most)));
+            out +=
+                &format!("{} = {}\n", parameter.name, number(value.clamp(parameter.least, parameter.most)));
         }
         // Factors carry what error is left.
         out += &format!("error_q = [1.0, 1.0, 1.0, 1.0, 1.0]\n{notes}");
@@ -152,7 +153,7 @@ fn head(known: &Known) -> String {
 }
 
 fn fit(entry: &Entry) -> String {
-    let Fitting { numbers, rows, errors, ideal, quantiles } = &entry.fitting;
+    let Fitting { numbers, rows, errors, ideal, quantiles, odd } = &entry.fitting;
     let mut out = format!(
         "\n[[fit]]\nengine = \"{}\"\nversion = \"{}\"\nfamily = \"{}\"\ndtype = \"{}\"\n",
         entry.engine, entry.version, entry.family, entry.dtype
@@ -161,8 +162,11 @@ fn fit(entry: &Entry) -> String {
         out += &format!("{} = {}\n", parameter.name, number(value.clamp(parameter.least, parameter.most)));
     }
     out += &format!("l2_hot = {}\n", number(numbers.l2_hot));
-    let quantiles: Vec<String> = quantiles.iter().map(|quantile| format!("{quantile:.3}")).collect();
-    out += &format!("error_q = [{}]\n", quantiles.join(", "));
+    for (name, quantiles) in [("error_q", Some(quantiles)), ("odd_q", odd.as_ref())] {
+        let Some(quantiles) = quantiles else { continue };
+        let quantiles: Vec<String> = quantiles.iter().map(|quantile| format!("{quantile:.3}")).collect();
+        out += &format!("{name} = [{}]\n", quantiles.join(", "));
+    }
     out += &format!("median_ape = {:.1}\nmape = {:.1}\n", errors.median_ape, errors.mape);
     out += &format!("p90_ape = {:.1}\nbias = {:.1}\n", errors.p90_ape, errors.bias);
     out += &format!("roofline_median_ape = {:.1}\n", ideal.median_ape);

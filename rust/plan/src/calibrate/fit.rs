@@ -5,7 +5,7 @@ use roofline_core::efficiency::form::Device;
 use super::check::Sound;
 use super::errors::{Errors, Outcome, quantile};
 use super::family::Fitted;
-use super::least_squares::{Bounds, Ridge, Search};
+use super::least_squares::{Bounds, Pull, Search};
 
 /// Rows a fit looks at; more change nothing that matters.
 const MOST_USUAL: usize = 4000;
@@ -38,8 +38,10 @@ pub struct Fitting {
     pub errors: Errors,
     /// Errors of the pure roofline on the same rows.
     pub ideal: Errors,
-    /// Measured over predicted at P05, P10, P50, P90, P95 on the same rows.
+    /// Measured over predicted at P05, P10, P50, P90, P95 on rows that were not fitted, of shapes that serving meets.
     pub quantiles: [f64; 5],
+    /// The same on rows of odd shapes; `None` where there are too few.
+    pub odd: Option<[f64; 5]>,
 }
 
 /// How a fit is made.
@@ -81,9 +83,11 @@ pub fn numbers<F: Fitted>(device: &Device, rows: &[&Sound], options: &Options) -
     }
     let hot = rows.iter().filter(|row| row.hot).count() as f64 / rows.len() as f64;
     let hottest = if TELLING.contains(&hot) { HOTTEST } else { 1.0 };
+    let gain = F::l2_hot(device)
+        .map_or(Bounds { least: 1.0, most: hottest }, |gain| Bounds { least: gain, most: gain });
     let mut bounds: Vec<Bounds> =
         F::PARAMETERS.iter().map(|known| Bounds { least: known.least, most: known.most }).collect();
-    bounds.push(Bounds { least: 1.0, most: hottest });
+    bounds.push(gain);
     let logs: Vec<f64> = rows.iter().map(|row| row.measured.seconds.ln()).collect();
     let residuals = |values: &[f64], out: &mut [f64]| {
         let (l2_hot, values) = match values.split_last() {
@@ -98,12 +102,19 @@ pub fn numbers<F: Fitted>(device: &Device, rows: &[&Sound], options: &Options) -
         }
     };
     let with_heat =
-        |values: &[f64]| values.iter().copied().chain([f64::min(1.3, hottest)]).collect::<Vec<f64>>();
-    let ridge =
-        options.prior.as_ref().map(|prior| Ridge { centre: with_heat(prior), weight: options.prior_weight });
+        |values: &[f64]| values.iter().copied().chain([f64::min(1.3, gain.most)]).collect::<Vec<f64>>();
+    let prior = options.prior.iter().flat_map(|prior| with_heat(prior)).enumerate();
+    let mut pulls: Vec<Pull> =
+        prior.map(|(place, centre)| Pull { place, centre, weight: options.prior_weight }).collect();
+    let counted: f64 = weights.iter().sum();
+    pulls.extend(F::anchors(&kernels[0]).iter().map(|anchor| Pull {
+        place: anchor.place,
+        centre: anchor.centre,
+        weight: anchor.share * counted,
+    }));
     let mut starts: Vec<Vec<f64>> = F::STARTS.iter().map(|start| with_heat(start)).collect();
     starts.extend(options.prior.iter().map(|prior| with_heat(prior)));
-    let search = Search { rows: rows.len(), weights: &weights, bounds: &bounds, residuals, ridge };
+    let search = Search { rows: rows.len(), weights: &weights, bounds: &bounds, residuals, pulls };
     let mut values = search.best(&starts)?.values;
     let l2_hot = values.pop()?;
     Some(Numbers { values, l2_hot })
@@ -115,55 +126,66 @@ pub fn fit<F: Fitted>(device: &Device, rows: &[Sound], few: usize, options: &Opt
     if options.extrapolate {
         let (known, larger) = by_size(&all);
         let numbers = numbers::<F>(device, &half(&known, true), options)?;
-        return judged::<F>(device, numbers, known.len() / 2, vec![larger], None);
+        let part = Part { rows: larger, numbers: numbers.clone() };
+        return judged::<F>(device, numbers, known.len() / 2, &[part]);
     }
     if rows.len() >= few {
-        let (fitted, judge) = (half(&all, true), half(&all, false));
+        let fitted = half(&all, true);
         let numbers = numbers::<F>(device, &fitted, options)?;
-        return judged::<F>(device, numbers, fitted.len(), vec![judge], None);
+        let part = Part { rows: half(&all, false), numbers: numbers.clone() };
+        return judged::<F>(device, numbers, fitted.len(), &[part]);
     }
     let folds = FOLDS.min(rows.len());
     let mut parts = Vec::new();
-    let mut fits = Vec::new();
     for fold in 0..folds {
         let (left_out, kept): (Vec<_>, Vec<_>) =
             all.iter().enumerate().partition(|(place, _)| place % folds == fold);
         let kept: Vec<&Sound> = kept.into_iter().map(|(_, row)| *row).collect();
-        parts.push(left_out.into_iter().map(|(_, row)| *row).collect());
-        fits.push(numbers::<F>(device, &kept, options)?);
+        let rows = left_out.into_iter().map(|(_, row)| *row).collect();
+        parts.push(Part { rows, numbers: numbers::<F>(device, &kept, options)? });
     }
-    judged::<F>(device, numbers::<F>(device, &all, options)?, rows.len(), parts, Some(fits))
+    judged::<F>(device, numbers::<F>(device, &all, options)?, rows.len(), &parts)
 }
 
-/// The errors of `numbers` on `parts`, or of one set of numbers a part.
-fn judged<F: Fitted>(
-    device: &Device,
+/// Rows of one kind below which no quantiles are taken of them.
+const LEAST_ODD: usize = 20;
+
+/// Rows that were not fitted, with the numbers that judge them.
+struct Part<'a> {
+    rows: Vec<&'a Sound>,
     numbers: Numbers,
-    rows: usize,
-    parts: Vec<Vec<&Sound>>,
-    fits: Option<Vec<Numbers>>,
-) -> Option<Fitting> {
-    let mut outcomes = Vec::new();
-    let mut ideal = Vec::new();
-    for (place, part) in parts.iter().enumerate() {
-        let used = fits.as_ref().map_or(&numbers, |fits| &fits[place]);
-        let form = F::of(&used.values);
-        let usual = parts.iter().flatten().any(|row| row.measured.usual);
-        for row in part.iter().filter(|row| row.measured.usual || !usual) {
-            let predicted = seconds(&form, used.l2_hot, device, row)?;
-            outcomes.push(Outcome { ratio: predicted / row.measured.seconds, inside: None });
-            ideal.push(Outcome { ratio: row.ideal_s / row.measured.seconds, inside: None });
+}
+
+/// The errors of `numbers` on rows of usual shapes, or on all where there are no others.
+fn judged<F: Fitted>(device: &Device, numbers: Numbers, rows: usize, parts: &[Part<'_>]) -> Option<Fitting> {
+    let any_usual = parts.iter().flat_map(|part| &part.rows).any(|row| row.measured.usual);
+    let (mut usual, mut odd, mut ideal) = (Vec::new(), Vec::new(), Vec::new());
+    for part in parts {
+        let form = F::of(&part.numbers.values);
+        for row in &part.rows {
+            let ratio = seconds(&form, part.numbers.l2_hot, device, row)? / row.measured.seconds;
+            if row.measured.usual || !any_usual {
+                usual.push(Outcome { ratio, inside: None });
+                ideal.push(Outcome { ratio: row.ideal_s / row.measured.seconds, inside: None });
+            } else {
+                odd.push(Outcome { ratio, inside: None });
+            }
         }
     }
+    let quantiles = quantiles(&usual);
+    let odd = (odd.len() >= LEAST_ODD).then(|| self::quantiles(&odd));
+    for outcome in &mut usual {
+        outcome.inside = Some((quantiles[1]..=quantiles[3]).contains(&(1.0 / outcome.ratio)));
+    }
+    let (errors, ideal) = (Errors::of(&usual)?, Errors::of(&ideal)?);
+    Some(Fitting { numbers, rows: rows as u64, errors, ideal, quantiles, odd })
+}
+
+/// Measured over predicted at P05, P10, P50, P90, P95.
+fn quantiles(outcomes: &[Outcome]) -> [f64; 5] {
     let mut measured: Vec<f64> = outcomes.iter().map(|outcome| 1.0 / outcome.ratio).collect();
     measured.sort_by(f64::total_cmp);
-    let quantiles = [0.05, 0.1, 0.5, 0.9, 0.95].map(|share| quantile(&measured, share));
-    let inside = |ratio: f64| (quantiles[1]..=quantiles[3]).contains(&(1.0 / ratio));
-    for outcome in &mut outcomes {
-        outcome.inside = Some(inside(outcome.ratio));
-    }
-    let (errors, ideal) = (Errors::of(&outcomes)?, Errors::of(&ideal)?);
-    Some(Fitting { numbers, rows: rows as u64, errors, ideal, quantiles })
+    [0.05, 0.1, 0.5, 0.9, 0.95].map(|share| quantile(&measured, share))
 }
 
 /// The rows a fit looks at and what each counts: usual shapes first, both thinned out evenly at random.

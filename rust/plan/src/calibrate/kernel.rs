@@ -73,9 +73,9 @@ impl Kernel {
     pub fn floor(&self, device: &Device) -> Floor {
         let (flops, peak, bytes, resident) = match self {
             Kernel::Gemm(k) => {
-                let weights = k.weight_bytes * k.n * k.k;
-                let bytes = weights + k.input_bytes * k.m * k.k + 2.0 * k.m * k.n;
-                (2.0 * k.m * k.n * k.k, k.peak, bytes, weights)
+                let weights = k.batch * k.weight_bytes * k.n * k.k;
+                let bytes = weights + k.batch * (k.input_bytes * k.m * k.k + 2.0 * k.m * k.n);
+                (2.0 * k.batch * k.m * k.n * k.k, k.peak, bytes, weights)
             }
             Kernel::Decode(k) => {
                 let width = k.key_dim + k.value_dim;
@@ -140,7 +140,7 @@ impl Kernel {
     /// How large the problem is: what a split into known and larger problems goes by.
     pub fn size(&self) -> f64 {
         match self {
-            Kernel::Gemm(k) => k.m * k.n * k.k,
+            Kernel::Gemm(k) => k.batch * k.m * k.n * k.k,
             Kernel::Decode(k) => k.keys,
             Kernel::Prefill(k) | Kernel::MlaPrefill(k) => k.tokens * k.longest,
             Kernel::MlaDecode(k) => k.keys,

@@ -33,12 +33,14 @@ impl Bounds {
     }
 }
 
-/// What numbers are drawn to, and how strongly.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ridge {
-    /// The prior's numbers.
-    pub centre: Vec<f64>,
-    /// How many measurements it is worth.
+/// What a number is drawn to, and how strongly.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pull {
+    /// The number's place.
+    pub place: usize,
+    /// Where it is drawn to.
+    pub centre: f64,
+    /// How many measurements that is worth.
     pub weight: f64,
 }
 
@@ -62,7 +64,7 @@ pub struct Search<'a, R: Fn(&[f64], &mut [f64])> {
     /// Log ratios of given numbers.
     pub residuals: R,
     /// What numbers are drawn to.
-    pub ridge: Option<Ridge>,
+    pub pulls: Vec<Pull>,
 }
 
 impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
@@ -87,23 +89,17 @@ impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
     fn loss(&self, logits: &[f64], out: &mut [f64]) -> f64 {
         (self.residuals)(&self.values(logits), out);
         let rows: f64 = out.iter().zip(self.weights).map(|(r, weight)| weight * soft(*r)).sum();
-        rows + self
-            .pull(logits)
-            .iter()
-            .map(|(_, distance, strength)| strength * distance * distance)
-            .sum::<f64>()
+        rows + self.pull(logits).map(|(_, distance, strength)| strength * distance * distance).sum::<f64>()
     }
 
-    /// For each number that the prior draws: its place, its distance in logits and the strength.
-    fn pull(&self, logits: &[f64]) -> Vec<(usize, f64, f64)> {
-        let Some(ridge) = &self.ridge else { return Vec::new() };
-        let strength = ridge.weight * SOFT * SOFT;
-        let pull = |(place, logit): (usize, &f64)| {
-            let bounds = self.bounds[place];
-            let centre = bounds.logit(ridge.centre[place]);
-            (bounds.most > bounds.least).then(|| (place, logit - centre, strength))
-        };
-        logits.iter().enumerate().filter_map(pull).collect()
+    /// For each pull: its place, the distance in logits and the strength.
+    fn pull(&self, logits: &[f64]) -> impl Iterator<Item = (usize, f64, f64)> {
+        self.pulls.iter().filter(|pull| self.bounds[pull.place].most > self.bounds[pull.place].least).map(
+            |pull| {
+                let centre = self.bounds[pull.place].logit(pull.centre);
+                (pull.place, logits[pull.place] - centre, pull.weight * SOFT * SOFT)
+            },
+        )
     }
 
     fn from(&self, start: &[f64]) -> Solution {
@@ -244,7 +240,7 @@ mod tests {
     use super::*;
 
     /// Rows of `a + b·x` with one outlier, fitted as log ratios.
-    fn line(ridge: Option<Ridge>, rows: usize) -> Vec<f64> {
+    fn line(pulls: Vec<Pull>, rows: usize) -> Vec<f64> {
         let xs: Vec<f64> = (0..rows).map(|x| 1.0 + x as f64).collect();
         let ys: Vec<f64> = xs.iter().map(|x| if *x == 7.0 { 900.0 } else { 3.0 + 0.5 * x }).collect();
         let residuals = |values: &[f64], out: &mut [f64]| {
@@ -254,19 +250,20 @@ mod tests {
         };
         let bounds = [Bounds { least: 0.0, most: 100.0 }, Bounds { least: 0.0, most: 10.0 }];
         let weights = vec![1.0; rows];
-        let search = Search { rows, weights: &weights, bounds: &bounds, residuals, ridge };
+        let search = Search { rows, weights: &weights, bounds: &bounds, residuals, pulls };
         search.best(&[vec![1.0, 1.0], vec![50.0, 5.0]]).unwrap().values
     }
 
     #[test]
     fn a_line_is_found_in_spite_of_an_outlier() {
-        let found = line(None, 60);
+        let found = line(Vec::new(), 60);
         assert!((found[0] - 3.0).abs() < 0.1 && (found[1] - 0.5).abs() < 0.01, "{found:?}");
     }
 
     #[test]
     fn a_strong_prior_wins_over_few_rows_and_a_weak_one_does_not() {
-        let ridge = |weight| Some(Ridge { centre: vec![30.0, 5.0], weight });
+        let ridge =
+            |weight| vec![Pull { place: 0, centre: 30.0, weight }, Pull { place: 1, centre: 5.0, weight }];
         assert!(line(ridge(1e6), 3)[0] > 25.0);
         assert!((line(ridge(1e-3), 60)[0] - 3.0).abs() < 0.2);
     }

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use roofline_core::efficiency::form::collective::CollectiveKernel;
-use roofline_core::efficiency::form::decode::DecodeKernel;
+use roofline_core::efficiency::form::decode::{DecodeKernel, usual_heads};
 use roofline_core::efficiency::form::elementwise::ElementwiseKernel;
-use roofline_core::efficiency::form::gemm::GemmKernel;
+use roofline_core::efficiency::form::gemm::{GemmKernel, NARROW};
 use roofline_core::efficiency::form::mla::MlaDecodeKernel;
 use roofline_core::efficiency::form::moe::MoeKernel;
 use roofline_core::efficiency::form::prefill::PrefillKernel;
 use roofline_core::error::{Error, Result};
 
 use super::devices::{Devices, Known};
-use super::dimensions::{Columns, at, engine_name, pairs, usual_heads};
+use super::dimensions::{Columns, at, engine_name, pairs};
 use super::frame::{Frame, Words};
 use super::kernel::Kernel;
 use super::routing::{Case, Loads, Routing};
@@ -102,6 +102,10 @@ pub fn read(frame: &Frame, defaults: &Defaults) -> Result<Measurements> {
     Ok(found)
 }
 
+/// Width of a head and of the latent that heads are absorbed into, in every published model with latent attention.
+const MLA_HEAD: f64 = 128.0;
+const MLA_LORA: f64 = 512.0;
+
 /// Why a row is of no use.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Refused {
@@ -137,6 +141,9 @@ struct Reader<'a> {
     loads: Loads,
     columns: Columns<'a>,
 }
+
+/// Hidden width, experts and visits of layers whose experts have no gate, where a row does not say so (Nemotron 3).
+const UNGATED: [(u64, u64, u64); 3] = [(2688, 128, 6), (2048, 512, 22), (8192, 512, 22)];
 
 /// A dimension that must be there, and positive.
 fn positive(column: Option<&[f64]>, row: usize, name: &'static str) -> Result<f64, Refused> {
@@ -236,6 +243,8 @@ impl<'a> Reader<'a> {
         };
         match op {
             Op::Gemm => self.gemm(known, one),
+            Op::MlaAbsorb => self.heads_gemm(known, one, MLA_LORA, MLA_HEAD),
+            Op::MlaRelease => self.heads_gemm(known, one, MLA_HEAD, MLA_LORA),
             Op::Prefill | Op::PrefillAfterCached => self.prefill(known, one, op == Op::PrefillAfterCached),
             Op::Decode => self.decode(one),
             Op::MlaPrefill => self.mla_prefill(known, one),
@@ -270,9 +279,22 @@ impl<'a> Reader<'a> {
         let Numbers { weight_bytes, input_bytes, .. } = numbers;
         Ok(Measurement {
             dtype: numbers.name,
-            kernel: Kernel::Gemm(GemmKernel { m, n, k, peak, weight_bytes, input_bytes }),
+            kernel: Kernel::Gemm(GemmKernel { batch: 1.0, m, n, k, peak, weight_bytes, input_bytes }),
             copies: numbers.copies,
-            usual: n >= 512.0 && k >= 512.0 && m <= 32768.0 && (m <= 16.0 || m % 8.0 == 0.0),
+            usual: n >= NARROW && k >= NARROW && m <= 32768.0 && (m <= 16.0 || m % 8.0 == 0.0),
+            ..one
+        })
+    }
+
+    /// A product for every head of latent attention, each with a weight of its own.
+    fn heads_gemm(&self, known: &Known, one: Measurement, n: f64, k: f64) -> Result<Measurement, Refused> {
+        let (numbers, peak) = self.numbers(one.row, known)?;
+        let m = positive(self.columns.m, one.row, "m")?;
+        let batch = positive(self.columns.heads, one.row, "heads")?;
+        let Numbers { weight_bytes, input_bytes, .. } = numbers;
+        Ok(Measurement {
+            dtype: if input_bytes < 2.0 { "fp8-heads" } else { "bf16-heads" },
+            kernel: Kernel::Gemm(GemmKernel { batch, m, n, k, peak, weight_bytes, input_bytes }),
             ..one
         })
     }
@@ -334,6 +356,7 @@ impl<'a> Reader<'a> {
         let format =
             if fp8 { roofline_core::format::Format::Fp8 } else { roofline_core::format::Format::Bf16 };
         let kernel = PrefillKernel {
+            sequences,
             tokens: sequences * new,
             pairs: sequences * pairs(new, cached, window),
             keys: sequences * (new + cached.min(window)),
@@ -358,7 +381,6 @@ impl<'a> Reader<'a> {
             },
             kernel: Kernel::Prefill(kernel),
             usual: new >= 64.0 && sequences * new <= 65536.0 && usual_heads(heads, kv_heads, width),
-            copies: f64::INFINITY,
             ..one
         })
     }
@@ -375,8 +397,8 @@ impl<'a> Reader<'a> {
             pairs: sequences * context,
             longest: context,
             heads,
-            latent: 576.0,
-            lora: 512.0,
+            latent: MLA_LORA + 64.0,
+            lora: MLA_LORA,
             kv_bytes: if narrow { 1.0 } else { 2.0 },
         };
         Ok(Measurement {
@@ -395,6 +417,7 @@ impl<'a> Reader<'a> {
         let heads = positive(self.columns.heads, row, "heads")?;
         let (_, narrow) = self.narrow(row);
         let kernel = PrefillKernel {
+            sequences,
             tokens: sequences * new,
             pairs: sequences * pairs(new, keys - new, f64::INFINITY),
             keys: sequences * keys,
@@ -443,7 +466,8 @@ impl<'a> Reader<'a> {
         let inner = positive(self.columns.inner, row, "inter")?
             / at(self.columns.moe_tp, row).unwrap_or(1.0).max(1.0);
         let kernel_name = self.kernels.map_or("", |words| words.at(row));
-        let plain = !kernel_name.contains("nongated");
+        let gated = !kernel_name.contains("nongated")
+            && !UNGATED.contains(&(hidden as u64, case.experts, case.top_k));
         let kernel = MoeKernel {
             tokens: case.tokens as f64,
             visits: load.visits,
@@ -451,22 +475,17 @@ impl<'a> Reader<'a> {
             active: load.active,
             hidden,
             inner,
-            matrices: if plain { 3.0 } else { 2.0 },
+            matrices: if gated { 3.0 } else { 2.0 },
             peak,
             weight_bytes: numbers.weight_bytes,
             input_bytes: numbers.input_bytes,
         };
-        // A kernel of its own for a handful of tokens, measured beside the one for many over the same shapes.
-        let dtype = match (numbers.name, kernel_name.contains("min_latency")) {
-            ("nvfp4", true) => "nvfp4-min-latency",
-            ("fp8_block", true) => "fp8_block-min-latency",
-            (name, _) => name,
-        };
+        let dtype = vocabulary::experts(numbers.name, kernel_name, &self.engines[one.engine]);
         let usual = case.ep == 1
             && case.routing != Routing::Uniform
             && inner >= 128.0
             && case.tokens <= 16384
-            && plain
+            && gated
             && case.top_k <= 16;
         Ok(Measurement { dtype, kernel: Kernel::Moe(kernel), usual, ..one })
     }

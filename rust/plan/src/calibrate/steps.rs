@@ -316,7 +316,8 @@ impl<'a> Reader<'a> {
         if let Some(known) = self.priced.get(&key) {
             return known.clone();
         }
-        let found = self.priced_anew(row, &model, &hw, engine, (&quantization, &kv), Layout { tp, pp, dp, ep });
+        let found =
+            self.priced_anew(row, &model, &hw, engine, (&quantization, &kv), Layout { tp, pp, dp, ep });
         self.priced.insert(key, found.clone());
         found
     }
@@ -332,13 +333,18 @@ impl<'a> Reader<'a> {
     ) -> Result<(usize, Pricer, Pricer), Refused> {
         let hardware = match (&self.settings.defaults.device, hw) {
             (Some(device), "") => device.clone(),
-            (None, "") => return Err(Reader::refused(row, "hw", "must name a device, or `--hw` does", "nothing")),
-            (_, hw) => catalog::hardware::hardware(hw)
-                .map_err(|error| Reader::refused(row, "hw", error.to_string(), hw))?
-                .item,
+            (None, "") => {
+                return Err(Reader::refused(row, "hw", "must name a device, or `--hw` does", "nothing"));
+            }
+            (_, hw) => {
+                catalog::hardware::hardware(hw)
+                    .map_err(|error| Reader::refused(row, "hw", error.to_string(), hw))?
+                    .item
+            }
         };
         let some = |text: &str| (!text.is_empty()).then(|| text.to_string());
-        let request = Request { quantization: some(quantization), kv_cache_dtype: some(kv), ..Request::default() };
+        let request =
+            Request { quantization: some(quantization), kv_cache_dtype: some(kv), ..Request::default() };
         let compiled = |efficiency: Efficiency| -> Result<Pricer> {
             let model = catalog::models::model(model)?;
             let precision = as_run_by(engine, Precision::resolve(&model, &request)?, &request);

@@ -10,6 +10,10 @@ use super::frame::Frame;
 pub enum Op {
     /// A dense multiplication.
     Gemm,
+    /// The product of every head's queries with its part of the matrix that brings them into the latent space.
+    MlaAbsorb,
+    /// The product of every head's outputs with its part of the matrix that brings them out of it.
+    MlaRelease,
     /// Attention of prompts; `kv_len` counts the new tokens too.
     Prefill,
     /// Attention of prompts; `kv` counts the cached tokens alone.
@@ -43,7 +47,7 @@ pub enum Kind {
     AllToAll,
 }
 
-const OPS: [(&str, Op); 40] = [
+const OPS: [(&str, Op); 42] = [
     ("gemm", Op::Gemm),
     ("matmul", Op::Gemm),
     ("linear", Op::Gemm),
@@ -51,6 +55,8 @@ const OPS: [(&str, Op); 40] = [
     ("attn_post_proj", Op::Gemm),
     ("mlp_up_proj", Op::Gemm),
     ("mlp_down_proj", Op::Gemm),
+    ("mla_gen_pre", Op::MlaAbsorb),
+    ("mla_gen_post", Op::MlaRelease),
     ("context_attention", Op::Prefill),
     ("prefill_attention", Op::Prefill),
     ("prefill", Op::Prefill),
@@ -87,11 +93,9 @@ const OPS: [(&str, Op); 40] = [
 ];
 
 /// Operations that are known and not priced, with the reason.
-const NOT_PRICED: [(&str, &str); 6] = [
-    ("mla_context_module", "a whole module, not one kernel"),
-    ("mla_generation_module", "a whole module, not one kernel"),
-    ("mla_gen_pre", "a batched multiplication inside latent attention: no form"),
-    ("mla_gen_post", "a batched multiplication inside latent attention: no form"),
+const NOT_PRICED: [(&str, &str); 4] = [
+    ("mla_context_module", "a whole module of a model that no column describes"),
+    ("mla_generation_module", "a whole module of a model that no column describes"),
     ("send_recv", "point to point between unknown places: no form"),
     ("emb", "a gather: no form"),
 ];
@@ -197,6 +201,20 @@ impl Numbers {
     }
 }
 
+/// Which kernels of a format's experts a row measured: engines choose by model among several, so unlike that they are
+/// fitted apart.
+pub fn experts(format: &'static str, kernel: &str, engine: &str) -> &'static str {
+    let has = |word: &str| kernel.contains(word);
+    match format {
+        "nvfp4" if has("min_latency") => "nvfp4-min-latency",
+        "fp8_block" if has("min_latency") => "fp8_block-min-latency",
+        "bf16" if engine == "sglang" && has("flashinfer") => "bf16-flashinfer",
+        "fp8_block" if engine == "sglang" && has("flashinfer") => "fp8_block-flashinfer",
+        "mxfp4" if has("marlin") => "mxfp4-marlin",
+        _ => format,
+    }
+}
+
 /// Columns of words, under every name.
 pub const OP: &[&str] = &["op", "operation", "op_name"];
 /// The device measured.
@@ -258,7 +276,8 @@ mod tests {
         assert_eq!((Op::parse("gemm"), Op::parse("mlp_up_proj")), (Ok(Op::Gemm), Ok(Op::Gemm)));
         assert_eq!(Op::parse("warp_drive").unwrap_err(), "unknown op `warp_drive`");
         assert_eq!(Op::parse("cpu_schedule").unwrap_err(), "cpu_schedule: time of the host, not of a kernel");
-        assert!(Op::parse("mla_gen_pre").unwrap_err().contains("no form"));
+        assert!(Op::parse("emb").unwrap_err().contains("no form"));
+        assert!(Op::parse("mla_context_module").unwrap_err().contains("no column describes"));
         assert!(Op::names().contains(&"moe") && !Op::names().contains(&"linear"));
     }
 

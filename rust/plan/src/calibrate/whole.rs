@@ -258,7 +258,8 @@ impl<E, R: FnMut(&[f64]) -> Result<Vec<Vec<f64>>, E>> Search<'_, R> {
         damping: f64,
         counts: &dyn Fn(usize) -> bool,
     ) -> Vec<f64> {
-        let flat: Vec<(usize, f64)> = here.iter().flat_map(|group| group.iter().copied().enumerate()).collect();
+        let flat: Vec<(usize, f64)> =
+            here.iter().flat_map(|group| group.iter().copied().enumerate()).collect();
         let size = at.len();
         let mut matrix = vec![vec![0.0; size + 1]; size];
         for (row, (place, log)) in flat.iter().enumerate() {

@@ -4,6 +4,8 @@ use roofline_core::error::{Error, Result};
 use roofline_core::names;
 use roofline_core::table::Column;
 
+use super::grid::Stretch;
+
 /// The values of an axis.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
@@ -270,25 +272,33 @@ impl Values {
         }
     }
 
-    /// A column of the values at the places that `each` hands out.
-    pub fn column(&self, rows: usize, each: impl FnOnce(&mut dyn FnMut(usize))) -> Column {
-        fn gather<T: Copy>(values: &[T], rows: usize, each: impl FnOnce(&mut dyn FnMut(usize))) -> Vec<T> {
+    /// A column of the values of `rows` rows, by stretches of neighbours.
+    pub fn column(&self, rows: usize, stretches: &dyn Fn(&mut dyn FnMut(Stretch))) -> Column {
+        fn gather<T: Copy>(values: &[T], rows: usize, stretches: &dyn Fn(&mut dyn FnMut(Stretch))) -> Vec<T> {
             let mut column = Vec::with_capacity(rows);
-            each(&mut |place| column.push(values[place]));
+            stretches(&mut |stretch| match stretch.ascending {
+                true => column.extend_from_slice(&values[stretch.digit..stretch.digit + stretch.rows]),
+                false => column.resize(column.len() + stretch.rows, values[stretch.digit]),
+            });
             column
         }
         match self {
             Values::Counts(values) => {
                 match values.iter().map(|value| u32::try_from(*value)).collect::<Result<Vec<u32>, _>>() {
-                    Ok(narrow) => Column::U32(gather(&narrow, rows, each)),
-                    Err(_) => Column::U64(gather(values, rows, each)),
+                    Ok(narrow) => Column::U32(gather(&narrow, rows, stretches)),
+                    Err(_) => Column::U64(gather(values, rows, stretches)),
                 }
             }
-            Values::Numbers(values) => Column::F64(gather(values, rows, each)),
-            Values::Flags(values) => Column::Bool(gather(values, rows, each)),
+            Values::Numbers(values) => Column::F64(gather(values, rows, stretches)),
+            Values::Flags(values) => Column::Bool(gather(values, rows, stretches)),
             Values::Names(names) => {
-                let places: Vec<u32> = (0..names.len() as u32).collect();
-                Column::Names(gather(&places, rows, each), names.clone())
+                let mut runs: Vec<(u32, usize)> = Vec::new();
+                stretches(&mut |Stretch { digit, rows, ascending }| match (ascending, runs.last_mut()) {
+                    (true, _) => runs.extend((0..rows).map(|row| ((digit + row) as u32, 1))),
+                    (false, Some((last, more))) if *last as usize == digit => *more += rows,
+                    (false, _) => runs.push((digit as u32, rows)),
+                });
+                Column::NameRuns(runs, names.clone())
             }
         }
     }

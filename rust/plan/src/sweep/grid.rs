@@ -1,5 +1,7 @@
 //! Points as numbers: the digits of a number in mixed radix, the last axis changing fastest.
 
+use std::ops::Range;
+
 /// A grid of points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grid {
@@ -36,18 +38,46 @@ impl Grid {
         (point / self.strides[axis] % self.lengths[axis]) as usize
     }
 
-    /// Which value of an axis each of some points has, appended in order; points that ascend are quick.
-    pub fn digits(&self, points: &[u64], axis: usize, mut see: impl FnMut(usize)) {
-        let stride = self.strides[axis];
-        let (mut from, mut to, mut digit) = (0, 0, 0);
-        for &point in points {
-            if point < from || point >= to {
-                digit = self.digit(point, axis);
-                from = point / stride * stride;
-                to = from + stride;
-            }
-            see(digit);
+    /// Which values of an axis a run of neighbours has: each stretch of points that share one, or, on the axis that changes
+    /// fastest, each stretch of values that follow one another.
+    pub fn stretches(&self, run: &Range<u64>, axis: usize, mut see: impl FnMut(Stretch)) {
+        let (stride, length) = (self.strides[axis], self.lengths[axis]);
+        let mut point = run.start;
+        while point < run.end {
+            let digit = point / stride % length;
+            let whole = if stride == 1 { length - digit } else { stride - point % stride };
+            let rows = if length == 1 { run.end - point } else { whole.min(run.end - point) };
+            let ascending = stride == 1 && length > 1;
+            see(Stretch { digit: digit as usize, rows: rows as usize, ascending });
+            point += rows;
         }
+    }
+}
+
+/// Neighbours with one value of an axis, or with values that follow one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// The value of the first, by place.
+    pub digit: usize,
+    /// How many there are.
+    pub rows: usize,
+    /// Whether each has the value behind that of the one before.
+    pub ascending: bool,
+}
+
+/// The parts of `from..to`, cut at multiples of `each`.
+pub(super) struct Ranges {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) each: u64,
+}
+
+impl Iterator for Ranges {
+    type Item = (u64, u64);
+    fn next(&mut self) -> Option<(u64, u64)> {
+        let start = self.from;
+        self.from = (start / self.each + 1).saturating_mul(self.each).min(self.to);
+        (start < self.to).then_some((start, self.from))
     }
 }
 
@@ -75,12 +105,18 @@ mod tests {
         }
 
         #[test]
-        fn digits_of_many_points_are_those_of_each(points in prop::collection::vec(0u64..60, 0..40)) {
-            let grid = Grid::new(vec![3, 4, 5]).unwrap();
+        fn stretches_of_a_run_are_the_digits_of_its_points(
+            lengths in prop::collection::vec(1u64..5, 3), from in 0u64..125, more in 0u64..125,
+        ) {
+            let grid = Grid::new(lengths).unwrap();
+            let to = (from + more).min(grid.points());
+            let run = from.min(to)..to;
             for axis in 0..3 {
                 let mut seen = Vec::new();
-                grid.digits(&points, axis, |digit| seen.push(digit));
-                let expected: Vec<usize> = points.iter().map(|point| grid.digit(*point, axis)).collect();
+                grid.stretches(&run, axis, |Stretch { digit, rows, ascending }| {
+                    seen.extend((0..rows).map(|row| digit + if ascending { row } else { 0 }));
+                });
+                let expected: Vec<usize> = run.clone().map(|point| grid.digit(point, axis)).collect();
                 prop_assert_eq!(seen, expected);
             }
         }

@@ -5,14 +5,19 @@
 //! `roofline_core::batch` in blocks, and what is dropped on the way is counted by reason.
 
 pub mod grid;
+pub mod runs;
 pub mod axis;
 pub mod space;
 pub mod keep;
 pub mod dropped;
+pub mod ask;
+mod part;
 pub mod read;
 
+pub use ask::{Ask, Limit, Limits};
 pub use axis::{Axis, Setting, Values};
 pub use dropped::Dropped;
 pub use keep::{Keep, Objective};
-pub use read::{Ask, Limit, Limits, Swept, next_possible, read};
+pub use read::{Swept, next_possible, read};
+pub use runs::Runs;
 pub use space::Space;

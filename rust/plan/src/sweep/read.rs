@@ -3,84 +3,41 @@
 use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
-use roofline_core::batch::{BLOCK, Sizes};
-use roofline_core::point::Question;
 use roofline_core::table::{Column, Table};
 use roofline_sim::engine::Monitor;
 
-use super::axis::Setting;
+use super::ask::Ask;
 use super::dropped::Dropped;
+use super::grid::Ranges;
 use super::keep::Keep;
+use super::part::{Part, Piece};
+use super::runs::Runs;
 use super::space::Space;
-use crate::deployed::{Deployed, Desk};
+use crate::deployed::Deployed;
 use crate::error::{Error, Result};
-use crate::results::{Block, Measure, Results, Wanted};
+use crate::results::{Results, Rows, Wanted};
 
-/// Points that one thread prices at a stretch.
-const PIECE: u64 = 32 * BLOCK as u64;
-
-/// What points must hold besides being possible; `None` asks nothing.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Limits {
-    /// Fewest devices.
-    pub min_gpus: Option<u64>,
-    /// Most devices.
-    pub max_gpus: Option<u64>,
-    /// Whether contexts may not be longer than the model was made for.
-    pub within_context: bool,
-    /// Measures that may not be above, or below, a value.
-    pub measures: Vec<Limit>,
-}
-
-/// A measure that must be on one side of a value.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limit {
-    /// Of what.
-    pub measure: Measure,
-    /// Whether the value is the most it may be; the least otherwise.
-    pub most: bool,
-    /// The value.
-    pub value: f64,
-}
-
-/// What is asked about a range of points.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ask {
-    /// Results that are returned.
-    pub wanted: Wanted,
-    /// Which rows.
-    pub keep: Keep,
-    /// What they must hold.
-    pub limits: Limits,
-}
+/// Points that one thread prices at a stretch: whole blocks, so that what a block shares is shared on any number of threads.
+const PIECE: u64 = 32 * roofline_core::batch::BLOCK as u64;
 
 /// What came of a range of points.
 #[derive(Debug, Clone, Default)]
 pub struct Swept {
-    /// The points that are kept, ascending.
-    pub points: Vec<u64>,
+    /// The points that are kept.
+    pub points: Runs,
     /// Their results.
     pub results: Results,
-    /// For each, why it is impossible, as its place among `reasons`; only with [`Keep::All`].
-    pub reason: Vec<u32>,
+    /// Why neighbours among them are impossible, as a place among `reasons`; only with [`Keep::All`].
+    pub reason: Vec<(u32, usize)>,
     /// Reasons by place.
     pub reasons: Vec<String>,
     /// What was dropped.
     pub dropped: Dropped,
 }
 
-impl Ask {
-    /// Measures that must be known to answer.
-    fn needed(&self) -> Wanted {
-        let mut needed = self.keep.needs(self.wanted);
-        if self.keep != Keep::All {
-            needed = needed.and(Measure::Fits);
-        }
-        self.limits.measures.iter().fold(needed, |needed, limit| needed.and(limit.measure))
-    }
-}
-
 /// Prices points `from..to` and keeps what is asked for.
+///
+/// Rows of results are written where they stay: each deployment, and each piece of it, has its share of the columns.
 ///
 /// # Errors
 /// A range beyond the space; an interruption by way of `monitor`, which also counts the points done.
@@ -89,56 +46,112 @@ pub fn read(space: &Space, from: u64, to: u64, ask: &Ask, monitor: &Monitor) -> 
         let must = format!("must lie within the {} points of the space", space.points());
         return Err(roofline_core::error::Error::spec("points", must, format!("{from}..{to}"), "").into());
     }
-    let each = space.points_a_deployment();
-    let needed = ask.needed();
-    let deployments: Vec<(u64, u64)> = Ranges { from, to, each }.collect();
-    let parts = deployments.into_par_iter().map(|(from, to)| -> Result<Swept> {
-        let mut swept = Swept::default();
-        let deployed = match possible(space, from, ask) {
-            Ok(deployed) => deployed,
-            Err((reason, example)) => {
-                swept.leave_out(ask, needed, from..to, &reason, || example);
-                monitor.done.fetch_add(to - from, Ordering::Relaxed);
-                return Ok(swept);
-            }
-        };
-        let pieces: Vec<(u64, u64)> = Ranges { from, to, each: PIECE }.collect();
-        let priced = pieces.into_par_iter().map(|(from, to)| -> Result<Swept> {
-            if monitor.cancel.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted);
-            }
-            let mut swept = Piece::new(space, &deployed, ask, needed).price(from, to);
-            swept.narrow(&ask.keep);
-            monitor.done.fetch_add(to - from, Ordering::Relaxed);
-            Ok(swept)
-        });
-        for part in priced.collect::<Vec<_>>() {
-            swept.append(part?);
-        }
-        Ok(swept)
-    });
-    let mut swept = Swept::default();
-    for part in parts.collect::<Vec<_>>() {
-        swept.append(part?);
-    }
+    let reading = Reading { space, ask, needed: ask.needed(), monitor };
+    let mut swept = if matches!(ask.keep, Keep::Pareto(_) | Keep::TopK(..)) {
+        reading.best(from, to)?
+    } else {
+        reading.whole(from, to)?
+    };
     swept.narrow(&ask.keep);
     Ok(swept)
 }
 
-/// The parts of `from..to`, cut at multiples of `each`.
-struct Ranges {
-    from: u64,
-    to: u64,
-    each: u64,
+/// What every part of a range is read by.
+struct Reading<'a> {
+    space: &'a Space,
+    ask: &'a Ask,
+    needed: Wanted,
+    monitor: &'a Monitor,
 }
 
-impl Iterator for Ranges {
-    type Item = (u64, u64);
-    fn next(&mut self) -> Option<(u64, u64)> {
-        let start = self.from;
-        self.from = (start / self.each + 1).saturating_mul(self.each).min(self.to);
-        (start < self.to).then_some((start, self.from))
+impl Reading<'_> {
+    /// Every row that may stay, in one piece of memory.
+    fn whole(&self, from: u64, to: u64) -> Result<Swept> {
+        let mut results = Results::room(self.needed, (to - from) as usize);
+        let each = self.space.points_a_deployment();
+        let deployments = shares(Ranges { from, to, each }, results.rows_mut(self.needed));
+        let parts = deployments.into_par_iter().map(|(from, to, rows)| -> Result<Vec<Part>> {
+            let deployed = match possible(self.space, from, self.ask) {
+                Ok(deployed) => deployed,
+                Err((reason, example)) => return Ok(vec![self.impossible(from, to, &reason, example)]),
+            };
+            let pieces = shares(Ranges { from, to, each: PIECE }, rows);
+            let price = |(from, to, rows)| self.price(&deployed, from, to, rows);
+            pieces.into_par_iter().map(price).collect()
+        });
+        let parts: Vec<Part> = parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        let written: Vec<_> =
+            parts.iter().map(|part| (part.share, part.points.len(), part.unknown)).collect();
+        results.close_up(self.needed, &written);
+        let mut swept = Swept { results, ..Swept::default() };
+        parts.into_iter().for_each(|part| swept.add(part));
+        Ok(swept)
     }
+
+    /// The best rows alone: of each piece, of each deployment, of all.
+    fn best(&self, from: u64, to: u64) -> Result<Swept> {
+        let each = self.space.points_a_deployment();
+        let deployments: Vec<(u64, u64)> = Ranges { from, to, each }.collect();
+        let best = deployments.into_par_iter().map(|(from, to)| -> Result<Swept> {
+            let deployed = match possible(self.space, from, self.ask) {
+                Ok(deployed) => deployed,
+                Err((reason, example)) => {
+                    let mut swept = Swept::default();
+                    swept.add(self.impossible(from, to, &reason, example));
+                    return Ok(swept);
+                }
+            };
+            let pieces: Vec<(u64, u64)> = Ranges { from, to, each: PIECE }.collect();
+            let priced = pieces.into_par_iter().map(|(from, to)| -> Result<Swept> {
+                let mut results = Results::room(self.needed, (to - from) as usize);
+                let part = self.price(&deployed, from, to, results.rows_mut(self.needed))?;
+                results.close_up(self.needed, &[(part.share, part.points.len(), part.unknown)]);
+                let mut swept = Swept { results: results.spelled_out(), ..Swept::default() };
+                swept.add(part);
+                swept.narrow(&self.ask.keep);
+                Ok(swept)
+            });
+            together(priced.collect::<Result<_>>()?, &self.ask.keep)
+        });
+        together(best.collect::<Result<_>>()?, &self.ask.keep)
+    }
+
+    fn price(&self, deployed: &Deployed, from: u64, to: u64, rows: Rows<'_>) -> Result<Part> {
+        if self.monitor.cancel.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let part = Piece::new(self.space, deployed, self.ask, self.needed, rows).price(from, to);
+        self.monitor.done.fetch_add(to - from, Ordering::Relaxed);
+        Ok(part)
+    }
+
+    /// Points whose deployment is impossible.
+    fn impossible(&self, from: u64, to: u64, reason: &str, example: String) -> Part {
+        let mut part = Part { share: (to - from) as usize, unknown: self.needed, ..Part::default() };
+        part.leave_out(self.ask, from..to, reason, || example);
+        self.monitor.done.fetch_add(to - from, Ordering::Relaxed);
+        part
+    }
+}
+
+/// The rows of each range.
+fn shares(ranges: Ranges, rows: Rows<'_>) -> Vec<(u64, u64, Rows<'_>)> {
+    let mut left = rows;
+    let mut shares = Vec::new();
+    for (from, to) in ranges {
+        let (mine, others) = left.split((to - from) as usize);
+        shares.push((from, to, mine));
+        left = others;
+    }
+    shares
+}
+
+/// What ranges that follow one another left, and the best of it.
+fn together(parts: Vec<Swept>, keep: &Keep) -> Result<Swept> {
+    let mut swept = Swept::default();
+    parts.into_iter().for_each(|part| swept.append(part));
+    swept.narrow(keep);
+    Ok(swept)
 }
 
 /// The first point from `from` on whose deployment is possible; the end of the space if there is none.
@@ -173,13 +186,10 @@ fn possible(space: &Space, point: u64, ask: &Ask) -> Result<Deployed, (String, S
         let gib = |bytes: f64| bytes / roofline_core::units::GIB;
         let (weights, usable) = (gib(memory.weights), gib(memory.usable));
         let example = format!("{weights:.1} GiB of weights in {usable:.1} GiB");
-        return Err((DOES_NOT_FIT.to_string(), example));
+        return Err((super::part::DOES_NOT_FIT.to_string(), example));
     }
     Ok(deployed)
 }
-
-/// Why points are dropped whose sequences do not fit.
-const DOES_NOT_FIT: &str = "does not fit in memory";
 
 impl Swept {
     /// The table of the kept points: the axes named (all that were given if `None`), then the wanted results.
@@ -191,27 +201,23 @@ impl Swept {
         space.settings(&self.points, axes, &mut table)?;
         self.results.into_table(ask.wanted, &mut table);
         if ask.keep == Keep::All {
-            table.push("reason", Column::Names(self.reason, self.reasons));
+            table.push("reason", Column::NameRuns(self.reason, self.reasons));
         }
         Ok(table)
     }
 
-    fn leave_out(
-        &mut self,
-        ask: &Ask,
-        needed: Wanted,
-        points: std::ops::Range<u64>,
-        reason: &str,
-        example: impl FnOnce() -> String,
-    ) {
-        let count = points.end - points.start;
-        if ask.keep == Keep::All {
-            self.results.append_unknown(needed, count as usize);
-            self.points.extend(points);
-            let place = self.place_of(reason);
-            self.reason.resize(self.points.len(), place);
+    /// Appends a part, all but its results.
+    fn add(&mut self, part: Part) {
+        let places: Vec<u32> = part.reasons.iter().map(|reason| self.place_of(reason)).collect();
+        let place = |place: u32| places.get(place as usize).copied().unwrap_or(u32::MAX);
+        for (reason, rows) in part.reason {
+            match self.reason.last_mut() {
+                Some((last, more)) if *last == place(reason) => *more += rows,
+                _ => self.reason.push((place(reason), rows)),
+            }
         }
-        self.dropped.add(reason, count, example);
+        self.points.append(part.points);
+        self.dropped.append(&part.dropped);
     }
 
     fn place_of(&mut self, reason: &str) -> u32 {
@@ -222,17 +228,9 @@ impl Swept {
         }) as u32
     }
 
+    /// Appends what other points left, which has no reasons.
     fn append(&mut self, other: Swept) {
-        if self.points.is_empty() && self.reasons.is_empty() {
-            let dropped = std::mem::take(&mut self.dropped);
-            *self = other;
-            self.dropped.append(&dropped);
-            return;
-        }
-        let places: Vec<u32> = other.reasons.iter().map(|reason| self.place_of(reason)).collect();
-        let place = |place: u32| places.get(place as usize).copied().unwrap_or(u32::MAX);
-        self.reason.extend(other.reason.into_iter().map(place));
-        self.points.extend(other.points);
+        self.points.append(other.points);
         self.results.append(&other.results);
         self.dropped.append(&other.dropped);
     }
@@ -245,151 +243,8 @@ impl Swept {
         let rows = keep.pick(&self.results, self.points.len());
         if rows.len() < self.points.len() {
             self.results = self.results.take(&rows);
-            self.points = rows.iter().map(|row| self.points[*row]).collect();
+            let points: Vec<u64> = self.points.points().collect();
+            self.points = rows.iter().map(|row| points[*row]).collect();
         }
-    }
-}
-
-/// Points of one deployment while they are priced.
-struct Piece<'a> {
-    space: &'a Space,
-    deployed: &'a Deployed,
-    ask: &'a Ask,
-    needed: Wanted,
-    desk: Desk,
-    block: Block,
-    columns: [[u64; BLOCK]; 5],
-    points: [u64; BLOCK],
-    count: usize,
-    question: Option<Question>,
-    swept: Swept,
-}
-
-impl<'a> Piece<'a> {
-    fn new(space: &'a Space, deployed: &'a Deployed, ask: &'a Ask, needed: Wanted) -> Piece<'a> {
-        Piece {
-            space,
-            deployed,
-            ask,
-            needed,
-            desk: Desk::default(),
-            block: Block::default(),
-            columns: [[0; BLOCK]; 5],
-            points: [0; BLOCK],
-            count: 0,
-            question: None,
-            swept: Swept::default(),
-        }
-    }
-
-    /// Prices points `from..to`, run by run: within a run only one size changes.
-    fn price(mut self, from: u64, to: u64) -> Swept {
-        let (setting, values) = self.space.run();
-        let length = values.len() as u64;
-        // Every value of a size is as possible as its first one, except that some questions refuse 0.
-        let each = if values.contains(&0) && setting != Setting::PrefixLen { 1 } else { length };
-        let runs = Ranges { from, to, each };
-        for (from, to) in runs {
-            let first = self.space.point(from);
-            let start = (from % length) as usize;
-            let run = &values[start..start + (to - from) as usize];
-            if let Err(error) = first.check(&self.deployed.analyst().deployment().model) {
-                self.flush();
-                let reason = format!("{} is not possible", error.field());
-                self.swept.leave_out(self.ask, self.needed, from..to, &reason, || error.to_string());
-                continue;
-            }
-            if self.question != Some(first.question) {
-                self.flush();
-                self.question = Some(first.question);
-            }
-            let mut done = 0;
-            while done < run.len() {
-                let more = (run.len() - done).min(BLOCK - self.count);
-                let range = self.count..self.count + more;
-                let [batch_size, input_len, output_len, prefix_len, chunk] = &mut self.columns;
-                batch_size[range.clone()].fill(first.batch_size);
-                input_len[range.clone()].fill(first.input_len);
-                output_len[range.clone()].fill(first.output_len);
-                prefix_len[range.clone()].fill(first.prefix_len);
-                chunk[range.clone()].fill(first.chunk);
-                let running = match setting {
-                    Setting::BatchSize => batch_size,
-                    Setting::OutputLen => output_len,
-                    Setting::PrefixLen => prefix_len,
-                    Setting::Chunk => chunk,
-                    _ => input_len,
-                };
-                running[range.clone()].copy_from_slice(&run[done..done + more]);
-                let start = from + done as u64;
-                self.points[range].iter_mut().zip(start..).for_each(|(place, point)| *place = point);
-                self.count += more;
-                done += more;
-                if self.count == BLOCK {
-                    self.flush();
-                }
-            }
-        }
-        self.flush();
-        self.swept
-    }
-
-    /// Prices the block and appends what is kept of it.
-    fn flush(&mut self) {
-        let count = std::mem::take(&mut self.count);
-        let (Some(question), true) = (self.question, count > 0) else { return };
-        let [batch_size, input_len, output_len, prefix_len, chunk] =
-            self.columns.each_ref().map(|column| &column[..count]);
-        let sizes = Sizes { batch_size, input_len, output_len, prefix_len, chunk };
-        self.deployed.price(question, &sizes, self.needed, &mut self.desk, &mut self.block);
-        if self.ask.keep == Keep::All {
-            self.swept.results.append_block(self.needed, &self.block, count);
-            self.swept.points.extend_from_slice(&self.points[..count]);
-            self.swept.reason.resize(self.swept.points.len(), u32::MAX);
-            return;
-        }
-        let kept: Vec<usize> = (0..count).filter(|at| self.holds(*at)).collect();
-        if kept.len() == count {
-            self.swept.results.append_block(self.needed, &self.block, count);
-            self.swept.points.extend_from_slice(&self.points[..count]);
-        } else {
-            self.swept.results.append_some(self.needed, &self.block, &kept);
-            self.swept.points.extend(kept.iter().map(|at| self.points[*at]));
-        }
-    }
-
-    /// Whether a point of the block may stay; counts it if not.
-    fn holds(&mut self, at: usize) -> bool {
-        let lane = |measure: Measure| self.block.lane(measure)[at];
-        if lane(Measure::Fits).is_nan() {
-            self.swept.dropped.add("techniques are not possible", 1, String::new);
-            return false;
-        }
-        if lane(Measure::Fits) != 1.0 {
-            self.swept.dropped.add(DOES_NOT_FIT, 1, || {
-                format!("batch_size {} at input_len {}", self.columns[0][at], self.columns[1][at])
-            });
-            return false;
-        }
-        if self.ask.limits.within_context {
-            let model = self.space.model(self.points[at]);
-            let context = self.space.point(self.points[at]).context();
-            if let Some(most) = model.max_context.filter(|most| context > *most) {
-                let example = || format!("{context} tokens, made for {most}: `{}`", model.name);
-                self.swept.dropped.add("context is longer than the model was made for", 1, example);
-                return false;
-            }
-        }
-        for limit in &self.ask.limits.measures {
-            let value = lane(limit.measure);
-            let held = if limit.most { value <= limit.value } else { value >= limit.value };
-            if !held {
-                let side = if limit.most { "most" } else { "least" };
-                let reason = format!("{} must be at {side} {}", limit.measure.name(), limit.value);
-                self.swept.dropped.add(&reason, 1, || format!("{reason}: {value}"));
-                return false;
-            }
-        }
-        true
     }
 }

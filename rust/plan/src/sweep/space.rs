@@ -1,5 +1,6 @@
 //! A space of points: its axes, and the deployment that a point's settings describe.
 
+use rayon::prelude::*;
 use roofline_core::analysis::Analyst;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::efficiency::switches::as_run_by;
@@ -14,11 +15,12 @@ use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::roof::Roof;
 use roofline_core::step::Deployment;
-use roofline_core::table::Table;
+use roofline_core::table::{Column, Table};
 use roofline_core::technique::{Said, Technique};
 
 use super::axis::{Axis, COUNT, Setting, Values};
-use super::grid::Grid;
+use super::grid::{Grid, Stretch};
+use super::runs::Runs;
 use crate::deployed::Deployed;
 use crate::evaluate::MODES;
 
@@ -214,6 +216,13 @@ impl Space {
         }
     }
 
+    /// What is asked about points `from..to`, each question once.
+    pub fn questions(&self, from: u64, to: u64) -> impl Iterator<Item = Question> + '_ {
+        let (stride, count) = (self.grid.stride(Setting::Phase as usize), self.questions.len() as u64);
+        let phases = (from / stride)..to.div_ceil(stride);
+        phases.take(count as usize).map(move |phase| self.questions[(phase % count) as usize])
+    }
+
     /// The size that changes fastest, and its values: a run of so many points differs in nothing else.
     pub fn run(&self) -> (Setting, &[u64]) {
         const SIZES: [Setting; 5] =
@@ -230,21 +239,24 @@ impl Space {
     ///
     /// # Errors
     /// An axis that the space does not show.
-    pub fn settings(&self, points: &[u64], names: Option<&[String]>, table: &mut Table) -> Result<()> {
+    pub fn settings(&self, points: &Runs, names: Option<&[String]>, table: &mut Table) -> Result<()> {
         let known = self.columns();
         for name in names.unwrap_or_default() {
             if !known.contains(&name.as_str()) {
                 return Err(roofline_core::names::unknown("axis", name, known));
             }
         }
-        for setting in self.shown() {
-            let name = setting.name();
-            if names.is_some_and(|names| !names.iter().any(|wanted| wanted == name)) {
-                continue;
-            }
-            let digits = |see: &mut dyn FnMut(usize)| self.grid.digits(points, setting as usize, see);
-            table.push(name, self.values[setting as usize].column(points.len(), digits));
-        }
+        let asked =
+            |setting: &Setting| names.is_none_or(|names| names.iter().any(|name| name == setting.name()));
+        let shown: Vec<Setting> = self.shown().filter(asked).collect();
+        let column = |setting: Setting| {
+            let stretches = |see: &mut dyn FnMut(Stretch)| {
+                points.iter().for_each(|run| self.grid.stretches(run, setting as usize, &mut *see));
+            };
+            (setting, self.values[setting as usize].column(points.len(), &stretches))
+        };
+        let columns: Vec<(Setting, Column)> = shown.into_par_iter().map(column).collect();
+        columns.into_iter().for_each(|(setting, column)| table.push(setting.name(), column));
         Ok(())
     }
 
@@ -257,8 +269,8 @@ impl Space {
             return Err(roofline_core::names::unknown("axis", setting.name(), self.columns()));
         }
         let values = &self.values[setting as usize];
-        let all = |see: &mut dyn FnMut(usize)| (0..values.len()).for_each(see);
-        Ok(Table::new().with(setting.name(), values.column(values.len(), all)))
+        let all = Stretch { digit: 0, rows: values.len(), ascending: true };
+        Ok(Table::new().with(setting.name(), values.column(values.len(), &|see| see(all))))
     }
 
     /// The same axes with only some values of one, by place.

@@ -56,7 +56,7 @@ pub fn kernels(frames: &[&Measurements], sets: &[Set]) -> Report {
 fn metric_of(op: &str) -> String {
     use crate::calibrate::vocabulary::Op;
     let family = match Op::parse(op) {
-        Ok(Op::Gemm) => "gemm",
+        Ok(Op::Gemm | Op::MlaAbsorb | Op::MlaRelease) => "gemm",
         Ok(Op::Prefill | Op::PrefillAfterCached) => "prefill",
         Ok(Op::Decode) => "decode",
         Ok(Op::MlaPrefill) => "mla_prefill",
@@ -104,7 +104,8 @@ fn priced<F: Fitted>(found: &Measurements, group: &Group, sets: &[Set]) -> Price
                     continue;
                 };
                 let measured = row.measured.seconds;
-                let band = seconds * chosen.spread.low..=seconds * chosen.spread.high;
+                let spread = chosen.spread_of(row.measured.usual, &row.measured.kernel.dimensions());
+                let band = seconds * spread.low..=seconds * spread.high;
                 predicted.push(Outcome { ratio: seconds / measured, inside: Some(band.contains(&measured)) });
                 ideal.push(Outcome { ratio: row.ideal_s / measured, inside: None });
             }
@@ -128,12 +129,17 @@ fn priced<F: Fitted>(found: &Measurements, group: &Group, sets: &[Set]) -> Price
 /// The dtype itself, and what stands in for it where nothing was fitted.
 fn nearest_dtypes(dtype: &'static str) -> Vec<&'static str> {
     match dtype {
+        "bf16-heads" => vec![dtype, "bf16"],
+        "fp8-heads" => vec![dtype, "fp8", "bf16"],
         "bf16-window" => vec![dtype, "bf16"],
         "fp8-window" => vec![dtype, "bf16-window", "fp8", "bf16"],
         "bf16-fp8kv" => vec![dtype, "fp8", "bf16"],
         "bf16-fp8kv-window" => vec![dtype, "fp8-window", "bf16-window", "bf16-fp8kv", "bf16"],
         "nvfp4-min-latency" => vec![dtype, "nvfp4"],
         "fp8_block-min-latency" => vec![dtype, "fp8_block"],
+        "bf16-flashinfer" => vec![dtype, "bf16"],
+        "fp8_block-flashinfer" => vec![dtype, "fp8_block"],
+        "mxfp4-marlin" => vec![dtype, "mxfp4"],
         "bf16-eager" => vec![dtype, "bf16"],
         _ => vec![dtype],
     }

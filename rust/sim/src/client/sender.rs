@@ -159,7 +159,9 @@ impl<'a, C: Clock> Sender<'a, C> {
                     users.units = count;
                     users.members = Some(Members::of(unit, count));
                 }
-                (0..share(total)).for_each(|_| sender.begin_unit(C::Instant::default()));
+                // Users beyond the last unit have nothing to send.
+                let first = share(total).min(users.units);
+                (0..first).for_each(|_| sender.begin_unit(C::Instant::default()));
             }
             _ => sender.list_from(0),
         }

@@ -138,6 +138,23 @@ impl DecodeSet {
         beginning
     }
 
+    /// How many of the next `most` calls, after `calls` ones, find enough of `free` blocks; and the blocks those take.
+    pub(super) fn calls_within(&self, calls: i64, most: u64, free: u32) -> (u64, u32) {
+        let (free, count) = (u64::from(free), u64::from(self.count));
+        // In as many calls as a block has tokens everybody begins one.
+        let rounds = (most / self.block_size as u64).min(free / count.max(1));
+        let (mut done, mut taken) = (rounds * self.block_size as u64, rounds * count);
+        let mut residue = self.beginning_residue(calls);
+        while done < most {
+            let needed = u64::from(self.beginning_next(&mut residue));
+            if taken + needed > free {
+                break;
+            }
+            (done, taken) = (done + 1, taken + needed);
+        }
+        (done, taken as u32)
+    }
+
     /// The call that is the last of some sequence, counted from 0, and that sequence: the next to leave.
     pub(super) fn next_leaving(&mut self, sequences: &[Sequence]) -> Option<(i64, u32)> {
         while let Some(&Reverse((call, admission, sequence))) = self.last.peek() {

@@ -1,16 +1,17 @@
 //! Stretches in which nothing is decided: everybody who runs decodes, nobody comes, leaves or gives way.
 //!
-//! Prices are not linear in time and rounded step by step, so a stretch is not a formula: each of its steps is priced
-//! and added as the step-by-step engine would, but nothing else is looked at.
+//! Where prices are straight lines in exact units ([`StepCost::run`]), a stretch is a formula: the sum of an arithmetic
+//! series, and the arrival that ends it the root of a parabola. Otherwise each of its steps is priced and added as the
+//! step-by-step engine would, but nothing else is looked at.
 
 use std::sync::atomic::Ordering;
 
 use super::FastReplica;
-use super::replica::checked;
+use crate::engine::checked;
 use crate::error::{Error, Result};
 use crate::metrics::journal::Note;
-use crate::step_cost::StepCost;
-use crate::time::Clock;
+use crate::step_cost::{Run, StepCost};
+use crate::time::{Clock, Ticks};
 
 /// Most steps of a stretch, so that a stop asked for is noticed.
 const LONGEST: i64 = 4096;
@@ -88,8 +89,74 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         Ok(tally)
     }
 
-    /// The same up to the next arrival, of whoever; whether blocks became short. At least one call is due.
+    /// The same up to the next arrival, of whoever, or less far; whether blocks became short. At least one call is due.
     fn run_undisturbed(&mut self, last: i64, tally: &mut Tally) -> Result<bool> {
+        let before = self.calls;
+        let is_short = match self.straight_run(last) {
+            Some(run) => self.run_at_once(&run),
+            None => self.run_one_by_one(last)?,
+        };
+        if self.calls > before {
+            tally.waiting = self.waiting.len() as u32;
+        }
+        Ok(is_short)
+    }
+
+    /// What the calls before `last` cost, where their sum is a formula.
+    fn straight_run(&self, last: i64) -> Option<Run> {
+        C::exactly(0)?;
+        self.cost.run(&self.decode.as_priced(self.calls), (last - self.calls) as u64)
+    }
+
+    /// Takes all steps of a run at once, up to the arrival or the shortage that comes first; whether blocks became short.
+    fn run_at_once(&mut self, run: &Run) -> bool {
+        let start = self.next_start();
+        let instant = |ticks: Ticks| C::exactly(C::ticks(start) + ticks).unwrap_or(start);
+        let oldest = self.flights.front().map(|flight| (flight.end, flight.delivers));
+        let reached = self.client.due().and_then(|due| match oldest {
+            Some((end, _)) if end >= due => Some(1),
+            _ => {
+                let steps = run.steps_within(C::ticks(due) - C::ticks(start))?.max(1);
+                // The result that is processed after a call is that of the call before, where one is under way.
+                Some(steps + u64::from(oldest.is_some()))
+            }
+        });
+        let most = reached.map_or(run.steps, |reached| reached.min(run.steps));
+        let (steps, blocks) = self.decode.calls_within(self.calls, most, self.cache.free());
+        if steps == 0 {
+            return true;
+        }
+        let decodes = self.decode.as_priced(self.calls);
+        self.cost.charge(&decodes, run, steps);
+        let (waited, count) = (C::ticks(start) - C::ticks(self.busy_until), decodes.count);
+        if waited == 0 {
+            self.noted.gaps.note_rising(run.ticks, run.rise, steps, count);
+        } else {
+            self.noted.gaps.note_rising(waited + run.ticks, 0, 1, count);
+            self.noted.gaps.note_rising(run.ticks + run.rise, run.rise, steps - 1, count);
+        }
+        self.cache.allocate(blocks);
+        self.calls += steps as i64;
+        let busy = run.sum(steps);
+        self.noted.totals.decode += busy;
+        let end = instant(busy);
+        let (processed, delivers) = match self.flights.front_mut() {
+            None => (end, true),
+            Some(flight) => {
+                let before = (flight.end, flight.delivers);
+                (flight.end, flight.delivers) = (end, true);
+                if steps == 1 { before } else { (instant(run.sum(steps - 1)), true) }
+            }
+        };
+        if delivers {
+            self.barren_preemptions = 0;
+        }
+        (self.now, self.busy_until) = (C::later(self.now, processed), end);
+        steps < most
+    }
+
+    /// Takes one step after the other; whether blocks became short.
+    fn run_one_by_one(&mut self, last: i64) -> Result<bool> {
         let (due, cost, first) = (self.client.due(), self.cost, self.calls);
         let mut residue = self.decode.beginning_residue(first);
         let mut decodes = self.decode.as_priced(first);
@@ -102,14 +169,14 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             }
             let mut sums = P::Sums::default();
             cost.add_decodes(&mut sums, &decodes);
-            let busy_s = checked(cost.seconds(&sums))?;
+            let busy = checked(cost.price(&sums))?;
             self.cache.allocate(needed);
             self.calls += 1;
             (decodes.context, decodes.longest) = (decodes.context + decodes.count, decodes.longest + 1);
             decodes.shift += 1;
-            let end = C::after(C::later(now, busy_until), busy_s);
-            self.noted.note_gaps(C::seconds_between(busy_until, end), decodes.count);
-            self.noted.totals.decode_s += busy_s;
+            let end = C::after(C::later(now, busy_until), busy);
+            self.noted.gaps.note(C::seconds_between(busy_until, end), decodes.count);
+            self.noted.totals.decode += busy.ticks;
             busy_until = end;
             let (processed, delivers) = match &mut oldest {
                 None => (end, true),
@@ -126,9 +193,6 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         (self.now, self.busy_until) = (now, busy_until);
         if let (Some(flight), Some(oldest)) = (self.flights.front_mut(), oldest) {
             (flight.end, flight.delivers) = oldest;
-        }
-        if self.calls > first {
-            tally.waiting = self.waiting.len() as u32;
         }
         Ok(is_short)
     }

@@ -3,15 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
-use roofline_core::error::Error as CoreError;
-
 use super::cache::Cache;
 use super::decode::DecodeSet;
 use super::sequence::{Place, Sequence, Timeline};
 use super::tree::Tree;
 use crate::client::{Due, Sender};
 use crate::engine::Monitor;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::metrics::journal::{Journal, Moments, Note};
 use crate::metrics::records::{Epoch, Outcome, Records, Requests};
 use crate::metrics::steps::Record;
@@ -348,14 +346,4 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         }
         Records { requests: self.told, epochs: self.epochs, journal: self.journal, ..Records::default() }
     }
-}
-
-/// A price that is a time.
-#[inline]
-pub(super) fn checked(seconds: f64) -> Result<f64> {
-    if seconds.is_finite() && seconds >= 0.0 {
-        return Ok(seconds);
-    }
-    let must = "must be finite and not negative, in seconds";
-    Err(Error::Core(CoreError::spec("step_cost", must, seconds, "")))
 }

@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use roofline_core::error::Error as CoreError;
 
 use super::FastReplica;
-use super::replica::{CALLS_PER_LOOK, Flight, checked};
+use super::replica::{CALLS_PER_LOOK, Flight};
 use super::sequence::Place;
+use crate::engine::checked;
 use crate::error::{Error, Result};
 use crate::metrics::journal::Note;
 use crate::step_cost::{Phase, StepCost, StepItem};
@@ -65,7 +66,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             return Err(Error::Interrupted);
         }
         self.check_progress(&step)?;
-        self.launch(step)
+        self.launch(&mut step)
     }
 
     /// Everybody who decodes gets a token, and a block where one begins.
@@ -226,7 +227,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
     }
 
     /// The step is decided: when it runs, and what it delivers to whom.
-    fn launch(&mut self, mut step: Draft<P::Sums>) -> Result<()> {
+    fn launch(&mut self, step: &mut Draft<P::Sums>) -> Result<()> {
         let is_empty = step.tokens == 0;
         let delivers = step.decoding > 0 || !self.completing.is_empty();
         let (start, mut end) = (self.next_start(), self.now);
@@ -235,7 +236,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         } else {
             self.idle_calls = 0;
             if !is_empty {
-                end = self.occupy(&step)?;
+                end = self.occupy(step)?;
             }
             self.noted.totals.scheduled_tokens += u64::from(step.tokens);
             self.noted.totals.preemptions += u64::from(step.preempted);
@@ -259,35 +260,37 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             });
         }
         for place in 0..self.completing.len() {
-            self.deliver_first(self.completing[place], end, &mut step);
+            self.deliver_first(self.completing[place], end, step);
         }
         self.completing.clear();
-        step.newcomers.clear();
-        self.spare.push(step.newcomers);
-        self.flights.push_back(Flight { end, is_empty, delivers, finishing: step.finishing });
+        let mut newcomers = std::mem::take(&mut step.newcomers);
+        newcomers.clear();
+        self.spare.push(newcomers);
+        let finishing = std::mem::take(&mut step.finishing);
+        self.flights.push_back(Flight { end, is_empty, delivers, finishing });
         Ok(())
     }
 
     /// The device takes the step; when it ends. Those who decode have their tokens then.
     fn occupy(&mut self, step: &Draft<P::Sums>) -> Result<C::Instant> {
-        let busy_s = checked(self.cost.seconds(&step.sums))?;
+        let busy = checked(self.cost.price(&step.sums))?;
         let start = C::later(self.now, self.busy_until);
-        let end = C::after(start, busy_s);
+        let end = C::after(start, busy);
         for &sequence in &step.newcomers {
             self.timelines[sequence as usize].first_scheduled = start;
         }
         if step.decoding > 0 {
-            self.noted.note_gaps(C::seconds_between(self.busy_until, end), u64::from(step.decoding));
+            self.noted.gaps.note(C::seconds_between(self.busy_until, end), u64::from(step.decoding));
         }
         for &sequence in &step.finishing {
             self.timelines[sequence as usize].last_token = end;
         }
         let share = match (step.prefilling, step.decoding) {
-            (0, _) => &mut self.noted.totals.decode_s,
-            (_, 0) => &mut self.noted.totals.prefill_s,
-            _ => &mut self.noted.totals.mixed_s,
+            (0, _) => &mut self.noted.totals.decode,
+            (_, 0) => &mut self.noted.totals.prefill,
+            _ => &mut self.noted.totals.mixed,
         };
-        *share += busy_s;
+        *share += busy.ticks;
         self.noted.totals.steps += 1;
         self.busy_until = end;
         Ok(end)
@@ -313,7 +316,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         if is_first {
             timeline.first_token = end;
         } else {
-            self.noted.note_gaps(C::seconds_between(before, end), 1);
+            self.noted.gaps.note(C::seconds_between(before, end), 1);
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod sketch;
 pub mod percentiles;
 pub mod slo;
 pub mod requests;
+pub mod gaps;
 pub mod journal;
 pub mod account;
 pub mod records;

@@ -2,6 +2,7 @@
 
 use roofline_core::cause::Causes;
 
+use super::gaps::Gaps;
 use super::journal::{Journal, Moments, Note};
 pub use super::requests::{Outcome, Requests, Seconds};
 use super::steps::{Decisions, Record, Steps};
@@ -9,7 +10,7 @@ use crate::request::Workload;
 use crate::scheduler::Scheduler;
 use crate::scheduler::sequence::Status;
 use crate::step::Step;
-use crate::time::Clock;
+use crate::time::{Clock, Period, Ticks, tick_seconds};
 
 /// Sums over the steps of a simulation, all replicas together.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -22,12 +23,12 @@ pub struct Totals {
     pub scheduled_tokens: u64,
     /// Preemptions.
     pub preemptions: u64,
-    /// Seconds in steps that computed prompts only.
-    pub prefill_s: f64,
-    /// Seconds in steps that continued answers only.
-    pub decode_s: f64,
-    /// Seconds in steps that did both.
-    pub mixed_s: f64,
+    /// Time in steps that computed prompts only.
+    pub prefill: Ticks,
+    /// Time in steps that continued answers only.
+    pub decode: Ticks,
+    /// Time in steps that did both.
+    pub mixed: Ticks,
     /// Largest share of the blocks in use after a call, over calls and replicas.
     pub kv_peak: f64,
     /// Most requests running at once in a replica.
@@ -39,15 +40,20 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Seconds in steps that computed prompts only, continued answers only, did both.
+    pub fn busy_s(&self) -> [f64; 3] {
+        [self.prefill, self.decode, self.mixed].map(tick_seconds)
+    }
+
     /// Adds those of another replica, or of a later epoch.
     pub fn append(&mut self, other: &Totals) {
         self.steps += other.steps;
         self.calls += other.calls;
         self.scheduled_tokens += other.scheduled_tokens;
         self.preemptions += other.preemptions;
-        self.prefill_s += other.prefill_s;
-        self.decode_s += other.decode_s;
-        self.mixed_s += other.mixed_s;
+        self.prefill += other.prefill;
+        self.decode += other.decode;
+        self.mixed += other.mixed;
         self.kv_peak = self.kv_peak.max(other.kv_peak);
         self.max_running = self.max_running.max(other.max_running);
         self.max_waiting = self.max_waiting.max(other.max_waiting);
@@ -70,30 +76,17 @@ pub struct Timeline<T> {
 /// An epoch of a simulation: what comes before what is measured, what is measured, and what comes after.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Epoch {
-    /// Gaps between deliveries in seconds, of the steps scheduled in it, and how often each came.
-    pub gaps: Vec<(f64, u64)>,
+    /// Gaps between deliveries, of the steps scheduled in it.
+    pub gaps: Gaps,
     /// Sums over the steps scheduled in it.
     pub totals: Totals,
 }
 
 impl Epoch {
-    /// `count` requests were given a token `gap` seconds after the one before.
-    #[inline]
-    pub fn note_gaps(&mut self, gap: f64, count: u64) {
-        match self.gaps.last_mut() {
-            Some((last, known)) if *last == gap => *known += count,
-            _ => self.gaps.push((gap, count)),
-        }
-    }
-
     /// Adds what another replica noted in the same epoch, or what came later.
     pub fn append(&mut self, other: Epoch) {
         self.totals.append(&other.totals);
-        if self.gaps.is_empty() {
-            self.gaps = other.gaps;
-        } else {
-            self.gaps.extend(other.gaps);
-        }
+        self.gaps.append(other.gaps);
     }
 }
 
@@ -190,13 +183,13 @@ impl<'a, C: Clock> Recorder<'a, C> {
         self.epochs.len() - 1
     }
 
-    /// A step was decided; `busy_s` is how long it occupies the device, `spent` what all steps so far were spent on.
+    /// A step was decided; `busy` is how long it occupies the device, `spent` what all steps so far were spent on.
     pub fn scheduled(
         &mut self,
         scheduler: &Scheduler<'_>,
         step: &Step,
         span: Span<C::Instant>,
-        busy_s: f64,
+        busy: Period,
         spent: Causes,
     ) {
         // The tokens of a request that gives way come with the steps still under way.
@@ -232,11 +225,11 @@ impl<'a, C: Clock> Recorder<'a, C> {
         totals.max_running = totals.max_running.max(scheduler.running() as u32);
         totals.max_waiting = totals.max_waiting.max(scheduler.waiting() as u32);
         let share = match prefills {
-            0 => &mut totals.decode_s,
-            all if all == step.entries().len() => &mut totals.prefill_s,
-            _ => &mut totals.mixed_s,
+            0 => &mut totals.decode,
+            all if all == step.entries().len() => &mut totals.prefill,
+            _ => &mut totals.mixed,
         };
-        *share += busy_s;
+        *share += busy.ticks;
         if self.journal.writes() {
             let used = usable - scheduler.kv().free();
             self.journal.note(
@@ -308,7 +301,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
                 if timeline.last_token != previous.0 {
                     previous = (timeline.last_token, C::seconds_between(timeline.last_token, end));
                 }
-                self.epochs[epoch].note_gaps(previous.1, 1);
+                self.epochs[epoch].gaps.note(previous.1, 1);
             }
             timeline.last_token = end;
             timeline.delivered += delivery.tokens;

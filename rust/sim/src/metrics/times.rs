@@ -187,7 +187,8 @@ impl Phases {
         }
         let mean = |seconds: f64| seconds / count as f64;
         (count > 0).then(|| Phases {
-            queue_s: mean(sum.queue_s),
+            // The place in the queue is a difference of sums in floats, which may end just below nothing.
+            queue_s: mean(sum.queue_s).max(0.0),
             prefill_s: mean(sum.prefill_s),
             decode_s: mean(sum.decode_s),
             preempted_s: mean(sum.preempted_s),

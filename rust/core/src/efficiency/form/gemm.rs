@@ -2,9 +2,14 @@
 
 use super::{Device, smooth_max};
 
-/// `m × k` activations times a resident `k × n` weight.
+/// Outputs or inputs below which the shape of a multiplication is odd.
+pub const NARROW: f64 = 512.0;
+
+/// `m × k` activations times a resident `k × n` weight, or `batch` such products side by side.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GemmKernel {
+    /// Products side by side, each with activations and a weight of its own: 1 but where heads have their own.
+    pub batch: f64,
     /// Rows: the step's tokens.
     pub m: f64,
     /// Outputs on this device.
@@ -41,13 +46,13 @@ form! {
 impl Gemm {
     /// `t0 + (C⁴ + M⁴)^¼ + c_quant·(2 + ab)·m·k/B`; `C` counts whole work and `w_tile` of one 128 × 128 tile a multiprocessor.
     pub fn time(&self, device: &Device, kernel: &GemmKernel) -> f64 {
-        let GemmKernel { m, n, k, peak, weight_bytes, input_bytes } = *kernel;
+        let GemmKernel { batch, m, n, k, peak, weight_bytes, input_bytes } = *kernel;
         let depth = k + self.k0;
         let tile = self.w_tile * (2.0 * 128.0 * 128.0) * depth * device.sm;
-        let compute = (2.0 * m.max(16.0) * n * depth + tile) / (peak * self.ec);
+        let compute = (2.0 * batch * m.max(16.0) * n * depth + tile) / (peak * self.ec);
         let traffic =
-            (weight_bytes * n * k + input_bytes * m * k + 2.0 * m * n) / (device.bandwidth * self.em);
-        let quantise = self.c_quant * (2.0 + input_bytes) * m * k / device.bandwidth;
+            batch * (weight_bytes * n * k + input_bytes * m * k + 2.0 * m * n) / (device.bandwidth * self.em);
+        let quantise = self.c_quant * batch * (2.0 + input_bytes) * m * k / device.bandwidth;
         self.t0_s + smooth_max(compute, traffic) + quantise
     }
 }

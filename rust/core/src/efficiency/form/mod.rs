@@ -3,6 +3,8 @@
 //! One family a file. A form knows nothing of models or steps: whoever prices or fits fills a geometry, whose fields are
 //! `f64` so that they may be sums over the sequences of a step. The same function is fitted and paid.
 
+use crate::hardware::{EXPONENTIALS, Hardware};
+
 /// What a datasheet says about the device a kernel runs on; the peak of the multiplied format stands with the kernel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Device {
@@ -14,8 +16,29 @@ pub struct Device {
     pub sm: f64,
     /// Last-level cache, bytes; 0 where unknown.
     pub l2: f64,
+    /// Clocks of all multiprocessors together, 1/s: how fast instructions are issued.
+    pub clocks: f64,
     /// Rate of exponentials per multiprocessor and clock relative to Hopper (Blackwell Ultra: 2).
     pub exponential: f64,
+}
+
+/// Cores and clock assumed of a device where nobody published them.
+const CORES_UNKNOWN: f64 = 128.0;
+const CLOCK_UNKNOWN: f64 = 1.5e9;
+
+impl Device {
+    /// The facts of a datasheet beside these ceilings.
+    pub fn of(hardware: &Hardware, peak16: f64, bandwidth: f64) -> Device {
+        let sm = hardware.cores.value.unwrap_or(CORES_UNKNOWN);
+        Device {
+            peak16,
+            bandwidth,
+            sm,
+            l2: hardware.l2.capacity.value.unwrap_or(0.0),
+            clocks: sm * hardware.clock.value.unwrap_or(CLOCK_UNKNOWN),
+            exponential: hardware.exponentials.value.unwrap_or(EXPONENTIALS) / EXPONENTIALS,
+        }
+    }
 }
 
 /// One fitted number: its name in files and the range that means something.

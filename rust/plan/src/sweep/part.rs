@@ -1,0 +1,256 @@
+//! Points of one deployment at a stretch: priced block by block, judged, and written to their share of the rows.
+
+use std::ops::Range;
+
+use roofline_core::batch::{BLOCK, Sizes};
+use roofline_core::point::Question;
+
+use super::ask::Ask;
+use super::axis::Setting;
+use super::dropped::Dropped;
+use super::grid::Ranges;
+use super::keep::Keep;
+use super::runs::Runs;
+use super::space::Space;
+use crate::deployed::{Deployed, Desk};
+use crate::results::{Block, Measure, Rows, Wanted};
+
+/// Why points are dropped whose sequences do not fit.
+pub(super) const DOES_NOT_FIT: &str = "does not fit in memory";
+
+/// What came of a stretch of points, but for its results: those stand at the front of its share of the rows.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    /// Rows of its share.
+    pub(super) share: usize,
+    /// The points that are kept.
+    pub(super) points: Runs,
+    /// Measures that are unknown in all of them and were not written.
+    pub(super) unknown: Wanted,
+    /// Why neighbours among them are impossible, as a place among `reasons`; only with [`Keep::All`].
+    pub(super) reason: Vec<(u32, usize)>,
+    pub(super) reasons: Vec<String>,
+    pub(super) dropped: Dropped,
+}
+
+impl Part {
+    /// Drops points, or with [`Keep::All`] keeps them with the reason.
+    pub(super) fn leave_out(
+        &mut self,
+        ask: &Ask,
+        points: Range<u64>,
+        reason: &str,
+        example: impl FnOnce() -> String,
+    ) {
+        let count = points.end - points.start;
+        if ask.keep == Keep::All {
+            let known = self.reasons.iter().position(|known| known == reason);
+            let place = known.unwrap_or_else(|| {
+                self.reasons.push(reason.to_string());
+                self.reasons.len() - 1
+            });
+            self.reason.push((place as u32, count as usize));
+            self.points.push(points);
+        }
+        self.dropped.add(reason, count, example);
+    }
+}
+
+/// Points of one deployment while they are priced.
+pub(super) struct Piece<'a> {
+    space: &'a Space,
+    deployed: &'a Deployed,
+    ask: &'a Ask,
+    needed: Wanted,
+    rows: Rows<'a>,
+    desk: Desk,
+    block: Block,
+    columns: [[u64; BLOCK]; 5],
+    /// The points of the block, neighbours together.
+    runs: Vec<Range<u64>>,
+    count: usize,
+    question: Option<Question>,
+    part: Part,
+}
+
+impl<'a> Piece<'a> {
+    pub(super) fn new(
+        space: &'a Space,
+        deployed: &'a Deployed,
+        ask: &'a Ask,
+        needed: Wanted,
+        rows: Rows<'a>,
+    ) -> Piece<'a> {
+        Piece {
+            space,
+            deployed,
+            ask,
+            needed,
+            rows,
+            desk: Desk::default(),
+            block: Block::default(),
+            columns: [[0; BLOCK]; 5],
+            runs: Vec::new(),
+            count: 0,
+            question: None,
+            part: Part::default(),
+        }
+    }
+
+    /// Prices points `from..to`, run by run: within a run only one size changes.
+    pub(super) fn price(mut self, from: u64, to: u64) -> Part {
+        self.part.share = (to - from) as usize;
+        self.part.unknown = self.unknown(from, to);
+        let (setting, values) = self.space.run();
+        let length = values.len() as u64;
+        // Every value of a size is as possible as its first one, except that some questions refuse 0.
+        let each = if values.contains(&0) && setting != Setting::PrefixLen { 1 } else { length };
+        for (from, to) in (Ranges { from, to, each }) {
+            let first = self.space.point(from);
+            let start = (from % length) as usize;
+            let run = &values[start..start + (to - from) as usize];
+            if let Err(error) = first.check(&self.deployed.analyst().deployment().model) {
+                self.flush();
+                let reason = format!("{} is not possible", error.field());
+                self.leave_out(from..to, &reason, || error.to_string());
+                continue;
+            }
+            if self.question != Some(first.question) {
+                self.flush();
+                self.question = Some(first.question);
+            }
+            let mut done = 0;
+            while done < run.len() {
+                let more = (run.len() - done).min(BLOCK - self.count);
+                let range = self.count..self.count + more;
+                let [batch_size, input_len, output_len, prefix_len, chunk] = &mut self.columns;
+                batch_size[range.clone()].fill(first.batch_size);
+                input_len[range.clone()].fill(first.input_len);
+                output_len[range.clone()].fill(first.output_len);
+                prefix_len[range.clone()].fill(first.prefix_len);
+                chunk[range.clone()].fill(first.chunk);
+                let running = match setting {
+                    Setting::BatchSize => batch_size,
+                    Setting::OutputLen => output_len,
+                    Setting::PrefixLen => prefix_len,
+                    Setting::Chunk => chunk,
+                    _ => input_len,
+                };
+                running[range].copy_from_slice(&run[done..done + more]);
+                let start = from + done as u64;
+                self.runs.push(start..start + more as u64);
+                self.count += more;
+                done += more;
+                if self.count == BLOCK {
+                    self.flush();
+                }
+            }
+        }
+        self.flush();
+        self.part
+    }
+
+    /// Measures that are unknown in all points `from..to`.
+    fn unknown(&self, from: u64, to: u64) -> Wanted {
+        let questions = self.space.questions(from, to);
+        let mut unknown = questions.map(|question| self.deployed.unknown(question));
+        let first = unknown.next().unwrap_or_default();
+        unknown.fold(first, |all, more| all.without(all.without(more)))
+    }
+
+    /// Points that are impossible; with [`Keep::All`] they are rows without results.
+    fn leave_out(&mut self, points: Range<u64>, reason: &str, example: impl FnOnce() -> String) {
+        if self.ask.keep == Keep::All {
+            let (row, count) = (self.part.points.len(), (points.end - points.start) as usize);
+            self.rows.lanes().for_each(|(_, lane)| lane[row..row + count].fill(f64::NAN));
+        }
+        self.part.leave_out(self.ask, points, reason, example);
+    }
+
+    /// Prices the block and writes what is kept of it.
+    fn flush(&mut self) {
+        let count = std::mem::take(&mut self.count);
+        let (Some(question), true) = (self.question, count > 0) else { return };
+        let [batch_size, input_len, output_len, prefix_len, chunk] =
+            self.columns.each_ref().map(|column| &column[..count]);
+        let sizes = Sizes { batch_size, input_len, output_len, prefix_len, chunk };
+        self.deployed.price(question, &sizes, self.needed, &mut self.desk, &mut self.block);
+        for measure in self.deployed.unknown(question).each() {
+            self.block.lane_mut(measure)[..count].fill(f64::NAN);
+        }
+        let row = self.part.points.len();
+        let runs = std::mem::take(&mut self.runs);
+        if self.ask.keep == Keep::All {
+            self.part.reason.push((u32::MAX, count));
+        }
+        if self.ask.keep == Keep::All || self.all_hold(&runs, count) {
+            self.rows.write(row, &self.block, count, self.part.unknown);
+            runs.iter().for_each(|run| self.part.points.push(run.clone()));
+        } else {
+            let points = runs.iter().flat_map(Clone::clone).enumerate();
+            let kept: Vec<(usize, u64)> = points.filter(|(at, point)| self.holds(*at, *point)).collect();
+            let places: Vec<usize> = kept.iter().map(|(at, _)| *at).collect();
+            self.rows.write_some(row, &self.block, &places, self.part.unknown);
+            kept.iter().for_each(|(_, point)| self.part.points.push(*point..point + 1));
+        }
+        self.runs = runs;
+        self.runs.clear();
+    }
+
+    /// Whether every point of the block may stay.
+    fn all_hold(&self, runs: &[Range<u64>], count: usize) -> bool {
+        let all =
+            |measure: Measure, holds: &dyn Fn(&[f64]) -> bool| holds(&self.block.lane(measure)[..count]);
+        let fit = all(Measure::Fits, &|lane| lane.iter().fold(true, |all, fits| all & (*fits == 1.0)));
+        let limits = &self.ask.limits;
+        let held = limits.measures.iter().all(|limit| {
+            all(limit.measure, &|lane| match limit.most {
+                true => lane.iter().fold(true, |all, value| all & (*value <= limit.value)),
+                false => lane.iter().fold(true, |all, value| all & (*value >= limit.value)),
+            })
+        });
+        let short = || runs.iter().flat_map(Clone::clone).all(|point| self.too_long(point).is_none());
+        fit && held && (!limits.within_context || short())
+    }
+
+    /// The context of a point and the most its model was made for, where it is longer.
+    fn too_long(&self, point: u64) -> Option<(u64, u64)> {
+        let context = self.space.point(point).context();
+        self.space.model(point).max_context.filter(|most| context > *most).map(|most| (context, most))
+    }
+
+    /// Whether a point of the block may stay; counts it if not.
+    fn holds(&mut self, at: usize, point: u64) -> bool {
+        let lane = |measure: Measure| self.block.lane(measure)[at];
+        let dropped = &mut self.part.dropped;
+        if lane(Measure::Fits).is_nan() {
+            dropped.add("techniques are not possible", 1, String::new);
+            return false;
+        }
+        if lane(Measure::Fits) != 1.0 {
+            dropped.add(DOES_NOT_FIT, 1, || {
+                format!("batch_size {} at input_len {}", self.columns[0][at], self.columns[1][at])
+            });
+            return false;
+        }
+        if self.ask.limits.within_context {
+            if let Some((context, most)) = self.too_long(point) {
+                let name = &self.space.model(point).name;
+                let example = || format!("{context} tokens, made for {most}: `{name}`");
+                self.part.dropped.add("context is longer than the model was made for", 1, example);
+                return false;
+            }
+        }
+        for limit in &self.ask.limits.measures {
+            let value = lane(limit.measure);
+            let held = if limit.most { value <= limit.value } else { value >= limit.value };
+            if !held {
+                let side = if limit.most { "most" } else { "least" };
+                let reason = format!("{} must be at {side} {}", limit.measure.name(), limit.value);
+                self.part.dropped.add(&reason, 1, || format!("{reason}: {value}"));
+                return false;
+            }
+        }
+        true
+    }
+}
