@@ -374,17 +374,33 @@ class Analysis:
 
     @cached_property
     def ops(self) -> pl.DataFrame:
-        """One row an operator: of one GPU (the busiest), all its ``repeat`` occurrences together."""
+        """One row an operator: of one GPU (the busiest), all its ``repeat`` occurrences together.
+
+        ``op, repeat, flops`` (of the tensor unit; those of the vector unit are ``vector_flops``), ``bytes`` moved in
+        memory and their parts ``weight_bytes, activation_bytes, kv_bytes``, ``link_bytes``, ``intensity`` (FLOP/B; null
+        where nothing is moved), seconds ``ideal_s, predicted_s, low_s, high_s``, ``share`` of the time, ``bound``,
+        ``source``, ``family`` of kernels and ``format`` multiplied in.
+        """
         return frame(self._answer.ops)
 
     @cached_property
     def memory(self) -> dict[str, Any]:
-        """What lies in the memory of the busiest GPU, and how many sequences would fit."""
+        """What lies in the memory of the busiest GPU, and how many sequences would fit.
+
+        Bytes: ``capacity_bytes``; ``weight_bytes, kv_bytes, activation_bytes`` and their sum ``memory_bytes``; as the
+        engine divides it ``usable_bytes, engine_activation_bytes, runtime_bytes, for_kv_bytes, block_bytes`` and
+        ``engine_memory_bytes`` in use. Counts: ``num_gpu_blocks, blocks_needed, ideal_sequences, engine_sequences``.
+        Verdicts: ``fits_ideally, fits``.
+        """
         return record(self._answer.memory)
 
     @cached_property
     def totals(self) -> dict[str, Any]:
-        """Work and traffic under ``gpu`` (the busiest) and ``deployment`` (all of them)."""
+        """Work and traffic under ``gpu`` (the busiest) and ``deployment`` (all of them).
+
+        Each a dictionary of ``flops, vector_flops, bytes, weight_bytes, activation_bytes, kv_bytes, link_bytes,
+        intensity``.
+        """
         rows = frame(self._answer.totals).to_dicts()
         return {row.pop("scope"): row for row in rows}
 

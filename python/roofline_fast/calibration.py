@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast import checks, measured
+from roofline_fast.aside import write_text
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import find_hardware
@@ -51,13 +52,13 @@ class Calibration:
                 names = ", ".join(self.files)
                 message = f"--output must be a folder for measurements of several devices: {names}"
                 raise SpecError(message, field="output", value=str(place))
-            place.write_text(next(iter(self.files.values())))
+            write_text(place, next(iter(self.files.values())))
             return [place]
         place.mkdir(parents=True, exist_ok=True)
         written = []
         for device, text in self.files.items():
             written.append(place / f"{device}.toml")
-            written[-1].write_text(text)
+            write_text(written[-1], text)
         return written
 
     def __repr__(self) -> str:
@@ -155,7 +156,7 @@ def _present(update: str | PathLike[str] | None) -> list[tuple[str, str]]:
         return []
     place = Path(update)
     files = sorted(place.glob("*.toml")) if place.is_dir() else [place]
-    texts = [file.read_text() for file in files]
+    texts = [file.read_text(encoding="utf-8") for file in files]
     return [(_device(text), text) for text in texts]
 
 

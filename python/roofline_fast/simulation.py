@@ -385,7 +385,20 @@ def _model(
 
 
 class Simulation:
-    """What came of a simulation."""
+    """What came of a simulation.
+
+    Attributes
+    ----------
+    summary : dict
+        Figures under the names of `vllm bench serve`'s JSON (``mean_ttft_ms``, ``p99_itl_ms``,
+        ``request_throughput``, …), and what no client can see (``prefill_time_share``, ``kv_peak``, ``preemptions``, …).
+    inputs : dict
+        What was asked, with what was assumed where nothing was said.
+    trace : Trace
+        The traffic as it was sent.
+    model, hardware : Model, Hardware
+        What was served, on what.
+    """
 
     def __init__(
         self,
@@ -413,7 +426,13 @@ class Simulation:
 
     @cached_property
     def requests(self) -> pl.DataFrame:
-        """One row a request, in the order of the trace; times in seconds since the trace began."""
+        """One row a request, in the order of the trace; times in seconds since the trace began.
+
+        ``request_id, arrival_s, first_scheduled_s, first_token_s, finish_s, prompt_tokens, output_tokens,
+        cached_tokens, preemptions, ttft_s, tpot_s, e2e_s, replica, status``, the band of the latencies (``ttft_low_s``,
+        ``ttft_high_s``, …) where it is known, and ``held_s`` where a client held requests back. What did not happen is
+        null.
+        """
         return frame(self._served.requests)
 
     @cached_property

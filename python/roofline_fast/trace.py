@@ -177,7 +177,14 @@ class Trace:
         Returns
         -------
         Trace
-            Its requests; `warnings` says what was repaired.
+            Its requests; `warnings` says what was repaired, `information` what was assumed.
+
+        Raises
+        ------
+        TraceError
+            A file that cannot be read, or breaks a rule: with file, line and field, every kind of mistake at once.
+        SpecError
+            An option that is not possible.
         """
         from roofline_fast.traces import files_of, parts, unit_of
 

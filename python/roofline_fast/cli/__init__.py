@@ -63,7 +63,7 @@ def _app(asked: str | None) -> typer.Typer:
         if name == asked or completing:
             import_module(f"roofline_fast.cli.{name.replace('-', '_')}").register(app)
         else:
-            app.command(name, help=summary)(_elsewhere)
+            app.command(name, help=summary, short_help=summary)(_elsewhere)
     return app
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from roofline_fast.aside import write_text
 from roofline_fast.cli import flags, output, talk
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
@@ -117,7 +118,7 @@ def _plan(form: str, out: Path | None, hw: str | None, engine: str, *, quiet: bo
         if out.suffix != ".py":
             message = f"--output must end in .py with --plan: {out}"
             raise SpecError(message, field="--output", value=str(out))
-        out.write_text(script(device.name, engine or "torch"))
+        write_text(out, script(device.name, engine or "torch"))
         talk.note(
             f"script written to {out}; run it on the device, then calibrate what it writes", quiet=quiet
         )

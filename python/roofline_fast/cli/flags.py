@@ -22,7 +22,10 @@ ModelArgument = Annotated[
     typer.Argument(metavar="MODEL", help="Catalogue name, Hugging Face id, config.json or its folder."),
 ]
 ModelFlag = Annotated[
-    str | None, typer.Option("--model", "-m", "--model-path", help="The same as a flag.", show_default=False)
+    str | None,
+    typer.Option(
+        "--model", "-m", "--model-path", help="The model, where no MODEL says it.", show_default=False
+    ),
 ]
 Hw = Annotated[
     str | None,
@@ -214,7 +217,7 @@ Format = Annotated[str, typer.Option("--format", help="table, json or csv.", ric
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", help="Write the table to FILE.parquet|csv|jsonl|json.", rich_help_panel=OUTPUT
+        "--output", "-o", help="Write the table to FILE.parquet|csv|jsonl|json|html.", rich_help_panel=OUTPUT
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No talk on stderr.", rich_help_panel=OUTPUT)]

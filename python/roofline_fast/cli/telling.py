@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from roofline_fast.aside import aside
 from roofline_fast.cli import flags, output, talk
 from roofline_fast.cli.figures import digits, percent
 from roofline_fast.errors import SpecError
@@ -26,7 +27,7 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="Requests to FILE.parquet|csv|jsonl|json, or everything to a FOLDER.",
+        help="Requests to FILE.parquet|csv|jsonl|json|html, or everything to a FOLDER.",
         rich_help_panel=flags.OUTPUT,
     ),
 ]
@@ -176,8 +177,8 @@ def _save(table: pl.DataFrame, file: Path, name: str, quiet: bool) -> None:
 
 
 def _perfetto(simulation: Simulation, file: Path, quiet: bool) -> None:
-    with output.aside(file) as aside:
-        simulation.write_perfetto(aside)
+    with aside(file) as part:
+        simulation.write_perfetto(part)
     talk.note(f"trace for ui.perfetto.dev written to {file}", quiet=quiet)
 
 

@@ -137,12 +137,6 @@ impl Analysis {
         self.answer.outcome.times.step.step.high
     }
 
-    /// What the busiest pipeline stage takes.
-    #[getter]
-    fn stage_s(&self) -> f64 {
-        self.answer.outcome.times.step.stage
-    }
-
     /// Time to first token (prefill, chat).
     #[getter]
     fn ttft_s(&self) -> Option<f64> {

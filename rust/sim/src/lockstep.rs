@@ -83,7 +83,8 @@ pub fn run<'a, C: Clock, P: StepCost>(
             rank.settle(now, cost, monitor)?;
         }
         let alone = ranks.iter().map(|rank| rank.flights.front().map_or(idle, |flight| flight.busy));
-        let busy = alone.fold(Period::default(), |most, busy| if busy.ticks > most.ticks { busy } else { most });
+        let busy =
+            alone.fold(Period::default(), |most, busy| if busy.ticks > most.ticks { busy } else { most });
         if ranks.iter().all(|rank| rank.flights.is_empty()) {
             let dues = ranks.iter().filter_map(|rank| rank.client.due());
             let Some(next) = dues.reduce(|a, b| if b < a { b } else { a }) else { break };

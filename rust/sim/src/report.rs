@@ -117,7 +117,7 @@ impl Simulation {
     /// The same seconds by operator, in proportion to those of `spent`; `unattributed` where steps were not priced by
     /// operators.
     pub fn operators(&self, spent: Vec<(String, f64)>) -> Vec<(String, f64)> {
-        let busy = self.totals.prefill_s + self.totals.decode_s + self.totals.mixed_s;
+        let busy = tick_seconds(self.totals.prefill + self.totals.decode + self.totals.mixed);
         let all: f64 = spent.iter().map(|(_, seconds)| seconds).sum();
         let mut seconds = match all > 0.0 {
             true => spent.into_iter().map(|(name, seconds)| (name, seconds / all * busy)).collect(),

@@ -58,9 +58,8 @@ impl ModelCost {
 
     /// Seconds of all steps priced so far by operator, in order; what runs beside the device counts as far as it shows.
     pub fn operators(&self) -> Vec<(String, f64)> {
-        let ledger = self.ledger.borrow();
-        let mut seconds = ledger.operators.clone();
-        self.memo.borrow().add_operators(&mut seconds);
+        let memo = self.memo.borrow();
+        let seconds = memo.operators(&self.pricer);
         let mut named: Vec<(String, f64)> = Vec::new();
         for (op, seconds) in self.pricer.ops().zip(&seconds).filter(|(_, seconds)| **seconds != 0.0) {
             match named.iter_mut().find(|(name, _)| name == op.stem()) {
@@ -68,8 +67,8 @@ impl ModelCost {
                 None => named.push((op.stem().to_string(), *seconds)),
             }
         }
-        let hidden = ledger.steps - seconds.iter().sum::<f64>();
-        if hidden.abs() > 1e-9 * ledger.steps {
+        let hidden = memo.seconds() - seconds.iter().sum::<f64>();
+        if hidden.abs() > 1e-9 * memo.seconds() {
             named.push(("hidden behind the device".to_string(), hidden));
         }
         named

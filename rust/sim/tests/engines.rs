@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
 
+#[path = "common/moves.rs"]
+mod moves;
+
+use moves::conserved;
 use proptest::prelude::*;
 use roofline_sim::client::{Client, Sender, Units};
 use roofline_sim::engine::{Monitor, Replica};
@@ -489,21 +493,7 @@ proptest! {
 
     #[test]
     fn blocks_and_requests_are_conserved_at_every_move((trace, segments) in workload(), config in any_engine()) {
-        let workload = Workload::new(&trace, Some(&segments)).unwrap();
-        let rows: Vec<u32> = (0..trace.len() as u32).collect();
-        let monitor = Monitor::default();
-        let client = Sender::new(&Client::default(), workload, &Units::of(&trace), &rows, (0, 1));
-        let mut replica =
-            Replica::<FixedClock, _>::new(&config, workload, &rows, client, 0, &COST, Record::Summary, &monitor).unwrap();
-        let mut moves = 0;
-        while replica.advance().unwrap() {
-            moves += 1;
-            prop_assert!(moves < 100_000, "a simulation must end");
-            if let Err(law) = replica.check() {
-                prop_assert!(false, "{}", law);
-            }
-        }
-        prop_assert_eq!(replica.check(), Ok(()));
+        prop_assert_eq!(conserved(&trace, &segments, &config, &COST), Ok(()));
     }
 
     #[test]

@@ -87,6 +87,9 @@ fn an_eagle_head_is_one_layer_and_a_projection() {
     is(op(&step, "draft.gate_up_proj").work.weight_bytes, 3.0 * 16e6);
     is(op(&step, "draft.fuse_proj").work.weight_bytes, 3.0 * 2000.0 * 1000.0 * 2.0);
     is(op(&step, "draft.lm_head").work.weight_bytes, 3.0 * 20e6);
+    // A step takes all of its operators' time, each draft's included
+    let all: f64 = step.ops.iter().map(|op| op.ideal).sum();
+    is(seconds(&step), all);
     // Its own weights: a layer of 14.4 M and 2 M
     let plain = run("none", &decode(1, 1001));
     is(step.outcome.memory.weights - plain.outcome.memory.weights, 16.4e6 * 2.0);

@@ -63,6 +63,9 @@ const WORDS: [&str; 23] = [
     "trace_block_size",
 ];
 
+/// What may be said of arrivals beside a trace: `seed` to `diurnal`.
+pub(super) const ARRIVAL_WORDS: &[&str] = WORDS.split_at(13).0.split_at(2).1;
+
 /// Lengths where nothing is said, as `vllm bench serve --dataset-name random`.
 const INPUT_LEN: u32 = 1024;
 const OUTPUT_LEN: u32 = 128;
