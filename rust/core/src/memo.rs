@@ -68,6 +68,7 @@ impl Counted {
         }
         self.known[index].get_or_insert_with(|| {
             let mut known = Box::<Known>::default();
+            known.operators.reserve_exact(self.places.len());
             for &place in &self.places {
                 let line = &pricer.lines[place];
                 if let Some(cost) = line.cost(parts) {
@@ -348,15 +349,21 @@ impl Memo {
         spent.append(&alone.known.spent.times(count));
         let sums = decoding_alone(sequences, steps, Keys { all: keys, longest });
         let parts = sums.parts(&sums.decode);
-        let cost = |place: &usize| {
-            let line = &pricer.lines[*place];
+        let cost = |place: usize| {
+            let line = &pricer.lines[place];
             let cost = line.cost_of(&parts, parts.over(line.op().over));
-            (*place, line.op(), cost, cost.seconds * line.op().repeat)
+            (line.op(), cost, cost.seconds * line.op().repeat)
         };
-        let grown = tick_seconds(ticks) - alone.seconds * count;
-        let sum: f64 = alone.growing.iter().map(|place| cost(place).3).sum();
-        let scale = if sum > 0.0 { grown.max(0.0) / sum } else { 0.0 };
-        for (place, op, cost, seconds) in alone.growing.iter().map(cost) {
+        let grown = (tick_seconds(ticks) - alone.seconds * count).max(0.0);
+        if let [place] = *alone.growing {
+            let (op, cost, _) = cost(place);
+            spend(spent, op, &cost, grown);
+            return see(place, grown);
+        }
+        let sum: f64 = alone.growing.iter().map(|place| cost(*place).2).sum();
+        let scale = if sum > 0.0 { grown / sum } else { 0.0 };
+        for &place in &alone.growing {
+            let (op, cost, seconds) = cost(place);
             spend(spent, op, &cost, seconds * scale);
             see(place, seconds * scale);
         }
