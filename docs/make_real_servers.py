@@ -132,7 +132,9 @@ def page(data: Path = DATA) -> str:
             for name in LATENCIES:
                 unit, factor = ("ms", 1e3) if name == "TPOT" else ("s", 1.0)
                 real = found["ideal"][name][0]
-                cells = [f"{one[name][1] * factor:.2f} {unit}, {one[name][2] - 1:+.1%}" for one in found.values()]
+                cells = [
+                    f"{one[name][1] * factor:.2f} {unit}, {one[name][2] - 1:+.1%}" for one in found.values()
+                ]
                 lines.append(f"| {name} | {real * factor:.2f} {unit} | {' | '.join(cells)} |")
             shown = ", ".join(f"`{name.replace('_', '-')} {value}`" for name, value in settings.items())
             tables.append(f"## {run.partition('__')[0]}\n\n{shown}\n\n" + "\n".join(lines) + "\n")

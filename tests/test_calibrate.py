@@ -278,7 +278,8 @@ def test_odd_shapes_have_a_band_of_their_own(tmp_path: Path) -> None:
     fitted = rf.calibrate(rows, "h100-sxm", prior=False)
     file = fitted.files["h100-sxm"]
     usual, strange = (
-        [float(cell) for cell in re.findall(rf"{key} = \[(.*)\]", file)[0].split(",")] for key in ("error_q", "odd_q")
+        [float(cell) for cell in re.findall(rf"{key} = \[(.*)\]", file)[0].split(",")]
+        for key in ("error_q", "odd_q")
     )
     assert strange[3] / strange[1] > 2 * usual[3] / usual[1]
     path = tmp_path / "mine.toml"
@@ -304,7 +305,9 @@ def test_slow_instructions_are_not_taken_for_slow_memory(tmp_path: Path) -> None
                 "op": "rmsnorm",
                 "m": [2**power for power in range(16)],
                 "n": 4096,
-                "latency_us": [3 + 1e6 * one * (1.05 / bandwidth + 0.1 / (cores * clock)) for one in bytes_moved],
+                "latency_us": [
+                    3 + 1e6 * one * (1.05 / bandwidth + 0.1 / (cores * clock)) for one in bytes_moved
+                ],
             }
         )
     path = tmp_path / "a100.toml"

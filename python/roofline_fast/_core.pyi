@@ -454,6 +454,13 @@ class Trace:
     def generate(
         words: Sequence[tuple[str, str]], like: Trace | None = None, progress: Progress | None = None
     ) -> tuple[Trace, list[str]]: ...
+    @staticmethod
+    def generate_to(
+        words: Sequence[tuple[str, str]],
+        path: str | PathLike[str],
+        format: str = "native",
+        progress: Progress | None = None,
+    ) -> tuple[int, list[str]]: ...
     def scaled(
         self,
         *,
@@ -461,6 +468,11 @@ class Trace:
         upsample: int | None = None,
         target_rps: float | None = None,
         seed: int = 0,
+        isl_scale: float | None = None,
+        osl_scale: float | None = None,
+        max_isl: int | None = None,
+        max_osl: int | None = None,
+        idle_gap_cap: float | None = None,
     ) -> Trace: ...
     def arriving(self, words: Sequence[tuple[str, str]]) -> Trace: ...
     def write(
@@ -521,6 +533,15 @@ class Engine:
         num_speculative_tokens: int | None = None,
         spec_acceptance: float | Sequence[float] | str | None = None,
         seed: int = 0,
+        preemption_mode: str | None = None,
+        swap_space: float | None = None,
+        swa_full_tokens_ratio: float | None = None,
+        mamba_full_memory_ratio: float | None = None,
+        usage_context: str | None = None,
+        performance_mode: str | None = None,
+        kv_cache_memory_bytes: float | None = None,
+        max_num_scheduled_tokens: int | None = None,
+        max_num_queued_reqs: int | None = None,
     ) -> Engine: ...
     def memory(self, hardware: Hardware) -> EngineMemory: ...
     def calibrate(
