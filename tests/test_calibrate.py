@@ -249,12 +249,33 @@ def test_files_that_are_no_measurements_are_refused(
     assert run(["validate", str(tmp_path / "empty")]) == 2
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"op": pl.lit("warp_drive")}, "row 1: warp_drive: unknown op `warp_drive`: warp_drive (and 2 more)"),
+        ({"latency_us": pl.lit(-1.0)}, "row 1: gemm: time must be a positive number: -1 (and 2 more)"),
+        ({"latency_us": pl.lit(float("nan"))}, "row 1: gemm: time must be a positive number: NaN"),
+        ({"n": pl.lit(0)}, "row 1: gemm: `n` must be a positive number: 0"),
+        ({"dtype": pl.lit("fp7")}, "row 1: gemm: unknown dtype `fp7`: fp7"),
+    ],
+)
+def test_where_no_row_can_be_used_each_kind_is_told_with_its_first_row(
+    change: dict[str, pl.Expr], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gemms().head(3).with_columns(**change).write_csv(tmp_path / "k.csv")
+    assert run(["calibrate", str(tmp_path / "k.csv"), "--hw", "h100-sxm"]) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+
+
 def number(file: str, name: str) -> float:
     return float(dict(re.findall(r"^(\w+) = ([\d.e-]+)$", file, flags=re.M))[name])
 
 
 def test_odd_shapes_have_a_band_of_their_own(tmp_path: Path) -> None:
-    shapes = [(m, k, slower) for m in (1, 8, 64, 512) for k in (2048, 4096, 8192) for slower in (1, 1.3, 1.6, 1.9)]
+    shapes = [
+        (m, k, slower) for m in (1, 8, 64, 512) for k in (2048, 4096, 8192) for slower in (1, 1.3, 1.6, 1.9)
+    ]
     odd = [
         {"op": "gemm", "m": m, "n": 256, "k": k, "latency_us": 1e6 * slower * seconds(m, 256, k)}
         for m, k, slower in shapes
@@ -288,7 +309,9 @@ def test_slow_instructions_are_not_taken_for_slow_memory(tmp_path: Path) -> None
                 "op": "rmsnorm",
                 "m": [2**power for power in range(16)],
                 "n": 4096,
-                "latency_us": [3 + 1e6 * one * (1.05 / bandwidth + 0.1 / (cores * clock)) for one in bytes_moved],
+                "latency_us": [
+                    3 + 1e6 * one * (1.05 / bandwidth + 0.1 / (cores * clock)) for one in bytes_moved
+                ],
             }
         )
     path = tmp_path / "a100.toml"

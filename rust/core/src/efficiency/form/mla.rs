@@ -27,8 +27,13 @@ pub struct MlaDecodeKernel {
 }
 
 /// Lines that touch `√(a² + b²)` from below, as factors of `a` and `b`: at most 2 % less.
-const TANGENTS: [(f64, f64); 5] =
-    [(1.0, 0.0), (0.923_879_5, 0.382_683_4), (FRAC_1_SQRT_2, FRAC_1_SQRT_2), (0.382_683_4, 0.923_879_5), (0.0, 1.0)];
+const TANGENTS: [(f64, f64); 5] = [
+    (1.0, 0.0),
+    (0.923_879_5, 0.382_683_4),
+    (FRAC_1_SQRT_2, FRAC_1_SQRT_2),
+    (0.382_683_4, 0.923_879_5),
+    (0.0, 1.0),
+];
 
 form! {
     /// Numbers of absorbed latent attention.
