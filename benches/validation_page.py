@@ -110,7 +110,6 @@ def carried(kernels: pl.DataFrame, folder: Path) -> str:
     """Return errors on the usual 16-bit shapes of one device under the numbers of another."""
     names = {"a100": "a100-80gb-sxm", "h100": "h100-sxm", "b200": "b200-sxm"}
     pairs = [("a100", "h100"), ("h100", "a100"), ("h100", "b200"), ("b200", "h100")]
-<<<<<<< HEAD
     sixteen = pl.col("dtype").is_in(["bfloat16", "float16"]) & (pl.col("window").fill_null(0) == 0)
     sixteen &= pl.col("kv_dtype").fill_null("bfloat16") == "bfloat16"
     lines = [
@@ -125,21 +124,6 @@ def carried(kernels: pl.DataFrame, folder: Path) -> str:
             path.write_text(text.replace(f'device = "{names[source]}"', f'device = "{names[target]}"'))
             errors = rf.validate(rows.filter(pl.col("system") == f"{target}_sxm"), efficiency=path).errors
             row = errors.filter(pl.col("group") == "all").row(0, named=True)
-=======
-    ops = ["gemm", "generation_attention", "context_attention", "moe"]
-    lines = ["| operation | numbers of | on | n | median | P90 | bias | coverage |"]
-    lines += ["|---|---|---|--:|--:|--:|--:|--:|"]
-    for op in ops:
-        sixteen = pl.col("dtype").is_in(["bfloat16", "float16"]) & (pl.col("window").fill_null(0) == 0)
-        sixteen &= pl.col("kv_dtype").fill_null("bfloat16") == "bfloat16"
-        rows = kernels.filter((pl.col("op") == op) & USUAL[op] & sixteen)
-        for source, target in pairs:
-            of_target = rows.filter(pl.col("system") == f"{target}_sxm")
-            errors = rf.validate(
-                of_target, efficiency=f"{source}-80gb-sxm" if source == "a100" else f"{source}-sxm"
-            )
-            row = errors.errors.filter(pl.col("group") == "all").row(0, named=True)
->>>>>>> main
             figures = [number(row[key]) for key in ("median_ape", "p90_ape", "bias", "coverage")]
             lines.append(f"| {op} | {source} | {target} | {row['n']:,} | " + " | ".join(figures) + " |")
     return "\n".join(lines)
