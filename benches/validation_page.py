@@ -34,6 +34,7 @@ USUAL = {
     & (pl.col("inter") >= 128 * pl.col("moe_tp"))
     & (pl.col("m") <= 16384)
     & (pl.col("topk") <= 16)
+    & (pl.col("hidden") != 2688)
     & ~pl.col("kernel").str.contains("nongated|min_latency"),
 }
 

@@ -249,6 +249,25 @@ def test_files_that_are_no_measurements_are_refused(
     assert run(["validate", str(tmp_path / "empty")]) == 2
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"op": pl.lit("warp_drive")}, "row 1: warp_drive: unknown op `warp_drive`: warp_drive (and 2 more)"),
+        ({"latency_us": pl.lit(-1.0)}, "row 1: gemm: time must be a positive number: -1 (and 2 more)"),
+        ({"latency_us": pl.lit(float("nan"))}, "row 1: gemm: time must be a positive number: NaN"),
+        ({"n": pl.lit(0)}, "row 1: gemm: `n` must be a positive number: 0"),
+        ({"dtype": pl.lit("fp7")}, "row 1: gemm: unknown dtype `fp7`: fp7"),
+    ],
+)
+def test_where_no_row_can_be_used_each_kind_is_told_with_its_first_row(
+    change: dict[str, pl.Expr], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gemms().head(3).with_columns(**change).write_csv(tmp_path / "k.csv")
+    assert run(["calibrate", str(tmp_path / "k.csv"), "--hw", "h100-sxm"]) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+
+
 def number(file: str, name: str) -> float:
     return float(dict(re.findall(r"^(\w+) = ([\d.e-]+)$", file, flags=re.M))[name])
 

@@ -163,6 +163,7 @@ class Deployment:
         p2p: bool | None = None,
         host: tuple[float, float] | None = None,
     ) -> Deployment: ...
+    def scaled(self, factor: float) -> Deployment: ...
     @property
     def gpus(self) -> int: ...
     @property
@@ -229,6 +230,10 @@ class Analysis:
     def high_s(self) -> float | None: ...
     @property
     def ttft_s(self) -> float | None: ...
+    @property
+    def ttft_band_s(self) -> tuple[float, float] | None: ...
+    @property
+    def tpot_band_s(self) -> tuple[float, float] | None: ...
     @property
     def tpot_s(self) -> float | None: ...
     @property
@@ -336,6 +341,34 @@ class Measurements:
     def __new__(
         cls, rows: int, columns: Mapping[str, Any], *, hw: Hardware | None = None, engine: str = ...
     ) -> Measurements: ...
+    @property
+    def refused(self) -> Table: ...
+    @staticmethod
+    def api_latency_s(efficiency: str | PathLike[str]) -> float | None: ...
+    @staticmethod
+    def price_steps(
+        rows: int,
+        columns: Mapping[str, Any],
+        *,
+        hw: Hardware | None = None,
+        engine: str = "",
+        model: str = "",
+        efficiency: str | PathLike[str] | None = None,
+    ) -> Table: ...
+    @staticmethod
+    def steps(
+        rows: int,
+        columns: Mapping[str, Any],
+        *,
+        source: str,
+        date: str,
+        remark: str = "",
+        hw: Hardware | None = None,
+        engine: str = "",
+        model: str = "",
+        efficiency: str | PathLike[str] | None = None,
+        present: Sequence[tuple[str, str]] = ...,
+    ) -> tuple[Table, Table, list[tuple[str, str]], Table]: ...
     def calibrate(
         self,
         *,
@@ -349,6 +382,8 @@ class Measurements:
     def validate(
         self, sets: Sequence[tuple[str, str]] = ..., beside: Sequence[Measurements] = ...
     ) -> tuple[Table, Table]: ...
+    @staticmethod
+    def line(sequences: Any, measured: Any, groups: Sequence[str]) -> list[float]: ...
     @staticmethod
     def points(rows: int, columns: Mapping[str, Any]) -> tuple[Table, Table]: ...
     @staticmethod
@@ -509,6 +544,22 @@ class Engine:
         max_num_queued_reqs: int | None = None,
     ) -> Engine: ...
     def memory(self, hardware: Hardware) -> EngineMemory: ...
+    def calibrate(
+        self,
+        deployment: Deployment,
+        trace: Trace,
+        tpot_s: Any,
+        ttft_s: Any,
+        *,
+        source: str,
+        date: str,
+        remark: str = "",
+        present: str | None = None,
+        api_latency_s: float = 0.0,
+        load: tuple[int, int] = (32, 1024),
+        concurrency: int | None = None,
+        max_concurrency: int | None = None,
+    ) -> tuple[Table, Table, list[tuple[str, str]], Table]: ...
     def simulate(
         self,
         deployment: Deployment,

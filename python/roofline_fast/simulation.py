@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -320,7 +320,7 @@ def simulate(
         deployment,
         requests.compiled,
         step_cost=step_cost,
-        api_latency_s=api_latency_s(api_latency, mode, step_cost),
+        api_latency_s=api_latency_s(api_latency, mode, step_cost, efficiency),
         session_mode=session_mode,
         concurrency=concurrency,
         think_time_ms=think_time,
@@ -344,7 +344,7 @@ def simulate(
         "kv_cache_dtype": deployment.kv_format,
         "techniques": [*_core.Deployment.expand(quantization, kv_cache_dtype), *deployment.techniques],
         "mode": mode,
-        "api_latency": api_latency_s(api_latency, mode, step_cost) * 1e3,
+        "api_latency": api_latency_s(api_latency, mode, step_cost, efficiency) * 1e3,
         "step_cost": step_cost,
         "session_mode": session_mode,
         "concurrency": concurrency,
@@ -444,7 +444,7 @@ class Simulation:
     def __init__(
         self,
         served: _core.Simulation,
-        serve: Callable[..., _core.Simulation],
+        serve: functools.partial[_core.Simulation],
         summary: dict[str, Any],
         inputs: dict[str, Any],
         notes: list[str],
@@ -475,6 +475,31 @@ class Simulation:
         null.
         """
         return frame(self._served.requests)
+
+    @cached_property
+    def request_bands(self) -> pl.DataFrame:
+        """Each request were every step as short or as long as its band allows, simulated again.
+
+        Queues near saturation answer more strongly than the steps they consist of: `ttft_low_s` and the
+        like of `requests` scale times with steps, these columns of the same names do not. Null where no
+        error is known.
+        """
+        import polars as pl
+
+        names = ("ttft", "tpot", "e2e")
+        mean = self.summary.get("mean_tpot_ms")
+        parts = []
+        for end in ("low", "high"):
+            bound = self.summary.get(f"mean_tpot_{end}_ms")
+            if not mean or bound is None:
+                nothing = pl.repeat(None, pl.len(), dtype=pl.Float64)
+                parts.append(self.requests.select(nothing.alias(f"{name}_{end}_s") for name in names))
+                continue
+            deployment = self.deployment.scaled(bound / mean)
+            served = self._serve.func(deployment, *self._serve.args[1:], **self._serve.keywords)
+            rows = frame(served.requests)
+            parts.append(rows.select(pl.col(f"{name}_s").alias(f"{name}_{end}_s") for name in names))
+        return pl.concat(parts, how="horizontal")
 
     @cached_property
     def _recorded(self) -> _core.Simulation:

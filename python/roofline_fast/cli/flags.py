@@ -99,7 +99,9 @@ Mode = Annotated[
 ]
 Efficiency = Annotated[
     Path | None,
-    typer.Option(help="TOML file of fits that come before the shipped ones.", rich_help_panel=LOWERING),
+    typer.Option(
+        help="Fits before the shipped: a TOML file, or the device they are of.", rich_help_panel=LOWERING
+    ),
 ]
 ActQuant = Annotated[
     str | None,

@@ -1,6 +1,8 @@
 //! Speculative and parallel decoding: worked out by hand on the toy.
 
+use roofline_core::layout::Layout;
 use roofline_core::point::Question;
+use roofline_core::step::Deployment;
 use roofline_core::technique::expected_tokens;
 
 use super::toy::*;
@@ -33,6 +35,17 @@ fn drafts_are_verified_together() {
 fn tokens_leave_as_often_as_they_are_expected() {
     let step = run("spec:method=ngram,gamma=1,accept=0.5", &decode(10, 1001));
     is(step.outcome.times.tokens, 15.0);
+}
+
+#[test]
+fn the_last_stage_of_a_pipeline_drafts() {
+    let two = Deployment { layout: Layout { pp: 2, ..Layout::default() }, ..deployment(toy(), device()) };
+    let piped = ask(two, "spec:method=eagle,gamma=2,accept=0.5", &decode(2, 1001)).unwrap();
+    let plain = run("spec:method=eagle,gamma=2,accept=0.5", &decode(2, 1001));
+    // A layer of 8 M gate and up weights, twice for each of 2 sequences, wherever the others are
+    for step in [piped, plain] {
+        is(op(&step, "draft.gate_up_proj").work.flops, 2.0 * 2.0 * 2.0 * 8e6);
+    }
 }
 
 #[test]
