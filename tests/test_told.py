@@ -189,7 +189,7 @@ WRONG = {
     "--record all": "no record is called `all`",
     "--explain 0": "--explain must be at least 1: 0",
     "--timeline-interval 0": "--timeline-interval must be above 0 s: 0.0",
-    "--steps steps.xlsx": "--steps must end in one of .parquet, .csv, .jsonl, .json: steps.xlsx",
+    "--steps steps.xlsx": "--steps must end in one of .parquet, .csv, .jsonl, .json, .html: steps.xlsx",
     "--timeline nowhere/t.csv": "--timeline must lie in a folder that exists: nowhere/t.csv",
     "--perfetto trace.txt": "--perfetto must end in .json: trace.txt",
     "--perfetto nowhere/t.json": "--perfetto must lie in a folder that exists: nowhere/t.json",

@@ -53,8 +53,12 @@ def sweep(
     space: Annotated[
         Path | None, typer.Argument(metavar="SPACE", help="Scenario file, TOML or JSON.", show_default=False)
     ] = None,
-    model: Annotated[str | None, _axis("--model", "-m", about="Names or configurations.")] = None,
-    hw: Annotated[str | None, _axis("--hw", "--hardware", "--gpu", about="Names or TOML files.")] = None,
+    model: Annotated[
+        str | None, _axis("--model", "-m", "--model-path", about="Names or configurations.")
+    ] = None,
+    hw: Annotated[
+        str | None, _axis("--hw", "--hardware", "--system", "--gpu", about="Names or TOML files.")
+    ] = None,
     tp: Annotated[
         str | None, _axis("--tp", "--tensor-parallel-size", about="GPUs that share a layer.")
     ] = None,
@@ -63,7 +67,9 @@ def sweep(
     ep: Annotated[
         str | None, _axis("--ep", "--expert-parallel-size", about="GPUs that share experts.")
     ] = None,
-    quantization: Annotated[str | None, _axis("--quantization", "-q", about="Schemes (bf16,fp8).")] = None,
+    quantization: Annotated[
+        str | None, _axis("--quantization", "-q", "--dtype", about="Schemes (bf16,fp8).")
+    ] = None,
     kv_cache_dtype: Annotated[str | None, _axis("--kv-cache-dtype", about="KV cache formats.")] = None,
     techniques: Annotated[
         str | None, _axis("--with", "--techniques", about="Techniques, joined by + (none,kv-quant:bits=4).")

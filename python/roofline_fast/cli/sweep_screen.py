@@ -42,7 +42,7 @@ def speed(points: int, kept: int, seconds: float, note: str) -> str:
 
 def screen(run: Run | SimulateRun, rows: pl.DataFrame, kept: int, dropped: Dropped) -> str:
     """Return the whole screen."""
-    lines = [_space(run), *_dropped(run, kept, dropped), ""]
+    lines = [_space(run), *_fixed(run), *_dropped(run, kept, dropped), ""]
     shown = _ordered(run, rows).head(MOST_ROWS)
     lines.append(_heading(run, rows, shown.height))
     lines += _table(run, shown)
@@ -53,6 +53,21 @@ def _space(run: Run | SimulateRun) -> str:
     axes = " x ".join(f"{len(values):,} {name}" for name, values in run.varied.items())
     what = "scenarios" if isinstance(run, SimulateRun) else "points"
     return f"{run.points:,} {what}" + (f" = {axes}" if axes else "")
+
+
+def _fixed(run: Run | SimulateRun) -> list[str]:
+    """Return what all points have in common, said or assumed, and how names were taken."""
+    if isinstance(run, SimulateRun):
+        return []
+    from roofline_fast.evaluation import DEFAULTS
+
+    axes = {name: values[0] for name, values in run.space.axes.items() if len(values) == 1}
+    chat = "chat" in run.space.axes.get("phase", ())
+    assumed = ["phase", "mode", "batch_size", "input_len", *(["output_len"] if chat else [])]
+    axes |= {name: DEFAULTS[name] for name in assumed if name not in run.space.axes}
+    order = [name for name in (*run.space.columns, *assumed) if name in axes]
+    settings = [f"{name} {axes[name]}" for name in dict.fromkeys(order)]
+    return [f"  all with  {', '.join(settings)}", *(f"  note: {note}" for note in run.space.notes)]
 
 
 def _dropped(run: Run | SimulateRun, kept: int, dropped: Dropped) -> list[str]:

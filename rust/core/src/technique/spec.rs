@@ -175,10 +175,11 @@ impl Spec {
         }
     }
 
-    /// The passes of a drafting model: prompts as they are, and one pass a depth over decoding sequences.
+    /// The passes of a drafting model: prompts as they are, and one pass a depth over decoding sequences. In a pipeline the
+    /// last stage drafts.
     fn passes(&self, drafter: &Model, reaches: &Reaches, context: &Context<'_>) -> Result<Vec<Op>> {
         let own = matches!(self.method, Method::Draft(_));
-        // It runs where the last stage does, its experts (if any) as the model's unless it is a model of its own.
+        // Experts are spread as the model's, but for a model of its own.
         let layout = Layout { pp: 1, ep: if own { 1 } else { context.layout.ep }, ..context.layout };
         layout.check(drafter)?;
         let precision = self.draft_precision(drafter, context)?;

@@ -1,6 +1,8 @@
 //! Speculative and parallel decoding: worked out by hand on the toy.
 
+use roofline_core::layout::Layout;
 use roofline_core::point::Question;
+use roofline_core::step::Deployment;
 use roofline_core::technique::expected_tokens;
 
 use super::toy::*;
@@ -33,6 +35,17 @@ fn drafts_are_verified_together() {
 fn tokens_leave_as_often_as_they_are_expected() {
     let step = run("spec:method=ngram,gamma=1,accept=0.5", &decode(10, 1001));
     is(step.outcome.times.tokens, 15.0);
+}
+
+#[test]
+fn the_last_stage_of_a_pipeline_drafts() {
+    let two = Deployment { layout: Layout { pp: 2, ..Layout::default() }, ..deployment(toy(), device()) };
+    let piped = ask(two, "spec:method=eagle,gamma=2,accept=0.5", &decode(2, 1001)).unwrap();
+    let plain = run("spec:method=eagle,gamma=2,accept=0.5", &decode(2, 1001));
+    // A layer of 8 M gate and up weights, twice for each of 2 sequences, wherever the others are
+    for step in [piped, plain] {
+        is(op(&step, "draft.gate_up_proj").work.flops, 2.0 * 2.0 * 2.0 * 8e6);
+    }
 }
 
 #[test]
@@ -106,12 +119,10 @@ fn a_draft_head_attends_to_everything_whatever_the_model_does() {
 }
 
 #[test]
-fn drafts_run_beside_the_last_stage() {
+fn the_stage_that_drafts_keeps_the_drafts_cache() {
     let spec = "spec:method=eagle,gamma=3,accept=0.7";
-    let (one, two) = (run(spec, &decode(1, 1001)), run(&format!("{spec} + parallel:pp=2"), &decode(1, 1001)));
-    is(op(&two, "draft.gate_up_proj").work.weight_bytes, op(&one, "draft.gate_up_proj").work.weight_bytes);
-    // A stage keeps keys of two of the four layers, and of the draft's; room for three drafts beside 1001 tokens
-    let plain = run("parallel:pp=2", &decode(1, 1001));
+    let (two, plain) = (run(&format!("{spec} + parallel:pp=2"), &decode(1, 1001)), run("parallel:pp=2", &decode(1, 1001)));
+    // Keys of two of the four layers, and of the draft's; room for three drafts beside 1001 tokens
     is(two.outcome.memory.kv / plain.outcome.memory.kv, 1.5 * 1004.0 / 1001.0);
 }
 
