@@ -75,6 +75,10 @@ def test_keywords_of_simulate_of_a_wrong_kind_are_refused_by_name(
         (lambda: rf.sweep({"model": MODEL, "hw": HW}, objectives=3), "objectives must be names: 3"),
         (lambda: rf.sweep({"model": MODEL, "hw": HW}, limits=3), "limits must be values by name: 3"),
         (lambda: rf.evaluate({}, columns=3, model=MODEL, hw=HW), "columns must be names: 3"),
+        (
+            lambda: rf.Trace.read("examples/chat.jsonl", csv_delimiter="ab"),
+            "csv_delimiter must be one character: 'ab'",
+        ),
     ],
 )
 def test_whatever_is_of_a_wrong_kind_is_refused_by_name(ask: Any, said: str) -> None:

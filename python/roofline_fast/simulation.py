@@ -391,7 +391,7 @@ class Simulation:
     ----------
     summary : dict
         Figures under the names of `vllm bench serve`'s JSON (``mean_ttft_ms``, ``p99_itl_ms``,
-        ``request_throughput``, …), and what no client can see (``prefill_time_share``, ``kv_peak``, ``preemptions``, …).
+        ``request_throughput``, …), and what no client sees (``prefill_time_share``, ``kv_peak``, ``preemptions``, …).
     inputs : dict
         What was asked, with what was assumed where nothing was said.
     trace : Trace
