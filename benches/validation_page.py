@@ -34,6 +34,7 @@ USUAL = {
     & (pl.col("inter") >= 128 * pl.col("moe_tp"))
     & (pl.col("m") <= 16384)
     & (pl.col("topk") <= 16)
+    & (pl.col("hidden") != 2688)
     & ~pl.col("kernel").str.contains("nongated|min_latency"),
 }
 
@@ -104,6 +105,27 @@ def transferred(ops: pl.DataFrame, folder: Path) -> str:
     return "\n".join(lines)
 
 
+def carried(kernels: pl.DataFrame) -> str:
+    """Return errors on the usual shapes of one device under the numbers of another."""
+    pairs = [("a100", "h100"), ("h100", "a100"), ("h100", "b200"), ("b200", "h100")]
+    ops = ["gemm", "generation_attention", "context_attention", "moe"]
+    lines = ["| operation | numbers of | on | n | median | P90 | bias | coverage |"]
+    lines += ["|---|---|---|--:|--:|--:|--:|--:|"]
+    for op in ops:
+        sixteen = pl.col("dtype").is_in(["bfloat16", "float16"]) & (pl.col("window").fill_null(0) == 0)
+        sixteen &= pl.col("kv_dtype").fill_null("bfloat16") == "bfloat16"
+        rows = kernels.filter((pl.col("op") == op) & USUAL[op] & sixteen)
+        for source, target in pairs:
+            of_target = rows.filter(pl.col("system") == f"{target}_sxm")
+            errors = rf.validate(
+                of_target, efficiency=f"{source}-80gb-sxm" if source == "a100" else f"{source}-sxm"
+            )
+            row = errors.errors.filter(pl.col("group") == "all").row(0, named=True)
+            figures = [number(row[key]) for key in ("median_ape", "p90_ape", "bias", "coverage")]
+            lines.append(f"| {op} | {source} | {target} | {row['n']:,} | " + " | ".join(figures) + " |")
+    return "\n".join(lines)
+
+
 def curve(kernels: pl.DataFrame, folder: Path) -> str:
     """Return errors after calibration with 20, 60 and 200 points of one table, without a prior."""
     tables = [
@@ -162,6 +184,7 @@ def main(data: Path) -> None:
     replace(page, "served", table(pl.concat([rf.validate(path).errors for path in e2e])))
     replace(page, "usual", usual(kernels))
     replace(page, "extrapolated", extrapolated(kernels))
+    replace(page, "carried", carried(kernels))
     with tempfile.TemporaryDirectory() as folder:
         replace(page, "transferred", transferred(ops, Path(folder)))
         replace(DOCS / "calibration.md", "curve", curve(kernels, Path(folder)))

@@ -107,7 +107,7 @@ MISTAKES = {
         "spec_acceptance must be one chance or one a position, each from 0 to 1: [1.5]",
         "",
     ),
-    f"{RUN} --spec-method mtp --nextn 2 --spec-acceptance 0.5 --pp 2": (
+    f"{RUN} --spec-method eagle --nextn 2 --spec-acceptance 0.5 --pp 2": (
         "pipeline_parallel_size must be 1 with speculation: 2",
         "leave out one of the two",
     ),

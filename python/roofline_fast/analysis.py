@@ -343,6 +343,30 @@ class Analysis:
         return self._answer.tpot_s
 
     @property
+    def ttft_low_s(self) -> float | None:
+        """P10 of the time to first token; ``None`` where no error was measured."""
+        band = self._answer.ttft_band_s
+        return None if band is None else band[0]
+
+    @property
+    def ttft_high_s(self) -> float | None:
+        """P90 of the time to first token; ``None`` where no error was measured."""
+        band = self._answer.ttft_band_s
+        return None if band is None else band[1]
+
+    @property
+    def tpot_low_s(self) -> float | None:
+        """P10 of the time per output token; ``None`` where no error was measured."""
+        band = self._answer.tpot_band_s
+        return None if band is None else band[0]
+
+    @property
+    def tpot_high_s(self) -> float | None:
+        """P90 of the time per output token; ``None`` where no error was measured."""
+        band = self._answer.tpot_band_s
+        return None if band is None else band[1]
+
+    @property
     def e2e_s(self) -> float | None:
         """The whole request (``chat``)."""
         return self._answer.e2e_s
@@ -448,7 +472,11 @@ class Analysis:
             "low_s",
             "high_s",
             "ttft_s",
+            "ttft_low_s",
+            "ttft_high_s",
             "tpot_s",
+            "tpot_low_s",
+            "tpot_high_s",
             "e2e_s",
             "bound",
             "bounds",

@@ -151,10 +151,15 @@ def format_of(path: str, wanted: str | None) -> str:
     return form
 
 
+def streams(path: str, form: str) -> bool:
+    """Return whether a file of that format is written row by row, and not column by column."""
+    return form != "native" or not path.lower().endswith((".csv", ".parquet"))
+
+
 def written(trace: _core.Trace, path: str, wanted: str | None) -> list[str]:
     """Write a trace in the format that is wanted, or that the file's suffix stands for; what is left out."""
     form = format_of(path, wanted)
-    if form == "native" and path.lower().endswith((".csv", ".parquet")):
+    if not streams(path, form):
         _write_columns(trace, Path(path))
         return []
     return trace.write(path, form)

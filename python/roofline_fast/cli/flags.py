@@ -99,7 +99,9 @@ Mode = Annotated[
 ]
 Efficiency = Annotated[
     Path | None,
-    typer.Option(help="TOML file of fits that come before the shipped ones.", rich_help_panel=LOWERING),
+    typer.Option(
+        help="Fits before the shipped: a TOML file, or the device they are of.", rich_help_panel=LOWERING
+    ),
 ]
 ActQuant = Annotated[
     str | None,
@@ -228,6 +230,26 @@ def required(flag: str, value: T | None) -> T:
     if value is None:
         raise SpecError(f"{flag} must be given", field=flag, hint=_HINTS.get(flag, ""))
     return value
+
+
+# As in vLLM: small letters are powers of 1,000, capitals of 1,024.
+_SIZES = {letter: 1000**power for power, letter in enumerate("kmgt", 1)}
+_SIZES |= {letter.upper(): 1024**power for power, letter in enumerate("kmgt", 1)}
+
+
+def size(flag: str, text: str | None) -> int | None:
+    """Return a whole number that may end in a letter of size, as vLLM reads them: ``32k`` or ``32K``."""
+    if text is None:
+        return None
+    scale = _SIZES.get(text[-1:], 1)
+    try:
+        number = float(text[:-1] if scale > 1 else text) * scale
+        if number != int(number) or number < 0:
+            raise ValueError
+    except (ValueError, OverflowError):
+        hint = "for example 32768, 32k (a thousand each) or 32K (1,024 each)"
+        raise SpecError(f"{flag} must be a whole number: {text}", field=flag, value=text, hint=hint) from None
+    return int(number)
 
 
 _HINTS = {

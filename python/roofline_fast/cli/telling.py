@@ -193,7 +193,8 @@ def explained(simulation: Simulation, count: int) -> list[str]:
     lines = ["", "  slowest requests"]
     for row in simulation.explain(count).iter_rows(named=True):
         lines.append(f"  {row['request_id']}: {_outline(row)}")
-        lines += [f"    {line}" for line in _reasons(row)]
+        swapped = simulation.settings.get("preemption_mode") == "swap"
+        lines += [f"    {line}" for line in _reasons(row, "swapped out" if swapped else "recomputed")]
     return lines
 
 
@@ -219,7 +220,7 @@ WAITED = {
 }
 
 
-def _reasons(row: dict[str, Any]) -> list[str]:
+def _reasons(row: dict[str, Any], fate: str) -> list[str]:
     lines = []
     parts = {name: row[f"waited_for_{name}_s"] for name in WAITED}
     waited = sum(parts.values())
@@ -235,7 +236,7 @@ def _reasons(row: dict[str, Any]) -> list[str]:
         lines.append(f"waited {_s(waited)}{ahead}: {', '.join(told)}{bound}")
     if row["preemptions"]:
         times = "once" if row["preemptions"] == 1 else f"{row['preemptions']} times"
-        lines.append(f"gave way {times} for want of KV blocks, and was recomputed")
+        lines.append(f"gave way {times} for want of KV blocks, and was {fate}")
     if row["running_bound"]:
         lines.append(f"while it ran, the engine was mostly bound by {BOUNDS[row['running_bound']]}")
     return lines

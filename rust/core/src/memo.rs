@@ -68,6 +68,7 @@ impl Counted {
         }
         self.known[index].get_or_insert_with(|| {
             let mut known = Box::<Known>::default();
+            known.operators.reserve_exact(self.places.len());
             for &place in &self.places {
                 let line = &pricer.lines[place];
                 if let Some(cost) = line.cost(parts) {
@@ -163,7 +164,9 @@ impl Memo {
             let op = line.op();
             match op.counts() {
                 _ if line.grows || op.over != Over::All || op.saved.is_some() => others.push(place),
-                Counts { logits: false, sequences: false, .. } if !op.needs_logits => by_tokens.places.push(place),
+                Counts { logits: false, sequences: false, .. } if !op.needs_logits => {
+                    by_tokens.places.push(place)
+                }
                 Counts { tokens: false, sequences: false, .. } => by_logits.places.push(place),
                 _ => others.push(place),
             }
@@ -215,7 +218,11 @@ impl Memo {
                 self.open = Open { sequences, from, to: from + width, ..Open::default() };
             }
             let open = &mut self.open;
-            let part = if keys.all + each * (left - 1) < open.to { left } else { (open.to - keys.all).div_ceil(each) };
+            let part = if keys.all + each * (left - 1) < open.to {
+                left
+            } else {
+                (open.to - keys.all).div_ceil(each)
+            };
             let rises = part * (part - 1) / 2;
             open.steps += part;
             open.keys += part * keys.all + each * rises;
@@ -236,7 +243,8 @@ impl Memo {
     /// Seconds of each operator in all steps so far.
     pub fn operators(&self, pricer: &Pricer) -> Vec<f64> {
         let mut operators = self.operators.clone();
-        let counted = self.by_tokens.known.iter().chain(&self.by_logits.known).flatten().map(|known| (&**known, 0));
+        let counted =
+            self.by_tokens.known.iter().chain(&self.by_logits.known).flatten().map(|known| (&**known, 0));
         let alone = self.alone.iter().enumerate().filter_map(|(sequences, alone)| {
             let under_way = if sequences == self.open.sequences { self.open.steps } else { 0 };
             alone.as_ref()?.as_ref().map(|alone| (&alone.known, under_way))
@@ -326,7 +334,8 @@ impl Memo {
         self.spend_open(pricer, &mut spent, &mut |place, seconds| operators[place] += seconds);
         (self.spent, self.operators) = (spent, operators);
         let Open { sequences, steps, .. } = std::mem::take(&mut self.open);
-        if let Some(Some(alone)) = self.alone.get_mut(sequences).and_then(Option::as_mut).map(Option::as_mut) {
+        if let Some(Some(alone)) = self.alone.get_mut(sequences).and_then(Option::as_mut).map(Option::as_mut)
+        {
             alone.known.steps += steps;
         }
     }
@@ -340,15 +349,21 @@ impl Memo {
         spent.append(&alone.known.spent.times(count));
         let sums = decoding_alone(sequences, steps, Keys { all: keys, longest });
         let parts = sums.parts(&sums.decode);
-        let cost = |place: &usize| {
-            let line = &pricer.lines[*place];
+        let cost = |place: usize| {
+            let line = &pricer.lines[place];
             let cost = line.cost_of(&parts, parts.over(line.op().over));
-            (*place, line.op(), cost, cost.seconds * line.op().repeat)
+            (line.op(), cost, cost.seconds * line.op().repeat)
         };
-        let grown = tick_seconds(ticks) - alone.seconds * count;
-        let sum: f64 = alone.growing.iter().map(|place| cost(place).3).sum();
-        let scale = if sum > 0.0 { grown.max(0.0) / sum } else { 0.0 };
-        for (place, op, cost, seconds) in alone.growing.iter().map(cost) {
+        let grown = (tick_seconds(ticks) - alone.seconds * count).max(0.0);
+        if let [place] = *alone.growing {
+            let (op, cost, _) = cost(place);
+            spend(spent, op, &cost, grown);
+            return see(place, grown);
+        }
+        let sum: f64 = alone.growing.iter().map(|place| cost(*place).2).sum();
+        let scale = if sum > 0.0 { grown / sum } else { 0.0 };
+        for &place in &alone.growing {
+            let (op, cost, seconds) = cost(place);
             spend(spent, op, &cost, seconds * scale);
             see(place, seconds * scale);
         }
@@ -360,8 +375,13 @@ fn decoding_alone(sequences: usize, steps: u64, keys: Keys) -> Sums {
     let (sequences, keys, longest) =
         (sequences as f64, keys.all as f64 / steps as f64, keys.longest as f64 / steps as f64);
     let reach = ReachSums { pairs: keys, keys, area: keys };
-    let decode =
-        PhaseSums { tokens: sequences, sequences, logits: sequences, longest, reach: [reach; crate::shape::MAX_REACHES] };
+    let decode = PhaseSums {
+        tokens: sequences,
+        sequences,
+        logits: sequences,
+        longest,
+        reach: [reach; crate::shape::MAX_REACHES],
+    };
     Sums { decode, ..Sums::default() }
 }
 

@@ -132,6 +132,8 @@ pub struct Priced {
     /// Seconds a FLOP, a vector operation and a byte elsewhere, where that may be faster.
     elsewhere: Option<[f64; 3]>,
     group: Option<(Transfer, Group)>,
+    /// Whether its work depends on a step's tokens alone.
+    by_token: bool,
 }
 
 impl Roof {
@@ -215,7 +217,8 @@ impl Roof {
             Some(transfer) => Some((transfer, self.group(&transfer)?)),
             None => None,
         };
-        Ok(Priced { op, per_flop, per_vector_flop, per_byte, elsewhere, group })
+        let by_token = op.saved.is_none() && op.work.rates().iter().all(Rate::is_by_token);
+        Ok(Priced { op, per_flop, per_vector_flop, per_byte, elsewhere, group, by_token })
     }
 
     /// How `transfer`'s devices lie over machines: neighbours fill a machine first.
@@ -301,6 +304,7 @@ impl Priced {
     pub(crate) fn cost_of(&self, parts: &Parts<'_>, part: &PhaseSums) -> Cost {
         let (work, saved, reach) = (&self.op.work, self.op.saved.as_deref(), self.op.reach);
         let at = |rate: &Rate, less: fn(&Saved) -> &Rate| match saved {
+            None if self.by_token => rate.fixed + rate.token * part.tokens,
             None => rate.of(part, reach),
             Some(saved) => (rate.of(part, reach) - less(saved).of(parts.decode, reach)).max(0.0),
         };
@@ -311,7 +315,10 @@ impl Priced {
         });
         let flops = at(&work.flops, |saved| &saved.flops);
         let vector_flops = at(&work.vector_flops, |saved| &saved.vector_flops) + conversions;
-        let mut weight_bytes = work.weight_bytes.of(part, reach) + expert_bytes;
+        let weights = &work.weight_bytes;
+        let weights =
+            if self.by_token { weights.fixed + weights.token * part.tokens } else { weights.of(part, reach) };
+        let mut weight_bytes = weights + expert_bytes;
         let mut activation_bytes = at(&work.activation_bytes, |saved| &saved.activation_bytes);
         let mut kv_bytes = at(&work.kv_bytes, |saved| &saved.kv_bytes);
         let crossing = |(transfer, _): (Transfer, Group)| at(&transfer.bytes, |saved| &saved.transfer_bytes);

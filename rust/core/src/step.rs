@@ -467,6 +467,9 @@ impl Exposed {
 
 /// How far the lanes beside the device stick out from `busy` seconds of it: which most, and by how much.
 pub(crate) fn sticks_out(beside: &[f64; LANES_BESIDE], busy: f64, hidden: &Hidden) -> (usize, f64) {
+    if *beside == [0.0; LANES_BESIDE] {
+        return (0, 0.0);
+    }
     let lanes = beside.iter().zip(hidden.beside).enumerate();
     let out = lanes.map(|(lane, (seconds, share))| (lane, seconds - share * busy));
     out.fold((0, 0.0), |most, lane| if lane.1 > most.1 { lane } else { most })

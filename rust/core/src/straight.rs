@@ -49,6 +49,11 @@ impl Straight {
         Straight { fixed: self.fixed * factor, key: self.key * factor, longest: self.longest * factor }
     }
 
+    #[inline]
+    fn at(&self, keys: Keys) -> f64 {
+        self.fixed + self.key * keys.all as f64 + self.longest * keys.longest as f64
+    }
+
     /// Whether it is at least another wherever keys are.
     fn covers(&self, other: &Straight) -> bool {
         self.fixed >= other.fixed && self.key >= other.key && self.longest >= other.longest
@@ -203,7 +208,7 @@ pub struct Decoding {
     /// What always counts.
     base: Exact,
     /// What depends on which line counts.
-    bends: Vec<Vec<Vec<Exact>>>,
+    bends: Vec<Vec<Vec<Line>>>,
 }
 
 impl Decoding {
@@ -229,11 +234,11 @@ impl Decoding {
             if !are_times {
                 return None;
             }
-            let lines: Vec<Vec<Exact>> =
-                lines.iter().map(|least| least.iter().map(Exact::of).collect()).collect();
+            let lines: Vec<Vec<Line>> =
+                lines.iter().map(|least| least.iter().map(Line::of).collect()).collect();
             match lines.as_slice() {
                 [] => {}
-                [least] if least.len() == 1 => decoding.base.add(&least[0]),
+                [least] if least.len() == 1 => decoding.base.add(&least[0].exact),
                 _ => decoding.bends.push(lines),
             }
         }
@@ -246,7 +251,7 @@ impl Decoding {
         let mut steps = most.max(1);
         for bend in &self.bends {
             let chosen = choose(bend, keys);
-            line.add(&bend[chosen.0][chosen.1]);
+            line.add(&bend[chosen.0][chosen.1].exact);
             while steps > 1 && !counts_up_to(bend, chosen, keys, keys.after(steps - 1, self.sequences)) {
                 steps /= 2;
             }
@@ -256,35 +261,89 @@ impl Decoding {
     }
 }
 
+/// A straight line as it was given, to compare by, and in exact units.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Line {
+    near: Straight,
+    exact: Exact,
+}
+
+impl Line {
+    fn of(line: &Straight) -> Line {
+        Line { near: *line, exact: Exact::of(line) }
+    }
+}
+
+/// Share of a time by which floating-point values must differ to be in the order of the exact ones.
+const APART: f64 = 1e-9;
+
 /// Which line counts: of the greatest the first, and of it the first of the least.
-fn choose(bend: &[Vec<Exact>], keys: Keys) -> (usize, usize) {
-    let mut best = (0, 0, Ticks::MIN);
+fn choose(bend: &[Vec<Line>], keys: Keys) -> (usize, usize) {
+    chosen_at_sight(bend, keys).unwrap_or_else(|| {
+        let mut best = (0, 0, Ticks::MIN);
+        for (place, lines) in bend.iter().enumerate() {
+            let mut least = (0, Ticks::MAX);
+            for (index, line) in lines.iter().enumerate() {
+                let ticks = line.exact.at(keys);
+                if ticks < least.1 {
+                    least = (index, ticks);
+                }
+            }
+            if least.1 > best.2 {
+                best = (place, least.0, least.1);
+            }
+        }
+        (best.0, best.1)
+    })
+}
+
+/// The same by floating-point numbers; `None` where they are too close to tell.
+fn chosen_at_sight(bend: &[Vec<Line>], keys: Keys) -> Option<(usize, usize)> {
+    // The greatest and the one after it; within it the least and the one after it.
+    let (mut best, mut second, mut rival) = ((0, 0, f64::NEG_INFINITY), f64::NEG_INFINITY, f64::INFINITY);
     for (place, lines) in bend.iter().enumerate() {
-        let mut least = (0, Ticks::MAX);
+        let (mut least, mut next) = ((0, f64::INFINITY), f64::INFINITY);
         for (index, line) in lines.iter().enumerate() {
-            let ticks = line.at(keys);
-            if ticks < least.1 {
-                least = (index, ticks);
+            let value = line.near.at(keys);
+            if value < least.1 {
+                (least, next) = ((index, value), least.1);
+            } else {
+                next = next.min(value);
             }
         }
         if least.1 > best.2 {
-            best = (place, least.0, least.1);
+            second = best.2;
+            (best, rival) = ((place, least.0, least.1), next);
+        } else {
+            second = second.max(least.1);
         }
     }
-    (best.0, best.1)
+    let apart = APART * best.2;
+    (best.2 - second > apart && rival - best.2 > apart).then_some((best.0, best.1))
 }
 
 /// Whether a line that counts at `near` does up to `far`: straight lines that are in order at both ends are between them.
-fn counts_up_to(bend: &[Vec<Exact>], (place, index): (usize, usize), near: Keys, far: Keys) -> bool {
+fn counts_up_to(bend: &[Vec<Line>], (place, index): (usize, usize), near: Keys, far: Keys) -> bool {
     let line = bend[place][index];
-    let (here, there) = (line.at(near), line.at(far));
-    bend.iter().enumerate().all(|(other, lines)| {
+    let (here, there) = (line.near.at(near), line.near.at(far));
+    let apart = APART * there;
+    let at_sight = bend.iter().enumerate().all(|(other, lines)| {
         if other == place {
-            lines.iter().all(|rival| there <= rival.at(far))
+            lines.iter().enumerate().all(|(at, rival)| at == index || rival.near.at(far) - there > apart)
         } else {
-            lines.iter().any(|rival| rival.at(near) <= here && rival.at(far) <= there)
+            lines.iter().any(|rival| here - rival.near.at(near) > apart && there - rival.near.at(far) > apart)
         }
-    })
+    });
+    at_sight || {
+        let (here, there) = (line.exact.at(near), line.exact.at(far));
+        bend.iter().enumerate().all(|(other, lines)| {
+            if other == place {
+                lines.iter().all(|rival| there <= rival.exact.at(far))
+            } else {
+                lines.iter().any(|rival| rival.exact.at(near) <= here && rival.exact.at(far) <= there)
+            }
+        })
+    }
 }
 
 #[cfg(test)]
@@ -303,8 +362,8 @@ mod tests {
     }
 
     fn value(greatest: &Greatest, keys: Keys) -> f64 {
-        let at = |line: &Straight| line.fixed + line.key * keys.all as f64 + line.longest * keys.longest as f64;
-        let least = |lines: &Vec<Straight>| lines.iter().map(at).fold(f64::INFINITY, f64::min);
+        let least =
+            |lines: &Vec<Straight>| lines.iter().map(|line| line.at(keys)).fold(f64::INFINITY, f64::min);
         greatest.0.iter().map(least).fold(f64::NEG_INFINITY, f64::max)
     }
 

@@ -54,6 +54,11 @@ impl Rate {
         self.pair != 0.0 || self.key != 0.0 || self.area != 0.0
     }
 
+    /// Whether it depends on tokens, if anything.
+    pub fn is_by_token(&self) -> bool {
+        *self == Rate { fixed: self.fixed, token: self.token, ..Rate::ZERO }
+    }
+
     /// Its value for the sums of one phase and one reach.
     pub fn of(&self, sums: &PhaseSums, reach: usize) -> f64 {
         let attention = &sums.reach[reach];
@@ -273,6 +278,20 @@ impl Saved {
             transfer_bytes: part(work.transfer.map_or(Rate::ZERO, |transfer| transfer.bytes)),
             idle: share,
         }
+    }
+}
+
+impl Work {
+    /// All that is linear in a step's sums.
+    pub(crate) fn rates(&self) -> [Rate; 6] {
+        [
+            self.flops,
+            self.vector_flops,
+            self.weight_bytes,
+            self.activation_bytes,
+            self.kv_bytes,
+            self.transfer.map_or(Rate::ZERO, |transfer| transfer.bytes),
+        ]
     }
 }
 
@@ -503,30 +522,18 @@ impl Op {
     }
 
     pub(crate) fn work_grows_with_context(&self) -> bool {
-        self.rates().iter().any(Rate::grows_with_context)
+        self.work.rates().iter().any(Rate::grows_with_context)
     }
 
     /// The counts that its price depends on.
     pub(crate) fn counts(&self) -> Counts {
-        let work = self.rates().iter().map(Rate::counts).fold(self.kernel.counts(), Counts::or);
+        let work = self.work.rates().iter().map(Rate::counts).fold(self.kernel.counts(), Counts::or);
         let drawn = self.work.touched.map_or(Counts::default(), |touched| Counts {
             tokens: touched.drawn_by == DrawnBy::Token,
             sequences: touched.drawn_by == DrawnBy::Sequence,
             ..Counts::default()
         });
         work.or(drawn).or(self.was.as_ref().map_or(Counts::default(), |was| was.counts()))
-    }
-
-    fn rates(&self) -> [Rate; 6] {
-        let work = &self.work;
-        [
-            work.flops,
-            work.vector_flops,
-            work.weight_bytes,
-            work.activation_bytes,
-            work.kv_bytes,
-            work.transfer.map_or(Rate::ZERO, |transfer| transfer.bytes),
-        ]
     }
 }
 

@@ -143,6 +143,18 @@ impl Analysis {
         self.answer.outcome.times.ttft
     }
 
+    /// P10 and P90 of the time to first token.
+    #[getter]
+    fn ttft_band_s(&self) -> Option<(f64, f64)> {
+        self.answer.outcome.times.ttft_band
+    }
+
+    /// P10 and P90 of the time per output token.
+    #[getter]
+    fn tpot_band_s(&self) -> Option<(f64, f64)> {
+        self.answer.outcome.times.tpot_band
+    }
+
     /// Time per output token (decode, mixed, chat).
     #[getter]
     fn tpot_s(&self) -> Option<f64> {

@@ -106,18 +106,23 @@ impl Simulation {
     }
 
     /// Seconds of all replicas by kind, by the account that the steps' prices kept: busy ones in proportion to `spent`,
-    /// the others idle. They add up to the replicas' time from the first arrival to the last token.
+    /// the others idle. They add up to the replicas' time from the first arrival to the last token; of what is measured,
+    /// if not everything is, to the time that is measured.
     pub fn bounds(&self, spent: &Causes) -> Vec<(&'static str, f64)> {
-        let busy = self.totals.prefill + self.totals.decode + self.totals.mixed;
+        let (totals, spent, span_s) = match &self.window {
+            Some(window) => (&window.epoch.totals, &window.epoch.spent, window.span_s.1 - window.span_s.0),
+            None => (&self.totals, spent, self.span_s()),
+        };
+        let busy = totals.prefill + totals.decode + totals.mixed;
         let mut split = Split::by_causes(busy, spent);
-        split.0[IDLE] = (ticks_in(self.span_s() * f64::from(self.replicas)) - busy).max(0);
+        split.0[IDLE] = (ticks_in(span_s * f64::from(self.replicas)) - busy).max(0);
         kind_names().into_iter().zip(split.seconds()).collect()
     }
 
     /// The same seconds by operator, in proportion to those of `spent`; `unattributed` where steps were not priced by
     /// operators.
     pub fn operators(&self, spent: Vec<(String, f64)>) -> Vec<(String, f64)> {
-        let busy = self.totals.prefill_s + self.totals.decode_s + self.totals.mixed_s;
+        let busy = tick_seconds(self.totals.prefill + self.totals.decode + self.totals.mixed);
         let all: f64 = spent.iter().map(|(_, seconds)| seconds).sum();
         let mut seconds = match all > 0.0 {
             true => spent.into_iter().map(|(name, seconds)| (name, seconds / all * busy)).collect(),

@@ -6,8 +6,8 @@
 
 use std::fmt::Debug;
 
-pub use roofline_core::fixed::{Period, Ticks, tick_seconds, ticks_in};
 use roofline_core::fixed::nanos_in_ticks;
+pub use roofline_core::fixed::{Period, Ticks, tick_seconds, ticks_in};
 
 /// How instants are represented and added.
 pub trait Clock: 'static {

@@ -11,6 +11,7 @@ use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
+use roofline_core::straight::{Decoding, Greatest, Keys, Straight};
 use roofline_sim::client::{Client, Extent, SessionMode};
 use roofline_sim::engine::Monitor;
 use roofline_sim::fast::covers;
@@ -20,8 +21,8 @@ use roofline_sim::run::{Pace, Simulation, simulate_at};
 use roofline_sim::scheduler::config::{EngineConfig, Policy};
 use roofline_sim::scheduler::preset::{DeviceClass, preset};
 use roofline_sim::serve::ModelCost;
-use roofline_sim::step_cost::{LinearCost, StepCost, StepItem};
-use roofline_sim::time::{Clock, F64Clock, FixedClock};
+use roofline_sim::step_cost::{Decodes, LinearCost, Phase, Run, StepCost, StepItem};
+use roofline_sim::time::{Clock, F64Clock, FixedClock, Period, ticks_in};
 use roofline_sim::trace::{BlockHashes, ReadOptions, Sessions, Trace, read_file};
 
 /// Cases a law is tried on; `FAST_CASES` in the environment asks for more.
@@ -272,8 +273,8 @@ fn model_cost(model: &str, hardware: &str, efficiency: Efficiency) -> ModelCost 
     ModelCost::new(deployment.compile().unwrap())
 }
 
-/// Full attention; windows of 512 tokens beside it; windows of 128 tokens and experts.
-const MODELS: [&str; 3] = ["llama-3.1-8b", "gemma-3-270m", "gpt-oss-20b"];
+/// Full attention; windows of 512 tokens beside it; windows of 128 tokens and experts; latent attention and experts.
+const MODELS: [&str; 4] = ["llama-3.1-8b", "gemma-3-270m", "gpt-oss-20b", "deepseek-v2-lite"];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases() / 4))]
@@ -292,6 +293,125 @@ proptest! {
         prop_assert_eq!(&slow, &outcome(Pace::Steps));
         prop_assert_eq!(&slow, &outcome(Pace::Decisions));
     }
+}
+
+/// Prices made of straight lines that cross while sequences decode, all on a grid that arrivals are on, too: steps end
+/// at the very instants at which requests arrive.
+#[derive(Debug, Clone)]
+struct Bent(Vec<Greatest>);
+
+/// What [`Bent`] sums.
+#[derive(Debug, Clone, Copy, Default)]
+struct BentSums {
+    prompt: u64,
+    sequences: u64,
+    keys: Keys,
+}
+
+impl Bent {
+    fn decoding(&self, sequences: u64) -> Decoding {
+        Decoding::new(sequences, sequences as f64 * GRID_S / 8.0, self.0.clone()).unwrap()
+    }
+}
+
+impl StepCost for Bent {
+    type Sums = BentSums;
+
+    fn add(&self, sums: &mut BentSums, item: StepItem) {
+        let keys = u64::from(item.context) + u64::from(item.new_tokens);
+        match item.phase {
+            Phase::Prefill => sums.prompt += u64::from(item.new_tokens),
+            Phase::Decode => {
+                sums.sequences += 1;
+                sums.keys = Keys { all: sums.keys.all + keys, longest: sums.keys.longest.max(keys) };
+            }
+        }
+    }
+
+    fn needs_each_context(&self) -> bool {
+        false
+    }
+
+    fn add_decodes(&self, sums: &mut BentSums, decodes: &Decodes<'_>) {
+        sums.sequences += decodes.count;
+        let longest = sums.keys.longest.max(decodes.longest + 1);
+        sums.keys = Keys { all: sums.keys.all + decodes.context + decodes.count, longest };
+    }
+
+    fn seconds(&self, sums: &BentSums) -> f64 {
+        self.price(sums).seconds
+    }
+
+    fn price(&self, sums: &BentSums) -> Period {
+        let decoding = match sums.sequences {
+            0 => 0,
+            sequences => self.decoding(sequences).run(sums.keys, 1).ticks,
+        };
+        Period::of_ticks(decoding + ticks_in(sums.prompt as f64 * GRID_S / 64.0))
+    }
+
+    fn run(&self, decodes: &Decodes<'_>, most: u64) -> Option<Run> {
+        let keys = Keys { all: decodes.context + decodes.count, longest: decodes.longest + 1 };
+        Some(self.decoding(decodes.count).run(keys, most))
+    }
+}
+
+/// A span that binary fractions and whole nanoseconds both are: 2⁻⁹ s.
+const GRID_S: f64 = 1.0 / 512.0;
+const GRID_NS: u64 = 1_953_125;
+
+fn bent() -> impl Strategy<Value = Bent> {
+    let part = |most: u32| prop_oneof![1 => Just(0u32), 2 => 0..most];
+    let line = (part(5), part(9), part(9)).prop_map(|(fixed, key, longest)| Straight {
+        fixed: f64::from(fixed) * GRID_S,
+        key: f64::from(key) * GRID_S / 256.0,
+        longest: f64::from(longest) * GRID_S / 128.0,
+    });
+    let least = prop::collection::vec(line, 1..3);
+    let greatest = prop::collection::vec(least, 1..4).prop_map(Greatest);
+    prop::collection::vec(greatest, 1..3).prop_map(Bent)
+}
+
+/// The same requests, arriving on the grid.
+fn on_the_grid(mut trace: Trace) -> Trace {
+    trace.arrival_ns.iter_mut().for_each(|nanos| *nanos = *nanos / 1_000_000 * GRID_NS);
+    trace
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::with_cases(cases()) })]
+
+    #[test]
+    fn skipping_equals_stepping_over_lines_that_cross(trace in workload(), config in engine(), cost in bent()) {
+        let trace = on_the_grid(trace);
+        let slow = run::<FixedClock, _>(Pace::Requests, &trace, &config, &cost);
+        prop_assert_eq!(&slow, &run::<FixedClock, _>(Pace::Steps, &trace, &config, &cost));
+        prop_assert_eq!(&slow, &run::<FixedClock, _>(Pace::Decisions, &trace, &config, &cost));
+    }
+
+    #[test]
+    fn skipping_equals_stepping_over_lines_that_cross_where_arrivals_depend_on_answers(
+        (trace, client) in traffic(), config in engine(), cost in bent(),
+    ) {
+        let trace = on_the_grid(trace);
+        let told = |pace: Pace| {
+            recorded::<FixedClock, _>(Record::Stretches, pace, &trace, &client, &config, &cost)
+        };
+        prop_assert_eq!(told(Pace::Requests), told(Pace::Decisions));
+    }
+}
+
+#[test]
+fn the_random_lines_cross_while_sequences_decode() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let crossing = (0..200).filter(|_| {
+        let cost = bent().new_tree(&mut runner).unwrap().current();
+        cost.decoding(3).run(Keys { all: 30, longest: 20 }, 80).steps < 80
+    });
+    let count = crossing.count();
+    assert!(count > 60, "{count} of 200");
 }
 
 #[test]

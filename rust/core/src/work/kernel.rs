@@ -144,7 +144,9 @@ impl Kernel {
             Kernel::Attention(_) => Counts { tokens: true, logits: false, sequences: true },
             Kernel::Absorbed(_) | Kernel::Host => Counts { sequences: true, ..Counts::default() },
             Kernel::Experts(_) => Counts { tokens: true, ..Counts::default() },
-            Kernel::Other | Kernel::Bound | Kernel::Inside | Kernel::State | Kernel::Transfer => Counts::default(),
+            Kernel::Other | Kernel::Bound | Kernel::Inside | Kernel::State | Kernel::Transfer => {
+                Counts::default()
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! Speculative and parallel decoding: worked out by hand on the toy.
 
+use roofline_core::layout::Layout;
 use roofline_core::point::Question;
+use roofline_core::step::Deployment;
 use roofline_core::technique::expected_tokens;
 
 use super::toy::*;
@@ -33,6 +35,17 @@ fn drafts_are_verified_together() {
 fn tokens_leave_as_often_as_they_are_expected() {
     let step = run("spec:method=ngram,gamma=1,accept=0.5", &decode(10, 1001));
     is(step.outcome.times.tokens, 15.0);
+}
+
+#[test]
+fn the_last_stage_of_a_pipeline_drafts() {
+    let two = Deployment { layout: Layout { pp: 2, ..Layout::default() }, ..deployment(toy(), device()) };
+    let piped = ask(two, "spec:method=eagle,gamma=2,accept=0.5", &decode(2, 1001)).unwrap();
+    let plain = run("spec:method=eagle,gamma=2,accept=0.5", &decode(2, 1001));
+    // A layer of 8 M gate and up weights, twice for each of 2 sequences, wherever the others are
+    for step in [piped, plain] {
+        is(op(&step, "draft.gate_up_proj").work.flops, 2.0 * 2.0 * 2.0 * 8e6);
+    }
 }
 
 #[test]
@@ -87,6 +100,9 @@ fn an_eagle_head_is_one_layer_and_a_projection() {
     is(op(&step, "draft.gate_up_proj").work.weight_bytes, 3.0 * 16e6);
     is(op(&step, "draft.fuse_proj").work.weight_bytes, 3.0 * 2000.0 * 1000.0 * 2.0);
     is(op(&step, "draft.lm_head").work.weight_bytes, 3.0 * 20e6);
+    // A step takes all of its operators' time, each draft's included
+    let all: f64 = step.ops.iter().map(|op| op.ideal).sum();
+    is(seconds(&step), all);
     // Its own weights: a layer of 14.4 M and 2 M
     let plain = run("none", &decode(1, 1001));
     is(step.outcome.memory.weights - plain.outcome.memory.weights, 16.4e6 * 2.0);

@@ -200,7 +200,7 @@ fn fit(
         Ok::<_, String>(vec![steps.iter().map(one).collect()])
     };
     let measured = vec![steps.iter().map(|step| step.seconds).collect()];
-    let found = whole::find(&sought, &measured, predicted)?;
+    let found = whole::find(&sought, &measured, f64::INFINITY, predicted)?;
     let ideal: Vec<_> = steps
         .iter()
         .map(|step| super::errors::Outcome { ratio: step.told.ideal / step.seconds, inside: None })

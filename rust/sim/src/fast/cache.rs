@@ -63,6 +63,8 @@ pub(super) struct Cache {
     spare: Vec<u32>,
     /// For each sequence the runs of its path that it uses, in order.
     held: Vec<Vec<u32>>,
+    /// Lists that held such runs, and are empty.
+    unused: Vec<Vec<u32>>,
     /// For each preempted sequence what is left of its own content.
     left: Vec<u32>,
     /// The runs that the last look-up found.
@@ -86,6 +88,7 @@ impl Cache {
             runs: vec![EMPTY],
             spare: Vec::new(),
             held: vec![Vec::new(); if tree.nodes().is_empty() { 0 } else { listed }],
+            unused: Vec::new(),
             left: vec![NONE; listed],
             found: Vec::new(),
             tree,
@@ -151,7 +154,7 @@ impl Cache {
                 self.unlink(run);
             }
             self.runs[run as usize].references += 1;
-            self.held[sequence as usize].push(run);
+            self.hold(sequence, run);
         }
         if blocks < hits.blocks {
             let run = std::mem::replace(&mut self.left[sequence as usize], NONE);
@@ -221,11 +224,20 @@ impl Cache {
                 Some(&run) => self.runs[run as usize].present = self.runs[run as usize].present.max(present),
                 None => {
                     let run = self.create(node, present);
-                    self.held[sequence as usize].push(run);
+                    self.hold(sequence, run);
                 }
             }
             place += 1;
         }
+    }
+
+    /// A sequence uses one more run of its path.
+    fn hold(&mut self, sequence: u32, run: u32) {
+        let held = &mut self.held[sequence as usize];
+        if held.capacity() == 0 {
+            *held = self.unused.pop().unwrap_or_default();
+        }
+        held.push(run);
     }
 
     /// A new run of a node, used by one sequence.
@@ -278,6 +290,8 @@ impl Cache {
         }
         if returns {
             self.held[sequence as usize] = held;
+        } else if held.capacity() > 0 {
+            self.unused.push(held);
         }
     }
 

@@ -66,7 +66,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             return Err(Error::Interrupted);
         }
         self.check_progress(&step)?;
-        self.launch(step)
+        self.launch(&mut step)
     }
 
     /// Everybody who decodes gets a token, and a block where one begins.
@@ -227,7 +227,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
     }
 
     /// The step is decided: when it runs, and what it delivers to whom.
-    fn launch(&mut self, mut step: Draft<P::Sums>) -> Result<()> {
+    fn launch(&mut self, step: &mut Draft<P::Sums>) -> Result<()> {
         let is_empty = step.tokens == 0;
         let delivers = step.decoding > 0 || !self.completing.is_empty();
         let (start, mut end) = (self.next_start(), self.now);
@@ -236,7 +236,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         } else {
             self.idle_calls = 0;
             if !is_empty {
-                end = self.occupy(&step)?;
+                end = self.occupy(step)?;
             }
             self.noted.totals.scheduled_tokens += u64::from(step.tokens);
             self.noted.totals.preemptions += u64::from(step.preempted);
@@ -260,12 +260,14 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             });
         }
         for place in 0..self.completing.len() {
-            self.deliver_first(self.completing[place], end, &mut step);
+            self.deliver_first(self.completing[place], end, step);
         }
         self.completing.clear();
-        step.newcomers.clear();
-        self.spare.push(step.newcomers);
-        self.flights.push_back(Flight { end, is_empty, delivers, finishing: step.finishing });
+        let mut newcomers = std::mem::take(&mut step.newcomers);
+        newcomers.clear();
+        self.spare.push(newcomers);
+        let finishing = std::mem::take(&mut step.finishing);
+        self.flights.push_back(Flight { end, is_empty, delivers, finishing });
         Ok(())
     }
 

@@ -40,8 +40,9 @@ impl Tree {
             hashes,
             requests,
             ratio: (hashes.block_size / block_size).max(1),
-            nodes: Vec::new(),
-            children: FxHashMap::default(),
+            // A prompt adds a node at its end, and one at most where it parts from another.
+            nodes: Vec::with_capacity(2 * requests.len()),
+            children: FxHashMap::with_capacity_and_hasher(2 * requests.len(), Default::default()),
         };
         let mut leaves = Vec::with_capacity(requests.len());
         for (sequence, &request) in requests.iter().enumerate() {

@@ -236,7 +236,7 @@ fn without_lengths(format: Format) -> &'static str {
     match format {
         Format::BlisHeader => "this is the header: read the CSV file that lies beside it",
         Format::ServeGenClients => {
-            "it tells rates, not requests: ServeGen draws requests from it; or give its rates as `--rate-series FILE.csv`"
+            "it tells rates, not requests: `--servegen FOLDER` draws requests from all clients of its folder"
         }
         Format::OpenAiBatch => {
             "a batch has limits, not lengths: read the log of its answers, or count its tokens first"
