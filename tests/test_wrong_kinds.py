@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -190,3 +191,8 @@ def test_threads_get_the_answers_of_one() -> None:
     for thread in threads:
         thread.join()
     assert all(found[place] == alone for place in range(4))
+
+
+def test_quotes_that_stay_open_are_bad_input(command: Callable[..., Any]) -> None:
+    done = command(["compare", 'with="spec', "base", "-m", MODEL, "--hw", HW])
+    assert (done.code, done.err) == (2, 'error: a side must close the quotes it opens: with="spec\n')
