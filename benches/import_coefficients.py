@@ -1,15 +1,20 @@
 """Write efficiency files of devices without measurements at hand, from a table of published coefficients.
 
 `python benches/import_coefficients.py coefficients.toml [DEVICE ...]`; all of them unless named. Numbers are
-carried into the forms of `roofline_core::efficiency::form`; terms a published form lacks are zero.
+carried into the forms of `roofline_core::efficiency::form`, exactly where the published form is a special case of ours;
+decode attention and experts are fitted anew to the times that the published forms give.
 """
 
 from __future__ import annotations
 
 import sys
 import tomllib
+from itertools import product
 from pathlib import Path
 from typing import Any
+
+import polars as pl
+import roofline_fast as rf
 
 TARGET = Path(__file__).parent.parent / "rust" / "core" / "data" / "efficiency"
 SOURCE = "published coefficients of these forms, from NVIDIA aiconfigurator's measured kernels (Apache-2.0)"
@@ -80,18 +85,6 @@ def gemm(c: dict[str, Any], memory: float) -> dict[str, float]:
     }
 
 
-def decode(c: dict[str, Any], memory: float) -> dict[str, float]:
-    return {
-        "t0_s": c["t0_us"] * MICRO,
-        "c_wave_s": c["c_wave_us"] * MICRO,
-        "em": between(c["em"] * memory, 0.02, 1.0),
-        "ec": between(c["ec"], 0.005, 1.5),
-        "per_key_s": c.get("s_ns_per_tok", 0.0) * NANO,
-        "split_s": 0.0,
-        "split_eff": 1.0,
-    }
-
-
 def prefill(c: dict[str, Any], memory: float) -> dict[str, float]:
     return {
         "t0_s": c["t0_us"] * MICRO,
@@ -101,12 +94,13 @@ def prefill(c: dict[str, Any], memory: float) -> dict[str, float]:
         "c_mem": c["c_mem"],
         "c_kv": c["c_mem"],
         "tile_pad": c.get("tile_pad", 0.0),
+        "c_item_s": 0.0,
     }
 
 
 def mla_prefill(c: dict[str, Any], memory: float) -> dict[str, float]:
     numbers = prefill(c, memory)
-    del numbers["c_kv"]
+    del numbers["c_kv"], numbers["c_item_s"]
     return numbers
 
 
@@ -120,20 +114,6 @@ def mla_decode(c: dict[str, Any], memory: float) -> dict[str, float]:
         "per_key_s": 0.0,
         "split_s": 0.0,
         "split_eff": 1.0,
-    }
-
-
-def moe(c: dict[str, Any], memory: float) -> dict[str, float]:
-    return {
-        "t0_s": c["t0_us"] * MICRO,
-        "ec": c["ec"],
-        "em": between(c["em"] * memory, 0.02, 1.0),
-        "c_act": c["c_act"],
-        "p": c["p"],
-        # The published form pads every expert to whole tiles of 64 to 128 rows, ours by half a tile.
-        "tile": between(96 + 32 * c["tile128_share"], 16.0, 128.0),
-        "per_expert_s": between(c.get("t_expert_ns", 0.0) * NANO, 0.0, 1e-6),
-        "c_token": 0.0,
     }
 
 
@@ -156,17 +136,134 @@ def custom_all_reduce(c: dict[str, Any], memory: float) -> dict[str, float]:
     }
 
 
-def passes(c: dict[str, Any], memory: float) -> dict[str, float]:
+def passes(c: dict[str, Any]) -> dict[str, float]:
     return {"t0_s": c["t0_us"] * MICRO, "passes": c["passes"]}
+
+
+def decode_rows(c: dict[str, Any], hardware: dict[str, float], dtype: str) -> list[dict[str, Any]]:
+    """Return decode attention over a grid of shapes, as the published form times it."""
+    rows = []
+    element = 1 if dtype.startswith("fp8") else 2
+    windows = [128, 1024, 4096] if dtype.endswith("window") else [0]
+    sequences = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+    contexts = [128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072]
+    heads = [(2, 1, 64), (8, 1, 128), (8, 2, 64), (32, 8, 128), (8, 8, 128), (32, 32, 128)]
+    for n, context, (query, kv, width), window in product(sequences, contexts, heads, windows):
+        keys = n * min(context, window or context)
+        cache = keys * kv * 2 * width * element
+        if cache > 60e9:
+            continue
+        gain = c.get("l2_hot", 1.0) if cache < hardware["L2"] else 1.0
+        waves = max(n * kv / hardware["SM"] - 1, 0)
+        traffic = cache / (hardware["B"] * gain * c["em"])
+        compute = 4 * query * width * keys / (hardware["P16"] * c["ec"])
+        chain = c.get("s_ns_per_tok", 0.0) * NANO * keys / n
+        rows.append(
+            {
+                "batch": n,
+                "kv_len": context,
+                "heads": query,
+                "kv_heads": kv,
+                "head_dim": width,
+                "window": window,
+                "kv_dtype": "fp8" if element == 1 else "bfloat16",
+                "latency_s": c["t0_us"] * MICRO
+                + c["c_wave_us"] * MICRO * waves
+                + max(traffic, compute, chain),
+            }
+        )
+    return rows
+
+
+def routed(tokens: int, experts: int, top_k: int, alpha: float) -> list[float]:
+    """Return the visits of each expert under a power law, as the published fits counted them."""
+    visits = tokens * top_k
+    least, most = (1.0, tokens * 0.8) if visits > experts else (0.01, 2.0)
+    low, high = (bound ** (1 - alpha) for bound in (least, max(most, least * 1.01)))
+    drawn = [((high - low) * (place + 0.5) / experts + low) ** (1 / (1 - alpha)) for place in range(experts)]
+    loads = sorted((float(round(load / sum(drawn) * visits)) for load in drawn), reverse=True)
+    for place in range(int(visits - sum(loads))):
+        loads[place % experts] += 1
+    return loads
+
+
+def moe_rows(c: dict[str, Any], hardware: dict[str, float], dtype: str) -> list[dict[str, Any]]:
+    """Return experts over a grid of shapes, as the published form times them."""
+    formats = {"bf16": (2, "P16"), "fp8": (1, "P8"), "fp8_block": (1, "P8"), "nvfp4": (0.5625, "P4")}
+    formats |= {"int4_wo": (0.53, "P16"), "mxfp4": (0.53125, "P16"), "mxfp4_mxfp8": (0.53125, "P8")}
+    weight, peak = formats[dtype]
+    models = [(4096, 14336, 8, 2), (5120, 8192, 16, 1), (2880, 2880, 32, 4), (2048, 768, 128, 8)]
+    models += [(4096, 1536, 128, 8), (6144, 2560, 160, 8), (7168, 2048, 256, 8), (4096, 1024, 512, 10)]
+    rows = []
+    for power, (hidden, inner, experts, top_k), tp, alpha in product(range(15), models, (1, 4), (1.01, 1.2)):
+        m = 2**power
+        if inner // tp < 128:
+            continue
+        loads = routed(m, experts, top_k, alpha)
+        small, large = (sum(-(-load // tile) * tile for load in loads) for tile in (64, 128))
+        padded = small + c["tile128_share"] * (large - small)
+        elements = 3 * hidden * (inner // tp)
+        compute = 2 * padded * elements / (hardware[peak] * c["ec"])
+        active = sum(load > 0 for load in loads)
+        traffic = active * elements * weight / (hardware["B"] * c["em"])
+        joined = max(compute, traffic) * (1 + (min(compute, traffic) / max(compute, traffic)) ** c["p"]) ** (
+            1 / c["p"]
+        )
+        passes = c["c_act"] * 2 * m * top_k * (2 * hidden + 3 * inner // tp) / hardware["B"]
+        rows.append(
+            {
+                "m": m,
+                "hidden": hidden,
+                "inter": inner,
+                "moe_tp": tp,
+                "experts": experts,
+                "topk": top_k,
+                "distribution": f"power_law_{alpha}",
+                "latency_s": c["t0_us"] * MICRO
+                + joined
+                + passes
+                + c.get("t_expert_ns", 0.0) * NANO * experts,
+            }
+        )
+    return rows
+
+
+class Refitted:
+    """Numbers of our forms, fitted to the times that published forms give."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[tuple[str, str, str, str], dict[str, float]] = {}
+
+    def learn(
+        self, device: str, family: str, entries: dict[tuple[str, str], Any], hardware: dict[str, float]
+    ) -> None:
+        """Fit ours to all of one family's published fits of a device."""
+        op, rows_of = {"decode": ("generation_attention", decode_rows), "moe": ("moe", moe_rows)}[family]
+        frames = []
+        for (engine, dtype), c in entries.items():
+            plain = "bfloat16" if family == "decode" else next(k for k, v in DTYPES.items() if v == dtype)
+            frame = pl.DataFrame(rows_of(c, hardware, dtype), infer_schema_length=None)
+            frames.append(frame.with_columns(op=pl.lit(op), backend=pl.lit(engine), dtype=pl.lit(plain)))
+        hw = "b200-sxm" if device == "any" else device
+        text = rf.calibrate(pl.concat(frames), hw, prior=False).files[hw]
+        for fit in tomllib.loads(text)["fit"]:
+            numbers = {name: fit[name] for name in names_of(fit)}
+            self.numbers[device, fit["engine"], family, fit["dtype"]] = numbers
+
+
+def names_of(fit: dict[str, Any]) -> list[str]:
+    """Return the names of a fit's numbers: those between its dtype and its errors."""
+    keys = list(fit)
+    return keys[keys.index("dtype") + 1 : keys.index("error_q")]
 
 
 FAMILIES = {
     "gemm": ("gemm", DTYPES, gemm),
-    "decode_attn": ("decode", ATTENTION, decode),
+    "decode_attn": ("decode", ATTENTION, None),
     "prefill_attn": ("prefill", ATTENTION, prefill),
     "mla_decode": ("mla_decode", ATTENTION, mla_decode),
     "mla_prefill": ("mla_prefill", ATTENTION, mla_prefill),
-    "moe": ("moe", DTYPES, moe),
+    "moe": ("moe", DTYPES, None),
     "custom_allreduce": ("custom_all_reduce", DTYPES, custom_all_reduce),
     **{name: ("nccl", {"half": kind}, nccl) for name, kind in COLLECTIVES.items()},
 }
@@ -181,7 +278,8 @@ def text_of(engine: str, family: str, dtype: str, numbers: dict[str, float], c: 
     lines = ["", "[[fit]]", f'engine = "{engine}"', f'version = "{c.get("version", "")}"']
     lines += [f'family = "{family}"', f'dtype = "{dtype}"']
     lines += [f"{name} = {number(value)}" for name, value in numbers.items()]
-    lines += [f"l2_hot = {number(c.get('l2_hot', 1.0))}"]
+    if "l2_hot" not in numbers:
+        lines += [f"l2_hot = {number(c.get('l2_hot', 1.0))}"]
     if "error_q" in c:
         lines += [f"error_q = [{', '.join(number(q) for q in sorted(c['error_q']))}]"]
     errors = {"med_ape": "median_ape", "mape": "mape", "p90_ape": "p90_ape", "bias": "bias"}
@@ -197,32 +295,47 @@ def text_of(engine: str, family: str, dtype: str, numbers: dict[str, float], c: 
     return "\n".join(lines) + "\n"
 
 
-def families_of(table: dict[str, Any], device: str) -> list[str]:
-    memory = BANDWIDTH.get(DEVICES[device], 1.0)
+def fits_of(
+    table: dict[str, Any], device: str, engines: dict[str, Any], hardware: dict[str, float]
+) -> list[str]:
+    """Return the fits of one device; `engines` are the entries of each published family by engine and dtype."""
+    memory = BANDWIDTH.get(device, 1.0)
     fits = []
+    refitted = Refitted()
     for name, (family, dtypes, numbers) in FAMILIES.items():
-        for engine, entries in table.get(name, {}).get(device, {}).items():
-            for dtype, c in entries.items():
-                if dtype in dtypes and not c.get("host_bound"):
-                    fits.append(text_of(engine, family, dtypes[dtype], numbers(c, memory), c))
-    for engine, kinds in table.get("quantise", {}).get(device, {}).items():
+        entries = {
+            (engine, dtypes[dtype]): c
+            for engine, known in engines.get(name, {}).items()
+            for dtype, c in known.items()
+            if dtype in dtypes and not c.get("host_bound")
+        }
+        if numbers is None and entries:
+            refitted.learn(device, family, entries, hardware)
+        for (engine, dtype), c in entries.items():
+            own = refitted.numbers.get((device, engine, family, dtype))
+            ours = numbers(c, memory) if numbers is not None else own
+            fits.append(text_of(engine, family, dtype, ours, c))
+    return fits
+
+
+def families_of(table: dict[str, Any], name: str, hardware: dict[str, float]) -> list[str]:
+    engines = {family: table.get(family, {}).get(name, {}) for family in FAMILIES}
+    fits = fits_of(table, DEVICES[name], engines, hardware)
+    for engine, kinds in table.get("quantise", {}).get(name, {}).items():
         for kind, family in (("computescale", "compute_scale"), ("scale_matrix", "scale_matrix")):
             if kind in kinds:
-                fits.append(text_of(engine, family, "bf16", passes(kinds[kind], memory), kinds[kind]))
+                fits.append(text_of(engine, family, "bf16", passes(kinds[kind]), kinds[kind]))
     return fits
 
 
 def defaults_of(table: dict[str, Any]) -> list[str]:
-    fits = []
-    for name, (family, dtypes, numbers) in FAMILIES.items():
-        for dtype, c in table["default"].get(name, {}).items():
-            if dtype in dtypes and not c.get("host_bound"):
-                fits.append(text_of("any", family, dtypes[dtype], numbers(c, 1.0), c))
-    fused = table["elementwise"]["default_fused"]
-    for family in ("elementwise", "state"):
-        fits.append(text_of("any", family, "bf16", passes(fused, 1.0), {}))
-    scales = {"scale_matrix": {"t0_us": 2.0, "passes": 1.0}, "compute_scale": {"t0_us": 2.0, "passes": 1.0}}
-    fits += [text_of("any", family, "bf16", passes(c, 1.0), {}) for family, c in scales.items()]
+    engines = {family: {"any": table["default"].get(family, {})} for family in FAMILIES}
+    fits = fits_of(table, "any", engines, table["hardware_used_in_fit"]["b200_sxm"])
+    fused = passes(table["elementwise"]["default_fused"])
+    fits.append(text_of("any", "elementwise", "bf16", fused | {"clocks": 0.0}, {}))
+    fits.append(text_of("any", "state", "bf16", fused, {}))
+    for family in ("scale_matrix", "compute_scale"):
+        fits.append(text_of("any", family, "bf16", passes({"t0_us": 2.0, "passes": 1.0}), {}))
     host = {"h0_s": 0.66e-3, "h1_s": 0.0}
     return [*fits, text_of("any", "host", "bf16", host, {})]
 
@@ -247,7 +360,7 @@ def main(path: str, wanted: list[str]) -> None:
             "sm": hardware["SM"],
             "l2": hardware["L2"],
         }
-        text = head(device, architecture, facts) + "".join(families_of(table, name))
+        text = head(device, architecture, facts) + "".join(families_of(table, name, hardware))
         (TARGET / f"{device}.toml").write_text(text)
     if not wanted or "any" in wanted:
         (TARGET / "any.toml").write_text(head("any", "any", {}) + "".join(defaults_of(table)))

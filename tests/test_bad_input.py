@@ -52,7 +52,7 @@ MISTAKES = {
     f"{STEP} --enable-expert-parallel --ep 2": ("--ep must be left out with --enable-expert-parallel: 2", ""),
     f"{STEP} --gpu-memory-utilization 1.5": ("gpu_memory_utilization must be above 0 and at most 1: 1.5", ""),
     f"{STEP} --format yaml": ("no format is called `yaml`", "json"),
-    f"{STEP} -o ops.xlsx": ("--output must end in one of .parquet, .csv, .jsonl, .json: ops.xlsx", ""),
+    f"{STEP} -o ops.xlsx": ("--output must end in one of .parquet, .csv, .jsonl, .json, .html: ops.xlsx", ""),
     f"{STEP} -o nowhere/ops.csv": ("--output must lie in a folder that exists: nowhere/ops.csv", ""),
     "analyze ./nowhere/config.json --hw h100": (
         "a model's file must exist: nowhere/config.json",
@@ -68,7 +68,7 @@ MISTAKES = {
     ),
     "analyze llama-2-7b --hw a6000 --compat llm-viewr": ("is called `llm-viewr`", "nearest"),
     "simulate nowhere.jsonl --hw h100": (
-        "nowhere.jsonl: the file must be readable: No such file or directory",
+        "nowhere.jsonl: the file must be readable: No such file or directory\n",
         "",
     ),
     "simulate --hw h100": ("TRACE must be given", ""),
@@ -107,7 +107,7 @@ MISTAKES = {
         "spec_acceptance must be one chance or one a position, each from 0 to 1: [1.5]",
         "",
     ),
-    f"{RUN} --spec-method mtp --nextn 2 --spec-acceptance 0.5 --pp 2": (
+    f"{RUN} --spec-method eagle --nextn 2 --spec-acceptance 0.5 --pp 2": (
         "pipeline_parallel_size must be 1 with speculation: 2",
         "leave out one of the two",
     ),

@@ -247,3 +247,87 @@ def test_files_that_are_no_measurements_are_refused(
     assert run(["validate", str(tmp_path / "none")]) == 2
     (tmp_path / "empty").mkdir()
     assert run(["validate", str(tmp_path / "empty")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"op": pl.lit("warp_drive")}, "row 1: warp_drive: unknown op `warp_drive`: warp_drive (and 2 more)"),
+        ({"latency_us": pl.lit(-1.0)}, "row 1: gemm: time must be a positive number: -1 (and 2 more)"),
+        ({"latency_us": pl.lit(float("nan"))}, "row 1: gemm: time must be a positive number: NaN"),
+        ({"n": pl.lit(0)}, "row 1: gemm: `n` must be a positive number: 0"),
+        ({"dtype": pl.lit("fp7")}, "row 1: gemm: unknown dtype `fp7`: fp7"),
+    ],
+)
+def test_where_no_row_can_be_used_each_kind_is_told_with_its_first_row(
+    change: dict[str, pl.Expr], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gemms().head(3).with_columns(**change).write_csv(tmp_path / "k.csv")
+    assert run(["calibrate", str(tmp_path / "k.csv"), "--hw", "h100-sxm"]) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+
+
+def number(file: str, name: str) -> float:
+    return float(dict(re.findall(r"^(\w+) = ([\d.e-]+)$", file, flags=re.M))[name])
+
+
+def test_odd_shapes_have_a_band_of_their_own(tmp_path: Path) -> None:
+    shapes = [
+        (m, k, slower) for m in (1, 8, 64, 512) for k in (2048, 4096, 8192) for slower in (1, 1.3, 1.6, 1.9)
+    ]
+    odd = [
+        {"op": "gemm", "m": m, "n": 256, "k": k, "latency_us": 1e6 * slower * seconds(m, 256, k)}
+        for m, k, slower in shapes
+    ]
+    rows = pl.concat([gemms(), pl.DataFrame(odd)], how="vertical_relaxed")
+    fitted = rf.calibrate(rows, "h100-sxm", prior=False)
+    file = fitted.files["h100-sxm"]
+    found = (re.findall(rf"{key} = \[(.*)\]", file)[0].split(",") for key in ("error_q", "odd_q"))
+    usual, odd_ones = ([float(cell) for cell in cells] for cells in found)
+    assert odd_ones[3] / odd_ones[1] > 1.4 * usual[3] / usual[1]
+    path = tmp_path / "mine.toml"
+    fitted.write(path)
+    line = rf.validate(rows, "h100-sxm", efficiency=path).errors.row(0, named=True)
+    assert 70 <= line["coverage"] <= 90
+
+
+def test_short_multiplications_promise_no_peak_that_long_ones_never_reach() -> None:
+    short = gemms().filter(pl.col("m") <= 64)
+    fitted = rf.calibrate(short, "h100-sxm", prior=False)
+    assert 0.7 < number(fitted.files["h100-sxm"], "ec") < 0.85
+
+
+def test_slow_instructions_are_not_taken_for_slow_memory(tmp_path: Path) -> None:
+    # (bytes/s, multiprocessors, clocks/s); 1.05 passes and 0.1 clocks a byte on both.
+    devices = {"a100-80gb-sxm": (2.039e12, 108, 1.41e9), "a40": (0.696e12, 84, 1.74e9)}
+    frames = {}
+    for name, (bandwidth, cores, clock) in devices.items():
+        bytes_moved = [4 * 4096 * 2**power for power in range(16)]
+        frames[name] = pl.DataFrame(
+            {
+                "op": "rmsnorm",
+                "m": [2**power for power in range(16)],
+                "n": 4096,
+                "latency_us": [
+                    3 + 1e6 * one * (1.05 / bandwidth + 0.1 / (cores * clock)) for one in bytes_moved
+                ],
+            }
+        )
+    path = tmp_path / "a100.toml"
+    rf.calibrate(frames["a100-80gb-sxm"], "a100-80gb-sxm", prior=False).write(path)
+    path.write_text(path.read_text().replace('device = "a100-80gb-sxm"', 'device = "a40"'))
+    line = rf.validate(frames["a40"], "a40", efficiency=path).errors.row(0, named=True)
+    assert line["median_ape"] < 3
+
+
+def test_products_of_heads_are_fitted_apart_from_whole_weights() -> None:
+    shapes = [(m, heads) for m in (1, 4, 16, 64, 256, 1024) for heads in (8, 16, 32, 128)]
+    rows = [
+        {"op": op, "m": m, "heads": heads, "latency_us": 4 + 1e-4 * m * heads + 0.05 * heads}
+        for op in ("mla_gen_pre", "mla_gen_post")
+        for m, heads in shapes
+    ]
+    fit = rf.calibrate(pl.DataFrame(rows), "h100-sxm", prior=False).fits.row(0, named=True)
+    assert (fit["family"], fit["dtype"], fit["rows"]) == ("gemm", "bf16-heads", 48)
+    assert fit["median_ape"] < 15

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import roofline_fast as rf
 
 SCREENS = {
     "analyze-decode": "analyze llama-3.1-70b --hw h100 --tp 8 -q fp8 --batch-size 32 --input-len 2048",
@@ -80,3 +81,15 @@ def test_aliases_mean_the_same(command: Callable[..., Any]) -> None:
 def test_expert_parallelism_is_switched_on_by_the_flag_of_vllm(command: Callable[..., Any]) -> None:
     base = "analyze deepseek-v3 --hw h200 --tp 8"
     assert command(f"{base} --enable-expert-parallel").out == command(f"{base} --ep 8").out
+
+
+def test_a_page_holds_the_table_and_needs_no_other_file(command: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "a <b>.html"
+    assert command([*STEP.split(), "-o", str(file)]).code == 0
+    page = file.read_text(encoding="utf-8")
+    frame = rf.analyze("llama-3.1-8b", "h100-sxm", batch_size=4).ops
+    assert page.startswith("<!doctype html>")
+    assert "<title>a &lt;b&gt;</title>" in page
+    assert page.count("<tr>") == frame.height + 1
+    assert f'<td>attention</td><td class="number">{frame["repeat"][4]}</td>' in page
+    assert "http" not in page

@@ -238,3 +238,81 @@ def test_drafts_take_time_to_make() -> None:
 def test_the_page_of_engines_names_every_engine() -> None:
     page = (ROOT / "docs" / "engines.md").read_text()
     assert all(f"| `{engine}` |" in page for engine in ENGINES)
+
+
+def test_vllm_v0_swaps_if_told_to(command: Callable[..., Any]) -> None:
+    line = (
+        "simulate -n 60 --request-rate 40 --output-len 600 --hw h100 --engine vllm-v0 --max-model-len 8k "
+        "--num-gpu-blocks-override 2000 --format json --quiet"
+    )
+    runs = [json.loads(command(f"{line} --preemption-mode {mode}").out) for mode in ("recompute", "swap")]
+    recomputed, swapped = runs
+    assert [run["settings"]["preemption_mode"] for run in runs] == ["recompute", "swap"]
+    assert min(run["preemptions"] for run in runs) > 0
+    # What was computed once is not computed again; the link is charged.
+    prompts = 60 * (1024 + 599)
+    assert swapped["scheduled_tokens"] == prompts < recomputed["scheduled_tokens"]
+    assert swapped["bounds_s"]["link"] > 0 == recomputed["bounds_s"]["link"]
+    assert swapped["settings"]["num_cpu_blocks"] == 2048
+
+
+REFUSED = {
+    "--engine vllm --swap-space 4": "swap_space must be a setting that the engine `vllm` has: given",
+    "--engine vllm-v0 --swap-space 4": "swap_space must be left out without preemption_mode swap: 4",
+    "--engine vllm-v0 --preemption-mode swop": "no preemption mode is called `swop`",
+    "--engine sglang -m gpt-oss-20b --swa-full-tokens-ratio 2": "swa_full_tokens_ratio must be above 0 and",
+    "--usage-context shell": "no usage context is called `shell`",
+    "--performance-mode fast": "no performance mode is called `fast`",
+    "--kv-cache-memory-bytes 20X": "--kv-cache-memory-bytes must be a whole number: 20X",
+    "--max-model-len 4.5": "--max-model-len must be a whole number: 4.5",
+    "--max-num-queued-reqs 0": "max_num_queued_reqs must be at least 1: 0",
+    "--max-num-scheduled-tokens 0": "max_num_scheduled_tokens must be at least 1: 0",
+}
+
+
+@pytest.mark.parametrize("asked", REFUSED)
+def test_a_setting_that_cannot_be_meant_is_refused(command: Callable[..., Any], asked: str) -> None:
+    done = command(f"simulate {CHAT} --hw h100 --limit 5 {asked}")
+    assert done.code == 2
+    assert done.err.startswith(f"error: {REFUSED[asked]}"), done.err
+
+
+def test_sizes_are_read_as_vllm_reads_them(command: Callable[..., Any]) -> None:
+    def settings(asked: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(
+            command(f"simulate {CHAT} --hw h100 --limit 5 {asked} --format json --quiet").out
+        )["settings"]
+        return answer
+
+    assert [settings(f"--max-model-len {text}")["max_model_len"] for text in ("8k", "8K", "1e4")] == [
+        8000,
+        8192,
+        10_000,
+    ]
+    # Blocks of 2 MiB.
+    assert settings("--kv-cache-memory-bytes 20G")["num_gpu_blocks"] == 10_240
+    assert settings("--usage-context llm")["max_num_batched_tokens"] == 16_384
+
+
+def test_who_finds_too_many_waiting_is_refused(command: Callable[..., Any]) -> None:
+    done = command(
+        f"simulate {CHAT} --hw h100 --speedup 100 --max-num-seqs 2 --max-num-queued-reqs 2 --format json"
+    )
+    answer = json.loads(done.out)
+    assert done.code == 4
+    assert answer["completed"] + answer["rejected"] == 400
+    assert answer["max_waiting"] == 2
+    assert "or came when --max-num-queued-reqs were waiting" in done.err
+
+
+def test_bounds_of_a_measured_window_are_its_own() -> None:
+    whole = rf.simulate(CHAT, hw="h100-sxm")
+    for more in ({}, {"scheduling_policy": "priority"}):
+        run = rf.simulate(CHAT, hw="h100-sxm", warmup=100, measure=200, **more)
+        bounds = run.bounds
+        busy = sum(bounds.values()) - bounds["idle"]
+        shares = sum(run.summary[f"{part}_time_share"] for part in ("prefill", "decode", "mixed"))
+        assert busy / sum(bounds.values()) == pytest.approx(shares, abs=1e-6)
+        assert sum(bounds.values()) == pytest.approx(run.summary["duration"], rel=1e-6)
+        assert 0.2 < sum(bounds.values()) / sum(whole.bounds.values()) < 0.8
+        assert bounds["weights"] > 0

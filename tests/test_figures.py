@@ -63,3 +63,21 @@ def test_a_bar_is_as_long_as_its_share() -> None:
 
 def test_columns_are_aligned() -> None:
     assert figures.table(["a", "b"], [["xx", "1"], ["y", "100"]]) == ["a     b", "xx    1", "y   100"]
+
+
+WIDE = """chat.jsonl  native, 400 requests, 10.0 min, 0.67 req/s, in 1,191 / out 211 tokens (mean)   seed 0
+  time went to  prefill <1 %  mixed 1 %  decode 59 %  idle 40 %    bound by  weights 47 %  launch 12 %
+  attention     32  34.7 G  8.62 GB    3.99  2.57 ms    3.32 ms   33 %  memory  ▏████"""
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 100])
+def test_a_folded_screen_keeps_its_words_and_fits(width: int) -> None:
+    lines = figures.folded(WIDE, width).split("\n")
+    assert all(len(line) <= width for line in lines)
+    words = [word for word in WIDE.replace("▏████", "").split() if word != "·"]
+    assert "".join(lines).replace("▏████", "").replace(" ", "") == "".join(words)
+
+
+def test_what_fits_is_left_as_it_is_and_what_has_no_space_stays_whole() -> None:
+    assert figures.folded(WIDE, 120) == WIDE
+    assert figures.folded("x" * 50, 20) == "x" * 50

@@ -107,7 +107,7 @@ WRONG = {
     "--set tp=1 --set tensor-parallel-size=2": "--set has a mistake:\n  tensor-parallel-size must be given once",
     "--set enforce_eager=maybe": "--set has a mistake:\n  enforce_eager must be true or false: 'maybe'",
     "-o examples/chat.jsonl/x": "--output must lie in a folder: examples/chat.jsonl/x, but ",
-    "-o requests.xlsx": "--output must end in one of .parquet, .csv, .jsonl, .json: requests.xlsx",
+    "-o requests.xlsx": "--output must end in one of .parquet, .csv, .jsonl, .json, .html: requests.xlsx",
     "--time-scale 0": "time_scale must be above 0 and finite: 0.0",
     "--time-scale 2 --speedup 2": "time_scale must be left out with speedup: 2.0",
 }

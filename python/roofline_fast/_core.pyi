@@ -81,6 +81,8 @@ class Model:
     @staticmethod
     def shipped_config(name: str) -> str: ...
     @staticmethod
+    def shipped_source(name: str) -> str: ...
+    @staticmethod
     def catalog() -> Table: ...
     @staticmethod
     def names() -> list[str]: ...
@@ -161,6 +163,7 @@ class Deployment:
         p2p: bool | None = None,
         host: tuple[float, float] | None = None,
     ) -> Deployment: ...
+    def scaled(self, factor: float) -> Deployment: ...
     @property
     def gpus(self) -> int: ...
     @property
@@ -226,9 +229,11 @@ class Analysis:
     @property
     def high_s(self) -> float | None: ...
     @property
-    def stage_s(self) -> float: ...
-    @property
     def ttft_s(self) -> float | None: ...
+    @property
+    def ttft_band_s(self) -> tuple[float, float] | None: ...
+    @property
+    def tpot_band_s(self) -> tuple[float, float] | None: ...
     @property
     def tpot_s(self) -> float | None: ...
     @property
@@ -336,6 +341,34 @@ class Measurements:
     def __new__(
         cls, rows: int, columns: Mapping[str, Any], *, hw: Hardware | None = None, engine: str = ...
     ) -> Measurements: ...
+    @property
+    def refused(self) -> Table: ...
+    @staticmethod
+    def api_latency_s(efficiency: str | PathLike[str]) -> float | None: ...
+    @staticmethod
+    def price_steps(
+        rows: int,
+        columns: Mapping[str, Any],
+        *,
+        hw: Hardware | None = None,
+        engine: str = "",
+        model: str = "",
+        efficiency: str | PathLike[str] | None = None,
+    ) -> Table: ...
+    @staticmethod
+    def steps(
+        rows: int,
+        columns: Mapping[str, Any],
+        *,
+        source: str,
+        date: str,
+        remark: str = "",
+        hw: Hardware | None = None,
+        engine: str = "",
+        model: str = "",
+        efficiency: str | PathLike[str] | None = None,
+        present: Sequence[tuple[str, str]] = ...,
+    ) -> tuple[Table, Table, list[tuple[str, str]], Table]: ...
     def calibrate(
         self,
         *,
@@ -349,6 +382,8 @@ class Measurements:
     def validate(
         self, sets: Sequence[tuple[str, str]] = ..., beside: Sequence[Measurements] = ...
     ) -> tuple[Table, Table]: ...
+    @staticmethod
+    def line(sequences: Any, measured: Any, groups: Sequence[str]) -> list[float]: ...
     @staticmethod
     def points(rows: int, columns: Mapping[str, Any]) -> tuple[Table, Table]: ...
     @staticmethod
@@ -419,6 +454,13 @@ class Trace:
     def generate(
         words: Sequence[tuple[str, str]], like: Trace | None = None, progress: Progress | None = None
     ) -> tuple[Trace, list[str]]: ...
+    @staticmethod
+    def generate_to(
+        words: Sequence[tuple[str, str]],
+        path: str | PathLike[str],
+        format: str = "native",
+        progress: Progress | None = None,
+    ) -> tuple[int, list[str]]: ...
     def scaled(
         self,
         *,
@@ -426,6 +468,11 @@ class Trace:
         upsample: int | None = None,
         target_rps: float | None = None,
         seed: int = 0,
+        isl_scale: float | None = None,
+        osl_scale: float | None = None,
+        max_isl: int | None = None,
+        max_osl: int | None = None,
+        idle_gap_cap: float | None = None,
     ) -> Trace: ...
     def arriving(self, words: Sequence[tuple[str, str]]) -> Trace: ...
     def write(
@@ -486,8 +533,33 @@ class Engine:
         num_speculative_tokens: int | None = None,
         spec_acceptance: float | Sequence[float] | str | None = None,
         seed: int = 0,
+        preemption_mode: str | None = None,
+        swap_space: float | None = None,
+        swa_full_tokens_ratio: float | None = None,
+        mamba_full_memory_ratio: float | None = None,
+        usage_context: str | None = None,
+        performance_mode: str | None = None,
+        kv_cache_memory_bytes: float | None = None,
+        max_num_scheduled_tokens: int | None = None,
+        max_num_queued_reqs: int | None = None,
     ) -> Engine: ...
     def memory(self, hardware: Hardware) -> EngineMemory: ...
+    def calibrate(
+        self,
+        deployment: Deployment,
+        trace: Trace,
+        tpot_s: Any,
+        ttft_s: Any,
+        *,
+        source: str,
+        date: str,
+        remark: str = "",
+        present: str | None = None,
+        api_latency_s: float = 0.0,
+        load: tuple[int, int] = (32, 1024),
+        concurrency: int | None = None,
+        max_concurrency: int | None = None,
+    ) -> tuple[Table, Table, list[tuple[str, str]], Table]: ...
     def simulate(
         self,
         deployment: Deployment,

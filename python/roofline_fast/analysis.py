@@ -343,6 +343,30 @@ class Analysis:
         return self._answer.tpot_s
 
     @property
+    def ttft_low_s(self) -> float | None:
+        """P10 of the time to first token; ``None`` where no error was measured."""
+        band = self._answer.ttft_band_s
+        return None if band is None else band[0]
+
+    @property
+    def ttft_high_s(self) -> float | None:
+        """P90 of the time to first token; ``None`` where no error was measured."""
+        band = self._answer.ttft_band_s
+        return None if band is None else band[1]
+
+    @property
+    def tpot_low_s(self) -> float | None:
+        """P10 of the time per output token; ``None`` where no error was measured."""
+        band = self._answer.tpot_band_s
+        return None if band is None else band[0]
+
+    @property
+    def tpot_high_s(self) -> float | None:
+        """P90 of the time per output token; ``None`` where no error was measured."""
+        band = self._answer.tpot_band_s
+        return None if band is None else band[1]
+
+    @property
     def e2e_s(self) -> float | None:
         """The whole request (``chat``)."""
         return self._answer.e2e_s
@@ -374,17 +398,33 @@ class Analysis:
 
     @cached_property
     def ops(self) -> pl.DataFrame:
-        """One row an operator: of one GPU (the busiest), all its ``repeat`` occurrences together."""
+        """One row an operator: of one GPU (the busiest), all its ``repeat`` occurrences together.
+
+        ``op, repeat, flops`` (of the tensor unit; those of the vector unit are ``vector_flops``), ``bytes`` moved in
+        memory and their parts ``weight_bytes, activation_bytes, kv_bytes``, ``link_bytes``, ``intensity`` (FLOP/B; null
+        where nothing is moved), seconds ``ideal_s, predicted_s, low_s, high_s``, ``share`` of the time, ``bound``,
+        ``source``, ``family`` of kernels and ``format`` multiplied in.
+        """
         return frame(self._answer.ops)
 
     @cached_property
     def memory(self) -> dict[str, Any]:
-        """What lies in the memory of the busiest GPU, and how many sequences would fit."""
+        """What lies in the memory of the busiest GPU, and how many sequences would fit.
+
+        Bytes: ``capacity_bytes``; ``weight_bytes, kv_bytes, activation_bytes`` and their sum ``memory_bytes``; as the
+        engine divides it ``usable_bytes, engine_activation_bytes, runtime_bytes, for_kv_bytes, block_bytes`` and
+        ``engine_memory_bytes`` in use. Counts: ``num_gpu_blocks, blocks_needed, ideal_sequences, engine_sequences``.
+        Verdicts: ``fits_ideally, fits``.
+        """
         return record(self._answer.memory)
 
     @cached_property
     def totals(self) -> dict[str, Any]:
-        """Work and traffic under ``gpu`` (the busiest) and ``deployment`` (all of them)."""
+        """Work and traffic under ``gpu`` (the busiest) and ``deployment`` (all of them).
+
+        Each a dictionary of ``flops, vector_flops, bytes, weight_bytes, activation_bytes, kv_bytes, link_bytes,
+        intensity``.
+        """
         rows = frame(self._answer.totals).to_dicts()
         return {row.pop("scope"): row for row in rows}
 
@@ -432,7 +472,11 @@ class Analysis:
             "low_s",
             "high_s",
             "ttft_s",
+            "ttft_low_s",
+            "ttft_high_s",
             "tpot_s",
+            "tpot_low_s",
+            "tpot_high_s",
             "e2e_s",
             "bound",
             "bounds",

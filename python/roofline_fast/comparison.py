@@ -238,6 +238,11 @@ def break_even(
         the batch at which a gain is gone, the acceptance from which speculation pays, contexts at which the
         cache outweighs the weights. A null: that never happens.
 
+    Raises
+    ------
+    SpecError
+        A keyword it does not have, or a step that is not possible.
+
     Examples
     --------
     >>> import roofline_fast as rf

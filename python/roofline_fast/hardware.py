@@ -47,7 +47,13 @@ class Hardware:
 
     @classmethod
     def from_toml(cls, path: str | PathLike[str]) -> Hardware:
-        """Read the device a TOML file describes; all its mistakes are reported at once."""
+        """Read the device that a TOML file describes.
+
+        Raises
+        ------
+        SpecError
+            A file that cannot be read or understood; all its mistakes at once.
+        """
         if not isinstance(path, str | PathLike):
             raise _refused(path, "a TOML file")
         hardware = cls.__new__(cls)

@@ -32,6 +32,11 @@ def catalog(kind: str, name: str | None = None) -> pl.DataFrame:
         One row a device or model: sizes in GiB, bandwidth in GB/s, peaks in TFLOP/s (dense). With a name one
         row a figure: for devices ``field, value, unit, source``, for models and techniques ``field, value``.
 
+    Raises
+    ------
+    UnknownNameError
+        An unknown kind or name, with the nearest.
+
     Examples
     --------
     >>> import roofline_fast as rf
@@ -63,7 +68,7 @@ def own_names(kind: str) -> list[str]:
 
 def _model_facts(model: Model) -> list[tuple[str, str]]:
     sizes = ("parameters", "active_parameters", "vision_parameters", "layers", "max_context")
-    fields = ("name", "title", "family", *sizes, "dtype", "quantization")
+    fields = ("name", "title", "family", *sizes, "dtype", "quantization", "source")
     values: list[tuple[str, Any]] = [(field, getattr(model, field)) for field in fields]
     values += [("note", note) for note in model.notes]
     return [(field, str(value)) for field, value in values if value is not None]

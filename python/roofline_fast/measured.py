@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from roofline_fast.hardware import Hardware
 
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson")
+# Tokens of a block of vLLM's cache.
+BLOCK = 16
 # A column that only one kind of file has, and the kind; the first that is there decides.
 KINDS = (
     ("op", "kernels"),
@@ -21,6 +23,9 @@ KINDS = (
     ("operation", "kernels"),
     ("silicon_tpot_ms", "points"),
     ("cycle_ms", "steps"),
+    ("step_ms", "steps"),
+    ("step_us", "steps"),
+    ("step_s", "steps"),
     ("isl_eq_osl", "batches"),
     ("observed_ttft_s", "requests"),
     ("ttft_s", "requests"),
@@ -77,6 +82,25 @@ def columns_of(path: Path) -> list[str]:
 def kind(columns: list[str]) -> str | None:
     """Return what a file with these columns measures; nothing where it is no measurement."""
     return next((kind for name, kind in KINDS if name in columns), None)
+
+
+def steps(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return steps under the documented names of their columns.
+
+    vLLM's step traces count free blocks of 16 tokens; their rows say nothing of where prompts stand.
+    """
+    import polars as pl
+
+    if "kv.blocks_total_gpu" not in frame.columns:
+        return frame
+    used = pl.col("kv.blocks_total_gpu") - pl.col("kv.blocks_free_gpu")
+    return frame.with_columns(
+        decode_seqs="batch.num_decode_reqs",
+        decode_kv_tokens=(used * BLOCK - pl.col("batch.prefill_tokens")).clip(1),
+        prefill_seqs="batch.num_prefill_reqs",
+        prefill_tokens="batch.prefill_tokens",
+        model=pl.col("model").str.strip_suffix("-hf"),
+    )
 
 
 def kernels(frame: pl.DataFrame, hw: Hardware | None = None, engine: str = "") -> _core.Measurements:

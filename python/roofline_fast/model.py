@@ -66,6 +66,11 @@ class Model:
             What the configuration describes. A configuration that is not understood is refused when it is
             first used, not here: ``compat="llm-viewer"`` understands others.
 
+        Raises
+        ------
+        SpecError
+            A file that is not there, or cannot be read.
+
         Examples
         --------
         >>> import roofline_fast as rf
@@ -103,6 +108,11 @@ class Model:
         """The configuration it was read from."""
         config: dict[str, Any] = json.loads(self.config_text)
         return config
+
+    @property
+    def source(self) -> str:
+        """Where its figures come from: the shipped file's source, or the file it was read from."""
+        return self._name if self._text else _core.Model.shipped_source(self._name)
 
     @property
     def name(self) -> str:

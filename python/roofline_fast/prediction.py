@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from roofline_fast import checks
+from roofline_fast import _core, checks
 from roofline_fast.errors import SpecError
 from roofline_fast.suggest import choice
 
@@ -48,11 +48,19 @@ def _host(host: Any) -> tuple[float, float]:
     return float(host.get("h0", 0.0)), float(host.get("h1", 0.0))
 
 
-def api_latency_s(api_latency: float | None, mode: str, step_cost: str | None) -> float:
-    """Return what clients wait outside the engine, seconds; nothing by default where nothing is predicted."""
+def api_latency_s(
+    api_latency: float | None, mode: str, step_cost: str | None, efficiency: str | PathLike[str] | None = None
+) -> float:
+    """Return what clients wait outside the engine, seconds.
+
+    What an efficiency file measured where nothing is said; nothing by default where nothing is predicted.
+    """
     checks.numbers(api_latency=api_latency)
     if api_latency is None:
-        return API_LATENCY_MS / 1e3 if mode == "predicted" and step_cost is None else 0.0
+        if mode != "predicted" or step_cost is not None:
+            return 0.0
+        known = None if efficiency is None else _core.Measurements.api_latency_s(efficiency)
+        return API_LATENCY_MS / 1e3 if known is None else known
     if not 0 <= api_latency < float("inf"):
         message = f"api_latency must be milliseconds, not negative: {api_latency}"
         raise SpecError(message, field="api_latency", value=str(api_latency))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -73,6 +73,15 @@ def simulate(
     schedule_conservativeness: float | None = None,
     enable_mixed_chunk: bool | None = None,
     capacity_scheduler_policy: str | None = None,
+    preemption_mode: str | None = None,
+    swap_space: float | None = None,
+    swa_full_tokens_ratio: float | None = None,
+    mamba_full_memory_ratio: float | None = None,
+    usage_context: str | None = None,
+    performance_mode: str | None = None,
+    kv_cache_memory_bytes: float | None = None,
+    max_num_scheduled_tokens: int | None = None,
+    max_num_queued_reqs: int | None = None,
     spec_method: str | None = None,
     spec_model: str | PathLike[str] | Mapping[str, Any] | Model | None = None,
     num_speculative_tokens: int | None = None,
@@ -130,6 +139,23 @@ def simulate(
         As above. A setting that the engine does not have is refused.
     max_prefill_tokens, schedule_conservativeness, enable_mixed_chunk : optional
         SGLang's own settings.
+    swa_full_tokens_ratio, mamba_full_memory_ratio : float, optional
+        How SGLang shares memory with layers that keep a window (tokens of theirs to others', 0.8) or a state
+        (bytes of theirs to the KV cache's, 0.9).
+    preemption_mode : {"recompute", "swap"}, optional
+        How requests give way in vLLM V0; swapped ones keep what they have computed with the host.
+    swap_space : float, optional
+        GiB of the host for each device to swap to; 4 unless said.
+    usage_context : {"api-server", "llm"}, optional
+        Which of vLLM's defaults count: those of ``vllm serve`` or of its ``LLM`` class.
+    performance_mode : {"balanced", "interactivity", "throughput"}, optional
+        ``throughput`` doubles vLLM's default sequences and tokens of a step.
+    kv_cache_memory_bytes : float, optional
+        Bytes of each device for the KV cache, instead of what its share of memory leaves.
+    max_num_scheduled_tokens : int, optional
+        Tokens vLLM schedules in a step, where fewer than it could feed the model.
+    max_num_queued_reqs : int, optional
+        Requests that may wait; vLLM refuses others (503).
     capacity_scheduler_policy : {"guaranteed-no-evict", "max-utilization"}, optional
         TensorRT-LLM's own setting.
     spec_method : {"ngram", "draft-model", "eagle", "mtp"}, optional
@@ -217,7 +243,13 @@ def simulate(
     checks.numbers(gpu_memory_utilization=gpu_memory_utilization, watermark=watermark)
     checks.counts(max_prefill_tokens=max_prefill_tokens)
     checks.numbers(schedule_conservativeness=schedule_conservativeness)
-    checks.texts(capacity_scheduler_policy=capacity_scheduler_policy)
+    checks.texts(capacity_scheduler_policy=capacity_scheduler_policy, preemption_mode=preemption_mode)
+    checks.texts(usage_context=usage_context, performance_mode=performance_mode)
+    checks.numbers(swap_space=swap_space, kv_cache_memory_bytes=kv_cache_memory_bytes)
+    checks.numbers(
+        swa_full_tokens_ratio=swa_full_tokens_ratio, mamba_full_memory_ratio=mamba_full_memory_ratio
+    )
+    checks.counts(max_num_scheduled_tokens=max_num_scheduled_tokens, max_num_queued_reqs=max_num_queued_reqs)
     checks.shares(overlap=overlap)
     checks.texts(engine=engine, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
     checks.texts(scheduling_policy=scheduling_policy, step_cost=step_cost, record=record, slo=slo)
@@ -268,6 +300,15 @@ def simulate(
         schedule_conservativeness=schedule_conservativeness,
         enable_mixed_chunk=enable_mixed_chunk,
         capacity_scheduler_policy=capacity_scheduler_policy,
+        preemption_mode=preemption_mode,
+        swap_space=swap_space,
+        swa_full_tokens_ratio=swa_full_tokens_ratio,
+        mamba_full_memory_ratio=mamba_full_memory_ratio,
+        usage_context=usage_context,
+        performance_mode=performance_mode,
+        kv_cache_memory_bytes=kv_cache_memory_bytes,
+        max_num_scheduled_tokens=max_num_scheduled_tokens,
+        max_num_queued_reqs=max_num_queued_reqs,
         spec_method=spec_method,
         spec_model=None if spec_model is None else find_model(spec_model).compiled,
         num_speculative_tokens=num_speculative_tokens,
@@ -279,7 +320,7 @@ def simulate(
         deployment,
         requests.compiled,
         step_cost=step_cost,
-        api_latency_s=api_latency_s(api_latency, mode, step_cost),
+        api_latency_s=api_latency_s(api_latency, mode, step_cost, efficiency),
         session_mode=session_mode,
         concurrency=concurrency,
         think_time_ms=think_time,
@@ -303,7 +344,7 @@ def simulate(
         "kv_cache_dtype": deployment.kv_format,
         "techniques": [*_core.Deployment.expand(quantization, kv_cache_dtype), *deployment.techniques],
         "mode": mode,
-        "api_latency": api_latency_s(api_latency, mode, step_cost) * 1e3,
+        "api_latency": api_latency_s(api_latency, mode, step_cost, efficiency) * 1e3,
         "step_cost": step_cost,
         "session_mode": session_mode,
         "concurrency": concurrency,
@@ -377,20 +418,33 @@ def _model(
         return Model(DEFAULT_MODEL), f"model {DEFAULT_MODEL} (default; --model to change)"
     try:
         found = Model(trace.model)
-    except UnknownNameError as error:
-        message = f"{trace.origin} names a model that is not known: {trace.model}"
-        hint = f"choose what serves it with --model (model=); {error.hint}"
-        raise UnknownNameError(message, field="model", value=trace.model, hint=hint) from None
+    except UnknownNameError:
+        why = f"default: the trace names `{trace.model}`, which is not known; --model to change"
+        return Model(DEFAULT_MODEL), f"model {DEFAULT_MODEL} ({why})"
     return found, f"model {found.name} (the trace's own; --model to change)"
 
 
 class Simulation:
-    """What came of a simulation."""
+    """What came of a simulation.
+
+    Attributes
+    ----------
+    summary : dict
+        Figures under the names of `vllm bench serve`'s JSON (``mean_ttft_ms``, ``p99_itl_ms``,
+        ``request_throughput``, …), and what no client can see (``prefill_time_share``, ``kv_peak``,
+        ``preemptions``, …).
+    inputs : dict
+        What was asked, with what was assumed where nothing was said.
+    trace : Trace
+        The traffic as it was sent.
+    model, hardware : Model, Hardware
+        What was served, on what.
+    """
 
     def __init__(
         self,
         served: _core.Simulation,
-        serve: Callable[..., _core.Simulation],
+        serve: functools.partial[_core.Simulation],
         summary: dict[str, Any],
         inputs: dict[str, Any],
         notes: list[str],
@@ -413,8 +467,39 @@ class Simulation:
 
     @cached_property
     def requests(self) -> pl.DataFrame:
-        """One row a request, in the order of the trace; times in seconds since the trace began."""
+        """One row a request, in the order of the trace; times in seconds since the trace began.
+
+        ``request_id, arrival_s, first_scheduled_s, first_token_s, finish_s, prompt_tokens, output_tokens,
+        cached_tokens, preemptions, ttft_s, tpot_s, e2e_s, replica, status``, the band of the latencies (``ttft_low_s``,
+        ``ttft_high_s``, …) where it is known, and ``held_s`` where a client held requests back. What did not happen is
+        null.
+        """
         return frame(self._served.requests)
+
+    @cached_property
+    def request_bands(self) -> pl.DataFrame:
+        """Each request were every step as short or as long as its band allows, simulated again.
+
+        Queues near saturation answer more strongly than the steps they consist of: `ttft_low_s` and the
+        like of `requests` scale times with steps, these columns of the same names do not. Null where no
+        error is known.
+        """
+        import polars as pl
+
+        names = ("ttft", "tpot", "e2e")
+        mean = self.summary.get("mean_tpot_ms")
+        parts = []
+        for end in ("low", "high"):
+            bound = self.summary.get(f"mean_tpot_{end}_ms")
+            if not mean or bound is None:
+                nothing = pl.repeat(None, pl.len(), dtype=pl.Float64)
+                parts.append(self.requests.select(nothing.alias(f"{name}_{end}_s") for name in names))
+                continue
+            deployment = self.deployment.scaled(bound / mean)
+            served = self._serve.func(deployment, *self._serve.args[1:], **self._serve.keywords)
+            rows = frame(served.requests)
+            parts.append(rows.select(pl.col(f"{name}_s").alias(f"{name}_{end}_s") for name in names))
+        return pl.concat(parts, how="horizontal")
 
     @cached_property
     def _recorded(self) -> _core.Simulation:

@@ -139,6 +139,12 @@ class Space:
             **self._switches,
         )
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about how the names of models and devices were taken."""
+        notes = [*(model.note for model in self._models), *(device.note for device in self._devices)]
+        return [note for note in notes if note is not None]
+
     def _engines(self) -> list[_core.EngineMemory]:
         """Return how memory is divided: for each device, every combination of the engine's settings."""
         choices = [self.axes.get(name, [None]) for name in ENGINE]

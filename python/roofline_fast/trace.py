@@ -177,12 +177,23 @@ class Trace:
         Returns
         -------
         Trace
-            Its requests; `warnings` says what was repaired.
+            Its requests; `warnings` says what was repaired, `information` what was assumed.
+
+        Raises
+        ------
+        TraceError
+            A file that cannot be read, or breaks a rule: with file, line and field, every kind of mistake at once.
+        SpecError
+            An option that is not possible.
         """
         from roofline_fast.traces import files_of, parts, unit_of
 
         checks.counts(trace_block_size=trace_block_size, limit=limit)
         checks.counts(default_output_tokens=default_output_tokens)
+        checks.texts(csv_delimiter=csv_delimiter)
+        if csv_delimiter is not None and len(csv_delimiter) != 1:
+            message = f"csv_delimiter must be one character: {csv_delimiter!r}"
+            raise SpecError(message, field="csv_delimiter", value=csv_delimiter, hint="for example `;`")
         checks.numbers(speedup=speedup, time_scale=time_scale)
         speedup, slower = _pace(speedup, time_scale)
         names = [path] if isinstance(path, str | PathLike) else list(path)
@@ -247,9 +258,10 @@ class Trace:
         (1000, ['output_len 128 (default)'])
         """
         from roofline_fast.workload import texts
+        from roofline_fast.workloads import expanded
 
         progress = traffic.pop("progress", None)
-        words = texts({"num_prompts": num_prompts, **traffic})
+        words = texts({"num_prompts": num_prompts, **expanded(traffic)})
         trace = cls.__new__(cls)
         if like is not None and not isinstance(like, Trace):
             raise SpecError(f"like must be a Trace: {like!r}", field="like", value=repr(like))
@@ -258,12 +270,60 @@ class Trace:
         trace.made, trace.assumed = "generated", tuple(assumed)
         return trace
 
+    @classmethod
+    def generate_to(
+        cls,
+        path: str | PathLike[str],
+        num_prompts: int | None = None,
+        *,
+        format: str | None = None,  # noqa: A002 - as in `write`
+        progress: _core.Progress | None = None,
+        **traffic: Any,
+    ) -> tuple[int, list[str]]:
+        """Write requests that nobody sent as they are drawn, in memory that does not grow with their number.
+
+        Parameters
+        ----------
+        path : path
+            Ends in ``.jsonl`` (also ``.jsonl.gz``, ``.jsonl.zst``), or in ``.csv`` for ``vidur`` and
+            ``azure_llm``.
+        num_prompts : int, optional
+            As for `generate`.
+        format : {"native", "mooncake", "vidur", "azure_llm"}, optional
+            As for `write`.
+        progress : optional
+            Counters to follow from another thread.
+        **traffic
+            As for `generate`, but for `like` and conversations.
+
+        Returns
+        -------
+        int, list of str
+            How many requests, and what was assumed.
+        """
+        from roofline_fast.traces import format_of, streams
+        from roofline_fast.workload import texts
+        from roofline_fast.workloads import expanded
+
+        form = format_of(fspath(path), format)
+        if not streams(fspath(path), form):
+            hint = "`.jsonl` is, also packed (`.jsonl.zst`); so are vidur and azure in `.csv`"
+            message = f"path must be a file that is written row by row: {fspath(path)}"
+            raise SpecError(message, field="path", value=fspath(path), hint=hint)
+        words = texts({"num_prompts": num_prompts, **expanded(traffic)})
+        return _core.Trace.generate_to(words, path, form, progress)
+
     def scaled(
         self,
         *,
         sample: float | None = None,
         upsample: int | None = None,
         target_rps: float | None = None,
+        isl_scale: float | None = None,
+        osl_scale: float | None = None,
+        max_isl: int | None = None,
+        max_osl: int | None = None,
+        idle_gap_cap: float | None = None,
         seed: int = 0,
     ) -> Trace:
         """Return more or less of the same traffic.
@@ -272,6 +332,13 @@ class Trace:
         ----------
         sample : float, optional
             The share of sessions to keep; of requests, where there are no sessions.
+        isl_scale, osl_scale : float, optional
+            How many times as long prompts and answers become, after sampling; prompts keep what they share, as
+            far as it reaches.
+        max_isl, max_osl : int, optional
+            Tokens they have at most, after that.
+        idle_gap_cap : float, optional
+            Seconds without an arrival at most: longer pauses are cut.
         upsample : int, optional
             How many copies to put side by side, after sampling: each shifted by up to 1 % of the span, with
             sessions and prefixes of its own.
@@ -286,10 +353,21 @@ class Trace:
             The requests.
         """
         checks.numbers(sample=sample, target_rps=target_rps)
-        checks.counts(upsample=upsample)
+        checks.counts(upsample=upsample, max_isl=max_isl, max_osl=max_osl)
+        checks.numbers(isl_scale=isl_scale, osl_scale=osl_scale, idle_gap_cap=idle_gap_cap)
         checks.counts(64, seed=seed)
         return self._changed(
-            self.compiled.scaled(sample=sample, upsample=upsample, target_rps=target_rps, seed=seed)
+            self.compiled.scaled(
+                sample=sample,
+                upsample=upsample,
+                target_rps=target_rps,
+                isl_scale=isl_scale,
+                osl_scale=osl_scale,
+                max_isl=max_isl,
+                max_osl=max_osl,
+                idle_gap_cap=idle_gap_cap,
+                seed=seed,
+            )
         )
 
     def arriving(self, *, seed: int = 0, **arrivals: Any) -> Trace:

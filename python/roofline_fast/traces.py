@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from roofline_fast import _core
+from roofline_fast.aside import aside
 from roofline_fast.errors import SpecError, TraceError
+from roofline_fast.frames import without_lists
 
 if TYPE_CHECKING:
     import polars as pl
@@ -151,10 +151,15 @@ def format_of(path: str, wanted: str | None) -> str:
     return form
 
 
+def streams(path: str, form: str) -> bool:
+    """Return whether a file of that format is written row by row, and not column by column."""
+    return form != "native" or not path.lower().endswith((".csv", ".parquet"))
+
+
 def written(trace: _core.Trace, path: str, wanted: str | None) -> list[str]:
     """Write a trace in the format that is wanted, or that the file's suffix stands for; what is left out."""
     form = format_of(path, wanted)
-    if form == "native" and path.lower().endswith((".csv", ".parquet")):
+    if not streams(path, form):
         _write_columns(trace, Path(path))
         return []
     return trace.write(path, form)
@@ -164,26 +169,16 @@ def _write_columns(trace: _core.Trace, path: Path) -> None:
     """Write the native schema as columns; lists are JSON text in a CSV file."""
     import polars as pl
 
-    rows = path.with_name(f".{path.name}.{os.getpid()}.rows")
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
-    try:
-        trace.write(rows, "native")
-        with rows.open("rb") as stream:
+    with aside(path) as part:
+        trace.write(part, "native")
+        with part.open("rb") as stream:
             header = stream.readline().decode().strip()
             table = pl.read_ndjson(stream.read(), infer_schema_length=None)
         table = table.with_columns(pl.col("arrival_s").cast(pl.Float64))
         if path.suffix.lower() == ".parquet":
-            table.write_parquet(aside, metadata={HEADER: header})
+            table.write_parquet(part, metadata={HEADER: header})
         else:
-            lists = [column for column in table if isinstance(column.dtype, pl.List)]
-            texts = [[json.dumps(row) for row in column.to_list()] for column in lists]
-            table.with_columns(
-                pl.Series(column.name, text) for column, text in zip(lists, texts, strict=True)
-            ).write_csv(aside)
-        aside.replace(path)
-    finally:
-        rows.unlink(missing_ok=True)
-        aside.unlink(missing_ok=True)
+            without_lists(table).write_csv(part)
 
 
 def block_size_note(form: str, path: str, block_size: int | None) -> str | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from roofline_fast.hardware import Hardware
+    from roofline_fast.observed import Observed
 
 COLUMNS = ("metric", "group", "n", "refused", "median_ape", "mape", "p90_ape", "bias", "coverage")
 
@@ -81,24 +82,43 @@ def validate(
         No file of measurements, or columns that are missing.
     """
     device = find_hardware(hw) if hw is not None else None
-    kernels, tables, skipped = [], [], []
+    kernels, skipped = [], []
+    found: dict[str, list[pl.DataFrame]] = {}
+    runs: list[Observed] = []
     for name, rows in _frames(measurements):
         kind = measured.kind(rows.columns)
         if kind == "kernels":
             kernels.append(measured.kernels(rows, device, engine))
-        elif kind == "points":
-            tables.append(_core.Measurements.points(rows.height, measured.columns(rows)))
-        elif kind == "steps":
-            tables += served.steps(rows, efficiency)
-        elif kind == "batches":
-            tables += served.batches(rows, efficiency)
-        elif kind == "requests" and (judged := served.requests(Path(name), rows, efficiency)):
-            tables += judged
+        elif kind == "requests" and (replayable := served.replayable(_place(measurements, name), rows)):
+            runs += replayable
+        elif kind in ("points", "steps", "batches"):
+            found.setdefault(kind, []).append(measured.steps(rows) if kind == "steps" else rows)
         else:
             skipped.append(name)
+    tables = []
+    for kind, frames in found.items():
+        rows = _together(frames)
+        if kind == "points":
+            tables.append(_core.Measurements.points(rows.height, measured.columns(rows)))
+        elif kind == "steps":
+            tables += served.steps(rows, device, engine, efficiency)
+        else:
+            tables += served.batches(rows, efficiency)
+    tables += served.requests(runs, efficiency)
     if kernels:
         tables.insert(0, kernels[0].validate(_sets(efficiency), kernels[1:]))
     return _joined(tables, skipped)
+
+
+def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Return the rows of several files of one kind, so that each metric is judged once."""
+    import polars as pl
+
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _place(measurements: Any, name: str) -> Path | None:
+    return Path(name) if isinstance(measurements, str | PathLike) else None
 
 
 def _frames(measurements: Any) -> list[tuple[str, pl.DataFrame]]:

@@ -36,6 +36,18 @@ TRAFFIC = {
     "prefix_groups": "how many different prefixes",
     "prefix_zipf": "how unequally they are used, 0 equally",
     "trace_block_size": "tokens of a block hash",
+    "input_len_stddev": "standard deviation of a prompt of fixed length",
+    "output_len_stddev": "the same of an answer",
+    "turns": "requests of a conversation, likewise: each prompt is all that was said and what is new",
+    "turn_delay": "ms from an answer to the next turn, likewise",
+    "sessions": "how many conversations",
+    "loras": "how many adapters",
+    "lora_dist": "how they are drawn: uniform or zipf:1.5",
+    "tenants": "how many ask",
+    "tenant_dist": "how they are drawn, likewise",
+    "workload": "words by name (interactive-chat, code-generation, …), or a JSON file of inference-perf's",
+    "servegen": "folder of ServeGen's clients, instead of rates and lengths",
+    "servegen_from": "second of their recording at which traffic begins",
 }
 # Words about arrivals alone: with a trace they replace those it has.
 ARRIVALS = (
@@ -51,7 +63,16 @@ ARRIVALS = (
     "diurnal",
 )
 # How a trace is scaled, by `Trace.scaled`.
-SCALES = ("sample", "upsample", "target_rps")
+SCALES = (
+    "sample",
+    "isl_scale",
+    "osl_scale",
+    "max_isl",
+    "max_osl",
+    "idle_gap_cap",
+    "upsample",
+    "target_rps",
+)
 
 Traffic = str | PathLike[str] | Sequence[str | PathLike[str]] | Trace
 
@@ -111,7 +132,28 @@ def _generated(options: dict[str, Any], seed: int) -> Trace:
         if word not in TRAFFIC and word != "like":
             hint = "it says how a trace is read"
             raise SpecError(f"{word} must be left out without a trace: {value}", field=word, hint=hint)
+    _check_memory(options.get("num_prompts"))
     return Trace.generate(**options, seed=seed)
+
+
+# Bytes that a request takes, with what comes of it, where nothing is recorded; a third of them while it is generated.
+REQUEST_BYTES = 75
+
+
+def _check_memory(count: Any) -> None:
+    """Refuse more requests than the machine's memory holds, which the system would end without a word."""
+    try:
+        held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        needed = float(count) * REQUEST_BYTES
+    except (AttributeError, TypeError, ValueError, OSError):
+        return
+    if needed > held:
+        message = (
+            f"num_prompts must fit memory: {float(count):,.0f} requests take {needed / 2**30:,.0f} GiB "
+            f"of {held / 2**30:,.0f}"
+        )
+        hint = "`trace generate` writes any number as `.jsonl`; simulate a part of them"
+        raise SpecError(message, field="num_prompts", value=str(count), hint=hint)
 
 
 def _refuse_reader(options: Mapping[str, Any]) -> None:

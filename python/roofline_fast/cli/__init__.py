@@ -21,8 +21,8 @@ COMMANDS = {
     "compare": "Explain why B is faster or slower than A: a waterfall per operator and resource that adds up.",
     "break-even": "Solve where techniques begin and cease to pay in decode, on the exact cost.",
     "simulate": "Replay a trace, or generated traffic, through an engine: latencies, throughput, where the time went.",
-    "calibrate": "Fit efficiencies to measured kernels, or say which kernels to measure (--plan).",
-    "validate": "Hold predictions against measurements: kernel timings, points of real servers.",
+    "calibrate": "Fit efficiencies to measured kernels, steps or requests, or say what to measure (--plan).",
+    "validate": "Hold predictions against measurements: kernels, steps, requests, points of real servers.",
     "trace": "Traces: who asks for how much, and when.",
     "catalog": "What is known by name: devices, models and techniques.",
 }
@@ -63,7 +63,7 @@ def _app(asked: str | None) -> typer.Typer:
         if name == asked or completing:
             import_module(f"roofline_fast.cli.{name.replace('-', '_')}").register(app)
         else:
-            app.command(name, help=summary)(_elsewhere)
+            app.command(name, help=summary, short_help=summary)(_elsewhere)
     return app
 
 

@@ -72,7 +72,9 @@ def _times(analysis: Analysis) -> str:
     what = {"decode": "step", "mixed": "step", "chat": "request"}.get(inputs["phase"], inputs["phase"])
     parts = [f"{what} {predicted}"]
     if inputs["phase"] == "chat":
-        parts.append(f"TTFT {_ms(analysis.ttft_s)}, TPOT {_ms(analysis.tpot_s)}")
+        ttft = _banded(analysis.ttft_s, analysis.ttft_low_s, analysis.ttft_high_s)
+        tpot = _banded(analysis.tpot_s, analysis.tpot_low_s, analysis.tpot_high_s)
+        parts.append(f"TTFT {ttft}, TPOT {tpot}")
     parts.append(f"{digits(analysis.tokens_per_gpu_s * analysis.deployment.gpus)} tok/s")
     if analysis.deployment.gpus > 1:
         parts.append(f"{digits(analysis.tokens_per_gpu_s)} tok/s/GPU")
@@ -81,6 +83,11 @@ def _times(analysis: Analysis) -> str:
     shares = ", ".join(f"{name} {percent(share)}" for name, share in analysis.bounds.items() if share > 0)
     parts.append(f"bound: {shares}")
     return f"  {inputs['mode']:<10}  " + "   ".join(parts)
+
+
+def _banded(value: float | None, low: float | None, high: float | None) -> str:
+    band = "" if low is None or high is None else f" ({milliseconds(low)}–{milliseconds(high)})"
+    return f"{_ms(value)}{band}"
 
 
 def _ms(value: float | None) -> str:

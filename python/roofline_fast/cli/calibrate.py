@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from roofline_fast.aside import write_text
 from roofline_fast.cli import flags, output, talk
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
@@ -14,12 +15,18 @@ from roofline_fast.errors import SpecError
 if TYPE_CHECKING:
     from roofline_fast.calibration import Calibration
 
-HELP = """Fit efficiencies to measured kernels, or say which kernels to measure (--plan).
+HELP = """Fit efficiencies to measured kernels, steps or requests, or say what to measure (--plan).
 
-Writes an efficiency file that --efficiency takes. Rows that cannot be right are left out and counted:
-faster than the datasheet, in another unit, or a launch's floor. Errors are those on rows that were not
-fitted.
+Writes an efficiency file that --efficiency takes. Kernels (a column `op`): the numbers of each family.
+Steps (`step_ms` with what a step consisted of) and served requests (`observed_ttft_s`, `observed_tpot_s`, or
+the JSON of `vllm bench serve --save-detailed`): the host's time, what clients wait outside the engine, and a
+factor a family. Rows that cannot be right are left out and counted. Errors are those on what was not fitted.
 """
+SERVED = "How steps or requests were served; what is recorded beside the file holds where nothing is said"
+
+
+# Kinds of rows that cannot be used, shown at most.
+MOST = 12
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +53,36 @@ def calibrate(
         Path | None, typer.Option(help="An efficiency file or folder whose other fits are kept.")
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print the kernels worth measuring.")] = False,
+    efficiency: Annotated[
+        Path | None,
+        typer.Option(help="What steps and requests are predicted with before.", rich_help_panel=SERVED),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Which run of a file of requests.", rich_help_panel=SERVED)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="What was served.", rich_help_panel=SERVED)
+    ] = None,
+    tp: Annotated[int | None, typer.Option(help="GPUs of a layer.", rich_help_panel=SERVED)] = None,
+    quantization: Annotated[
+        str | None, typer.Option("--quantization", "-q", help="Weights.", rich_help_panel=SERVED)
+    ] = None,
+    kv_cache_dtype: Annotated[str | None, typer.Option(help="Its cache.", rich_help_panel=SERVED)] = None,
+    max_num_seqs: Annotated[
+        int | None, typer.Option(help="Sequences running at once.", rich_help_panel=SERVED)
+    ] = None,
+    max_num_batched_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of a step.", rich_help_panel=SERVED)
+    ] = None,
+    max_model_len: Annotated[
+        int | None, typer.Option(help="Tokens of a request.", rich_help_panel=SERVED)
+    ] = None,
+    num_gpu_blocks_override: Annotated[
+        int | None, typer.Option(help="Blocks of the cache.", rich_help_panel=SERVED)
+    ] = None,
+    max_concurrency: Annotated[
+        int | None, typer.Option(help="Requests in flight.", rich_help_panel=SERVED)
+    ] = None,
     form: flags.Format = "table",
     out: Annotated[
         Path | None,
@@ -57,6 +94,17 @@ def calibrate(
 ) -> int:
     """Fit and return the exit code."""
     output.checked(form, None, measurements)
+    served: dict[str, Any] = {
+        "model": model,
+        "tp": tp,
+        "quantization": quantization,
+        "kv_cache_dtype": kv_cache_dtype,
+        "max_num_seqs": max_num_seqs,
+        "max_num_batched_tokens": max_num_batched_tokens,
+        "max_model_len": max_model_len,
+        "num_gpu_blocks_override": num_gpu_blocks_override,
+        "max_concurrency": max_concurrency,
+    }
     if plan:
         return _plan(form, out, hw, engine, quiet=quiet)
     from roofline_fast.calibration import calibrate as ask
@@ -69,6 +117,9 @@ def calibrate(
         prior=prior,
         extrapolate=extrapolate,
         update=update,
+        efficiency=efficiency,
+        run=run,
+        **{key: value for key, value in served.items() if value is not None},
     )
     if out is not None and fitted.files:
         for path in fitted.write(out):
@@ -79,6 +130,52 @@ def calibrate(
 
 def screen(fitted: Calibration) -> str:
     """Return the fits as a table, with what was left out below."""
+    lines = _whole(fitted) if "number" in fitted.fits.columns else _kernels(fitted)
+    lines += [f"  left out: {line}" for line in unusable(fitted)]
+    return "\n".join(lines)
+
+
+def unusable(fitted: Calibration) -> list[str]:
+    """Return for each kind of row that cannot be used how many there are, why, and what the first holds."""
+    lines = []
+    for row in fitted.unusable.iter_rows(named=True):
+        count = "" if row.get("rows", 1) == 1 else f" (and {row['rows'] - 1:,} more)"
+        lines.append(f"row {row['row']}: {row['field']}: {row['must']}: {row['was']}{count}")
+    return lines[:MOST] + ([f"and {len(lines) - MOST:,} more rows"] if len(lines) > MOST else [])
+
+
+def _whole(fitted: Calibration) -> list[str]:
+    """Return numbers found in steps or requests, and their errors."""
+    lines = [f"{'device / engine':<34}{'number':<26}{'found':>10}{'before':>10}{'rows':>9}"]
+    for row in fitted.fits.iter_rows(named=True):
+        name = f"{row['hw']} / {row['engine']}"
+        if row["refused"] is not None:
+            lines.append(f"{name:<34}refused: {row['refused']}")
+            continue
+        number = f"{row['family']} {row['number']}"
+        value, prior = (_shown(row["number"], row[key]) for key in ("value", "prior"))
+        lines.append(f"{name:<34}{number:<26}{value:>10}{prior:>10}{row['rows']:>9,}")
+    if fitted.errors.height:
+        lines += ["", f"{'':<34}{'metric':<12}{'n':>8}{'median':>9}{'P90':>8}{'bias':>8}{'before':>9}"]
+    for row in fitted.errors.iter_rows(named=True):
+        name = f"{row['hw']} / {row['engine']}"
+        errors = f"{row['median_ape']:>7.1f} %{row['p90_ape']:>6.0f} %{row['bias']:>+6.1f} %"
+        before = f"{row['before_median_ape']:>7.1f} %"
+        lines.append(f"{name:<34}{row['metric']:<12}{row['n']:>8,}{errors}{before}")
+    lines.append(
+        "  errors of what was not fitted, a fifth left out in turn; before: with the numbers of kernels"
+    )
+    return lines
+
+
+def _shown(number: str, value: float) -> str:
+    if number == "factor":
+        return f"{value:.3f}"
+    return f"{value * 1e6:.1f} us" if number == "h1_s" else f"{value * 1e3:.2f} ms"
+
+
+def _kernels(fitted: Calibration) -> list[str]:
+    """Return the fits of kernels."""
     start = f"{'device / engine':<28}{'family':<19}{'dtype':<20}{'rows':>9}"
     head = f"{start}{'median':>8}{'P90':>7}{'bias':>7}{'roofline':>10}"
     lines = [head]
@@ -104,7 +201,7 @@ def screen(fitted: Calibration) -> str:
     lines.append(
         "  errors of rows that were not fitted: median and P90 of the absolute error, median of the signed"
     )
-    return "\n".join(lines)
+    return lines
 
 
 def _plan(form: str, out: Path | None, hw: str | None, engine: str, *, quiet: bool) -> int:
@@ -117,7 +214,7 @@ def _plan(form: str, out: Path | None, hw: str | None, engine: str, *, quiet: bo
         if out.suffix != ".py":
             message = f"--output must end in .py with --plan: {out}"
             raise SpecError(message, field="--output", value=str(out))
-        out.write_text(script(device.name, engine or "torch"))
+        write_text(out, script(device.name, engine or "torch"))
         talk.note(
             f"script written to {out}; run it on the device, then calibrate what it writes", quiet=quiet
         )
@@ -140,7 +237,10 @@ def _verdict(fitted: Calibration) -> int:
     """Say on stderr what was refused; a calibration without a fit is bad input."""
     refused = fitted.fits.filter(fitted.fits["refused"].is_not_null())
     if not fitted.files:
+        rows = unusable(fitted)
         first = refused["refused"].to_list()[0] if refused.height else "no row can be used"
         talk.say(f"error: measurements must allow a fit: {first}")
+        for line in rows:
+            talk.say(f"  {line}")
         return talk.BAD_INPUT
     return talk.PARTIAL if refused.height else 0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 GIB = 2.0**30
 
+# Where the values of a screen's lines begin: what is broken goes on there.
+HANG = 14
+
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 
@@ -65,6 +68,29 @@ def bar(share: float, width: int = 12) -> str:
     eighths = round(share * width * 8)
     whole, part = divmod(eighths, 8)
     return "█" * whole + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[part]
+
+
+def folded(text: str, width: int) -> str:
+    """Return the text with lines that are wider broken between words, and continued under their values."""
+    return "\n".join(part for line in text.split("\n") for part in _parts(line, width))
+
+
+def _parts(line: str, width: int) -> list[str]:
+    indent = " " * min(HANG if line.startswith("  ") else 4, width // 2)
+    parts = []
+    if len(line) > width and "▏" in line:
+        # A bar says again what its row says.
+        line = line[: line.rindex("▏")].rstrip()
+    while len(line) > width:
+        # Between figures rather than within one, unless that leaves most of the line empty.
+        cut = max(line.rfind("  ", 0, width), line.rfind(" · ", 0, width), line.rfind(", ", 0, width - 1) + 1)
+        if cut < width // 2:
+            cut = line.rfind(" ", 0, width + 1)
+        if cut <= 0 or not line[:cut].strip():
+            break
+        parts.append(line[:cut].rstrip())
+        line = indent + line[cut:].lstrip(" ·")
+    return [*parts, line]
 
 
 def table(header: list[str], rows: list[list[str]], left: tuple[int, ...] = (0,)) -> list[str]:

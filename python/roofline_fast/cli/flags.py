@@ -22,7 +22,14 @@ ModelArgument = Annotated[
     typer.Argument(metavar="MODEL", help="Catalogue name, Hugging Face id, config.json or its folder."),
 ]
 ModelFlag = Annotated[
-    str | None, typer.Option("--model", "-m", "--model-path", help="The same as a flag.", show_default=False)
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        "--model-path",
+        help="Catalogue name, Hugging Face id, config.json or its folder.",
+        show_default=False,
+    ),
 ]
 Hw = Annotated[
     str | None,
@@ -96,7 +103,9 @@ Mode = Annotated[
 ]
 Efficiency = Annotated[
     Path | None,
-    typer.Option(help="TOML file of fits that come before the shipped ones.", rich_help_panel=LOWERING),
+    typer.Option(
+        help="Fits before the shipped: a TOML file, or the device they are of.", rich_help_panel=LOWERING
+    ),
 ]
 ActQuant = Annotated[
     str | None,
@@ -214,7 +223,7 @@ Format = Annotated[str, typer.Option("--format", help="table, json or csv.", ric
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", help="Write the table to FILE.parquet|csv|jsonl|json.", rich_help_panel=OUTPUT
+        "--output", "-o", help="Write the table to FILE.parquet|csv|jsonl|json|html.", rich_help_panel=OUTPUT
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No talk on stderr.", rich_help_panel=OUTPUT)]
@@ -225,6 +234,26 @@ def required(flag: str, value: T | None) -> T:
     if value is None:
         raise SpecError(f"{flag} must be given", field=flag, hint=_HINTS.get(flag, ""))
     return value
+
+
+# As in vLLM: small letters are powers of 1,000, capitals of 1,024.
+_SIZES = {letter: 1000**power for power, letter in enumerate("kmgt", 1)}
+_SIZES |= {letter.upper(): 1024**power for power, letter in enumerate("kmgt", 1)}
+
+
+def size(flag: str, text: str | None) -> int | None:
+    """Return a whole number that may end in a letter of size, as vLLM reads them: ``32k`` or ``32K``."""
+    if text is None:
+        return None
+    scale = _SIZES.get(text[-1:], 1)
+    try:
+        number = float(text[:-1] if scale > 1 else text) * scale
+        if number != int(number) or number < 0:
+            raise ValueError
+    except (ValueError, OverflowError):
+        hint = "for example 32768, 32k (a thousand each) or 32K (1,024 each)"
+        raise SpecError(f"{flag} must be a whole number: {text}", field=flag, value=text, hint=hint) from None
+    return int(number)
 
 
 _HINTS = {

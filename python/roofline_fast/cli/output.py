@@ -11,14 +11,22 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from roofline_fast.aside import aside, write_text
+from roofline_fast.cli.figures import folded
 from roofline_fast.errors import SpecError
+from roofline_fast.frames import without_lists
 from roofline_fast.suggest import choice
 
 if TYPE_CHECKING:
     import polars as pl
 
 FORMATS = ("table", "json", "csv")
-SUFFIXES = (".parquet", ".csv", ".jsonl", ".json")
+SUFFIXES = (".parquet", ".csv", ".jsonl", ".json", ".html")
+STYLE = (
+    "body{font:14px sans-serif}table{border-collapse:collapse}th,td{padding:.2em .6em;text-align:left}"
+    "th{position:sticky;top:0;background:#eee}tr:nth-child(even){background:#f7f7f7}"
+    ".number{text-align:right;font-variant-numeric:tabular-nums}"
+)
 # What is written into folders.
 FOLDER = (
     "summary.json",
@@ -108,9 +116,11 @@ def show(
     if form == "json":
         text = json.dumps(record(), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     elif form == "csv":
-        text = frame().write_csv()
+        text = without_lists(frame()).write_csv()
     else:
         text = screen().rstrip("\n") + "\n"
+        if sys.stdout.isatty():
+            text = folded(text, shutil.get_terminal_size().columns)
     sys.stdout.write(text)
     sys.stdout.flush()
 
@@ -122,29 +132,40 @@ def save(frame: pl.DataFrame, path: Path) -> None:
         if suffix == ".parquet":
             frame.write_parquet(part, compression="zstd", compression_level=1)
         elif suffix == ".csv":
-            frame.write_csv(part)
+            without_lists(frame).write_csv(part)
         elif suffix == ".jsonl":
             frame.write_ndjson(part)
+        elif suffix == ".html":
+            part.write_text(_page(frame, path.stem), encoding="utf-8")
         else:
             frame.write_json(part)
 
 
+def _page(frame: pl.DataFrame, title: str) -> str:
+    """Return a table as a page that needs no other file; numbers as they are, to be copied."""
+    from html import escape
+
+    numbers = [dtype.is_numeric() for dtype in frame.dtypes]
+    head = "".join(f"<th>{escape(name)}</th>" for name in frame.columns)
+    kinds = ['<td class="number">' if number else "<td>" for number in numbers]
+    rows = [
+        "".join(
+            f"{kind}{'' if value is None else escape(str(value))}</td>"
+            for kind, value in zip(kinds, row, strict=True)
+        )
+        for row in frame.iter_rows()
+    ]
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    name = escape(title)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{name}</title>\n<style>{STYLE}</style>\n'
+        f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</html>\n"
+    )
+
+
 def save_record(record: Any, path: Path) -> None:
     """Write one JSON object to a file, whole or not at all."""
-    with aside(path) as part:
-        text = json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False)
-        part.write_text(text + "\n", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def aside(path: Path) -> Iterator[Path]:
-    """Give a file beside that one to write to, which takes its place when done."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(path, json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 @contextlib.contextmanager

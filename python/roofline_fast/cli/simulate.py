@@ -86,7 +86,8 @@ def simulate(
     max_num_seqs: flags.MaxNumSeqs = None,
     max_num_batched_tokens: flags.MaxNumBatchedTokens = None,
     max_model_len: Annotated[
-        int | None, typer.Option(help="Tokens of prompt and answer.", rich_help_panel=flags.ENGINE)
+        str | None,
+        typer.Option(help="Tokens of prompt and answer: 32768, 32K.", rich_help_panel=flags.ENGINE),
     ] = None,
     block_size: flags.BlockSize = None,
     gpu_memory_utilization: flags.GpuMemoryUtilization = None,
@@ -180,6 +181,44 @@ def simulate(
         str | None,
         typer.Option(help="guaranteed-no-evict, max-utilization (trtllm).", rich_help_panel=flags.ENGINE),
     ] = None,
+    preemption_mode: Annotated[
+        str | None, typer.Option(help="recompute, swap (vllm-v0).", rich_help_panel=flags.ENGINE)
+    ] = None,
+    swap_space: Annotated[
+        float | None,
+        typer.Option(help="GiB of the host a GPU swaps to (vllm-v0).", rich_help_panel=flags.ENGINE),
+    ] = None,
+    swa_full_tokens_ratio: Annotated[
+        float | None,
+        typer.Option(help="Tokens of windowed layers to others' (sglang).", rich_help_panel=flags.ENGINE),
+    ] = None,
+    mamba_full_memory_ratio: Annotated[
+        float | None,
+        typer.Option(help="Memory of states to the KV cache's (sglang).", rich_help_panel=flags.ENGINE),
+    ] = None,
+    usage_context: Annotated[
+        str | None,
+        typer.Option(help="api-server or llm: whose defaults (vllm).", rich_help_panel=flags.ENGINE),
+    ] = None,
+    performance_mode: Annotated[
+        str | None,
+        typer.Option(help="balanced, interactivity, throughput (vllm).", rich_help_panel=flags.ENGINE),
+    ] = None,
+    kv_cache_memory_bytes: Annotated[
+        str | None,
+        typer.Option(
+            help="KV cache of a GPU instead of a share: 40e9, 40G.",
+            rich_help_panel=flags.ENGINE,
+            metavar="BYTES",
+        ),
+    ] = None,
+    max_num_scheduled_tokens: Annotated[
+        int | None,
+        typer.Option(help="Tokens scheduled a step, if fewer (vllm).", rich_help_panel=flags.ENGINE),
+    ] = None,
+    max_num_queued_reqs: Annotated[
+        int | None, typer.Option(help="Requests that may wait (vllm).", rich_help_panel=flags.ENGINE)
+    ] = None,
     spec_method: Annotated[
         str | None,
         typer.Option(help="Drafts: ngram, draft-model, eagle or mtp.", rich_help_panel=flags.ENGINE),
@@ -265,7 +304,7 @@ def simulate(
             gpu_memory_utilization=gpu_memory_utilization,
             enforce_eager=enforce_eager,
             num_gpu_blocks_override=num_gpu_blocks_override,
-            max_model_len=max_model_len,
+            max_model_len=flags.size("--max-model-len", max_model_len),
             max_num_seqs=max_num_seqs,
             max_num_batched_tokens=max_num_batched_tokens,
             block_size=block_size,
@@ -283,6 +322,15 @@ def simulate(
             schedule_conservativeness=schedule_conservativeness,
             enable_mixed_chunk=enable_mixed_chunk,
             capacity_scheduler_policy=capacity_scheduler_policy,
+            preemption_mode=preemption_mode,
+            swap_space=swap_space,
+            swa_full_tokens_ratio=swa_full_tokens_ratio,
+            mamba_full_memory_ratio=mamba_full_memory_ratio,
+            usage_context=usage_context,
+            performance_mode=performance_mode,
+            kv_cache_memory_bytes=flags.size("--kv-cache-memory-bytes", kv_cache_memory_bytes),
+            max_num_scheduled_tokens=max_num_scheduled_tokens,
+            max_num_queued_reqs=max_num_queued_reqs,
             spec_method=spec_method,
             spec_model=spec_model,
             num_speculative_tokens=num_speculative_tokens,
@@ -362,5 +410,8 @@ def _verdict(simulation: Simulation) -> int:
     talk.say(f"warning: {left:,} of {summary['injected']:,} requests were not completed")
     if summary["rejected"]:
         length = simulation.settings["max_model_len"]
-        talk.say(f"hint: {summary['rejected']:,} were longer than --max-model-len {length:,}")
+        why = f"longer than --max-model-len {length:,}"
+        if simulation.settings.get("max_num_queued_reqs"):
+            why += ", or came when --max-num-queued-reqs were waiting"
+        talk.say(f"hint: {summary['rejected']:,} were {why}")
     return talk.PARTIAL

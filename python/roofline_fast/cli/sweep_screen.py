@@ -42,7 +42,7 @@ def speed(points: int, kept: int, seconds: float, note: str) -> str:
 
 def screen(run: Run | SimulateRun, rows: pl.DataFrame, kept: int, dropped: Dropped) -> str:
     """Return the whole screen."""
-    lines = [_space(run), *_dropped(run, kept, dropped), ""]
+    lines = [_space(run), *_fixed(run), *_dropped(run, kept, dropped), ""]
     shown = _ordered(run, rows).head(MOST_ROWS)
     lines.append(_heading(run, rows, shown.height))
     lines += _table(run, shown)
@@ -53,6 +53,21 @@ def _space(run: Run | SimulateRun) -> str:
     axes = " x ".join(f"{len(values):,} {name}" for name, values in run.varied.items())
     what = "scenarios" if isinstance(run, SimulateRun) else "points"
     return f"{run.points:,} {what}" + (f" = {axes}" if axes else "")
+
+
+def _fixed(run: Run | SimulateRun) -> list[str]:
+    """Return what all points have in common, said or assumed, and how names were taken."""
+    if isinstance(run, SimulateRun):
+        return []
+    from roofline_fast.evaluation import DEFAULTS
+
+    axes = {name: values[0] for name, values in run.space.axes.items() if len(values) == 1}
+    chat = "chat" in run.space.axes.get("phase", ())
+    assumed = ["phase", "mode", "batch_size", "input_len", *(["output_len"] if chat else [])]
+    axes |= {name: DEFAULTS[name] for name in assumed if name not in run.space.axes}
+    order = [name for name in (*run.space.columns, *assumed) if name in axes]
+    settings = [f"{name} {axes[name]}" for name in dict.fromkeys(order)]
+    return [f"  all with  {', '.join(settings)}", *(f"  note: {note}" for note in run.space.notes)]
 
 
 def _dropped(run: Run | SimulateRun, kept: int, dropped: Dropped) -> list[str]:
@@ -70,7 +85,7 @@ def _dropped(run: Run | SimulateRun, kept: int, dropped: Dropped) -> list[str]:
 
 
 def _heading(run: Run | SimulateRun, rows: pl.DataFrame, shown: int) -> str:
-    if isinstance(run, SimulateRun):
+    if isinstance(run, SimulateRun) and not run.objectives:
         return f"first {shown:,}" if rows.height > shown else f"all {shown:,}"
     if run.keep == "pareto":
         return f"{shown:,} of {rows.height:,} that nothing beats in {' and '.join(run.objectives)}"
@@ -78,7 +93,7 @@ def _heading(run: Run | SimulateRun, rows: pl.DataFrame, shown: int) -> str:
 
 
 def _ordered(run: Run | SimulateRun, rows: pl.DataFrame) -> pl.DataFrame:
-    if isinstance(run, SimulateRun):
+    if isinstance(run, SimulateRun) and not run.objectives:
         return rows
     objective = ranked_by(run)
     name = objective.rpartition(":")[2]
@@ -101,9 +116,8 @@ def _ordered(run: Run | SimulateRun, rows: pl.DataFrame) -> pl.DataFrame:
 def _table(run: Run | SimulateRun, rows: pl.DataFrame) -> list[str]:
     axes = [name for name in rows.columns if name in run.varied]
     results = [name for name in RESULTS if name in rows.columns and rows[name].null_count() < rows.height]
-    if not isinstance(run, SimulateRun):
-        named = {objective.rpartition(":")[2] for objective in run.objectives}
-        results = [name for name in rows.columns if name in results or name in named]
+    named = {objective.rpartition(":")[2] for objective in run.objectives}
+    results = [name for name in rows.columns if name in results or name in named]
     heads = axes + [RESULTS.get(name, name) for name in results]
     cells = [[_cell(name, row[name]) for name in axes + results] for row in rows.iter_rows(named=True)]
     widths = [max(len(line[at]) for line in [heads, *cells]) for at in range(len(heads))]

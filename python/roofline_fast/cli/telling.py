@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from roofline_fast.aside import aside
 from roofline_fast.cli import flags, output, talk
 from roofline_fast.cli.figures import digits, percent
 from roofline_fast.errors import SpecError
@@ -26,7 +27,7 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="Requests to FILE.parquet|csv|jsonl|json, or everything to a FOLDER.",
+        help="Requests to FILE.parquet|csv|jsonl|json|html, or everything to a FOLDER.",
         rich_help_panel=flags.OUTPUT,
     ),
 ]
@@ -105,6 +106,7 @@ def checked(asked: Mapping[str, Any], out: Path | None, form: str, inputs: list[
             message = f"--perfetto must end in .json: {file}"
             raise SpecError(message, field="--perfetto", value=str(file))
         output.check_place(file, *inputs, flag="--perfetto")
+    _check_apart(asked, out)
     into_folder = out is not None and output.is_folder(out)
     special = out is not None and (into_folder or out.name.endswith(PERFETTO))
     output.checked(form, None if special else out, *inputs)
@@ -112,6 +114,19 @@ def checked(asked: Mapping[str, Any], out: Path | None, form: str, inputs: list[
         output.check_folder(out, *inputs)
     elif out is not None and special:
         output.check_place(out, *inputs)
+
+
+def _check_apart(asked: Mapping[str, Any], out: Path | None) -> None:
+    """Refuse two results for one file."""
+    places: dict[Path, str] = {}
+    for name in (*TABLES, "perfetto", "output"):
+        file = out if name == "output" else asked[name]
+        if file is None:
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if (other := places.setdefault(file.absolute(), flag)) != flag:
+            message = f"{flag} must be another file than {other}: {file}"
+            raise SpecError(message, field=flag, value=str(file))
 
 
 def one_rate_only(asked: Mapping[str, Any]) -> None:
@@ -176,8 +191,8 @@ def _save(table: pl.DataFrame, file: Path, name: str, quiet: bool) -> None:
 
 
 def _perfetto(simulation: Simulation, file: Path, quiet: bool) -> None:
-    with output.aside(file) as aside:
-        simulation.write_perfetto(aside)
+    with aside(file) as part:
+        simulation.write_perfetto(part)
     talk.note(f"trace for ui.perfetto.dev written to {file}", quiet=quiet)
 
 
@@ -192,7 +207,8 @@ def explained(simulation: Simulation, count: int) -> list[str]:
     lines = ["", "  slowest requests"]
     for row in simulation.explain(count).iter_rows(named=True):
         lines.append(f"  {row['request_id']}: {_outline(row)}")
-        lines += [f"    {line}" for line in _reasons(row)]
+        swapped = simulation.settings.get("preemption_mode") == "swap"
+        lines += [f"    {line}" for line in _reasons(row, "swapped out" if swapped else "recomputed")]
     return lines
 
 
@@ -218,7 +234,7 @@ WAITED = {
 }
 
 
-def _reasons(row: dict[str, Any]) -> list[str]:
+def _reasons(row: dict[str, Any], fate: str) -> list[str]:
     lines = []
     parts = {name: row[f"waited_for_{name}_s"] for name in WAITED}
     waited = sum(parts.values())
@@ -234,7 +250,7 @@ def _reasons(row: dict[str, Any]) -> list[str]:
         lines.append(f"waited {_s(waited)}{ahead}: {', '.join(told)}{bound}")
     if row["preemptions"]:
         times = "once" if row["preemptions"] == 1 else f"{row['preemptions']} times"
-        lines.append(f"gave way {times} for want of KV blocks, and was recomputed")
+        lines.append(f"gave way {times} for want of KV blocks, and was {fate}")
     if row["running_bound"]:
         lines.append(f"while it ran, the engine was mostly bound by {BOUNDS[row['running_bound']]}")
     return lines

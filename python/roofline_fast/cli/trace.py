@@ -116,8 +116,50 @@ def generate(
         hint = "for example `--num-prompts 1000 --request-rate 4`, or `--like TRACE`"
         raise SpecError("--num-prompts must be given", field="--num-prompts", hint=hint)
     original = None if like is None else Trace.read(like)
+    if like is None and not any((scaling or {}).values()) and _is_large(given, path, to):
+        return _streamed(given, path, to, seed, trace_block_size, quiet)
     options = {**given, **(scaling or {}), "trace_block_size": trace_block_size, "like": original}
     return _write(load(None, options, seed), path, to, seed, quiet)
+
+
+# Beyond, requests are written as they are drawn, and what they are like is not measured.
+LARGE = 5_000_000
+
+
+def _is_large(words: dict[str, str], path: Path, to: str | None) -> bool:
+    """Return whether more requests are asked for than need be in memory."""
+    from roofline_fast.traces import format_of, streams
+
+    try:
+        count = float(words.get("num_prompts", "0").replace("_", ""))
+    except ValueError:
+        return False
+    return (
+        count > LARGE
+        and not {"turns", "workload"} & set(words)
+        and streams(str(path), format_of(str(path), to))
+    )
+
+
+def _streamed(
+    words: dict[str, str], path: Path, to: str | None, seed: int, trace_block_size: int | None, quiet: bool
+) -> int:
+    """Write requests as they are drawn."""
+    from roofline_fast import _core
+    from roofline_fast.cli.progress import shown
+    from roofline_fast.trace import Trace
+    from roofline_fast.traces import block_size_note, format_of
+
+    progress = _core.Progress()
+    with shown("generating", progress, quiet=quiet):
+        traffic: dict[str, Any] = {**words, "seed": seed, "trace_block_size": trace_block_size}
+        count, notes = Trace.generate_to(path, format=to, progress=progress, **traffic)
+    form = format_of(str(path), to)
+    lines = [f"{path.name}  {form}, {count:,} requests   seed {seed}", *(f"  note: {note}" for note in notes)]
+    if trace_block_size and (told := block_size_note(form, str(path), trace_block_size)):
+        lines.append(f"  note: {told}")
+    talk.note("\n".join(lines), quiet=quiet)
+    return 0
 
 
 def _check_output(path: Path, to: str | None, *inputs: str | None) -> None:

@@ -40,6 +40,13 @@ READING: dict[str, Any] = {
 # Each keyword of `Trace.scaled` but the seed, in the order in which they apply.
 SCALING: dict[str, Any] = {
     "sample": _flag(float, "Keep this share of sessions.", panel=TAKEN),
+    "isl_scale": _flag(float, "Make prompts so many times as long.", panel=TAKEN),
+    "osl_scale": _flag(float, "The same for answers.", panel=TAKEN),
+    "max_isl": _flag(int, "Tokens of a prompt at most.", panel=TAKEN),
+    "max_osl": _flag(int, "Tokens of an answer at most.", panel=TAKEN),
+    "idle_gap_cap": _flag(
+        float, "Seconds without an arrival at most.", "--idle-gap-cap", "--idle-gap-cap-s", panel=TAKEN
+    ),
     "upsample": _flag(int, "Put so many shifted copies side by side.", panel=TAKEN),
     "target_rps": _flag(float, "Stretch time to so many requests a second.", panel=TAKEN),
 }

@@ -43,7 +43,7 @@ ARRIVALS: dict[str, Any] = {
 }
 # Each word about what is generated.
 TRAFFIC: dict[str, Any] = {
-    "num_prompts": _flag(GENERATED, "How many requests.", "--num-prompts", "--num-requests"),
+    "num_prompts": _flag(GENERATED, "How many requests.", "--num-prompts", "--num-requests", "-n"),
     "duration": _flag(GENERATED, "Seconds within which requests arrive.", "--duration"),
     "input_len": _flag(
         GENERATED, "Prompt tokens: 512, 100:200, lognormal(mean=300,std=200), …", "--input-len", "--isl"
@@ -58,6 +58,27 @@ TRAFFIC: dict[str, Any] = {
     "shared_prefix_ratio": _flag(GENERATED, "Shared part of each prompt, instead.", "--shared-prefix-ratio"),
     "prefix_groups": _flag(GENERATED, "How many different prefixes (1).", "--prefix-groups"),
     "prefix_zipf": _flag(GENERATED, "How unequally they are used, 0 equally.", "--prefix-zipf"),
+    "input_len_stddev": _flag(
+        GENERATED, "Deviation of prompts of fixed length.", "--input-len-stddev", "--isl-stddev"
+    ),
+    "output_len_stddev": _flag(GENERATED, "The same of answers.", "--output-len-stddev", "--osl-stddev"),
+    "turns": _flag(GENERATED, "Turns of a conversation, likewise a distribution.", "--turns"),
+    "turn_delay": _flag(
+        GENERATED, "ms from an answer to the next turn, likewise.", "--turn-delay", "--turn-delay-ms"
+    ),
+    "sessions": _flag(GENERATED, "How many conversations.", "--sessions"),
+    "loras": _flag(GENERATED, "How many adapters.", "--loras"),
+    "lora_dist": _flag(GENERATED, "How they are drawn: uniform or zipf:1.5.", "--lora-dist"),
+    "tenants": _flag(GENERATED, "How many ask.", "--tenants"),
+    "tenant_dist": _flag(GENERATED, "How they are drawn, likewise.", "--tenant-dist"),
+    "workload": _flag(
+        GENERATED,
+        "Lengths and turns as of interactive-chat, code-generation, deep-research, reasoning, batch-rag, "
+        "synthetic-data, or of a JSON file.",
+        "--workload",
+    ),
+    "servegen": _flag(GENERATED, "Folder of ServeGen's clients, instead of rates and lengths.", "--servegen"),
+    "servegen_from": _flag(GENERATED, "Second of their recording to begin at.", "--servegen-from"),
     **ARRIVALS,
 }
 

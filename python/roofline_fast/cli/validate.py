@@ -13,7 +13,7 @@ from roofline_fast.cli.grammar import Command
 if TYPE_CHECKING:
     from roofline_fast.validation import Validation
 
-HELP = """Hold predictions against measurements: kernel timings, points of real servers.
+HELP = """Hold predictions against measurements: kernels, steps, requests, points of real servers.
 
 Errors in percent: median, mean and P90 of the absolute error, bias (median of the signed one), coverage
 (share inside the 80 % band), beside the pure roofline's median. What was not priced is listed with its
@@ -67,7 +67,7 @@ def validate(
 def screen(found: Validation) -> str:
     """Return the errors as a table, what was refused below, and what peers report."""
     head = ["metric", "group", "n", "refused", "median", "mean", "P90", "bias", "coverage", "roofline"]
-    lines = [f"{head[0]:<26}{head[1]:<42}" + "".join(f"{name:>10}" for name in head[2:])]
+    lines = [f"{head[0]:<38}{head[1]:<42}" + "".join(f"{name:>10}" for name in head[2:])]
     for row in found.errors.iter_rows(named=True):
         if "," in row["group"]:
             continue
@@ -75,10 +75,10 @@ def screen(found: Validation) -> str:
         numbers = [f"{row['n']:>10,}", f"{row['refused']:>10,}"]
         for name in ("median_ape", "mape", "p90_ape", "bias", "coverage", "ideal_median_ape"):
             numbers.append(f"{'–':>10}" if row[name] is None else f"{row[name]:>10.1f}")
-        lines.append(f"{metric:<26}{row['group']:<42}" + "".join(numbers))
+        lines.append(f"{metric:<38}{row['group']:<42}" + "".join(numbers))
     if found.refused.height:
         lines += ["", "not priced:"]
-        lines += [f"  {metric:<26}{rows:>10,}  {why}" for metric, why, rows in found.refused.iter_rows()]
+        lines += [f"  {metric:<38}{rows:>10,}  {why}" for metric, why, rows in found.refused.iter_rows()]
     metrics = set(found.errors["metric"].to_list())
-    peers = [f"  {metric:<26}{told}" for metric, told in PEERS.items() if metric in metrics]
+    peers = [f"  {metric:<38}{told}" for metric, told in PEERS.items() if metric in metrics]
     return "\n".join([*lines, *(["", "peers, on other data, median percent:", *peers] if peers else [])])

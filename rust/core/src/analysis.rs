@@ -21,8 +21,12 @@ pub struct Times {
     pub step: StepTime,
     /// Time to first token: the prompt's steps (prefill, chat).
     pub ttft: Option<f64>,
+    /// P10 and P90 of it; `None` where no error is known.
+    pub ttft_band: Option<(f64, f64)>,
     /// Time per output token: a decode step, or the mean of all of them (decode, mixed, chat).
     pub tpot: Option<f64>,
+    /// P10 and P90 of it.
+    pub tpot_band: Option<(f64, f64)>,
     /// The whole request (chat).
     pub e2e: Option<f64>,
     /// Tokens that leave (decode, mixed, chat) or enter (prefill, encode) one rank in that time.
@@ -289,35 +293,56 @@ fn times(pricer: &Pricer, point: &Point, generation: &Generation) -> Times {
     if point.question == Question::Chat && point.chunk > 0 {
         prompts = point.input_len.div_ceil(point.chunk);
     }
-    let (mut total, mut ttft, mut count) = (Sum::default(), 0.0, 0);
+    let (mut total, mut first, mut count) = (Sum::default(), Sum::default(), 0);
     each_step(pricer, point, generation, |sums| {
         total.add(pricer.seconds(sums));
         count += 1;
         if count == prompts {
-            ttft = total.step;
+            first = total;
         }
     });
+    let ttft = first.step;
     let batch = point.batch_size as f64;
     let step: StepTime = total.into();
     let seconds = step.step.seconds;
+    let band = |sum: Sum| {
+        let step = StepTime::from(sum).step;
+        step.low.zip(step.high)
+    };
+    let each = |(low, high): (f64, f64), count: f64| (low / count, high / count);
     match point.question {
         Question::Prefill | Question::Encode => Times {
             step,
             ttft: (point.question == Question::Prefill).then_some(seconds),
+            ttft_band: if point.question == Question::Prefill { band(total) } else { None },
             tpot: None,
+            tpot_band: None,
             e2e: None,
             tokens: batch * point.input_len as f64,
         },
         Question::Decode | Question::Mixed => {
             let tokens = generation.tokens;
-            Times { step, ttft: None, tpot: Some(seconds / tokens), e2e: None, tokens: batch * tokens }
+            Times {
+                step,
+                ttft: None,
+                ttft_band: None,
+                tpot: Some(seconds / tokens),
+                tpot_band: band(total).map(|band| each(band, tokens)),
+                e2e: None,
+                tokens: batch * tokens,
+            }
         }
         Question::Chat => {
             let decodes = point.output_len - 1;
             Times {
                 step,
                 ttft: Some(ttft),
+                ttft_band: band(first),
                 tpot: (decodes > 0).then(|| (seconds - ttft) / decodes as f64),
+                tpot_band: band(total)
+                    .zip(band(first))
+                    .filter(|_| decodes > 0)
+                    .map(|(all, first)| each((all.0 - first.0, all.1 - first.1), decodes as f64)),
                 e2e: Some(seconds),
                 tokens: batch * point.output_len as f64,
             }

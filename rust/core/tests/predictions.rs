@@ -174,3 +174,19 @@ fn a_mixed_step_is_one_step_that_reads_its_weights_once() {
         assert!(together > prompt.max(answers), "{model}: {together} {prompt} {answers}");
     }
 }
+
+#[test]
+fn products_of_latent_heads_are_launched_once_in_and_once_out() {
+    let absorbing = |engine| {
+        let pricer = deployment("deepseek-v3", 8, "h100-sxm", engine, "fp8").compile().unwrap();
+        let sums = Batch { prompts: vec![], contexts: vec![1000] }.sums(&pricer);
+        let mut found = Vec::new();
+        pricer.each(&sums, |_, op, cost| found.extend((op.name == "mla_absorb").then_some(cost.seconds)));
+        found[0]
+    };
+    // One row over 16 heads: two launches of 3.5 to 7 microseconds, and little else.
+    for engine in ENGINES {
+        let seconds = absorbing(engine);
+        assert!((6e-6..20e-6).contains(&seconds), "{engine}: {seconds}");
+    }
+}

@@ -137,16 +137,22 @@ impl Analysis {
         self.answer.outcome.times.step.step.high
     }
 
-    /// What the busiest pipeline stage takes.
-    #[getter]
-    fn stage_s(&self) -> f64 {
-        self.answer.outcome.times.step.stage
-    }
-
     /// Time to first token (prefill, chat).
     #[getter]
     fn ttft_s(&self) -> Option<f64> {
         self.answer.outcome.times.ttft
+    }
+
+    /// P10 and P90 of the time to first token.
+    #[getter]
+    fn ttft_band_s(&self) -> Option<(f64, f64)> {
+        self.answer.outcome.times.ttft_band
+    }
+
+    /// P10 and P90 of the time per output token.
+    #[getter]
+    fn tpot_band_s(&self) -> Option<(f64, f64)> {
+        self.answer.outcome.times.tpot_band
     }
 
     /// Time per output token (decode, mixed, chat).

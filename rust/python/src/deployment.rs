@@ -203,6 +203,17 @@ impl Deployment {
         Table::new(py, rows)
     }
 
+    /// The same where everything takes `factor` times as long as predicted.
+    fn scaled(&self, factor: f64) -> Deployment {
+        let mut deployed = self.deployed.clone();
+        if let Efficiency::Predicted(prediction) = &deployed.efficiency {
+            let mut slower = (**prediction).clone();
+            slower.sets.insert(0, slower.scaled(&deployed.hardware, factor));
+            deployed.efficiency = Efficiency::Predicted(Arc::new(slower));
+        }
+        Deployment { deployed }
+    }
+
     /// What the weights are stored as, in words (`fp8`).
     #[getter]
     fn weights_format(&self) -> &str {

@@ -15,7 +15,7 @@ use roofline_plan::calibrate::run::{self, Fate, Options};
 use roofline_plan::calibrate::steps::{self, Settings};
 use roofline_plan::error::Result as PlanResult;
 use roofline_plan::validate::kernels::kernels;
-use roofline_plan::validate::pairs::{Pairs, pairs};
+use roofline_plan::validate::pairs::{Pairs, line, pairs};
 use roofline_plan::validate::points::points;
 use roofline_plan::validate::report::{Line, Report};
 
@@ -63,6 +63,12 @@ impl Measurements {
             .with("row", Column::U64(found.examples.values().map(|(row, _)| *row as u64).collect()))
             .with("was", Column::Str(found.examples.values().map(|(_, was)| was.clone()).collect()));
         Table::new(py, rows)
+    }
+
+    /// Seconds that clients wait outside the engine, as an efficiency file measured it; the first that did of several.
+    #[staticmethod]
+    fn api_latency_s(py: Python<'_>, efficiency: PathBuf) -> PyResult<Option<f64>> {
+        Ok(sets_of(py, &efficiency)?.iter().find_map(|set| set.api_latency_s))
     }
 
     /// What whole steps of a frame are predicted to take, in seconds, and why not where they cannot be used.
@@ -168,6 +174,19 @@ impl Measurements {
         let frame = frame_of(py, rows, columns)?;
         let work = |_: &_| -> PlanResult<_> { Ok(points(&frame)?) };
         tables(py, &enter_long(py, None, work)?)
+    }
+
+    /// What a line over sequences says of each row, from the other half of the rows of its group.
+    #[staticmethod]
+    fn line<'py>(
+        py: Python<'py>,
+        sequences: &Bound<'py, PyAny>,
+        measured: &Bound<'py, PyAny>,
+        groups: Vec<String>,
+    ) -> PyResult<Vec<f64>> {
+        let (sequences, measured) =
+            (columns::floats(sequences, "sequences")?, columns::floats(measured, "measured")?);
+        enter(py, || line(&sequences, &measured, &groups))
     }
 
     /// Errors of predictions beside measurements, all columns of one length; `groups` holds names with a text a row.

@@ -45,6 +45,12 @@ impl Model {
         enter(py, || catalog::model_config(name))
     }
 
+    /// Where the facts of a shipped model come from.
+    #[staticmethod]
+    fn shipped_source(py: Python<'_>, name: &str) -> PyResult<String> {
+        enter(py, || catalog::model_source(name))
+    }
+
     /// Every shipped model, one row each.
     #[staticmethod]
     fn catalog(py: Python<'_>) -> PyResult<Table> {

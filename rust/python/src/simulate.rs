@@ -16,6 +16,7 @@ use roofline_sim::assemble::Assembled;
 use roofline_sim::client::{Client, Extent, SessionMode};
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::{Error as SimError, Result};
+use roofline_sim::knobs::Knobs;
 use roofline_sim::metrics::band::{self, Band};
 use roofline_sim::metrics::explain::{self, Slowness};
 use roofline_sim::metrics::slo::Slo;
@@ -26,7 +27,7 @@ use roofline_sim::run::{self, Simulation as Served};
 use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::scheduler::rules::Rules;
 use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
-use roofline_sim::serve::{Knobs, Server};
+use roofline_sim::serve::Server;
 use roofline_sim::step_cost::{LinearCost, StepCost};
 use roofline_sim::techniques;
 use roofline_sim::time::{F64Clock, FixedClock};
@@ -62,7 +63,9 @@ impl Engine {
         prefill_schedule_interval=None, max_num_active_seqs=None, long_prefill_token_threshold_adaptive=None,
         max_prefill_tokens=None, schedule_conservativeness=None, enable_mixed_chunk=None,
         capacity_scheduler_policy=None, spec_method=None, spec_model=None, num_speculative_tokens=None,
-        spec_acceptance=None, seed=0),
+        spec_acceptance=None, seed=0, preemption_mode=None, swap_space=None, swa_full_tokens_ratio=None,
+        mamba_full_memory_ratio=None, usage_context=None, performance_mode=None, kv_cache_memory_bytes=None,
+        max_num_scheduled_tokens=None, max_num_queued_reqs=None),
         text_signature = "(name='vllm', *, gpu_memory_utilization=None, num_gpu_blocks_override=None, \
         enforce_eager=None, max_model_len=None, max_num_seqs=None, max_num_batched_tokens=None, block_size=None, \
         enable_chunked_prefill=None, enable_prefix_caching=None, async_scheduling=None, scheduling_policy=None, \
@@ -70,7 +73,9 @@ impl Engine {
         prefill_schedule_interval=None, max_num_active_seqs=None, long_prefill_token_threshold_adaptive=None, \
         max_prefill_tokens=None, schedule_conservativeness=None, enable_mixed_chunk=None, \
         capacity_scheduler_policy=None, spec_method=None, spec_model=None, num_speculative_tokens=None, \
-        spec_acceptance=None, seed=0)")]
+        spec_acceptance=None, seed=0, preemption_mode=None, swap_space=None, swa_full_tokens_ratio=None, \
+        mamba_full_memory_ratio=None, usage_context=None, performance_mode=None, kv_cache_memory_bytes=None, \
+        max_num_scheduled_tokens=None, max_num_queued_reqs=None)")]
     fn new(
         py: Python<'_>,
         name: String,
@@ -100,6 +105,15 @@ impl Engine {
         num_speculative_tokens: Option<u32>,
         spec_acceptance: Option<Accepted>,
         seed: u64,
+        preemption_mode: Option<String>,
+        swap_space: Option<f64>,
+        swa_full_tokens_ratio: Option<f64>,
+        mamba_full_memory_ratio: Option<f64>,
+        usage_context: Option<String>,
+        performance_mode: Option<String>,
+        kv_cache_memory_bytes: Option<f64>,
+        max_num_scheduled_tokens: Option<u32>,
+        max_num_queued_reqs: Option<u32>,
     ) -> PyResult<Engine> {
         let speculation = enter(py, || {
             let acceptance = spec_acceptance.map(|accepted| accepted.by(seed)).transpose()?;
@@ -127,6 +141,15 @@ impl Engine {
             schedule_conservativeness,
             enable_mixed_chunk,
             capacity_scheduler_policy,
+            preemption_mode,
+            swap_space,
+            swa_full_tokens_ratio,
+            mamba_full_memory_ratio,
+            usage_context,
+            performance_mode,
+            kv_cache_memory_bytes,
+            max_num_scheduled_tokens,
+            max_num_queued_reqs,
             speculation,
             spec_model: spec_model.map(|drafter| drafter.model.clone()),
             seed,
@@ -446,6 +469,15 @@ impl Simulation {
                 dict.set_item("max_prefill_tokens", settings.max_prefill_tokens)?;
                 dict.set_item("schedule_conservativeness", settings.schedule_conservativeness)?;
                 dict.set_item("enable_mixed_chunk", settings.enable_mixed_chunk)?;
+            }
+            Rules::Vllm => {
+                dict.set_item("max_num_scheduled_tokens", engine.max_num_scheduled_tokens)?;
+                dict.set_item("max_num_queued_reqs", engine.max_num_queued_reqs)?;
+            }
+            Rules::VllmV0 => {
+                let swaps = engine.swap.is_some();
+                dict.set_item("preemption_mode", if swaps { "swap" } else { "recompute" })?;
+                dict.set_item("num_cpu_blocks", engine.swap.map_or(0, |swap| swap.blocks))?;
             }
             Rules::Trtllm(capacity) => dict.set_item("capacity_scheduler_policy", capacity.name())?,
             _ => {}

@@ -13,6 +13,7 @@ use roofline_sim::trace::{
     self, Carried, FieldMap, Format, Labels, NOT_OBSERVED, OnError, PriorityOrder, ReadOptions, Reader,
     Report, TimeUnit, Trace as Requests, TurnLengths, ZeroOutput,
 };
+use roofline_sim::workload::Reshape;
 
 use crate::columns;
 use crate::enter::{Progress, enter, enter_long};
@@ -212,8 +213,24 @@ impl Trace {
         Ok((Trace { requests: requests.into(), report: None }, notes))
     }
 
+    /// The same written to a file as it is drawn, never all in memory; how many requests, and what was assumed.
+    #[staticmethod]
+    #[pyo3(signature = (words, path, format="native", progress=None))]
+    fn generate_to(
+        py: Python<'_>,
+        words: Vec<(String, String)>,
+        path: PathBuf,
+        format: &str,
+        progress: Option<&Progress>,
+    ) -> PyResult<(u64, Vec<String>)> {
+        let format = enter(py, || format_named(format))?;
+        workload::generate_to(py, &words, format, &path, progress)
+    }
+
     /// A sample of it, then copies of that side by side, then at another rate.
-    #[pyo3(signature = (*, sample=None, upsample=None, target_rps=None, seed=0))]
+    #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
+    #[pyo3(signature = (*, sample=None, upsample=None, target_rps=None, seed=0, isl_scale=None, osl_scale=None,
+        max_isl=None, max_osl=None, idle_gap_cap=None))]
     fn scaled(
         &self,
         py: Python<'_>,
@@ -221,9 +238,19 @@ impl Trace {
         upsample: Option<u32>,
         target_rps: Option<f64>,
         seed: u64,
+        isl_scale: Option<f64>,
+        osl_scale: Option<f64>,
+        max_isl: Option<u32>,
+        max_osl: Option<u32>,
+        idle_gap_cap: Option<f64>,
     ) -> PyResult<Trace> {
         let trace = self.without_segments(py)?;
-        let scale = |_: &_| workload::scaled(trace, sample, upsample, target_rps, seed);
+        let reshape = Reshape {
+            scales: (isl_scale, osl_scale),
+            most: (max_isl, max_osl),
+            idle_gap_cap_s: idle_gap_cap,
+        };
+        let scale = |_: &_| workload::scaled(trace, sample, upsample, target_rps, seed, &reshape);
         let requests = enter_long(py, None, scale)?;
         Ok(Trace { requests: requests.into(), report: self.report.clone() })
     }
@@ -370,6 +397,9 @@ fn push_carried(table: &mut Rows, carried: &Carried) {
     }
     if let Some(lora) = &carried.lora {
         table.push("lora", labels(lora));
+    }
+    if let Some(tenant) = &carried.tenant {
+        table.push("tenant", labels(tenant));
     }
     let counts = [
         ("recorded_cached_tokens", &carried.cached_tokens),

@@ -18,6 +18,12 @@ use roofline_plan::calibrate::whole::{self, Found, Sought, What, value_of};
 /// Requests without which nothing is fitted.
 const LEAST_REQUESTS: usize = 20;
 
+/// Requests whose mean time to a first token is fitted.
+const TOGETHER: usize = 10;
+
+/// Requests of a run that count as independent.
+const INDEPENDENT: f64 = 30.0;
+
 /// What a file says beside numbers.
 pub struct Notes {
     pub source: String,
@@ -94,16 +100,18 @@ pub fn of_requests<E: From<Error>>(
         let efficiency = Efficiency::Predicted(Arc::new(changed));
         Ok((Deployment { efficiency, ..deployment.clone() }, of(What::Api)))
     };
-    let clean =
-        |times: Vec<f64>| times.into_iter().map(|time| if is_time(time) { time } else { f64::NAN }).collect();
-    let measured: Vec<Vec<f64>> = observed.into_iter().map(clean).collect();
-    let found = whole::find(&sought, &measured, |values| {
+    let clean = |times: Vec<f64>| times.into_iter().map(|time| if is_time(time) { time } else { f64::NAN }).collect();
+    let [tpot, ttft]: [Vec<f64>; 2] = observed.map(clean);
+    let known_at: Vec<bool> = ttft.iter().map(|time| is_time(*time)).collect();
+    let measured = vec![tpot, means(&ttft, &known_at)];
+    let found = whole::find(&sought, &measured, INDEPENDENT, |values| {
         let (deployment, api_s) = with(values)?;
-        Ok::<_, E>(serve(deployment, api_s)?.to_vec())
+        let [tpot, ttft] = serve(deployment, api_s)?;
+        Ok::<_, E>(vec![tpot, means(&ttft, &known_at)])
     })?;
     let (mut numbers, mut errors) = (Numbers::default(), Judged::default());
     numbers.add(name, &sought, &found.values, rows);
-    errors.add(name, &["tpot_ms", "ttft_ms"], &found, None);
+    errors.add(name, &["tpot_ms", "mean_ttft_ms"], &found, None);
     let text = {
         let whole = Whole {
             engine: name.1,
@@ -119,6 +127,13 @@ pub fn of_requests<E: From<Error>>(
     };
     let files = vec![(name.0.to_string(), text)];
     Ok(Outcome { numbers: numbers.table(), errors: errors.table(), files, refused: refused_table(&[]) })
+}
+
+/// Means over requests that followed each other, of those that were observed. When a request meets the steps that run
+/// is chance, and moves its first token by as much as a step; means are smooth in what steps take.
+fn means(seconds: &[f64], known: &[bool]) -> Vec<f64> {
+    let rows: Vec<f64> = seconds.iter().zip(known).filter(|(_, known)| **known).map(|(one, _)| *one).collect();
+    rows.chunks(TOGETHER).map(|block| block.iter().sum::<f64>() / block.len() as f64).collect()
 }
 
 fn is_time(seconds: f64) -> bool {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use pyo3::prelude::*;
 use roofline_sim::error::Result;
 use roofline_sim::trace::{self, Format, Trace};
-use roofline_sim::workload::{self, Spec};
+use roofline_sim::workload::{self, Parts, Reshape, Spec};
 
 use crate::enter::{Progress, enter_long};
 use crate::files;
@@ -30,20 +30,44 @@ pub fn generate(
     })
 }
 
-/// A sample of the requests, then copies of it, then at another rate.
+/// Writes the requests that words and their texts describe to a file, in memory that does not grow with their number:
+/// how many they were, and what was assumed.
 ///
 /// # Errors
-/// A share, a number of copies or a rate that is out of bounds.
+/// What [`Spec::parse`] and [`Parts`] report, a format that cannot be written, and `OSError` with the file's name.
+pub fn generate_to(
+    py: Python<'_>,
+    words: &[(String, String)],
+    format: Format,
+    path: &Path,
+    progress: Option<&Progress>,
+) -> PyResult<(u64, Vec<String>)> {
+    let words: Vec<(&str, &str)> = words.iter().map(|(word, text)| (word.as_str(), text.as_str())).collect();
+    let (written, notes) = enter_long(py, progress, |shared| {
+        let spec = Spec::parse(&words, None)?;
+        shared.total.store(spec.count.unwrap_or(0), Ordering::Relaxed);
+        trace::left_out(&Trace::default(), format)?;
+        let parts = Parts::new(&spec, &shared.monitor.done, &shared.monitor.cancel)?;
+        Ok::<_, roofline_sim::error::Error>((trace::write_parts(parts, format, path)?, spec.notes.clone()))
+    })?;
+    Ok((written.map_err(|error| files::failure(path, &error))?, notes))
+}
+
+/// A sample of the requests, reshaped, then copies of it, then at another rate.
+///
+/// # Errors
+/// A share, a scale, a number of copies or a rate that is out of bounds.
 pub fn scaled(
     requests: &Trace,
     sample: Option<f64>,
     upsample: Option<u32>,
     target_rps: Option<f64>,
     seed: u64,
+    reshape: &Reshape,
 ) -> Result<Trace> {
     let mut scaled = match sample {
-        Some(share) => requests.sample(share, seed)?,
-        None => requests.clone(),
+        Some(share) => requests.sample(share, seed)?.reshaped(reshape)?,
+        None => requests.reshaped(reshape)?,
     };
     if let Some(copies) = upsample {
         scaled = scaled.upsample(copies, seed)?;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use roofline_core::cause::Cause;
 use roofline_core::error::Error as CoreError;
 
 use crate::client::{Due, Sender};
@@ -13,6 +14,7 @@ use crate::request::Workload;
 use crate::scheduler::Scheduler;
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::sequence::Status;
+use crate::scheduler::swap::Swap;
 use crate::step::Step;
 use crate::step_cost::{Phase, StepCost, StepItem};
 use crate::time::{Clock, Period};
@@ -183,6 +185,9 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         {
             return Err(Error::Interrupted);
         }
+        if step.host_is_full {
+            return Err(host_is_full(self.scheduler.config().swap));
+        }
         self.check_progress(&step)?;
         let mut span = Span { scheduled: self.now, start: self.now, end: self.now };
         let mut busy = Period::default();
@@ -191,6 +196,7 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
             if self.stages.len() > 1 {
                 busy = Period::of_seconds(busy.seconds / self.stages.len() as f64);
             }
+            busy = busy_with(busy, moved(self.cost, &step, self.scheduler.config().swap));
             (span.start, span.end) = self.occupy(busy);
         }
         if step.is_empty() && step.preempted.is_empty() {
@@ -250,6 +256,28 @@ pub(crate) fn preempted_for_ever(count: u64) -> Error {
     let must = "must let some request reach its next token between preemptions";
     let value = format!("{count} preemptions without one");
     Error::Core(CoreError::spec("num_gpu_blocks", must, value, hint))
+}
+
+/// Why a replica stops whose host has no room for the blocks of those who give way, as vLLM V0 does.
+pub(crate) fn host_is_full(swap: Option<Swap>) -> Error {
+    let hint = "give it more (swap_space), or let requests be recomputed (preemption_mode recompute)";
+    let must = "must hold the blocks of every request that gives way";
+    let value = format!("room for {} blocks", swap.map_or(0, |swap| swap.blocks));
+    Error::Core(CoreError::spec("swap_space", must, value, hint))
+}
+
+/// Seconds that blocks take to the host and back, before a step; taken into account.
+pub(crate) fn moved<P: StepCost>(cost: &P, step: &Step, swap: Option<Swap>) -> f64 {
+    let seconds = swap.map_or(0.0, |swap| f64::from(step.moved_blocks) * swap.block_s);
+    if seconds > 0.0 {
+        cost.spend(Cause::Link, seconds);
+    }
+    seconds
+}
+
+/// A period longer by so many seconds.
+pub(crate) fn busy_with(busy: Period, seconds: f64) -> Period {
+    if seconds > 0.0 { Period::of_seconds(busy.seconds + seconds) } else { busy }
 }
 
 /// What a step takes.

@@ -20,5 +20,7 @@ pub mod fast;
 pub mod lockstep;
 pub mod run;
 pub mod report;
+pub mod knobs;
 pub mod techniques;
+mod sizing;
 pub mod serve;

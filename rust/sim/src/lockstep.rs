@@ -3,6 +3,9 @@
 //! As in vLLM 0.33's data-parallel engines of mixture-of-experts models (`v1/engine/core.py`, `DPEngineCoreProc`): every
 //! step exchanges tokens between all replicas, so none can go ahead. Who has nothing to do takes part with a dummy row.
 //! What a replica schedules, and when, is as in [`crate::engine`], but for the waiting.
+//!
+//! Steps that run together are a *wave*. With pipeline stages several waves are under way, each stage as long as its
+//! slowest replica's; results are there, and decisions are taken, when a wave leaves the last stage.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -10,7 +13,7 @@ use std::sync::atomic::Ordering;
 use roofline_core::cause::Causes;
 
 use crate::client::{Due, Sender};
-use crate::engine::{Monitor, preempted_for_ever, price};
+use crate::engine::{Monitor, busy_with, host_is_full, moved, preempted_for_ever, price};
 use crate::error::{Error, Result};
 use crate::metrics::records::{Recorder, Records, Span};
 use crate::metrics::steps::Record;
@@ -26,9 +29,13 @@ use crate::time::{Clock, Period};
 struct Flight<T> {
     step: Step,
     scheduled: T,
-    /// What it would take alone.
+    /// What it would take alone in each stage.
     busy: Period,
     epoch: usize,
+    /// The wave it runs in, once it runs.
+    wave: Option<u64>,
+    /// Whether it is recorded that it preempted, and did nothing else.
+    told: bool,
 }
 
 /// One of the replicas.
@@ -73,8 +80,12 @@ pub fn run<'a, C: Clock, P: StepCost>(
         })
     };
     let mut ranks = replicas.into_iter().enumerate().map(rank).collect::<Result<Vec<_>>>()?;
-    let idle = price(cost, &dummy())?;
+    let idle = in_each_stage(price(cost, &dummy())?, config);
     let mut now = C::Instant::default();
+    // When each stage is done with what it was given, and when the waves under way are done.
+    let mut stages = vec![C::Instant::default(); config.pipeline_parallel as usize];
+    let mut waves: VecDeque<C::Instant> = VecDeque::new();
+    let mut done = 0u64;
     loop {
         if monitor.cancel.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
@@ -82,25 +93,75 @@ pub fn run<'a, C: Clock, P: StepCost>(
         for rank in &mut ranks {
             rank.settle(now, cost, monitor)?;
         }
-        let alone = ranks.iter().map(|rank| rank.flights.front().map_or(idle, |flight| flight.busy));
-        let busy =
-            alone.fold(Period::default(), |most, busy| if busy.ticks > most.ticks { busy } else { most });
-        if ranks.iter().all(|rank| rank.flights.is_empty()) {
+        // Nothing is decided before the first wave ends: whatever begins before then can begin now.
+        loop {
+            let start = C::later(now, stages[0]);
+            let next = ranks.iter().map(Rank::next);
+            let begins =
+                next.clone().any(|step| step.is_some()) && waves.front().is_none_or(|end| start < *end);
+            if !begins {
+                break;
+            }
+            let alone = next.map(|step| step.map_or(idle, |flight| flight.busy));
+            let longer = |most: Period, busy: Period| if busy.ticks > most.ticks { busy } else { most };
+            let busy = alone.fold(Period::default(), longer);
+            let mut end = start;
+            for stage in &mut stages {
+                end = C::after(C::later(end, *stage), busy);
+                *stage = end;
+            }
+            let wave = done + waves.len() as u64;
+            ranks.iter_mut().for_each(|rank| rank.begin(wave, start, end));
+            waves.push_back(end);
+        }
+        let Some(end) = waves.pop_front() else {
             let dues = ranks.iter().filter_map(|rank| rank.client.due());
             let Some(next) = dues.reduce(|a, b| if b < a { b } else { a }) else { break };
             now = C::later(now, next);
             continue;
-        }
-        let end = C::after(now, busy);
-        for rank in &mut ranks {
-            rank.step(now, end, monitor);
-        }
-        now = end;
+        };
+        now = C::later(now, end);
+        ranks.iter_mut().for_each(|rank| rank.complete(done, now, monitor));
+        done += 1;
     }
     Ok(ranks.into_iter().map(|rank| rank.recorder.finish(&rank.scheduler, now)).collect())
 }
 
 impl<C: Clock> Rank<'_, C> {
+    /// The next step that processes something and does not run yet.
+    fn next(&self) -> Option<&Flight<C::Instant>> {
+        self.flights.iter().find(|flight| flight.wave.is_none() && !flight.step.is_empty())
+    }
+
+    /// The next step runs, in that wave.
+    fn begin(&mut self, wave: u64, start: C::Instant, end: C::Instant) {
+        let next = self.flights.iter().position(|flight| flight.wave.is_none() && !flight.step.is_empty());
+        let Some(next) = next else { return };
+        (0..next).for_each(|place| self.tell_of_preemptions(place));
+        let flight = &mut self.flights[next];
+        flight.wave = Some(wave);
+        let span = Span { scheduled: flight.scheduled, start, end };
+        self.recorder.scheduled(&self.scheduler, &flight.step, span, flight.busy, self.spent);
+    }
+
+    /// Records a call that only preempted, once.
+    fn tell_of_preemptions(&mut self, place: usize) {
+        let flight = &mut self.flights[place];
+        if !flight.step.is_empty() || flight.step.preempted.is_empty() || flight.told {
+            return;
+        }
+        flight.told = true;
+        let span = Span { scheduled: flight.scheduled, start: flight.scheduled, end: flight.scheduled };
+        self.recorder.scheduled(&self.scheduler, &flight.step, span, Period::default(), self.spent);
+    }
+
+    /// A wave is done: the result of the step that ran in it, if one did, is processed.
+    fn complete(&mut self, wave: u64, now: C::Instant, monitor: &Monitor) {
+        if self.flights.front().is_some_and(|flight| flight.wave == Some(wave)) {
+            self.process(now, monitor);
+        }
+    }
+
     /// Schedules as far ahead as the engine does, until a step that processes something is next, or nothing is.
     fn settle<P: StepCost>(&mut self, now: C::Instant, cost: &P, monitor: &Monitor) -> Result<()> {
         let ahead = self.scheduler.limits().batches_in_flight as usize;
@@ -110,7 +171,10 @@ impl<C: Clock> Rank<'_, C> {
                 self.schedule(now, cost)?;
             }
             match self.flights.front() {
-                Some(flight) if flight.step.is_empty() => self.step(now, now, monitor),
+                Some(flight) if flight.step.is_empty() => {
+                    self.tell_of_preemptions(0);
+                    self.process(now, monitor);
+                }
                 _ => return Ok(()),
             }
             let nothing = self.flights.iter().all(|flight| flight.step.is_empty());
@@ -147,27 +211,29 @@ impl<C: Clock> Rank<'_, C> {
         if self.barren_preemptions >= 1000 + 64 * requests {
             return Err(preempted_for_ever(self.barren_preemptions));
         }
+        if step.host_is_full {
+            return Err(host_is_full(self.scheduler.config().swap));
+        }
         let mut busy = Period::default();
         if !step.is_empty() {
             let before = cost.spent();
-            busy = price(cost, &step)?;
+            let config = self.scheduler.config();
+            busy = in_each_stage(price(cost, &step)?, config);
+            busy = busy_with(busy, moved(cost, &step, config.swap));
             for ((cause, after), (_, before)) in cost.spent().iter().zip(before.iter()) {
                 self.spent.add(cause, after - before);
             }
         }
         let idle = step.is_empty() && step.preempted.is_empty();
         self.idle_calls = if idle { self.idle_calls + 1 } else { 0 };
-        self.flights.push_back(Flight { step, scheduled: now, busy, epoch: self.recorder.epoch() });
+        let epoch = self.recorder.epoch();
+        self.flights.push_back(Flight { step, scheduled: now, busy, epoch, wave: None, told: false });
         Ok(())
     }
 
-    /// The oldest step runs, and its result is processed.
-    fn step(&mut self, start: C::Instant, end: C::Instant, monitor: &Monitor) {
+    /// The result of the oldest step is processed.
+    fn process(&mut self, end: C::Instant, monitor: &Monitor) {
         let Some(mut flight) = self.flights.pop_front() else { return };
-        if !(flight.step.is_empty() && flight.step.preempted.is_empty()) {
-            let span = Span { scheduled: flight.scheduled, start, end };
-            self.recorder.scheduled(&self.scheduler, &flight.step, span, flight.busy, self.spent);
-        }
         self.scheduler.update(&mut flight.step);
         self.recorder.delivered(&flight.step, end, flight.epoch);
         if !flight.step.deliveries.is_empty() {
@@ -177,6 +243,14 @@ impl<C: Clock> Rank<'_, C> {
             self.client.completed(delivery.request, end);
             monitor.done.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// What a step takes in each stage of the pipeline.
+fn in_each_stage(busy: Period, config: &EngineConfig) -> Period {
+    match config.pipeline_parallel {
+        1 => busy,
+        stages => Period::of_seconds(busy.seconds / f64::from(stages)),
     }
 }
 

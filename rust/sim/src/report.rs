@@ -106,11 +106,16 @@ impl Simulation {
     }
 
     /// Seconds of all replicas by kind, by the account that the steps' prices kept: busy ones in proportion to `spent`,
-    /// the others idle. They add up to the replicas' time from the first arrival to the last token.
+    /// the others idle. They add up to the replicas' time from the first arrival to the last token; of what is measured,
+    /// if not everything is, to the time that is measured.
     pub fn bounds(&self, spent: &Causes) -> Vec<(&'static str, f64)> {
-        let busy = self.totals.prefill + self.totals.decode + self.totals.mixed;
+        let (totals, spent, span_s) = match &self.window {
+            Some(window) => (&window.epoch.totals, &window.epoch.spent, window.span_s.1 - window.span_s.0),
+            None => (&self.totals, spent, self.span_s()),
+        };
+        let busy = totals.prefill + totals.decode + totals.mixed;
         let mut split = Split::by_causes(busy, spent);
-        split.0[IDLE] = (ticks_in(self.span_s() * f64::from(self.replicas)) - busy).max(0);
+        split.0[IDLE] = (ticks_in(span_s * f64::from(self.replicas)) - busy).max(0);
         kind_names().into_iter().zip(split.seconds()).collect()
     }
 

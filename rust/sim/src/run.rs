@@ -81,7 +81,7 @@ impl Simulation {
         };
         let Some(window) = window else { return Summary::of(whole, slo, percentiles) };
         let requests = &requests.select(&window.rows);
-        let Epoch { totals, gaps } = &window.epoch;
+        let Epoch { totals, gaps, .. } = &window.epoch;
         let served = Some(Served::within(&self.requests, window.span_s));
         Summary::of(
             Measured { requests, totals, gaps, served, rows: Some(&window.rows), ..whole },

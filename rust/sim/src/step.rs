@@ -51,6 +51,10 @@ pub struct Step {
     pub admitted: Vec<(u32, u32)>,
     /// Requests preempted, in order.
     pub preempted: Vec<u32>,
+    /// Blocks that go to the host or come from there before it runs.
+    pub moved_blocks: u32,
+    /// Whether the host had no room for the blocks of a request that had to give way.
+    pub host_is_full: bool,
     /// What arrived with its result, in order.
     pub deliveries: Vec<Delivery>,
 }
@@ -61,6 +65,7 @@ impl Step {
         self.entries.clear();
         self.admitted.clear();
         self.preempted.clear();
+        (self.moved_blocks, self.host_is_full) = (0, false);
         self.deliveries.clear();
         (self.token_budget, self.input_budget, self.draft_slots) = (token_budget, input_budget, draft_slots);
     }

@@ -1,6 +1,6 @@
 //! What a step costs, as the simulation asks it: from sums over what the step processes.
 
-use roofline_core::cause::Causes;
+use roofline_core::cause::{Cause, Causes};
 use roofline_core::error::{Error, Result};
 pub use roofline_core::straight::Run;
 
@@ -99,6 +99,9 @@ pub trait StepCost {
     fn spent(&self) -> Causes {
         Causes::default()
     }
+
+    /// Takes into account that steps took so many seconds more, for that cause.
+    fn spend(&self, _cause: Cause, _seconds: f64) {}
 
     /// The same price for another replica, which keeps account of its own steps only.
     #[must_use]

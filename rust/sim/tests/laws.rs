@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
 
+#[path = "common/moves.rs"]
+mod moves;
+
+use moves::conserved;
 use proptest::prelude::*;
-use roofline_sim::client::{Client, Sender, Units};
-use roofline_sim::engine::{Monitor, Replica};
+use roofline_sim::client::Client;
+use roofline_sim::engine::Monitor;
 use roofline_sim::metrics::records::Requests;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::request::{Segments, Workload};
@@ -115,21 +119,7 @@ proptest! {
 
     #[test]
     fn blocks_and_requests_are_conserved_at_every_move((trace, segments) in workload(), config in engine()) {
-        let workload = Workload::new(&trace, Some(&segments)).unwrap();
-        let rows: Vec<u32> = (0..trace.len() as u32).collect();
-        let monitor = Monitor::default();
-        let client = Sender::new(&Client::default(), workload, &Units::of(&trace), &rows, (0, 1));
-        let mut replica =
-            Replica::<FixedClock, _>::new(&config, workload, &rows, client, 0, &COST, Record::Summary, &monitor).unwrap();
-        let mut moves = 0;
-        while replica.advance().unwrap_or(false) {
-            moves += 1;
-            prop_assert!(moves < 200_000, "a simulation must end");
-            if let Err(law) = replica.check() {
-                prop_assert!(false, "{}", law);
-            }
-        }
-        prop_assert_eq!(replica.check(), Ok(()));
+        prop_assert_eq!(conserved(&trace, &segments, &config, &COST), Ok(()));
     }
 
     #[test]

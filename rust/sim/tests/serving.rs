@@ -11,12 +11,14 @@ use roofline_core::step::Deployment;
 use roofline_core::technique::Technique;
 use roofline_core::units::GIB;
 use roofline_sim::assemble::Assembled;
+use roofline_sim::knobs::Knobs;
 use roofline_sim::kv::groups::{Groups, Window, cut};
 use roofline_sim::request::Segments;
+use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::scheduler::preset::ENGINES;
 use roofline_sim::scheduler::rules::Rules;
 use roofline_sim::scheduler::speculation::{Acceptance, DraftMethod, Speculation};
-use roofline_sim::serve::{Knobs, Server};
+use roofline_sim::serve::Server;
 use roofline_sim::step_cost::{Phase, StepCost, StepItem};
 use roofline_sim::techniques::prefixed;
 use roofline_sim::trace::Trace;
@@ -400,4 +402,128 @@ fn a_draft_model_goes_with_its_method_only() {
     };
     let error = Server::new(deployment("llama-3.1-8b", 1), "vllm", &knobs, &trace(10)).unwrap_err();
     assert_eq!(error.to_string(), "spec_model must be given with spec_method draft-model only: given");
+}
+
+#[test]
+fn sglang_keeps_windows_of_gpt_oss_apart_and_those_of_gemma_among_the_others() {
+    let engine = |model: &str, ratio| {
+        let knobs = Knobs { swa_full_tokens_ratio: ratio, ..Knobs::default() };
+        server(model, "sglang", &knobs).engine
+    };
+    let apart = engine("gpt-oss-20b", None);
+    let pool = apart.groups.apart[0];
+    assert_eq!((pool.window.tokens, pool.keeps_steps), (128, true));
+    let ratio =
+        |engine: &EngineConfig| f64::from(engine.groups.apart[0].blocks) / f64::from(engine.num_gpu_blocks);
+    assert!((ratio(&apart) - 0.8).abs() < 1e-4, "{}", ratio(&apart));
+    let half = engine("gpt-oss-20b", Some(0.5));
+    assert!((ratio(&half) - 0.5).abs() < 1e-4, "{}", ratio(&half));
+    // 12 layers of each kind: the same memory, divided otherwise.
+    let all = |engine: &EngineConfig| f64::from(engine.num_gpu_blocks) * (1.0 + ratio(engine));
+    assert!((all(&half) / all(&apart) - 1.0).abs() < 1e-3);
+    let gemma = server("gemma-3-4b", "sglang", &Knobs::default());
+    assert!(gemma.engine.groups.are_plain());
+    assert!(gemma.notes.iter().any(|note| note.contains("keep every token")), "{:?}", gemma.notes);
+    let knobs = Knobs { swa_full_tokens_ratio: Some(0.0), ..Knobs::default() };
+    let error = Server::new(deployment("gpt-oss-20b", 1), "sglang", &knobs, &trace(10)).unwrap_err();
+    assert_eq!(error.to_string(), "swa_full_tokens_ratio must be above 0 and at most 1: 0");
+}
+
+#[test]
+fn sglang_keeps_three_states_for_each_request_that_runs() {
+    let engine = |knobs: &Knobs| server("nemotron-h-8b-base-8k", "sglang", knobs);
+    let served = engine(&Knobs::default());
+    assert!(served.engine.groups.states_apart && served.engine.keeps_states());
+    let states = served
+        .notes
+        .iter()
+        .find_map(|note| note.strip_prefix("states of ")?.split(' ').next()?.parse::<u32>().ok());
+    assert_eq!(served.engine.max_num_seqs, states.unwrap() / 3);
+    let little = engine(&Knobs { mamba_full_memory_ratio: Some(0.1), ..Knobs::default() });
+    assert!(little.engine.max_num_seqs < served.engine.max_num_seqs / 4);
+    assert!(little.engine.num_gpu_blocks > served.engine.num_gpu_blocks);
+    let odd = Knobs { mamba_full_memory_ratio: Some(f64::NAN), ..Knobs::default() };
+    let error = Server::new(deployment("gpt-oss-20b", 1), "sglang", &odd, &trace(10)).unwrap_err();
+    assert_eq!(error.to_string(), "mamba_full_memory_ratio must be above 0 and finite: NaN");
+    let idle =
+        Knobs { mamba_full_memory_ratio: Some(0.5), swa_full_tokens_ratio: Some(0.5), ..Knobs::default() };
+    let notes = server("llama-3.1-8b", "sglang", &idle).notes;
+    assert_eq!(notes.iter().filter(|note| note.contains("changes nothing")).count(), 2, "{notes:?}");
+    let plain =
+        engine(&Knobs { enable_prefix_caching: Some(false), max_num_seqs: Some(64), ..Knobs::default() });
+    assert!(!plain.engine.groups.states_apart && plain.engine.max_num_seqs == 64);
+}
+
+#[test]
+fn trtllm_divides_memory_by_windows_and_their_bytes() {
+    let knobs = Knobs { max_model_len: Some(8192), ..Knobs::default() };
+    let engine = server("gpt-oss-20b", "trtllm", &knobs).engine;
+    let (pool, full) = (engine.groups.apart[0], f64::from(engine.num_gpu_blocks));
+    assert_eq!((pool.window.tokens, pool.keeps_steps), (128, false));
+    // As many sequences of 8,192 tokens as windows of 128: the layers are as many.
+    assert!((f64::from(pool.blocks) / full / (128.0 / 8192.0) - 1.0).abs() < 0.01);
+    let states = Knobs { max_num_seqs: Some(64), ..Knobs::default() };
+    let served = server("nemotron-h-8b-base-8k", "trtllm", &states);
+    assert!(!served.engine.enable_prefix_caching);
+    assert!(served.notes.iter().any(|note| note.starts_with("states of 64 sequences take")));
+}
+
+#[test]
+fn older_engines_keep_every_token_of_a_window() {
+    let token = |name: &str| {
+        let engine = server("gemma-3-4b", name, &Knobs::default()).engine;
+        f64::from(engine.num_gpu_blocks) * f64::from(engine.block_size)
+    };
+    // 34 layers of 4 heads of 256 in bf16.
+    let bytes = 34.0 * 2.0 * 4.0 * 256.0 * 2.0;
+    for name in ["vllm-v0", "sarathi", "orca", "static"] {
+        let gib = token(name) * bytes / GIB;
+        assert!((50.0..66.0).contains(&gib), "{name}: {gib}");
+    }
+}
+
+#[test]
+fn vllm_v0_swaps_over_the_link_to_the_host() {
+    let knobs = Knobs { preemption_mode: Some("swap".into()), ..Knobs::default() };
+    let swap = server("llama-3.1-8b", "vllm-v0", &knobs).engine.swap.unwrap();
+    // 4 GiB of blocks of 2 MiB, at 64 GB/s.
+    assert_eq!(swap.blocks, 2048);
+    assert!((swap.block_s / (2_097_152.0 / 64e9) - 1.0).abs() < 1e-9);
+    let twice = Knobs { swap_space: Some(8.0), ..knobs.clone() };
+    assert_eq!(server("llama-3.1-8b", "vllm-v0", &twice).engine.swap.unwrap().blocks, 4096);
+    let refused = |knobs: Knobs| {
+        Server::new(deployment("llama-3.1-8b", 1), "vllm-v0", &knobs, &trace(10)).unwrap_err().to_string()
+    };
+    let without = Knobs { swap_space: Some(8.0), ..Knobs::default() };
+    assert_eq!(refused(without), "swap_space must be left out without preemption_mode swap: 8");
+    let negative = Knobs { swap_space: Some(-1.0), ..knobs };
+    assert_eq!(refused(negative), "swap_space must be GiB of the host for each device, not negative: -1");
+    let odd = Knobs { preemption_mode: Some("swop".into()), ..Knobs::default() };
+    assert!(refused(odd).contains("preemption mode"));
+    let mut unknown = deployment("llama-3.1-8b", 1);
+    unknown.hardware.host_link.bandwidth.value = None;
+    let knobs = Knobs { preemption_mode: Some("swap".into()), ..Knobs::default() };
+    let error = Server::new(unknown, "vllm-v0", &knobs, &trace(10)).unwrap_err();
+    assert_eq!(error.to_string(), "link.host.bandwidth must be known to swap over: unknown");
+}
+
+#[test]
+fn vllm_starts_as_it_is_asked_to() {
+    let engine = |knobs: Knobs| server("llama-3.1-8b", "vllm", &knobs).engine;
+    let sizes = |engine: EngineConfig| (engine.max_num_batched_tokens, engine.max_num_seqs);
+    assert_eq!(sizes(engine(Knobs::default())), (8192, 1024));
+    let llm = Knobs { usage_context: Some("llm".into()), ..Knobs::default() };
+    assert_eq!(sizes(engine(llm)), (16384, 1024));
+    let fast = Knobs { performance_mode: Some("throughput".into()), ..Knobs::default() };
+    assert_eq!(sizes(engine(fast)), (16384, 2048));
+    let bytes = Knobs { kv_cache_memory_bytes: Some(2_097_152.0 * 9000.5), ..Knobs::default() };
+    assert_eq!(engine(bytes).num_gpu_blocks, 9000);
+    let refused = |knobs: Knobs| {
+        Server::new(deployment("llama-3.1-8b", 1), "vllm", &knobs, &trace(10)).unwrap_err().to_string()
+    };
+    assert!(refused(Knobs { usage_context: Some("l".into()), ..Knobs::default() }).contains("usage context"));
+    let odd = Knobs { performance_mode: Some("fast".into()), ..Knobs::default() };
+    assert!(refused(odd).contains("performance mode"));
+    let none = Knobs { kv_cache_memory_bytes: Some(0.0), ..Knobs::default() };
+    assert_eq!(refused(none), "kv_cache_memory_bytes must be above 0: 0");
 }

@@ -98,6 +98,7 @@ fn full_traces() -> impl Strategy<Value = Trace> {
                 }),
                 cached_tokens: trace.prompt_tokens.iter().map(|prompt| prompt / 2).collect(),
                 lora: Some(named.clone()),
+                tenant: Some(named.clone()),
                 images: picks.iter().map(|pick| u32::from(*pick)).collect(),
                 image_tokens: vec![3; count],
                 audio_tokens: picks.iter().map(|pick| u32::from(*pick) * 5).collect(),

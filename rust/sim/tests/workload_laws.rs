@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use proptest::prelude::*;
 use roofline_sim::error::Error;
 use roofline_sim::trace::{BlockHashes, Sessions, Trace, inspect};
-use roofline_sim::workload::{Requests, Spec, fit, generate};
+use roofline_sim::workload::{Parts, Requests, Spec, fit, generate};
 
 fn spec(words: &[(&str, &str)]) -> Spec {
     Spec::parse(words, None).expect("these words fit together")
@@ -67,6 +67,69 @@ proptest! {
         prop_assert_eq!(&plain.arrival_ns, &shared.arrival_ns);
         let longer: Vec<u32> = plain.prompt_tokens.iter().map(|tokens| tokens + 64).collect();
         prop_assert_eq!(&longer, &shared.prompt_tokens);
+    }
+
+    #[test]
+    fn who_asks_and_with_which_adapter_changes_nothing_else(seed in any::<u64>(), loras in 1u32..9, tenants in 1u32..9) {
+        let seed = seed.to_string();
+        let base = [("num_prompts", "100"), ("request_rate", "3"), ("input_len", "1:5000"), ("seed", seed.as_str())];
+        let with = |more: &[(&str, &str)]| traffic(&[&base[..], more].concat());
+        let (loras, tenants) = (loras.to_string(), tenants.to_string());
+        let mut named = with(&[("loras", &loras), ("lora_dist", "zipf:1.5"), ("tenants", &tenants)]);
+        let lora = named.carried.lora.take().unwrap();
+        prop_assert_eq!(lora.names.len().to_string(), loras);
+        prop_assert!(lora.of.iter().all(|name| (*name as usize) < lora.names.len()));
+        prop_assert_eq!(named.carried.tenant.take().unwrap().names.len().to_string(), tenants);
+        prop_assert_eq!(named, with(&[]));
+    }
+
+    #[test]
+    fn parts_are_the_whole_in_pieces(seed in any::<u64>(), prefixes in any::<bool>()) {
+        let seed = seed.to_string();
+        let mut words = vec![("num_prompts", "70000"), ("request_rate", "9"), ("output_len", "1:9"), ("seed", seed.as_str())];
+        if prefixes {
+            words.extend([("prefix_len", "40"), ("prefix_groups", "5")]);
+        }
+        let (spec, done, cancel) = (spec(&words), AtomicU64::new(0), AtomicBool::new(false));
+        let mut parts = Parts::new(&spec, &done, &cancel).unwrap().map(|part| part.unwrap());
+        let (mut joined, rest) = (parts.next().unwrap(), parts.collect::<Vec<_>>());
+        prop_assert_eq!(rest.len(), 1);
+        for part in &rest {
+            joined.arrival_ns.extend(&part.arrival_ns);
+            joined.prompt_tokens.extend(&part.prompt_tokens);
+            joined.output_tokens.extend(&part.output_tokens);
+            if let (Some(all), Some(more)) = (&mut joined.hashes, &part.hashes) {
+                let before = all.ids.len() as u64;
+                all.ids.extend(&more.ids);
+                all.offsets.extend(more.offsets[1..].iter().map(|offset| offset + before));
+            }
+        }
+        prop_assert_eq!(joined, collected(&spec));
+        cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+        prop_assert!(matches!(Parts::new(&spec, &done, &cancel).unwrap().next(), Some(Err(Error::Interrupted))));
+    }
+
+    #[test]
+    fn each_turn_repeats_what_was_said_and_waits_for_the_answer(seed in any::<u64>(), rate in 0.1f64..50.0, prefix in 0u32..40) {
+        let (seed, rate, prefix) = (seed.to_string(), rate.to_string(), prefix.to_string());
+        let trace = traffic(&[("sessions", "20"), ("turns", "1:5"), ("turn_delay", "0:3000"), ("request_rate", &rate),
+            ("input_len", "1:60"), ("output_len", "1:30"), ("seed", &seed), ("prefix_len", &prefix), ("prefix_groups", "3")]);
+        let (sessions, hashes) = (trace.sessions.as_ref().unwrap(), trace.hashes.as_ref().unwrap());
+        prop_assert_eq!(sessions.count, 20);
+        prop_assert!(trace.arrival_ns.windows(2).all(|pair| pair[0] <= pair[1]));
+        for row in 0..trace.len() {
+            prop_assert_eq!(hashes.path(row).len() as u32, trace.prompt_tokens[row] / 16);
+            for (before, delay_ns) in sessions.waits_for(row) {
+                let before = before as usize;
+                prop_assert_eq!(sessions.session[before], sessions.session[row]);
+                prop_assert_eq!(trace.arrival_ns[before] + delay_ns, trace.arrival_ns[row]);
+                let said = trace.prompt_tokens[before] + trace.output_tokens[before];
+                prop_assert!(trace.prompt_tokens[row] > said);
+                prop_assert!(hashes.path(row).starts_with(hashes.path(before)));
+            }
+        }
+        let few = traffic(&[("num_prompts", "7"), ("turns", "4"), ("request_rate", &rate), ("seed", &seed)]);
+        prop_assert_eq!(few.len(), 7);
     }
 
     #[test]
@@ -263,4 +326,30 @@ fn traffic_that_never_comes_is_refused_and_a_long_one_can_be_stopped() {
     );
     let stopped = generate(&spec(&[("num_prompts", "3")]), &done, &AtomicBool::new(true));
     assert_eq!(stopped.unwrap_err(), Error::Interrupted);
+}
+
+#[test]
+fn words_that_do_not_go_together_are_refused() {
+    let refused = |words: &[(&str, &str)]| Spec::parse(words, None).unwrap_err().to_string();
+    let must = |words: &[(&str, &str)], message: &str| assert_eq!(refused(words), message);
+    must(&[("num_prompts", "9"), ("sessions", "3")], "sessions must be left out without turns: 3");
+    must(
+        &[("num_prompts", "9"), ("lora_dist", "uniform")],
+        "lora_dist must be left out without loras: uniform",
+    );
+    must(
+        &[("num_prompts", "9"), ("input_len", "1:9"), ("input_len_stddev", "3")],
+        "input_len_stddev must be given with a number: a distribution",
+    );
+    must(
+        &[("num_prompts", "9"), ("random_range_ratio", "0.5"), ("input_len_stddev", "3")],
+        "input_len_stddev must be left out with random_range_ratio: 3",
+    );
+    must(&[("servegen", "x"), ("input_len", "3")], "input_len must be left out with servegen: 3");
+    must(&[("servegen_from", "3")], "servegen_from must be left out without servegen: 3");
+    let words = [("sessions", "3"), ("turns", "2"), ("request_rate", "1")];
+    let (spec, done, cancel) = (spec(&words), AtomicU64::new(0), AtomicBool::new(false));
+    let error = Parts::new(&spec, &done, &cancel).unwrap_err().to_string();
+    assert_eq!(error, "turns must be left out of traffic in parts: given");
+    assert_eq!(self::spec(&[("num_prompts", "1e9"), ("request_rate", "1")]).count, Some(1_000_000_000));
 }

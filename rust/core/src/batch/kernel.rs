@@ -161,7 +161,7 @@ impl Kernel {
         match &self.way {
             Way::Linear(linear) => {
                 linear.price(sizes, want, scratch, answers);
-                answers.ideal = answers.step;
+                answers.ideal[..count].copy_from_slice(&answers.step[..count]);
             }
             Way::Forms(forms) => self.price_forms(forms, sizes, want, scratch, answers),
         }
@@ -280,10 +280,11 @@ impl Answers {
         if !self.beside.is_empty() {
             for (point, bound) in bounds.iter_mut().enumerate() {
                 let seconds = self.exposed(point, hidden);
-                let greater = |most: Bound, bound: Bound| match seconds[bound as usize] > seconds[most as usize] {
-                    true => bound,
-                    false => most,
-                };
+                let greater =
+                    |most: Bound, bound: Bound| match seconds[bound as usize] > seconds[most as usize] {
+                        true => bound,
+                        false => most,
+                    };
                 *bound = Bound::ALL.into_iter().fold(Bound::Memory, greater) as usize as f64;
             }
             return;

@@ -104,10 +104,12 @@ pub(super) fn add_over_one(
     let over = row.forms.iter().find_map(|(_, form)| form.terms.iter().find(|(column, _)| grows(*column)));
     let column = over.map_or(0, |(column, _)| *column);
     let line = |form: &Form| -> Option<(f64, f64)> {
-        form.terms.iter().try_fold((form.fixed, 0.0), |(start, slope), &(other, coefficient)| match grows(other) {
-            true if other == column => Some((start, slope + coefficient)),
-            true => None,
-            false => Some((start + coefficient * columns[other][0], slope)),
+        form.terms.iter().try_fold((form.fixed, 0.0), |(start, slope), &(other, coefficient)| {
+            match grows(other) {
+                true if other == column => Some((start, slope + coefficient)),
+                true => None,
+                false => Some((start + coefficient * columns[other][0], slope)),
+            }
         })
     };
     let lines: Option<Vec<(f64, f64)>> = row.forms.iter().map(|(_, form)| line(form)).collect();

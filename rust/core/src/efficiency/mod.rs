@@ -10,8 +10,11 @@ pub mod band;
 
 use std::sync::Arc;
 
-use file::Set;
+use file::{Factor, Set};
 use switches::Switches;
+
+use crate::hardware::Hardware;
+use crate::work::Family;
 
 /// Where a number comes from; every result carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +77,19 @@ pub struct Prediction {
     pub sets: Vec<Set>,
     /// What configuration decides and no roofline knows.
     pub switches: Switches,
+}
+
+impl Prediction {
+    /// What makes every family on a device take `factor` times as long as it does so far.
+    pub fn scaled(&self, hardware: &Hardware, factor: f64) -> Set {
+        let so_far = choose::Chooser::new(self, hardware);
+        let one = |family: Family| {
+            let (known, spread) = so_far.factor(family).unwrap_or((1.0, None));
+            Factor { engine: self.engine.clone(), family, factor: known * factor, spread }
+        };
+        let factors = Family::ALL.into_iter().map(one).collect();
+        Set { device: hardware.name.clone(), factors, ..Set::default() }
+    }
 }
 
 impl Efficiency {

@@ -196,6 +196,7 @@ impl<'a> Predictor<'a> {
         let narrow = attention.kv.bytes() < 2.0;
         let peak = self.roof.peak(if narrow { Format::Fp8 } else { Format::Bf16 }).ok()?;
         let kernel = PrefillKernel {
+            sequences: 0.0,
             tokens: 0.0,
             pairs: 0.0,
             keys: 0.0,
@@ -286,10 +287,16 @@ impl<'a> Predictor<'a> {
     }
 
     fn experts(&self, experts: &kernel::Experts, priced: &Priced) -> Option<Compiled> {
+        let flashinfer =
+            self.prediction.engine == "sglang" && self.hardware.architecture.starts_with("blackwell");
         let dtypes: &[&str] = match (experts.weight.format, experts.input) {
             (Format::Fp4, Format::Fp4) => &["nvfp4", "mxfp4_mxfp8", "bf16"],
             (Format::Fp4, Format::Fp8) => &["mxfp4_mxfp8", "nvfp4", "bf16"],
-            (Format::Fp4, _) => &["mxfp4", "int4_wo", "bf16"],
+            (Format::Fp4, _) => &["mxfp4", "mxfp4-marlin", "int4_wo", "bf16"],
+            (Format::Fp8, Format::Fp8) if experts.weight.group > 0 && flashinfer => {
+                &["fp8_block-flashinfer", "fp8_block", "fp8", "bf16"]
+            }
+            (Format::Bf16, Format::Bf16) if flashinfer => &["bf16-flashinfer", "bf16"],
             _ => multiplied_as(experts.weight, experts.input),
         };
         let usual = experts.ranks == 1.0 && experts.inner >= 128.0 && experts.matrices == 3.0;
@@ -547,6 +554,7 @@ impl Predicted {
 fn prompts_of(kernel: &PrefillKernel, sums: &PhaseSums, reach: usize, window: f64) -> PrefillKernel {
     let seen = &sums.reach[reach];
     PrefillKernel {
+        sequences: sums.sequences,
         tokens: sums.tokens,
         pairs: seen.pairs,
         keys: seen.keys,

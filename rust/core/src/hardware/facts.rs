@@ -21,7 +21,11 @@ pub fn facts(hardware: &Hardware) -> Table {
     ];
     for (unit, peaks) in units {
         for (format, fact) in peaks {
-            rows.fact(format!("{unit}.{format}"), fact, Quantity::Rate);
+            let shown = fact.value.map(|value| Quantity::Rate.shown(value));
+            // Integers have operations, not floating-point ones; the size of the unit is the same.
+            let unit_of = shown.map(|(_, unit)| if format.is_integer() { "TOP/s" } else { unit });
+            let value = shown.map(|(value, _)| six_digits(value));
+            rows.push(format!("{unit}.{format}"), value, unit_of, &fact.source);
         }
     }
     rows.fact("compute.cores", &hardware.cores, Quantity::Count);
@@ -117,6 +121,7 @@ mod tests {
             aliases = ["other"]
             [tensor.dense]
             bf16 = { value = 1.5, unit = "PFLOP/s", source = "a sheet" }
+            int8 = { value = 3, unit = "POP/s", source = "a sheet" }
             [memory.device]
             capacity = { value = 81_559, unit = "MiB", source = "a driver" }
             bandwidth = { value = 3.35, unit = "TB/s", source = "a sheet" }
@@ -140,6 +145,7 @@ mod tests {
         };
         assert_eq!(row("aliases"), "aliases | other | null | ");
         assert_eq!(row("tensor.dense.bf16"), "tensor.dense.bf16 | 1500 | TFLOP/s | a sheet");
+        assert_eq!(row("tensor.dense.int8"), "tensor.dense.int8 | 3000 | TOP/s | a sheet");
         assert_eq!(row("memory.device.capacity"), "memory.device.capacity | 79.6475 | GiB | a driver");
         assert_eq!(row("link.scale_up.domain"), "link.scale_up.domain | 8 | count | ");
         assert_eq!(row("link.scale_up.topology"), "link.scale_up.topology | switch | null | ");

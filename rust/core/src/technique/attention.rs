@@ -54,9 +54,14 @@ pub static KIND: Kind = Kind {
     slots: &[Slot::Attention],
     read: |settings| {
         let window = settings.count("window", 1, LARGEST)?;
-        let kind = match settings
-            .choice("kind", &[("full", 0), ("window", 1), ("sparse", 2), ("nsa", 3), ("linear", 4)])?
-        {
+        let kind = settings
+            .choice("kind", &[("full", 0), ("window", 1), ("sparse", 2), ("nsa", 3), ("linear", 4)])?;
+        settings.only_where(kind == 1 || kind == 3, "kind=window or kind=nsa", &["window"])?;
+        settings.only_where(kind == 1, "kind=window", &["sinks"])?;
+        settings.only_where(kind == 2, "kind=sparse", &["top-k", "index-heads", "index-dim"])?;
+        settings.only_where(kind == 3, "kind=nsa", &["blocks", "stride"])?;
+        settings.only_where(kind == 4, "kind=linear", &["rule"])?;
+        let kind = match kind {
             0 => Variant::Full,
             1 => Variant::Window(window + settings.count("sinks", 0, LARGEST)?),
             2 => Variant::Sparse(Indexer {

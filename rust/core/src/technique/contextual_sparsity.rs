@@ -60,6 +60,7 @@ pub static KIND: Kind = Kind {
             }
             None => None,
         };
+        settings.only_where(hot < 1.0, "hot below 1", &["processor"])?;
         if hot == 1.0 && hits < 1.0 {
             return Err(settings.wrong("hits", "must be 1 where all neurons are hot", "give hot as well"));
         }
@@ -130,7 +131,12 @@ impl Effect for Contextual {
                 let (Some(matrix), x) = (op.matrix, self.hot) else { return Ok(vec![op]) };
                 let mut all = Vec::new();
                 if self.predictor > 0.0 && !op.name.ends_with("down_proj") && !op.name.ends_with("o_proj") {
-                    let neurons = matrix.outputs;
+                    let (neurons, most) = (matrix.outputs, matrix.inputs.min(matrix.outputs));
+                    if self.predictor > most {
+                        let must =
+                            format!("must be at most {most}, the smaller side of {} on a device", op.name);
+                        return Err(self.settings.wrong("predictor", must, ""));
+                    }
                     let plain = Linear::plain(context.precision.activation);
                     let mut work = gemm(matrix.inputs, self.predictor, plain, bytes);
                     let second = gemm(self.predictor, neurons, plain, bytes);

@@ -58,13 +58,16 @@ pub static KIND: Kind = Kind {
         if budgets.iter().any(|budget| budget.fract() != 0.0) {
             return Err(settings.wrong("budget", "must be whole numbers of tokens", ""));
         }
+        let score = settings.switch("score")?;
+        settings.only_where(window.is_some(), "window", &["sinks"])?;
+        settings.only_where(window.is_none() || !score, "ratio or budget", &["score"])?;
         let keeps = match (ratio, window) {
             (Some(ratio), _) => Keeps::Share(ratio),
             (_, Some(window)) => Keeps::Window(window + settings.count("sinks", 0, LARGEST)?),
             _ if budgets.is_empty() => Keeps::Share(1.0),
             _ => Keeps::Budgets(budgets.iter().map(|budget| *budget as u64).collect()),
         };
-        Ok(Arc::new(Evict { keeps, score: settings.switch("score")? }))
+        Ok(Arc::new(Evict { keeps, score }))
     },
 };
 

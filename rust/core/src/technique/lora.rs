@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ops::{Parts, beside, replace, unless_fused};
-use super::{Context, Effect, Kind, Parameter, Program};
+use super::{Context, Effect, Kind, Parameter, Program, Settings};
 use crate::error::Result;
 use crate::site::DrawnBy;
 use crate::work::{Family, Op, Rate, Resident, Touched, Work};
@@ -29,8 +29,14 @@ pub static KIND: Kind = Kind {
     read: |settings| {
         let adapters = settings.count("adapters", 1, 1 << 32)?;
         let resident = settings.maybe_count("resident", 1, 1 << 32)?.unwrap_or(adapters);
+        let rank = settings.number("rank", 0.0, 1e9)?;
+        settings.only_where(rank > 0.0, "a rank", &["adapters", "resident"])?;
+        if resident > adapters {
+            return Err(settings.wrong("resident", format!("must be at most the {adapters} adapters"), ""));
+        }
         Ok(Arc::new(Lora {
-            rank: settings.number("rank", 0.0, 1e9)?,
+            rank,
+            settings: settings.clone(),
             adapters: adapters as f64,
             resident: resident as f64,
             parts: settings.choice("parts", &Parts::NAMES)?,
@@ -41,6 +47,7 @@ pub static KIND: Kind = Kind {
 #[derive(Debug)]
 struct Lora {
     rank: f64,
+    settings: Settings,
     adapters: f64,
     resident: f64,
     parts: Parts,
@@ -57,6 +64,11 @@ impl Effect for Lora {
             |op| self.parts.has(op) && op.matrix.is_some(),
             |op| {
                 let Some(matrix) = op.matrix else { return Ok(vec![op]) };
+                let most = matrix.inputs.min(matrix.outputs);
+                if self.rank > most {
+                    let must = format!("must be at most {most}, the smaller side of {} on a device", op.name);
+                    return Err(self.settings.wrong("rank", must, ""));
+                }
                 let numbers = self.rank * (matrix.inputs + matrix.outputs);
                 let moved = (matrix.inputs + 2.0 * self.rank + 2.0 * matrix.outputs) * bytes;
                 let work = Work {

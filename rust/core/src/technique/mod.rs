@@ -247,11 +247,6 @@ pub trait Effect: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Whether it does anything once the operators are made.
-    fn acts_late(&self) -> bool {
-        true
-    }
-
     /// Why traffic cannot be served with it, if that is so.
     fn unserved(&self) -> Option<&'static str> {
         None

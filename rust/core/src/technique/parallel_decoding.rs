@@ -38,6 +38,7 @@ pub static KIND: Kind = Kind {
     read: |settings| {
         let width = settings.count("width", 1, 65_536)?;
         let method = settings.choice("method", &[("jacobi", 0), ("lookahead", 1), ("skeleton", 2)])?;
+        settings.only_where(method == 1, "method=lookahead", &["ngram", "guesses"])?;
         let new = match method {
             1 => {
                 let guesses = settings.maybe_count("guesses", 0, 65_536)?.unwrap_or(width);

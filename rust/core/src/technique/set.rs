@@ -55,10 +55,6 @@ const CLASHES: [Clash; 9] = [
     },
 ];
 
-/// Kinds that change model, layout, formats or lowering, and nothing else.
-const SETTLED: [&str; 7] =
-    ["distill", "prune", "parallel", "activation-quant", "kv-quant", "fusion", "overlap"];
-
 /// Techniques applied to one deployment.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Techniques {
@@ -90,13 +86,6 @@ impl Techniques {
     /// As one writes them.
     pub fn texts(&self) -> Vec<String> {
         self.list.iter().map(ToString::to_string).collect()
-    }
-
-    /// Whether all of them have done what they do once the operators are made: steps are priced as without any.
-    pub fn are_settled(&self) -> bool {
-        let settled =
-            |technique: &Technique| SETTLED.contains(&technique.kind.name) || !technique.effect().acts_late();
-        self.list.iter().all(settled)
     }
 
     /// The same without those that decide how many tokens a step brings.

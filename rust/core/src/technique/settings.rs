@@ -110,9 +110,26 @@ impl Settings {
         given.or_else(default).filter(|value| !value.is_empty())
     }
 
-    /// An error about one of the settings.
+    /// An error about one of the settings; without a `hint` it tells what the setting is.
     pub fn wrong(&self, key: &str, must: impl Into<String>, hint: impl Into<String>) -> Error {
+        let hint = Some(hint.into()).filter(|hint| !hint.is_empty());
+        let hint = hint.unwrap_or_else(|| format!("{key} is {}", self.about(key)));
         Error::spec(field(self.name, key), must, self.get(key).unwrap_or("absent"), hint)
+    }
+
+    fn about(&self, key: &str) -> &'static str {
+        self.parameters.iter().find(|parameter| parameter.key == key).map_or("not known", |known| known.about)
+    }
+
+    /// Whether settings that count only where something else `holds` (`kind=window`) are left out otherwise.
+    ///
+    /// # Errors
+    /// The first of them that was given.
+    pub fn only_where(&self, holds: bool, what: &str, keys: &[&'static str]) -> Result<()> {
+        match keys.iter().find(|key| !holds && self.said(key)) {
+            Some(key) => Err(self.wrong(key, format!("must be left out but with {what}"), "")),
+            None => Ok(()),
+        }
     }
 
     /// A number from `least` to `most`; `None` where it is not given and has no default.
@@ -223,9 +240,7 @@ impl Settings {
     }
 
     fn absent(&self, key: &str) -> Error {
-        let about =
-            self.parameters.iter().find(|parameter| parameter.key == key).map_or("", |known| known.about);
-        Error::spec(field(self.name, key), "must be given", "absent", about)
+        Error::spec(field(self.name, key), "must be given", "absent", self.about(key))
     }
 }
 

@@ -34,6 +34,7 @@ pub static KIND: Kind = Kind {
             "format",
             &[("indexed", Layout::Indexed(index)), ("bitmap", Layout::Bitmap), ("dense", Layout::Dense)],
         )?;
+        settings.only_where(matches!(format, Layout::Indexed(_)), "format=indexed", &["index"])?;
         let (zeros, parts) = (settings.share("zeros")?, settings.choice("parts", &Parts::NAMES)?);
         Ok(Arc::new(Sparsity { zeros, format, parts }))
     },

@@ -6,6 +6,7 @@ use super::settings::LARGEST;
 use super::{Cache, Context, Drafting, Effect, Generation, Kind, Parameter, Program, Settings, Slot};
 use crate::catalog;
 use crate::error::{Error, Result};
+use crate::layout::Layout;
 use crate::lower::{Lowering, lower};
 use crate::model::{LayerGroup, Mixer, Model, Span, Task};
 use crate::op::linear::gemm;
@@ -174,14 +175,17 @@ impl Spec {
         }
     }
 
-    /// The passes of a drafting model: prompts as they are, and one pass a depth over decoding sequences.
+    /// The passes of a drafting model: prompts as they are, and one pass a depth over decoding sequences. In a pipeline the
+    /// last stage drafts.
     fn passes(&self, drafter: &Model, reaches: &Reaches, context: &Context<'_>) -> Result<Vec<Op>> {
-        context.layout.check(drafter)?;
-        let precision = self.draft_precision(drafter, context)?;
         let own = matches!(self.method, Method::Draft(_));
+        // Experts are spread as the model's, but for a model of its own.
+        let layout = Layout { pp: 1, ep: if own { 1 } else { context.layout.ep }, ..context.layout };
+        layout.check(drafter)?;
+        let precision = self.draft_precision(drafter, context)?;
         let mut ops = lower(
             drafter,
-            context.layout,
+            layout,
             &precision,
             Lowering { flash_attention: true, ..context.lowering },
             reaches,

@@ -74,6 +74,7 @@ struct WeightQuant {
 /// How weights or a cache of so many bits, or of a format, lie in memory; `None` for 16 plain bits. And its name.
 pub(super) fn storage(settings: &Settings) -> Result<(Option<Storage>, String)> {
     let group = settings.count("group", 0, 1 << 32)?;
+    settings.only_where(group > 0, "a group", &["scale", "zero"])?;
     let extra = settings.number("scale", 0.0, 64.0)? + settings.number("zero", 0.0, 64.0)?;
     let format = match (settings.get("bits"), settings.get("format")) {
         (Some(_), Some(_)) => {
@@ -144,6 +145,7 @@ impl WeightQuant {
                 ("off", Dequant::Off),
             ],
         )?;
+        settings.only_where(dequant != Dequant::Off, "dequantization", &["ops"])?;
         let parts = settings.choice("parts", &Parts::NAMES)?;
         Ok(WeightQuant { storage, name, dequant, ops: settings.number("ops", 0.0, 1e6)?, parts })
     }
@@ -166,10 +168,6 @@ impl Effect for WeightQuant {
         let name = if self.storage.is_some() { self.name.clone() } else { sixteen.to_string() };
         target.precision.replace(layer_parts(self.parts), &name, |_| Linear { weight, activation: sixteen });
         Ok(())
-    }
-
-    fn acts_late(&self) -> bool {
-        self.dequant != Dequant::Fused || self.ops != 1.0
     }
 
     fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {

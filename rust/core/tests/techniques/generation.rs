@@ -1,6 +1,8 @@
 //! Speculative and parallel decoding: worked out by hand on the toy.
 
+use roofline_core::layout::Layout;
 use roofline_core::point::Question;
+use roofline_core::step::Deployment;
 use roofline_core::technique::expected_tokens;
 
 use super::toy::*;
@@ -33,6 +35,17 @@ fn drafts_are_verified_together() {
 fn tokens_leave_as_often_as_they_are_expected() {
     let step = run("spec:method=ngram,gamma=1,accept=0.5", &decode(10, 1001));
     is(step.outcome.times.tokens, 15.0);
+}
+
+#[test]
+fn the_last_stage_of_a_pipeline_drafts() {
+    let two = Deployment { layout: Layout { pp: 2, ..Layout::default() }, ..deployment(toy(), device()) };
+    let piped = ask(two, "spec:method=eagle,gamma=2,accept=0.5", &decode(2, 1001)).unwrap();
+    let plain = run("spec:method=eagle,gamma=2,accept=0.5", &decode(2, 1001));
+    // A layer of 8 M gate and up weights, twice for each of 2 sequences, wherever the others are
+    for step in [piped, plain] {
+        is(op(&step, "draft.gate_up_proj").work.flops, 2.0 * 2.0 * 2.0 * 8e6);
+    }
 }
 
 #[test]
@@ -87,6 +100,9 @@ fn an_eagle_head_is_one_layer_and_a_projection() {
     is(op(&step, "draft.gate_up_proj").work.weight_bytes, 3.0 * 16e6);
     is(op(&step, "draft.fuse_proj").work.weight_bytes, 3.0 * 2000.0 * 1000.0 * 2.0);
     is(op(&step, "draft.lm_head").work.weight_bytes, 3.0 * 20e6);
+    // A step takes all of its operators' time, each draft's included
+    let all: f64 = step.ops.iter().map(|op| op.ideal).sum();
+    is(seconds(&step), all);
     // Its own weights: a layer of 14.4 M and 2 M
     let plain = run("none", &decode(1, 1001));
     is(step.outcome.memory.weights - plain.outcome.memory.weights, 16.4e6 * 2.0);
@@ -100,6 +116,14 @@ fn a_draft_head_attends_to_everything_whatever_the_model_does() {
         op(&step, "draft.attention").work.kv_bytes,
         2.0 * 16.0 * 128.0 * 2.0 * (8001.0 + 8002.0 + 8003.0 + 3.0),
     );
+}
+
+#[test]
+fn the_stage_that_drafts_keeps_the_drafts_cache() {
+    let spec = "spec:method=eagle,gamma=3,accept=0.7";
+    let (two, plain) = (run(&format!("{spec} + parallel:pp=2"), &decode(1, 1001)), run("parallel:pp=2", &decode(1, 1001)));
+    // Keys of two of the four layers, and of the draft's; room for three drafts beside 1001 tokens
+    is(two.outcome.memory.kv / plain.outcome.memory.kv, 1.5 * 1004.0 / 1001.0);
 }
 
 #[test]
@@ -203,4 +227,11 @@ fn a_request_takes_fewer_steps() {
         |analysis: &roofline_core::analysis::Analysis| op(analysis, "gate_up_proj").work.weight_bytes / 64e6;
     is(steps(&plain), 21.0);
     is(steps(&fast), 11.0);
+}
+
+#[test]
+fn whole_steps_bring_whole_tokens() {
+    let generation = roofline_core::technique::Generation { width: 4, tokens: 2.5 };
+    // 8 tokens take 3.2 steps; 3 steps bring 7.5 tokens
+    assert_eq!((generation.steps(8), generation.tokens_after(3)), (4, 7));
 }

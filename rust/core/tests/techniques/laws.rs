@@ -356,28 +356,3 @@ fn no_prediction_with_a_technique_beats_its_roofline() {
         }
     }
 }
-
-#[test]
-fn techniques_that_act_before_operators_are_made_are_settled() {
-    let settled =
-        |with: &str| deployment(toy(), device()).with(&techniques(with)).unwrap().techniques.are_settled();
-    for with in
-        ["none", "weight-quant:bits=4 + kv-quant:bits=4", "parallel:tp=2 + overlap:share=1", "prune:ffn=0.5"]
-    {
-        assert!(settled(with), "{with}");
-        // What is settled leaves the operators and the cache as lowering makes them.
-        let deployed = deployment(toy(), device()).with(&techniques(with)).unwrap();
-        let bare = Deployment { techniques: Default::default(), ..deployed.clone() };
-        assert_eq!(deployed.program().unwrap(), bare.program().unwrap(), "{with}");
-        assert_eq!(deployed.cache().unwrap(), bare.cache().unwrap(), "{with}");
-        assert_eq!(deployed.gpus(), bare.gpus(), "{with}");
-    }
-    for with in [
-        "weight-quant:bits=4,dequant=serial",
-        "spec:gamma=1,accept=0.5",
-        "kv-evict:ratio=0.5",
-        "spatial:chips=2",
-    ] {
-        assert!(!settled(with), "{with}");
-    }
-}

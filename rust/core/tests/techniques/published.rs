@@ -83,9 +83,21 @@ fn a_window_frees_the_cache_of_long_contexts() {
 
 #[test]
 fn fewer_weight_bits_turn_compute_bound_at_smaller_batches() {
-    // b* = P·bits/(16·B): A6000 (154.8 TFLOP/s, 768 GB/s) 202/101/50/25/13 tokens for 16/8/4/2/1 bits.
-    for (bits, expected) in [(16.0, 202.0), (8.0, 101.0), (4.0, 50.0), (2.0, 25.0), (1.0, 13.0)] {
-        let turns: f64 = 154.8e12 * bits / 16.0 / 768e9;
-        assert_eq!(turns.round(), expected);
+    // b* = P·bits/(16·B): A6000 (154.8 TFLOP/s, 768 GB/s) 202/101/50/25/13 tokens for 16/8/4/2/1 bits. With the activations
+    // of gate and up, 5120 × 27,648 of 2 bytes, b·2mn/P = (mn·bits/8 + 2b(m+n))/B: a few tokens more.
+    let (m, n, peak, bandwidth) = (5120.0, 27_648.0, 154.8e12, 768e9);
+    for (bits, rounded) in [(16u64, 202.0), (8, 101.0), (4, 50.0), (2, 25.0), (1, 13.0)] {
+        let bits_of_weight = bits as f64;
+        assert_eq!((peak * bits_of_weight / 16.0 / bandwidth as f64).round(), rounded);
+        let turns =
+            m * n * bits_of_weight / 8.0 / bandwidth / (2.0 * m * n / peak - 2.0 * (m + n) / bandwidth);
+        assert!(turns > rounded - 1.0 && turns < 1.06 * rounded, "{turns}");
+        let with = format!("weight-quant:bits={bits},dequant=off");
+        let bound = |tokens: f64| {
+            let step = known("llama-2-13b", "a6000", &with, &decode(tokens as u64, 2));
+            op(&step, "gate_up_proj").bound
+        };
+        use roofline_core::roof::Bound;
+        assert_eq!((bound(turns.floor()), bound(turns.ceil())), (Some(Bound::Memory), Some(Bound::Compute)));
     }
 }

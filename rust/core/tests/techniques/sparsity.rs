@@ -36,6 +36,12 @@ fn two_of_four_keep_nine_sixteenths() {
 }
 
 #[test]
+fn a_place_among_five_takes_three_bits() {
+    // 2 of 5 numbers of 16 bits with ⌈log₂ 5⌉ = 3 bits each: 2/5 · 19/16
+    is(op(&run("n-m:n=2,m=5", &decode(1, 1000)), "gate_up_proj").work.weight_bytes, 64e6 * 0.4 * 19.0 / 16.0);
+}
+
+#[test]
 fn other_patterns_gain_in_memory_alone() {
     let step = run("n-m:n=1,m=8", &prefill(1, 2000));
     // 32 M · 1/8 · (16 + 3)/8
@@ -145,6 +151,14 @@ fn skipped_layers_get_keys_and_values() {
 }
 
 #[test]
+fn experts_behind_an_exit_are_visited_by_those_who_stayed() {
+    // A token stays with 1/2 and visits an expert with 2/8: two tokens leave one alone with (7/8)²
+    let step = run_moe("early-exit:at=0.5,share=0.5", &decode(2, 1000));
+    let behind = op(&step, "experts_gate_up[50% of tokens]");
+    is(behind.work.weight_bytes, 2.0 * 8.0 * (1.0 - 0.875f64.powi(2)) * 16e6);
+}
+
+#[test]
 fn prompts_need_the_layers_that_tokens_have_left() {
     // 100 tokens of a prompt beside 2 that decode, of which 1 has left
     let step = run("early-exit:at=0.5,share=0.5,kv=skip", &mixed(2, 1000, 100));
@@ -251,6 +265,14 @@ fn skewed_routing_touches_fewer_experts() {
     let step = run_moe("experts:loads=4/2/2/2/2/2/1/1", &decode(2, 1000));
     // Chances 2·load/16: 1/2, 5 · 1/4, 2 · 1/8. Two tokens: 3/4 + 5 · 7/16 + 2 · 15/64 = 3.40625
     is(op(&step, "experts_gate_up").work.weight_bytes, 4.0 * 3.406_25 * 16e6);
+}
+
+#[test]
+fn no_expert_is_visited_twice_by_a_token() {
+    // 2 visits among loads of which one has 13 of 20: it is visited by every token, the second visit is spread over 7 others
+    let step = run_moe("experts:loads=13/1/1/1/1/1/1/1", &decode(2, 1000));
+    let others = 7.0 * (1.0 - (6.0f64 / 7.0).powi(2));
+    is(op(&step, "experts_gate_up").work.weight_bytes, 4.0 * (1.0 + others) * 16e6);
 }
 
 #[test]

@@ -83,9 +83,11 @@ pub fn numbers<F: Fitted>(device: &Device, rows: &[&Sound], options: &Options) -
     }
     let hot = rows.iter().filter(|row| row.hot).count() as f64 / rows.len() as f64;
     let hottest = if TELLING.contains(&hot) { HOTTEST } else { 1.0 };
+    let gain = F::l2_hot(device)
+        .map_or(Bounds { least: 1.0, most: hottest }, |gain| Bounds { least: gain, most: gain });
     let mut bounds: Vec<Bounds> =
         F::PARAMETERS.iter().map(|known| Bounds { least: known.least, most: known.most }).collect();
-    bounds.push(Bounds { least: 1.0, most: hottest });
+    bounds.push(gain);
     let logs: Vec<f64> = rows.iter().map(|row| row.measured.seconds.ln()).collect();
     let residuals = |values: &[f64], out: &mut [f64]| {
         let (l2_hot, values) = match values.split_last() {
@@ -100,7 +102,7 @@ pub fn numbers<F: Fitted>(device: &Device, rows: &[&Sound], options: &Options) -
         }
     };
     let with_heat =
-        |values: &[f64]| values.iter().copied().chain([f64::min(1.3, hottest)]).collect::<Vec<f64>>();
+        |values: &[f64]| values.iter().copied().chain([f64::min(1.3, gain.most)]).collect::<Vec<f64>>();
     let prior = options.prior.iter().flat_map(|prior| with_heat(prior)).enumerate();
     let mut pulls: Vec<Pull> =
         prior.map(|(place, centre)| Pull { place, centre, weight: options.prior_weight }).collect();

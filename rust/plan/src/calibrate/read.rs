@@ -142,6 +142,9 @@ struct Reader<'a> {
     columns: Columns<'a>,
 }
 
+/// Hidden width, experts and visits of layers whose experts have no gate, where a row does not say so (Nemotron 3).
+const UNGATED: [(u64, u64, u64); 3] = [(2688, 128, 6), (2048, 512, 22), (8192, 512, 22)];
+
 /// A dimension that must be there, and positive.
 fn positive(column: Option<&[f64]>, row: usize, name: &'static str) -> Result<f64, Refused> {
     at(column, row).filter(|value| *value > 0.0).ok_or(Refused::Missing(name))
@@ -353,6 +356,7 @@ impl<'a> Reader<'a> {
         let format =
             if fp8 { roofline_core::format::Format::Fp8 } else { roofline_core::format::Format::Bf16 };
         let kernel = PrefillKernel {
+            sequences,
             tokens: sequences * new,
             pairs: sequences * pairs(new, cached, window),
             keys: sequences * (new + cached.min(window)),
@@ -377,7 +381,6 @@ impl<'a> Reader<'a> {
             },
             kernel: Kernel::Prefill(kernel),
             usual: new >= 64.0 && sequences * new <= 65536.0 && usual_heads(heads, kv_heads, width),
-            copies: f64::INFINITY,
             ..one
         })
     }
@@ -414,6 +417,7 @@ impl<'a> Reader<'a> {
         let heads = positive(self.columns.heads, row, "heads")?;
         let (_, narrow) = self.narrow(row);
         let kernel = PrefillKernel {
+            sequences,
             tokens: sequences * new,
             pairs: sequences * pairs(new, keys - new, f64::INFINITY),
             keys: sequences * keys,
@@ -462,7 +466,8 @@ impl<'a> Reader<'a> {
         let inner = positive(self.columns.inner, row, "inter")?
             / at(self.columns.moe_tp, row).unwrap_or(1.0).max(1.0);
         let kernel_name = self.kernels.map_or("", |words| words.at(row));
-        let plain = !kernel_name.contains("nongated");
+        let gated = !kernel_name.contains("nongated")
+            && !UNGATED.contains(&(hidden as u64, case.experts, case.top_k));
         let kernel = MoeKernel {
             tokens: case.tokens as f64,
             visits: load.visits,
@@ -470,22 +475,17 @@ impl<'a> Reader<'a> {
             active: load.active,
             hidden,
             inner,
-            matrices: if plain { 3.0 } else { 2.0 },
+            matrices: if gated { 3.0 } else { 2.0 },
             peak,
             weight_bytes: numbers.weight_bytes,
             input_bytes: numbers.input_bytes,
         };
-        // A kernel of its own for a handful of tokens, measured beside the one for many over the same shapes.
-        let dtype = match (numbers.name, kernel_name.contains("min_latency")) {
-            ("nvfp4", true) => "nvfp4-min-latency",
-            ("fp8_block", true) => "fp8_block-min-latency",
-            (name, _) => name,
-        };
+        let dtype = vocabulary::experts(numbers.name, kernel_name, &self.engines[one.engine]);
         let usual = case.ep == 1
             && case.routing != Routing::Uniform
             && inner >= 128.0
             && case.tokens <= 16384
-            && plain
+            && gated
             && case.top_k <= 16;
         Ok(Measurement { dtype, kernel: Kernel::Moe(kernel), usual, ..one })
     }

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 pub enum Routing {
     /// Every expert equally likely.
     Uniform,
+    /// Dealt out in turn: no expert is visited twice before all are.
+    Balanced,
     /// Loads follow a power law with this exponent, in hundredths (101: 1.01).
     PowerLaw(u32),
 }
@@ -57,7 +59,8 @@ impl Routing {
     /// The routing of that name (`balanced`, `uniform`, `power_law_1.2`), if there is one.
     pub fn parse(name: &str) -> Option<Routing> {
         match name {
-            "" | "balanced" | "uniform" => Some(Routing::Uniform),
+            "" | "uniform" => Some(Routing::Uniform),
+            "balanced" => Some(Routing::Balanced),
             _ => {
                 let alpha: f64 = name.strip_prefix("power_law_")?.parse().ok()?;
                 (alpha > 0.0 && alpha < 10.0).then(|| Routing::PowerLaw((alpha * 100.0).round() as u32))
@@ -76,6 +79,9 @@ pub fn load(case: &Case) -> Load {
             let active = experts as f64 * (1.0 - (1.0 - share).powf(case.tokens as f64)) / ep as f64;
             Load { active, visits: visits / ep as f64 }
         }
+        Routing::Balanced => {
+            Load { active: visits.min(experts as f64) / ep as f64, visits: visits / ep as f64 }
+        }
         Routing::PowerLaw(hundredths) => {
             let loads = power_law(case, f64::from(hundredths) / 100.0);
             // The device that holds the hottest expert, and every ep-th of the others.
@@ -92,7 +98,8 @@ pub fn load(case: &Case) -> Load {
     }
 }
 
-/// Whole visits an expert, hottest first: quantiles of the power law, rounded, with the remainder dealt to the hottest.
+/// Whole visits an expert, hottest first: quantiles of the power law, rounded; what rounding lost is dealt to the
+/// coldest, what it added is taken from the hottest.
 fn power_law(case: &Case, alpha: f64) -> Vec<f64> {
     let (experts, tokens) = (case.experts.max(1) as usize, case.tokens as f64);
     let visits = (case.tokens * case.top_k) as f64;
@@ -115,7 +122,8 @@ fn power_law(case: &Case, alpha: f64) -> Vec<f64> {
         if over.abs() < 0.5 {
             break;
         }
-        let load = &mut loads[step % experts];
+        let hot = step % experts;
+        let load = &mut loads[if over < 0.0 { experts - 1 - hot } else { hot }];
         if over < 0.0 && *load < tokens {
             (*load, over) = (*load + 1.0, over + 1.0);
         } else if over > 0.0 && *load > 0.0 {
@@ -146,6 +154,14 @@ mod tests {
     }
 
     #[test]
+    fn few_tokens_of_a_skewed_routing_still_visit_an_expert_each_time() {
+        for tokens in [1, 2] {
+            assert_eq!(load(&case(tokens, 1, Routing::PowerLaw(101))).active, tokens as f64 * 8.0);
+        }
+        assert_eq!(load(&case(16, 1, Routing::Balanced)).active, 128.0);
+    }
+
+    #[test]
     fn a_skewed_routing_visits_fewer_experts() {
         let active = |routing| load(&case(64, 1, routing)).active;
         assert!(active(Routing::PowerLaw(120)) < active(Routing::Uniform));
@@ -161,7 +177,7 @@ mod tests {
     #[test]
     fn routings_have_names() {
         assert_eq!(Routing::parse("power_law_1.2"), Some(Routing::PowerLaw(120)));
-        assert_eq!(Routing::parse("balanced"), Some(Routing::Uniform));
+        assert_eq!(Routing::parse("balanced"), Some(Routing::Balanced));
         assert_eq!((Routing::parse("power_law_x"), Routing::parse("zipf")), (None, None));
     }
 }

@@ -201,6 +201,20 @@ impl Numbers {
     }
 }
 
+/// Which kernels of a format's experts a row measured: engines choose by model among several, so unlike that they are
+/// fitted apart.
+pub fn experts(format: &'static str, kernel: &str, engine: &str) -> &'static str {
+    let has = |word: &str| kernel.contains(word);
+    match format {
+        "nvfp4" if has("min_latency") => "nvfp4-min-latency",
+        "fp8_block" if has("min_latency") => "fp8_block-min-latency",
+        "bf16" if engine == "sglang" && has("flashinfer") => "bf16-flashinfer",
+        "fp8_block" if engine == "sglang" && has("flashinfer") => "fp8_block-flashinfer",
+        "mxfp4" if has("marlin") => "mxfp4-marlin",
+        _ => format,
+    }
+}
+
 /// Columns of words, under every name.
 pub const OP: &[&str] = &["op", "operation", "op_name"];
 /// The device measured.

@@ -2,7 +2,7 @@
 //! factor for each family of operators.
 //!
 //! A few numbers, each drawn to what is known of it, by damped Gauss–Newton on log ratios with soft-L1 loss. Derivatives are
-//! taken over a tenth of a number's doubt: schedules of a simulation jump where times change a little, and steps as wide
+//! taken over a third of a number's doubt: schedules of a simulation jump where times change a little, and steps as wide
 //! as what is looked for see past that.
 
 use roofline_core::efficiency::band::Spread;
@@ -17,7 +17,7 @@ use super::errors::{Errors, Outcome, quantile};
 /// to, beside a prior trusted to its doubt.
 const SOFT: f64 = 0.1;
 /// Step of the numeric derivative, in doubts.
-const STEP: f64 = 0.1;
+const STEP: f64 = 0.3;
 /// The farthest a number goes from its prior, in doubts.
 const FARTHEST: f64 = 6.0;
 const ROUNDS: usize = 12;
@@ -71,9 +71,9 @@ impl Sought {
     pub fn usual(host: (f64, f64), api_s: Option<f64>, families: &[Family]) -> Vec<Sought> {
         let mut sought = vec![
             Sought { what: What::HostStep, prior: host.0, doubt: 0.7e-3 },
-            Sought { what: What::HostSequence, prior: host.1, doubt: 15e-6 },
+            Sought { what: What::HostSequence, prior: host.1, doubt: 8e-6 },
         ];
-        sought.extend(api_s.map(|prior| Sought { what: What::Api, prior, doubt: 20e-3 }));
+        sought.extend(api_s.map(|prior| Sought { what: What::Api, prior, doubt: 5e-3 }));
         let factor = |family: &Family| Sought { what: What::Family(*family), prior: 1.0, doubt: 0.15 };
         sought.extend(families.iter().map(factor));
         sought
@@ -131,13 +131,15 @@ pub fn factors(sought: &[Sought], values: &[f64], engine: &str) -> Vec<Factor> {
 }
 
 /// Finds numbers: `predicted` gives what each observation is predicted for given numbers, group by group, in the order of
-/// `measured`; NaN on either side leaves an observation out.
+/// `measured`; NaN on either side leaves an observation out. No more than `independent` of them count: requests of one run
+/// went through the same steps, and many of them say little more against what is known than some.
 ///
 /// # Errors
 /// Those of `predicted`.
 pub fn find<E>(
     sought: &[Sought],
     measured: &[Vec<f64>],
+    independent: f64,
     mut predicted: impl FnMut(&[f64]) -> Result<Vec<Vec<f64>>, E>,
 ) -> Result<Found, E> {
     let logs = |told: &[Vec<f64>]| -> Vec<Vec<f64>> {
@@ -152,7 +154,9 @@ pub fn find<E>(
     };
     let start = vec![0.0; sought.len()];
     let before = residuals(&start)?;
-    let mut search = Search { sought, residuals: &mut residuals };
+    let count = before.iter().flatten().filter(|log| log.is_finite()).count();
+    let counts_as = (independent / count.max(1) as f64).min(1.0);
+    let mut search = Search { sought, counts_as, residuals: &mut residuals };
     let (best, after) = search.run(&start, &before, ROUNDS, &|_| true)?;
     let mut held = after.clone();
     for fold in 0..FOLDS {
@@ -192,6 +196,8 @@ fn quantiles(logs: &[f64]) -> [f64; 5] {
 
 struct Search<'a, R> {
     sought: &'a [Sought],
+    /// What an observation counts beside a number's doubt.
+    counts_as: f64,
     residuals: &'a mut R,
 }
 
@@ -205,7 +211,7 @@ impl<E, R: FnMut(&[f64]) -> Result<Vec<Vec<f64>>, E>> Search<'_, R> {
         counts: &dyn Fn(usize) -> bool,
     ) -> Result<(Vec<f64>, Vec<Vec<f64>>), E> {
         let (mut at, mut here) = (start.to_vec(), known.to_vec());
-        let mut loss = loss(&here, &at, counts);
+        let mut loss = self.loss(&here, &at, counts);
         for _ in 0..rounds {
             let mut slopes = Vec::with_capacity(at.len());
             for place in 0..at.len() {
@@ -219,7 +225,7 @@ impl<E, R: FnMut(&[f64]) -> Result<Vec<Vec<f64>>, E>> Search<'_, R> {
             while damping < 1e3 {
                 let tried = self.step(&at, &here, &slopes, damping, counts);
                 let there = (self.residuals)(&tried)?;
-                let new = self::loss(&there, &tried, counts);
+                let new = self.loss(&there, &tried, counts);
                 if new < loss {
                     better = loss - new > 1e-4 * loss;
                     (at, here, loss) = (tried, there, new);
@@ -232,6 +238,15 @@ impl<E, R: FnMut(&[f64]) -> Result<Vec<Vec<f64>>, E>> Search<'_, R> {
             }
         }
         Ok((at, here))
+    }
+
+    /// What is left of observations, and how far numbers are from what is known of them.
+    fn loss(&self, logs: &[Vec<f64>], at: &[f64], counts: &dyn Fn(usize) -> bool) -> f64 {
+        let soft = |log: f64| 2.0 * ((1.0 + (log / SOFT) * (log / SOFT)).sqrt() - 1.0);
+        let rows = logs.iter().flat_map(|group| group.iter().enumerate());
+        let counted = rows.filter(|(place, log)| log.is_finite() && counts(*place));
+        let rows: f64 = counted.map(|(_, log)| soft(*log)).sum();
+        self.counts_as * rows + at.iter().map(|at| at * at).sum::<f64>()
     }
 
     /// Where the linearised problem has its least loss, within bounds.
@@ -251,7 +266,7 @@ impl<E, R: FnMut(&[f64]) -> Result<Vec<Vec<f64>>, E>> Search<'_, R> {
             if !log.is_finite() || !counts(*place) {
                 continue;
             }
-            let weight = weight(*log);
+            let weight = self.counts_as * weight(*log);
             for one in 0..size {
                 let slope = slopes[one][row];
                 if !slope.is_finite() {
@@ -294,13 +309,6 @@ fn slope(here: &[Vec<f64>], there: &[Vec<f64>]) -> Vec<f64> {
 /// What an observation of that log ratio counts, in units of what one is trusted to.
 fn weight(log: f64) -> f64 {
     1.0 / (SOFT * SOFT * (1.0 + (log / SOFT) * (log / SOFT)).sqrt())
-}
-
-fn loss(logs: &[Vec<f64>], at: &[f64], counts: &dyn Fn(usize) -> bool) -> f64 {
-    let soft = |log: f64| 2.0 * ((1.0 + (log / SOFT) * (log / SOFT)).sqrt() - 1.0);
-    let rows = logs.iter().flat_map(|group| group.iter().enumerate());
-    let counted = rows.filter(|(place, log)| log.is_finite() && counts(*place));
-    counted.map(|(_, log)| soft(*log)).sum::<f64>() + at.iter().map(|at| at * at).sum::<f64>()
 }
 
 /// Solves a symmetric system by elimination, with some of its unknowns held.
@@ -356,7 +364,7 @@ mod tests {
 
     fn found(truth: &[f64]) -> Found {
         let measured = vec![steps(truth)];
-        find(&sought(), &measured, |values| Ok::<_, ()>(vec![steps(values)])).unwrap()
+        find(&sought(), &measured, f64::INFINITY, |values| Ok::<_, ()>(vec![steps(values)])).unwrap()
     }
 
     #[test]
@@ -386,7 +394,7 @@ mod tests {
         let mut measured = steps(&[1.0e-3, 5e-6, 1.05, 1.0]);
         measured[7] *= 40.0;
         measured[11] = f64::NAN;
-        let found = find(&sought(), &[measured], |values| Ok::<_, ()>(vec![steps(values)])).unwrap();
+        let found = find(&sought(), &[measured], f64::INFINITY, |values| Ok::<_, ()>(vec![steps(values)])).unwrap();
         assert!(found.errors[0].median_ape < 1.0 && found.errors[0].n == 58, "{found:?}");
     }
 
@@ -395,7 +403,7 @@ mod tests {
         let noisy = |place: usize| 1.0 + 0.03 * (((place * 7919) % 13) as f64 / 6.0 - 1.0);
         let measured: Vec<f64> =
             steps(&[1e-3, 5e-6, 1.0, 1.0]).iter().enumerate().map(|(at, t)| t * noisy(at)).collect();
-        let found = find(&sought(), &[measured], |values| Ok::<_, ()>(vec![steps(values)])).unwrap();
+        let found = find(&sought(), &[measured], f64::INFINITY, |values| Ok::<_, ()>(vec![steps(values)])).unwrap();
         assert!((70.0..=95.0).contains(&found.errors[0].coverage), "{found:?}");
     }
 }

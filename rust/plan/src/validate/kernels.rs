@@ -137,6 +137,9 @@ fn nearest_dtypes(dtype: &'static str) -> Vec<&'static str> {
         "bf16-fp8kv-window" => vec![dtype, "fp8-window", "bf16-window", "bf16-fp8kv", "bf16"],
         "nvfp4-min-latency" => vec![dtype, "nvfp4"],
         "fp8_block-min-latency" => vec![dtype, "fp8_block"],
+        "bf16-flashinfer" => vec![dtype, "bf16"],
+        "fp8_block-flashinfer" => vec![dtype, "fp8_block"],
+        "mxfp4-marlin" => vec![dtype, "mxfp4"],
         "bf16-eager" => vec![dtype, "bf16"],
         _ => vec![dtype],
     }

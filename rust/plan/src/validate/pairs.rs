@@ -63,9 +63,53 @@ pub fn pairs(pairs: &Pairs) -> Result<Report> {
     Ok(tally.report())
 }
 
+/// What a line over `sequences` says of each row, fitted to the other half of the rows of its group: the least that a
+/// prediction of steps should beat.
+///
+/// # Errors
+/// Columns of different length.
+pub fn line(sequences: &[f64], measured: &[f64], groups: &[String]) -> Result<Vec<f64>> {
+    let rows = sequences.len();
+    if let Some(other) = [measured.len(), groups.len()].into_iter().find(|length| *length != rows) {
+        return Err(Error::spec("measured", format!("must have {rows} rows, as `sequences`"), other, ""));
+    }
+    let mut halves: std::collections::HashMap<(&str, bool), Vec<usize>> = Default::default();
+    for (row, group) in groups.iter().enumerate() {
+        halves.entry((group, row % 2 == 0)).or_default().push(row);
+    }
+    let mut told = vec![f64::NAN; rows];
+    for ((group, even), own) in &halves {
+        let Some(others) = halves.get(&(*group, !even)) else { continue };
+        let count = others.len() as f64;
+        let mean = |values: &[f64]| others.iter().map(|row| values[*row]).sum::<f64>() / count;
+        let (x, y) = (mean(sequences), mean(measured));
+        let (mut over, mut square) = (0.0, 0.0);
+        for row in others {
+            over += (sequences[*row] - x) * (measured[*row] - y);
+            square += (sequences[*row] - x) * (sequences[*row] - x);
+        }
+        let slope = if square > 0.0 { over / square } else { 0.0 };
+        for row in own {
+            told[*row] = y + slope * (sequences[*row] - x);
+        }
+    }
+    Ok(told)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_found_from_the_other_half_of_a_group() {
+        let sequences: Vec<f64> = (0..8).map(f64::from).collect();
+        let measured: Vec<f64> = sequences.iter().map(|n| 3.0 + 0.5 * n).collect();
+        let groups = vec!["a".to_string(); 8];
+        let told = line(&sequences, &measured, &groups).unwrap();
+        assert!(told.iter().zip(&measured).all(|(told, real)| (told - real).abs() < 1e-12), "{told:?}");
+        assert!(line(&sequences, &measured[1..], &groups).is_err());
+        assert!(line(&[1.0], &[1.0], &groups[..1]).unwrap()[0].is_nan());
+    }
 
     #[test]
     fn rows_are_judged_in_all_and_in_each_of_their_groups() {

@@ -33,7 +33,7 @@ const SHORTEST: f64 = 0.8;
 const API_S: f64 = 4.5e-3;
 /// Seconds there for each token of its prompt: text sent, parsed and cut into tokens. Chosen, with the next, on the
 /// MiniMax-M2.5 rows of the shared servers.
-const TOKEN_S: f64 = 6e-6;
+const TOKEN_S: f64 = 8e-6;
 /// Steps a request waits beside its own: until it is looked at, behind those already on their way, and until its token is
 /// back with the client.
 const STEPS_BEFORE: f64 = 4.0;
@@ -273,4 +273,25 @@ fn costs(analyst: &Analyst, running: u64, prompt: u64, context: u64) -> Result<C
         beside: (1.0, running as f64),
         further,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_a_table_multiplied_by_itself_is_taken_once() {
+        assert_eq!(once((64, 1), (8, 8)), (8, 1, 8));
+        assert_eq!(once((1, 64), (8, 8)), (1, 8, 8));
+        assert_eq!(once((4, 4), (1, 16)), (1, 4, 4));
+    }
+
+    #[test]
+    fn other_layouts_stay_as_they_are() {
+        for layout @ ((tp, dp), (_, ep)) in
+            [((8, 1), (8, 1)), ((4, 1), (1, 4)), ((2, 1), (1, 2)), ((1, 1), (1, 1)), ((8, 8), (4, 16))]
+        {
+            assert_eq!(once(layout.0, layout.1), (tp, dp, ep));
+        }
+    }
 }

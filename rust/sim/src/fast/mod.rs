@@ -38,6 +38,8 @@ pub fn covers(config: &EngineConfig, workload: Workload<'_>, record: Record) -> 
         && config.speculation.is_none()
         && config.pipeline_parallel == 1
         && config.prefill_schedule_interval == 1
+        && config.max_num_scheduled_tokens.is_none()
+        && config.max_num_queued_reqs.is_none()
         && config.long_prefill_token_threshold == 0
         && config.block_size <= LARGEST_BLOCK
         && !workload.has_recorded_cache()

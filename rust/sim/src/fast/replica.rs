@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
+use roofline_core::cause::Causes;
+
 use super::cache::Cache;
 use super::decode::DecodeSet;
 use super::sequence::{Place, Sequence, Timeline};
@@ -81,6 +83,8 @@ pub struct FastReplica<'a, C: Clock, P: StepCost> {
     /// What was noted of those before it, and the calls up to its beginning.
     epochs: Vec<Epoch>,
     calls_before: i64,
+    /// What steps before the present epoch were spent on.
+    spent_before: Causes,
     /// Fewest blocks free after a call of the present epoch.
     least_free: u32,
     pub(super) journal: Journal,
@@ -138,6 +142,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             noted: Epoch::default(),
             epochs: Vec::new(),
             calls_before: 0,
+            spent_before: Causes::default(),
             least_free: config.num_gpu_blocks - 1,
             journal: match record {
                 Record::Summary => Journal::new(false),
@@ -247,6 +252,8 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
     fn end_epoch(&mut self) {
         self.noted.totals.calls = (self.calls - self.calls_before) as u64;
         self.calls_before = self.calls;
+        let spent = self.cost.spent();
+        self.noted.spent = spent.since(&std::mem::replace(&mut self.spent_before, spent));
         let usable = self.cache.usable();
         self.noted.totals.kv_peak = f64::from(usable - self.least_free) / f64::from(usable.max(1));
         self.least_free = usable;

@@ -1,7 +1,7 @@
 //! The KV cache of one engine: which blocks each sequence has, and which prefixes can be found in them.
 
 use super::blocks::{Blocks, NONE};
-use super::groups::Groups;
+use super::groups::{Groups, POOLS};
 use super::prefix::Prefixes;
 use crate::request::{Cursor, Piece, Workload};
 
@@ -11,6 +11,8 @@ struct Table {
     blocks: Vec<u32>,
     /// Blocks of further groups of layers; what they hold is not found again.
     others: Vec<u32>,
+    /// Blocks of each kind of memory that is apart.
+    apart: [u32; POOLS - 1],
     /// Tokens it had room for before.
     before: u32,
     /// Tokens its blocks hold.
@@ -42,6 +44,13 @@ pub struct CacheShape {
     pub step_tokens: u32,
 }
 
+impl CacheShape {
+    /// Whether sequences have states, which prefixes need.
+    fn has_states(&self) -> bool {
+        self.groups.states > 0 || self.groups.states_apart
+    }
+}
+
 /// Blocks, tables and prefixes of one engine.
 #[derive(Debug, Clone)]
 pub struct KvCache<'a> {
@@ -58,6 +67,8 @@ pub struct KvCache<'a> {
     content: Vec<Piece>,
     /// For each block whether a state was kept at its end; empty for models without states.
     states: Vec<bool>,
+    /// Blocks of each kind of memory that is apart which no sequence uses.
+    apart: [u32; POOLS - 1],
 }
 
 impl<'a> KvCache<'a> {
@@ -72,7 +83,8 @@ impl<'a> KvCache<'a> {
             tables: vec![Table::default(); requests.len()],
             hits: Vec::new(),
             content: Vec::new(),
-            states: vec![false; if shape.groups.states > 0 { shape.blocks as usize } else { 0 }],
+            states: vec![false; if shape.has_states() { shape.blocks as usize } else { 0 }],
+            apart: shape.groups.apart.map(|apart| apart.blocks),
         }
     }
 
@@ -160,6 +172,56 @@ impl<'a> KvCache<'a> {
         let others = self.others_for(table, tokens);
         let held = (table.blocks.len() + table.others.len()) as u32;
         main + others <= held + self.blocks.free()
+            && (self.apart_for(table, tokens).into_iter().zip(table.apart).zip(self.apart))
+                .all(|((needed, held), free)| needed <= held + free)
+    }
+
+    /// Blocks of memory that is apart which a sequence needs to have room for `tokens` tokens.
+    fn apart_for(&self, table: &Table, tokens: u32) -> [u32; POOLS - 1] {
+        self.shape.groups.apart.map(|apart| apart.held(tokens.max(table.before), table.before))
+    }
+
+    /// Whether memory that is apart has room for another sequence of `tokens` tokens, `cached` of which are found.
+    pub fn apart_fits(&self, tokens: u32, cached: u32) -> bool {
+        let needed = self.shape.groups.apart.map(|apart| apart.held(tokens, cached.min(tokens)));
+        needed.into_iter().zip(self.apart).all(|(needed, free)| needed <= free)
+    }
+
+    /// Free blocks of each pool, the common one first.
+    pub fn free_of_each(&self) -> [u32; POOLS] {
+        let mut free = [self.free(); POOLS];
+        free[1..].copy_from_slice(&self.apart);
+        free
+    }
+
+    /// Tokens for which every pool has free blocks.
+    pub fn free_tokens(&self) -> i64 {
+        let tokens = |blocks: u32, size: u32| i64::from(blocks) * i64::from(size);
+        let apart = self.shape.groups.apart.iter().zip(self.apart);
+        let apart = apart.filter(|(apart, _)| apart.window.groups > 0);
+        let free = apart.map(|(apart, free)| tokens(free, apart.window.block_size));
+        free.fold(tokens(self.free(), self.shape.block_size), i64::min)
+    }
+
+    /// Blocks of each pool that a sequence takes at most, beyond those it has, to have `tokens` tokens in all.
+    pub fn to_come(&self, sequence: u32, tokens: u32) -> [u32; POOLS] {
+        let table = &self.tables[sequence as usize];
+        let CacheShape { groups, step_tokens, .. } = &self.shape;
+        let mut blocks = [self.blocks_for(tokens).saturating_sub(self.held(sequence)); POOLS];
+        for (pool, apart) in groups.apart.iter().enumerate() {
+            blocks[pool + 1] = apart.held_at_most(tokens, *step_tokens).saturating_sub(table.apart[pool]);
+        }
+        blocks
+    }
+
+    /// Blocks of each pool that a sequence takes to have `tokens` tokens in all, others given back before.
+    pub fn next_blocks(&self, sequence: u32, tokens: u32) -> [u32; POOLS] {
+        let table = &self.tables[sequence as usize];
+        let mut blocks = [self.blocks_for(tokens).saturating_sub(self.held(sequence)); POOLS];
+        for (pool, needed) in self.apart_for(table, tokens).into_iter().enumerate() {
+            blocks[pool + 1] = needed.saturating_sub(table.apart[pool]);
+        }
+        blocks
     }
 
     /// Blocks of further groups that a sequence needs to have room for `tokens` tokens.
@@ -193,6 +255,13 @@ impl<'a> KvCache<'a> {
         }
         let table = &self.tables[sequence as usize];
         let needed = self.others_for(table, tokens) as usize;
+        let apart = self.apart_for(table, tokens);
+        let table = &mut self.tables[sequence as usize];
+        for (pool, needed) in apart.into_iter().enumerate() {
+            self.apart[pool] += table.apart[pool];
+            table.apart[pool] = needed.min(self.apart[pool]);
+            self.apart[pool] -= table.apart[pool];
+        }
         let table = &mut self.tables[sequence as usize];
         table.before = table.before.max(tokens);
         if table.others.len() > needed {
@@ -258,6 +327,7 @@ impl<'a> KvCache<'a> {
         table.blocks.clear();
         table.others.clear();
         (table.capacity, table.registered, table.before) = (0, 0, 0);
+        self.apart.iter_mut().zip(std::mem::take(&mut table.apart)).for_each(|(free, held)| *free += held);
     }
 
     /// Takes all blocks from a sequence that will not return.
@@ -287,6 +357,12 @@ impl<'a> KvCache<'a> {
     /// # Errors
     /// The law that is broken, in words.
     pub fn check(&self) -> Result<(), String> {
+        for (pool, apart) in self.shape.groups.apart.iter().enumerate() {
+            let held: u32 = self.tables.iter().map(|table| table.apart[pool]).sum();
+            if held + self.apart[pool] != apart.blocks {
+                return Err(format!("free and used blocks of memory apart must be all {}", apart.blocks));
+            }
+        }
         let mut uses = vec![0u32; self.blocks.usable() as usize + 1];
         for table in &self.tables {
             for &block in table.blocks.iter().chain(&table.others) {

@@ -20,6 +20,9 @@ const ALIKE: f64 = 1.25;
 /// Blocks of layers with states are multiples of this many tokens.
 const ALIGNMENT: u32 = 16;
 
+/// Pools a model's cache may be in: the common one, and one for each kind of window.
+pub const POOLS: usize = 1 + MOST_WINDOWS;
+
 /// Groups of layers that keep a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Window {
@@ -51,6 +54,29 @@ impl Window {
     }
 }
 
+/// Memory set apart for layers that keep a window: no other layer can use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Apart {
+    /// What a sequence takes of it.
+    pub window: Window,
+    /// Blocks it has.
+    pub blocks: u32,
+    /// Whether all tokens of a step lie in it until the step is done; where not, never more than the window.
+    pub keeps_steps: bool,
+}
+
+impl Apart {
+    /// Blocks of a sequence of `tokens` tokens, `before` of which were computed before this step.
+    pub(super) fn held(&self, tokens: u32, before: u32) -> u32 {
+        if self.keeps_steps { self.window.held(tokens, before) } else { self.held_at_most(tokens, 0) }
+    }
+
+    /// The same at most, where a step computes at most `step` tokens.
+    pub(super) fn held_at_most(&self, tokens: u32, step: u32) -> u32 {
+        self.window.held_at_most(tokens, if self.keeps_steps { step } else { 0 })
+    }
+}
+
 /// What a sequence takes beside the blocks of the main group, which keeps every token or is the only one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Groups {
@@ -62,12 +88,21 @@ pub struct Groups {
     pub states: u32,
     /// The window of the main group, 0 if it keeps every token.
     pub main_window: u32,
+    /// Memory of layers with a window that is apart from the blocks of all others.
+    pub apart: [Apart; MOST_WINDOWS],
+    /// Whether sequences also have states, in memory of their own: prefixes are found only where one was kept.
+    pub states_apart: bool,
 }
 
 impl Groups {
     /// Whether all layers keep every token in one group.
     pub fn are_plain(&self) -> bool {
         *self == Groups::default()
+    }
+
+    /// Whether memory that is apart can hold a sequence of `tokens` tokens, where a step computes at most `step`.
+    pub fn apart_holds(&self, tokens: u32, step: u32) -> bool {
+        self.apart.iter().all(|apart| apart.held_at_most(tokens, step) <= apart.blocks)
     }
 
     /// Blocks beside the main group's that a sequence of `tokens` tokens takes, `before` of which were computed before
@@ -106,12 +141,12 @@ pub struct Cut {
 
 /// Layers that keep their cache alike.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Kind {
-    layers: u64,
-    bytes_per_token: f64,
-    state_bytes: f64,
+pub(crate) struct Kind {
+    pub(crate) layers: u64,
+    pub(crate) bytes_per_token: f64,
+    pub(crate) state_bytes: f64,
     /// 0 for every token.
-    window: u32,
+    pub(crate) window: u32,
 }
 
 /// Cuts the cache of a deployment into blocks of `block_size` tokens, or more where a state needs them; `None` for a
@@ -185,7 +220,7 @@ fn cut_kinds(kinds: &[Kind], share: u64, block_size: u32) -> Option<Cut> {
 }
 
 /// The kinds of layers that keep a cache: the model's as techniques change them, and those of models that draft.
-fn kinds(deployment: &Deployment) -> Result<Vec<Kind>> {
+pub(crate) fn kinds(deployment: &Deployment) -> Result<Vec<Kind>> {
     let cache = deployment.cache()?;
     let layout = Layout { pp: 1, ..deployment.layout };
     let mut kinds = Vec::new();

@@ -80,12 +80,15 @@ pub struct Epoch {
     pub gaps: Gaps,
     /// Sums over the steps scheduled in it.
     pub totals: Totals,
+    /// What their seconds were spent on.
+    pub spent: Causes,
 }
 
 impl Epoch {
     /// Adds what another replica noted in the same epoch, or what came later.
     pub fn append(&mut self, other: Epoch) {
         self.totals.append(&other.totals);
+        self.spent.append(&other.spent);
         self.gaps.append(other.gaps);
     }
 }
@@ -104,6 +107,9 @@ pub struct Recorder<'a, C: Clock> {
     epochs: Vec<Epoch>,
     /// Calls of the scheduler before the present epoch.
     calls_before: u64,
+    /// What all steps were spent on, and those before the present epoch.
+    spent: Causes,
+    spent_before: Causes,
     steps: Steps,
     journal: Journal,
     /// When the last step ends.
@@ -153,6 +159,8 @@ impl<'a, C: Clock> Recorder<'a, C> {
             timelines: vec![Timeline::default(); requests.len()],
             epochs: vec![Epoch::default()],
             calls_before: 0,
+            spent: Causes::default(),
+            spent_before: Causes::default(),
             steps: Steps { decisions, ..Steps::default() },
             journal: Journal::new(record != Record::Summary),
             last_end: C::Instant::default(),
@@ -174,7 +182,9 @@ impl<'a, C: Clock> Recorder<'a, C> {
     fn end_epoch(&mut self, calls: u64) {
         if let Some(epoch) = self.epochs.last_mut() {
             epoch.totals.calls = calls - self.calls_before;
+            epoch.spent = self.spent.since(&self.spent_before);
         }
+        self.spent_before = self.spent;
         self.calls_before = calls;
     }
 
@@ -192,6 +202,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
         busy: Period,
         spent: Causes,
     ) {
+        self.spent = spent;
         // The tokens of a request that gives way come with the steps still under way.
         let free = C::ticks(C::later(span.start, self.last_end));
         for &sequence in &step.preempted {

@@ -6,6 +6,7 @@ use roofline_core::names;
 use super::rules::Rules;
 use super::sglang;
 use super::speculation::Speculation;
+use super::swap::Swap;
 use crate::kv::cache::CacheShape;
 use crate::kv::groups::Groups;
 
@@ -86,6 +87,12 @@ pub struct EngineConfig {
     pub prefill_schedule_interval: u32,
     /// Sequences that may run at once, if fewer than `max_num_seqs`.
     pub max_num_active_seqs: Option<u32>,
+    /// Tokens a step may process, if fewer than `max_num_batched_tokens`, in which drafts count, too.
+    pub max_num_scheduled_tokens: Option<u32>,
+    /// Requests that may wait; others are refused.
+    pub max_num_queued_reqs: Option<u32>,
+    /// Blocks of those who give way are kept with the host (vLLM V0); where absent, they are recomputed.
+    pub swap: Option<Swap>,
     /// Speculative decoding.
     pub speculation: Option<Speculation>,
     /// Pipeline stages; each takes an equal part of a step's time.
@@ -135,7 +142,8 @@ impl EngineConfig {
         let (mut held, mut beyond) = (0, u64::from(u32::MAX));
         while held + 1 < beyond {
             let middle = (held + beyond) / 2;
-            let fits = self.blocks_for(middle as u32) <= usable;
+            let apart = self.groups.apart_holds(middle as u32, self.max_num_batched_tokens);
+            let fits = apart && self.blocks_for(middle as u32) <= usable;
             (held, beyond) = if fits { (middle, beyond) } else { (held, middle) };
         }
         held as u32
@@ -148,7 +156,7 @@ impl EngineConfig {
 
     /// Whether steps of prompts end at the ends of blocks, because states are kept there.
     pub fn keeps_states(&self) -> bool {
-        self.groups.states > 0 && self.enable_prefix_caching
+        (self.groups.states > 0 || self.groups.states_apart) && self.enable_prefix_caching
     }
 
     /// The KV cache these settings ask for.
@@ -201,6 +209,8 @@ impl EngineConfig {
         at_least_one("max_num_seqs", self.max_num_seqs);
         at_least_one("max_num_batched_tokens", self.max_num_batched_tokens);
         at_least_one("block_size", self.block_size);
+        at_least_one("max_num_scheduled_tokens", self.max_num_scheduled_tokens.unwrap_or(1));
+        at_least_one("max_num_queued_reqs", self.max_num_queued_reqs.unwrap_or(1));
         at_least_one("prefill_schedule_interval", self.prefill_schedule_interval);
         at_least_one("max_num_active_seqs", self.max_num_active_seqs.unwrap_or(1));
         at_least_one("pipeline_parallel_size", self.pipeline_parallel);
@@ -244,11 +254,6 @@ impl EngineConfig {
                 mistakes.push(Error::spec("pipeline_parallel_size", must, self.pipeline_parallel, hint));
             }
         }
-        if self.data_parallel_lockstep && self.data_parallel > 1 && self.pipeline_parallel > 1 {
-            let hint = "simulate the replicas stepping apart, or leave out one of the two";
-            let must = "must be 1 where replicas share experts and step together";
-            mistakes.push(Error::spec("pipeline_parallel_size", must, self.pipeline_parallel, hint));
-        }
         mistakes
     }
 
@@ -274,6 +279,11 @@ impl EngineConfig {
             let hint = "raise it, or switch prefix caching off";
             mistakes.push(Error::spec("max_num_batched_tokens", must, self.max_num_batched_tokens, hint));
         }
+        if self.swap.is_some() && (self.pipeline_parallel > 1 || self.async_scheduling) {
+            let hint = "blocks cannot leave while a step that writes to them is under way";
+            let must = "must be recompute with pipeline stages";
+            mistakes.push(Error::spec("preemption_mode", must, "swap", hint));
+        }
         if !known {
             mistakes.push(Error::spec("scheduling_policy", must, self.scheduling_policy.name(), ""));
         }
@@ -283,6 +293,20 @@ impl EngineConfig {
             mistakes.push(Error::spec("spec_method", must, "given", hint));
         }
         mistakes
+    }
+
+    /// A request of maximal length must fit the memory that is apart, too.
+    fn apart_mistake(&self) -> Option<Error> {
+        if self.groups.apart_holds(self.model_len(), self.max_num_batched_tokens) {
+            return None;
+        }
+        let must = format!(
+            "must hold a window and the tokens of a step, {}, in the memory that layers with windows have",
+            self.max_num_batched_tokens
+        );
+        let blocks = self.groups.apart.iter().map(|apart| apart.blocks.to_string()).collect::<Vec<_>>();
+        let hint = "lower max_num_batched_tokens or max_model_len, or leave more memory to windows";
+        Some(Error::spec("num_gpu_blocks", must, blocks.join(", "), hint))
     }
 
     /// vLLM's start-up check: a request of maximal length must fit beside the null block.
@@ -296,7 +320,7 @@ impl EngineConfig {
         }
         let needed = self.blocks_for(self.model_len()).saturating_add(1);
         if self.num_gpu_blocks >= needed {
-            return None;
+            return self.apart_mistake();
         }
         let tokens = self.longest_held();
         let hint = format!("lower max_model_len to {tokens} or less, or leave more memory to the KV cache");
@@ -311,6 +335,7 @@ mod tests {
     use super::super::preset::{DeviceClass, preset};
     use super::super::speculation::{Acceptance, DraftMethod};
     use super::*;
+    use crate::kv::groups::{Apart, Window};
 
     fn config() -> EngineConfig {
         EngineConfig {
@@ -370,14 +395,22 @@ mod tests {
             }),
             "max_num_batched_tokens must be at least max_model_len, 8192, without chunked prefill: 8000"
         );
-        let lockstep = message(|config| {
-            (config.data_parallel, config.data_parallel_lockstep) = (2, true);
-            config.pipeline_parallel = 2;
+        let swap = message(|config| {
+            config.rules = Rules::VllmV0;
+            (config.swap, config.async_scheduling) = (Some(Swap { blocks: 9, block_s: 1.0 }), false);
+            (config.enable_prefix_caching, config.pipeline_parallel) = (false, 2);
+        });
+        assert!(swap.contains("preemption_mode must be recompute with pipeline stages: swap"), "{swap}");
+        let apart = message(|config| {
+            let window = Window { groups: 1, tokens: 4, block_size: 16 };
+            config.groups.apart[0] = Apart { window, blocks: 20, keeps_steps: true };
         });
         assert!(
-            lockstep.contains("must be 1 where replicas share experts and step together: 2"),
-            "{lockstep}"
+            apart.contains("must hold a window and the tokens of a step, 8192, in the memory"),
+            "{apart}"
         );
+        let queue = message(|config| config.max_num_queued_reqs = Some(0));
+        assert!(queue.contains("max_num_queued_reqs must be at least 1: 0"), "{queue}");
     }
 
     #[test]

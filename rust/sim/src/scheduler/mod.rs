@@ -5,6 +5,7 @@
 
 pub mod speculation;
 pub mod rules;
+pub mod swap;
 pub mod config;
 pub mod preset;
 pub mod queue;
@@ -110,7 +111,7 @@ impl<'a> Scheduler<'a> {
 
     /// Whether a request waits or runs.
     pub fn has_unfinished(&self) -> bool {
-        !self.room.running.is_empty() || !self.room.waiting.is_empty()
+        !self.room.running.is_empty() || self.waiting() > 0
     }
 
     /// Requests running.
@@ -118,9 +119,9 @@ impl<'a> Scheduler<'a> {
         self.room.running.len()
     }
 
-    /// Requests waiting.
+    /// Requests waiting, those whose blocks lie with the host among them.
     pub fn waiting(&self) -> usize {
-        self.room.waiting.len()
+        self.room.waiting.len() + self.room.swapped.len()
     }
 
     /// Calls of [`Scheduler::schedule`] so far.
@@ -131,6 +132,11 @@ impl<'a> Scheduler<'a> {
     /// The KV cache.
     pub fn kv(&self) -> &KvCache<'a> {
         &self.room.kv
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &'a EngineConfig {
+        self.room.config
     }
 
     /// The settings as resolved.

@@ -12,7 +12,9 @@ use super::queue::Queue;
 use super::rules::Found;
 use super::sequence::{Sequence, Status};
 use super::speculation::Speculation;
+use super::swap::Swapped;
 use crate::kv::cache::KvCache;
+use crate::kv::groups::POOLS;
 use crate::request::Workload;
 use crate::step::{Entry, Step};
 
@@ -41,6 +43,8 @@ pub struct Room<'a> {
     /// In order of admission.
     pub(super) running: Vec<u32>,
     pub(super) waiting: Queue,
+    /// Those who wait with their blocks in the host's memory.
+    pub(super) swapped: Swapped,
     /// Requests waiting that were set aside.
     pub(super) set_aside: usize,
     /// Calls of the scheduler so far.
@@ -67,6 +71,7 @@ impl<'a> Room<'a> {
                 Policy::Fcfs | Policy::LongestPrefix => Queue::Fcfs(VecDeque::new()),
                 Policy::Priority => Queue::Priority(BTreeSet::new()),
             },
+            swapped: Swapped::default(),
             set_aside: 0,
             calls: 0,
             unflushed: false,
@@ -81,7 +86,9 @@ impl<'a> Room<'a> {
         state.moment = moment;
         let rules = self.config.rules;
         let cut = self.config.enable_chunked_prefill || !rules.refuses_long_prompts();
-        if state.tokens >= self.limits.model_len || (state.tokens > self.limits.tokens && !cut) {
+        let queued = self.waiting.len() + self.swapped.len();
+        let full = self.config.max_num_queued_reqs.is_some_and(|most| queued >= most as usize);
+        if full || state.tokens >= self.limits.model_len || (state.tokens > self.limits.tokens && !cut) {
             state.status = Status::Rejected;
             return Status::Rejected;
         }
@@ -99,7 +106,8 @@ impl<'a> Room<'a> {
 
     /// A call of the scheduler begins: an empty step, its budgets whole.
     pub(super) fn open(&mut self, step: &mut Step) {
-        step.reset(self.limits.step_tokens, self.limits.step_tokens, self.limits.draft_slots);
+        let tokens = self.config.max_num_scheduled_tokens.unwrap_or(u32::MAX).min(self.limits.step_tokens);
+        step.reset(tokens, self.limits.step_tokens, self.limits.draft_slots);
         self.calls += 1;
         self.unflushed = false;
     }
@@ -159,15 +167,26 @@ impl<'a> Room<'a> {
         state.recorded.min(state.tokens.saturating_sub(1)) / size * size
     }
 
+    /// Blocks of each pool that a request will still take, at most, until its answer is as long as it can be.
+    pub(super) fn to_come(&self, sequence: u32) -> [u32; POOLS] {
+        let state = &self.sequences[sequence as usize];
+        let end = state.end.max(state.tokens).saturating_add(self.limits.drafts);
+        self.kv.to_come(sequence, self.slots(end))
+    }
+
+    /// Blocks of each pool that a running request takes to have `tokens` tokens in all.
+    pub(super) fn next_blocks(&self, sequence: u32, tokens: u32) -> [u32; POOLS] {
+        self.kv.next_blocks(sequence, self.slots(tokens))
+    }
+
+    /// The same until the tokens that are known are computed.
+    pub(super) fn to_come_now(&self, sequence: u32) -> [u32; POOLS] {
+        self.kv.to_come(sequence, self.slots(self.sequences[sequence as usize].tokens))
+    }
+
     /// Blocks that `tokens` tokens take, those for drafts among them.
     pub(super) fn blocks_to(&self, tokens: u32) -> u32 {
         self.kv.blocks_for(self.slots(tokens))
-    }
-
-    /// Blocks that a request takes when its answer is as long as it can be.
-    pub(super) fn blocks_at_end(&self, sequence: u32) -> u32 {
-        let state = &self.sequences[sequence as usize];
-        self.blocks_to(state.end.max(state.tokens).saturating_add(self.limits.drafts))
     }
 
     /// Whether a sequence can have room for `tokens` tokens in all.
@@ -180,6 +199,7 @@ impl<'a> Room<'a> {
     pub(super) fn fits(&self, tokens: u32, hits: u32, free_hits: u32, watermark: u32) -> bool {
         let needed = u64::from(self.blocks_to(tokens).saturating_sub(hits));
         needed + u64::from(free_hits) + u64::from(watermark) <= u64::from(self.kv.free())
+            && self.kv.apart_fits(self.slots(tokens), hits * self.config.block_size)
     }
 
     /// KV slots a sequence of `tokens` tokens needs, those for drafts among them.
@@ -272,8 +292,18 @@ impl<'a> Room<'a> {
         (1..=last).fold(0, |worst, place| if rank(place) > rank(worst) { place } else { worst })
     }
 
-    /// Takes everything from a request that was running; its answer so far is kept and will be recomputed.
+    /// Takes everything from a request that was running: its blocks go to the host where it has room for them, or its
+    /// answer so far is kept and will be recomputed.
     pub(super) fn preempt(&mut self, place: usize, step: &mut Step) -> u32 {
+        if let Some(swap) = self.config.swap {
+            let sequence = self.running[place];
+            let blocks = self.kv.held(sequence);
+            if self.swapped.used() + blocks <= swap.blocks {
+                self.swap_out(place, blocks, step);
+                return sequence;
+            }
+            step.host_is_full = true;
+        }
         let sequence = self.stop(place, step);
         self.waiting.put_back(self.rank(sequence));
         sequence
@@ -283,6 +313,37 @@ impl<'a> Room<'a> {
     pub(super) fn retract(&mut self, place: usize, step: &mut Step) {
         let sequence = self.stop(place, step);
         self.waiting.push(self.rank(sequence));
+    }
+
+    fn swap_out(&mut self, place: usize, blocks: u32, step: &mut Step) {
+        let sequence = self.running.remove(place);
+        self.kv.release(sequence);
+        self.sequences[sequence as usize].pause();
+        self.swapped.push(sequence, blocks);
+        step.moved_blocks += blocks;
+        step.preempted.push(sequence);
+    }
+
+    /// Those whose blocks lie with the host return in order, as long as there is room, and go on in this step.
+    pub(super) fn swap_in(&mut self, step: &mut Step, watermark: u32) {
+        while let Some((sequence, blocks)) = self.swapped.front() {
+            let tokens = self.wanted(sequence).min(step.room());
+            if tokens == 0 || self.running.len() >= self.limits.running as usize {
+                return;
+            }
+            let computed = self.sequences[sequence as usize].computed;
+            let watermark = if self.running.is_empty() { 0 } else { watermark };
+            let needed = self.blocks_to(computed + tokens).max(blocks);
+            if u64::from(needed) + u64::from(watermark) > u64::from(self.kv.free()) {
+                return;
+            }
+            self.swapped.pop();
+            self.running.push(sequence);
+            self.sequences[sequence as usize].status = Status::Running;
+            step.moved_blocks += blocks;
+            step.admitted.push((sequence, computed));
+            self.proceed(sequence, tokens, step);
+        }
     }
 
     fn stop(&mut self, place: usize, step: &mut Step) -> u32 {
@@ -325,8 +386,9 @@ impl<'a> Room<'a> {
         if self.running.len() > self.limits.running as usize {
             return Err(format!("at most {} requests must run: {}", self.limits.running, self.running.len()));
         }
+        let waiting = self.waiting.len() + self.swapped.len();
         let count = |status: Status| self.sequences.iter().filter(|state| state.status == status).count();
-        if count(Status::Running) != self.running.len() || count(Status::Waiting) != self.waiting.len() {
+        if count(Status::Running) != self.running.len() || count(Status::Waiting) != waiting {
             return Err("every living request must run or wait, once".into());
         }
         if count(Status::Expected) + arrived != self.sequences.len() {

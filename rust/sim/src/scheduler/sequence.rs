@@ -106,6 +106,13 @@ impl Sequence {
         self.preemptions += 1;
     }
 
+    /// It gives way, but keeps what it has computed.
+    pub(super) fn pause(&mut self) {
+        self.drafts = 0;
+        self.status = Status::Waiting;
+        self.preemptions += 1;
+    }
+
     /// Whether a sample under way already completes its answer.
     pub(super) fn awaits_its_last_token(&self) -> bool {
         self.placeholders > 0 && self.computed + 2 >= self.limit.saturating_add(self.placeholders)

@@ -11,6 +11,7 @@ use super::config::{EngineConfig, Policy};
 use super::decode;
 use super::room::{Room, Share};
 use super::rules::Sglang as Settings;
+use crate::kv::groups::POOLS;
 use crate::step::Step;
 
 /// Share of the answers to come that is set aside at first (`SGLANG_INIT_NEW_TOKEN_RATIO`).
@@ -116,7 +117,7 @@ impl Sglang {
     }
 
     fn budget(&self, room: &Room<'_>) -> Budget {
-        let free = i64::from(room.kv.free()) * i64::from(room.config.block_size);
+        let free = room.kv.free_tokens();
         let mixed = if self.settings.enable_mixed_chunk { room.running.len() as i64 } else { 0 };
         let estimate: f64 = (room.running.iter())
             .filter(|&&sequence| !room.has_prompt_left(sequence))
@@ -183,7 +184,7 @@ impl Sglang {
 
     /// Continues all who decode, after retracting as many as their next tokens ask for.
     fn decode(&mut self, room: &mut Room<'_>, step: &mut Step) {
-        if next_pages(room) > room.kv.free() {
+        if are_short(room) {
             self.retract(room, step);
             self.full = false;
         } else if !room.running.is_empty() {
@@ -197,7 +198,7 @@ impl Sglang {
     /// Retracts those with the fewest tokens answered, of equals those with the longest prompt, until the rest can go on.
     fn retract(&mut self, room: &mut Room<'_>, step: &mut Step) {
         let mut first = true;
-        while room.running.len() > 1 && (first || next_pages(room) > room.kv.free()) {
+        while room.running.len() > 1 && (first || are_short(room)) {
             first = false;
             let answering =
                 (0..room.running.len()).filter(|&place| !room.has_prompt_left(room.running[place]));
@@ -232,13 +233,15 @@ fn answer_to_come(room: &Room<'_>, sequence: u32) -> u32 {
     state.end.saturating_sub(state.tokens).min(LONGEST_ESTIMATE)
 }
 
-/// Pages that the next tokens of all who decode take.
-fn next_pages(room: &Room<'_>) -> u32 {
-    let pages = |&sequence: &u32| {
+/// Whether the next tokens of all who decode take more pages than are free, of any pool.
+fn are_short(room: &Room<'_>) -> bool {
+    let mut taken = [0u32; POOLS];
+    for &sequence in room.running.iter().filter(|&&sequence| !room.has_prompt_left(sequence)) {
         let after = room.sequences[sequence as usize].computed + room.wanted(sequence);
-        room.blocks_to(after).saturating_sub(room.kv.held(sequence))
-    };
-    room.running.iter().filter(|&&sequence| !room.has_prompt_left(sequence)).map(pages).sum()
+        let pages = room.next_blocks(sequence, after);
+        taken.iter_mut().zip(pages).for_each(|(sum, pages)| *sum += pages);
+    }
+    taken.iter().zip(room.kv.free_of_each()).any(|(taken, free)| *taken > free)
 }
 
 /// Computes the next chunk of a prompt; whether it was the last.

@@ -3,6 +3,7 @@
 use super::decode;
 use super::room::{Room, Share};
 use super::rules::Capacity;
+use crate::kv::groups::POOLS;
 use crate::step::Step;
 
 /// Fills a step with all who generate, then with prompts, up to its tokens.
@@ -15,10 +16,10 @@ pub(super) fn fill(room: &mut Room<'_>, step: &mut Step, capacity: Capacity) {
 }
 
 fn admit(room: &mut Room<'_>, step: &mut Step, capacity: Capacity) {
-    let mut promised = match capacity {
-        Capacity::GuaranteedNoEvict => room.running.iter().map(|&sequence| to_come(room, sequence)).sum(),
-        Capacity::MaxUtilization => 0,
-    };
+    let mut promised = [0; POOLS];
+    if capacity == Capacity::GuaranteedNoEvict {
+        room.running.iter().for_each(|&sequence| add(&mut promised, room.to_come(sequence)));
+    }
     while step.room() > 0 && room.running.len() < room.limits.running as usize {
         let Some(sequence) = room.waiting.front() else { return };
         let state = &room.sequences[sequence as usize];
@@ -28,10 +29,11 @@ fn admit(room: &mut Room<'_>, step: &mut Step, capacity: Capacity) {
         let known = state.tokens;
         let needed = match capacity {
             // Blocks found again are not deducted: they may be those of a request that ends.
-            Capacity::GuaranteedNoEvict => room.blocks_at_end(sequence),
-            Capacity::MaxUtilization => room.blocks_to(known),
+            Capacity::GuaranteedNoEvict => room.to_come(sequence),
+            Capacity::MaxUtilization => room.to_come_now(sequence),
         };
-        if promised + needed > room.kv.free() {
+        let free = room.kv.free_of_each();
+        if (0..POOLS).any(|pool| promised[pool] + needed[pool] > free[pool]) {
             return;
         }
         let (hits, _) = room.kv.look_up(sequence, known);
@@ -45,12 +47,11 @@ fn admit(room: &mut Room<'_>, step: &mut Step, capacity: Capacity) {
         let tokens = wanted.min(step.room());
         room.admit(sequence, Share { cached, tokens, padding: 0, reserve: cached + tokens }, step);
         if capacity == Capacity::GuaranteedNoEvict {
-            promised += to_come(room, sequence);
+            add(&mut promised, room.to_come(sequence));
         }
     }
 }
 
-/// Blocks that a running request will still take, at most.
-fn to_come(room: &Room<'_>, sequence: u32) -> u32 {
-    room.blocks_at_end(sequence).saturating_sub(room.kv.held(sequence))
+fn add(promised: &mut [u32; POOLS], more: [u32; POOLS]) {
+    promised.iter_mut().zip(more).for_each(|(sum, blocks)| *sum += blocks);
 }

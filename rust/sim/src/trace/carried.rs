@@ -44,6 +44,8 @@ pub struct Carried {
     pub cached_tokens: Vec<u32>,
     /// The adapter that each request asks for.
     pub lora: Option<Labels>,
+    /// Who asks.
+    pub tenant: Option<Labels>,
     /// Images of each prompt; 0 where the file does not say.
     pub images: Vec<u32>,
     /// Tokens of the images, counted in the prompt; 0 where the file does not say.
@@ -73,6 +75,7 @@ impl Carried {
             }),
             cached_tokens: pick(&self.cached_tokens, order),
             lora: self.lora.as_ref().map(labels),
+            tenant: self.tenant.as_ref().map(labels),
             images: pick(&self.images, order),
             image_tokens: pick(&self.image_tokens, order),
             audio_tokens: pick(&self.audio_tokens, order),
@@ -98,6 +101,7 @@ pub(super) struct CarriedRow<'a> {
     pub prefix_tokens: Option<u32>,
     pub cached_tokens: Option<u32>,
     pub lora: Option<Cow<'a, str>>,
+    pub tenant: Option<Cow<'a, str>>,
     pub images: Option<u32>,
     pub image_tokens: Option<u32>,
     pub audio_tokens: Option<u32>,
@@ -114,6 +118,7 @@ pub(super) struct CarriedColumns {
     columns: Carried,
     groups: FxHashMap<String, u32>,
     loras: FxHashMap<String, u32>,
+    tenants: FxHashMap<String, u32>,
 }
 
 impl CarriedColumns {
@@ -131,6 +136,9 @@ impl CarriedColumns {
         put(&mut columns.tpot_ns, row, carried.tpot_ns, NOT_OBSERVED);
         if let Some(name) = &carried.lora {
             label(columns.lora.get_or_insert_default(), &mut self.loras, row, name);
+        }
+        if let Some(name) = &carried.tenant {
+            label(columns.tenant.get_or_insert_default(), &mut self.tenants, row, name);
         }
         if let Some(name) = &carried.group {
             let prefixes = columns.prefixes.get_or_insert_default();
@@ -162,8 +170,8 @@ impl CarriedColumns {
         for column in times {
             pad(column, requests, NOT_OBSERVED);
         }
-        if let Some(lora) = &mut columns.lora {
-            pad(&mut lora.of, requests, Labels::NONE);
+        for labels in [&mut columns.lora, &mut columns.tenant].into_iter().flatten() {
+            pad(&mut labels.of, requests, Labels::NONE);
         }
         if let Some(prefixes) = &mut columns.prefixes {
             pad(&mut prefixes.group.of, requests, Labels::NONE);

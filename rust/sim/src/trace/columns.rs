@@ -367,6 +367,7 @@ impl Columns {
             prefix_tokens: values.optional_count(row, Slot::PrefixTokens)?,
             cached_tokens: values.optional_count(row, Slot::Cached)?,
             lora: text(Slot::Lora),
+            tenant: text(Slot::Tenant),
             images: values.optional_count(row, Slot::Images)?,
             image_tokens: values.summed(row, Slot::ImageTokens)?,
             audio_tokens: values.summed(row, Slot::AudioTokens)?,

@@ -316,6 +316,21 @@ pub(super) fn slip(name: &str) -> usize {
 
 /// What may have been meant by the fields `found`: misspelt names first, else the known formats.
 fn remedy(found: &[String]) -> String {
+    let has = |fields: &[&str]| fields.iter().all(|field| found.iter().any(|known| known == field));
+    // ServeGen names windows of six hours by their first second.
+    if found.len() > 1
+        && found.iter().all(|field| field.parse::<u32>().is_ok_and(|start| start % 21_600 == 0))
+    {
+        return "lengths of a ServeGen client? `--servegen FOLDER` draws requests from all clients of its folder"
+            .to_string();
+    }
+    if has(&["input_sequence_length", "output_sequence_length"]) {
+        return "a kind of traffic, not requests: `--workload FILE.json` generates what it describes"
+            .to_string();
+    }
+    if has(&["start_s"]) && found.iter().any(|field| field.starts_with("rate")) {
+        return "rates, not requests: `--rate-series FILE.csv` generates arrivals at them".to_string();
+    }
     misspelt(found).unwrap_or_else(|| {
         let read = Format::ALL.iter().filter(|format| schemas::of(**format).is_some()).map(|format| format.name());
         format!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Trace;
 use super::options::ReadOptions;
-use super::read::{read, read_all};
+use super::read::{read, read_all, unreadable};
 use super::report::Report;
 use crate::error::{Error, Result};
 
@@ -106,10 +106,6 @@ fn standard_input() -> Result<Vec<u8>> {
         Ok(_) => Ok(bytes),
         Err(error) => Err(unreadable("the standard input", &error)),
     }
-}
-
-fn unreadable(origin: &str, error: &std::io::Error) -> Error {
-    Error::trace(origin, 0, "", "the file must be readable", error.to_string())
 }
 
 #[cfg(test)]

@@ -128,6 +128,7 @@ pub(super) enum Slot {
     PrefixGroup,
     PrefixTokens,
     Lora,
+    Tenant,
     Images,
     /// Tokens of images: a count, or a list of them.
     ImageTokens,

@@ -48,10 +48,10 @@ pub use inspect::{Inspection, Lengths, inspect};
 pub(crate) use number::TOKENS_MAX;
 pub use options::{FieldMap, ReadOptions};
 pub use policy::{OnError, OverContext, PriorityOrder, TimeUnit, TurnLengths, ZeroOutput};
-pub(crate) use prefix_groups::GroupPaths;
+pub(crate) use prefix_groups::{GroupPaths, part_adapters};
 pub use read::{Reader, read, read_file};
 pub use report::{Report, Warning};
-pub use write::{Written, left_out, write, write_file};
+pub use write::{Written, left_out, write, write_file, write_parts};
 
 /// Which tokens prompts share, as hash ids of their leading blocks (compared as a path, never one by one).
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -6,6 +6,7 @@ use super::BlockHashes;
 use super::carried::{Labels, Prefixes};
 
 /// Hash ids of shared prefixes: block `k` of group `g` has one id, given when it is first seen.
+#[derive(Debug)]
 pub(crate) struct GroupPaths {
     /// The paths so far.
     pub hashes: BlockHashes,
@@ -25,15 +26,39 @@ impl GroupPaths {
 
     /// A request that begins with `tokens` of a group's text, as far as they fill blocks.
     pub fn push(&mut self, group: u32, tokens: u32) {
-        let blocks = (tokens / self.hashes.block_size.max(1)) as usize;
-        if let Some(ids) = self.of_group.get_mut(group as usize) {
-            while ids.len() < blocks {
-                ids.push(self.known);
-                self.known += 1;
-            }
-            self.hashes.ids.extend_from_slice(&ids[..blocks]);
-        }
+        self.share(group, tokens);
         self.hashes.offsets.push(self.hashes.ids.len() as u64);
+    }
+
+    /// The paths since they were last taken.
+    pub fn take(&mut self) -> BlockHashes {
+        let block_size = self.hashes.block_size;
+        let empty = BlockHashes { block_size, offsets: vec![0], ids: Vec::new() };
+        std::mem::replace(&mut self.hashes, empty)
+    }
+
+    /// A request of a conversation: `shared` tokens of a group's text, then what was `said`, `tokens` in all.
+    pub fn push_said(&mut self, group: u32, shared: u32, said: &mut Vec<u32>, tokens: u32) {
+        let shared = self.share(group, shared.min(tokens));
+        let blocks = (tokens / self.hashes.block_size.max(1)) as usize - shared;
+        while said.len() < blocks {
+            said.push(self.known);
+            self.known += 1;
+        }
+        self.hashes.ids.extend_from_slice(&said[..blocks]);
+        self.hashes.offsets.push(self.hashes.ids.len() as u64);
+    }
+
+    /// The beginning of a path; how many blocks it has.
+    fn share(&mut self, group: u32, tokens: u32) -> usize {
+        let blocks = (tokens / self.hashes.block_size.max(1)) as usize;
+        let Some(ids) = self.of_group.get_mut(group as usize) else { return 0 };
+        while ids.len() < blocks {
+            ids.push(self.known);
+            self.known += 1;
+        }
+        self.hashes.ids.extend_from_slice(&ids[..blocks]);
+        blocks
     }
 }
 
@@ -47,7 +72,7 @@ pub(super) fn paths(prefixes: &Prefixes, block_size: u32) -> BlockHashes {
 }
 
 /// Keeps prompts for different adapters apart: what an adapter made of a prefix serves no other one.
-pub(super) fn part_adapters(hashes: &mut BlockHashes, lora: &Labels) {
+pub(crate) fn part_adapters(hashes: &mut BlockHashes, lora: &Labels) {
     let mut dense: FxHashMap<(u32, u32), u32> = FxHashMap::default();
     for (request, adapter) in lora.of.iter().enumerate() {
         let path = hashes.offsets[request] as usize..hashes.offsets[request + 1] as usize;

@@ -22,9 +22,15 @@ use crate::error::{Error, Result};
 /// Those of [`read`], and a file that cannot be opened.
 pub fn read_file(path: impl AsRef<Path>, options: &ReadOptions) -> Result<(Trace, Report)> {
     let origin = path.as_ref().display().to_string();
-    let bytes = std::fs::read(path.as_ref())
-        .map_err(|error| Error::trace(&origin, 0, "", "the file must be readable", error.to_string()))?;
+    let bytes = std::fs::read(path.as_ref()).map_err(|error| unreadable(&origin, &error))?;
     read(&origin, &bytes, options)
+}
+
+/// The error of a file that the system does not let us read; its number tells users nothing.
+pub(super) fn unreadable(origin: &str, error: &std::io::Error) -> Error {
+    let reason = error.to_string();
+    let reason = reason.split(" (os error").next().unwrap_or(&reason);
+    Error::trace(origin, 0, "", "the file must be readable", reason)
 }
 
 /// Reads a trace from the bytes of a file that the user calls `origin`: JSON Lines, JSON or CSV, plain, gzip or zstd.
@@ -230,7 +236,7 @@ fn without_lengths(format: Format) -> &'static str {
     match format {
         Format::BlisHeader => "this is the header: read the CSV file that lies beside it",
         Format::ServeGenClients => {
-            "it tells rates, not requests: ServeGen draws requests from it; or give its rates as `--rate-series FILE.csv`"
+            "it tells rates, not requests: `--servegen FOLDER` draws requests from all clients of its folder"
         }
         Format::OpenAiBatch => {
             "a batch has limits, not lengths: read the log of its answers, or count its tokens first"

@@ -46,7 +46,7 @@ pub struct Written {
 pub fn write(trace: &Trace, format: Format) -> Result<Written> {
     let left_out = left_out(trace, format)?;
     let mut bytes = Vec::new();
-    each_part(trace, format, |part| {
+    each_part(trace, format, &mut |part| {
         bytes.extend_from_slice(part.as_bytes());
         Ok(())
     })
@@ -59,10 +59,53 @@ pub fn write(trace: &Trace, format: Format) -> Result<Written> {
 /// # Errors
 /// What the system reports of the file. Whether the format can hold the trace is for [`left_out`] to say.
 pub fn write_file(trace: &Trace, format: Format, path: &Path) -> io::Result<()> {
+    whole(path, |take| each_part(trace, format, take))
+}
+
+/// The same for requests that come some at a time, each part in order of arrival after the one before; how many there
+/// were. Memory holds one part.
+///
+/// # Errors
+/// Parts that could not be made, and within the result what the system reports of the file.
+pub fn write_parts(
+    parts: impl Iterator<Item = Result<Trace>>,
+    format: Format,
+    path: &Path,
+) -> Result<io::Result<u64>> {
+    let (mut rows, mut failed, mut first) = (0, None, true);
+    let written = whole(path, |take| {
+        for part in parts {
+            let part = match part {
+                Ok(part) => part,
+                Err(why) => {
+                    failed = Some(why);
+                    return Err(io::Error::other("no more parts"));
+                }
+            };
+            if std::mem::take(&mut first) {
+                // What later parts hold is not known: any beginning of a prompt may be hashed.
+                take(&header(&part, format, Some(BlockRule::Leading)))?;
+            }
+            rows += part.len() as u64;
+            each_row(&part, format, take)?;
+        }
+        Ok(())
+    });
+    match failed {
+        Some(why) => Err(why),
+        None => Ok(written.map(|()| rows)),
+    }
+}
+
+/// Hands on text.
+type Take<'a> = &'a mut dyn FnMut(&str) -> io::Result<()>;
+
+/// Writes a file that appears whole or not at all.
+fn whole(path: &Path, text: impl FnOnce(Take<'_>) -> io::Result<()>) -> io::Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let aside = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
     let written = File::create(&aside)
-        .and_then(|file| parts_to(trace, format, &name, file))
+        .and_then(|file| packed(text, &name, file))
         .and_then(|()| std::fs::rename(&aside, path));
     if written.is_err() {
         // What is left aside is of no use; that it cannot be removed changes nothing for the user.
@@ -71,19 +114,18 @@ pub fn write_file(trace: &Trace, format: Format, path: &Path) -> io::Result<()> 
     written
 }
 
-/// Writes all parts to a file, packed as its name says.
-fn parts_to(trace: &Trace, format: Format, name: &str, file: File) -> io::Result<()> {
+/// Writes text to a file, packed as its name says.
+fn packed(text: impl FnOnce(Take<'_>) -> io::Result<()>, name: &str, mut file: File) -> io::Result<()> {
     if name.ends_with(".gz") {
         let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::default());
-        each_part(trace, format, |part| packed.write_all(part.as_bytes()))?;
+        text(&mut |part| packed.write_all(part.as_bytes()))?;
         packed.finish()?;
     } else if name.ends_with(".zst") {
         let mut packed = zstd::stream::write::Encoder::new(file, 0)?;
-        each_part(trace, format, |part| packed.write_all(part.as_bytes()))?;
+        text(&mut |part| packed.write_all(part.as_bytes()))?;
         packed.finish()?;
     } else {
-        let mut file = file;
-        each_part(trace, format, |part| file.write_all(part.as_bytes()))?;
+        text(&mut |part| file.write_all(part.as_bytes()))?;
     }
     Ok(())
 }
@@ -92,8 +134,13 @@ fn parts_to(trace: &Trace, format: Format, name: &str, file: File) -> io::Result
 const PART: usize = 1 << 18;
 
 /// The text of a file, part by part: the first lines first.
-fn each_part(trace: &Trace, format: Format, mut take: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
-    let mut text = header(trace, format);
+fn each_part(trace: &Trace, format: Format, take: Take<'_>) -> io::Result<()> {
+    take(&header(trace, format, None))?;
+    each_row(trace, format, take)
+}
+
+fn each_row(trace: &Trace, format: Format, take: Take<'_>) -> io::Result<()> {
+    let mut text = String::new();
     // A field is of one kind in all rows: a list where any row waits for several others.
     let several = trace.sessions.as_ref().is_some_and(Sessions::waits_for_several);
     for row in 0..trace.len() {
@@ -111,8 +158,8 @@ fn each_part(trace: &Trace, format: Format, mut take: impl FnMut(&str) -> io::Re
     take(&text)
 }
 
-/// The first line of a file, if it has one that is no request.
-fn header(trace: &Trace, format: Format) -> String {
+/// The first line of a file, if it has one that is no request; `rule` says how prompts are hashed, if that is known.
+fn header(trace: &Trace, format: Format, rule: Option<BlockRule>) -> String {
     let mut text = String::new();
     match format {
         Format::Mooncake => {}
@@ -125,7 +172,8 @@ fn header(trace: &Trace, format: Format) -> String {
                 let prompts = hashes.offsets.windows(2).zip(&trace.prompt_tokens);
                 let prompts = prompts.map(|(pair, prompt)| (pair[1] - pair[0], *prompt));
                 line.field("block_size", hashes.block_size);
-                line.words("block_rule", BlockRule::of(hashes.block_size, prompts).name());
+                let rule = rule.unwrap_or_else(|| BlockRule::of(hashes.block_size, prompts));
+                line.words("block_rule", rule.name());
             }
             line.end();
         }
@@ -153,6 +201,7 @@ pub fn left_out(trace: &Trace, format: Format) -> Result<Vec<&'static str>> {
         ("prefix groups", carried.prefixes.is_some(), false),
         ("recorded cache hits", !carried.cached_tokens.is_empty(), false),
         ("adapters", carried.lora.is_some(), false),
+        ("tenants", carried.tenant.is_some(), false),
         ("images", !(carried.images.is_empty() && carried.image_tokens.is_empty()), false),
         ("audio and video", !(carried.audio_tokens.is_empty() && carried.video_tokens.is_empty()), false),
         ("deadlines", !carried.deadline_ns.is_empty(), false),
@@ -326,6 +375,9 @@ fn native_carried(trace: &Trace, row: usize, line: &mut Line) {
     line.count("cached_tokens", &carried.cached_tokens, row);
     if let Some(adapter) = carried.lora.as_ref().and_then(|lora| lora.name(row)) {
         line.words("lora", adapter);
+    }
+    if let Some(tenant) = carried.tenant.as_ref().and_then(|tenant| tenant.name(row)) {
+        line.words("tenant", tenant);
     }
     line.count("images", &carried.images, row);
     line.count("image_tokens", &carried.image_tokens, row);

@@ -4,24 +4,9 @@ use roofline_core::error::Error;
 use roofline_core::names;
 
 use super::generate::Requests;
-use super::spec::{RATE_WORDS, Spec};
+use super::spec::{ARRIVAL_WORDS, RATE_WORDS, Spec};
 use crate::error::Result;
 use crate::trace::Trace;
-
-/// What may be said of arrivals beside a trace.
-const WORDS: [&str; 11] = [
-    "request_rate",
-    "burstiness",
-    "cv",
-    "arrivals",
-    "ramp_up_strategy",
-    "ramp_up_start_rps",
-    "ramp_up_end_rps",
-    "stages",
-    "rate_series",
-    "diurnal",
-    "seed",
-];
 
 impl Trace {
     /// The same requests in the same order, arriving as `words` and their texts say (those of [`Spec::parse`] about
@@ -43,8 +28,8 @@ impl Trace {
     /// # Errors
     /// Words about anything but arrivals, none about the rate, and those of [`Spec::parse`].
     pub fn arriving(mut self, words: &[(&str, &str)]) -> Result<Trace> {
-        if let Some((word, _)) = words.iter().find(|(word, _)| !WORDS.contains(word)) {
-            return Err(names::unknown("setting of arrivals", word, WORDS).into());
+        if let Some((word, _)) = words.iter().find(|(word, _)| !ARRIVAL_WORDS.contains(word)) {
+            return Err(names::unknown("setting of arrivals", word, ARRIVAL_WORDS.iter().copied()).into());
         }
         if !words.iter().any(|(word, _)| RATE_WORDS.contains(word)) {
             let hint = "for example `request_rate` 4, or inf for all at once";

@@ -134,6 +134,18 @@ impl Length {
         Ok(Length { shape: Shape::Uniform(low as u32, high as u32), min: self.min, max: self.max })
     }
 
+    /// The same number as the mean of a normal distribution (`--isl-stddev`).
+    ///
+    /// # Errors
+    /// A length that is no fixed number.
+    pub(super) fn deviating(self, field: &str, std: f64) -> Result<Length> {
+        let Shape::Fixed(mean) = self.shape else {
+            let hint = "`normal(mean,std)` says both itself";
+            return Err(Error::spec(field, "must be given with a number", "a distribution", hint).into());
+        };
+        Ok(Length::normal(mean, std))
+    }
+
     /// A normal distribution, or a fixed length where `std` is 0: `256|10` in a mix.
     pub(super) fn normal(mean: f64, std: f64) -> Length {
         let shape = if std > 0.0 { Shape::Normal { mean, std } } else { Shape::Fixed(mean) };

@@ -4,11 +4,14 @@ use roofline_core::error::Error;
 use roofline_core::names;
 
 use super::arrivals::Process;
+use super::conversations::Conversations;
 use super::fit::fit;
+use super::labels::Names;
 use super::lengths::{Length, RangeStyle};
 use super::mixes::Lengths;
 use super::prefixes::{Prefixes, Size};
 use super::rates::Rate;
+use super::servegen::Clients;
 use super::text::{whole, within};
 use crate::error::Result;
 use crate::trace::Trace;
@@ -30,6 +33,14 @@ pub struct Spec {
     pub lengths: Lengths,
     /// What prompts share.
     pub prefixes: Option<Prefixes>,
+    /// Recorded clients, who take the place of rate, process and lengths.
+    pub clients: Option<Clients>,
+    /// Conversations, whose first turns arrive as requests do.
+    pub conversations: Option<Conversations>,
+    /// Adapters.
+    pub loras: Option<Names>,
+    /// Who asks.
+    pub tenants: Option<Names>,
     /// The model of the trace it is like.
     pub model: Option<String>,
     /// What was assumed.
@@ -37,7 +48,7 @@ pub struct Spec {
 }
 
 /// Every word that is understood: the flags of the command line with `_`.
-const WORDS: [&str; 23] = [
+const WORDS: [&str; 34] = [
     "num_prompts",
     "duration",
     "seed",
@@ -61,7 +72,21 @@ const WORDS: [&str; 23] = [
     "prefix_groups",
     "prefix_zipf",
     "trace_block_size",
+    "servegen",
+    "servegen_from",
+    "input_len_stddev",
+    "output_len_stddev",
+    "turns",
+    "turn_delay",
+    "sessions",
+    "loras",
+    "lora_dist",
+    "tenants",
+    "tenant_dist",
 ];
+
+/// What may be said of arrivals beside a trace: `seed` to `diurnal`.
+pub(super) const ARRIVAL_WORDS: &[&str] = WORDS.split_at(13).0.split_at(2).1;
 
 /// Lengths where nothing is said, as `vllm bench serve --dataset-name random`.
 const INPUT_LEN: u32 = 1024;
@@ -144,16 +169,53 @@ impl Spec {
             lengths: lengths(&said)?
                 .unwrap_or_else(|| Lengths::Apart(Length::fixed(INPUT_LEN), Length::fixed(OUTPUT_LEN))),
             prefixes: prefixes(&said)?,
+            clients: None,
+            conversations: conversations(&said)?,
+            loras: labels(&said, "loras", "lora_dist")?,
+            tenants: labels(&said, "tenants", "tenant_dist")?,
             model: None,
             notes: Vec::new(),
         };
-        match like {
-            Some(trace) => spec.follow(trace, &said)?,
-            None => spec.note_defaults(&said),
+        said.only_with(&["servegen_from"], "servegen")?;
+        match (said.get("servegen"), like) {
+            (Some(folder), _) => spec.replay(folder, like.is_some(), &said)?,
+            (None, Some(trace)) => spec.follow(trace, &said)?,
+            (None, None) => spec.note_defaults(&said),
         }
         spec.note_prefixes();
         spec.end(&said)?;
         Ok(spec)
+    }
+
+    /// Takes arrivals and lengths from recorded clients.
+    fn replay(&mut self, folder: &str, like: bool, said: &Said) -> Result<()> {
+        let others = LENGTH_WORDS.iter().chain(&RATE_WORDS[1..]).chain(&["arrivals", "burstiness", "cv"]);
+        let others = others.chain(&["turns", "sessions", "tenants"]);
+        if let Some(word) = others.copied().find(|word| said.get(word).is_some()) {
+            return Err(said.beside(word, "servegen"));
+        }
+        if like {
+            return Err(Error::spec("like", "must be left out with servegen", "given", "").into());
+        }
+        let mut clients = Clients::read("servegen", folder)?;
+        let recorded_s = clients.end_s();
+        clients.from_s = said.number("servegen_from", 0.0, recorded_s)?.unwrap_or(0.0);
+        self.end_s = self.end_s.min(recorded_s - clients.from_s);
+        let rate = clients.rate(clients.from_s, clients.from_s + self.end_s);
+        if let Some(asked) = said.number("request_rate", f64::MIN_POSITIVE, f64::MAX)? {
+            clients.scale = asked / rate;
+            self.notes.push(format!(
+                "rates are multiplied by {:.4}: {rate:.3} requests a second were recorded",
+                clients.scale
+            ));
+        }
+        self.notes.push(format!(
+            "{} clients as ServeGen recorded them; each is a tenant, lengths of a request are drawn apart",
+            clients.names().len()
+        ));
+        // Where the recording ends, so does the traffic, however many requests were asked for.
+        self.clients = Some(clients);
+        Ok(())
     }
 
     /// Takes what was not said from a trace.
@@ -194,6 +256,13 @@ impl Spec {
     }
 
     fn note_prefixes(&mut self) {
+        if let Some(conversations) = &self.conversations {
+            let size = conversations.block_size;
+            self.notes.push(format!(
+                "rates are of conversations; prompts repeat what was said, in whole blocks of {size} tokens, answers are \
+                 computed again"
+            ));
+        }
         if let Some(prefixes) = &self.prefixes {
             let size = prefixes.block_size;
             self.notes.push(format!("shared prefixes are cut to whole blocks of {size} tokens"));
@@ -203,6 +272,9 @@ impl Spec {
     /// Refuses traffic without an end, and finds it where stages have one.
     fn end(&mut self, said: &Said) -> Result<()> {
         let hint = "for example `num_prompts` 1000";
+        if self.clients.is_some() || self.conversations.as_ref().is_some_and(|of| of.count.is_some()) {
+            return Ok(());
+        }
         match (&self.rate, self.count) {
             (Rate::Stages(stages), None) if self.end_s.is_infinite() && stages.seconds() > 0.0 => {
                 self.end_s = stages.seconds();
@@ -230,7 +302,15 @@ impl Spec {
 /// Words that say how many requests arrive a second.
 pub(super) const RATE_WORDS: [&str; 5] =
     ["request_rate", "stages", "rate_series", "diurnal", "ramp_up_strategy"];
-const LENGTH_WORDS: [&str; 5] = ["input_len", "output_len", "seq_dist", "random_range_ratio", "range_style"];
+const LENGTH_WORDS: [&str; 7] = [
+    "input_len",
+    "output_len",
+    "seq_dist",
+    "random_range_ratio",
+    "range_style",
+    "input_len_stddev",
+    "output_len_stddev",
+];
 
 /// The coefficient of variation of gaps, by whichever word it was given.
 fn variation(said: &Said) -> Result<Option<(&'static str, f64)>> {
@@ -276,7 +356,8 @@ fn rate(said: &Said, count: Option<u64>) -> Result<Option<Rate>> {
 fn lengths(said: &Said) -> Result<Option<Lengths>> {
     said.only_with(&["range_style"], "random_range_ratio")?;
     if let Some(text) = said.get("seq_dist") {
-        for word in ["input_len", "output_len", "random_range_ratio"] {
+        for word in ["input_len", "output_len", "random_range_ratio", "input_len_stddev", "output_len_stddev"]
+        {
             said.one_of(&["seq_dist", word])?;
         }
         return Ok(Some(Lengths::mix("seq_dist", text)?));
@@ -289,9 +370,39 @@ fn lengths(said: &Said) -> Result<Option<Lengths>> {
     let ratio = said.number("random_range_ratio", 0.0, 1.0)?;
     let length = |word: &str, otherwise: u32| -> Result<Length> {
         let length = said.get(word).map_or(Ok(Length::fixed(otherwise)), |text| Length::parse(word, text))?;
+        let deviation = format!("{word}_stddev");
+        if let Some(std) = said.number(&deviation, 0.0, f64::INFINITY)? {
+            said.one_of(&["random_range_ratio", &deviation])?;
+            return Ok(length.deviating(&deviation, std)?);
+        }
         ratio.map_or(Ok(length.clone()), |ratio| length.ranged(word, ratio, style))
     };
     Ok(Some(Lengths::Apart(length("input_len", INPUT_LEN)?, length("output_len", OUTPUT_LEN)?)))
+}
+
+fn labels(said: &Said, count: &str, how: &str) -> Result<Option<Names>> {
+    said.only_with(&[how], count)?;
+    let Some(names) = said.whole(count, 0, u64::MAX)? else { return Ok(None) };
+    Ok(Some(Names::parse(count, names, (how, said.get(how)))?))
+}
+
+fn conversations(said: &Said) -> Result<Option<Conversations>> {
+    let Some(turns) = said.get("turns") else {
+        said.only_with(&["turn_delay", "sessions"], "turns")?;
+        return Ok(None);
+    };
+    let delay = said.get("turn_delay").map_or(Ok(Length::fixed(0)), |text| Length::parse("turn_delay", text));
+    Ok(Some(Conversations {
+        count: said.whole("sessions", 1, COUNT_MOST)?,
+        turns: Length::parse("turns", turns)?,
+        delay_ms: delay?,
+        block_size: block_size(said)?,
+    }))
+}
+
+fn block_size(said: &Said) -> Result<u32> {
+    let most = u64::from(u32::MAX);
+    Ok(said.whole("trace_block_size", 1, most)?.map_or(BLOCK_SIZE, |size| size as u32))
 }
 
 fn prefixes(said: &Said) -> Result<Option<Prefixes>> {
@@ -301,7 +412,10 @@ fn prefixes(said: &Said) -> Result<Option<Prefixes>> {
         (None, Some(share)) => Size::Share(share),
         (None, None) => {
             let other = "prefix_len or shared_prefix_ratio";
-            said.only_with(&["prefix_groups", "prefix_zipf", "trace_block_size"], other)?;
+            said.only_with(&["prefix_groups", "prefix_zipf"], other)?;
+            if said.get("turns").is_none() {
+                said.only_with(&["trace_block_size"], other)?;
+            }
             return Ok(None);
         }
     };

@@ -19,6 +19,10 @@ pub(super) enum Purpose {
     PrefixLengths = 6,
     Sample = 7,
     Shift = 8,
+    Loras = 9,
+    Tenants = 10,
+    Turns = 11,
+    Delays = 12,
 }
 
 /// Random numbers for one purpose.
@@ -29,6 +33,13 @@ impl Stream {
     pub fn new(seed: u64, purpose: Purpose) -> Stream {
         let mut bits = ChaCha8Rng::seed_from_u64(seed);
         bits.set_stream(purpose as u64);
+        Stream(bits)
+    }
+
+    /// The stream of one of several that draw for a purpose alike.
+    pub fn numbered(seed: u64, purpose: Purpose, number: u64) -> Stream {
+        let mut bits = ChaCha8Rng::seed_from_u64(seed);
+        bits.set_stream(((number + 1) << 8) | purpose as u64);
         Stream(bits)
     }
 

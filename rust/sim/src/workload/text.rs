@@ -164,13 +164,15 @@ pub(super) fn within(field: &str, text: &str, low: f64, high: f64) -> Result<f64
     Err(Error::spec(field, must, text, ""))
 }
 
-/// A whole number within bounds.
+/// A whole number within bounds; `1e9` is one.
 ///
 /// # Errors
 /// It is not.
 pub(super) fn whole(field: &str, text: &str, low: u64, high: u64) -> Result<u64> {
     let plain = text.trim().replace('_', "");
-    match plain.parse::<u64>() {
+    let scientific = || plain.parse::<f64>().ok().filter(|x| x.fract() == 0.0 && (0.0..1e18).contains(x));
+    let read = plain.parse::<u64>().or_else(|why| scientific().map(|value| value as u64).ok_or(why));
+    match read {
         Ok(value) if (low..=high).contains(&value) => Ok(value),
         Ok(_) => Err(Error::spec(field, format!("must be between {low} and {high}"), text, "")),
         Err(_) => Err(Error::spec(field, "must be a whole number", text, "")),

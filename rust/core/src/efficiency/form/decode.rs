@@ -39,6 +39,8 @@ form! {
         ec: 0.005..1.5,
         /// A token of the longest sequence: its cache is split finitely often.
         per_key_s: 0.0..1e-6,
+        /// A token of the longest sequence until its cache is split.
+        split_key_s: 0.0..1e-6,
         /// What joining the parts of split caches costs at most.
         split_s: 0.0..1e-4,
         /// Share of the bandwidth at which that cost builds up.
@@ -48,17 +50,18 @@ form! {
 }
 
 impl Decode {
-    /// `t0 + c·max(N·hkv/SM − 1, 0) + min(d, KV/(B·e1)) + max(KV/(B·em), FLOP/(P16·ec), s·longest)`.
+    /// `t0 + c·max(N·hkv/SM − 1, 0) + min(d, s₁·longest + KV/(B·e₁)) + s·longest + max(KV/(B·em), FLOP/(P16·ec))`.
     ///
-    /// The `min` is what kernels pay once there is enough cache to share one sequence out over several processors.
+    /// The `min` is what kernels pay until there is enough cache to share one sequence out over several processors.
+    #[inline]
     pub fn time(&self, device: &Device, kernel: &DecodeKernel) -> f64 {
         let width = kernel.key_dim + kernel.value_dim;
         let waves = (kernel.sequences * kernel.kv_heads / device.sm - 1.0).max(0.0);
         let cached = kernel.keys * kernel.kv_heads * width * kernel.kv_bytes / device.bandwidth;
         let compute = 2.0 * width * kernel.heads * kernel.pairs / (device.peak16 * self.ec);
+        let split = self.split_s.min(self.split_key_s * kernel.longest + cached / self.split_eff);
         let chain = self.per_key_s * kernel.longest;
-        let split = self.split_s.min(cached / self.split_eff);
-        self.t0_s + self.c_wave_s * waves + split + (cached / self.em).max(compute).max(chain)
+        self.t0_s + self.c_wave_s * waves + split + chain + (cached / self.em).max(compute)
     }
 
     /// The same over keys, where each of `kernel.sequences` brings one query and sees all its keys.
@@ -67,14 +70,12 @@ impl Decode {
         let waves = (kernel.sequences * kernel.kv_heads / device.sm - 1.0).max(0.0);
         let cached = kernel.kv_heads * width * kernel.kv_bytes / device.bandwidth;
         let compute = 2.0 * width * kernel.heads / (device.peak16 * self.ec);
+        let chain = |seconds| Straight { fixed: 0.0, key: seconds, longest: self.per_key_s };
+        let split = Straight { fixed: 0.0, key: cached / self.split_eff, longest: self.split_key_s };
         Greatest::of_sum(
             self.t0_s + self.c_wave_s * waves,
-            &[Straight::fixed(self.split_s), Straight::a_key(cached / self.split_eff)],
-            &[
-                Straight::a_key(cached / self.em),
-                Straight::a_key(compute),
-                Straight::a_key_of_the_longest(self.per_key_s),
-            ],
+            &[Straight::fixed(self.split_s), split],
+            &[chain(cached / self.em), chain(compute)],
         )
     }
 }

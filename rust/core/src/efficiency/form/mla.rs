@@ -1,5 +1,7 @@
 //! Latent attention: absorbed over the cache while decoding; prompts take the prefill form with expanded heads.
 
+use std::f64::consts::FRAC_1_SQRT_2;
+
 use super::{Device, smooth_max};
 use crate::straight::{Greatest, Straight};
 
@@ -23,6 +25,15 @@ pub struct MlaDecodeKernel {
     /// Bytes of a cached element.
     pub kv_bytes: f64,
 }
+
+/// Lines that touch `√(a² + b²)` from below, as factors of `a` and `b`: at most 2 % less.
+const TANGENTS: [(f64, f64); 5] = [
+    (1.0, 0.0),
+    (0.923_879_5, 0.382_683_4),
+    (FRAC_1_SQRT_2, FRAC_1_SQRT_2),
+    (0.382_683_4, 0.923_879_5),
+    (0.0, 1.0),
+];
 
 form! {
     /// Numbers of absorbed latent attention.
@@ -48,7 +59,11 @@ form! {
 }
 
 impl MlaDecode {
-    /// `t0 + c·max(N·⌈h/64⌉/SM − 1, 0) + min(d, KV/(B·e1)) + max((M⁴ + C⁴)^¼, s·longest)`.
+    /// `t0 + c·max(N·⌈h/64⌉/SM − 1, 0) + min(d, KV/(B·e₁)) + √((M⁴ + C⁴)^½ + (s·longest)²)`.
+    ///
+    /// Kernels that never split a cache walk along the longest one, and slow down gradually as others join it. The outer
+    /// root is taken as the greatest of its [`TANGENTS`], so that the form stays straight over keys.
+    #[inline]
     pub fn time(&self, device: &Device, kernel: &MlaDecodeKernel) -> f64 {
         let blocks = (kernel.heads / 64.0).ceil();
         let heads = kernel.heads + self.head_pad * (64.0 * blocks - kernel.heads);
@@ -57,7 +72,9 @@ impl MlaDecode {
         let split = self.split_s.min(cached / self.split_eff);
         let chain = self.per_key_s * kernel.longest;
         let compute = 2.0 * heads * kernel.pairs * (kernel.latent + kernel.lora) / (device.peak16 * self.ec);
-        self.t0_s + self.c_wave_s * waves + split + smooth_max(cached / self.em, compute).max(chain)
+        let shared = smooth_max(cached / self.em, compute);
+        let joined = TANGENTS.iter().fold(0.0, |most, (all, one)| f64::max(most, all * shared + one * chain));
+        self.t0_s + self.c_wave_s * waves + split + joined
     }
 
     /// The same over keys, where each of `kernel.sequences` brings one query and sees all its keys.
@@ -70,10 +87,11 @@ impl MlaDecode {
         Greatest::of_sum(
             self.t0_s + self.c_wave_s * waves,
             &[Straight::fixed(self.split_s), Straight::a_key(cached / self.split_eff)],
-            &[
-                Straight::a_key(smooth_max(cached / self.em, compute)),
-                Straight::a_key_of_the_longest(self.per_key_s),
-            ],
+            &TANGENTS.map(|(all, one)| Straight {
+                fixed: 0.0,
+                key: all * smooth_max(cached / self.em, compute),
+                longest: one * self.per_key_s,
+            }),
         )
     }
 }
@@ -99,8 +117,10 @@ form! {
 
 impl MlaPrefill {
     /// As [`Prefill`](super::prefill::Prefill).
+    #[inline]
     pub fn time(&self, device: &Device, kernel: &super::prefill::PrefillKernel) -> f64 {
         let MlaPrefill { t0_s, ec, x0, w_item, c_mem, tile_pad } = *self;
-        super::prefill::Prefill { t0_s, ec, x0, w_item, c_mem, c_kv: c_mem, tile_pad }.time(device, kernel)
+        super::prefill::Prefill { t0_s, ec, x0, w_item, c_mem, c_kv: c_mem, tile_pad, c_item_s: 0.0 }
+            .time(device, kernel)
     }
 }

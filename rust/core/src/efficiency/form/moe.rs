@@ -27,21 +27,26 @@ pub struct MoeKernel {
     pub input_bytes: f64,
 }
 
+/// Rows of a tile; an expert's last one is half empty on average.
+const TILE: f64 = 32.0;
+/// Rows an expert has beyond its first where its weights are read again the whole of `reread` times.
+const CROWDED: f64 = 16.0;
+
 form! {
     /// Numbers of grouped multiplication.
     Moe("moe") of MoeKernel {
         /// Launches of the several kernels.
         t0_s: 0.0..2e-3,
         /// Share of the peak.
-        ec: 0.01..1.5,
+        ec: 0.01..1.0,
         /// Share of the bandwidth.
         em: 0.02..1.0,
         /// Passes over the activations (permute, activation, combine).
         c_act: 0.0..40.0,
-        /// Exponent of the smooth maximum.
-        p: 1.0..12.0,
-        /// Rows of a tile; an expert's last one is half empty on average.
-        tile: 16.0..128.0,
+        /// Share of the shorter of work and traffic that the longer does not hide.
+        exposed: 0.0..1.0,
+        /// How often weights are read again where experts have several tiles of rows.
+        reread: 0.0..3.0,
         /// An expert, visited or not.
         per_expert_s: 0.0..1e-6,
         /// Passes over every token that meets, visited here or not (sorting, adding up).
@@ -51,16 +56,19 @@ form! {
 }
 
 impl Moe {
-    /// `t0 + (Cᵖ + Mᵖ)^(1/p) + 2·(c_act·visits·(2H + 3I) + c_token·M·H)/B + tE·E`; half a tile per active expert is padding.
+    /// `t0 + max(C, M) + s·min(C, M) + 2·(c_act·visits·(2H + 3I) + c_token·tokens·H)/B + tE·E`: half a tile per active
+    /// expert is padding in `C`, and `M` reads the active experts `1 + reread·min((visits/active − 1)/16, 1)` times.
+    #[inline]
     pub fn time(&self, device: &Device, kernel: &MoeKernel) -> f64 {
         let MoeKernel { visits, experts, active, hidden, inner, matrices, peak, weight_bytes, .. } = *kernel;
-        let rows = visits + 0.5 * active * self.tile;
+        let rows = visits + 0.5 * active * TILE;
         let elements = matrices * hidden * inner;
         let compute = 2.0 * rows * elements / (peak * self.ec);
-        let traffic = active * elements * weight_bytes / (device.bandwidth * self.em);
-        let (least, most) = if compute < traffic { (compute, traffic) } else { (traffic, compute) };
-        let joined =
-            if most > 0.0 { most * (1.0 + (least / most).powf(self.p)).powf(1.0 / self.p) } else { 0.0 };
+        // Rows beyond the first of each expert, in units of CROWDED: `active` of them and all weights are read again.
+        let again = ((visits - active).max(0.0) / CROWDED).min(active);
+        let read = active + self.reread * again;
+        let traffic = read * elements * weight_bytes / (device.bandwidth * self.em);
+        let joined = compute.max(traffic) + self.exposed * compute.min(traffic);
         let passes =
             self.c_act * visits * (2.0 * hidden + 3.0 * inner) + self.c_token * kernel.tokens * hidden;
         self.t0_s + joined + 2.0 * passes / device.bandwidth + self.per_expert_s * experts

@@ -5,6 +5,8 @@ use super::Device;
 /// Prompts (or chunks of them) over their own and cached keys.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PrefillKernel {
+    /// Sequences.
+    pub sequences: f64,
     /// New tokens of all sequences.
     pub tokens: f64,
     /// Visible (query, key) pairs of all sequences.
@@ -46,12 +48,15 @@ form! {
         c_kv: 0.0..80.0,
         /// Half-masked tiles along the diagonal, in tiles of 64.
         tile_pad: 0.0..8.0,
+        /// Beginning a head of a sequence, on one multiprocessor.
+        c_item_s: 0.0..1e-5,
     }
     seconds = Prefill::time;
 }
 
 impl Prefill {
-    /// `t0 + C + w·item + (c_mem·QO + c_kv·KV)/B`, `C = 2·(dq + dv + x0)·h·(pairs + 64·pad·tokens)/(P·ec)`.
+    /// `t0 + C + w·item + c_item·N·h/SM + (c_mem·QO + c_kv·KV)/B`, `C = 2·(dq + dv + x0)·h·(pairs + 64·pad·tokens)/(P·ec)`.
+    #[inline]
     pub fn time(&self, device: &Device, kernel: &PrefillKernel) -> f64 {
         let score = 2.0 * (kernel.key_dim + kernel.value_dim + self.x0 / device.exponential);
         let per_flop = 1.0 / (kernel.peak * self.ec);
@@ -62,6 +67,7 @@ impl Prefill {
         let own = kernel.tokens * kernel.heads * width * kernel.activation_bytes;
         let cached = kernel.keys * kernel.kv_heads * width * kernel.kv_bytes;
         let passes = self.c_mem * own + self.c_kv * cached;
-        self.t0_s + compute + self.w_item * item + passes / device.bandwidth
+        let begun = self.c_item_s * kernel.sequences * kernel.heads / device.sm;
+        self.t0_s + compute + self.w_item * item + begun + passes / device.bandwidth
     }
 }

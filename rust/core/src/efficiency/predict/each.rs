@@ -141,12 +141,17 @@ fn prompts_of_each<F: Form<Kernel = PrefillKernel>>(
     seconds: &mut [f64],
 ) {
     let seen = &part.reach[reach];
-    let lanes = part.tokens.iter().zip(&seen.pairs).zip(&seen.keys).zip(&part.longest);
-    for (out, (((tokens, pairs), keys), longest)) in seconds.iter_mut().zip(lanes) {
-        let longest = longest.min(window + TILE);
-        *out += form.seconds(
-            device,
-            &PrefillKernel { tokens: *tokens, pairs: *pairs, keys: *keys, longest, ..*kernel },
-        );
+    let counts = part.sequences.iter().zip(&part.tokens);
+    let lanes = counts.zip(&seen.pairs).zip(&seen.keys).zip(&part.longest);
+    for (out, ((((sequences, tokens), pairs), keys), longest)) in seconds.iter_mut().zip(lanes) {
+        let kernel = PrefillKernel {
+            sequences: *sequences,
+            tokens: *tokens,
+            pairs: *pairs,
+            keys: *keys,
+            longest: longest.min(window + TILE),
+            ..*kernel
+        };
+        *out += form.seconds(device, &kernel);
     }
 }

@@ -1,0 +1,117 @@
+"""Kinds of traffic by name: distributions that others published, as words of a generator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from roofline_fast.errors import MissingFileError, SpecError
+from roofline_fast.suggest import unknown
+
+# From inference-perf's workload catalogue (kubernetes-sigs/inference-perf, Apache-2.0): tokens, turns and, between
+# turns, milliseconds. Bimodal ones, of which it has no modes, are log-normal with their mean and deviation.
+WORKLOADS: dict[str, dict[str, str]] = {
+    "interactive-chat": {
+        "input_len": "lognormal(mean=50,std=40,min=10,max=1000)",
+        "output_len": "normal(mean=300,std=150,min=10,max=1000)",
+        "turns": "lognormal(mean=4,std=2.5,min=1,max=15)",
+        "turn_delay": "lognormal(mean=45000,std=40000,min=5000,max=300000)",
+        "prefix_len": "1000",
+    },
+    "code-generation": {
+        "input_len": "lognormal(mean=1500,std=1200,min=100,max=10000)",
+        "output_len": "lognormal(mean=425,std=825,min=50,max=10000)",
+        "turns": "lognormal(mean=540,std=48600,min=1,max=3000)",
+        "turn_delay": "lognormal(mean=15000,std=55000,min=1000,max=1000000)",
+        "prefix_len": "3000",
+    },
+    "deep-research": {
+        "input_len": "lognormal(mean=3000,std=2500,min=500,max=15000)",
+        "output_len": "lognormal(mean=300,std=850,min=50,max=4000)",
+        "turns": "normal(mean=15,std=8.5,min=2,max=50)",
+        "turn_delay": "normal(mean=25000,std=12000,min=5000,max=60000)",
+        "prefix_len": "2000",
+    },
+    "reasoning": {
+        "input_len": "lognormal(mean=1000,std=800,min=100,max=5000)",
+        "output_len": "exponential(mean=8000,min=500,max=32000)",
+        "prefix_len": "250",
+    },
+    "batch-rag": {
+        "input_len": "lognormal(mean=15000,std=22000,min=1000,max=80000)",
+        "output_len": "normal(mean=500,std=300,min=50,max=2000)",
+        "prefix_len": "500",
+    },
+    "synthetic-data": {
+        "input_len": "lognormal(mean=500,std=1200,min=50,max=15000)",
+        "output_len": "uniform(500,8000)",
+        "prefix_len": "2000",
+    },
+}
+
+
+def expanded(traffic: Mapping[str, Any]) -> dict[str, Any]:
+    """Return words of a generator with those of the ``workload`` that they name, beneath them.
+
+    Raises
+    ------
+    UnknownNameError
+        No workload is called that.
+    SpecError
+        A file that describes none.
+    """
+    given = {word: value for word, value in traffic.items() if value is not None}
+    name = given.pop("workload", None)
+    if name is None:
+        return given
+    own = _of_file(Path(str(name))) if str(name).endswith(".json") else WORKLOADS.get(str(name))
+    if own is None:
+        raise unknown("workload", str(name), WORKLOADS)
+    if "shared_prefix_ratio" in given:
+        own = {word: text for word, text in own.items() if word != "prefix_len"}
+    return {**own, **given}
+
+
+def _of_file(path: Path) -> dict[str, str]:
+    """Read a file of inference-perf's catalogue, or of that shape."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingFileError(f"{path} must exist", field="workload", value=str(path)) from None
+    except ValueError as why:
+        raise SpecError(f"{path} must be JSON: {why}", field="workload", value=str(path)) from None
+    turns = bool(content.get("multi_turn")) if isinstance(content, dict) else False
+    fields = {"input_len": "input_sequence_length_per_turn" if turns else "input_sequence_length"}
+    fields["output_len"] = "output_sequence_length"
+    if turns:
+        fields |= {"turns": "number_of_turns", "turn_delay": "time_between_turns"}
+    try:
+        words = {
+            word: _distribution(content[field], 1000 if word == "turn_delay" else 1)
+            for word, field in fields.items()
+        }
+        if float(content.get("system_prompt", {}).get("mean", 0)) > 0:
+            words["prefix_len"] = _distribution(content["system_prompt"], 1)
+    except (KeyError, TypeError, ValueError, AttributeError) as why:
+        hint = "each of them has distribution_type, mean, standard_deviation, min and max"
+        message = f"{path} must hold {', '.join(fields.values())}: {why!r}"
+        raise SpecError(message, field="workload", value=str(path), hint=hint) from None
+    return words
+
+
+def _distribution(told: Mapping[str, Any], scale: float) -> str:
+    """Return a distribution as the text of a flag."""
+    mean, std, low, high = (float(told[key]) * scale for key in ("mean", "standard_deviation", "min", "max"))
+    kind = told["distribution_type"]
+    bounds = f"min={low:.0f},max={high:.0f}"
+    if std == 0 or low == high:
+        return f"{mean:.0f}"
+    if kind == "uniform":
+        return f"uniform({low:.0f},{high:.0f})"
+    if kind == "exponential":
+        return f"exponential(mean={mean:g},{bounds})"
+    if kind not in ("normal", "log_normal", "bimodal"):
+        raise ValueError(kind)
+    return f"{'normal' if kind == 'normal' else 'lognormal'}(mean={mean:g},std={std:g},{bounds})"

@@ -1,0 +1,329 @@
+"""Whole steps and served requests: fitted, refused with the reason, and judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import roofline_fast as rf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from roofline_fast.cli import run
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+RUNS = SHARED / "e2e" / "llmservingsim_vllm" / "requests.parquet"
+STEPS = SHARED / "e2e" / "h100_steps" / "steps.parquet"
+needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared measurements are not here")
+
+
+def steps(count: int = 40, **columns: Any) -> pl.DataFrame:
+    """Return decode steps of one model, without their times."""
+    sizes = pl.DataFrame({"decode_seqs": [1 + 3 * place for place in range(count)]})
+    return sizes.with_columns(
+        decode_kv_tokens=pl.col("decode_seqs") * 900, model=pl.lit("llama-3.1-8b"), tp=1, **columns
+    )
+
+
+def priced(rows: pl.DataFrame, **settings: Any) -> pl.Series:
+    """Return what the steps are predicted to take, in ms."""
+    found = rf.evaluate(
+        rows.select(
+            model="model",
+            batch_size="decode_seqs",
+            input_len=pl.col("decode_kv_tokens") // pl.col("decode_seqs"),
+        ),
+        hw="h100-sxm",
+        columns=["step_s"],
+        phase="decode",
+        **settings,
+    )
+    return pl.DataFrame(found)["step_s"] * 1e3
+
+
+def numbers(fitted: rf.Calibration) -> dict[str, float]:
+    rows = fitted.fits.iter_rows(named=True)
+    return {f"{row['family']}.{row['number']}": row["value"] for row in rows}
+
+
+def served(slower: float = 1.0, host: float = 0.00066, count: int = 60) -> pl.DataFrame:
+    """Return requests with the times a server would show that is so much slower than predicted."""
+    trace = rf.Trace(
+        arrival_s=[0.05 * place for place in range(count)],
+        prompt_tokens=[200 + 37 * place % 900 for place in range(count)],
+        output_tokens=[20 + 13 * place % 90 for place in range(count)],
+    )
+    rows = rf.simulate(trace, model="llama-3.1-8b", hw="h100-sxm", host={"h0": host}).requests
+    return rows.select(
+        "arrival_s",
+        "prompt_tokens",
+        "output_tokens",
+        observed_ttft_s=pl.col("ttft_s") * slower,
+        observed_tpot_s=pl.col("tpot_s") * slower,
+    )
+
+
+def test_the_hosts_time_is_found_from_steps() -> None:
+    rows = steps()
+    rows = rows.with_columns(step_ms=priced(rows, host={"h0": 0.003, "h1": 2e-5}))
+    fitted = rf.calibrate(rows, "h100-sxm")
+    found = numbers(fitted)
+    assert found["host.h0_s"] > 0.001
+    error = fitted.errors.row(0, named=True)
+    assert error["metric"] == "step_ms"
+    assert error["median_ape"] < 1 < 10 < error["before_median_ape"]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.floats(0.0, 0.004), st.floats(0.0, 3e-5))
+def test_whatever_the_host_takes_steps_are_predicted_after_a_fit(h0: float, h1: float) -> None:
+    rows = steps()
+    rows = rows.with_columns(step_ms=priced(rows, host={"h0": h0, "h1": h1}))
+    assert rf.calibrate(rows, "h100-sxm").errors["median_ape"][0] < 2
+
+
+def test_a_file_of_steps_is_used_wherever_steps_are_priced(tmp_path: Path) -> None:
+    rows = steps()
+    rows = rows.with_columns(step_ms=priced(rows) * 1.3)
+    path = tmp_path / "mine.toml"
+    rf.calibrate(rows, "h100-sxm").write(path)
+    text = path.read_text()
+    assert 'family = "host"' in text
+    assert "[[factor]]" in text
+    after = priced(rows, efficiency=path)
+    assert ((after / rows["step_ms"] - 1).abs().median() or 1.0) < 0.03
+    trace = rf.Trace(arrival_s=[0.0], prompt_tokens=[1000], output_tokens=[100])
+    plain, mine = (
+        rf.simulate(trace, model="llama-3.1-8b", hw="h100-sxm", efficiency=fits).summary["mean_tpot_ms"]
+        for fits in (None, path)
+    )
+    assert 1.2 < mine / plain < 1.4
+    one = rf.analyze("llama-3.1-8b", "h100-sxm", efficiency=path)
+    assert one.step_s > 1.2 * rf.analyze("llama-3.1-8b", "h100-sxm").step_s
+    assert one.step_s >= one.ideal_s
+
+
+def test_fits_of_kernels_stay_in_a_file_that_steps_update(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'schema = 1\ndevice = "h100-sxm"\narchitecture = "hopper"\n\n[[fit]]\nengine = "vllm"\n'
+        'family = "elementwise"\ndtype = "bf16"\nt0_s = 2e-6\npasses = 1.25\n'
+    )
+    rows = steps()
+    rows = rows.with_columns(step_ms=priced(rows))
+    text = rf.calibrate(rows, "h100-sxm", update=path).files["h100-sxm"]
+    assert text.count('family = "elementwise"') >= 1
+    assert "passes = 1.25" in text
+    again = tmp_path / "again.toml"
+    again.write_text(text)
+    assert rf.calibrate(rows, "h100-sxm", update=again).files["h100-sxm"].count('family = "host"') == 1
+
+
+def test_prompts_of_a_step_are_priced_with_its_answers() -> None:
+    rows = steps(30, prefill_tokens=512, prefill_seqs=2)
+    found = rf.validate(rows.with_columns(step_ms=20.0, hw=pl.lit("h100-sxm"))).errors
+    assert found["metric"].unique().to_list() == ["step_ms:prefill"]
+    assert found["n"][0] == 30
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"step_ms": pl.lit(-3.0)}, "row 1: step_ms: must be a positive time: -3"),
+        ({"step_ms": pl.lit(0.0)}, "row 1: step_ms: must be a positive time: 0"),
+        ({"step_ms": pl.lit(float("nan"))}, "row 1: step_ms: must be a positive time: NaN"),
+        ({"decode_seqs": pl.lit(-2)}, "row 1: decode_seqs: must not be negative: -2"),
+        (
+            {"decode_seqs": pl.lit(0)},
+            "row 1: decode_seqs: must be at least one, or `prefill_tokens` positive",
+        ),
+        ({"decode_kv_tokens": pl.lit(0)}, "row 1: decode_kv_tokens: must be the tokens in the caches"),
+        ({"tp": pl.lit(0)}, "row 1: tp: must be a whole number from 1: 0"),
+        ({"model": pl.lit("nobody-knows")}, "row 1: model: no model is called `nobody-knows`"),
+        ({"hw": pl.lit("abacus")}, "row 1: hw: no hardware is called `abacus`"),
+    ],
+)
+def test_a_step_that_cannot_be_used_is_told_by_its_row_and_field(
+    change: dict[str, pl.Expr], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = steps(3, step_ms=pl.lit(10.0)).with_columns(**change)
+    rows.write_csv(tmp_path / "steps.csv")
+    assert run(["calibrate", str(tmp_path / "steps.csv"), "--hw", "h100-sxm"]) == 2
+    said = capsys.readouterr()
+    assert says in said.out + said.err
+
+
+def test_too_few_steps_are_refused_with_how_many_to_add() -> None:
+    fitted = rf.calibrate(steps(4, step_ms=pl.lit(10.0)), "h100-sxm")
+    assert fitted.fits["refused"].to_list() == ["needs 12 usable steps, has 4: measure 8 more"]
+    alike = pl.concat([steps(1, step_ms=pl.lit(10.0))] * 20)
+    (why,) = rf.calibrate(alike, "h100-sxm").fits["refused"].to_list()
+    assert why.startswith("needs steps of different numbers of sequences")
+
+
+def test_two_columns_of_times_are_refused() -> None:
+    with pytest.raises(rf.SpecError, match="must have one column of times: step_s and step_ms"):
+        rf.calibrate(steps(20, step_ms=pl.lit(1.0), step_s=pl.lit(1.0)), "h100-sxm")
+
+
+def test_a_slower_server_is_found_from_its_requests(tmp_path: Path) -> None:
+    fitted = rf.calibrate(served(1.25), "h100-sxm", model="llama-3.1-8b")
+    errors = {row["metric"]: row for row in fitted.errors.iter_rows(named=True)}
+    assert errors["tpot_ms"]["median_ape"] < 4 < 15 < errors["tpot_ms"]["before_median_ape"]
+    assert numbers(fitted)["gemm.factor"] > 1.05
+    path = tmp_path / "mine.toml"
+    fitted.write(path)
+    assert "api_latency_s" in path.read_text()
+    trace = rf.Trace(arrival_s=[0.0], prompt_tokens=[64], output_tokens=[2])
+    told = rf.simulate(trace, model="llama-3.1-8b", hw="h100-sxm", efficiency=path).inputs["api_latency"]
+    assert told == pytest.approx(1e3 * numbers(fitted)["serving.api_latency_s"], rel=1e-3)
+
+
+def test_the_json_of_a_benchmark_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = served(1.2)
+    gaps = [
+        [tpot] * (tokens - 1)
+        for tpot, tokens in zip(rows["observed_tpot_s"], rows["output_tokens"], strict=True)
+    ]
+    found = {
+        "model_id": "llama-3.1-8b",
+        "request_rate": 20.0,
+        "start_times": rows["arrival_s"].to_list(),
+        "input_lens": rows["prompt_tokens"].to_list(),
+        "output_lens": rows["output_tokens"].to_list(),
+        "ttfts": rows["observed_ttft_s"].to_list(),
+        "itls": gaps,
+    }
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(found))
+    fitted = rf.calibrate(path, "h100-sxm")
+    assert fitted.errors["n"].to_list() == [60, 6]
+    assert rf.calibrate(rows, "h100-sxm", model="llama-3.1-8b").files.keys() == fitted.files.keys()
+    assert run(["calibrate", str(path), "--hw", "h100-sxm", "-o", str(tmp_path / "mine.toml")]) == 0
+    shown = capsys.readouterr().out
+    assert "serving api_latency_s" in shown
+    assert "gemm factor" in shown
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ("nonsense", "must be JSON"),
+        ({"mean_ttft_ms": 3.0}, "must hold each request's times, `ttfts` and `itls`"),
+        (
+            {"input_lens": [1], "output_lens": [1, 2], "ttfts": [0.1], "itls": [[]]},
+            "must hold as many `input_lens`",
+        ),
+        (
+            {"input_lens": [1], "output_lens": [1], "ttfts": [0.1], "itls": [[]], "request_rate": 4.0},
+            "must say when requests were sent",
+        ),
+    ],
+)
+def test_a_benchmark_without_what_is_needed_says_so(found: Any, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(found if isinstance(found, str) else json.dumps(found))
+    with pytest.raises(rf.SpecError) as error:
+        rf.calibrate(path, "h100-sxm", model="llama-3.1-8b")
+    assert says in str(error.value)
+
+
+def test_requests_without_what_is_needed_are_refused() -> None:
+    rows = served()
+    with pytest.raises(rf.SpecError, match="model must be given for served requests"):
+        rf.calibrate(rows, "h100-sxm")
+    with pytest.raises(rf.SpecError, match="must have a column `prompt_tokens`"):
+        rf.calibrate(rows.drop("prompt_tokens"), "h100-sxm", model="llama-3.1-8b")
+    with pytest.raises(rf.SpecError, match="must hold 20 requests with observed times"):
+        rf.calibrate(rows.head(5), "h100-sxm", model="llama-3.1-8b")
+    both = pl.concat([rows.with_columns(run=pl.lit(name)) for name in ("a", "b")])
+    with pytest.raises(rf.SpecError, match="run must name one of the runs of the file, a, b"):
+        rf.calibrate(both, "h100-sxm", model="llama-3.1-8b")
+    assert rf.calibrate(both, "h100-sxm", model="llama-3.1-8b", run="a").files
+
+
+def test_settings_of_serving_are_refused_beside_kernels() -> None:
+    rows = pl.DataFrame({"op": ["gemm"], "m": [1], "n": [64], "k": [64], "latency_us": [5.0]})
+    with pytest.raises(rf.SpecError, match="tp must be given with steps or served requests"):
+        rf.calibrate(rows, "h100-sxm", tp=2)
+    points = pl.DataFrame({"silicon_tpot_ms": [1.0]})
+    with pytest.raises(rf.SpecError, match="must be kernels, steps or served requests"):
+        rf.calibrate(points, "h100-sxm")
+
+
+def test_fits_of_another_device_stand_for_its_own() -> None:
+    own = rf.analyze("llama-3.1-8b", "h100-sxm")
+    other = rf.analyze("llama-3.1-8b", "h100-sxm", efficiency="b200-sxm")
+    assert other.source.startswith("transferred(b200-sxm")
+    assert own.source.startswith("fitted(h100-sxm")
+    assert other.step_s != own.step_s
+    wide = (other.high_s or 0) / other.step_s
+    assert wide > (own.high_s or 0) / own.step_s
+
+
+def test_bounds_of_requests_hold_what_was_simulated() -> None:
+    rows = served()
+    trace = rf.Trace(
+        arrival_s=rows["arrival_s"], prompt_tokens=rows["prompt_tokens"], output_tokens=rows["output_tokens"]
+    )
+    found = rf.simulate(trace, model="llama-3.1-8b", hw="h100-sxm")
+    both = pl.concat([found.requests.select("tpot_s", "e2e_s"), found.request_bands], how="horizontal")
+    assert both.filter(pl.col("e2e_low_s") > pl.col("e2e_s") + 1e-9).is_empty()
+    assert both.filter(pl.col("e2e_high_s") < pl.col("e2e_s") - 1e-9).is_empty()
+    nothing = rf.simulate(trace, model="llama-3.1-8b", hw="h100-sxm", mode="ideal").request_bands
+    assert set(nothing.null_count().row(0)) == {rows.height}
+
+
+def test_the_latencies_of_a_chat_lie_in_their_bands() -> None:
+    chat = rf.analyze("llama-3.1-8b", "h100-sxm", phase="chat", batch_size=8)
+    assert chat.ttft_low_s is not None
+    assert chat.tpot_high_s is not None
+    assert chat.ttft_low_s <= (chat.ttft_s or 0) <= (chat.ttft_high_s or 0)
+    assert (chat.tpot_low_s or 1) <= (chat.tpot_s or 0) <= chat.tpot_high_s
+    ideal = rf.analyze("llama-3.1-8b", "h100-sxm", phase="chat", mode="ideal")
+    assert ideal.ttft_low_s is None
+    assert ideal.tpot_high_s is None
+
+
+@needs_data
+def test_bars_of_steps_hold() -> None:
+    errors = rf.validate(STEPS).errors.filter(group="all")
+    median = dict(zip(errors["metric"], errors["median_ape"], strict=True))
+    assert median["step_ms"] <= 8
+    assert median["step_ms:calibrated_on_others"] <= 4
+    assert median["step_ms:prefill"] <= 8
+    assert median["step_ms:line"] <= 2
+
+
+@needs_data
+def test_bars_of_replayed_runs_hold_with_fits_of_other_devices() -> None:
+    errors = rf.validate(RUNS).errors.filter(pl.col("metric").str.ends_with(":other_gpu"))
+    worst = errors.group_by("metric").agg(pl.col("median_ape").max())
+    bars = {"mean_e2e_ms:other_gpu": 8, "mean_tpot_ms:other_gpu": 8, "mean_ttft_ms:other_gpu": 20}
+    for metric, error in worst.iter_rows():
+        assert error <= bars[metric], metric
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("fitted_on", "judged_on", "other"),
+    [
+        ("RTX4090__Llama-3.1-8B", "RTXPRO6000__Llama-3.1-8B", "b200-sxm"),
+        ("RTXPRO6000__Llama-3.1-8B", "RTX4090__Llama-3.1-8B", "l40s"),
+    ],
+)
+def test_bars_of_replayed_runs_hold_after_calibrating_on_the_other(
+    fitted_on: str, judged_on: str, other: str, tmp_path: Path
+) -> None:
+    from roofline_fast.observed import runs
+
+    others = {"RTX4090__Llama-3.1-8B": "l40s", "RTXPRO6000__Llama-3.1-8B": "b200-sxm"}
+    path = tmp_path / "other.toml"
+    rf.calibrate(RUNS, run=fitted_on, efficiency=others[fitted_on]).write(path)
+    (judged,) = (one for one in runs(RUNS, pl.read_parquet(RUNS)) if one.name == judged_on)
+    told = rf.simulate(judged.trace, efficiency=f"{path},{other}", api_latency=0, **judged.settings).requests
+    for column, bar in (("e2e_s", 0.03), ("tpot_s", 0.03), ("ttft_s", 0.10)):
+        assert abs(told[column].mean() / judged.rows[column].mean() - 1) <= bar, column  # type: ignore[operator]
