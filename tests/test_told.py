@@ -224,3 +224,13 @@ SCREENS = {
 @pytest.mark.parametrize("name", SCREENS)
 def test_screen(name: str, snapshot: Callable[[str, str], None]) -> None:
     snapshot(name, SCREENS[name])
+
+
+def test_lists_are_texts_in_csv_and_lists_elsewhere(command: Callable[..., Any], tmp_path: Path) -> None:
+    line = f"simulate {CHAT} --hw h100 --limit 5 --record decisions --quiet --steps"
+    for suffix in ("csv", "jsonl"):
+        assert command(f"{line} {tmp_path}/steps.{suffix}").code == 0
+    texts = pl.read_csv(tmp_path / "steps.csv")["request"].to_list()
+    assert [json.loads(text) for text in texts] == pl.read_ndjson(tmp_path / "steps.jsonl")[
+        "request"
+    ].to_list()
