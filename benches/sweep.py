@@ -1,18 +1,29 @@
-"""Sweeps side by side with the same sweep written by hand in NumPy and with one point at a time, on one core.
+"""Sweeps beside the same sweep written by hand in NumPy, and beside one point at a time.
 
-CPU seconds of this process, best of several runs: what else the machine does moves them least.
+One core: seconds of this process's own work, best of several runs, which is what other work on the machine moves
+least. Two cores (`--two`): wall clock, one and two threads in turn, the best pair of several; the machine must be idle.
+
+What is compared with NumPy is the whole of one and the same sweep: from the values of two axes to a polars frame with
+the step time of a whole model at each of their combinations. NumPy makes the grid, evaluates the formula of each
+operator over it, and hands the column over; so does the sweep, from a model's configuration and a datasheet.
+`python benches/sweep.py [--json FILE] [--two]`.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
-import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+THREADS = 2
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
@@ -49,7 +60,14 @@ def by_hand(batch: np.ndarray, context: np.ndarray) -> np.ndarray:
     return layers * layer + head + gather
 
 
+def over_axes(batches: range, contexts: range) -> pl.DataFrame:
+    """Return the whole sweep as one would write it: two columns of the grid, the formula, a frame."""
+    batch, context = (axis.ravel().astype(float) for axis in np.meshgrid(batches, contexts, indexing="ij"))
+    return pl.DataFrame({"step_s": by_hand(batch, context)})
+
+
 def cpu(work: Callable[[], object], times: int = 5) -> float:
+    """Return the fewest seconds of this process's work that one of several runs took."""
     found = []
     for _ in range(times):
         began = time.process_time()
@@ -58,81 +76,173 @@ def cpu(work: Callable[[], object], times: int = 5) -> float:
     return min(found)
 
 
-def show(what: str, points: int, seconds: float) -> None:
-    print(f"{what:<58} {seconds:8.3f} s  {points / seconds / 1e6:8.2f} M/s")
+def wall(work: Callable[[], object], times: int = 5) -> float:
+    """Return the fewest seconds on the wall."""
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return min(found)
 
 
-def main() -> None:
-    print(f"{platform.processor() or platform.machine()}, one core, {POINTS:,} points a run")
-    batch, context = (axis.ravel().astype(float) for axis in np.meshgrid(BATCHES, CONTEXTS, indexing="ij"))
-    numpy = cpu(lambda: by_hand(batch, context), 3)
-    show("NumPy by hand, Llama-3.1-8B decode, step times", POINTS, numpy)
-    axes = {"hw": "h100-sxm", "batch_size": BATCHES, "input_len": CONTEXTS}
-    for model, tp in (("llama-3.1-8b", 1), ("qwen3-30b-a3b", 1), ("deepseek-v3", 8)):
+class Report:
+    """Rows as they are measured: to the screen and, in the end, to a file."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def rate(self, case: str, points: int, seconds: float, bar: float | None = None) -> None:
+        """Tell points a second, in millions."""
+        rate = points / seconds / 1e6
+        self._add(
+            case, f"{seconds:8.3f} s  {rate:8.2f} M/s", rate, "M/s", bar, holds=bar is None or rate >= bar
+        )
+
+    def most(self, case: str, value: float, unit: str, bar: float) -> None:
+        """Tell what must be at most so much."""
+        self._add(case, f"{value:8.3f} {unit}", value, unit, bar, holds=value <= bar)
+
+    def times(self, case: str, value: float, bar: float) -> None:
+        """Tell what must be at least so many times something."""
+        self._add(case, f"{value:8.2f} x", value, "x", bar, holds=value >= bar)
+
+    def _add(self, case: str, shown: str, value: float, unit: str, bar: float | None, *, holds: bool) -> None:
+        verdict = "" if bar is None else "holds" if holds else "MISSED"
+        wanted = "" if bar is None else f"bar {bar:g} {unit}"
+        print(f"{case:<66} {shown:<24} {wanted:<14} {verdict}", flush=True)
+        self.rows.append({"case": case, "value": value, "unit": unit, "bar": bar, "verdict": verdict})
+
+    def write(self, file: Path, head: dict[str, Any]) -> None:
+        """Write all rows as JSON lines."""
+        lines = [json.dumps(head), *(json.dumps(row) for row in self.rows)]
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def space(model: str, mode: str, **axes: Any) -> Space:
+    """Return a grid of batches and contexts."""
+    tp = 8 if model == "deepseek-v3" else 1
+    hw = "h200-sxm" if model == "deepseek-v3" else "h100-sxm"
+    given = {"hw": hw, "batch_size": BATCHES, "input_len": CONTEXTS, "model": model, "tp": tp, "mode": mode}
+    return Space({**given, **axes})
+
+
+def steps(grid: Space, threads: int = 1) -> pl.DataFrame:
+    """Return step times alone, of all points."""
+    return grid.read(0, POINTS, axes=[], results=["step_s"], keep="all", threads=threads)[0]
+
+
+def one_core(report: Report) -> None:
+    """Step times, whole rows, frames, first rows, Parquet."""
+    numpy = cpu(lambda: over_axes(BATCHES, CONTEXTS))
+    report.rate("NumPy by hand, Llama-3.1-8B decode, step times", POINTS, numpy)
+    for model in ("llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v3"):
         for mode in ("ideal", "predicted"):
-            space = Space({**axes, "model": model, "tp": tp, "mode": mode})
-
-            def steps(space: Space = space) -> pl.DataFrame:
-                return space.read(0, POINTS, axes=[], results=["step_s"], keep="all", threads=1)[0]
-
-            seconds = cpu(steps, 3)
-            show(f"sweep, {model} {mode} decode, step times", POINTS, seconds)
+            grid = space(model, mode)
+            bar = 10.0 if mode == "predicted" else 50.0 if model == "llama-3.1-8b" else 25.0
+            seconds = cpu(lambda grid=grid: steps(grid))
+            report.rate(f"sweep, {model} {mode} decode, step times", POINTS, seconds, bar)
             if (model, mode) == ("llama-3.1-8b", "ideal"):
-                print(f"  {numpy / seconds:.1f}x NumPy")
-                apart = np.abs(steps()["step_s"].to_numpy() / by_hand(batch, context) - 1).max()
-                print(f"  furthest from NumPy: {apart:.1e}")
-            some = POINTS // 8
-            show("  all columns", some, cpu(lambda space=space, some=some: space.read(0, some, threads=1), 3))
-    chat = Space({**axes, "model": "llama-3.1-8b", "phase": "chat", "output_len": 256, "mode": "ideal"})
-    show(
-        "sweep, llama-3.1-8b ideal chat, all columns",
-        POINTS // 8,
-        cpu(lambda: chat.read(0, POINTS // 8, threads=1), 3),
-    )
-
-    rng = np.random.default_rng(0)
-    frame = pl.DataFrame(
-        {"batch_size": rng.integers(1, 512, 1_000_000), "input_len": rng.integers(1, 30_000, 1_000_000)}
-    )
+                report.times("  as many a second as NumPy", numpy / seconds, 5.0)
+                apart = np.abs(steps(grid)["step_s"] / over_axes(BATCHES, CONTEXTS)["step_s"] - 1).max()
+                report.most("  furthest from NumPy, relative", apart, "", 1e-12)
+            some = POINTS // 4
+            every = cpu(lambda grid=grid, some=some: grid.read(0, some, threads=1))
+            kept = grid.read(0, some, threads=1)[0].height
+            report.rate(f"  all columns ({kept / some:.0%} of rows kept)", some, every, 5.0)
     for mode in ("ideal", "predicted"):
-        for columns in (["step_s"], None):
+        chat = space("llama-3.1-8b", mode, phase="chat", output_len=256)
+        some = POINTS // 64
+        seconds = cpu(lambda chat=chat, some=some: chat.read(0, some, threads=1), 3)
+        report.rate(f"sweep, llama-3.1-8b {mode} chat of 256 tokens, all columns", some, seconds)
+    rng = np.random.default_rng(0)
+    sizes = {"batch_size": rng.integers(1, 512, 1_000_000), "input_len": rng.integers(1, 30_000, 1_000_000)}
+    frame = pl.DataFrame(sizes)
+    for mode in ("ideal", "predicted"):
+        for columns, bar in ((["step_s"], 0.05), (None, 0.25)):
             known = {"model": "llama-3.1-8b", "hw": "h100-sxm", "mode": mode, "columns": columns}
             what = "step_s" if columns else "all columns"
-            show(
-                f"evaluate, 1 M scattered rows, {mode}, {what}",
-                1_000_000,
-                cpu(lambda known=known: rf.evaluate(frame, **known), 3),
-            )
+            seconds = cpu(lambda known=known: rf.evaluate(frame, **known))
+            report.most(f"evaluate, 1 M scattered rows, {mode}, {what}", seconds, "s", bar)
     one = cpu(lambda: [rf.analyze("llama-3.1-8b", "h100-sxm", batch_size=8) for _ in range(200)], 3)
-    show("analyze, one point at a time", 200, one)
-
-    endless = Space(
-        {
-            **axes,
-            "model": "llama-3.1-8b",
-            "hw": ["t4", "h100-sxm"],
-            "tp": range(1, 100),
-            "prefix_len": range(3000),
-        }
+    report.rate("analyze, one point at a time", 200, one)
+    endless = space(
+        "llama-3.1-8b", "predicted", hw=["t4", "h100-sxm"], tp=range(1, 100), prefix_len=range(3000)
     )
     lazy = endless.lazy()
     first = cpu(lambda: lazy.head(5).collect(), 3)
-    print(f"head(5) of {endless.points:,} points: {1e3 * first:.1f} ms")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    report.most(f"head(5) of {endless.points:,} points", 1e3 * first, "ms", 10.0)
+    parquet(report)
+
+
+def parquet(report: Report) -> None:
+    """Ten million rows of twelve columns to Parquet, in a process of its own: its memory is its own."""
+    grid = '{"hw": "h100-sxm", "model": "llama-3.1-8b", "tp": [1, 2, 4, 8, 16], "mode": "ideal",'
+    script = f"""
+import resource, sys
+from roofline_fast.sweeps import Space
+rows = Space({grid} "batch_size": range(1, 513), "input_len": range(16, 65537, 16)}}).lazy(keep="all")
+rows.select(rows.collect_schema().names()[:12]).head(10_000_000).sink_parquet(sys.argv[1])
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
     with tempfile.TemporaryDirectory() as folder:
-        rows = Space({**axes, "model": "llama-3.1-8b", "tp": [1, 2, 4, 8, 16], "mode": "ideal"}).lazy(
-            keep="all"
+        file = Path(folder) / "rows.parquet"
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(file)], check=True, capture_output=True, text=True
         )
-        twelve = rows.select(rows.collect_schema().names()[:12]).head(10_000_000)
-        began = time.process_time()
-        twelve.sink_parquet(Path(folder) / "rows.parquet")
-        seconds = time.process_time() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    show(
-        f"10 M rows x 12 columns to Parquet (peak {before // 1024} -> {peak // 1024} MiB)",
-        10_000_000,
-        seconds,
+        seconds, peak = map(float, done.stdout.split())
+        assert pl.scan_parquet(file).select(pl.len()).collect().item() == 10_000_000
+    report.rate("10 M rows x 12 columns to Parquet", 10_000_000, seconds)
+    report.most("  peak memory of its process", peak, "MiB", 400.0)
+
+
+def two_cores(report: Report) -> None:
+    """One and two threads in turn, and NumPy beside them."""
+    numpy = wall(lambda: over_axes(BATCHES, CONTEXTS))
+    for model, mode in (("llama-3.1-8b", "ideal"), ("llama-3.1-8b", "predicted"), ("qwen3-30b-a3b", "ideal")):
+        grid = space(model, mode)
+
+        def alone(threads: int, grid: Space = grid) -> Callable[[], object]:
+            return lambda: steps(grid, threads)
+
+        pairs = [(wall(alone(1), 3), wall(alone(THREADS), 3)) for _ in range(3)]
+        one, two = max(pairs, key=lambda pair: pair[0] / pair[1])
+        report.times(f"two cores over one, {model} {mode} decode, step times", one / two, 1.8)
+        if (model, mode) == ("llama-3.1-8b", "ideal"):
+            report.times("  two cores, as many a second as NumPy", numpy / two, 9.0)
+        some = POINTS // 4
+
+        def rows(threads: int, grid: Space = grid, some: int = some) -> Callable[[], object]:
+            return lambda: grid.read(0, some, threads=threads)
+
+        pairs = [(wall(rows(1), 3), wall(rows(THREADS), 3)) for _ in range(3)]
+        report.times("  all columns", max(one / two for one, two in pairs), 1.8)
+
+
+def main() -> None:
+    """Measure, say what was measured where, and write it down."""
+    words = argparse.ArgumentParser(description="Sweeps beside NumPy, on one core or two.")
+    words.add_argument("--json", type=Path, help="write the rows here as well")
+    words.add_argument("--two", action="store_true", help="measure two cores against one, by the wall clock")
+    asked = words.parse_args()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     )
+    load = os.getloadavg()[0]
+    head = {
+        "commit": commit.stdout.strip(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load": f"{load:.2f}",
+        "polars": pl.__version__,
+        "numpy": np.__version__,
+    }
+    print(", ".join(f"{name} {value}" for name, value in head.items()) + f", {POINTS:,} points a run")
+    report = Report()
+    (two_cores if asked.two else one_core)(report)
+    if asked.json is not None:
+        report.write(asked.json, head)
 
 
 if __name__ == "__main__":

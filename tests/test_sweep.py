@@ -143,6 +143,49 @@ def test_what_if_hardware_is_faster_where_it_should_be() -> None:
     assert plain == pytest.approx(alone, rel=1e-12)
 
 
+def test_drafts_and_bits_are_axes() -> None:
+    space = {
+        "model": "llama-3.1-8b",
+        "hw": "h100-sxm",
+        "spec_method": ["none", "eagle"],
+        "num_speculative_tokens": [0, 3],
+        "spec_acceptance": 0.7,
+        "batch_size": [1, 64],
+    }
+    rows = rf.sweep(space).collect()
+    plain = rf.evaluate({"batch_size": [1, 64]}, model="llama-3.1-8b", hw="h100-sxm")["tpot_s"]
+    drafts = "spec:method=eagle,gamma=3,accept=0.7"
+    drafted = rf.evaluate({"batch_size": [1, 64]}, model="llama-3.1-8b", hw="h100-sxm", techniques=drafts)
+    expected = [*plain, *plain, *plain, *drafted["tpot_s"]]
+    assert rows["tpot_s"].to_list() == pytest.approx(expected, rel=1e-12)
+    assert drafted["tpot_s"][0] < plain[0]
+    bits = {"model": "llama-3.1-8b", "hw": "h100-sxm", "w_bits": [0, 4], "batch_size": 1}
+    sixteen, four = rf.sweep(bits).collect()["step_s"].to_list()
+    alone = rf.analyze("llama-3.1-8b", "h100-sxm", w_bits=4, batch_size=1).step_s
+    assert sixteen > four
+    assert four == pytest.approx(alone, rel=1e-12)
+    with pytest.raises(rf.RooflineError, match="spec"):
+        rf.sweep({**space, "spec_method": "eagles"})
+
+
+@pytest.mark.parametrize("phase", ["decode", "prefill", "chat"])
+def test_any_technique_is_an_axis(phase: str) -> None:
+    techniques = [
+        "none",
+        "kv-evict:ratio=0.5",
+        "offload:what=weights,share=0.3",
+        "spec:method=eagle,gamma=2,accept=0.6",
+    ]
+    space = {"model": "llama-3.1-8b", "hw": "h100-sxm", "techniques": techniques, "phase": phase}
+    rows = rf.sweep({**space, "batch_size": [1, 16], "output_len": 40}, keep="all").collect()
+    assert rows["reason"].null_count() == rows.height
+    for row in rows.iter_rows(named=True):
+        sizes = {"batch_size": row["batch_size"], "input_len": 2048, "output_len": 40}
+        alone = rf.analyze("llama-3.1-8b", "h100-sxm", phase=phase, techniques=row["techniques"], **sizes)
+        assert row["step_s"] == pytest.approx(alone.step_s, rel=1e-12)
+        assert row["memory_bytes"] == pytest.approx(alone.memory["memory_bytes"], rel=1e-12)
+
+
 def test_engine_settings_divide_memory() -> None:
     space = {
         "model": "llama-3.1-8b",

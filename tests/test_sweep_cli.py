@@ -99,10 +99,15 @@ MISTAKES = {
     f"{SWEEP} --format yaml": ("no format is called `yaml`", "json"),
     f"{SWEEP} -o README.md/out": ("Not a directory", ""),
     f"{SWEEP} -o examples": ("examples holds other files", "another folder"),
-    "sweep --trace examples/chat.jsonl --hw h100-sxm --pareto step_s": (
-        "--pareto must be left out with --trace",
-        "",
+    "sweep --trace examples/chat.jsonl --hw h100-sxm --pareto step_s": ("no figure is called `step_s`", ""),
+    "sweep --trace examples/chat.jsonl --hw h100-sxm --pareto completed": (
+        "completed must say which way it is better",
+        "min:completed or max:completed",
     ),
+    "sweep --trace examples/chat.jsonl --hw h100-sxm --keep topk": ("objectives must name at least one", ""),
+    "sweep --trace examples/chat.jsonl --hw h100-sxm --columns step_s": ("no figure is called `step_s`", ""),
+    f"{SWEEP} --spec-method eagles --num-speculative-tokens 2": ("spec:method must be one of", "eagle"),
+    f"{SWEEP} --spec-acceptance 2": ("accept", ""),
     "sweep --trace examples/chat.jsonl --hw h100-sxm --max-gpus 2": ("must be left out with --trace", ""),
 }
 
@@ -173,6 +178,51 @@ def test_scenarios_of_a_trace_are_swept(command: Callable[..., Any]) -> None:
     assert rows.select("hw", "speedup").rows() == [("h100-sxm", 1), ("h100-sxm", 4), ("l40s", 1), ("l40s", 4)]
     screen = command(f"{line} --quiet")
     assert "4 scenarios = 2 hw x 2 speedup" in screen.out
+
+
+def test_the_best_scenarios_of_the_simulator_are_kept(command: Callable[..., Any], tmp_path: Path) -> None:
+    line = "sweep --simulate -m llama-3.1-8b --hw h100-sxm,l40s --axis num_prompts=40 --quiet"
+    line += " --isl 512 --osl 20 -r 4,40"
+    every = pl.read_csv(command(f"{line} --format csv").out.encode())
+    assert every.height == 4
+    by = "output_throughput"
+    best = pl.read_csv(
+        command(f"{line} --keep topk --by {by} --top 1 --columns {by} --format csv").out.encode()
+    )
+    assert best.columns[-1] == by
+    assert best[by].to_list() == [every[by].max()]
+    out = tmp_path / "out"
+    pareto = f"--pareto {by},min:mean_ttft_ms -o {out} --points-a-part 1 --format csv"
+    front = pl.read_csv(command(f"{line} {pareto}").out.encode())
+    rows = every.select(by, "mean_ttft_ms").rows()
+    unbeaten = [
+        row
+        for row in rows
+        if not any(other[0] >= row[0] and other[1] <= row[1] and other != row for other in rows)
+    ]
+    assert sorted(front.select(by, "mean_ttft_ms").rows()) == sorted(unbeaten)
+    assert json.loads((out / "manifest.json").read_text())["best"]["rows"] == front.height
+
+
+def test_a_file_may_ask_for_generated_traffic(command: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "space.toml"
+    file.write_text(
+        """
+simulate = true
+keep = "topk"
+objectives = ["request_throughput"]
+top = 1
+[axes]
+model = "llama-3.1-8b"
+hw = "h100-sxm"
+num_prompts = 20
+input_len = 256
+output_len = 8
+request_rate = [1, 50]
+"""
+    )
+    rows = pl.read_csv(command(f"sweep {file} --format csv --quiet").out.encode())
+    assert rows["request_rate"].to_list() == [50]
 
 
 def test_an_interrupted_sweep_leaves_whole_parts_and_goes_on(tmp_path: Path) -> None:

@@ -188,6 +188,8 @@ def test_json_holds_the_slowest_where_asked(command: Callable[..., Any]) -> None
 WRONG = {
     "--record all": "no record is called `all`",
     "--explain 0": "--explain must be at least 1: 0",
+    "--requests x.csv --steps x.csv": "--steps must be another file than --requests: x.csv",
+    "--steps x.csv -o ./x.csv": "--output must be another file than --steps: x.csv",
     "--timeline-interval 0": "--timeline-interval must be above 0 s: 0.0",
     "--steps steps.xlsx": "--steps must end in one of .parquet, .csv, .jsonl, .json, .html: steps.xlsx",
     "--timeline nowhere/t.csv": "--timeline must lie in a folder that exists: nowhere/t.csv",

@@ -21,10 +21,25 @@ COUNTS = (
     "block_size",
     "max_num_seqs",
     "max_num_batched_tokens",
+    "w_bits",
+    "a_bits",
+    "num_speculative_tokens",
 )
 NUMBERS = ("compute_scale", "bandwidth_scale", "link_scale", "overlap", "gpu_memory_utilization")
 FLAGS = ("flash_attention",)
-NAMES = ("model", "hw", "quantization", "kv_cache_dtype", "techniques", "fusion", "engine", "mode", "phase")
+NAMES = (
+    "model",
+    "hw",
+    "quantization",
+    "kv_cache_dtype",
+    "techniques",
+    "spec_method",
+    "spec_acceptance",
+    "fusion",
+    "engine",
+    "mode",
+    "phase",
+)
 HINT = "for example `1,2,4`, `1:64` (every one), `16:4096:16` (a step) or `1:1024:x2` (a factor)"
 
 
@@ -78,6 +93,8 @@ def _plain(axis: str, value: Any) -> Any:
         return float(value)
     elif axis in FLAGS and not isinstance(value, bool):
         raise _refused(axis, "must be true or false", value)
+    elif axis == "spec_acceptance" and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
     elif axis in NAMES and axis not in ("model", "hw") and not isinstance(value, str):
         raise _refused(axis, "must be names", value)
     return value

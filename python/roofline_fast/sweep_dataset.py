@@ -291,4 +291,4 @@ def columns_of(frame: pl.DataFrame, objectives: Iterable[str]) -> Mapping[str, A
     names = [objective.rpartition(":")[2] for objective in objectives]
     import polars as pl
 
-    return {name: frame[name].cast(pl.Float64) for name in names}
+    return {name: frame[name].cast(pl.Float64).fill_null(float("nan")) for name in names}

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from roofline_fast import _core
 from roofline_fast.errors import MissingFileError, SpecError
@@ -38,7 +38,12 @@ class Axes(BaseModel):
     ep: Counts | None = None
     quantization: Names | None = None
     kv_cache_dtype: Names | None = None
+    w_bits: Counts | None = None
+    a_bits: Counts | None = None
     techniques: Names | None = None
+    spec_method: Names | None = None
+    num_speculative_tokens: Counts | None = None
+    spec_acceptance: Names | Share | list[Share | Text] | None = None
     fusion: Names | None = None
     flash_attention: Flag | list[Flag] | None = None
     overlap: Share | list[Share] | None = None
@@ -85,8 +90,21 @@ class SimulateScenario(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    trace: Text = Field(description="The trace that every point replays.")
+    trace: Text | None = Field(default=None, description="The trace that every point replays.")
+    simulate: Literal[True] = Field(
+        default=True,
+        description="Says without a trace that points are simulated: axes say how traffic is made.",
+    )
     axes: dict[str, Any] = Field(description="Keywords of simulate, each one value or a list.")
+    keep: Literal["feasible", "all", "pareto", "topk"] = "feasible"
+    objectives: list[Text] = Field(
+        default_factory=list, description="Summary figures to weigh, best way known or min:/max:."
+    )
+    top: Annotated[int, Field(ge=1, strict=True)] = 10
+    columns: list[Text] | None = Field(default=None, description="Summary figures of a row; all unless said.")
+    points_a_part: Annotated[int, Field(ge=1, strict=True)] | None = Field(
+        default=None, description="Scenarios of one Parquet part."
+    )
 
 
 def read(path: Path, field: str = "SPACE") -> dict[str, Any]:
@@ -124,18 +142,18 @@ def checked(content: dict[str, Any], origin: str) -> Scenario | SimulateScenario
     SpecError
         All its mistakes at once, each with its path.
     """
-    kind = SimulateScenario if "trace" in content else Scenario
+    kind = SimulateScenario if {"trace", "simulate"} & content.keys() else Scenario
     try:
         return kind.model_validate(content)
     except ValidationError as why:
-        mistakes = _mistakes(why)
+        mistakes = _mistakes(why, kind)
         count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
         message = f"{origin} has {count}:\n" + "\n".join(f"  {mistake}" for mistake in mistakes)
         hint = "`roofline-fast sweep --schema` prints what such a file may hold"
         raise SpecError(message, field="SPACE", value=origin, hint=hint) from None
 
 
-def _mistakes(why: ValidationError) -> list[str]:
+def _mistakes(why: ValidationError, kind: type[BaseModel]) -> list[str]:
     """Return each mistake once, with its path and, for unknown names, the nearest."""
     found: dict[str, str] = {}
     for error in why.errors():
@@ -144,7 +162,7 @@ def _mistakes(why: ValidationError) -> list[str]:
         # What follows an axis in a path are the kinds of values that it might have had.
         path = _path(place[:2] if of_axis else place)
         if error["type"] == "extra_forbidden":
-            known = Axes.model_fields if of_axis else Scenario.model_fields
+            known = Axes.model_fields if of_axis else kind.model_fields
             text = f"{path} is not known (nearest: {', '.join(nearest(str(place[-1]), known))})"
         elif error["type"] == "missing":
             text = f"{path} must be given"
@@ -169,7 +187,7 @@ def _expected(axis: str) -> str:
 
     if axis in sweep_axes.COUNTS:
         return "whole numbers from 0 up, or a text such as `1:1024:x2`"
-    if axis in ("overlap", "gpu_memory_utilization"):
+    if axis in ("overlap", "gpu_memory_utilization", "spec_acceptance"):
         return "numbers from 0 to 1"
     if axis in sweep_axes.NUMBERS:
         return "numbers above 0"
@@ -183,11 +201,11 @@ def _shown(value: Any) -> str:
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of scenario files, for editors."""
-    sweep = Scenario.model_json_schema()
+    both = TypeAdapter(Scenario | SimulateScenario).json_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A sweep of roofline-fast",
-        **{name: value for name, value in sweep.items() if name != "title"},
+        **{name: value for name, value in both.items() if name != "title"},
     }
 
 

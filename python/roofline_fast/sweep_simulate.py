@@ -11,9 +11,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from roofline_fast import _core
 from roofline_fast.errors import DoesNotFitError, RooflineError, SpecError, TraceError
-from roofline_fast.suggest import unknown
-from roofline_fast.sweep_dataset import DataSet, Dropped, Plan
+from roofline_fast.suggest import choice, unknown
+from roofline_fast.sweep_dataset import DataSet, Dropped, Plan, columns_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # Scenarios of one part: seconds of work, so that little is lost with a machine.
 SCENARIOS_A_PART = 64
+KEEPS = ("feasible", "all", "pareto", "topk")
 NOT_AXES = ("trace", "record", "progress", "percentiles", "trace_options", "path", "format")
 
 
@@ -44,8 +46,16 @@ class SimulateRun:
         The traffic; generated where the axes say how.
     axes : mapping
         Keywords of `simulate`, each one value or a list of values.
-    keep : {"feasible", "all"}
-        Scenarios that could be simulated, or every one, with the reason why one could not.
+    keep : {"feasible", "all", "pareto", "topk"}
+        Scenarios that could be simulated; every one, with the reason why one could not; those that no other
+        beats in every objective; the best `top`.
+    objectives : sequence of str
+        Summary figures that ``pareto`` weighs against each other, or the one that ``topk`` ranks by; ``max:``
+        or ``min:`` before the name says which way is better where that is not plain.
+    top : int
+        How many ``topk`` keeps.
+    figures : sequence of str, optional
+        Summary figures of a row; all unless said.
     points_a_part : int
         Scenarios of one part of a data set.
     threads : int, optional
@@ -65,6 +75,9 @@ class SimulateRun:
     trace: str | PathLike[str] | Trace | None
     axes: Mapping[str, Any]
     keep: str = "feasible"
+    objectives: tuple[str, ...] = ()
+    top: int = 10
+    figures: tuple[str, ...] | None = None
     points_a_part: int = SCENARIOS_A_PART
     threads: int | None = None
     _values: dict[str, list[Any]] = field(init=False, repr=False, compare=False)
@@ -81,8 +94,14 @@ class SimulateRun:
                 raise SpecError(f"{name} must have values: none", field=name, hint=hint)
         if "hw" not in values:
             raise SpecError("hw must be given, as an axis of one or more values", field="hw")
-        if self.keep not in ("feasible", "all"):
-            raise unknown("keep", self.keep, ("feasible", "all"))
+        choice("keep", self.keep, KEEPS)
+        if self.picks:
+            import polars as pl
+
+            # Refuses objectives that say no direction, before any work is done.
+            nothing = pl.Series([], dtype=pl.Float64)
+            columns = dict.fromkeys(self._ranked, nothing)
+            _core.Space.pick(columns, self.keep, list(self.objectives), self.top)
         object.__setattr__(self, "_values", values)
 
     @property
@@ -97,6 +116,24 @@ class SimulateRun:
     def columns(self) -> list[str]:
         """Its axes, in the order given: the last one changes fastest."""
         return list(self._values)
+
+    @property
+    def picks(self) -> bool:
+        """Whether only the best rows are kept."""
+        return self.keep in ("pareto", "topk")
+
+    @property
+    def _ranked(self) -> list[str]:
+        return [objective.rpartition(":")[2].strip() for objective in self.objectives]
+
+    def pick(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the best of some rows."""
+        if rows.is_empty():
+            return rows
+        for name in self._ranked:
+            choice("figure", name, [known for known in rows.columns if known not in self.columns])
+        columns = columns_of(rows, self.objectives)
+        return rows[_core.Space.pick(columns, self.keep, list(self.objectives), self.top)]
 
     @property
     def varied(self) -> dict[str, list[Any]]:
@@ -135,7 +172,16 @@ class SimulateRun:
         reasons = [(reason, count, example) for reason, (count, example) in sorted(dropped.items())]
         if not rows:
             return pl.DataFrame(schema=dict.fromkeys(self.columns, pl.String)), reasons
-        return pl.DataFrame(rows, infer_schema_length=None, strict=False), reasons
+        frame = pl.DataFrame(rows, infer_schema_length=None, strict=False)
+        if self.picks:
+            frame = self.pick(frame)
+        if self.figures is None:
+            return frame, reasons
+        known = [name for name in frame.columns if name not in (*self.columns, "reason")]
+        for name in self.figures:
+            choice("figure", name, known)
+        kept = {*self.columns, "reason", *self.figures, *(self._ranked if self.picks else ())}
+        return frame.select([name for name in frame.columns if name in kept]), reasons
 
     def _read_once(self) -> str | PathLike[str] | Trace | None:
         """Return the trace, read where no axis changes how it is read."""
@@ -156,7 +202,7 @@ class SimulateRun:
         contents = {
             "axes": {name: [_content(value) for value in values] for name, values in self._values.items()},
             "trace": _content(self.trace),
-            "keep": self.keep,
+            **self._asked(),
         }
         return Plan(contents, self.points, self.points_a_part)
 
@@ -172,15 +218,30 @@ class SimulateRun:
         return {
             "trace": trace,
             "axes": self._values,
-            "keep": self.keep,
+            **self._asked(),
             "points_a_part": self.points_a_part,
+        }
+
+    def _asked(self) -> dict[str, Any]:
+        return {
+            "keep": self.keep,
+            "objectives": list(self.objectives),
+            "top": self.top,
+            "figures": None if self.figures is None else list(self.figures),
         }
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any]) -> SimulateRun:
         """Make the run that `recipe` describes."""
+        figures = recipe["figures"]
         return cls(
-            recipe["trace"], recipe["axes"], keep=recipe["keep"], points_a_part=recipe["points_a_part"]
+            recipe["trace"],
+            recipe["axes"],
+            keep=recipe["keep"],
+            objectives=tuple(recipe["objectives"]),
+            top=recipe["top"],
+            figures=None if figures is None else tuple(figures),
+            points_a_part=recipe["points_a_part"],
         )
 
 

@@ -132,7 +132,28 @@ def _generated(options: dict[str, Any], seed: int) -> Trace:
         if word not in TRAFFIC and word != "like":
             hint = "it says how a trace is read"
             raise SpecError(f"{word} must be left out without a trace: {value}", field=word, hint=hint)
+    _check_memory(options.get("num_prompts"))
     return Trace.generate(**options, seed=seed)
+
+
+# Bytes that a request takes, with what comes of it, where nothing is recorded; a third of them while it is generated.
+REQUEST_BYTES = 75
+
+
+def _check_memory(count: Any) -> None:
+    """Refuse more requests than the machine's memory holds, which the system would end without a word."""
+    try:
+        held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        needed = float(count) * REQUEST_BYTES
+    except (AttributeError, TypeError, ValueError, OSError):
+        return
+    if needed > held:
+        message = (
+            f"num_prompts must fit memory: {float(count):,.0f} requests take {needed / 2**30:,.0f} GiB "
+            f"of {held / 2**30:,.0f}"
+        )
+        hint = "`trace generate` writes any number as `.jsonl`; simulate a part of them"
+        raise SpecError(message, field="num_prompts", value=str(count), hint=hint)
 
 
 def _refuse_reader(options: Mapping[str, Any]) -> None:

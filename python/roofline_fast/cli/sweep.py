@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from roofline_fast.sweep_run import Run
     from roofline_fast.sweep_simulate import SimulateRun
 
-HELP = """Price every combination of some axes; with --trace, simulate every one.
+HELP = """Price every combination of some axes; with --trace or --simulate, simulate every one.
 
 Axes come from a scenario file, from flags, or from both (flags win): values with commas between them, ranges
 (1:64, every one; 16:4096:16, a step; 1:1024:x2, a factor). With -o a folder of Parquet parts, which the same
@@ -88,6 +88,30 @@ def sweep(
     ] = None,
     chunk: Annotated[str | None, _axis("--chunk", about="Largest prompt chunk, tokens.")] = None,
     engine: Annotated[str | None, _axis("--engine", "--backend", about="Engines.")] = None,
+    max_num_seqs: Annotated[
+        str | None, _axis("--max-num-seqs", about="Sequences of the largest step.")
+    ] = None,
+    max_num_batched_tokens: Annotated[
+        str | None, _axis("--max-num-batched-tokens", about="Tokens of the largest step.")
+    ] = None,
+    gpu_memory_utilization: Annotated[
+        str | None, _axis("--gpu-memory-utilization", about="Shares of memory the engine uses.")
+    ] = None,
+    block_size: Annotated[
+        str | None, _axis("--block-size", "--page-size", about="Tokens of a KV block.")
+    ] = None,
+    spec_method: Annotated[
+        str | None, _axis("--spec-method", about="Where drafts come from (none,eagle).")
+    ] = None,
+    num_speculative_tokens: Annotated[
+        str | None, _axis("--num-speculative-tokens", "--spec-tokens", about="Drafts a step (0,1,3).")
+    ] = None,
+    spec_acceptance: Annotated[
+        str | None, _axis("--spec-acceptance", about="Chances that a draft is accepted.")
+    ] = None,
+    request_rate: Annotated[
+        str | None, _axis("--request-rate", "-r", "--qps", about="Requests a second (simulations).")
+    ] = None,
     axis: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUES", help="Any other axis; repeatable.", rich_help_panel=AXES),
@@ -95,6 +119,10 @@ def sweep(
     trace: Annotated[
         str | None, typer.Option(help="Simulate this trace at every point.", rich_help_panel=AXES)
     ] = None,
+    simulate: Annotated[
+        bool,
+        typer.Option("--simulate", help="Simulate generated traffic at every point.", rich_help_panel=AXES),
+    ] = False,
     keep: Annotated[
         str | None, typer.Option(help="feasible, all, pareto or topk.", rich_help_panel=POINTS)
     ] = None,
@@ -182,6 +210,14 @@ def sweep(
         "prefix_len": prefix_len,
         "chunk": chunk,
         "engine": engine,
+        "max_num_seqs": max_num_seqs,
+        "max_num_batched_tokens": max_num_batched_tokens,
+        "gpu_memory_utilization": gpu_memory_utilization,
+        "block_size": block_size,
+        "spec_method": spec_method,
+        "num_speculative_tokens": num_speculative_tokens,
+        "spec_acceptance": spec_acceptance,
+        "request_rate": request_rate,
         **_others(axis),
     }
     if min_gpus is not None and max_gpus is not None and min_gpus > max_gpus:
@@ -198,6 +234,7 @@ def sweep(
         "columns": columns,
         "points_a_part": points_a_part,
         "threads": threads,
+        "simulate": simulate,
     }
     from roofline_fast.cli import sweep_spec
 
@@ -296,7 +333,6 @@ def _to_folder(
 ) -> Found | int:
     """Write the parts that are missing, and the manifest once none is."""
     from roofline_fast.sweep_dataset import added, shard_of
-    from roofline_fast.sweep_run import Run
 
     share = shard_of(shard)
     data = run.data_set(out, fresh=fresh)
@@ -317,7 +353,7 @@ def _to_folder(
         there = data.plan.parts - len(data.missing())
         talk.say(f"interrupted: {there:,} of {data.plan.parts:,} parts are written; the same command goes on")
         return talk.INTERRUPTED
-    manifest = data.finish(run.pick if isinstance(run, Run) and run.picks else None)
+    manifest = data.finish(run.pick if run.picks else None)
     if manifest is None:
         left = len(data.missing())
         talk.note(

@@ -85,7 +85,7 @@ def _dropped(run: Run | SimulateRun, kept: int, dropped: Dropped) -> list[str]:
 
 
 def _heading(run: Run | SimulateRun, rows: pl.DataFrame, shown: int) -> str:
-    if isinstance(run, SimulateRun):
+    if isinstance(run, SimulateRun) and not run.objectives:
         return f"first {shown:,}" if rows.height > shown else f"all {shown:,}"
     if run.keep == "pareto":
         return f"{shown:,} of {rows.height:,} that nothing beats in {' and '.join(run.objectives)}"
@@ -93,7 +93,7 @@ def _heading(run: Run | SimulateRun, rows: pl.DataFrame, shown: int) -> str:
 
 
 def _ordered(run: Run | SimulateRun, rows: pl.DataFrame) -> pl.DataFrame:
-    if isinstance(run, SimulateRun):
+    if isinstance(run, SimulateRun) and not run.objectives:
         return rows
     objective = ranked_by(run)
     name = objective.rpartition(":")[2]
@@ -116,9 +116,8 @@ def _ordered(run: Run | SimulateRun, rows: pl.DataFrame) -> pl.DataFrame:
 def _table(run: Run | SimulateRun, rows: pl.DataFrame) -> list[str]:
     axes = [name for name in rows.columns if name in run.varied]
     results = [name for name in RESULTS if name in rows.columns and rows[name].null_count() < rows.height]
-    if not isinstance(run, SimulateRun):
-        named = {objective.rpartition(":")[2] for objective in run.objectives}
-        results = [name for name in rows.columns if name in results or name in named]
+    named = {objective.rpartition(":")[2] for objective in run.objectives}
+    results = [name for name in rows.columns if name in results or name in named]
     heads = axes + [RESULTS.get(name, name) for name in results]
     cells = [[_cell(name, row[name]) for name in axes + results] for row in rows.iter_rows(named=True)]
     widths = [max(len(line[at]) for line in [heads, *cells]) for at in range(len(heads))]

@@ -30,11 +30,14 @@ def run_of(
     from roofline_fast import sweep_scenario
 
     axes: dict[str, Any] = {}
+    given: dict[str, Any] = {}
+    simulate = asked["simulate"] or trace is not None
     scenario = None
     if file is not None:
         scenario = sweep_scenario.checked(sweep_scenario.read(file), str(file))
         if isinstance(scenario, sweep_scenario.SimulateScenario):
             trace = trace or scenario.trace
+            simulate = True
             axes = dict(scenario.axes)
         else:
             axes = sweep_scenario.axes_of(scenario)
@@ -43,15 +46,16 @@ def run_of(
             "for example `roofline-fast sweep space.toml`, or `--model llama-3.1-8b --hw h100,l40s --tp 1,2`"
         )
         raise SpecError("SPACE must be given, or axes as flags", field="SPACE", hint=hint)
-    if trace is not None:
-        return _simulate(trace, {**axes, **flags}, asked)
+    if scenario is not None:
+        given = scenario.model_dump(exclude={"axes", "trace", "simulate"})
     axes = {**axes, **flags}
-    if isinstance(scenario, sweep_scenario.Scenario):
-        return _priced(axes, asked, scenario.model_dump(exclude={"axes"}))
-    return _priced(axes, asked, {})
+    if simulate:
+        return _simulate(trace, axes, asked, given)
+    return _priced(axes, asked, given)
 
 
-def _priced(axes: Mapping[str, Any], asked: Mapping[str, Any], file: Mapping[str, Any]) -> Run:
+def _kept(asked: Mapping[str, Any], file: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Return which rows are kept, and by what they are weighed."""
     objectives = tuple(file.get("objectives") or ())
     keep = asked["keep"] or file.get("keep", "feasible")
     if asked["pareto"] is not None:
@@ -64,6 +68,11 @@ def _priced(axes: Mapping[str, Any], asked: Mapping[str, Any], file: Mapping[str
                 "--by must be left out with --pareto, which ranks by its first result", field="--by"
             )
         objectives = (asked["by"],)
+    return keep, objectives
+
+
+def _priced(axes: Mapping[str, Any], asked: Mapping[str, Any], file: Mapping[str, Any]) -> Run:
+    keep, objectives = _kept(asked, file)
     columns = file.get("columns") if asked["columns"] is None else _names("--columns", asked["columns"])
     limits = limits_of({**(file.get("limits") or {}), **asked["limits"]}, asked["slo"])
     return Run(
@@ -78,22 +87,24 @@ def _priced(axes: Mapping[str, Any], asked: Mapping[str, Any], file: Mapping[str
     )
 
 
-def _simulate(trace: str, axes: Mapping[str, Any], asked: Mapping[str, Any]) -> SimulateRun:
-    for flag in ("pareto", "by", "top", "columns"):
-        if asked[flag] is not None:
-            raise SpecError(
-                f"--{flag} must be left out with --trace", field=f"--{flag}", hint="rank the rows later"
-            )
+def _simulate(
+    trace: str | None, axes: Mapping[str, Any], asked: Mapping[str, Any], file: Mapping[str, Any]
+) -> SimulateRun:
     if asked["limits"]:
         raise SpecError("limits of GPUs and contexts must be left out with --trace", field="--trace")
     values = {name: _parsed(given) if isinstance(given, str) else given for name, given in axes.items()}
     if asked["slo"] is not None:
         values["slo"] = asked["slo"]
+    keep, objectives = _kept(asked, file)
+    figures = file.get("columns") if asked["columns"] is None else _names("--columns", asked["columns"])
     return SimulateRun(
         trace,
         values,
-        keep=asked["keep"] or "feasible",
-        points_a_part=asked["points_a_part"] or SCENARIOS_A_PART,
+        keep=keep,
+        objectives=objectives,
+        top=asked["top"] or file.get("top", 10),
+        figures=None if figures is None else tuple(figures),
+        points_a_part=asked["points_a_part"] or file.get("points_a_part") or SCENARIOS_A_PART,
         threads=asked["threads"],
     )
 
@@ -129,7 +140,7 @@ def _names(flag: str, text: str) -> list[str]:
 
 def picks(run: Run | SimulateRun) -> bool:
     """Return whether only the best rows are kept."""
-    return isinstance(run, Run) and run.picks
+    return run.picks
 
 
 def window(run: Run | SimulateRun, points: int) -> int:
@@ -139,10 +150,10 @@ def window(run: Run | SimulateRun, points: int) -> int:
 
 def best(run: Run | SimulateRun, rows: pl.DataFrame, count: int) -> pl.DataFrame:
     """Return the best of some rows: a front whole, otherwise the first few by what the sweep ranks by."""
-    if isinstance(run, SimulateRun):
-        return rows.head(200)
     if run.picks:
         return run.pick(rows)
+    if isinstance(run, SimulateRun) and not run.objectives:
+        return rows.head(200)
     from roofline_fast import _core
     from roofline_fast.sweep_dataset import columns_of
 
@@ -155,4 +166,4 @@ def best(run: Run | SimulateRun, rows: pl.DataFrame, count: int) -> pl.DataFrame
 
 def ranked_by(run: Run | SimulateRun) -> str:
     """Return what its best rows are ranked by."""
-    return run.objectives[0] if isinstance(run, Run) and run.objectives else RANKED_BY
+    return run.objectives[0] if run.objectives else RANKED_BY

@@ -62,7 +62,8 @@ impl Default for Part {
 
 impl Part {
     /// Fills the lanes of steps in which `sequences` bring `new` tokens each on top of `context` tokens in their caches;
-    /// `sampled` of them need logits. The same as [`Reaches::add_item`](crate::shape::Reaches::add_item) for each.
+    /// `sampled` of them need logits. The same as [`Reaches::add_item`](crate::shape::Reaches::add_item) for each; areas only
+    /// where something reads `areas`.
     pub fn fill<'a>(
         &mut self,
         reaches: impl Iterator<Item = &'a Reach>,
@@ -70,6 +71,7 @@ impl Part {
         new: &[u64],
         context: &[u64],
         sampled: impl Fn(u64) -> u64,
+        areas: bool,
     ) {
         let items = || sequences.iter().zip(new).zip(context);
         let counts = self.tokens.iter_mut().zip(&mut self.sequences).zip(&mut self.logits);
@@ -82,20 +84,24 @@ impl Part {
             *longest = (context + new) as f64;
         }
         for (reach, lanes) in reaches.zip(&mut self.reach) {
-            let sums = lanes.pairs.iter_mut().zip(&mut lanes.keys).zip(&mut lanes.area);
+            let sums = lanes.pairs.iter_mut().zip(&mut lanes.keys);
             let each = sums.zip(self.sequences.iter().zip(new.iter().zip(context)));
             // Told apart outside the loop, so that the common reach is a loop without branches.
             if (reach.span, reach.causal) == (Span::Full, true) {
-                for (((pairs, keys), area), (count, (new, context))) in each {
+                for ((pairs, keys), (count, (new, context))) in each {
                     let (new, context) = (*new as f64, *context as f64);
                     *pairs = count * (new * (context + (new + 1.0) / 2.0));
                     *keys = count * (context + new);
-                    *area = count * new * (context + new);
                 }
             } else {
-                for (((pairs, keys), area), (count, (new, context))) in each {
+                for ((pairs, keys), (count, (new, context))) in each {
                     let (own_pairs, own_keys) = reach.sums(*new, *context);
                     (*pairs, *keys) = (count * own_pairs, count * own_keys);
+                }
+            }
+            if areas {
+                let each = lanes.area.iter_mut().zip(self.sequences.iter().zip(new.iter().zip(context)));
+                for (area, (count, (new, context))) in each {
                     *area = count * *new as f64 * (context + new) as f64;
                 }
             }
@@ -182,7 +188,7 @@ mod tests {
             let column = |of: fn(&(u64, u64, u64)) -> u64| items.iter().map(of).collect::<Vec<u64>>();
             let (sequences, new, context) = (column(|i| i.0), column(|i| i.1), column(|i| i.2));
             let mut part = Part::default();
-            part.fill(reaches.iter(), &sequences, &new, &context, |new| new);
+            part.fill(reaches.iter(), &sequences, &new, &context, |new| new, true);
             let mut both = Part::default();
             both.add_up(&part, &part, items.len());
             for (at, (sequences, new, context)) in items.into_iter().enumerate() {

@@ -147,8 +147,10 @@ impl KvLayout {
         for (bytes, cap) in &cache.added {
             kv.grow(*bytes, *cap);
         }
+        // What drafts runs beside the last stage.
+        let beside = Layout { pp: 1, ..layout };
         for (model, precision) in &cache.drafts {
-            for (bytes, cap) in KvLayout::of(model, layout, precision).growing {
+            for (bytes, cap) in KvLayout::of(model, beside, precision).growing {
                 kv.grow(bytes, cap);
             }
         }
@@ -193,6 +195,7 @@ impl KvLayout {
     }
 
     /// Bytes of a sequence of `tokens`, every layer holding at most its window.
+    #[inline]
     pub fn bytes(&self, tokens: u64) -> f64 {
         let tokens = self.held.allocated(tokens);
         let held = |cap: &Option<u64>| cap.map_or(tokens, |cap| cap.min(tokens)) as f64;
@@ -201,8 +204,15 @@ impl KvLayout {
 
     /// Bytes of `sequences` of so many tokens each: what they share is stored once.
     pub fn bytes_of(&self, sequences: u64, tokens: u64) -> f64 {
+        self.bytes_where(self.bytes(tokens), sequences, tokens)
+    }
+
+    /// The same where the bytes of one are known.
+    fn bytes_where(&self, one: f64, sequences: u64, tokens: u64) -> f64 {
         let (shared, copies) = self.held.shared(sequences, tokens);
-        let one = self.bytes(tokens);
+        if shared == 0 {
+            return one * sequences as f64;
+        }
         one * sequences as f64 - (one - self.bytes(tokens - shared)) * (sequences - copies) as f64
     }
 }
@@ -295,7 +305,11 @@ impl MemoryPlan {
     }
 
     fn block_bytes(&self, context: u64) -> f64 {
-        let each = context.div_ceil(self.block_size).max(1);
+        self.block_bytes_where(context.div_ceil(self.block_size).max(1))
+    }
+
+    /// Bytes of a block where a sequence takes `each` of them.
+    fn block_bytes_where(&self, each: u64) -> f64 {
         self.kv.bytes(each * self.block_size) / each as f64
     }
 
@@ -309,12 +323,12 @@ impl MemoryPlan {
         let blocks_each = context.div_ceil(self.block_size).max(1);
         let left = (self.capacity - self.weights - activations).max(0.0);
         let fitting = |bytes: f64| if a_sequence > 0.0 { (bytes / a_sequence) as u64 } else { 0 };
-        let block_bytes = self.block_bytes(context);
+        let block_bytes = self.block_bytes_where(blocks_each);
         let num_gpu_blocks = self.blocks_of(block_bytes);
         Memory {
             capacity: self.capacity,
             weights: self.weights,
-            kv: self.kv.bytes_of(sequences, context),
+            kv: self.kv.bytes_where(a_sequence, sequences, context),
             activations,
             usable: self.usable,
             engine_activations: self.engine_activations,

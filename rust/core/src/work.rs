@@ -525,6 +525,23 @@ impl Op {
         self.work.rates().iter().any(Rate::grows_with_context)
     }
 
+    /// Whether it, or what it was made of, writes scores that the mask hides.
+    pub(crate) fn has_areas(&self) -> bool {
+        let kernel = match &self.kernel {
+            Kernel::Gemm(gemm) => gemm.rows,
+            Kernel::Pass(bytes) => *bytes,
+            Kernel::Quantise(quantise) => quantise.bytes,
+            _ => Rate::ZERO,
+        };
+        let mut rates = self.work.rates().to_vec();
+        rates.push(kernel);
+        if let Some(saved) = &self.saved {
+            let Saved { flops, vector_flops, activation_bytes, kv_bytes, transfer_bytes, .. } = **saved;
+            rates.extend([flops, vector_flops, activation_bytes, kv_bytes, transfer_bytes]);
+        }
+        rates.iter().any(|rate| rate.area != 0.0) || self.was.as_ref().is_some_and(|was| was.has_areas())
+    }
+
     /// The counts that its price depends on.
     pub(crate) fn counts(&self) -> Counts {
         let work = self.work.rates().iter().map(Rate::counts).fold(self.kernel.counts(), Counts::or);

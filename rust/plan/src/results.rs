@@ -219,12 +219,6 @@ impl Results {
         &self.lanes[measure as usize]
     }
 
-    /// Gives a measure its numbers.
-    pub fn set(&mut self, measure: Measure, lane: Vec<f64>) {
-        self.rows = lane.len();
-        self.lanes[measure as usize] = lane;
-    }
-
     /// Every row of the wanted measures, to be written.
     pub fn rows_mut(&mut self, wanted: Wanted) -> Rows<'_> {
         let lanes = Measure::ALL.into_iter().zip(&mut self.lanes);

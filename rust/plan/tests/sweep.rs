@@ -14,6 +14,7 @@ use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
 use roofline_core::table::Column;
+use roofline_core::technique::Technique;
 use roofline_plan::deployed::{Deployed, Desk};
 use roofline_plan::results::{Block, Measure, Wanted};
 use roofline_plan::sweep::{
@@ -39,11 +40,21 @@ const MODELS: [&str; 7] = [
     "qwen2.5-vl-7b",
 ];
 
+const TECHNIQUES: [&str; 6] = [
+    "kv-evict:ratio=0.5",
+    "prefix-sharing:tokens=700",
+    "paging:block=64",
+    "spec:method=eagle,gamma=3,accept=0.6",
+    "offload:what=weights,share=0.3",
+    "weight-quant:bits=4",
+];
+
 fn deployed(
     model: &str,
     hardware: &str,
     layout: Layout,
     (flash_attention, overlap, predicted): (bool, f64, bool),
+    techniques: &str,
 ) -> Option<Deployed> {
     let model = catalog::models::model(model).unwrap();
     let deployment = Deployment {
@@ -56,6 +67,7 @@ fn deployed(
         efficiency: if predicted { Efficiency::predicted("vllm") } else { Efficiency::Ideal },
         techniques: Default::default(),
     };
+    let deployment = deployment.with(&Technique::parse_all(&[techniques]).unwrap()).ok()?;
     Some(Deployed::new(Analyst::new(deployment, &ENGINE).ok()?))
 }
 
@@ -74,10 +86,11 @@ proptest! {
         hardware in prop::sample::select(vec!["h100-sxm", "mi300x", "l40s", "tpu-v5e"]),
         (tp, pp, dp) in (prop::sample::select(vec![1u64, 2, 8]), 1u64..3, 1u64..3),
         how in (any::<bool>(), prop::sample::select(vec![0.0, 0.5]), any::<bool>()),
+        techniques in prop_oneof![2 => Just("none"), 1 => prop::sample::select(TECHNIQUES.to_vec())],
         question in prop::sample::select(Question::ALL.map(|(_, question)| question).to_vec()),
         sizes in prop::collection::vec((1u64..3000, 1u64..9000, 1u64..40, 0u64..2000, 0u64..3000), 1..12),
     ) {
-        let deployed = deployed(model, hardware, Layout { tp, pp, dp, ep: 1 }, how);
+        let deployed = deployed(model, hardware, Layout { tp, pp, dp, ep: 1 }, how, techniques);
         prop_assume!(deployed.is_some());
         let deployed = deployed.unwrap();
         let points: Vec<Point> = sizes.iter().map(|&(batch_size, input_len, output_len, prefix_len, chunk)| {
@@ -95,8 +108,16 @@ proptest! {
         let (mut desk, mut block) = (Desk::default(), Block::default());
         deployed.price(question, &sizes, Wanted::all(), &mut desk, &mut block);
         for (at, point) in points.iter().enumerate() {
-            let outcome = deployed.analyst().outcome(point).unwrap();
+            let Ok(outcome) = deployed.analyst().outcome(point) else {
+                prop_assert!(Measure::ALL.iter().all(|measure| block.lane(*measure)[at].is_nan()));
+                continue;
+            };
+            let unknown = deployed.unknown(question);
             for measure in Measure::ALL {
+                if unknown.has(measure) {
+                    prop_assert_eq!(deployed.of_outcome(&outcome, measure), None);
+                    continue;
+                }
                 let expected = deployed.of_outcome(&outcome, measure).unwrap_or(f64::NAN);
                 same(measure.name(), block.lane(measure)[at], expected)?;
             }

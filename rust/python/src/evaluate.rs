@@ -76,8 +76,8 @@ impl Configurations {
     /// Prices every row; only the `results` named are computed into columns, all of them where none is named.
     #[pyo3(signature = (results, progress=None))]
     fn evaluate(&self, py: Python<'_>, results: Vec<String>, progress: Option<&Progress>) -> PyResult<Table> {
-        let work = |_: &_| plan::evaluate(&self.configurations, &results);
-        Table::new(py, enter_long(py, progress, work)?)
+        let work = |_: &_| plan::evaluate(&self.configurations, &results).map(Table::of);
+        Table::checked(py, enter_long(py, progress, work)?)
     }
 }
 

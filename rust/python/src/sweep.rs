@@ -1,12 +1,14 @@
 //! Every combination of some axes, a range of points at a time.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use roofline_core::error::{Error as CoreError, Result as CoreResult};
 use roofline_plan::error::Error as PlanError;
-use roofline_plan::results::{Measure, Results, Wanted};
+use roofline_plan::results::{Measure, Wanted};
 use roofline_plan::sweep::{self as plan, Ask, Axis, Keep, Limit, Limits, Objective, Setting, Values};
 
 use crate::analysis::EngineMemory;
@@ -104,15 +106,24 @@ impl Space {
         objectives: Vec<String>,
         top: usize,
     ) -> PyResult<Vec<usize>> {
-        let mut results = Results::default();
-        let mut rows = 0;
-        for (name, column) in columns {
-            let name: String = name.extract()?;
-            let lane = columns::floats(&column, &name)?;
-            rows = lane.len();
-            results.set(enter(py, || Measure::parse(&name))?, lane);
+        let mut lanes = Vec::new();
+        for objective in &objectives {
+            let (name, more) = enter(py, || plan::keep::direction(objective))?;
+            let column = columns.get_item(name)?.ok_or_else(|| {
+                errors::spec(py, "objectives", "must be columns", name, "name one of the rows' figures")
+            })?;
+            let lane = columns::floats(&column, name)?;
+            lanes.push(lane.into_iter().map(|value| plan::keep::oriented(value, more)).collect::<Vec<f64>>());
         }
-        enter(py, || Ok::<_, PlanError>(keep_of(keep, &objectives, top)?.pick(&results, rows)))
+        let Some(first) = lanes.first() else {
+            return Err(errors::spec(py, "objectives", "must name at least one", "none", ""));
+        };
+        let rows = first.len();
+        enter(py, || match keep {
+            "pareto" => Ok(plan::keep::front(&lanes, rows)),
+            "topk" => Ok(plan::keep::top(first, top)),
+            _ => Err(roofline_core::names::unknown("keep", keep, ["pareto", "topk"])),
+        })
     }
 
     /// The same axes with only some values of one, by place.
@@ -150,13 +161,15 @@ impl Space {
         let (table, dropped) = enter_long(py, progress, |shared| {
             let wanted = if results.is_empty() { Wanted::default() } else { Wanted::named(&results)? };
             let ask = Ask { wanted, keep: keep_of(keep, &objectives, top)?, limits };
-            let swept = within(threads, || plan::read(&self.space, start, stop, &ask, &shared.monitor))??;
-            let dropped = swept.dropped.clone();
-            Ok::<_, PlanError>((swept.table(&self.space, axes.as_deref(), &ask)?, dropped))
+            within(threads, || {
+                let swept = plan::read(&self.space, start, stop, &ask, &shared.monitor)?;
+                let dropped = swept.dropped.clone();
+                Ok::<_, PlanError>((Table::of(swept.table(&self.space, axes.as_deref(), &ask)?), dropped))
+            })?
         })?;
         let reasons =
             dropped.iter().map(|(reason, points, example)| (reason.to_string(), points, example.to_string()));
-        Ok((Table::new(py, table)?, reasons.collect()))
+        Ok((Table::checked(py, table)?, reasons.collect()))
     }
 
     fn __repr__(&self) -> String {
@@ -244,10 +257,22 @@ fn keep_of(keep: &str, objectives: &[String], top: usize) -> roofline_plan::erro
     }
 }
 
-/// Runs `work` on so many threads; on all of the machine unless said.
+/// Runs `work` on so many threads, which are kept for the next call; on all of the machine unless said.
 fn within<T: Send>(threads: Option<usize>, work: impl FnOnce() -> T + Send) -> CoreResult<T> {
+    static POOLS: Mutex<BTreeMap<usize, Arc<rayon::ThreadPool>>> = Mutex::new(BTreeMap::new());
     let Some(threads) = threads else { return Ok(work()) };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let refused = |why: rayon::ThreadPoolBuildError| CoreError::spec("threads", "must be startable", why, "");
-    Ok(pool.map_err(refused)?.install(work))
+    let known = || POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = known().get(&threads).cloned();
+    let pool = match found {
+        Some(pool) => pool,
+        None => {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let refused =
+                |why: rayon::ThreadPoolBuildError| CoreError::spec("threads", "must be startable", why, "");
+            let pool = Arc::new(pool.map_err(refused)?);
+            known().insert(threads, Arc::clone(&pool));
+            pool
+        }
+    };
+    Ok(pool.install(work))
 }

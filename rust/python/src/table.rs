@@ -5,13 +5,14 @@ use std::sync::Arc;
 use arrow_array::builder::make_view;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeListArray, LargeStringArray, RecordBatch,
-    RecordBatchOptions, StringViewArray, StructArray, UInt32Array, UInt64Array, new_null_array,
+    RecordBatchOptions, StringViewArray, StructArray, UInt32Array, UInt64Array,
 };
-use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
+use rayon::prelude::*;
 use roofline_core::table::{Column, Lists, Table as Rows, Texts};
 
 use crate::errors;
@@ -28,10 +29,23 @@ impl Table {
     /// # Errors
     /// `InternalError` if the columns differ in length: [`Rows`] does not let that happen.
     pub fn new(py: Python<'_>, rows: Rows) -> PyResult<Table> {
-        match record_batch(rows) {
-            Ok(batch) => Ok(Table { batch }),
-            Err(broken) => Err(errors::internal(py, &broken.to_string())),
-        }
+        Table::checked(py, Table::of(rows))
+    }
+
+    /// The same without an interpreter: columns are converted side by side.
+    ///
+    /// # Errors
+    /// Columns that differ in length.
+    pub fn of(rows: Rows) -> Result<Table, ArrowError> {
+        record_batch(rows).map(|batch| Table { batch })
+    }
+
+    /// What [`Table::of`] made.
+    ///
+    /// # Errors
+    /// `InternalError` if it made none.
+    pub fn checked(py: Python<'_>, table: Result<Table, ArrowError>) -> PyResult<Table> {
+        table.map_err(|broken| errors::internal(py, &broken.to_string()))
     }
 }
 
@@ -75,8 +89,10 @@ fn record_batch(rows: Rows) -> Result<RecordBatch, ArrowError> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     let mut fields = Vec::new();
     let mut arrays = Vec::new();
-    for (name, column) in rows.into_columns() {
-        let (array, nullable) = arrow(column)?;
+    let convert = |(name, column): (String, Column)| Ok((name, arrow(column)?));
+    let columns: Vec<_> =
+        rows.into_columns().into_par_iter().map(convert).collect::<Result<_, ArrowError>>()?;
+    for (name, (array, nullable)) in columns {
         fields.push(Field::new(name, array.data_type().clone(), nullable));
         arrays.push(array);
     }
@@ -103,10 +119,17 @@ fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
         Column::OptStr(rows) => (Arc::new(LargeStringArray::from(rows)), true),
         Column::Names(rows, names) => (names_column(&rows, &names)?, true),
         Column::NameRuns(runs, names) => (name_runs(&runs, &names)?, true),
-        Column::UnknownF64(rows) => (new_null_array(&DataType::Float64, rows), true),
+        Column::UnknownF64(rows) => {
+            (Arc::new(Float64Array::try_new(vec![0.0; rows].into(), Some(no_rows(rows)))?), true)
+        }
         Column::ListU32(Lists { offsets, values }) => (lists(&offsets, UInt32Array::from(values))?, false),
         Column::ListU64(Lists { offsets, values }) => (lists(&offsets, UInt64Array::from(values))?, false),
     })
+}
+
+/// Rows of which none is known. Vectors of zeros are memory that nobody has to write.
+fn no_rows(rows: usize) -> NullBuffer {
+    NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(vec![0u8; rows.div_ceil(8)]), 0, rows))
 }
 
 /// One copy of each name, and a view of it.
@@ -133,6 +156,9 @@ fn name_runs(runs: &[(u32, usize)], names: &[String]) -> Result<ArrayRef, ArrowE
     let (views, texts) = views_of(names);
     let rows = runs.iter().map(|(_, rows)| rows).sum();
     let known = |place: u32| (place as usize) < views.len();
+    if !runs.iter().any(|(place, _)| known(*place)) {
+        return Ok(Arc::new(of_views(vec![0; rows].into(), Vec::new(), Some(no_rows(rows)))));
+    }
     let nulls = (!runs.iter().all(|(place, _)| known(*place))).then(|| {
         let mut bits = BooleanBufferBuilder::new(rows);
         runs.iter().for_each(|(place, rows)| bits.append_n(*rows, known(*place)));

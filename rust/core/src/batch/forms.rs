@@ -13,6 +13,7 @@ use crate::lanes::{BLOCK, Lane, Part, Parts};
 use crate::roof::Costs;
 use crate::step::Pricer;
 use crate::technique::Generation;
+use crate::work::Op;
 
 /// What steps consist of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub(super) struct Forms {
     pub(super) growing: Vec<usize>,
     pub(super) used: Used,
     pub(super) one_stage: bool,
+    /// Whether an operator writes scores that the mask hides.
+    areas: bool,
 }
 
 /// Memory that blocks are priced in; one a thread, used again for every block.
@@ -106,6 +109,7 @@ impl Forms {
             identity: Arc::new(()),
             used: Used::by(&spots),
             one_stage: pricer.ops().all(|op| op.repeat == op.stage_repeat),
+            areas: pricer.ops().any(Op::has_areas),
             pricer: pricer.clone(),
             generation,
             spots,
@@ -180,16 +184,17 @@ impl Forms {
     fn fill(&self, shapes: &Shapes<'_>, desk: &mut Desk) {
         let reaches = || self.pricer.reaches().iter();
         let Shapes { batch, new, context, prefix, .. } = *shapes;
+        let areas = self.areas;
         let width = [self.generation.width; BLOCK];
         let width = &width[..batch.len()];
         match shapes.kind {
             Kind::Prompt { samples } => {
-                desk.prefill.fill(reaches(), batch, new, context, |_| u64::from(samples));
+                desk.prefill.fill(reaches(), batch, new, context, |_| u64::from(samples), areas);
             }
-            Kind::Decode => desk.decode.fill(reaches(), batch, width, context, |new| new),
+            Kind::Decode => desk.decode.fill(reaches(), batch, width, context, |new| new, areas),
             Kind::Mixed => {
-                desk.decode.fill(reaches(), batch, width, context, |new| new);
-                desk.prefill.fill(reaches(), &[1; BLOCK][..batch.len()], new, prefix, |_| 1);
+                desk.decode.fill(reaches(), batch, width, context, |new| new, areas);
+                desk.prefill.fill(reaches(), &[1; BLOCK][..batch.len()], new, prefix, |_| 1, areas);
                 desk.all.add_up(&desk.prefill, &desk.decode, batch.len());
             }
         }

@@ -161,7 +161,7 @@ impl Kernel {
         match &self.way {
             Way::Linear(linear) => {
                 linear.price(sizes, want, scratch, answers);
-                answers.ideal = answers.step;
+                answers.ideal[..count].copy_from_slice(&answers.step[..count]);
             }
             Way::Forms(forms) => self.price_forms(forms, sizes, want, scratch, answers),
         }

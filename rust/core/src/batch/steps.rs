@@ -5,7 +5,7 @@ use super::form::{
     PROMPTS, VISITED, columns, visited,
 };
 use super::program::Program;
-use super::rows::{BY_BOUND, Detail, LANES, Seconds, Values, add, add_over_one};
+use super::rows::{BY_BOUND, Detail, LANES, STAGE_COMPUTING, Seconds, Values, add, add_over_one};
 use super::shared::Shared;
 use crate::model::Span;
 
@@ -93,7 +93,11 @@ impl Steps {
     pub(super) fn price_counted(&mut self, program: &Program, batch: &[u64], other: &[u64], bounds: bool) {
         let count = batch.len();
         let detail = Detail { bounds, one_stage: program.one_stage };
-        let used = if bounds { LANES } else { BY_BOUND };
+        let used = match (bounds, program.one_stage) {
+            (true, _) => LANES,
+            (false, true) => STAGE_COMPUTING,
+            (false, false) => BY_BOUND,
+        };
         let made = VISITED..VISITED + program.visited.len();
         let differ = |column: &[u64]| column.iter().fold(0, |bits, count| bits | (count ^ column[0]));
         self.uniform = differ(batch) | differ(other) == 0;

@@ -140,6 +140,7 @@ pub struct Held {
 
 impl Held {
     /// Tokens allocated for a sequence of `tokens`.
+    #[inline]
     pub fn allocated(&self, tokens: u64) -> u64 {
         let whole = if self.block > 0 { tokens.div_ceil(self.block) * self.block } else { tokens };
         whole.max(self.reserved)

@@ -46,8 +46,18 @@ pub enum Setting {
     Quantization,
     /// Format of the KV cache.
     KvCacheDtype,
+    /// Bits of a weight, instead of a scheme; 0 says nothing.
+    WBits,
+    /// Bits of an activation, instead of a scheme; 0 says nothing.
+    ABits,
     /// Techniques, joined by `+`.
     Techniques,
+    /// Where drafts come from.
+    SpecMethod,
+    /// Drafts a step; 0 for none.
+    NumSpeculativeTokens,
+    /// The chance that a draft is accepted, or one a position with `/` between them.
+    SpecAcceptance,
     /// How far elementwise operators are fused; `auto` is the mode's own choice.
     Fusion,
     /// Whether attention is one operator.
@@ -89,7 +99,7 @@ pub enum Setting {
 }
 
 /// How many there are.
-pub const COUNT: usize = 27;
+pub const COUNT: usize = 32;
 
 impl Setting {
     /// Every setting, in the order of points.
@@ -101,7 +111,12 @@ impl Setting {
         Setting::LinkScale,
         Setting::Quantization,
         Setting::KvCacheDtype,
+        Setting::WBits,
+        Setting::ABits,
         Setting::Techniques,
+        Setting::SpecMethod,
+        Setting::NumSpeculativeTokens,
+        Setting::SpecAcceptance,
         Setting::Fusion,
         Setting::FlashAttention,
         Setting::Overlap,
@@ -133,7 +148,12 @@ impl Setting {
             Setting::LinkScale => "link_scale",
             Setting::Quantization => "quantization",
             Setting::KvCacheDtype => "kv_cache_dtype",
+            Setting::WBits => "w_bits",
+            Setting::ABits => "a_bits",
             Setting::Techniques => "techniques",
+            Setting::SpecMethod => "spec_method",
+            Setting::NumSpeculativeTokens => "num_speculative_tokens",
+            Setting::SpecAcceptance => "spec_acceptance",
             Setting::Fusion => "fusion",
             Setting::FlashAttention => "flash_attention",
             Setting::Overlap => "overlap",
@@ -176,7 +196,10 @@ impl Setting {
             Setting::Quantization | Setting::KvCacheDtype | Setting::Fusion => {
                 Values::Names(vec!["auto".to_string()])
             }
-            Setting::Techniques => Values::Names(vec!["none".to_string()]),
+            Setting::Techniques | Setting::SpecMethod | Setting::SpecAcceptance => {
+                Values::Names(vec!["none".to_string()])
+            }
+            Setting::WBits | Setting::ABits | Setting::NumSpeculativeTokens => Values::Counts(vec![0]),
             Setting::Mode => Values::Names(vec!["predicted".to_string()]),
             Setting::FlashAttention => Values::Flags(vec![true]),
             Setting::Engine => Values::Names(vec!["vllm".to_string()]),
@@ -274,23 +297,24 @@ impl Values {
 
     /// A column of the values of `rows` rows, by stretches of neighbours.
     pub fn column(&self, rows: usize, stretches: &dyn Fn(&mut dyn FnMut(Stretch))) -> Column {
-        fn gather<T: Copy>(values: &[T], rows: usize, stretches: &dyn Fn(&mut dyn FnMut(Stretch))) -> Vec<T> {
+        fn gather<T: Copy, W: Copy>(
+            values: &[T],
+            rows: usize,
+            stretches: &dyn Fn(&mut dyn FnMut(Stretch)),
+            of: impl Fn(T) -> W,
+        ) -> Vec<W> {
             let mut column = Vec::with_capacity(rows);
-            stretches(&mut |stretch| match stretch.ascending {
-                true => column.extend_from_slice(&values[stretch.digit..stretch.digit + stretch.rows]),
-                false => column.resize(column.len() + stretch.rows, values[stretch.digit]),
+            stretches(&mut |Stretch { digit, rows, ascending }| match ascending {
+                true => column.extend(values[digit..digit + rows].iter().map(|value| of(*value))),
+                false => column.resize(column.len() + rows, of(values[digit])),
             });
             column
         }
         match self {
-            Values::Counts(values) => {
-                match values.iter().map(|value| u32::try_from(*value)).collect::<Result<Vec<u32>, _>>() {
-                    Ok(narrow) => Column::U32(gather(&narrow, rows, stretches)),
-                    Err(_) => Column::U64(gather(values, rows, stretches)),
-                }
-            }
-            Values::Numbers(values) => Column::F64(gather(values, rows, stretches)),
-            Values::Flags(values) => Column::Bool(gather(values, rows, stretches)),
+            // A space has no larger ones.
+            Values::Counts(values) => Column::U32(gather(values, rows, stretches, |value| value as u32)),
+            Values::Numbers(values) => Column::F64(gather(values, rows, stretches, |value| value)),
+            Values::Flags(values) => Column::Bool(gather(values, rows, stretches, |value| value)),
             Values::Names(names) => {
                 let mut runs: Vec<(u32, usize)> = Vec::new();
                 stretches(&mut |Stretch { digit, rows, ascending }| match (ascending, runs.last_mut()) {

@@ -20,26 +20,9 @@ impl Objective {
     /// # Errors
     /// An unknown measure, a direction that is neither, and none where both could be meant.
     pub fn parse(text: &str) -> Result<Objective> {
-        let (direction, name) = text.split_once(':').map_or((None, text), |(way, name)| (Some(way), name));
+        let name = text.split_once(':').map_or(text, |(_, name)| name);
         let measure = Measure::parse(name.trim())?;
-        let more = match direction.map(str::trim) {
-            Some("max") => Some(true),
-            Some("min") => Some(false),
-            Some(other) => {
-                return Err(
-                    Error::spec(name, "must be preceded by min: or max:", format!("{other}:"), "").into()
-                );
-            }
-            None => measure.more_is_better(),
-        };
-        let must = "must say which way it is better";
-        let hint = format!("min:{name} or max:{name}");
-        Ok(Objective { measure, more: more.ok_or_else(|| Error::spec(name, must, text, hint))? })
-    }
-
-    /// The measure of a row as a number that is better where it is greater.
-    fn of(self, value: f64) -> f64 {
-        if self.more { value } else { -value }
+        Ok(Objective { measure, more: direction(text)?.1 })
     }
 }
 
@@ -73,33 +56,62 @@ impl Keep {
 
     /// The rows that stay, ascending.
     pub fn pick(&self, results: &Results, rows: usize) -> Vec<usize> {
+        let lane = |objective: &Objective| -> Vec<f64> {
+            results.lane(objective.measure).iter().map(|value| oriented(*value, objective.more)).collect()
+        };
         match self {
             Keep::All | Keep::Feasible => (0..rows).collect(),
-            Keep::Pareto(objectives) => {
-                let lanes: Vec<Vec<f64>> = objectives.iter().map(|each| lane(*each, results)).collect();
-                front(&lanes, rows)
-            }
-            Keep::TopK(objective, count) => {
-                let lane = lane(*objective, results);
-                let mut order: Vec<usize> = (0..rows).filter(|row| !lane[*row].is_nan()).collect();
-                order.sort_by(|a, b| lane[*b].total_cmp(&lane[*a]).then(a.cmp(b)));
-                order.truncate(*count);
-                order.sort_unstable();
-                order
-            }
+            Keep::Pareto(objectives) => front(&objectives.iter().map(lane).collect::<Vec<_>>(), rows),
+            Keep::TopK(objective, count) => top(&lane(objective), *count),
         }
     }
 }
 
-fn lane(objective: Objective, results: &Results) -> Vec<f64> {
-    results.lane(objective.measure).iter().map(|value| objective.of(*value)).collect()
+/// A value as a number that is better where it is greater.
+pub fn oriented(value: f64, more: bool) -> f64 {
+    if more { value } else { -value }
+}
+
+/// The direction in which figures of that name are better, told by `max:` or `min:` before it, else by what is known of
+/// results and of the summaries of simulations (`p99_ttft_ms`, `request_goodput`).
+///
+/// # Errors
+/// A direction that is neither, and none where both could be meant.
+pub fn direction(text: &str) -> Result<(&str, bool)> {
+    let (way, name) = text.split_once(':').map_or((None, text), |(way, name)| (Some(way), name.trim()));
+    let known = match way.map(str::trim) {
+        Some("max") => Some(true),
+        Some("min") => Some(false),
+        Some(other) => {
+            let must = "must be preceded by min: or max:";
+            return Err(Error::spec(name, must, format!("{other}:"), "").into());
+        }
+        None => match Measure::parse(name) {
+            Ok(measure) => measure.more_is_better(),
+            Err(_) if name.contains("throughput") || name.contains("goodput") => Some(true),
+            Err(_) if name.ends_with("_ms") || name.ends_with("_s") => Some(false),
+            Err(_) => None,
+        },
+    };
+    let must = "must say which way it is better";
+    let hint = format!("min:{name} or max:{name}");
+    Ok((name, known.ok_or_else(|| Error::spec(name, must, text, hint))?))
+}
+
+/// The rows with the most, ascending; those without a value are never among them.
+pub fn top(lane: &[f64], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..lane.len()).filter(|row| !lane[*row].is_nan()).collect();
+    order.sort_by(|a, b| lane[*b].total_cmp(&lane[*a]).then(a.cmp(b)));
+    order.truncate(count);
+    order.sort_unstable();
+    order
 }
 
 /// Rows that no other is at least as good as in every lane and better in one; rows without a value are never among them.
 ///
 /// Rows are looked at in the order of their first lane, best first, so that only rows already found can beat one; with
 /// two lanes the best of them in the second lane is enough to know.
-fn front(lanes: &[Vec<f64>], rows: usize) -> Vec<usize> {
+pub fn front(lanes: &[Vec<f64>], rows: usize) -> Vec<usize> {
     let compare = |a: usize, b: usize| {
         let each = lanes.iter().map(|lane| lane[b].total_cmp(&lane[a]));
         each.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)

@@ -66,6 +66,8 @@ pub(super) struct Piece<'a> {
     desk: Desk,
     block: Block,
     columns: [[u64; BLOCK]; 5],
+    /// The value that a whole column has, where that is so.
+    constant: [Option<u64>; 5],
     /// The points of the block, neighbours together.
     runs: Vec<Range<u64>>,
     count: usize,
@@ -90,6 +92,7 @@ impl<'a> Piece<'a> {
             desk: Desk::default(),
             block: Block::default(),
             columns: [[0; BLOCK]; 5],
+            constant: [Some(0); 5],
             runs: Vec::new(),
             count: 0,
             question: None,
@@ -101,10 +104,17 @@ impl<'a> Piece<'a> {
     pub(super) fn price(mut self, from: u64, to: u64) -> Part {
         self.part.share = (to - from) as usize;
         self.part.unknown = self.unknown(from, to);
-        let (setting, values) = self.space.run();
+        let (setting, values, zero) = self.space.run();
         let length = values.len() as u64;
+        let running = match setting {
+            Setting::BatchSize => 0,
+            Setting::OutputLen => 2,
+            Setting::PrefixLen => 3,
+            Setting::Chunk => 4,
+            _ => 1,
+        };
         // Every value of a size is as possible as its first one, except that some questions refuse 0.
-        let each = if values.contains(&0) && setting != Setting::PrefixLen { 1 } else { length };
+        let each = if zero && setting != Setting::PrefixLen { 1 } else { length };
         for (from, to) in (Ranges { from, to, each }) {
             let first = self.space.point(from);
             let start = (from % length) as usize;
@@ -123,20 +133,16 @@ impl<'a> Piece<'a> {
             while done < run.len() {
                 let more = (run.len() - done).min(BLOCK - self.count);
                 let range = self.count..self.count + more;
-                let [batch_size, input_len, output_len, prefix_len, chunk] = &mut self.columns;
-                batch_size[range.clone()].fill(first.batch_size);
-                input_len[range.clone()].fill(first.input_len);
-                output_len[range.clone()].fill(first.output_len);
-                prefix_len[range.clone()].fill(first.prefix_len);
-                chunk[range.clone()].fill(first.chunk);
-                let running = match setting {
-                    Setting::BatchSize => batch_size,
-                    Setting::OutputLen => output_len,
-                    Setting::PrefixLen => prefix_len,
-                    Setting::Chunk => chunk,
-                    _ => input_len,
-                };
-                running[range].copy_from_slice(&run[done..done + more]);
+                let sizes =
+                    [first.batch_size, first.input_len, first.output_len, first.prefix_len, first.chunk];
+                for (place, (column, size)) in self.columns.iter_mut().zip(sizes).enumerate() {
+                    if place == running {
+                        column[range.clone()].copy_from_slice(&run[done..done + more]);
+                    } else if self.constant[place] != Some(size) {
+                        column[range.start..].fill(size);
+                        self.constant[place] = (range.start == 0).then_some(size);
+                    }
+                }
                 let start = from + done as u64;
                 self.runs.push(start..start + more as u64);
                 self.count += more;
@@ -187,6 +193,13 @@ impl<'a> Piece<'a> {
             self.rows.write(row, &self.block, count, self.part.unknown);
             runs.iter().for_each(|run| self.part.points.push(run.clone()));
         } else {
+            let fits = &self.block.lane(Measure::Fits)[..count];
+            let unfit = fits.iter().filter(|fits| **fits == 0.0).count() as u64;
+            let first = fits.iter().position(|fits| *fits == 0.0).unwrap_or(0);
+            let [batch_size, input_len, ..] = &self.columns;
+            self.part.dropped.add(DOES_NOT_FIT, unfit, || {
+                format!("batch_size {} at input_len {}", batch_size[first], input_len[first])
+            });
             let points = runs.iter().flat_map(Clone::clone).enumerate();
             let kept: Vec<(usize, u64)> = points.filter(|(at, point)| self.holds(*at, *point)).collect();
             let places: Vec<usize> = kept.iter().map(|(at, _)| *at).collect();
@@ -219,7 +232,7 @@ impl<'a> Piece<'a> {
         self.space.model(point).max_context.filter(|most| context > *most).map(|most| (context, most))
     }
 
-    /// Whether a point of the block may stay; counts it if not.
+    /// Whether a point of the block may stay; counts it if not, unless it does not fit.
     fn holds(&mut self, at: usize, point: u64) -> bool {
         let lane = |measure: Measure| self.block.lane(measure)[at];
         let dropped = &mut self.part.dropped;
@@ -228,9 +241,6 @@ impl<'a> Piece<'a> {
             return false;
         }
         if lane(Measure::Fits) != 1.0 {
-            dropped.add(DOES_NOT_FIT, 1, || {
-                format!("batch_size {} at input_len {}", self.columns[0][at], self.columns[1][at])
-            });
             return false;
         }
         if self.ask.limits.within_context {

@@ -43,6 +43,8 @@ pub struct Space {
     /// Whether the user gave it.
     given: [bool; COUNT],
     questions: Vec<Question>,
+    /// Whether the values of a setting are counts with a 0 among them.
+    zeros: [bool; COUNT],
     grid: Grid,
 }
 
@@ -91,7 +93,8 @@ impl Space {
         let phases = &values[Setting::Phase as usize];
         let questions =
             (0..phases.len()).map(|at| Question::parse(phases.name(at))).collect::<Result<_>>()?;
-        Ok(Space { models, devices, engines, predicted, values, given, questions, grid })
+        let zeros = std::array::from_fn(|setting| has_zero(&values[setting]));
+        Ok(Space { models, devices, engines, predicted, values, given, questions, zeros, grid })
     }
 
     /// How many points there are.
@@ -151,18 +154,14 @@ impl Space {
     pub fn deployed(&self, point: u64) -> Result<Deployed> {
         let model = self.model(point).clone();
         let device = self.digit(point, Setting::Hw);
+        let bits = |setting| u32::try_from(self.count(point, setting)).ok().filter(|bits| *bits > 0);
         let request = Request {
             quantization: Some(self.name(point, Setting::Quantization).to_string()),
             kv_cache_dtype: Some(self.name(point, Setting::KvCacheDtype).to_string()),
-            ..Request::default()
+            w_bits: bits(Setting::WBits),
+            a_bits: bits(Setting::ABits),
         };
-        let techniques = Technique::parse_all(&[self.name(point, Setting::Techniques)])?;
-        let said = Said {
-            quantization: request.quantization.clone(),
-            kv_cache_dtype: request.kv_cache_dtype.clone(),
-            ..Said::default()
-        };
-        said.once(&techniques)?;
+        let techniques = self.techniques(point, &request)?;
         let flash = Setting::FlashAttention;
         let mut lowering = Lowering {
             flash_attention: self.values[flash as usize].flag(self.digit(point, flash)),
@@ -199,6 +198,31 @@ impl Space {
         Ok(Deployed::new(Analyst::on(&roof, deployment, &self.engines[engine])?))
     }
 
+    /// The techniques of a point, those that axes of their own stand for among them.
+    fn techniques(&self, point: u64, request: &Request) -> Result<Vec<Technique>> {
+        let mut techniques = Technique::parse_all(&[self.name(point, Setting::Techniques)])?;
+        let (method, drafts) =
+            (self.name(point, Setting::SpecMethod), self.count(point, Setting::NumSpeculativeTokens));
+        let drafting = method != "none" && drafts > 0;
+        let bits = (request.w_bits, request.a_bits);
+        let said = Said {
+            quantization: match bits {
+                (None, None) => request.quantization.clone(),
+                _ => Some("w_bits".to_string()),
+            },
+            kv_cache_dtype: request.kv_cache_dtype.clone(),
+            spec_method: drafting.then(|| method.to_string()),
+            ..Said::default()
+        };
+        said.once(&techniques)?;
+        if drafting {
+            let accept = self.name(point, Setting::SpecAcceptance);
+            let given = Some(accept).filter(|accept| *accept != "none");
+            techniques.extend(Technique::parse_all(&[&speculation(method, drafts, given)])?);
+        }
+        Ok(techniques)
+    }
+
     /// The model of a point.
     pub fn model(&self, point: u64) -> &Model {
         &self.models[self.digit(point, Setting::Model)]
@@ -223,15 +247,16 @@ impl Space {
         phases.take(count as usize).map(move |phase| self.questions[(phase % count) as usize])
     }
 
-    /// The size that changes fastest, and its values: a run of so many points differs in nothing else.
-    pub fn run(&self) -> (Setting, &[u64]) {
+    /// The size that changes fastest, its values, and whether 0 is among them: a run of so many points differs in nothing
+    /// else.
+    pub fn run(&self) -> (Setting, &[u64], bool) {
         const SIZES: [Setting; 5] =
             [Setting::InputLen, Setting::OutputLen, Setting::BatchSize, Setting::PrefixLen, Setting::Chunk];
         let varies = |setting: &Setting| self.length(*setting) > 1;
         let fastest = SIZES.into_iter().find(varies).unwrap_or(Setting::InputLen);
         match &self.values[fastest as usize] {
-            Values::Counts(values) => (fastest, values),
-            _ => (fastest, &[]),
+            Values::Counts(values) => (fastest, values, self.zeros[fastest as usize]),
+            _ => (fastest, &[], false),
         }
     }
 
@@ -290,6 +315,7 @@ impl Space {
             Values::Names(names) => Values::Names(places.iter().map(|place| names[*place].clone()).collect()),
             Values::Flags(values) => Values::Flags(places.iter().map(|place| values[*place]).collect()),
         };
+        space.zeros[setting as usize] = has_zero(&space.values[setting as usize]);
         match setting {
             Setting::Model => space.models = places.iter().map(|place| self.models[*place].clone()).collect(),
             Setting::Engine => {
@@ -320,6 +346,16 @@ impl Space {
     }
 }
 
+fn has_zero(values: &Values) -> bool {
+    matches!(values, Values::Counts(counts) if counts.contains(&0))
+}
+
+/// Drafts as one writes them.
+fn speculation(method: &str, drafts: u64, accept: Option<&str>) -> String {
+    let accept = accept.map(|accept| format!(",accept={accept}")).unwrap_or_default();
+    format!("spec:method={method},gamma={drafts}{accept}")
+}
+
 /// The level that a name asks for; none for the mode's own choice.
 fn fusion(name: &str) -> Result<Option<Fusion>> {
     if name == "auto" { Ok(None) } else { Fusion::parse(name).map(Some) }
@@ -332,6 +368,12 @@ fn check_names(values: &[Values], models: &[Model], errors: &mut Vec<Error>) {
     errors.extend(names(Setting::Phase).filter_map(|name| Question::parse(name).err()));
     errors.extend(names(Setting::Fusion).filter_map(|name| fusion(name).err()));
     errors.extend(names(Setting::Techniques).filter_map(|names| Technique::parse_all(&[names]).err()));
+    for method in names(Setting::SpecMethod).filter(|method| *method != "none") {
+        errors.extend(Technique::parse_all(&[&speculation(method, 1, Some("0.5"))]).err());
+    }
+    for accept in names(Setting::SpecAcceptance).filter(|accept| *accept != "none") {
+        errors.extend(Technique::parse_all(&[&speculation("eagle", 1, Some(accept))]).err());
+    }
     for mode in names(Setting::Mode).filter(|mode| !MODES.contains(mode)) {
         errors.push(roofline_core::names::unknown("mode", mode, MODES));
     }

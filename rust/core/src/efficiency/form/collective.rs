@@ -33,6 +33,7 @@ form! {
 
 impl Nccl {
     /// `a0 + a1·(n − 1) + ramp·√(S/1 MB) + f(n)·S/(bw·eff)`.
+    #[inline]
     pub fn time(&self, _: &Device, kernel: &CollectiveKernel) -> f64 {
         let latency = self.a0_s + self.a1_s * (kernel.ranks - 1.0);
         let ramp = self.ramp_s * (kernel.bytes * 1e-6).sqrt();
@@ -59,6 +60,7 @@ form! {
 
 impl CustomAllReduce {
     /// `a0 + a1·(n − 1) + min(S·(n − 1)/(bw·e1), d + 2(n − 1)/n·S/(bw·e2))`.
+    #[inline]
     pub fn time(&self, _: &Device, kernel: &CollectiveKernel) -> f64 {
         let peers = kernel.ranks - 1.0;
         let one = kernel.bytes * peers / (kernel.link * self.eff_one_shot);

@@ -53,6 +53,7 @@ impl Decode {
     /// `t0 + c·max(N·hkv/SM − 1, 0) + min(d, s₁·longest + KV/(B·e₁)) + s·longest + max(KV/(B·em), FLOP/(P16·ec))`.
     ///
     /// The `min` is what kernels pay until there is enough cache to share one sequence out over several processors.
+    #[inline]
     pub fn time(&self, device: &Device, kernel: &DecodeKernel) -> f64 {
         let width = kernel.key_dim + kernel.value_dim;
         let waves = (kernel.sequences * kernel.kv_heads / device.sm - 1.0).max(0.0);

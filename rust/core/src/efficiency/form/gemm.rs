@@ -45,6 +45,7 @@ form! {
 
 impl Gemm {
     /// `t0 + (C⁴ + M⁴)^¼ + c_quant·(2 + ab)·m·k/B`; `C` counts whole work and `w_tile` of one 128 × 128 tile a multiprocessor.
+    #[inline]
     pub fn time(&self, device: &Device, kernel: &GemmKernel) -> f64 {
         let GemmKernel { batch, m, n, k, peak, weight_bytes, input_bytes } = *kernel;
         let depth = k + self.k0;

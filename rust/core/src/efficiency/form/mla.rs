@@ -63,6 +63,7 @@ impl MlaDecode {
     ///
     /// Kernels that never split a cache walk along the longest one, and slow down gradually as others join it. The outer
     /// root is taken as the greatest of its [`TANGENTS`], so that the form stays straight over keys.
+    #[inline]
     pub fn time(&self, device: &Device, kernel: &MlaDecodeKernel) -> f64 {
         let blocks = (kernel.heads / 64.0).ceil();
         let heads = kernel.heads + self.head_pad * (64.0 * blocks - kernel.heads);
@@ -116,6 +117,7 @@ form! {
 
 impl MlaPrefill {
     /// As [`Prefill`](super::prefill::Prefill).
+    #[inline]
     pub fn time(&self, device: &Device, kernel: &super::prefill::PrefillKernel) -> f64 {
         let MlaPrefill { t0_s, ec, x0, w_item, c_mem, tile_pad } = *self;
         super::prefill::Prefill { t0_s, ec, x0, w_item, c_mem, c_kv: c_mem, tile_pad, c_item_s: 0.0 }

@@ -103,6 +103,7 @@ macro_rules! form {
                 vec![$(self.$field),+]
             }
 
+            #[inline]
             fn seconds(&self, device: &$crate::efficiency::form::Device, kernel: &$kernel) -> f64 {
                 let seconds: fn(&$name, &$crate::efficiency::form::Device, &$kernel) -> f64 = $seconds;
                 seconds(self, device, kernel)
@@ -121,6 +122,7 @@ pub mod collective;
 pub mod host;
 
 /// A smooth maximum of two times: `(a⁴ + b⁴)^¼`, by two square roots.
+#[inline]
 pub fn smooth_max(a: f64, b: f64) -> f64 {
     let (a, b) = (a * a, b * b);
     (a * a + b * b).sqrt().sqrt()

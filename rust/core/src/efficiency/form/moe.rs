@@ -58,6 +58,7 @@ form! {
 impl Moe {
     /// `t0 + max(C, M) + s·min(C, M) + 2·(c_act·visits·(2H + 3I) + c_token·tokens·H)/B + tE·E`: half a tile per active
     /// expert is padding in `C`, and `M` reads the active experts `1 + reread·min((visits/active − 1)/16, 1)` times.
+    #[inline]
     pub fn time(&self, device: &Device, kernel: &MoeKernel) -> f64 {
         let MoeKernel { visits, experts, active, hidden, inner, matrices, peak, weight_bytes, .. } = *kernel;
         let rows = visits + 0.5 * active * TILE;

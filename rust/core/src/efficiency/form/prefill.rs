@@ -56,6 +56,7 @@ form! {
 
 impl Prefill {
     /// `t0 + C + w·item + c_item·N·h/SM + (c_mem·QO + c_kv·KV)/B`, `C = 2·(dq + dv + x0)·h·(pairs + 64·pad·tokens)/(P·ec)`.
+    #[inline]
     pub fn time(&self, device: &Device, kernel: &PrefillKernel) -> f64 {
         let score = 2.0 * (kernel.key_dim + kernel.value_dim + self.x0 / device.exponential);
         let per_flop = 1.0 / (kernel.peak * self.ec);
