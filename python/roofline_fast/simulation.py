@@ -257,8 +257,8 @@ def simulate(
     checks.texts(over_context=over_context)
     checks.counts(concurrency=concurrency, max_concurrency=max_concurrency)
     checks.numbers(think_time=think_time)
-    _check_objectives(slo)
-    requests = _trace(trace, trace_options, seed, arrivals_needed=concurrency is None)
+    checks.objectives(slo)
+    requests = load(trace, trace_options, seed, arrivals_needed=concurrency is None)
     found, note = _model(model, requests)
     device = find_hardware(hw)
     deployment = _core.Deployment(
@@ -383,28 +383,6 @@ def _check_options(options: Mapping[str, Any]) -> None:
             raise SpecError(
                 f"simulate must be given keywords it has: {name}", field=name, value=repr(value), hint=hint
             )
-
-
-def _check_objectives(slo: str | None) -> None:
-    """Refuse two objectives for one metric: only one of them could be meant."""
-    metrics = [part.partition(":")[0] for part in (slo or "").replace(",", " ").split()]
-    for metric in metrics:
-        if metrics.count(metric) > 1:
-            hint = "keep one of them; a percentile is an objective of its own (`ttft@p99:500`)"
-            raise SpecError(f"slo must name {metric} once: {slo}", field="slo", value=str(slo), hint=hint)
-
-
-def _trace(trace: Any, options: Mapping[str, Any], seed: int, *, arrivals_needed: bool) -> Trace:
-    """Return the traffic, or say what it can be."""
-    several = isinstance(trace, Sequence) and all(isinstance(part, str | PathLike) for part in trace)
-    if trace is not None and not isinstance(trace, str | PathLike | Trace) and not several:
-        hint = (
-            "for example a file of `JSON Lines`, or rf.Trace(arrival_s=…, prompt_tokens=…, output_tokens=…)"
-        )
-        raise SpecError(
-            f"trace must be a path or a Trace: {trace!r}", field="trace", value=repr(trace), hint=hint
-        )
-    return load(trace, options, seed, arrivals_needed=arrivals_needed)
 
 
 def _model(
