@@ -1,4 +1,4 @@
-"""What a simulation is asked for beside the engine's settings: its traffic, its model, its objectives."""
+"""What a simulation is asked for beside the engine's settings: its traffic and its model."""
 
 from __future__ import annotations
 
@@ -12,15 +12,6 @@ from roofline_fast.trace import Trace
 from roofline_fast.workload import load
 
 DEFAULT_MODEL = "llama-3.1-8b"
-
-
-def check_objectives(slo: str | None) -> None:
-    """Refuse two objectives for one metric: only one of them could be meant."""
-    metrics = [part.partition(":")[0] for part in (slo or "").replace(",", " ").split()]
-    for metric in metrics:
-        if metrics.count(metric) > 1:
-            hint = "keep one of them; a percentile is an objective of its own (`ttft@p99:500`)"
-            raise SpecError(f"slo must name {metric} once: {slo}", field="slo", value=str(slo), hint=hint)
 
 
 def trace_of(trace: Any, options: Mapping[str, Any], seed: int, *, arrivals_needed: bool) -> Trace:

@@ -256,7 +256,7 @@ def simulate(
     checks.texts(over_context=over_context)
     checks.counts(concurrency=concurrency, max_concurrency=max_concurrency)
     checks.numbers(think_time=think_time)
-    asked.check_objectives(slo)
+    checks.objectives(slo)
     requests = asked.trace_of(trace, trace_options, seed, arrivals_needed=concurrency is None)
     found, note = asked.model_of(model, requests)
     device = find_hardware(hw)
