@@ -273,15 +273,19 @@ def number(file: str, name: str) -> float:
 
 
 def test_odd_shapes_have_a_band_of_their_own(tmp_path: Path) -> None:
-    odd = gemms().with_columns(n=256, latency_us=pl.col("latency_us") * (1 + pl.int_range(pl.len()) % 5))
-    rows = pl.concat([gemms(), odd], how="vertical_relaxed")
+    shapes = [
+        (m, k, slower) for m in (1, 8, 64, 512) for k in (2048, 4096, 8192) for slower in (1, 1.3, 1.6, 1.9)
+    ]
+    odd = [
+        {"op": "gemm", "m": m, "n": 256, "k": k, "latency_us": 1e6 * slower * seconds(m, 256, k)}
+        for m, k, slower in shapes
+    ]
+    rows = pl.concat([gemms(), pl.DataFrame(odd)], how="vertical_relaxed")
     fitted = rf.calibrate(rows, "h100-sxm", prior=False)
     file = fitted.files["h100-sxm"]
-    usual, strange = (
-        [float(cell) for cell in re.findall(rf"{key} = \[(.*)\]", file)[0].split(",")]
-        for key in ("error_q", "odd_q")
-    )
-    assert strange[3] / strange[1] > 2 * usual[3] / usual[1]
+    found = (re.findall(rf"{key} = \[(.*)\]", file)[0].split(",") for key in ("error_q", "odd_q"))
+    usual, odd_ones = ([float(cell) for cell in cells] for cells in found)
+    assert odd_ones[3] / odd_ones[1] > 1.4 * usual[3] / usual[1]
     path = tmp_path / "mine.toml"
     fitted.write(path)
     line = rf.validate(rows, "h100-sxm", efficiency=path).errors.row(0, named=True)

@@ -188,6 +188,8 @@ def test_json_holds_the_slowest_where_asked(command: Callable[..., Any]) -> None
 WRONG = {
     "--record all": "no record is called `all`",
     "--explain 0": "--explain must be at least 1: 0",
+    "--requests x.csv --steps x.csv": "--steps must be another file than --requests: x.csv",
+    "--steps x.csv -o ./x.csv": "--output must be another file than --steps: x.csv",
     "--timeline-interval 0": "--timeline-interval must be above 0 s: 0.0",
     "--steps steps.xlsx": "--steps must end in one of .parquet, .csv, .jsonl, .json, .html: steps.xlsx",
     "--timeline nowhere/t.csv": "--timeline must lie in a folder that exists: nowhere/t.csv",
@@ -222,3 +224,13 @@ SCREENS = {
 @pytest.mark.parametrize("name", SCREENS)
 def test_screen(name: str, snapshot: Callable[[str, str], None]) -> None:
     snapshot(name, SCREENS[name])
+
+
+def test_lists_are_texts_in_csv_and_lists_elsewhere(command: Callable[..., Any], tmp_path: Path) -> None:
+    line = f"simulate {CHAT} --hw h100 --limit 5 --record decisions --quiet --steps"
+    for suffix in ("csv", "jsonl"):
+        assert command(f"{line} {tmp_path}/steps.{suffix}").code == 0
+    texts = pl.read_csv(tmp_path / "steps.csv")["request"].to_list()
+    assert [json.loads(text) for text in texts] == pl.read_ndjson(tmp_path / "steps.jsonl")[
+        "request"
+    ].to_list()

@@ -185,6 +185,12 @@ def test_a_trace_is_reshaped_before_it_is_replayed() -> None:
     assert run.trace.requests["prompt_tokens"].equals(half["prompt_tokens"][:20])
 
 
+def test_more_requests_than_memory_holds_are_refused(command: Callable[..., Any]) -> None:
+    done = command("simulate -n 4e9 --request-rate 1 --hw h100")
+    assert done.code == 2
+    assert "error: num_prompts must fit memory: 4,000,000,000 requests take 279 GiB of" in done.err
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.zst", "csv"])
 def test_what_is_streamed_is_what_is_generated(tmp_path: Path, suffix: str) -> None:
     form = "vidur" if suffix == "csv" else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,10 @@ def test_keywords_of_simulate_of_a_wrong_kind_are_refused_by_name(
         (lambda: rf.sweep({"model": MODEL, "hw": HW}, objectives=3), "objectives must be names: 3"),
         (lambda: rf.sweep({"model": MODEL, "hw": HW}, limits=3), "limits must be values by name: 3"),
         (lambda: rf.evaluate({}, columns=3, model=MODEL, hw=HW), "columns must be names: 3"),
+        (
+            lambda: rf.Trace.read("examples/chat.jsonl", csv_delimiter="ab"),
+            "csv_delimiter must be one character: 'ab'",
+        ),
     ],
 )
 def test_whatever_is_of_a_wrong_kind_is_refused_by_name(ask: Any, said: str) -> None:
@@ -186,3 +191,8 @@ def test_threads_get_the_answers_of_one() -> None:
     for thread in threads:
         thread.join()
     assert all(found[place] == alone for place in range(4))
+
+
+def test_quotes_that_stay_open_are_bad_input(command: Callable[..., Any]) -> None:
+    done = command(["compare", 'with="spec', "base", "-m", MODEL, "--hw", HW])
+    assert (done.code, done.err) == (2, 'error: a side must close the quotes it opens: with="spec\n')

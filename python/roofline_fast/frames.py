@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,15 @@ def frame(table: Table) -> pl.DataFrame:
     import polars as pl
 
     return pl.DataFrame(table)
+
+
+def without_lists(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame with its lists as JSON texts: a CSV file holds no others."""
+    import polars as pl
+
+    lists = [column for column in rows if isinstance(column.dtype, pl.List)]
+    texts = ([json.dumps(row) for row in column.to_list()] for column in lists)
+    return rows.with_columns(pl.Series(column.name, text) for column, text in zip(lists, texts, strict=True))
 
 
 def record(table: Table) -> dict[str, Any]:

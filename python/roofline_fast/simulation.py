@@ -9,20 +9,19 @@ from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import _core, checks
-from roofline_fast.errors import SpecError, UnknownNameError
+from roofline_fast import _core, asked, checks
+from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import Hardware, find_hardware
 from roofline_fast.model import Model, find_model, precision_note
 from roofline_fast.prediction import MODES, api_latency_s, switches
 from roofline_fast.suggest import choice, nearest
 from roofline_fast.trace import Trace
-from roofline_fast.workload import Traffic, load, words
+from roofline_fast.workload import Traffic, words
 
 if TYPE_CHECKING:
     import polars as pl
 
-DEFAULT_MODEL = "llama-3.1-8b"
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 
 
@@ -257,9 +256,9 @@ def simulate(
     checks.texts(over_context=over_context)
     checks.counts(concurrency=concurrency, max_concurrency=max_concurrency)
     checks.numbers(think_time=think_time)
-    _check_objectives(slo)
-    requests = _trace(trace, trace_options, seed, arrivals_needed=concurrency is None)
-    found, note = _model(model, requests)
+    checks.objectives(slo)
+    requests = asked.trace_of(trace, trace_options, seed, arrivals_needed=concurrency is None)
+    found, note = asked.model_of(model, requests)
     device = find_hardware(hw)
     deployment = _core.Deployment(
         found.compiled,
@@ -383,45 +382,6 @@ def _check_options(options: Mapping[str, Any]) -> None:
             raise SpecError(
                 f"simulate must be given keywords it has: {name}", field=name, value=repr(value), hint=hint
             )
-
-
-def _check_objectives(slo: str | None) -> None:
-    """Refuse two objectives for one metric: only one of them could be meant."""
-    metrics = [part.partition(":")[0] for part in (slo or "").replace(",", " ").split()]
-    for metric in metrics:
-        if metrics.count(metric) > 1:
-            hint = "keep one of them; a percentile is an objective of its own (`ttft@p99:500`)"
-            raise SpecError(f"slo must name {metric} once: {slo}", field="slo", value=str(slo), hint=hint)
-
-
-def _trace(trace: Any, options: Mapping[str, Any], seed: int, *, arrivals_needed: bool) -> Trace:
-    """Return the traffic, or say what it can be."""
-    several = isinstance(trace, Sequence) and all(isinstance(part, str | PathLike) for part in trace)
-    if trace is not None and not isinstance(trace, str | PathLike | Trace) and not several:
-        hint = (
-            "for example a file of `JSON Lines`, or rf.Trace(arrival_s=…, prompt_tokens=…, output_tokens=…)"
-        )
-        raise SpecError(
-            f"trace must be a path or a Trace: {trace!r}", field="trace", value=repr(trace), hint=hint
-        )
-    return load(trace, options, seed, arrivals_needed=arrivals_needed)
-
-
-def _model(
-    model: str | PathLike[str] | Mapping[str, Any] | Model | None, trace: Trace
-) -> tuple[Model, str | None]:
-    """Return the model, and how it was chosen where the user did not."""
-    if model is not None:
-        found = find_model(model)
-        return found, found.note
-    if trace.model is None:
-        return Model(DEFAULT_MODEL), f"model {DEFAULT_MODEL} (default; --model to change)"
-    try:
-        found = Model(trace.model)
-    except UnknownNameError:
-        why = f"default: the trace names `{trace.model}`, which is not known; --model to change"
-        return Model(DEFAULT_MODEL), f"model {DEFAULT_MODEL} ({why})"
-    return found, f"model {found.name} (the trace's own; --model to change)"
 
 
 class Simulation:

@@ -190,6 +190,10 @@ class Trace:
 
         checks.counts(trace_block_size=trace_block_size, limit=limit)
         checks.counts(default_output_tokens=default_output_tokens)
+        checks.texts(csv_delimiter=csv_delimiter)
+        if csv_delimiter is not None and len(csv_delimiter) != 1:
+            message = f"csv_delimiter must be one character: {csv_delimiter!r}"
+            raise SpecError(message, field="csv_delimiter", value=csv_delimiter, hint="for example `;`")
         checks.numbers(speedup=speedup, time_scale=time_scale)
         speedup, slower = _pace(speedup, time_scale)
         names = [path] if isinstance(path, str | PathLike) else list(path)

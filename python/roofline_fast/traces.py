@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from roofline_fast import _core
 from roofline_fast.aside import aside
 from roofline_fast.errors import SpecError, TraceError
+from roofline_fast.frames import without_lists
 
 if TYPE_CHECKING:
     import polars as pl
@@ -178,11 +178,7 @@ def _write_columns(trace: _core.Trace, path: Path) -> None:
         if path.suffix.lower() == ".parquet":
             table.write_parquet(part, metadata={HEADER: header})
         else:
-            lists = [column for column in table if isinstance(column.dtype, pl.List)]
-            texts = [[json.dumps(row) for row in column.to_list()] for column in lists]
-            table.with_columns(
-                pl.Series(column.name, text) for column, text in zip(lists, texts, strict=True)
-            ).write_csv(part)
+            without_lists(table).write_csv(part)
 
 
 def block_size_note(form: str, path: str, block_size: int | None) -> str | None:

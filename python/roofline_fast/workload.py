@@ -105,6 +105,13 @@ def load(
     SpecError
         Settings of a generator beside a trace, or of a reader beside a trace in memory.
     """
+    several = isinstance(trace, Sequence) and all(isinstance(part, str | PathLike) for part in trace)
+    if trace is not None and not isinstance(trace, str | PathLike | Trace) and not several:
+        hint = (
+            "for example a file of `JSON Lines`, or rf.Trace(arrival_s=…, prompt_tokens=…, output_tokens=…)"
+        )
+        message = f"trace must be a path or a Trace: {trace!r}"
+        raise SpecError(message, field="trace", value=repr(trace), hint=hint)
     given = {word: value for word, value in options.items() if value is not None}
     scale = {word: given.pop(word) for word in SCALES if word in given}
     if "trace_format" in given:
@@ -132,7 +139,28 @@ def _generated(options: dict[str, Any], seed: int) -> Trace:
         if word not in TRAFFIC and word != "like":
             hint = "it says how a trace is read"
             raise SpecError(f"{word} must be left out without a trace: {value}", field=word, hint=hint)
+    _check_memory(options.get("num_prompts"))
     return Trace.generate(**options, seed=seed)
+
+
+# Bytes that a request takes, with what comes of it, where nothing is recorded; a third of them while it is generated.
+REQUEST_BYTES = 75
+
+
+def _check_memory(count: Any) -> None:
+    """Refuse more requests than the machine's memory holds, which the system would end without a word."""
+    try:
+        held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        needed = float(count) * REQUEST_BYTES
+    except (AttributeError, TypeError, ValueError, OSError):
+        return
+    if needed > held:
+        message = (
+            f"num_prompts must fit memory: {float(count):,.0f} requests take {needed / 2**30:,.0f} GiB "
+            f"of {held / 2**30:,.0f}"
+        )
+        hint = "`trace generate` writes any number as `.jsonl`; simulate a part of them"
+        raise SpecError(message, field="num_prompts", value=str(count), hint=hint)
 
 
 def _refuse_reader(options: Mapping[str, Any]) -> None:

@@ -39,6 +39,7 @@ def break_even(
     pp: flags.Pp = 1,
     dp: flags.Dp = 1,
     ep: flags.Ep = 1,
+    enable_expert_parallel: flags.EnableExpertParallel = False,
     quantization: flags.Quantization = None,
     kv_cache_dtype: flags.KvCacheDtype = None,
     techniques: flags.With = None,
@@ -54,7 +55,8 @@ def break_even(
     output.checked(form, out, model, model_flag, hw)
     from roofline_fast import comparison
 
-    asked: dict[str, Any] = {"techniques": techniques, "tp": tp, "pp": pp, "dp": dp, "ep": ep}
+    experts = flags.experts(ep, enable_expert_parallel, tp, dp)
+    asked: dict[str, Any] = {"techniques": techniques, "tp": tp, "pp": pp, "dp": dp, "ep": experts}
     asked |= {"quantization": quantization, "kv_cache_dtype": kv_cache_dtype, "mode": mode}
     named, device = flags.one_model(model, model_flag), flags.required("--hw", hw)
     if bounds:

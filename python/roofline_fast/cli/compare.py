@@ -120,6 +120,15 @@ def compare(
     return 0
 
 
+def _words(text: str) -> list[str]:
+    """Return what spaces part, as a shell would."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        message = f"a side must close the quotes it opens: {text}"
+        raise SpecError(message, field=text, value=text) from None
+
+
 def side(text: str, techniques: list[str]) -> Any:
     """Return the keywords of one side, ``tp=2 with=kv-quant:bits=4`` or ``base``, or the file it is.
 
@@ -132,7 +141,7 @@ def side(text: str, techniques: list[str]) -> Any:
     """
     from roofline_fast import data, served_sides
 
-    first, *rest = shlex.split(text) or [""]
+    first, *rest = _words(text) or [""]
     if "=" in first or not data.is_path(first, ".json", ".toml"):
         own = keywords(text)
     else:
@@ -160,7 +169,7 @@ def keywords(text: str) -> dict[str, Any]:
     from roofline_fast.served_sides import SYNONYMS
 
     found: dict[str, Any] = {}
-    for word in shlex.split(text):
+    for word in _words(text):
         key, equals, value = word.partition("=")
         key = key.lstrip("-").replace("-", "_")
         key = SYNONYMS.get(key, key)

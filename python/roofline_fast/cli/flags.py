@@ -24,7 +24,11 @@ ModelArgument = Annotated[
 ModelFlag = Annotated[
     str | None,
     typer.Option(
-        "--model", "-m", "--model-path", help="The model, where no MODEL says it.", show_default=False
+        "--model",
+        "-m",
+        "--model-path",
+        help="Catalogue name, Hugging Face id, config.json or its folder.",
+        show_default=False,
     ),
 ]
 Hw = Annotated[

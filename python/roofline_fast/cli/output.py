@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from roofline_fast.aside import aside, write_text
 from roofline_fast.cli.figures import folded
 from roofline_fast.errors import SpecError
+from roofline_fast.frames import without_lists
 from roofline_fast.suggest import choice
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def show(
     if form == "json":
         text = json.dumps(record(), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     elif form == "csv":
-        text = frame().write_csv()
+        text = without_lists(frame()).write_csv()
     else:
         text = screen().rstrip("\n") + "\n"
         if sys.stdout.isatty():
@@ -131,7 +132,7 @@ def save(frame: pl.DataFrame, path: Path) -> None:
         if suffix == ".parquet":
             frame.write_parquet(part, compression="zstd", compression_level=1)
         elif suffix == ".csv":
-            frame.write_csv(part)
+            without_lists(frame).write_csv(part)
         elif suffix == ".jsonl":
             frame.write_ndjson(part)
         elif suffix == ".html":

@@ -167,7 +167,8 @@ def _time(simulation: Simulation) -> list[str]:
         for name in ("prefill", "mixed", "decode", "idle")
         if summary[f"{name}_time_share"]
     }
-    lines = ["  time went to  " + "  ".join(f"{name} {percent(share)}" for name, share in went.items())]
+    parts = [f"{name} {percent(share)}" for name, share in went.items()]
+    lines = ["  time went to  " + ("  ".join(parts) or "nothing: no step ran")]
     busy = {name: seconds for name, seconds in bounds.items() if name not in ("idle", "unattributed")}
     total = sum(bounds.values())
     if any(busy.values()):

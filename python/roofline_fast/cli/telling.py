@@ -106,6 +106,7 @@ def checked(asked: Mapping[str, Any], out: Path | None, form: str, inputs: list[
             message = f"--perfetto must end in .json: {file}"
             raise SpecError(message, field="--perfetto", value=str(file))
         output.check_place(file, *inputs, flag="--perfetto")
+    _check_apart(asked, out)
     into_folder = out is not None and output.is_folder(out)
     special = out is not None and (into_folder or out.name.endswith(PERFETTO))
     output.checked(form, None if special else out, *inputs)
@@ -113,6 +114,19 @@ def checked(asked: Mapping[str, Any], out: Path | None, form: str, inputs: list[
         output.check_folder(out, *inputs)
     elif out is not None and special:
         output.check_place(out, *inputs)
+
+
+def _check_apart(asked: Mapping[str, Any], out: Path | None) -> None:
+    """Refuse two results for one file."""
+    places: dict[Path, str] = {}
+    for name in (*TABLES, "perfetto", "output"):
+        file = out if name == "output" else asked[name]
+        if file is None:
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if (other := places.setdefault(file.absolute(), flag)) != flag:
+            message = f"{flag} must be another file than {other}: {file}"
+            raise SpecError(message, field=flag, value=str(file))
 
 
 def one_rate_only(asked: Mapping[str, Any]) -> None:

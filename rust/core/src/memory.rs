@@ -147,8 +147,10 @@ impl KvLayout {
         for (bytes, cap) in &cache.added {
             kv.grow(*bytes, *cap);
         }
+        // What drafts runs beside the last stage.
+        let beside = Layout { pp: 1, ..layout };
         for (model, precision) in &cache.drafts {
-            for (bytes, cap) in KvLayout::of(model, layout, precision).growing {
+            for (bytes, cap) in KvLayout::of(model, beside, precision).growing {
                 kv.grow(bytes, cap);
             }
         }

@@ -70,6 +70,7 @@ pub(crate) fn divide(
     let bytes = knobs.kv_cache_memory_bytes.unwrap_or(memory.for_kv);
     let mut left = Left { bytes, taken: 0.0 };
     let kinds = kinds(deployment)?;
+    check_ratios(knobs)?;
     let alike = kinds.iter().all(|kind| kind.window == 0 && kind.state_bytes == 0.0);
     // Budgets of techniques are windows of their own, which these engines' pools know nothing of.
     let budgets = deployment.cache()?.budgets().iter().any(|(_, budget)| budget.is_some());
@@ -77,7 +78,7 @@ pub(crate) fn divide(
     let block_bytes = match cut {
         Some(cut) => cut.block_bytes,
         None if own && kinds.iter().any(|kind| kind.bytes_per_token > 0.0) => {
-            left.by_kinds(engine, &Kinds::of(&kinds, deployment), knobs, &mut notes)?
+            left.by_kinds(engine, &Kinds::of(&kinds, deployment), knobs, &mut notes)
         }
         None => memory.block_bytes,
     };
@@ -111,8 +112,42 @@ pub(crate) fn divide(
             hint: hint.to_string(),
         });
     }
+    notes.extend(idle_ratios(engine, knobs));
     engine.swap = swap(engine, deployment, knobs, block_bytes, &mut notes)?;
     Ok(notes)
+}
+
+/// Shares of memory that no engine could start with.
+fn check_ratios(knobs: &Knobs) -> Result<()> {
+    let (windows, states) = (knobs.swa_full_tokens_ratio, knobs.mamba_full_memory_ratio);
+    if let Some(ratio) = windows.filter(|&ratio| !(ratio > 0.0 && ratio <= 1.0)) {
+        let must = "must be above 0 and at most 1";
+        return Err(Error::spec("swa_full_tokens_ratio", must, ratio, "0.8 is SGLang's default"));
+    }
+    match states.filter(|&ratio| !(ratio > 0.0 && ratio.is_finite())) {
+        Some(ratio) => {
+            let must = "must be above 0 and finite";
+            Err(Error::spec("mamba_full_memory_ratio", must, ratio, "0.9 is SGLang's default"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What is said where a ratio has nothing to divide.
+fn idle_ratios(engine: &EngineConfig, knobs: &Knobs) -> Vec<String> {
+    let apart = engine.groups.apart.iter().any(|apart| apart.blocks > 0);
+    let idle = [
+        ("swa_full_tokens_ratio", knobs.swa_full_tokens_ratio.is_some() && !apart, "keeps windows apart"),
+        (
+            "mamba_full_memory_ratio",
+            knobs.mamba_full_memory_ratio.is_some() && !engine.groups.states_apart,
+            "finds states",
+        ),
+    ];
+    idle.into_iter()
+        .filter(|(_, idle, _)| *idle)
+        .map(|(name, _, what)| format!("{name} changes nothing: of this model the engine {what} nowhere"))
+        .collect()
 }
 
 /// Layers by how they keep their cache, bytes of one stage.
@@ -178,17 +213,13 @@ impl Left {
         kinds: &Kinds,
         knobs: &Knobs,
         notes: &mut Vec<String>,
-    ) -> Result<f64> {
+    ) -> f64 {
         self.set_states_apart(engine, kinds, knobs, notes);
         let block = f64::from(engine.block_size);
         let windowed = kinds.windowed();
         let apart = match engine.rules {
             Rules::Sglang(_) if SGLANG_WINDOWS_APART.contains(&kinds.family.as_str()) => {
                 let ratio = knobs.swa_full_tokens_ratio.unwrap_or(0.8);
-                if !(ratio > 0.0 && ratio <= 1.0) {
-                    let must = "must be above 0 and at most 1";
-                    return Err(Error::spec("swa_full_tokens_ratio", must, ratio, "0.8 is SGLang's default"));
-                }
                 let tokens = self.bytes / (kinds.full + ratio * windowed);
                 kinds.windows.iter().map(|&(window, bytes)| (window, bytes, ratio * tokens)).collect()
             }
@@ -199,7 +230,7 @@ impl Left {
             if windowed > 0.0 {
                 notes.push("layers with a window keep every token under this engine".to_string());
             }
-            return Ok(kinds.every_token() * block);
+            return kinds.every_token() * block;
         }
         let keeps_steps = matches!(engine.rules, Rules::Sglang(_));
         for (slot, &(window, bytes, tokens)) in engine.groups.apart.iter_mut().zip(&apart) {
@@ -211,7 +242,7 @@ impl Left {
                 window.tokens, slot.blocks
             ));
         }
-        Ok(kinds.full * block)
+        kinds.full * block
     }
 
     /// TensorRT-LLM's pools: memory in proportion to a window times its bytes a token, the longest context being the
@@ -238,7 +269,7 @@ impl Left {
         let mut sequences = f64::from(engine.max_num_seqs);
         match engine.rules {
             Rules::Sglang(_) if engine.enable_prefix_caching => {
-                let ratio = knobs.mamba_full_memory_ratio.unwrap_or(0.9).max(0.0);
+                let ratio = knobs.mamba_full_memory_ratio.unwrap_or(0.9);
                 let states = (self.bytes * ratio / (1.0 + ratio) / kinds.states).floor();
                 engine.max_num_seqs =
                     engine.max_num_seqs.min((states / SGLANG_STATES_A_REQUEST) as u32).max(1);

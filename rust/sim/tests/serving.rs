@@ -442,6 +442,13 @@ fn sglang_keeps_three_states_for_each_request_that_runs() {
     let little = engine(&Knobs { mamba_full_memory_ratio: Some(0.1), ..Knobs::default() });
     assert!(little.engine.max_num_seqs < served.engine.max_num_seqs / 4);
     assert!(little.engine.num_gpu_blocks > served.engine.num_gpu_blocks);
+    let odd = Knobs { mamba_full_memory_ratio: Some(f64::NAN), ..Knobs::default() };
+    let error = Server::new(deployment("gpt-oss-20b", 1), "sglang", &odd, &trace(10)).unwrap_err();
+    assert_eq!(error.to_string(), "mamba_full_memory_ratio must be above 0 and finite: NaN");
+    let idle =
+        Knobs { mamba_full_memory_ratio: Some(0.5), swa_full_tokens_ratio: Some(0.5), ..Knobs::default() };
+    let notes = server("llama-3.1-8b", "sglang", &idle).notes;
+    assert_eq!(notes.iter().filter(|note| note.contains("changes nothing")).count(), 2, "{notes:?}");
     let plain =
         engine(&Knobs { enable_prefix_caching: Some(false), max_num_seqs: Some(64), ..Knobs::default() });
     assert!(!plain.engine.groups.states_apart && plain.engine.max_num_seqs == 64);

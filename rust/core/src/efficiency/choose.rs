@@ -321,6 +321,41 @@ mod tests {
     }
 
     #[test]
+    fn a_fit_of_a_corrected_memory_or_of_the_full_rate_counts_for_more_where_there_is_none() {
+        let near = chosen("rtx-4090", "vllm", &["bf16"]);
+        assert!((near.like.bandwidth - 16.0 / 15.0).abs() < 1e-12, "{near:?}");
+        assert!((near.like.peak - 2.0).abs() < 1e-12, "{near:?}");
+        assert_eq!(chosen("l40s", "vllm", &["bf16"]).like, Like::SAME);
+        assert_eq!(chosen("h200-sxm", "vllm", &["bf16"]).like, Like::SAME);
+        assert_eq!(chosen("l40", "vllm", &["bf16"]).like, Like::SAME);
+    }
+
+    #[test]
+    fn a_set_that_stands_in_comes_before_a_devices_own_with_the_bars_of_its_distance() {
+        let hardware = catalog::hardware::hardware("h100-sxm").unwrap().item;
+        let b200 = shipped::FILES.iter().find(|file| file.device == "b200-sxm").unwrap();
+        let set = Set { stands_in: true, ..b200.set().clone() };
+        let prediction = Prediction { engine: "vllm".into(), sets: vec![set], ..Prediction::default() };
+        let other = Chooser::new(&prediction, &hardware).choose::<Gemm>(&["bf16"], None).unwrap();
+        assert_eq!(other.source, Source::Transferred("b200-sxm/vllm".into()));
+        let own = chosen("b200-sxm", "vllm", &["bf16"]);
+        assert_eq!(other.form, own.form);
+        assert!(other.spread.high > own.spread.high && other.spread.low < own.spread.low);
+    }
+
+    #[test]
+    fn everything_takes_as_many_times_as_long_as_a_scaled_set_says() {
+        let hardware = catalog::hardware::hardware("h100-sxm").unwrap().item;
+        let mut prediction = Prediction { engine: "vllm".into(), ..Prediction::default() };
+        for _ in 0..2 {
+            let slower = prediction.scaled(&hardware, 1.5);
+            prediction.sets.insert(0, slower);
+        }
+        let factor = Chooser::new(&prediction, &hardware).factor(Family::Attention).unwrap().0;
+        assert!((factor - 2.25).abs() < 1e-12);
+    }
+
+    #[test]
     fn a_users_own_fit_comes_first() {
         let mut set = shipped::FILES[6].set().clone();
         set.origin = Some("mine.toml".into());

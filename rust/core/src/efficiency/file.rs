@@ -336,6 +336,30 @@ mod tests {
     }
 
     #[test]
+    fn factors_and_what_clients_wait_stand_beside_fits() {
+        let more = "[[factor]]\nengine = \"vllm\"\nfamily = \"gemm\"\nfactor = 1.1\n[serving]\napi_latency_s = 0.003\n";
+        let set = Set::parse("mine.toml", &format!("{SOUND}\n{more}")).unwrap();
+        assert_eq!(set.factor("vllm", Family::Gemm).map(|one| one.factor), Some(1.1));
+        assert_eq!((set.factor("sglang", Family::Gemm), set.factor("vllm", Family::Link)), (None, None));
+        assert_eq!(set.api_latency_s, Some(0.003));
+        let alone = "schema = 1\ndevice = 'a'\narchitecture = 'b'\n";
+        assert_eq!(Set::parse("mine.toml", &format!("{alone}{more}")).unwrap().factors.len(), 1);
+    }
+
+    #[test]
+    fn mistakes_of_factors_are_told() {
+        let of = |more: &str| Set::parse("mine.toml", &format!("{SOUND}\n{more}")).unwrap_err().to_string();
+        let error = of("[[factor]]\nengine = 'vllm'\nfamily = 'gem'\nfactor = 1.0");
+        assert!(error.contains("factor[0].family must be one of gemm, moe, attention"), "{error}");
+        let error = of("[[factor]]\nengine = 'vllm'\nfamily = 'gemm'\nfactor = 40.0");
+        assert!(error.contains("factor[0].factor must be from 0.1 to 10: 40"), "{error}");
+        let error = of("[serving]\napi_latency_s = -1.0\nwait = 3");
+        assert!(error.contains("serving.api_latency_s must be from 0 to 10: -1"), "{error}");
+        assert!(error.contains("serving.wait must be one of api_latency_s"), "{error}");
+        assert!(of("factor = 3").contains("factor"), "{}", of("factor = 3"));
+    }
+
+    #[test]
     fn every_mistake_of_a_file_is_told_at_once() {
         let text = SOUND
             .replace("schema = 1", "schema = 2")

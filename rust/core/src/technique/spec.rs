@@ -178,10 +178,11 @@ impl Spec {
     /// The passes of a drafting model: prompts as they are, and one pass a depth over decoding sequences. In a pipeline the
     /// last stage drafts.
     fn passes(&self, drafter: &Model, reaches: &Reaches, context: &Context<'_>) -> Result<Vec<Op>> {
-        let layout = Layout { pp: 1, ..context.layout };
+        let own = matches!(self.method, Method::Draft(_));
+        // Experts are spread as the model's, but for a model of its own.
+        let layout = Layout { pp: 1, ep: if own { 1 } else { context.layout.ep }, ..context.layout };
         layout.check(drafter)?;
         let precision = self.draft_precision(drafter, context)?;
-        let own = matches!(self.method, Method::Draft(_));
         let mut ops = lower(
             drafter,
             layout,

@@ -119,6 +119,15 @@ fn a_draft_head_attends_to_everything_whatever_the_model_does() {
 }
 
 #[test]
+fn the_stage_that_drafts_keeps_the_drafts_cache() {
+    let spec = "spec:method=eagle,gamma=3,accept=0.7";
+    let (two, plain) =
+        (run(&format!("{spec} + parallel:pp=2"), &decode(1, 1001)), run("parallel:pp=2", &decode(1, 1001)));
+    // Keys of two of the four layers, and of the draft's; room for three drafts beside 1001 tokens
+    is(two.outcome.memory.kv / plain.outcome.memory.kv, 1.5 * 1004.0 / 1001.0);
+}
+
+#[test]
 fn a_draft_model_keeps_its_windows() {
     let with = "spec:method=draft-model,draft=gemma-3-1b,gamma=3,accept=0.7";
     let step = known("gemma-3-27b", "h100-sxm", with, &decode(1, 8001));
@@ -219,4 +228,11 @@ fn a_request_takes_fewer_steps() {
         |analysis: &roofline_core::analysis::Analysis| op(analysis, "gate_up_proj").work.weight_bytes / 64e6;
     is(steps(&plain), 21.0);
     is(steps(&fast), 11.0);
+}
+
+#[test]
+fn whole_steps_bring_whole_tokens() {
+    let generation = roofline_core::technique::Generation { width: 4, tokens: 2.5 };
+    // 8 tokens take 3.2 steps; 3 steps bring 7.5 tokens
+    assert_eq!((generation.steps(8), generation.tokens_after(3)), (4, 7));
 }

@@ -151,6 +151,14 @@ fn skipped_layers_get_keys_and_values() {
 }
 
 #[test]
+fn experts_behind_an_exit_are_visited_by_those_who_stayed() {
+    // A token stays with 1/2 and visits an expert with 2/8: two tokens leave one alone with (7/8)²
+    let step = run_moe("early-exit:at=0.5,share=0.5", &decode(2, 1000));
+    let behind = op(&step, "experts_gate_up[50% of tokens]");
+    is(behind.work.weight_bytes, 2.0 * 8.0 * (1.0 - 0.875f64.powi(2)) * 16e6);
+}
+
+#[test]
 fn prompts_need_the_layers_that_tokens_have_left() {
     // 100 tokens of a prompt beside 2 that decode, of which 1 has left
     let step = run("early-exit:at=0.5,share=0.5,kv=skip", &mixed(2, 1000, 100));

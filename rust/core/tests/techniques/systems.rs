@@ -115,6 +115,13 @@ fn attention_and_ffn_work_at_the_same_time() {
 }
 
 #[test]
+fn each_micro_batch_reads_the_experts_it_touches() {
+    // Two micro-batches of two tokens: each reads 8·(1 − (6/8)²) = 3.5 experts
+    let step = run_moe("afd:attention=1,ffn=1,micro-batches=2", &decode(4, 1000));
+    is(op(&step, "experts_gate_up").work.weight_bytes, 4.0 * 2.0 * 3.5 * 16e6);
+}
+
+#[test]
 fn one_micro_batch_waits() {
     let plain = run("none", &decode(30, 1000));
     let step = run("afd:micro-batches=1,gb-s=100", &decode(30, 1000));

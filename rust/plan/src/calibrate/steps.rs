@@ -397,3 +397,65 @@ impl std::fmt::Display for Refused {
         write!(out, "row {}: `{}` {}: {}", self.row, self.field, self.must, self.was)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibrate::frame::Words;
+
+    fn frame(rows: usize) -> Frame {
+        let sequences: Vec<f64> = (0..rows).map(|row| 1.0 + 5.0 * row as f64).collect();
+        let mut frame = Frame::new(rows);
+        frame.push_numbers("decode_kv_tokens", sequences.iter().map(|n| 800.0 * n).collect()).unwrap();
+        frame.push_numbers("decode_seqs", sequences).unwrap();
+        frame
+    }
+
+    fn settings() -> Settings {
+        let hardware = catalog::hardware::hardware("h100-sxm").unwrap().item;
+        let defaults = Defaults { device: Some(hardware), engine: "vllm".into() };
+        Settings { defaults, model: "llama-3.1-8b".into(), ..Settings::default() }
+    }
+
+    #[test]
+    fn what_is_predicted_is_found_again_and_no_number_moves() {
+        let mut frame = frame(20);
+        frame.push_numbers("step_ms", vec![1.0; 20]).unwrap();
+        let told = price(&frame, &settings()).unwrap();
+        let seconds: Vec<f64> = told.iter().map(|step| step.as_ref().unwrap().step.seconds).collect();
+        let mut known = self::frame(20);
+        known.push_numbers("step_s", seconds).unwrap();
+        let (fates, refused) = calibrate(&known, &settings(), &[]).unwrap();
+        let fit = fates[0].outcome.as_ref().unwrap();
+        assert!(refused.is_empty() && fit.found.errors[0].median_ape < 0.2, "{fit:?}");
+        assert!((fit.found.values[0] - 0.66e-3).abs() < 2e-5, "{:?}", fit.found.values);
+        assert!(fit.text.contains("[[factor]]") && fit.text.contains("family = \"host\""));
+        roofline_core::efficiency::file::Set::parse("mine.toml", &fit.text).unwrap();
+    }
+
+    #[test]
+    fn a_prompt_makes_a_step_longer_and_no_step_beats_its_roofline() {
+        let mut plain = frame(6);
+        plain.push_numbers("step_ms", vec![1.0; 6]).unwrap();
+        let mut mixed = plain.clone();
+        mixed.push_numbers("prefill_tokens", vec![700.0; 6]).unwrap();
+        let seconds = |frame: &Frame| -> Vec<StepTime> {
+            price(frame, &settings()).unwrap().into_iter().map(Result::unwrap).collect()
+        };
+        for (one, more) in seconds(&plain).iter().zip(seconds(&mixed)) {
+            assert!(more.step.seconds > one.step.seconds && one.step.seconds >= one.ideal);
+        }
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_used_says_where_and_why() {
+        let mut frame = frame(2);
+        frame.push_numbers("step_ms", vec![f64::NAN, 3.0]).unwrap();
+        frame.push_words("model", Words::of(&["llama-3.1-8b", "nobody"])).unwrap();
+        let told = price(&frame, &settings()).unwrap();
+        let said = |row: usize| told[row].as_ref().unwrap_err().to_string();
+        assert_eq!(said(0), "row 1: `step_ms` must be a positive time: NaN");
+        assert!(said(1).starts_with("row 2: `model` no model is called `nobody`"), "{}", said(1));
+        assert!(price(&Frame::new(0), &settings()).is_err());
+    }
+}
