@@ -214,7 +214,7 @@ impl Results {
         Results { rows, lanes: Measure::ALL.map(lane), unknown: Wanted::default() }
     }
 
-    /// The numbers of one measure.
+    /// The numbers of one measure; none where it is unknown in every row (see [`Results::spelled_out`]).
     pub fn lane(&self, measure: Measure) -> &[f64] {
         &self.lanes[measure as usize]
     }
@@ -235,6 +235,7 @@ impl Results {
         for measure in wanted.each() {
             if self.rows > 0 && written().all(|(_, _, unknown)| unknown.has(measure)) {
                 self.unknown = self.unknown.and(measure);
+                self.lanes[measure as usize] = Vec::new();
                 continue;
             }
             let lane = &mut self.lanes[measure as usize];

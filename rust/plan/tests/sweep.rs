@@ -201,7 +201,7 @@ fn ranges_put_together_are_the_whole() {
         for size in [1, 5, 100, 333].into_iter().cycle() {
             let to = (from + size).min(space.points());
             let part = swept(&space, from, to, &ask);
-            steps.extend_from_slice(part.results.lane(Measure::Step));
+            steps.extend_from_slice(part.results.spelled_out().lane(Measure::Step));
             dropped += part.dropped.points();
             points.append(part.points);
             from = to;
