@@ -173,12 +173,7 @@ impl Forms {
         sums.iter().for_each(|sum| desk.lanes[*sum][..misses].fill(0.0));
         self.tally(&self.counted, shapes.kind, misses, want, desk);
         let Desk { remembered, lanes, .. } = desk;
-        let remembered = &mut remembered[kind];
-        for miss in 0..misses {
-            let place = remembered.misses()[miss].1;
-            let values = remembered.values_mut(place).iter_mut().zip(&sums);
-            values.for_each(|(value, sum)| *value = lanes[*sum][miss]);
-        }
+        remembered[kind].learn(|miss, sum| lanes[sums[sum]][miss]);
     }
 
     fn fill(&self, shapes: &Shapes<'_>, desk: &mut Desk) {
