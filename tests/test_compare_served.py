@@ -169,7 +169,9 @@ def test_scenarios_are_sides(command: Callable, tmp_path: Path) -> None:
 def test_the_screen_of_served_traffic(
     snapshot: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    snapshot("compare-served", "compare base tp=2 --hw h100 --set trace=examples/chat.jsonl --top 4")
+    snapshot(
+        "compare-served", "compare base tp=2 --hw h100 --set trace=examples/chat.jsonl --mode ideal --top 4"
+    )
 
 
 def test_the_screen_of_a_measurement(command: Callable, tmp_path: Path) -> None:

@@ -103,9 +103,10 @@ def test_the_first_rows_of_an_endless_space_come_at_once() -> None:
     }
     assert Space(space).points == 1_200_000_000_000
     lazy = rf.sweep(space, keep="all").filter(pl.col("reason").is_null())
-    began = time.perf_counter()
+    # Work and not the wall clock: the machine may be busy.
+    began = time.process_time()
     rows = rf.sweep(space).filter(pl.col("hw") == "h100-sxm").head(5).collect()
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert rows["input_len"].to_list() == [1, 2, 3, 4, 5]
     assert rows["tp"].to_list() == [1] * 5
     assert lazy.collect_schema().names() == [*Space(space).columns, *_results(), "reason"]

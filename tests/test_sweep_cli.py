@@ -165,7 +165,9 @@ def test_a_file_that_is_no_scenario_is_refused(
 
 def test_the_schema_of_scenario_files_is_published(command: Callable[..., Any]) -> None:
     schema = json.loads(command("sweep --schema").out)
-    assert schema["properties"]["keep"]["enum"] == ["feasible", "all", "pareto", "topk"]
+    for kind in ("Scenario", "SimulateScenario"):
+        keeps = schema["$defs"][kind]["properties"]["keep"]["enum"]
+        assert keeps == ["feasible", "all", "pareto", "topk"]
     assert "batch_size" in schema["$defs"]["Axes"]["properties"]
     shipped = json.loads((ROOT / "docs" / "sweep.schema.json").read_text())
     assert schema == shipped, "write `roofline-fast sweep --schema` to docs/sweep.schema.json"

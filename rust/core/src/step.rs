@@ -440,7 +440,7 @@ impl Exposed {
     /// Seconds of the step, if `hidden` is nothing and the more it computes the longer it takes.
     pub(crate) fn alone(&self, hidden: &Hidden) -> Option<f64> {
         let alone = self.beside == [0.0; LANES_BESIDE] && (hidden.links == 0.0 || self.link == 0.0);
-        alone.then(|| self.compute + self.link + self.host)
+        alone.then_some(self.compute + self.link + self.host)
     }
 
     /// Communicating seconds that computing hides.

@@ -1,7 +1,7 @@
 //! The kernel against the one-point evaluation, on random models, devices, layouts and sizes.
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use proptest::prelude::*;
 
@@ -49,6 +49,9 @@ const ENGINE: EngineMemory = EngineMemory {
 };
 
 const EVERYTHING: Want = Want { work: true, bounds: true, band: true };
+
+/// vLLM's kernels, each of which takes 1.3 times as long.
+const SCALED: &str = "scaled";
 
 /// Techniques that act in every place there is: operators, what runs beside, the cache, tokens a step.
 const TECHNIQUES: [&str; 22] = [
@@ -101,7 +104,7 @@ fn deployed() -> impl Strategy<Value = Deployed> {
         some(vec!["auto", "fp8"]),
         (fusion, prop::bool::weighted(0.8)),
         prop::sample::select(vec![0.0, 0.0, 0.4]),
-        prop::sample::select(vec![None, None, Some("vllm"), Some("trtllm")]),
+        prop::sample::select(vec![None, None, Some("vllm"), Some("trtllm"), Some(SCALED)]),
         prop_oneof![2 => Just("none"), 1 => some(TECHNIQUES.to_vec())],
     )
         .prop_map(
@@ -147,11 +150,25 @@ fn analyst(deployed: &Deployed) -> Option<Analyst> {
             ..Lowering::default()
         },
         overlap: deployed.overlap,
-        efficiency: deployed.predicted.map_or(Efficiency::Ideal, Efficiency::predicted),
+        efficiency: efficiency(deployed),
         techniques: Default::default(),
     };
     let techniques = Technique::parse_all(&[deployed.techniques]).unwrap();
     Analyst::new(deployment.with(&techniques).ok()?, &ENGINE).ok()
+}
+
+fn efficiency(deployed: &Deployed) -> Efficiency {
+    let Some(name) = deployed.predicted else { return Efficiency::Ideal };
+    let predicted = Efficiency::predicted(if name == SCALED { "vllm" } else { name });
+    match &predicted {
+        Efficiency::Predicted(prediction) if name == SCALED => {
+            let hardware = catalog::hardware::hardware(deployed.hardware).unwrap().item;
+            let mut scaled = (**prediction).clone();
+            scaled.sets.insert(0, prediction.scaled(&hardware, 1.3));
+            Efficiency::Predicted(Arc::new(scaled))
+        }
+        _ => predicted,
+    }
 }
 
 fn point(question: Question) -> impl Strategy<Value = Point> {

@@ -43,7 +43,12 @@ pub(super) fn cut(text: &str) -> Result<Cut<'_>> {
         )
     };
     if name.trim().is_empty() {
-        return Err(Error::spec("techniques", "must begin with a technique's name", format!("`{text}`"), ""));
+        return Err(Error::spec(
+            "techniques",
+            "must begin with a technique's name",
+            format!("`{text}`"),
+            "for example `kv-quant:bits=4`",
+        ));
     }
     let parts = rest.split(',').map(str::trim).filter(|part| !part.is_empty());
     let mut settings = Vec::new();
@@ -78,7 +83,8 @@ impl Settings {
                 Error::spec(format!("techniques.{name}"), "must be given settings it has", key, hint)
             })?;
             if given.iter().any(|(before, _)| *before == known.key) {
-                return Err(Error::spec(field(name, known.key), "must be given once", value, ""));
+                let hint = "lists are written with slashes (`accept=0.8/0.6`)";
+                return Err(Error::spec(field(name, known.key), "must be given once", value, hint));
             }
             given.push((known.key, (*value).to_string()));
         }
@@ -113,7 +119,7 @@ impl Settings {
     /// An error about one of the settings; without a `hint` it tells what the setting is.
     pub fn wrong(&self, key: &str, must: impl Into<String>, hint: impl Into<String>) -> Error {
         let hint = Some(hint.into()).filter(|hint| !hint.is_empty());
-        let hint = hint.unwrap_or_else(|| format!("{key} is {}", self.about(key)));
+        let hint = hint.unwrap_or_else(|| format!("{key}: {}", self.about(key)));
         Error::spec(field(self.name, key), must, self.get(key).unwrap_or("absent"), hint)
     }
 

@@ -121,7 +121,8 @@ fn a_draft_head_attends_to_everything_whatever_the_model_does() {
 #[test]
 fn the_stage_that_drafts_keeps_the_drafts_cache() {
     let spec = "spec:method=eagle,gamma=3,accept=0.7";
-    let (two, plain) = (run(&format!("{spec} + parallel:pp=2"), &decode(1, 1001)), run("parallel:pp=2", &decode(1, 1001)));
+    let (two, plain) =
+        (run(&format!("{spec} + parallel:pp=2"), &decode(1, 1001)), run("parallel:pp=2", &decode(1, 1001)));
     // Keys of two of the four layers, and of the draft's; room for three drafts beside 1001 tokens
     is(two.outcome.memory.kv / plain.outcome.memory.kv, 1.5 * 1004.0 / 1001.0);
 }

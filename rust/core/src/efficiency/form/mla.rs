@@ -124,3 +124,58 @@ impl MlaPrefill {
             .time(device, kernel)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_tangents_lie_at_most_two_percent_below_the_root() {
+        for step in 0..=90 {
+            let (one, all) = f64::from(step).to_radians().sin_cos();
+            let root = TANGENTS.iter().fold(0.0, |most, (a, b)| f64::max(most, a * all + b * one));
+            assert!((0.98..=1.0 + 1e-6).contains(&root), "{step}: {root}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_is_straight_over_keys(
+            values in prop::collection::vec(0.01f64..0.99, 8),
+            sequences in 1u32..600,
+            context in 1u32..100_000,
+            heads in 1u32..129,
+        ) {
+            let of = |(share, known): (&f64, &crate::efficiency::form::Parameter)| {
+                known.least + share * (known.most - known.least)
+            };
+            let known = <MlaDecode as crate::efficiency::form::Form>::PARAMETERS;
+            let numbers: Vec<f64> = values.iter().zip(known).map(of).collect();
+            let form = <MlaDecode as crate::efficiency::form::Form>::of(&numbers);
+            let device = Device {
+                peak16: 1e15, bandwidth: 3e12, sm: 132.0, l2: 5e7, clocks: 2e11, exponential: 1.0,
+            };
+            let (sequences, context) = (f64::from(sequences), f64::from(context));
+            let kernel = MlaDecodeKernel {
+                sequences,
+                keys: sequences * context,
+                pairs: sequences * context,
+                longest: context,
+                heads: f64::from(heads),
+                latent: 576.0,
+                lora: 512.0,
+                kv_bytes: 2.0,
+            };
+            let at = |line: &Straight| line.fixed + line.key * kernel.keys + line.longest * context;
+            let lines = form.straight(&device, &kernel);
+            let least = |lines: &Vec<Straight>| lines.iter().map(at).fold(f64::INFINITY, f64::min);
+            let seconds = lines.0.iter().map(least).fold(0.0, f64::max);
+            let expected = form.time(&device, &kernel);
+            prop_assert!((seconds - expected).abs() <= 1e-12 * expected, "{seconds} {expected}");
+            let longer = form.time(&device, &MlaDecodeKernel { longest: context + 1.0, ..kernel });
+            prop_assert!(longer >= expected);
+        }
+    }
+}

@@ -74,3 +74,43 @@ impl Moe {
         self.t0_s + joined + 2.0 * passes / device.bandwidth + self.per_expert_s * experts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn experts_never_take_less_for_more_tokens(
+            exposed in 0.0f64..1.0,
+            reread in 0.0f64..3.0,
+            tokens in 1.0f64..10_000.0,
+            more in 1.0f64..100.0,
+        ) {
+            let form = Moe {
+                t0_s: 3e-5, ec: 0.6, em: 0.8, c_act: 2.0, exposed, reread, per_expert_s: 2e-8, c_token: 0.5,
+            };
+            let device = Device {
+                peak16: 1e15, bandwidth: 3e12, sm: 132.0, l2: 5e7, clocks: 2e11, exponential: 1.0,
+            };
+            let seconds = |tokens: f64| {
+                let active = 128.0 * (1.0 - (1.0f64 - 8.0 / 128.0).powf(tokens));
+                form.time(&device, &MoeKernel {
+                    tokens,
+                    visits: 8.0 * tokens,
+                    experts: 128.0,
+                    active,
+                    hidden: 4096.0,
+                    inner: 1536.0,
+                    matrices: 3.0,
+                    peak: 1e15,
+                    weight_bytes: 2.0,
+                    input_bytes: 2.0,
+                })
+            };
+            prop_assert!(seconds(tokens + more) >= seconds(tokens));
+        }
+    }
+}

@@ -120,7 +120,7 @@ impl Predicted {
             }),
         }
         for (seconds, ideal) in seconds.iter_mut().zip(ideal) {
-            *seconds = seconds.max(self.floor).max(*ideal);
+            *seconds = (self.factor * *seconds).max(self.floor).max(*ideal);
         }
     }
 }
