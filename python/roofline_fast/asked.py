@@ -1,39 +1,16 @@
-"""What a simulation is asked for beside the engine's settings: its traffic, its model, its objectives."""
+"""Which model a simulation serves, and how it was chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from roofline_fast.errors import SpecError, UnknownNameError
+from roofline_fast.errors import UnknownNameError
 from roofline_fast.model import Model, find_model
 from roofline_fast.trace import Trace
-from roofline_fast.workload import load
 
 DEFAULT_MODEL = "llama-3.1-8b"
-
-
-def check_objectives(slo: str | None) -> None:
-    """Refuse two objectives for one metric: only one of them could be meant."""
-    metrics = [part.partition(":")[0] for part in (slo or "").replace(",", " ").split()]
-    for metric in metrics:
-        if metrics.count(metric) > 1:
-            hint = "keep one of them; a percentile is an objective of its own (`ttft@p99:500`)"
-            raise SpecError(f"slo must name {metric} once: {slo}", field="slo", value=str(slo), hint=hint)
-
-
-def trace_of(trace: Any, options: Mapping[str, Any], seed: int, *, arrivals_needed: bool) -> Trace:
-    """Return the traffic, or say what it can be."""
-    several = isinstance(trace, Sequence) and all(isinstance(part, str | PathLike) for part in trace)
-    if trace is not None and not isinstance(trace, str | PathLike | Trace) and not several:
-        hint = (
-            "for example a file of `JSON Lines`, or rf.Trace(arrival_s=…, prompt_tokens=…, output_tokens=…)"
-        )
-        raise SpecError(
-            f"trace must be a path or a Trace: {trace!r}", field="trace", value=repr(trace), hint=hint
-        )
-    return load(trace, options, seed, arrivals_needed=arrivals_needed)
 
 
 def model_of(

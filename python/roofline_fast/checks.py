@@ -190,6 +190,21 @@ def techniques(techniques: Any) -> list[str]:
     return given
 
 
+def objectives(slo: str | None) -> None:
+    """Refuse two objectives for one metric: only one of them could be meant.
+
+    Raises
+    ------
+    SpecError
+        A metric that is named twice.
+    """
+    metrics = [part.partition(":")[0] for part in (slo or "").replace(",", " ").split()]
+    for metric in metrics:
+        if metrics.count(metric) > 1:
+            hint = "keep one of them; a percentile is an objective of its own (`ttft@p99:500`)"
+            raise SpecError(f"slo must name {metric} once: {slo}", field="slo", value=str(slo), hint=hint)
+
+
 def chances(**values: Any) -> float | list[float] | str | None:
     """Return the only value as a number, a list of numbers or the text it is; ``None`` passes.
 

@@ -105,6 +105,13 @@ def load(
     SpecError
         Settings of a generator beside a trace, or of a reader beside a trace in memory.
     """
+    several = isinstance(trace, Sequence) and all(isinstance(part, str | PathLike) for part in trace)
+    if trace is not None and not isinstance(trace, str | PathLike | Trace) and not several:
+        hint = (
+            "for example a file of `JSON Lines`, or rf.Trace(arrival_s=…, prompt_tokens=…, output_tokens=…)"
+        )
+        message = f"trace must be a path or a Trace: {trace!r}"
+        raise SpecError(message, field="trace", value=repr(trace), hint=hint)
     given = {word: value for word, value in options.items() if value is not None}
     scale = {word: given.pop(word) for word in SCALES if word in given}
     if "trace_format" in given:
