@@ -174,8 +174,8 @@ impl Forms {
         self.tally(&self.counted, shapes.kind, misses, want, desk);
         let Desk { remembered, lanes, .. } = desk;
         let remembered = &mut remembered[kind];
-        for miss in 0..misses {
-            let place = remembered.misses()[miss].1;
+        let places: Vec<usize> = remembered.misses().iter().map(|(_, place)| *place).collect();
+        for (miss, place) in places.into_iter().enumerate() {
             let values = remembered.values_mut(place).iter_mut().zip(&sums);
             values.for_each(|(value, sum)| *value = lanes[*sum][miss]);
         }

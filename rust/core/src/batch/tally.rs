@@ -124,9 +124,9 @@ impl Spot {
             add(HIGH + self.family, &costs.seconds, self.repeat * (self.spread.high - 1.0));
         }
         if want.bounds {
-            for at in 0..count {
-                let bound = (costs.bound[at] as usize).min(BOUNDS - 1);
-                lanes[self.bounds + bound][at] += costs.seconds[at] * self.stage_repeat;
+            for (at, (bound, seconds)) in costs.bound.iter().zip(&costs.seconds).take(count).enumerate() {
+                let bound = (*bound as usize).min(BOUNDS - 1);
+                lanes[self.bounds + bound][at] += seconds * self.stage_repeat;
             }
         }
     }
