@@ -6,6 +6,9 @@ use roofline_core::table::Column;
 
 use super::grid::Stretch;
 
+/// Hands out stretches of neighbours, in order.
+pub type Stretches<'a> = dyn Fn(&mut dyn FnMut(Stretch)) + 'a;
+
 /// The values of an axis.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
@@ -296,11 +299,11 @@ impl Values {
     }
 
     /// A column of the values of `rows` rows, by stretches of neighbours.
-    pub fn column(&self, rows: usize, stretches: &dyn Fn(&mut dyn FnMut(Stretch))) -> Column {
+    pub fn column(&self, rows: usize, stretches: &Stretches<'_>) -> Column {
         fn gather<T: Copy, W: Copy>(
             values: &[T],
             rows: usize,
-            stretches: &dyn Fn(&mut dyn FnMut(Stretch)),
+            stretches: &Stretches<'_>,
             of: impl Fn(T) -> W,
         ) -> Vec<W> {
             let mut column = Vec::with_capacity(rows);

@@ -243,13 +243,12 @@ impl<'a> Piece<'a> {
         if lane(Measure::Fits) != 1.0 {
             return false;
         }
-        if self.ask.limits.within_context {
-            if let Some((context, most)) = self.too_long(point) {
-                let name = &self.space.model(point).name;
-                let example = || format!("{context} tokens, made for {most}: `{name}`");
-                self.part.dropped.add("context is longer than the model was made for", 1, example);
-                return false;
-            }
+        let too_long = self.ask.limits.within_context.then(|| self.too_long(point)).flatten();
+        if let Some((context, most)) = too_long {
+            let name = &self.space.model(point).name;
+            let example = || format!("{context} tokens, made for {most}: `{name}`");
+            self.part.dropped.add("context is longer than the model was made for", 1, example);
+            return false;
         }
         for limit in &self.ask.limits.measures {
             let value = lane(limit.measure);
