@@ -88,7 +88,7 @@ fn fewer_weight_bits_turn_compute_bound_at_smaller_batches() {
     let (m, n, peak, bandwidth) = (5120.0, 27_648.0, 154.8e12, 768e9);
     for (bits, rounded) in [(16u64, 202.0), (8, 101.0), (4, 50.0), (2, 25.0), (1, 13.0)] {
         let bits_of_weight = bits as f64;
-        assert_eq!((peak * bits_of_weight / 16.0 / bandwidth as f64).round(), rounded);
+        assert_eq!((peak * bits_of_weight / 16.0 / bandwidth).round(), rounded);
         let turns =
             m * n * bits_of_weight / 8.0 / bandwidth / (2.0 * m * n / peak - 2.0 * (m + n) / bandwidth);
         assert!(turns > rounded - 1.0 && turns < 1.06 * rounded, "{turns}");
