@@ -312,8 +312,8 @@ def fits_of(
         if numbers is None and entries:
             refitted.learn(device, family, entries, hardware)
         for (engine, dtype), c in entries.items():
-            own = refitted.numbers.get((device, engine, family, dtype))
-            ours = numbers(c, memory) if numbers is not None else own
+            key = (device, engine, family, dtype)
+            ours = refitted.numbers[key] if numbers is None else numbers(c, memory)
             fits.append(text_of(engine, family, dtype, ours, c))
     return fits
 

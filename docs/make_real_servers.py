@@ -39,34 +39,36 @@ TEXT = """# Our request times beside those of real servers
 {requests} requests of ShareGPT, 10 a second, through vLLM 0.19.0 in process (no HTTP) serving Llama-3.1-8B
 in bf16, measured request by request by the authors of LLMServingSim (casys-kaist, MIT). The same trace,
 with its token identities, goes through `simulate` with the settings of those runs. Written by
-`docs/make_real_servers.py`; a test holds the figures. `roofline-fast validate` on the folder of the measurements prints
-them too.
+`docs/make_real_servers.py`; a test holds the figures. `roofline-fast validate` on the folder of the
+measurements prints them too.
 
-**How to read it.** Each cell is the mean over requests and how far it is off the measured mean. *Ideal* is the datasheet
-alone (`--mode ideal`), a lower bound; *another device's fits* prices kernels with coefficients measured elsewhere and this
-device's datasheet (`--efficiency l40s`); *shipped fits* is what `simulate` does by default; *calibrated* adds what
-`roofline-fast calibrate` found in the **other** of the two runs (`--efficiency other.toml,l40s`). The simulated engine is
-vLLM 0.33.
+**How to read it.** Each cell is the mean over requests and how far it is off the measured mean. *Ideal* is
+the datasheet alone (`--mode ideal`), a lower bound; *another device's fits* prices kernels with
+coefficients measured elsewhere and this device's datasheet (`--efficiency l40s`); *shipped fits* is what
+`simulate` does by default; *calibrated* adds what `roofline-fast calibrate` found in the **other** of the
+two runs (`--efficiency other.toml,l40s`). The simulated engine is vLLM 0.33.
 
 {tables}
 ## What was seen before
 
-*Adjusted.* Before these runs were looked at closely, TPOT was 17 % too long on the RTX 4090 and 18 % too short on the
-RTX PRO 6000. Three things were wrong, none of them a constant that was fitted:
+*Adjusted.* Before these runs were looked at closely, TPOT was 17 % too long on the RTX 4090 and 18 % too
+short on the RTX PRO 6000. Three things were wrong, none of them a constant that was fitted:
 
-- **RTX 4090 from L40S: error correction.** The L40S shows 15 of 16 GiB of its memory: one sixteenth holds check bits, which are
-  read in line with the data. Its printed bandwidth does not show that, its measured kernels do, and the RTX 4090 loses nothing.
-  `memory.device.ecc` in the catalogue.
-- **RTX 4090 from L40S: half rate.** The chip multiplies at half its rate where products are summed in 32 bits. What holds kernels
-  of an L40S at 65 % of the full rate does not hold those of an RTX 4090 below the half. `compute.accumulation` in the catalogue.
-- **The edition of the RTX PRO 6000** is not recorded. The last sequence of the run decodes alone at 10.4 ms a step, 1.46 TB/s: 92 % of
-  the server edition's memory. It is taken for that one.
+- **RTX 4090 from L40S: error correction.** The L40S shows 15 of 16 GiB of its memory: one sixteenth holds
+  check bits, which are read in line with the data. Its printed bandwidth does not show that, its measured
+  kernels do, and the RTX 4090 loses nothing. `memory.device.ecc` in the catalogue.
+- **RTX 4090 from L40S: half rate.** The chip multiplies at half its rate where products are summed in 32
+  bits. What holds kernels of an L40S at 65 % of the full rate does not hold those of an RTX 4090 below the
+  half. `compute.accumulation` in the catalogue.
+- **The edition of the RTX PRO 6000** is not recorded. The last sequence of the run decodes alone at 10.4 ms
+  a step, 1.46 TB/s: 92 % of the server edition's memory. It is taken for that one.
 
 How strongly `calibrate` holds on to what is known was chosen with both runs in view.
 
-**What it shows.** On the RTX 4090, whose {blocks:,} KV blocks are too few for the load, the simulation preempts {preempted} times, and
-TTFT and E2E are off by as much as steps are. On the RTX PRO 6000 TTFT is the time in a queue near saturation: it answers three times as
-strongly as steps, which the kernels measured on that card price 11 % too short and those of a B200 right.
+**What it shows.** On the RTX 4090, whose {blocks:,} KV blocks are too few for the load, the simulation
+preempts {preempted} times, and TTFT and E2E are off by as much as steps are. On the RTX PRO 6000 TTFT is
+the time in a queue near saturation: it answers three times as strongly as steps, which the kernels measured
+on that card price 11 % too short and those of a B200 right.
 """
 
 

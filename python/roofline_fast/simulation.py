@@ -17,7 +17,7 @@ from roofline_fast.model import Model, find_model, precision_note
 from roofline_fast.prediction import MODES, api_latency_s, switches
 from roofline_fast.suggest import choice, nearest
 from roofline_fast.trace import Trace
-from roofline_fast.workload import Traffic, words
+from roofline_fast.workload import Traffic, load, words
 
 if TYPE_CHECKING:
     import polars as pl
@@ -257,7 +257,7 @@ def simulate(
     checks.counts(concurrency=concurrency, max_concurrency=max_concurrency)
     checks.numbers(think_time=think_time)
     checks.objectives(slo)
-    requests = asked.trace_of(trace, trace_options, seed, arrivals_needed=concurrency is None)
+    requests = load(trace, trace_options, seed, arrivals_needed=concurrency is None)
     found, note = asked.model_of(model, requests)
     device = find_hardware(hw)
     deployment = _core.Deployment(

@@ -17,7 +17,7 @@ from roofline_fast.cli.talk import INTERRUPTED, failure, no_output
 # hundreds of parameters of the others would take longer than most commands do.
 COMMANDS = {
     "analyze": "Price one step, or one whole request, operator by operator.",
-    "sweep": "Price every combination of some axes; with --trace, simulate every one.",
+    "sweep": "Price every combination of some axes; with --trace or --simulate, simulate every one.",
     "compare": "Explain why B is faster or slower than A: a waterfall per operator and resource that adds up.",
     "break-even": "Solve where techniques begin and cease to pay in decode, on the exact cost.",
     "simulate": "Replay a trace, or generated traffic, through an engine: latencies, throughput, where the time went.",

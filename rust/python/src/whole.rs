@@ -100,7 +100,8 @@ pub fn of_requests<E: From<Error>>(
         let efficiency = Efficiency::Predicted(Arc::new(changed));
         Ok((Deployment { efficiency, ..deployment.clone() }, of(What::Api)))
     };
-    let clean = |times: Vec<f64>| times.into_iter().map(|time| if is_time(time) { time } else { f64::NAN }).collect();
+    let clean =
+        |times: Vec<f64>| times.into_iter().map(|time| if is_time(time) { time } else { f64::NAN }).collect();
     let [tpot, ttft]: [Vec<f64>; 2] = observed.map(clean);
     let known_at: Vec<bool> = ttft.iter().map(|time| is_time(*time)).collect();
     let measured = vec![tpot, means(&ttft, &known_at)];
@@ -132,7 +133,8 @@ pub fn of_requests<E: From<Error>>(
 /// Means over requests that followed each other, of those that were observed. When a request meets the steps that run
 /// is chance, and moves its first token by as much as a step; means are smooth in what steps take.
 fn means(seconds: &[f64], known: &[bool]) -> Vec<f64> {
-    let rows: Vec<f64> = seconds.iter().zip(known).filter(|(_, known)| **known).map(|(one, _)| *one).collect();
+    let rows: Vec<f64> =
+        seconds.iter().zip(known).filter(|(_, known)| **known).map(|(one, _)| *one).collect();
     rows.chunks(TOGETHER).map(|block| block.iter().sum::<f64>() / block.len() as f64).collect()
 }
 

@@ -394,7 +394,8 @@ mod tests {
         let mut measured = steps(&[1.0e-3, 5e-6, 1.05, 1.0]);
         measured[7] *= 40.0;
         measured[11] = f64::NAN;
-        let found = find(&sought(), &[measured], f64::INFINITY, |values| Ok::<_, ()>(vec![steps(values)])).unwrap();
+        let found =
+            find(&sought(), &[measured], f64::INFINITY, |values| Ok::<_, ()>(vec![steps(values)])).unwrap();
         assert!(found.errors[0].median_ape < 1.0 && found.errors[0].n == 58, "{found:?}");
     }
 
@@ -403,7 +404,8 @@ mod tests {
         let noisy = |place: usize| 1.0 + 0.03 * (((place * 7919) % 13) as f64 / 6.0 - 1.0);
         let measured: Vec<f64> =
             steps(&[1e-3, 5e-6, 1.0, 1.0]).iter().enumerate().map(|(at, t)| t * noisy(at)).collect();
-        let found = find(&sought(), &[measured], f64::INFINITY, |values| Ok::<_, ()>(vec![steps(values)])).unwrap();
+        let found =
+            find(&sought(), &[measured], f64::INFINITY, |values| Ok::<_, ()>(vec![steps(values)])).unwrap();
         assert!((70.0..=95.0).contains(&found.errors[0].coverage), "{found:?}");
     }
 }

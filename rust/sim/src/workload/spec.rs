@@ -373,7 +373,7 @@ fn lengths(said: &Said) -> Result<Option<Lengths>> {
         let deviation = format!("{word}_stddev");
         if let Some(std) = said.number(&deviation, 0.0, f64::INFINITY)? {
             said.one_of(&["random_range_ratio", &deviation])?;
-            return Ok(length.deviating(&deviation, std)?);
+            return length.deviating(&deviation, std);
         }
         ratio.map_or(Ok(length.clone()), |ratio| length.ranged(word, ratio, style))
     };
