@@ -173,12 +173,7 @@ impl Forms {
         sums.iter().for_each(|sum| desk.lanes[*sum][..misses].fill(0.0));
         self.tally(&self.counted, shapes.kind, misses, want, desk);
         let Desk { remembered, lanes, .. } = desk;
-        let remembered = &mut remembered[kind];
-        let places: Vec<usize> = remembered.misses().iter().map(|(_, place)| *place).collect();
-        for (miss, place) in places.into_iter().enumerate() {
-            let values = remembered.values_mut(place).iter_mut().zip(&sums);
-            values.for_each(|(value, sum)| *value = lanes[*sum][miss]);
-        }
+        remembered[kind].learn(|miss, sum| lanes[sums[sum]][miss]);
     }
 
     fn fill(&self, shapes: &Shapes<'_>, desk: &mut Desk) {

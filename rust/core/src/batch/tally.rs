@@ -124,7 +124,7 @@ impl Spot {
             add(HIGH + self.family, &costs.seconds, self.repeat * (self.spread.high - 1.0));
         }
         if want.bounds {
-            for (at, (bound, seconds)) in costs.bound.iter().zip(&costs.seconds).take(count).enumerate() {
+            for (at, (bound, seconds)) in costs.bound[..count].iter().zip(&costs.seconds).enumerate() {
                 let bound = (*bound as usize).min(BOUNDS - 1);
                 lanes[self.bounds + bound][at] += seconds * self.stage_repeat;
             }
