@@ -211,7 +211,7 @@ impl Engine {
     #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
     #[pyo3(signature = (deployment, trace, tpot_s, ttft_s, *, source, date, remark=String::new(), present=None,
         api_latency_s=0.0, load=(32, 1024), concurrency=None, max_concurrency=None),
-        text_signature = "(deployment, trace, tpot_s, ttft_s, *, source, date, remark='', present=None, \
+        text_signature = "($self, deployment, trace, tpot_s, ttft_s, *, source, date, remark='', present=None, \
         api_latency_s=0.0, load=(32, 1024), concurrency=None, max_concurrency=None)")]
     fn calibrate(
         &self,

@@ -87,9 +87,12 @@ impl Remembered {
         &self.misses
     }
 
-    /// The sums at a place, to be written.
-    pub(super) fn values_mut(&mut self, place: usize) -> &mut [f64] {
-        &mut self.values[place * self.width..(place + 1) * self.width]
+    /// Writes the sums of each miss: what `sum` says of its number and the sum's.
+    pub(super) fn learn(&mut self, sum: impl Fn(usize, usize) -> f64) {
+        for (miss, (_, place)) in self.misses.iter().enumerate() {
+            let values = &mut self.values[place * self.width..(place + 1) * self.width];
+            values.iter_mut().enumerate().for_each(|(at, value)| *value = sum(miss, at));
+        }
     }
 
     /// The sums of a step.
