@@ -53,6 +53,13 @@ pub fn nanos_in_ticks(nanos: u64) -> Ticks {
     ((i128::from(seconds) << 64) + i128::from((high << 32) + low)) << FINER
 }
 
+/// Whole nanoseconds of a span of so many ticks, rounded down.
+pub fn whole_nanos(ticks: Ticks) -> i128 {
+    const BITS: u32 = 64 + FINER;
+    let (seconds, rest) = (ticks >> BITS, ticks & ((1 << BITS) - 1));
+    seconds * 1_000_000_000 + ((rest * 1_000_000_000) >> BITS)
+}
+
 /// How long something takes: exactly, and as a floating-point number.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Period {
@@ -85,6 +92,16 @@ mod tests {
         for nanos in [0, 1, 999_999_999, 1_000_000_000, 123_456_789_123_456_789, i64::MAX as u64] {
             assert_eq!(nanos_in_ticks(nanos), ((i128::from(nanos) << 64) / 1_000_000_000) << FINER);
         }
+    }
+
+    #[test]
+    fn whole_nanoseconds_come_back_from_ticks() {
+        for nanos in [0, 1, 999_999_999, 1_000_000_000, 123_456_789_123_456_789, i64::MAX as u64] {
+            // Rounding down twice loses at most one.
+            let found = whole_nanos(nanos_in_ticks(nanos));
+            assert!((i128::from(nanos) - 1..=i128::from(nanos)).contains(&found), "{nanos}: {found}");
+        }
+        assert_eq!(whole_nanos(ticks_in(0.5)), 500_000_000);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 
 use roofline_core::fixed::nanos_in_ticks;
-pub use roofline_core::fixed::{Period, Ticks, tick_seconds, ticks_in};
+pub use roofline_core::fixed::{Period, Ticks, tick_seconds, ticks_in, whole_nanos};
 
 /// How instants are represented and added.
 pub trait Clock: 'static {

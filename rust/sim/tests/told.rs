@@ -265,6 +265,10 @@ proptest! {
             }
         }
         prop_assert!(tracks.keys().any(|&(pid, _)| pid == 1) || simulation.requests.count(Status::Finished) == 0);
+        let steps = simulation.journals.iter().flat_map(|journal: &Journal| &journal.stretches);
+        let until = steps.map(|stretch| tick_seconds(stretch.note.end)).fold(0.0, f64::max);
+        let last = tracks.values().flatten().map(|&(_, end)| end).max().unwrap_or(0);
+        prop_assert!((last as f64 * 1e-9 - until).abs() < 2e-9, "{last} {until}");
     }
 }
 

@@ -8,7 +8,7 @@ use super::account::{Split, kind_names};
 use super::journal::{Journal, Stretch};
 use super::records::Requests;
 use super::times::setbacks;
-use crate::time::Ticks;
+use crate::time::{Ticks, whole_nanos};
 
 /// The process that holds the requests' tracks; replica `i` is process `i + 2`.
 const REQUESTS: u32 = 1;
@@ -108,7 +108,7 @@ fn write_steps(out: &mut impl Write, journal: &Journal, stretch: &Stretch, pid: 
         stretch.note.preempted
     );
     write_span(out, name, "steps", (pid, 0), (stretch.note.start, stretch.note.end), &args)?;
-    let at = Micros(nanos(stretch.note.start));
+    let at = Micros(whole_nanos(stretch.note.start));
     for (name, value) in [("running", stretch.note.running), ("waiting", stretch.note.waiting)] {
         write!(
             out,
@@ -130,18 +130,13 @@ fn write_span(
     (from, to): (Ticks, Ticks),
     args: &str,
 ) -> io::Result<()> {
-    let (from, to) = (nanos(from), nanos(to));
+    let (from, to) = (whole_nanos(from), whole_nanos(to));
     write!(
         out,
         ",\n{{\"ph\":\"X\",\"name\":\"{name}\",\"cat\":\"{category}\",\"pid\":{pid},\"tid\":{tid},\"ts\":{},\"dur\":{},\"args\":{{{args}}}}}",
         Micros(from),
         Micros(to - from)
     )
-}
-
-/// Whole nanoseconds.
-fn nanos(at: Ticks) -> i128 {
-    (at * 1_000_000_000) >> 64
 }
 
 /// Nanoseconds, written as the format's microseconds.
