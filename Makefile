@@ -50,5 +50,5 @@ clean: ## Remove everything that was built
 
 # Python sources are used in place; only Rust makes this out of date.
 $(CORE): .venv/tools $(RUST)
-	$(BIN)/maturin develop --release --locked --quiet
+	PIP_QUIET=1 $(BIN)/maturin develop --release --locked --quiet
 	touch $@
