@@ -434,6 +434,11 @@ class Analysis:
         return self._answer.ridge
 
     @property
+    def link_ridge(self) -> float | None:
+        """FLOP/B of the same format over the slowest link that a technique uses; ``None`` without one."""
+        return self._answer.link_ridge
+
+    @property
     def compute_bound_tokens(self) -> float | None:
         """Tokens a step from which the dense multiplications are compute-bound; ``None``: never."""
         return self._answer.compute_bound_tokens
@@ -485,6 +490,7 @@ class Analysis:
         rates = (
             "tokens_per_gpu_s",
             "tokens_per_user_s",
+            "link_ridge",
             "compute_bound_tokens",
             "sensitivity",
             "energy_j",

@@ -148,11 +148,12 @@ def _turning_points(analysis: Analysis) -> list[str]:
     intensity, number_format = analysis.ridge
     turns = analysis.compute_bound_tokens
     batch = "never" if turns is None else f"at ~{digits(turns)} tokens a step"
+    link = "" if analysis.link_ridge is None else f", of the link {digits(analysis.link_ridge)}"
     faster = analysis.sensitivity
     what = {"bandwidth": "bandwidth", "compute": "FLOP/s", "link": "link"}
     gains = " · ".join(f"+10 % {what[name]} → {change(value)} time" for name, value in faster.items())
     return [
-        f"  ridge point {digits(intensity)} FLOP/B ({number_format}) · GEMMs turn compute-bound {batch}",
+        f"  ridge point {digits(intensity)} FLOP/B ({number_format}){link} · GEMMs turn compute-bound {batch}",
         f"  faster by   {gains}",
     ]
 

@@ -87,6 +87,8 @@ pub struct Analysis {
     pub ridge: f64,
     /// That format.
     pub ridge_format: Format,
+    /// FLOP/B of the same format over the slowest link that a technique fetches or sends over; `None` without one.
+    pub link_ridge: Option<f64>,
     /// Tokens a step from which the layers' dense multiplications are compute-bound; `None`: never.
     pub compute_bound_tokens: Option<f64>,
     /// What a faster part would bring.
@@ -225,6 +227,10 @@ impl Analyst {
             compute_bound_tokens: turning_point(pricer, &roof),
             notes: [notes(&self.deployment, point), self.lost(point, &outcome)?].concat(),
             ops,
+            link_ridge: pricer
+                .slowest_link()
+                .zip(roof.peak(ridge_format).ok())
+                .map(|(link, peak)| peak / link),
             ridge,
             ridge_format,
             sensitivity,

@@ -257,6 +257,11 @@ impl Priced {
         self.group.as_ref()
     }
 
+    /// Bytes a second of the link that it passes over by itself, not as one of a group.
+    pub(crate) fn own_link(&self) -> Option<f64> {
+        (self.op.family == Family::Link && self.group.is_none()).then(|| 1.0 / self.per_byte)
+    }
+
     /// The operator.
     pub fn op(&self) -> &Op {
         &self.op

@@ -205,6 +205,11 @@ impl Pricer {
         !self.predicted && self.lines.iter().all(|line| line.priced.is_linear())
     }
 
+    /// Bytes a second of the slowest link that operators pass over by themselves, not as one of a group.
+    pub(crate) fn slowest_link(&self) -> Option<f64> {
+        self.lines.iter().filter_map(|line| line.priced.own_link()).min_by(f64::total_cmp)
+    }
+
     /// Share of the computing time that hides communication.
     pub fn overlap(&self) -> f64 {
         self.hidden.links

@@ -221,6 +221,12 @@ impl Analysis {
         (self.answer.ridge, self.answer.ridge_format.name())
     }
 
+    /// FLOP/B of the same format over the slowest link that a technique uses; `None` without one.
+    #[getter]
+    fn link_ridge(&self) -> Option<f64> {
+        self.answer.link_ridge
+    }
+
     /// Tokens a step from which the dense multiplications are compute-bound; `None`: never.
     #[getter]
     fn compute_bound_tokens(&self) -> Option<f64> {

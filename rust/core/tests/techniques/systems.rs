@@ -235,6 +235,15 @@ fn a_faster_link_speeds_up_what_waits_for_it() {
 }
 
 #[test]
+fn a_link_beside_the_device_has_a_ridge_of_its_own() {
+    let ridge = |with: &str| run(with, &decode(1, 1000)).link_ridge;
+    // 100 TFLOP/s over 50 and 7 GB/s, where the device's memory has 100 FLOP/B
+    is(ridge("offload:what=weights,share=0.5").unwrap(), 2000.0);
+    is(ridge("offload:what=weights,share=0.5,to=ssd").unwrap(), 100e12 / 7e9);
+    assert_eq!((ridge("none"), ridge("parallel:tp=2")), (None, None));
+}
+
+#[test]
 fn a_faster_link_does_not_speed_up_the_processor_behind_it() {
     let step = run("hybrid:processor=xeon-8592,ops=ffn", &decode(1, 1000));
     let sent: f64 = step.ops.iter().filter(|op| op.name.starts_with("to_host[")).map(|op| op.ideal).sum();
