@@ -131,7 +131,7 @@ def test_nothing_feasible_ends_with_3_and_the_reasons(command: Callable[..., Any
     assert done.out == ""
     assert "at least one point must be feasible: all 8 were dropped" in done.err
     assert "does not fit in memory" in done.err
-    assert "gpus must be at most 2 (gpus must be at most 2: 3)" in done.err
+    assert "gpus must be at most 2 (it is 3)" in done.err
 
 
 MISTAKES = {
