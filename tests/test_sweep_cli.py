@@ -44,6 +44,12 @@ KV, WEIGHTS = "kv-quant:bits=4", "weight-quant:bits=4"
 @pytest.mark.parametrize(
     ("repeated", "once"),
     [
+        ("-b 1,2 --columns step_s --columns bound", "-b 1,2 --columns step_s,bound"),
+        ("-b 1,64 --phase chat --slo ttft:500 --slo tpot:8", "-b 1,64 --phase chat --slo 'ttft:500 tpot:8'"),
+        (
+            "-b 1,2 --pareto tokens_per_gpu_s --pareto tokens_per_user_s",
+            "-b 1,2 --pareto tokens_per_gpu_s,tokens_per_user_s",
+        ),
         ("--tp 1 --tp 2", "--tp 1,2"),
         ("--tp 1 --tensor-parallel-size 2,4", "--tp 1,2,4"),
         ("--tp 1 --axis tp=2", "--tp 1,2"),

@@ -137,7 +137,7 @@ def sweep(
         str | None, typer.Option(help="feasible, all, pareto or topk.", rich_help_panel=POINTS)
     ] = None,
     pareto: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(metavar="A,B", help="Keep what nothing beats in these results.", rich_help_panel=POINTS),
     ] = None,
     by: Annotated[
@@ -147,7 +147,7 @@ def sweep(
         int | None, typer.Option(help="Rows that --keep topk keeps.", rich_help_panel=POINTS)
     ] = None,
     slo: Annotated[
-        str | None, typer.Option(help='At most so many ms: "ttft:500 tpot:50".', rich_help_panel=POINTS)
+        list[str] | None, typer.Option(help='At most so many ms: "ttft:500 tpot:50".', rich_help_panel=POINTS)
     ] = None,
     min_gpus: Annotated[int | None, typer.Option(help="Fewest GPUs.", rich_help_panel=POINTS)] = None,
     max_gpus: Annotated[int | None, typer.Option(help="Most GPUs.", rich_help_panel=POINTS)] = None,
@@ -156,7 +156,7 @@ def sweep(
         typer.Option("--within-context", help="No context longer than made for.", rich_help_panel=POINTS),
     ] = False,
     columns: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(metavar="A,B", help="Results to write; all unless said.", rich_help_panel=POINTS),
     ] = None,
     threads: Annotated[
@@ -237,12 +237,12 @@ def sweep(
     limits = {"min_gpus": min_gpus, "max_gpus": max_gpus, "within_context": within_context or None}
     asked = {
         "keep": keep,
-        "pareto": pareto,
+        "pareto": ",".join(pareto) if pareto else None,
         "by": by,
         "top": top,
-        "slo": slo,
+        "slo": " ".join(slo) if slo else None,
         "limits": {name: value for name, value in limits.items() if value is not None},
-        "columns": columns,
+        "columns": ",".join(columns) if columns else None,
         "points_a_part": points_a_part,
         "threads": threads,
         "simulate": simulate,
