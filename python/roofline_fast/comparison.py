@@ -225,7 +225,8 @@ def break_even(
     Parameters
     ----------
     model, hw, techniques, quantization, kv_cache_dtype, mode, engine
-        As for `analyze`; what they are compared with has neither techniques nor quantization.
+        As for `analyze`; drafts and quantized weights are each compared with the same without them, other
+        techniques together with a step of the plain model.
     batch_size, input_len : int
         Sequences and context of the step that is asked about.
     **layout

@@ -54,6 +54,8 @@ pub struct Roof {
     vector: f64,
     bandwidth: f64,
     network: Network,
+    /// Links that techniques use, those beside the device among them, are faster by this factor than they say.
+    links: f64,
 }
 
 /// One occurrence of an operator: what it does and how long that takes at least.
@@ -160,6 +162,7 @@ impl Roof {
             vector: hardware.vector_peak(Format::Fp32),
             bandwidth,
             network: Network::of(hardware),
+            links: 1.0,
         })
     }
 
@@ -192,6 +195,7 @@ impl Roof {
             vector: self.vector * compute,
             bandwidth: self.bandwidth * memory,
             network: self.network.faster(link),
+            links: self.links * link,
         }
     }
 
@@ -205,7 +209,8 @@ impl Roof {
             let per_flop = if needs_tensor { 1.0 / (self.peak(op.format)? * faster) } else { 0.0 };
             Ok([per_flop, 1.0 / self.vector, 1.0 / self.bandwidth])
         };
-        let other = |rates: Rates| [1.0 / rates.flops, 1.0 / rates.vector, 1.0 / rates.bandwidth];
+        let links = if op.family == Family::Link { self.links } else { 1.0 };
+        let other = |rates: Rates| [1.0 / rates.flops, 1.0 / rates.vector, 1.0 / (rates.bandwidth * links)];
         let (mine, elsewhere) = match op.site.limits {
             Limits::Device => (own(1.0)?, None),
             Limits::Faster(factor) => (own(factor)?, None),

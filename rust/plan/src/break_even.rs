@@ -7,7 +7,7 @@ use roofline_core::point::{Point, Question};
 use roofline_core::roof::Roof;
 use roofline_core::step::Deployment;
 use roofline_core::table::{Column, Table};
-use roofline_core::technique::expected_tokens;
+use roofline_core::technique::{Slot, Technique, expected_tokens};
 use roofline_core::work::Family;
 
 /// Batches and contexts beyond which nothing is looked for.
@@ -46,8 +46,10 @@ fn largest(most: u64, mut holds: impl FnMut(u64) -> Result<bool>) -> Result<Opti
     Ok(Some(yes))
 }
 
-/// Where the deployment's techniques begin and cease to pay against `base`, the same without them, for decode steps such
-/// as `point` asks about.
+/// Where the deployment's techniques begin and cease to pay for decode steps such as `point` asks about.
+///
+/// Drafts and quantized weights are each compared with the same deployment without them, all its other techniques kept;
+/// other techniques together with `base`, the same with none and in the formats of the checkpoint.
 ///
 /// # Errors
 /// A deployment that cannot be priced.
@@ -58,15 +60,37 @@ pub fn answers(
     engine: &EngineMemory,
 ) -> Result<Vec<Answer>> {
     let point = Point { question: Question::Decode, ..*point };
-    let (with, without) = (Analyst::new(deployment.clone(), engine)?, Analyst::new(base.clone(), engine)?);
+    let plain = unquantized(deployment, base)?;
+    let quantized = plain != *deployment;
+    let with = Analyst::new(deployment.clone(), engine)?;
+    let without = Analyst::new(if quantized { plain } else { base.clone() }, engine)?;
     let mut all = turning(&with, &without)?;
-    if deployment.techniques.generation().width > 1 {
-        all.push(acceptance(deployment, base, &point, engine)?);
-    } else if with.pricer() != without.pricer() {
-        all.extend(batch(&with, &without, &point)?);
+    let drafts = deployment.techniques.generation().width > 1;
+    if drafts {
+        all.push(acceptance(deployment, &point, engine)?);
+    }
+    if quantized {
+        let about = "largest batch at which the step is quicker than with weights as they were, all else the same; \
+                     none: always, 0: never";
+        all.push(batch(&with, &without, &point, about)?);
+    } else if !drafts && with.pricer() != without.pricer() {
+        let about = "largest batch at which the step is quicker with the techniques; none: always, 0: never";
+        all.push(batch(&with, &without, &point, about)?);
     }
     all.extend(cache(&with, &point)?);
     Ok(all)
+}
+
+/// The deployment with weights and multiplications in the formats of `base`, and every technique that does not decide how
+/// weights are stored.
+fn unquantized(deployment: &Deployment, base: &Deployment) -> Result<Deployment> {
+    let others = |technique: &&Technique| {
+        !technique.kind().slots.contains(&Slot::Weights) && !base.techniques.list().contains(technique)
+    };
+    let others: Vec<Technique> = deployment.techniques.list().iter().filter(others).cloned().collect();
+    let mut plain = base.clone();
+    plain.precision.kv = deployment.precision.kv;
+    plain.with(&others)
 }
 
 /// Tokens from which the layers' dense multiplications are compute-bound: exactly, and by the rule of thumb that leaves
@@ -95,15 +119,15 @@ fn turning(with: &Analyst, without: &Analyst) -> Result<Vec<Answer>> {
     Ok(all)
 }
 
-/// The largest batch at which a step is quicker with the techniques than without.
-fn batch(with: &Analyst, without: &Analyst, point: &Point) -> Result<Option<Answer>> {
+/// The largest batch at which a step is quicker `with` than `without`.
+fn batch(with: &Analyst, without: &Analyst, point: &Point, about: &'static str) -> Result<Answer> {
     let gains = |batch_size: u64| -> Result<bool> {
         let point = Point { batch_size, ..*point };
         let (new, old) = (with.times(&point)?.step.step.seconds, without.times(&point)?.step.step.seconds);
         Ok(new < old * (1.0 - 1e-9))
     };
     let value = largest(MOST, gains)?;
-    Ok(Some(Answer {
+    Ok(Answer {
         name: "gain_gone_beyond",
         value: match value {
             Some(MOST) => None,
@@ -111,22 +135,18 @@ fn batch(with: &Analyst, without: &Analyst, point: &Point) -> Result<Option<Answ
             None => Some(0.0),
         },
         unit: "sequences",
-        about: "largest batch at which the step is quicker with the techniques; none: always, 0: never",
-    }))
+        about,
+    })
 }
 
-/// The least chance of a draft's acceptance at which a token comes as quickly as without drafts: with the steps' exact
+/// The least chance of a draft's acceptance at which a token comes as quickly as without drafts, all else the same: with the steps' exact
 /// times, (1 − α^(γ+1))/(1 − α) = T_with/T_without, solved by halving.
-fn acceptance(
-    deployment: &Deployment,
-    base: &Deployment,
-    point: &Point,
-    engine: &EngineMemory,
-) -> Result<Answer> {
+fn acceptance(deployment: &Deployment, point: &Point, engine: &EngineMemory) -> Result<Answer> {
+    let undrafted = Deployment { techniques: deployment.techniques.token_by_token(), ..deployment.clone() };
     let step = |deployment: &Deployment| -> Result<f64> {
         Ok(Analyst::new(deployment.clone(), engine)?.times(point)?.step.step.seconds)
     };
-    let ratio = step(deployment)? / step(base)?;
+    let ratio = step(deployment)? / step(&undrafted)?;
     let drafts = deployment.techniques.drafting().map_or(0, |drafting| drafting.tokens as usize);
     let tokens = |chance: f64| expected_tokens(&vec![chance; drafts]);
     let value = if ratio > tokens(1.0) {

@@ -170,6 +170,55 @@ fn at_its_break_even_speculation_takes_as_long_as_none() {
 }
 
 #[test]
+fn beside_other_techniques_drafts_are_compared_with_those_alone() {
+    let point = decode(64, 2048);
+    let seconds = |with: &str| {
+        analysis(deployment("llama-3.1-8b", "h100-sxm", Efficiency::Ideal, with), &point)
+            .outcome
+            .times
+            .step
+            .step
+            .seconds
+    };
+    let drafts = "spec:method=ngram,gamma=1,accept=0.1";
+    for others in ["kv-quant:bits=4", "weight-quant:bits=4", "kv-quant:bits=4 + weight-quant:bits=4"] {
+        let both = format!("{others} + {drafts}");
+        let pays = value(&both, "llama-3.1-8b", "h100-sxm", &point, "speculation_pays_from").unwrap();
+        // One draft: a step brings 1 + α tokens, so α = T_with/T_without − 1
+        let slower = seconds(&both) / seconds(others) - 1.0;
+        assert!(slower > 0.0 && (pays - slower).abs() < 1e-9, "{others}: {pays} {slower}");
+        // Against a step without any of them it would pay from nothing
+        assert!(seconds(&both) < seconds("none"), "{others}");
+    }
+}
+
+#[test]
+fn beside_other_techniques_quantized_weights_are_compared_with_those_alone() {
+    let gone = |with: &str| value(with, "llama-2-13b", "a6000", &decode(1, 1), "gain_gone_beyond").unwrap();
+    let alone = gone("weight-quant:bits=4,dequant=serial");
+    // Half the cache is read with or without them: the batch is the same
+    assert_eq!(gone("weight-quant:bits=4,dequant=serial + kv-quant:bits=8"), alone);
+    // A step of four tokens a sequence reaches the same tokens at a quarter of the batch
+    let drafted = gone("weight-quant:bits=4,dequant=serial + spec:method=ngram,gamma=3,accept=0.5");
+    assert!((drafted - alone / 4.0).abs() <= 1.0, "{drafted} {alone}");
+}
+
+#[test]
+fn a_scheme_beside_drafts_is_answered_for_as_the_technique_is() {
+    let drafts = "spec:method=ngram,gamma=3,accept=0.5";
+    let base = deployment("llama-2-13b", "a6000", Efficiency::Ideal, "none");
+    let request = Request { quantization: Some("w4a16".to_string()), ..Request::default() };
+    let precision = Precision::resolve(&base.model, &request).unwrap();
+    let scheme = Deployment { precision, ..base.clone() }.with(&Technique::parse_all(&[drafts]).unwrap());
+    let found = answers(&scheme.unwrap(), &base, &decode(1, 1), &ENGINE).unwrap();
+    let of = |name: &str| found.iter().find(|answer| answer.name == name).unwrap().value;
+    let with = format!("weight-quant:bits=4,group=128,scale=16,zero=4,dequant=off + {drafts}");
+    for name in ["gain_gone_beyond", "speculation_pays_from", "compute_bound_from"] {
+        assert_eq!(of(name), value(&with, "llama-2-13b", "a6000", &decode(1, 1), name), "{name}");
+    }
+}
+
+#[test]
 fn the_cache_of_llama_2_13b_outweighs_its_weights() {
     let of = |name: &str| value("none", "llama-2-13b", "a100-80gb-sxm", &decode(1, 1000), name).unwrap();
     assert_eq!(of("kv_read_outweighs_beyond"), 31_377.0);

@@ -214,3 +214,36 @@ fn chips_without_a_known_link_need_one() {
     assert!(error.hint().contains("gb-s=100"));
     assert!(with("spatial:chips=8,gb-s=100").is_ok() && with("spatial:chips=1").is_ok());
 }
+
+#[test]
+fn a_faster_link_speeds_up_what_waits_for_it() {
+    for with in [
+        "offload:what=weights,share=0.5",
+        "offload:what=weights,share=0.5,gb-s=20",
+        "offload:what=weights,share=0.5,to=ssd",
+    ] {
+        // Half of 115.2 MB over 50, 20 or 7 GB/s: more than a ms, which the device's 0.14 ms hide behind
+        let step = run(with, &decode(1, 1000));
+        let (bound, _) = step.bounds()[0];
+        assert_eq!(bound.name(), "link", "{with}");
+        is(step.sensitivity.link, 1.0 / 1.1 - 1.0);
+        is(step.sensitivity.bandwidth, 0.0);
+    }
+    // Added up: 1.152 ms of the link get 1/11 shorter, the rest stays
+    let step = run("offload:what=weights,share=0.5,overlap=0", &decode(1, 1000));
+    is(step.sensitivity.link, -1.152e-3 / 11.0 / seconds(&step));
+}
+
+#[test]
+fn a_faster_link_does_not_speed_up_the_processor_behind_it() {
+    let step = run("hybrid:processor=xeon-8592,ops=ffn", &decode(1, 1000));
+    let sent: f64 = step.ops.iter().filter(|op| op.name.starts_with("to_host[")).map(|op| op.ideal).sum();
+    assert!(sent > 0.0);
+    is(step.sensitivity.link, -sent / 11.0 / seconds(&step));
+}
+
+#[test]
+fn a_faster_link_between_chips_speeds_up_what_crosses_it() {
+    let step = run("spatial:chips=2,gb-s=10", &decode(1, 1000));
+    is(step.sensitivity.link, -op(&step, "chip_exchange").ideal / 11.0 / seconds(&step));
+}
