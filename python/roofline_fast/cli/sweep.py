@@ -147,7 +147,8 @@ def sweep(
         int | None, typer.Option(help="Rows that --keep topk keeps.", rich_help_panel=POINTS)
     ] = None,
     slo: Annotated[
-        list[str] | None, typer.Option(help='At most so many ms: "ttft:500 tpot:50".', rich_help_panel=POINTS)
+        list[str] | None,
+        typer.Option(metavar="TEXT", help='At most so many ms: "ttft:500 tpot:50".', rich_help_panel=POINTS),
     ] = None,
     min_gpus: Annotated[int | None, typer.Option(help="Fewest GPUs.", rich_help_panel=POINTS)] = None,
     max_gpus: Annotated[int | None, typer.Option(help="Most GPUs.", rich_help_panel=POINTS)] = None,
