@@ -183,7 +183,9 @@ from roofline_fast.sweeps import Space
 rows = Space({grid} "batch_size": range(1, 513), "input_len": range(16, 65537, 16)}}).lazy(keep="all")
 rows.select(rows.collect_schema().names()[:12]).head(10_000_000).sink_parquet(sys.argv[1])
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+# Of this program alone: ru_maxrss counts what the process was before it became one.
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(used.ru_utime + used.ru_stime, int(peak.split()[1]) / 1024)
 """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.parquet"

@@ -187,6 +187,20 @@ def test_any_technique_is_an_axis(phase: str) -> None:
         assert row["memory_bytes"] == pytest.approx(alone.memory["memory_bytes"], rel=1e-12)
 
 
+def test_a_list_among_techniques_is_these_together() -> None:
+    both = ["kv-quant:bits=4", "weight-quant:bits=4"]
+    space = {
+        "model": "llama-3.1-8b",
+        "hw": "h100-sxm",
+        "techniques": [both, ["none", both[0]], [], tuple(both[1:])],
+    }
+    rows = rf.sweep(space).collect()
+    assert sorted(rows["techniques"]) == sorted(["+".join(both), *both, "none"])
+    for row in rows.iter_rows(named=True):
+        alone = rf.analyze("llama-3.1-8b", "h100-sxm", techniques=row["techniques"])
+        assert row["step_s"] == pytest.approx(alone.step_s, rel=1e-12)
+
+
 def test_engine_settings_divide_memory() -> None:
     space = {
         "model": "llama-3.1-8b",
@@ -258,6 +272,7 @@ def test_axes_are_read_in_every_form(text: Any, values: list[int]) -> None:
         ({"flash_attention": [1]}, r"^flash_attention must be true or false: 1"),
         ({"quantization": "fp9"}, r"^no quantization is called `fp9`"),
         ({"quantization": [8]}, r"^quantization must be names: 8"),
+        ({"techniques": [["kv-quant:bits=4", 8]]}, r"^techniques must be names: 8"),
         ({"phase": "sing"}, r"^no phase is called `sing`"),
         ({"mode": "perfect"}, r"^no mode is called `perfect`"),
         ({"engine": "vlm"}, r"^no engine is called `vlm`"),

@@ -37,6 +37,76 @@ def test_a_file_and_flags_say_the_same(command: Callable[..., Any], tmp_path: Pa
     assert fewer["points"] * 2 == json.loads(by_file.out)["points"]
 
 
+ONE = "sweep -m llama-3.1-8b --hw h100-sxm --mode ideal --format csv --quiet"
+KV, WEIGHTS = "kv-quant:bits=4", "weight-quant:bits=4"
+
+
+@pytest.mark.parametrize(
+    ("repeated", "once"),
+    [
+        ("-b 1,2 --columns step_s --columns bound", "-b 1,2 --columns step_s,bound"),
+        ("-b 1,64 --phase chat --slo ttft:500 --slo tpot:8", "-b 1,64 --phase chat --slo 'ttft:500 tpot:8'"),
+        (
+            "-b 1,2 --pareto tokens_per_gpu_s --pareto tokens_per_user_s",
+            "-b 1,2 --pareto tokens_per_gpu_s,tokens_per_user_s",
+        ),
+        ("--tp 1 --tp 2", "--tp 1,2"),
+        ("--tp 1 --tensor-parallel-size 2,4", "--tp 1,2,4"),
+        ("--tp 1 --axis tp=2", "--tp 1,2"),
+        ("--axis overlap=0 --axis overlap=0.5,1", "--axis overlap=0,0.5,1"),
+        ("--hw l40s --gpu a100-sxm-80gb", "--hw l40s,a100-sxm-80gb"),
+        ("-b 1:4 -b 8:16:8", "-b 1:4,8:16:8"),
+        ("-q bf16 --dtype fp8", "-q bf16,fp8"),
+        (f"--with {KV} --with {WEIGHTS}", f"--with {KV}+{WEIGHTS}"),
+        (f"--with {KV} --axis techniques={WEIGHTS}", f"--with {KV}+{WEIGHTS}"),
+        (f"--with none --with {KV}", f"--with {KV}"),
+        (f"--with none,{KV} --with none,{WEIGHTS}", f"--with none,{WEIGHTS},{KV},{KV}+{WEIGHTS}"),
+        (
+            f"--with spec:method=eagle,gamma=2,accept=0.6 --with {KV}",
+            f"--with spec:method=eagle,gamma=2,accept=0.6+{KV}",
+        ),
+    ],
+)
+def test_a_repeated_flag_loses_nothing(repeated: str, once: str, command: Callable[..., Any]) -> None:
+    line = ONE.replace("--hw h100-sxm ", "") if "--hw" in once else ONE
+    done = command(f"{line} {repeated}")
+    assert done.code == 0, done.err
+    assert done.out == command(f"{line} {once}").out
+
+
+def test_techniques_together_are_one_value_and_alternatives_one_each(command: Callable[..., Any]) -> None:
+    together = pl.read_csv(command(f"{ONE} --with {KV} --with {WEIGHTS}").out.encode())
+    assert together["techniques"].to_list() == [f"{KV}+{WEIGHTS}"]
+    either = pl.read_csv(command(f"{ONE} --with {KV},{WEIGHTS}").out.encode())
+    assert either["techniques"].to_list() == [KV, WEIGHTS]
+    assert together["step_s"].item() < min(either["step_s"])
+
+
+def test_simulations_read_repeated_flags_and_techniques_alike(command: Callable[..., Any]) -> None:
+    drafts = "spec:method=eagle,gamma=2,accept=0.6"
+    line = "sweep --trace examples/chat.jsonl -m llama-3.1-8b --hw h100-sxm --format csv --quiet"
+    line += f" --columns completed --tp 1 --tp 2 --with none,{drafts} --with {KV}"
+    rows = pl.read_csv(command(line).out.encode())
+    assert sorted(rows.select("tp", "techniques").rows()) == [
+        (tp, techniques) for tp in (1, 2) for techniques in (KV, f"{drafts}+{KV}")
+    ]
+
+
+def test_a_list_among_techniques_of_a_file_is_these_together(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "space.toml"
+    axes = f'[axes]\nmodel = "llama-3.1-8b"\nhw = "h100-sxm"\ntechniques = [["{KV}", "{WEIGHTS}"], "none"]\n'
+    for start in ("", 'trace = "examples/chat.jsonl"\n'):
+        file.write_text(start + axes)
+        rows = pl.read_csv(command(f"sweep {file} --format csv --quiet").out.encode())
+        assert sorted(rows["techniques"]) == [f"{KV}+{WEIGHTS}", "none"]
+    file.write_text('[axes]\nmodel = "llama-3.1-8b"\nhw = "h100-sxm"\ntechniques = [[4]]\n')
+    refused = command(f"sweep {file}")
+    assert refused.code == 2
+    assert "axes.techniques must be names: [[4]]" in refused.err
+
+
 def test_rows_come_as_csv(command: Callable[..., Any]) -> None:
     done = command(f"{SWEEP} --columns step_s,fits --format csv")
     rows = pl.read_csv(done.out.encode())
@@ -67,7 +137,7 @@ def test_nothing_feasible_ends_with_3_and_the_reasons(command: Callable[..., Any
     assert done.out == ""
     assert "at least one point must be feasible: all 8 were dropped" in done.err
     assert "does not fit in memory" in done.err
-    assert "gpus must be at most 2 (gpus must be at most 2: 3)" in done.err
+    assert "gpus must be at most 2 (it is 3)" in done.err
 
 
 MISTAKES = {
@@ -79,6 +149,12 @@ MISTAKES = {
     f"{SWEEP} --axis tp": ("--axis must read NAME=VALUES: tp", ""),
     f"{SWEEP} --pp 1,,2": ("pp must be values with commas between them", ""),
     f"{SWEEP} --pp one": ("pp must be whole numbers or ranges: 'one'", "1:1024:x2"),
+    f"{SWEEP} --pp 1 --pp 1": ("pp must have each value once: 1", ""),
+    f"{SWEEP} --with kv-quant:bits=4 --with kv-quand:bits=4": (
+        "no technique is called `kv-quand`",
+        "kv-quant",
+    ),
+    f"{SWEEP} --with kv-quant:bits=4 --with ,": ("techniques must be values with commas between them", ""),
     f"{SWEEP} --keep best": ("no keep is called `best`", "feasible"),
     f"{SWEEP} --pareto steps": ("no column is called `steps`", "step_s"),
     f"{SWEEP} --pareto step_s --keep all": ("--keep must be pareto with --pareto: all", ""),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from roofline_fast.errors import SpecError
@@ -51,7 +52,8 @@ def values(axis: str, given: Any) -> list[Any]:
     axis : str
         Its name: decides what a text means.
     given : object
-        One value, any iterable of values, a numpy array, or a text of values and ranges.
+        One value, any iterable of values, a numpy array, or a text of values and ranges. A value of
+        ``techniques`` may be a list: these together.
 
     Raises
     ------
@@ -79,6 +81,22 @@ def values(axis: str, given: Any) -> list[Any]:
     return found
 
 
+def together(choices: Sequence[Sequence[str]]) -> list[str]:
+    """Return every way to take one set of techniques of each of several choices, joined; the last changes fastest.
+
+    Examples
+    --------
+    >>> from roofline_fast.sweep_axes import together
+    >>> together([["none", "kv-quant:bits=4"], ["none", "weight-quant:bits=4"]])
+    ['none', 'weight-quant:bits=4', 'kv-quant:bits=4', 'kv-quant:bits=4+weight-quant:bits=4']
+    """
+    return [_joined(chosen) for chosen in itertools.product(*choices)]
+
+
+def _joined(techniques: Iterable[str]) -> str:
+    return "+".join(text for text in techniques if text.strip() not in ("", "none")) or "none"
+
+
 def _plain(axis: str, value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
@@ -95,6 +113,8 @@ def _plain(axis: str, value: Any) -> Any:
         raise _refused(axis, "must be true or false", value)
     elif axis == "spec_acceptance" and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
+    elif axis == "techniques" and isinstance(value, list | tuple):
+        return _joined(_plain(axis, text) for text in value)
     elif axis in NAMES and axis not in ("model", "hw") and not isinstance(value, str):
         raise _refused(axis, "must be names", value)
     return value

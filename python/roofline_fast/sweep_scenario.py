@@ -40,7 +40,7 @@ class Axes(BaseModel):
     kv_cache_dtype: Names | None = None
     w_bits: Counts | None = None
     a_bits: Counts | None = None
-    techniques: Names | None = None
+    techniques: Text | list[Text | list[Text]] | None = None
     spec_method: Names | None = None
     num_speculative_tokens: Counts | None = None
     spec_acceptance: Names | Share | list[Share | Text] | None = None

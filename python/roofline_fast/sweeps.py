@@ -52,7 +52,7 @@ def sweep(
         ``compute_scale``, ``bandwidth_scale`` and ``link_scale`` for hardware that does not exist; and the
         engine's ``engine``, ``gpu_memory_utilization``, ``block_size``, ``max_num_seqs``,
         ``max_num_batched_tokens``. A value, a list, a range, a numpy array, or a text such as
-        ``"1:1024:x2"``.
+        ``"1:1024:x2"``; a list among the values of ``techniques`` is these together.
     keep : {"feasible", "all", "pareto", "topk"}
         Points that are possible, fit in memory and hold the limits; every point, with the reason why one is
         impossible; those that no other beats in every objective; the best `top`.

@@ -48,7 +48,9 @@ def simulate(
     ] = None,
     slo: Annotated[
         list[str] | None,
-        typer.Option("--slo", "--goodput", help='Objectives in ms: "ttft:500 tpot:50", "ttft@p99:500".'),
+        typer.Option(
+            "--slo", "--goodput", metavar="TEXT", help='Objectives in ms: "ttft:500 tpot:50", "ttft@p99:500".'
+        ),
     ] = None,
     percentiles: Annotated[
         str, typer.Option("--percentiles", "--metric-percentiles", help="Which are reported.")

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 HELP = """Price every combination of some axes; with --trace or --simulate, simulate every one.
 
 Axes come from a scenario file, from flags, or from both (flags win): values with commas between them, ranges
-(1:64, every one; 16:4096:16, a step; 1:1024:x2, a factor). With -o a folder of Parquet parts, which the same
-command resumes; without it the best few on the screen.
+(1:64, every one; 16:4096:16, a step; 1:1024:x2, a factor). A repeated axis adds its values, a repeated --with
+joins its techniques to the others'. With -o a folder of Parquet parts, which the same command resumes; without
+it the best few on the screen.
 """
 
 AXES = "Axes (1,2,4 · 1:64 · 16:4096:16 · 1:1024:x2)"
@@ -54,63 +55,72 @@ def sweep(
         Path | None, typer.Argument(metavar="SPACE", help="Scenario file, TOML or JSON.", show_default=False)
     ] = None,
     model: Annotated[
-        str | None, _axis("--model", "-m", "--model-path", about="Names or configurations.")
+        list[str] | None, _axis("--model", "-m", "--model-path", about="Names or configurations.")
     ] = None,
     hw: Annotated[
-        str | None, _axis("--hw", "--hardware", "--system", "--gpu", about="Names or TOML files.")
+        list[str] | None, _axis("--hw", "--hardware", "--system", "--gpu", about="Names or TOML files.")
     ] = None,
     tp: Annotated[
-        str | None, _axis("--tp", "--tensor-parallel-size", about="GPUs that share a layer.")
+        list[str] | None, _axis("--tp", "--tensor-parallel-size", about="GPUs that share a layer.")
     ] = None,
-    pp: Annotated[str | None, _axis("--pp", "--pipeline-parallel-size", about="Pipeline stages.")] = None,
-    dp: Annotated[str | None, _axis("--dp", "--data-parallel-size", about="Replicas.")] = None,
+    pp: Annotated[
+        list[str] | None, _axis("--pp", "--pipeline-parallel-size", about="Pipeline stages.")
+    ] = None,
+    dp: Annotated[list[str] | None, _axis("--dp", "--data-parallel-size", about="Replicas.")] = None,
     ep: Annotated[
-        str | None, _axis("--ep", "--expert-parallel-size", about="GPUs that share experts.")
+        list[str] | None, _axis("--ep", "--expert-parallel-size", about="GPUs that share experts.")
     ] = None,
     quantization: Annotated[
-        str | None, _axis("--quantization", "-q", "--dtype", about="Schemes (bf16,fp8).")
+        list[str] | None, _axis("--quantization", "-q", "--dtype", about="Schemes (bf16,fp8).")
     ] = None,
-    kv_cache_dtype: Annotated[str | None, _axis("--kv-cache-dtype", about="KV cache formats.")] = None,
+    kv_cache_dtype: Annotated[list[str] | None, _axis("--kv-cache-dtype", about="KV cache formats.")] = None,
     techniques: Annotated[
-        str | None, _axis("--with", "--techniques", about="Techniques, joined by + (none,kv-quant:bits=4).")
+        list[str] | None,
+        _axis(
+            "--with",
+            "--techniques",
+            about="Techniques, joined by + or by repeating it (none,kv-quant:bits=4).",
+        ),
     ] = None,
-    mode: Annotated[str | None, _axis("--mode", about="predicted, ideal.")] = None,
-    phase: Annotated[str | None, _axis("--phase", about="decode, prefill, mixed, chat.")] = None,
-    batch_size: Annotated[str | None, _axis("--batch-size", "-b", about="Sequences of a replica.")] = None,
+    mode: Annotated[list[str] | None, _axis("--mode", about="predicted, ideal.")] = None,
+    phase: Annotated[list[str] | None, _axis("--phase", about="decode, prefill, mixed, chat.")] = None,
+    batch_size: Annotated[
+        list[str] | None, _axis("--batch-size", "-b", about="Sequences of a replica.")
+    ] = None,
     input_len: Annotated[
-        str | None, _axis("--input-len", "--isl", about="Prompt tokens, or context.")
+        list[str] | None, _axis("--input-len", "--isl", about="Prompt tokens, or context.")
     ] = None,
     output_len: Annotated[
-        str | None, _axis("--output-len", "--osl", about="Tokens generated (chat).")
+        list[str] | None, _axis("--output-len", "--osl", about="Tokens generated (chat).")
     ] = None,
     prefix_len: Annotated[
-        str | None, _axis("--prefix-len", "--prefix", about="Tokens cached before.")
+        list[str] | None, _axis("--prefix-len", "--prefix", about="Tokens cached before.")
     ] = None,
-    chunk: Annotated[str | None, _axis("--chunk", about="Largest prompt chunk, tokens.")] = None,
-    engine: Annotated[str | None, _axis("--engine", "--backend", about="Engines.")] = None,
+    chunk: Annotated[list[str] | None, _axis("--chunk", about="Largest prompt chunk, tokens.")] = None,
+    engine: Annotated[list[str] | None, _axis("--engine", "--backend", about="Engines.")] = None,
     max_num_seqs: Annotated[
-        str | None, _axis("--max-num-seqs", about="Sequences of the largest step.")
+        list[str] | None, _axis("--max-num-seqs", about="Sequences of the largest step.")
     ] = None,
     max_num_batched_tokens: Annotated[
-        str | None, _axis("--max-num-batched-tokens", about="Tokens of the largest step.")
+        list[str] | None, _axis("--max-num-batched-tokens", about="Tokens of the largest step.")
     ] = None,
     gpu_memory_utilization: Annotated[
-        str | None, _axis("--gpu-memory-utilization", about="Shares of memory the engine uses.")
+        list[str] | None, _axis("--gpu-memory-utilization", about="Shares of memory the engine uses.")
     ] = None,
     block_size: Annotated[
-        str | None, _axis("--block-size", "--page-size", about="Tokens of a KV block.")
+        list[str] | None, _axis("--block-size", "--page-size", about="Tokens of a KV block.")
     ] = None,
     spec_method: Annotated[
-        str | None, _axis("--spec-method", about="Where drafts come from (none,eagle).")
+        list[str] | None, _axis("--spec-method", about="Where drafts come from (none,eagle).")
     ] = None,
     num_speculative_tokens: Annotated[
-        str | None, _axis("--num-speculative-tokens", "--spec-tokens", about="Drafts a step (0,1,3).")
+        list[str] | None, _axis("--num-speculative-tokens", "--spec-tokens", about="Drafts a step (0,1,3).")
     ] = None,
     spec_acceptance: Annotated[
-        str | None, _axis("--spec-acceptance", about="Chances that a draft is accepted.")
+        list[str] | None, _axis("--spec-acceptance", about="Chances that a draft is accepted.")
     ] = None,
     request_rate: Annotated[
-        str | None, _axis("--request-rate", "-r", "--qps", about="Requests a second (simulations).")
+        list[str] | None, _axis("--request-rate", "-r", "--qps", about="Requests a second (simulations).")
     ] = None,
     axis: Annotated[
         list[str] | None,
@@ -127,7 +137,7 @@ def sweep(
         str | None, typer.Option(help="feasible, all, pareto or topk.", rich_help_panel=POINTS)
     ] = None,
     pareto: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(metavar="A,B", help="Keep what nothing beats in these results.", rich_help_panel=POINTS),
     ] = None,
     by: Annotated[
@@ -137,7 +147,8 @@ def sweep(
         int | None, typer.Option(help="Rows that --keep topk keeps.", rich_help_panel=POINTS)
     ] = None,
     slo: Annotated[
-        str | None, typer.Option(help='At most so many ms: "ttft:500 tpot:50".', rich_help_panel=POINTS)
+        list[str] | None,
+        typer.Option(metavar="TEXT", help='At most so many ms: "ttft:500 tpot:50".', rich_help_panel=POINTS),
     ] = None,
     min_gpus: Annotated[int | None, typer.Option(help="Fewest GPUs.", rich_help_panel=POINTS)] = None,
     max_gpus: Annotated[int | None, typer.Option(help="Most GPUs.", rich_help_panel=POINTS)] = None,
@@ -146,7 +157,7 @@ def sweep(
         typer.Option("--within-context", help="No context longer than made for.", rich_help_panel=POINTS),
     ] = False,
     columns: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(metavar="A,B", help="Results to write; all unless said.", rich_help_panel=POINTS),
     ] = None,
     threads: Annotated[
@@ -192,7 +203,7 @@ def sweep(
     choice("format", form, FORMATS)
     choice("executor", executor, EXECUTORS)
     _check_folder(out, shard, executor)
-    given = {
+    given: dict[str, list[str] | None] = {
         "model": model,
         "hw": hw,
         "tp": tp,
@@ -218,29 +229,28 @@ def sweep(
         "num_speculative_tokens": num_speculative_tokens,
         "spec_acceptance": spec_acceptance,
         "request_rate": request_rate,
-        **_others(axis),
     }
+    for name, text in _others(axis):
+        given[name] = [*(given.get(name) or ()), text]
     if min_gpus is not None and max_gpus is not None and min_gpus > max_gpus:
         message = f"--min-gpus must be at most --max-gpus: {min_gpus} and {max_gpus}"
         raise SpecError(message, field="--min-gpus", value=str(min_gpus))
     limits = {"min_gpus": min_gpus, "max_gpus": max_gpus, "within_context": within_context or None}
     asked = {
         "keep": keep,
-        "pareto": pareto,
+        "pareto": ",".join(pareto) if pareto else None,
         "by": by,
         "top": top,
-        "slo": slo,
+        "slo": " ".join(slo) if slo else None,
         "limits": {name: value for name, value in limits.items() if value is not None},
-        "columns": columns,
+        "columns": ",".join(columns) if columns else None,
         "points_a_part": points_a_part,
         "threads": threads,
         "simulate": simulate,
     }
     from roofline_fast.cli import sweep_spec
 
-    run = sweep_spec.run_of(
-        space, {name: text for name, text in given.items() if text is not None}, trace, asked
-    )
+    run = sweep_spec.run_of(space, {name: texts for name, texts in given.items() if texts}, trace, asked)
     began = time.perf_counter()
     if out is None:
         found = _in_memory(run, form, quiet=quiet)
@@ -273,13 +283,13 @@ def _check_folder(out: Path | None, shard: str | None, executor: str) -> None:
             )
 
 
-def _others(axes: list[str] | None) -> dict[str, str]:
-    found = {}
+def _others(axes: list[str] | None) -> list[tuple[str, str]]:
+    found = []
     for text in axes or ():
         name, equals, values = text.partition("=")
         if not equals or not name:
             raise SpecError(f"--axis must read NAME=VALUES: {text}", field="--axis", value=text)
-        found[name.strip().replace("-", "_")] = values
+        found.append((name.strip().replace("-", "_"), values))
     return found
 
 

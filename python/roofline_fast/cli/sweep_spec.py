@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,9 @@ RANKED_BY = "tokens_per_gpu_s"
 
 
 def run_of(
-    file: Path | None, flags: Mapping[str, str], trace: str | None, asked: Mapping[str, Any]
+    file: Path | None, flags: Mapping[str, Sequence[str]], trace: str | None, asked: Mapping[str, Any]
 ) -> Run | SimulateRun:
-    """Return the sweep that is asked for; flags win over the file.
+    """Return the sweep that is asked for; flags, each with every text it was given, win over the file.
 
     Raises
     ------
@@ -48,10 +48,19 @@ def run_of(
         raise SpecError("SPACE must be given, or axes as flags", field="SPACE", hint=hint)
     if scenario is not None:
         given = scenario.model_dump(exclude={"axes", "trace", "simulate"})
-    axes = {**axes, **flags}
+    axes |= {name: _values(name, texts) for name, texts in flags.items()}
     if simulate:
         return _simulate(trace, axes, asked, given)
     return _priced(axes, asked, given)
+
+
+def _values(axis: str, texts: Sequence[str]) -> str | list[str]:
+    """Return what a flag says that may be repeated: its values add up, techniques are joined as everywhere."""
+    from roofline_fast import sweep_axes
+
+    if axis != "techniques":
+        return ",".join(texts)
+    return sweep_axes.together([sweep_axes.values(axis, text) for text in texts])
 
 
 def _kept(asked: Mapping[str, Any], file: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
@@ -92,7 +101,7 @@ def _simulate(
 ) -> SimulateRun:
     if asked["limits"]:
         raise SpecError("limits of GPUs and contexts must be left out with --trace", field="--trace")
-    values = {name: _parsed(given) if isinstance(given, str) else given for name, given in axes.items()}
+    values = {name: _of_simulate(name, given) for name, given in axes.items()}
     if asked["slo"] is not None:
         values["slo"] = asked["slo"]
     keep, objectives = _kept(asked, file)
@@ -107,6 +116,14 @@ def _simulate(
         points_a_part=asked["points_a_part"] or file.get("points_a_part") or SCENARIOS_A_PART,
         threads=asked["threads"],
     )
+
+
+def _of_simulate(axis: str, given: Any) -> Any:
+    from roofline_fast import sweep_axes
+
+    if axis == "techniques":
+        return sweep_axes.values(axis, given)
+    return _parsed(given) if isinstance(given, str) else given
 
 
 def _parsed(text: str) -> list[Any]:

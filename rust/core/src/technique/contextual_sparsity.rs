@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::hardware::Hardware;
 use crate::model::Linear;
 use crate::op::linear::gemm;
-use crate::site::Lane;
+use crate::site::{Lane, Matrix};
 use crate::work::{Family, Op, Over, Rate, Resident, Saved};
 
 /// What the catalogue says.
@@ -39,8 +39,8 @@ pub static KIND: Kind = Kind {
         },
     ],
     changes: "F of decoding sequences, W where they run alone; with a hot/cold split capacity, and a processor beside",
-    formula: "F·ρ; W of the union, 1 − (1−ρ)^T; predictor 2T·r·(h + n); prompts run dense, and beside one all weights are read. \
-              Hot share x with hits y: the device reads x·(1 − (1 − ρy/x)^T), the host (1−x)·(1 − (1 − ρ(1−y)/(1−x))^T) \
+    formula: "F·ρ; W of the union, 1 − (1−ρ)^T; predictor 2T·r·(h + n) for n neurons, the I of a gated FFN too; prompts run dense, \
+              and beside one all weights are read. Hot share x with hits y: the device reads x·(1 − (1 − ρy/x)^T), the host (1−x)·(1 − (1 − ρ(1−y)/(1−x))^T) \
               beside it",
     source: "Deja Vu (arXiv 2310.17157), PowerInfer (arXiv 2312.12456); the survey",
     pays: "single sequences: > 2x in decode at 80 % sparsity (Deja Vu)",
@@ -114,6 +114,11 @@ fn sparse(mut op: Op, of: f64, active: f64) -> Vec<Op> {
     alone.into_iter().chain(prompts).collect()
 }
 
+/// Neurons that a predictor of `op` decides on: a gated one has its row of the gate and of up.
+fn neurons(op: &Op, matrix: Matrix) -> f64 {
+    if op.name.ends_with("gate_up_proj") { matrix.outputs / 2.0 } else { matrix.outputs }
+}
+
 impl Effect for Contextual {
     fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {
         if self.active == 1.0 && self.hot == 1.0 {
@@ -131,7 +136,8 @@ impl Effect for Contextual {
                 let (Some(matrix), x) = (op.matrix, self.hot) else { return Ok(vec![op]) };
                 let mut all = Vec::new();
                 if self.predictor > 0.0 && !op.name.ends_with("down_proj") && !op.name.ends_with("o_proj") {
-                    let (neurons, most) = (matrix.outputs, matrix.inputs.min(matrix.outputs));
+                    let neurons = neurons(&op, matrix);
+                    let most = matrix.inputs.min(neurons);
                     if self.predictor > most {
                         let must =
                             format!("must be at most {most}, the smaller side of {} on a device", op.name);

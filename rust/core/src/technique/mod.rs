@@ -91,6 +91,8 @@ pub enum Slot {
     AttentionSite,
     /// On what the FFN runs.
     FfnSite,
+    /// What the host's processor computes.
+    HostWork,
     /// Where the cache lies.
     CacheSite,
     /// Where the weights lie.
@@ -118,6 +120,7 @@ impl Slot {
             Slot::Layout => "how the model is spread",
             Slot::AttentionSite => "where attention runs",
             Slot::FfnSite => "where the FFN runs",
+            Slot::HostWork => "what the host's processor computes",
             Slot::CacheSite => "where the KV cache lies",
             Slot::WeightSite => "where the weights lie",
         }
@@ -146,7 +149,7 @@ pub struct Kind {
     pub pays: &'static str,
     /// Where it does not.
     pub loses: &'static str,
-    /// What it decides alone.
+    /// What it decides alone; with some settings only a part of it.
     pub slots: &'static [Slot],
     /// Its effect, from its settings.
     pub(crate) read: fn(&Settings) -> Result<Arc<dyn Effect>>,
@@ -192,6 +195,11 @@ pub static KINDS: [&Kind; 28] = [
 
 /// What a technique does. Every method changes nothing unless it is given.
 pub trait Effect: fmt::Debug + Send + Sync {
+    /// What it decides alone, where its settings leave a part of what its kind may decide to others.
+    fn decides(&self) -> Option<&'static [Slot]> {
+        None
+    }
+
     /// Changes model, device, layout, formats or lowering, before operators are made.
     ///
     /// # Errors
@@ -348,6 +356,11 @@ impl Technique {
     /// What it does.
     pub(crate) fn effect(&self) -> &dyn Effect {
         self.effect.as_ref()
+    }
+
+    /// What it decides alone, as it is set.
+    fn slots(&self) -> &'static [Slot] {
+        self.effect.decides().unwrap_or(self.kind.slots)
     }
 
     fn rank(&self) -> usize {

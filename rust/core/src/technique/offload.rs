@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::hybrid::host_link;
 use super::ops::{Parts, beside, in_lane, is_attention, link, replace};
-use super::{Cache, Context, Effect, Kind, Parameter, Program, Slot};
+use super::{Cache, Context, Effect, Kind, Parameter, Program, Settings, Slot};
 use crate::error::Result;
 use crate::site::Lane;
 use crate::work::{Family, Op, Rate, Work};
@@ -32,11 +32,12 @@ pub static KIND: Kind = Kind {
     ],
     changes: "bytes over the link beside the device, capacity",
     formula: "t = max(t_device, bytes/B_link) with full overlap, both added up without; the link's ridge is P/B_link: PCIe \
-              counts, which the survey's figure 18 leaves out. Two layers' weights stay on the device as buffers",
+              counts, which the survey's figure 18 leaves out. Two layers' weights stay on the device as buffers. Weights and \
+              cache, each offloaded, share the link; the host and an SSD deliver at the same time",
     source: "FlexGen (arXiv 2303.06865), ZeRO-Inference (arXiv 2207.00032); the survey, figure 18",
     pays: "models that do not fit, at batches beyond the link's ridge",
     loses: "latency: a decode step waits for the link, whose bandwidth is a fiftieth of HBM's",
-    slots: &[Slot::WeightSite],
+    slots: &[Slot::WeightSite, Slot::CacheSite],
     read: |settings| {
         let gb_s = settings.maybe("gb-s", 1e-9, f64::INFINITY)?;
         let ssd = settings.choice("to", &[("host", false), ("ssd", true)])?;
@@ -51,6 +52,7 @@ pub static KIND: Kind = Kind {
             assumed: ssd && gb_s.is_none(),
             overlap: settings.share("overlap")?,
             bandwidth: slower.map(|gb| gb * 1e9),
+            settings: settings.clone(),
         }))
     },
 };
@@ -73,6 +75,7 @@ struct Offload {
     assumed: bool,
     overlap: f64,
     bandwidth: Option<f64>,
+    settings: Settings,
 }
 
 impl Offload {
@@ -100,6 +103,10 @@ impl Offload {
 }
 
 impl Effect for Offload {
+    fn decides(&self) -> Option<&'static [Slot]> {
+        Some(if self.what == What::Kv { &[Slot::CacheSite] } else { &[Slot::WeightSite] })
+    }
+
     fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {
         if self.share == 0.0 {
             return Ok(());
@@ -107,6 +114,10 @@ impl Effect for Offload {
         let host = host_link(self.bandwidth.filter(|_| !self.ssd), context.hardware)?;
         let bandwidth = self.bandwidth.filter(|_| self.ssd).map_or(host, |ssd| ssd.min(host));
         let lane = if self.ssd { Lane::Storage } else { Lane::Host };
+        if let Some(other) = program.hidden_in(lane).filter(|&other| other != self.overlap) {
+            let must = format!("must be the same for all that comes over one link, {other} for the rest");
+            return Err(self.settings.wrong("overlap", must, "give both the same"));
+        }
         program.hides(lane, self.overlap);
         replace(
             &mut program.ops,

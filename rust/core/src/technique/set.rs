@@ -172,7 +172,7 @@ impl Techniques {
 fn contradictions(list: &[Technique]) -> Result<()> {
     for (place, second) in list.iter().enumerate() {
         for first in &list[..place] {
-            let shared = first.kind.slots.iter().find(|slot| second.kind.slots.contains(slot));
+            let shared = first.slots().iter().find(|slot| second.slots().contains(slot));
             if let Some(slot) = shared {
                 let must = format!("must not be combined with `{first}`: both decide {}", slot.decides());
                 return Err(Error::spec("techniques", must, format!("`{second}`"), "keep one of them"));

@@ -84,6 +84,12 @@ impl Program {
         }
     }
 
+    /// Share of the device's time that hides what runs in `lane`, if anything does.
+    pub fn hidden_in(&self, lane: Lane) -> Option<f64> {
+        let place = lane.beside().filter(|_| self.ops.iter().any(|op| op.site.lane == lane));
+        place.map(|place| self.beside[place])
+    }
+
     /// Says that `share` of the device's time hides what runs in `lane`.
     pub fn hides(&mut self, lane: Lane, share: f64) {
         if let Some(place) = lane.beside() {

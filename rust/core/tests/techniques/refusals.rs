@@ -213,6 +213,30 @@ fn two_that_contradict_say_why() {
              early exit leaves: `spec:gamma=2,accept=0.5`",
         ),
         (
+            "offload:what=weights,share=0.5 + offload:what=experts,share=0.5",
+            "techniques must not be combined with `offload:what=weights,share=0.5`: both decide where the weights lie: \
+             `offload:what=experts,share=0.5`",
+        ),
+        (
+            "offload:what=kv,share=0.5 + offload:what=kv,share=0.2",
+            "techniques must not be combined with `offload:what=kv,share=0.5`: both decide where the KV cache lies: \
+             `offload:what=kv,share=0.2`",
+        ),
+        (
+            "offload:what=kv,share=0.5 + hybrid:processor=xeon-8592",
+            "techniques must not be combined with `hybrid:processor=xeon-8592`: both decide where the KV cache lies: \
+             `offload:what=kv,share=0.5`",
+        ),
+        (
+            "hybrid:processor=xeon-8592,ops=ffn + hybrid:processor=xeon-8592,ops=attention",
+            "techniques must not be combined with `hybrid:processor=xeon-8592,ops=ffn`: both decide what the host's \
+             processor computes: `hybrid:processor=xeon-8592,ops=attention`",
+        ),
+        (
+            "offload:what=weights,share=0.5 + offload:what=kv,share=0.5,overlap=0",
+            "offload:overlap must be the same for all that comes over one link, 1 for the rest: 0",
+        ),
+        (
             "prefix-sharing:tokens=10 + kv-evict:ratio=0.5",
             "techniques must not be combined with `kv-evict:ratio=0.5`: what is evicted differs from sequence to sequence, \
              so a prefix cannot be stored once: `prefix-sharing:tokens=10`",

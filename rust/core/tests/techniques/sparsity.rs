@@ -203,8 +203,16 @@ fn a_token_reads_its_active_neurons_and_a_batch_their_union() {
 #[test]
 fn a_predictor_costs_its_rank() {
     let step = run("contextual-sparsity:active=0.2,parts=ffn,predictor=100", &decode(1, 1000));
-    // 4 layers · 100 · (1000 + 8000) numbers of 2 bytes
-    is(op(&step, "predictor[gate_up_proj]").work.weight_bytes, 7.2e6);
+    // 4 layers · 100 · (1000 + 4000) numbers of 2 bytes: gate and up have the same 4000 neurons
+    is(op(&step, "predictor[gate_up_proj]").work.weight_bytes, 4e6);
+    is(op(&step, "predictor[gate_up_proj]").work.flops, 4.0 * 2.0 * 5e5);
+    // Llama-2-7B: 32 layers · 1024 · (4096 + 11,008)
+    let llama =
+        known("llama-2-7b", "a100", "contextual-sparsity:active=0.2,predictor=1024", &decode(1, 1000));
+    is(op(&llama, "predictor[gate_up_proj]").work.weight_bytes, 32.0 * 1024.0 * 15_104.0 * 2.0);
+    // Without a gate, OPT-6.7B: 32 layers · 1024 · (4096 + 16,384)
+    let opt = known("opt-6.7b", "a100", "contextual-sparsity:active=0.2,predictor=1024", &decode(1, 1000));
+    is(op(&opt, "predictor[up_proj]").work.weight_bytes, 32.0 * 1024.0 * 20_480.0 * 2.0);
 }
 
 #[test]
@@ -222,8 +230,8 @@ fn beside_a_prompt_all_neurons_are_read_and_few_of_a_decoding_token_computed() {
     // 100 tokens of the prompt dense, 5 with a fifth
     is(gate_up.work.flops, 4.0 * 2.0 * 8e6 * 101.0);
     is(gate_up.work.activation_bytes, 4.0 * 9000.0 * 2.0 * 105.0);
-    // The predictor asks for the 5 that decode: 100 · 9000 numbers
-    is(op(&step, "predictor[gate_up_proj]").work.flops, 4.0 * 2.0 * 9e5 * 5.0);
+    // The predictor asks for the 5 that decode: 100 · 5000 numbers
+    is(op(&step, "predictor[gate_up_proj]").work.flops, 4.0 * 2.0 * 5e5 * 5.0);
 }
 
 #[test]

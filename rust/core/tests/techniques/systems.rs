@@ -94,6 +94,45 @@ fn an_offloaded_cache_is_fetched_each_step() {
 }
 
 #[test]
+fn weights_and_cache_share_the_link() {
+    let [weights, cache] = ["offload:what=weights,share=0.5", "offload:what=kv,share=0.5"];
+    let (dense, step) =
+        (run("none", &decode(10, 1000)), run(&format!("{weights} + {cache}"), &decode(10, 1000)));
+    // 57.6 MB of weights and 10,010 · 1600 bytes of cache at 50 GB/s: 1.47232 ms, behind which the device disappears
+    is(step.per_gpu.link_bytes, 57.6e6 + 16.016e6);
+    is(seconds(&step), 1.47232e-3);
+    // Both leave memory: half of the cache, and of the weights' half all but two of four layers' buffers
+    is(dense.outcome.memory.weights - step.outcome.memory.weights, 28.8e6);
+    is(step.outcome.memory.kv, 10_000.0 * 1600.0);
+    let turned = run(&format!("{cache} + {weights}"), &decode(10, 1000));
+    is(seconds(&turned), seconds(&step));
+    let in_turn = run(&format!("{weights},overlap=0 + {cache},overlap=0"), &decode(10, 1000));
+    is(seconds(&in_turn), seconds(&dense) + 1.47232e-3);
+}
+
+#[test]
+fn host_and_storage_deliver_at_the_same_time() {
+    let with = "offload:what=weights,share=0.5 + offload:what=kv,share=0.5,to=ssd,gb-s=5";
+    // 57.6 MB from the host take 1.152 ms, 16.016 MB from the SSD 3.2032 ms
+    is(seconds(&run(with, &decode(10, 1000))), 3.2032e-3);
+}
+
+#[test]
+fn experts_and_cache_are_offloaded_together() {
+    let step = run_moe("offload:what=experts,share=0.5 + offload:what=kv,share=0.5", &decode(1, 1000));
+    // 2 experts of 12 M weights and 1001 · 3200 bytes of cache, half of each
+    is(step.per_gpu.link_bytes, 4.0 * 2.0 * 12e6 + 1001.0 * 1600.0);
+}
+
+#[test]
+fn the_host_runs_a_share_of_the_ffn_beside_an_offloaded_cache() {
+    let with = "hybrid:processor=xeon-8592,ops=ffn,share=0.25 + offload:what=kv,share=0.5";
+    let step = run(with, &decode(10, 1000));
+    is(op(&step, "fetch[attention]").work.link_bytes, 10_010.0 * 1600.0);
+    is(op(&step, "host[gate_up_proj]").work.weight_bytes, 0.25 * 64e6);
+}
+
+#[test]
 fn only_touched_experts_are_fetched() {
     let step = run_moe("offload:what=experts,share=0.5", &decode(1, 1000));
     // 2 experts of 12 M weights, half of them

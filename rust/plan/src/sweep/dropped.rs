@@ -17,7 +17,11 @@ impl Dropped {
         match self.reasons.get_mut(reason) {
             Some((count, _)) => *count += points,
             None => {
-                self.reasons.insert(reason.to_string(), (points, example()));
+                let example = example();
+                // Errors begin with what must hold, which the reason has said.
+                let value = example.strip_prefix(reason).and_then(|rest| rest.strip_prefix(": "));
+                let example = value.map(|value| format!("it is {value}")).unwrap_or(example);
+                self.reasons.insert(reason.to_string(), (points, example));
             }
         }
     }
