@@ -213,7 +213,8 @@ impl KvLayout {
         if shared == 0 {
             return one * sequences as f64;
         }
-        one * sequences as f64 - (one - self.bytes(tokens - shared)) * (sequences - copies) as f64
+        let saved = one - self.bytes(tokens - shared) - self.held.table * shared as f64;
+        one * sequences as f64 - saved * (sequences - copies) as f64
     }
 }
 

@@ -130,7 +130,7 @@ impl Deployment {
         let mut reaches = Reaches::of(&self.model)?;
         self.techniques.reaches(&mut reaches)?;
         let ops = lower(&self.model, self.layout, &self.precision, self.lowering, &reaches);
-        let mut program = Program { ops, reaches, beside: [0.0; LANES_BESIDE] };
+        let mut program = Program { ops, reaches, beside: [0.0; LANES_BESIDE], block: 0 };
         if !self.techniques.list().is_empty() {
             let before = program.ops.clone();
             self.techniques.operators(&mut program, &self.context())?;
@@ -172,7 +172,7 @@ impl Deployment {
             (Stack::Tower, Some(tower)) => {
                 let reaches = Reaches::of(&self.model)?;
                 let ops = tower_ops(tower, &self.precision, self.lowering, &reaches);
-                Program { ops, reaches, beside: [0.0; LANES_BESIDE] }
+                Program { ops, reaches, beside: [0.0; LANES_BESIDE], block: 0 }
             }
             _ => self.program()?,
         };

@@ -69,6 +69,8 @@ pub enum Slot {
     CacheContent,
     /// How the cache is allocated.
     CacheBlocks,
+    /// Which part of the cache sequences share.
+    CacheSharing,
     /// Tokens a step brings.
     Generation,
     /// Which tokens a query sees.
@@ -109,6 +111,7 @@ impl Slot {
             Slot::CacheFormat => "how the KV cache is stored",
             Slot::CacheContent => "which tokens the KV cache keeps",
             Slot::CacheBlocks => "how the KV cache is allocated",
+            Slot::CacheSharing => "which part of the KV cache sequences share",
             Slot::Generation => "how many tokens a step brings",
             Slot::Attention => "which tokens a query sees",
             Slot::Model => "which model is run",
@@ -179,8 +182,8 @@ pub static KINDS: [&Kind; 28] = [
     &sparsity::KIND,
     &n_m::KIND,
     &kv_evict::KIND,
-    &prefix_sharing::KIND,
     &paging::KIND,
+    &prefix_sharing::KIND,
     &context_parallel::KIND,
     &contextual_sparsity::KIND,
     &early_exit::KIND,

@@ -24,11 +24,12 @@ pub static KIND: Kind = Kind {
         },
     ],
     changes: "KV allocated; + the block table, 4 bytes a block and layer held and read",
-    formula: "⌈len/block⌉·block tokens a sequence: half a block is wasted on average; contiguous: max(len, reserved)",
+    formula: "⌈len/block⌉·block tokens a sequence: half a block is wasted on average; sequences share whole \
+              blocks (prefix-sharing); contiguous: max(len, reserved)",
     source: "PagedAttention (arXiv 2309.06180); the survey",
     pays: "against contiguous reservation: several times the sequences",
     loses: "blocks of hundreds of tokens waste as much as short sequences hold",
-    slots: &[Slot::CacheBlocks],
+    slots: &[Slot::CacheBlocks, Slot::CacheSharing],
     read: |settings| {
         let reserved = settings.maybe_count("contiguous", 1, LARGEST)?;
         if reserved.is_some() && settings.said("block") {
@@ -60,7 +61,12 @@ impl Paging {
 }
 
 impl Effect for Paging {
+    fn decides(&self) -> Option<&'static [Slot]> {
+        (self.reserved == 0).then_some(&[Slot::CacheBlocks])
+    }
+
     fn operators(&self, program: &mut Program, _: &Context<'_>) -> Result<()> {
+        program.block = self.block;
         let reads = |op: &Op| is_attention(op) && op.work.kv_bytes.key > 0.0;
         replace(&mut program.ops, reads, |mut op| {
             op.work.kv_bytes = op.work.kv_bytes + Rate { key: self.table(), ..Rate::ZERO };
@@ -73,9 +79,8 @@ impl Effect for Paging {
         let layers: u64 =
             context.model.layers.iter().filter(|group| group.mixer.is_some()).map(|group| group.count).sum();
         if self.block > 1 {
-            cache
-                .added
-                .push((layers as f64 * stage_share(context.model, context.layout) * self.table(), None));
+            cache.held.table = layers as f64 * stage_share(context.model, context.layout) * self.table();
+            cache.added.push((cache.held.table, None));
         }
         Ok(())
     }

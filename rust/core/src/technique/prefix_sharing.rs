@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::ops::{decode_beside_prompts, is_attention, replace};
 use super::settings::LARGEST;
+use super::target::whole_blocks;
 use super::{Cache, Context, Effect, Kind, Parameter, Program, Slot};
 use crate::error::{Error, Result};
 use crate::work::{Op, Rate};
@@ -24,11 +25,12 @@ pub static KIND: Kind = Kind {
         },
     ],
     changes: "capacity; with a cascade KV read",
-    formula: "KV stored: groups·P + n·(len − P); KV read in decode, with a cascade: groups·P + Σ(len − P)",
+    formula: "KV stored: groups·P + n·(len − P); KV read in decode, with a cascade: groups·P + Σ(len − P); in blocks \
+              (paging) of whole blocks, P = ⌊tokens/block⌋·block",
     source: "SGLang's RadixAttention (arXiv 2312.07104), Hydragen (arXiv 2402.05099), FlashInfer's cascade; the survey",
     pays: "many sequences behind one long prompt",
     loses: "nowhere; a cascade merges partial results, which a roofline does not show",
-    slots: &[Slot::CacheBlocks],
+    slots: &[Slot::CacheSharing],
     read: |settings| {
         let tokens = settings.count("tokens", 0, LARGEST)?;
         let (groups, cascade) = (settings.count("groups", 1, LARGEST)?, settings.switch("cascade")?);
@@ -48,7 +50,7 @@ impl Effect for Sharing {
         if self.tokens == 0 || !self.cascade {
             return Ok(());
         }
-        let prefix = self.tokens as f64;
+        let prefix = whole_blocks(self.tokens, program.block) as f64;
         let groups = self.groups as f64;
         let reads = |op: &Op| is_attention(op) && op.reach == 0 && op.work.kv_bytes.key > 0.0;
         replace(&mut program.ops, reads, |op| {

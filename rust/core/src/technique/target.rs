@@ -56,6 +56,8 @@ pub struct Program {
     pub reaches: Reaches,
     /// Share of the device's time that hides each lane beside it.
     pub beside: [f64; LANES_BESIDE],
+    /// Tokens of a block of the cache; 0 allocates token by token.
+    pub block: u64,
 }
 
 impl Program {
@@ -136,6 +138,8 @@ impl Cache {
 pub struct Held {
     /// Tokens of a block; 0 allocates token by token.
     pub block: u64,
+    /// Bytes of the table of blocks, a token: each sequence has its own.
+    pub table: f64,
     /// Tokens reserved however short the sequence.
     pub reserved: u64,
     /// Tokens at the beginning that sequences of a group have in common.
@@ -152,10 +156,16 @@ impl Held {
         whole.max(self.reserved)
     }
 
-    /// Tokens of each of `sequences` that are stored in common, and how often they are stored.
+    /// Tokens of each of `sequences` that are stored in common, in whole blocks, and how often they are stored.
     pub fn shared(&self, sequences: u64, tokens: u64) -> (u64, u64) {
-        if self.prefix == 0 { (0, sequences) } else { (self.prefix.min(tokens), self.groups.min(sequences)) }
+        let prefix = whole_blocks(self.prefix.min(tokens), self.block);
+        if prefix == 0 { (0, sequences) } else { (prefix, self.groups.min(sequences)) }
     }
+}
+
+/// Those of `tokens` that fill blocks of `block`; all of them where that is 0.
+pub(super) fn whole_blocks(tokens: u64, block: u64) -> u64 {
+    tokens - tokens.checked_rem(block).unwrap_or(0)
 }
 
 /// What a decode step takes and brings, a sequence.

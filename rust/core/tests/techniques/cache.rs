@@ -86,6 +86,25 @@ fn blocks_are_allocated_whole() {
 }
 
 #[test]
+fn sequences_share_whole_blocks() {
+    let step = run("paging:block=64 + prefix-sharing:tokens=800", &decode(10, 1000));
+    // ⌊800/64⌋ = 12 blocks once, and 16 − 12 = 4 for each of ten; a table of 16 entries for each of ten
+    is(step.outcome.memory.kv, (768.0 + 10.0 * 256.0) * 3200.0 + 10.0 * 1024.0 * 4.0 * 4.0 / 64.0);
+    // A cascade reads 768 keys and their entries once, and 232 of each
+    is(op(&step, "attention").work.kv_bytes, 4.0 * (800.0 * (3088.0 + 10.0) + 3088.0 * 4.0 / 64.0));
+    let without = run("paging:block=64 + prefix-sharing:tokens=800,cascade=no", &decode(10, 1000));
+    is(without.outcome.memory.kv, step.outcome.memory.kv);
+    is(op(&without, "attention").work.kv_bytes, 4.0 * (800.0 * 10_010.0 + 10_000.0 * 4.0 / 64.0));
+    // Less than a block is shared by nobody
+    let (short, alone) = (
+        run("paging:block=64 + prefix-sharing:tokens=63", &decode(10, 1000)),
+        run("paging:block=64", &decode(10, 1000)),
+    );
+    is(short.outcome.memory.kv, alone.outcome.memory.kv);
+    is(op(&short, "attention").work.kv_bytes, op(&alone, "attention").work.kv_bytes);
+}
+
+#[test]
 fn contiguous_caches_reserve_the_longest() {
     let step = run("paging:contiguous=4096", &decode(10, 1000));
     is(step.outcome.memory.kv, 10.0 * 4096.0 * 3200.0);

@@ -237,6 +237,11 @@ fn two_that_contradict_say_why() {
             "offload:overlap must be the same for all that comes over one link, 1 for the rest: 0",
         ),
         (
+            "paging:contiguous=4096 + prefix-sharing:tokens=10",
+            "techniques must not be combined with `paging:contiguous=4096`: both decide which part of the KV cache \
+             sequences share: `prefix-sharing:tokens=10`",
+        ),
+        (
             "prefix-sharing:tokens=10 + kv-evict:ratio=0.5",
             "techniques must not be combined with `kv-evict:ratio=0.5`: what is evicted differs from sequence to sequence, \
              so a prefix cannot be stored once: `prefix-sharing:tokens=10`",
