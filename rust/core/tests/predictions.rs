@@ -98,7 +98,8 @@ proptest! {
         let (predicted, bound) = (pricer.seconds(&sums), ideal.seconds(&sums));
         prop_assert!((predicted.ideal / bound.ideal - 1.0).abs() < 1e-12, "{} {}", predicted.ideal, bound.ideal);
         let Estimate { seconds, low, high } = predicted.step;
-        prop_assert!(bound.ideal <= low.unwrap() && low.unwrap() <= seconds && seconds <= high.unwrap());
+        let (low, high) = (low.unwrap(), high.unwrap());
+        prop_assert!(predicted.ideal <= low && low <= seconds && seconds <= high, "{low} {seconds} {high}");
         pricer.each(&sums, |_, op, cost| assert!(cost.seconds >= cost.ideal, "{} {cost:?}", op.name));
     }
 
