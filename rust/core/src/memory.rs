@@ -9,7 +9,7 @@ use crate::op::state;
 use crate::precision::Precision;
 use crate::shape::Reaches;
 use crate::step::Deployment;
-use crate::technique::Held;
+use crate::technique::{Held, Store};
 use crate::units::MIB;
 
 /// What an engine keeps free for itself besides weights, activations and cache, as far as vLLM's own profile run sees
@@ -83,6 +83,21 @@ pub struct Memory {
     pub engine_sequences: u64,
     /// Blocks that the sequences asked about take in the engine.
     pub blocks_needed: u64,
+    /// What lies in memory beside the device's.
+    pub beside: Option<Beside>,
+}
+
+/// What lies in memory beside the device's own, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Beside {
+    /// What it is, in words.
+    pub what: &'static str,
+    /// How much there is.
+    pub capacity: f64,
+    /// Weights.
+    pub weights: f64,
+    /// KV cache and state of the sequences asked about.
+    pub kv: f64,
 }
 
 impl Memory {
@@ -93,12 +108,14 @@ impl Memory {
 
     /// Bytes in use as the engine allocates them for the sequences asked about.
     pub fn engine_bytes(&self) -> f64 {
-        self.weights + self.engine_activations + self.runtime + self.blocks_needed as f64 * self.block_bytes
+        let here = if self.beside.is_some_and(|beside| beside.kv > 0.0) { 0 } else { self.blocks_needed };
+        self.weights + self.engine_activations + self.runtime + here as f64 * self.block_bytes
     }
 
     /// Whether the sequences asked about fit by bytes alone.
     pub fn fits_ideally(&self) -> bool {
-        self.ideal_bytes() <= self.capacity
+        let beside = self.beside.is_none_or(|beside| beside.weights + beside.kv <= beside.capacity);
+        self.ideal_bytes() <= self.capacity && beside
     }
 
     /// Whether they fit in the engine; a model without a cache fits if its weights and activations do.
@@ -233,6 +250,12 @@ pub fn weight_bytes(deployment: &Deployment) -> Result<f64> {
     Ok(sharded + (vectors + model.vision_parameters() as f64) * width)
 }
 
+/// Bytes of weights in memory beside the device's.
+fn weight_bytes_beside(deployment: &Deployment) -> Result<f64> {
+    let ops = deployment.program()?.ops;
+    Ok(ops.iter().map(|op| op.stage_repeat * op.work.elsewhere.bytes).sum())
+}
+
 /// What does not depend on the sequences asked about: weights, cache geometry, what the engine keeps for itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemoryPlan {
@@ -243,6 +266,16 @@ pub struct MemoryPlan {
     engine_activations: f64,
     runtime: f64,
     block_size: u64,
+    beside: Option<Room>,
+}
+
+/// Room in memory beside the device's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Room {
+    store: Store,
+    weights: f64,
+    /// What an engine leaves for weights and cache.
+    usable: f64,
 }
 
 impl MemoryPlan {
@@ -277,7 +310,20 @@ impl MemoryPlan {
                 (taken + (capacity - taken).max(0.0) * share, activations, runtime)
             }
         };
+        let beside = match deployment.store()? {
+            None => None,
+            Some(store) => {
+                let taken = if store.tokens > 0.0 {
+                    runtime + activation_peak(deployment, most * store.tokens, 0.0, 0.0, 1.0)
+                } else {
+                    0.0
+                };
+                let usable = store.capacity * if store.tokens > 0.0 { share } else { 1.0 };
+                Some(Room { store, weights: weight_bytes_beside(deployment)?, usable: usable - taken })
+            }
+        };
         Ok(MemoryPlan {
+            beside,
             capacity,
             weights,
             kv: KvLayout::of_deployment(deployment)?,
@@ -314,22 +360,44 @@ impl MemoryPlan {
         self.kv.bytes(each * self.block_size) / each as f64
     }
 
+    /// Bytes for the cache, wherever it lies; none where something else does not fit.
     fn for_kv(&self) -> f64 {
-        (self.usable - self.weights - self.engine_activations - self.runtime).max(0.0)
+        let own = (self.usable - self.weights - self.engine_activations - self.runtime).max(0.0);
+        match self.beside {
+            Some(room) if room.weights > room.usable => 0.0,
+            Some(room) if room.store.cache && own > 0.0 => room.usable - room.weights,
+            _ => own,
+        }
+    }
+
+    /// Bytes for the cache where nothing but weights and `activations` lie beside it.
+    fn left(&self, activations: f64) -> f64 {
+        match self.beside.filter(|room| room.store.cache) {
+            Some(room) => (room.store.capacity - room.weights).max(0.0),
+            None => (self.capacity - self.weights - activations).max(0.0),
+        }
     }
 
     /// Memory with `sequences` of `context` tokens each, and `activations` bytes alive in the step.
     pub fn with(&self, sequences: u64, context: u64, activations: f64) -> Memory {
         let a_sequence = self.kv.bytes(context);
         let blocks_each = context.div_ceil(self.block_size).max(1);
-        let left = (self.capacity - self.weights - activations).max(0.0);
+        let left = self.left(activations);
+        let kv = self.kv.bytes_where(a_sequence, sequences, context);
+        let cached_beside = self.beside.is_some_and(|room| room.store.cache);
+        let beside = self.beside.map(|room| Beside {
+            what: room.store.what,
+            capacity: room.store.capacity,
+            weights: room.weights,
+            kv: if cached_beside { kv } else { 0.0 },
+        });
         let fitting = |bytes: f64| if a_sequence > 0.0 { (bytes / a_sequence) as u64 } else { 0 };
         let block_bytes = self.block_bytes_where(blocks_each);
         let num_gpu_blocks = self.blocks_of(block_bytes);
         Memory {
             capacity: self.capacity,
             weights: self.weights,
-            kv: self.kv.bytes_where(a_sequence, sequences, context),
+            kv: if cached_beside { 0.0 } else { kv },
             activations,
             usable: self.usable,
             engine_activations: self.engine_activations,
@@ -340,6 +408,7 @@ impl MemoryPlan {
             ideal_sequences: fitting(left),
             engine_sequences: num_gpu_blocks.saturating_sub(1) / blocks_each,
             blocks_needed: if a_sequence > 0.0 { blocks_each * sequences } else { 0 },
+            beside,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::roof::{Bound, Cost, Costs, Priced, Roof};
 use crate::shape::{Parts, PhaseSums, Reaches, Sums};
 use crate::site::LANES_BESIDE;
 use crate::straight::Greatest;
-use crate::technique::{Cache, Context, Program, Target, Technique, Techniques};
+use crate::technique::{Cache, Context, Program, Store, Target, Technique, Techniques};
 use crate::work::{Family, Op};
 
 /// What is deployed: the four things a price depends on, and how the operators are run.
@@ -137,6 +137,14 @@ impl Deployment {
             program.remember(&before);
         }
         Ok(program)
+    }
+
+    /// Memory beside the device's own that techniques use.
+    ///
+    /// # Errors
+    /// A capacity that is not known.
+    pub fn store(&self) -> Result<Option<Store>> {
+        self.techniques.store(&self.context())
     }
 
     /// What the techniques do to the cache of a sequence.

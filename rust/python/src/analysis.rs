@@ -329,6 +329,15 @@ impl Analysis {
         let mut table = Rows::new();
         bytes.into_iter().for_each(|(name, value)| table.push(name, Column::F64(vec![value])));
         counts.into_iter().for_each(|(name, value)| table.push(name, Column::U64(vec![value])));
+        if let Some(beside) = memory.beside {
+            table.push("beside", Column::Str(vec![beside.what.to_string()]));
+            let bytes = [
+                ("beside_capacity_bytes", beside.capacity),
+                ("beside_weight_bytes", beside.weights),
+                ("beside_kv_bytes", beside.kv),
+            ];
+            bytes.into_iter().for_each(|(name, value)| table.push(name, Column::F64(vec![value])));
+        }
         table
             .with("fits_ideally", Column::Bool(vec![memory.fits_ideally()]))
             .with("fits", Column::Bool(vec![memory.fits()]))

@@ -65,7 +65,7 @@ impl Program {
     /// over; what was never measured keeps its roofline.
     pub(crate) fn remember(&mut self, before: &[Op]) {
         for op in &mut self.ops {
-            let elsewhere = op.site.lane != Lane::Device
+            let elsewhere = !matches!(op.site.lane, Lane::Device | Lane::Peer)
                 || matches!(op.site.limits, Limits::Other(_) | Limits::Either(_));
             if elsewhere {
                 op.kernel = Kernel::Bound;
@@ -98,6 +98,19 @@ impl Program {
             self.beside[place] = share;
         }
     }
+}
+
+/// Memory beside the device's own: of other devices of the deployment, or memory that computes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Store {
+    /// What it is, in words.
+    pub what: &'static str,
+    /// Bytes.
+    pub capacity: f64,
+    /// Whether the whole cache lies there.
+    pub cache: bool,
+    /// Tokens whose activations it holds, for each that the device runs; 0 where an engine keeps nothing of its own there.
+    pub tokens: f64,
 }
 
 /// What techniques do to the cache of a sequence on one device.
