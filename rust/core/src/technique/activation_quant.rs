@@ -57,12 +57,20 @@ struct ActivationQuant {
 }
 
 impl Effect for ActivationQuant {
+    fn parts(&self) -> Option<Parts> {
+        Some(self.parts)
+    }
+
     fn apply(&self, target: &mut Target<'_>) -> Result<()> {
         let Some(format) = self.format else { return Ok(()) };
         let weights = &target.precision.weights_name;
-        let name =
-            if *weights == format.to_string() { weights.clone() } else { format!("{weights} x {format}") };
-        target.precision.replace(layer_parts(self.parts), &name, |linear| {
+        if *weights != format.to_string() {
+            target.precision.weights_name = match self.parts.name() {
+                None => format!("{weights} x {format}"),
+                Some(part) => format!("{weights} x {format} ({part})"),
+            };
+        }
+        target.precision.replace(&mut target.model.layers, layer_parts(self.parts), |linear| {
             let wider = linear.weight.format.bits() > format.bits();
             Linear { activation: if wider { linear.weight.format } else { format }, ..linear }
         });

@@ -1,6 +1,6 @@
 //! Techniques together: which go with which, and applied one after another.
 
-use super::{Cache, Context, Drafting, Generation, Program, Target, Technique};
+use super::{Cache, Context, Drafting, Generation, Program, Store, Target, Technique};
 use crate::error::{Error, Result};
 use crate::shape::Reaches;
 
@@ -11,7 +11,7 @@ struct Clash {
     hint: &'static str,
 }
 
-const CLASHES: [Clash; 9] = [
+const CLASHES: [Clash; 10] = [
     Clash {
         pair: ["early-exit", "spec"],
         why: "drafts are verified by the whole depth, which early exit leaves",
@@ -49,10 +49,32 @@ const CLASHES: [Clash; 9] = [
         hint: "use `parallel:tp=…` on the attention devices",
     },
     Clash {
+        pair: ["afd", "early-exit"],
+        why: "tokens that leave empty the micro-batches, and how they are filled again is not known",
+        hint: "use one of them",
+    },
+    Clash {
         pair: ["distill", "prune"],
         why: "the student's shapes are its own",
         hint: "prune the model, or name another student",
     },
+];
+
+/// Kinds that change nothing until they are told what to do, and what tells them.
+const WANTS: [(&str, &[&str]); 13] = [
+    ("prune", &["ffn", "heads", "layers"]),
+    ("experts", &["top-k", "alpha", "loads", "replicas"]),
+    ("parallel", &["tp", "pp", "dp", "ep"]),
+    ("lora", &["rank"]),
+    ("low-rank", &["rank", "keep"]),
+    ("sparsity", &["zeros", "format", "index"]),
+    ("kv-evict", &["ratio", "budget", "window"]),
+    ("prefix-sharing", &["tokens"]),
+    ("context-parallel", &["ranks"]),
+    ("contextual-sparsity", &["active", "hot"]),
+    ("early-exit", &["share"]),
+    ("spec", &["gamma"]),
+    ("parallel-decoding", &["width"]),
 ];
 
 /// Techniques applied to one deployment.
@@ -136,6 +158,19 @@ impl Techniques {
         self.list.iter().map(|technique| technique.effect().devices()).product()
     }
 
+    /// Devices whose work together is what operators say.
+    pub fn together(&self) -> f64 {
+        self.list.iter().map(|technique| technique.effect().together()).product()
+    }
+
+    /// Memory beside the device's own.
+    ///
+    /// # Errors
+    /// A capacity that is not known.
+    pub fn store(&self, context: &Context<'_>) -> Result<Option<Store>> {
+        self.list.iter().find_map(|technique| technique.effect().store(context).transpose()).transpose()
+    }
+
     /// Whether they suit a step of so many sequences of so much context each, which continue their answers.
     ///
     /// # Errors
@@ -164,18 +199,42 @@ impl Techniques {
 
     /// Sentences about what they assume.
     pub fn notes(&self) -> impl Iterator<Item = String> {
-        self.list.iter().flat_map(|technique| technique.effect().notes())
+        self.list.iter().flat_map(|technique| idle(technique).into_iter().chain(technique.effect().notes()))
     }
+}
+
+/// What is said of one that was not told what to do.
+fn idle(technique: &Technique) -> Option<String> {
+    let (name, keys) = WANTS.iter().find(|(name, _)| *name == technique.kind.name)?;
+    let said = keys
+        .iter()
+        .any(|key| [':', ','].iter().any(|before| technique.text.contains(&format!("{before}{key}="))));
+    (!said).then(|| {
+        format!(
+            "`{technique}` changes nothing until it is given {} (`{name}:{}=…`)",
+            keys.join(" or "),
+            keys[0]
+        )
+    })
 }
 
 /// Two that decide the same thing, or that are known not to go together.
 fn contradictions(list: &[Technique]) -> Result<()> {
     for (place, second) in list.iter().enumerate() {
         for first in &list[..place] {
+            if second.is_apart_from(first) {
+                continue;
+            }
             let shared = first.slots().iter().find(|slot| second.slots().contains(slot));
             if let Some(slot) = shared {
                 let must = format!("must not be combined with `{first}`: both decide {}", slot.decides());
-                return Err(Error::spec("techniques", must, format!("`{second}`"), "keep one of them"));
+                let hint = match first.effect().parts().and(second.effect().parts()) {
+                    Some(_) => {
+                        "keep one of them, or give each its own matrices (`parts=attention` and `parts=ffn`)"
+                    }
+                    None => "keep one of them",
+                };
+                return Err(Error::spec("techniques", must, format!("`{second}`"), hint));
             }
             let names = [first.kind.name, second.kind.name];
             let clash = CLASHES.iter().find(|clash| names.iter().all(|name| clash.pair.contains(name)));

@@ -47,7 +47,7 @@ pub(super) fn cut(text: &str) -> Result<Cut<'_>> {
             "techniques",
             "must begin with a technique's name",
             format!("`{text}`"),
-            "for example `kv-quant:bits=4`",
+            "for example `kv-quant:bits=4`; `none` is no technique",
         ));
     }
     let parts = rest.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -72,7 +72,8 @@ impl Settings {
         let mut given: Vec<(&'static str, String)> = Vec::new();
         for (key, value) in written {
             let plain = names::normalise(key);
-            let known = parameters.iter().find(|parameter| parameter.key == plain).ok_or_else(|| {
+            let is = |name: &str| parameters.iter().find(|parameter| parameter.key == name);
+            let known = is(if plain == "part" { "parts" } else { &plain }).ok_or_else(|| {
                 let known: Vec<&str> = parameters.iter().map(|parameter| parameter.key).collect();
                 let nearest = names::nearest(key, known, 3);
                 let hint = if nearest.is_empty() {
@@ -241,6 +242,24 @@ impl Settings {
                 format!("of at least {least}")
             };
             value.ok_or_else(|| self.wrong(key, format!("must be numbers {range} separated by slashes"), ""))
+        };
+        text.split('/').map(number).collect()
+    }
+
+    /// Whole numbers from `least` to `most`, separated by slashes, each with how often it stands there (`2x30` thirty
+    /// times); none where nothing is given.
+    ///
+    /// # Errors
+    /// One that is no whole number, or out of range.
+    pub fn counted(&self, key: &str, least: u64, most: u64) -> Result<Vec<(u64, u64)>> {
+        let Some(text) = self.get(key) else { return Ok(Vec::new()) };
+        let number = |part: &str| {
+            let (value, times) = part.split_once('x').unwrap_or((part, "1"));
+            let value = value.trim().parse().ok().filter(|value| (least..=most).contains(value));
+            let range = format!(
+                "must be whole numbers from {least} to {most} separated by slashes (`2x30` is thirty of 2)"
+            );
+            value.zip(times.trim().parse().ok()).ok_or_else(|| self.wrong(key, range, ""))
         };
         text.split('/').map(number).collect()
     }
