@@ -195,6 +195,12 @@ impl Deployment {
         expand(quantization, kv_cache_dtype, speculation)
     }
 
+    /// Techniques in one text in which their order says nothing: as they are applied, joined by `+`; `none` for none.
+    #[staticmethod]
+    fn canonical(py: Python<'_>, techniques: Vec<String>) -> PyResult<String> {
+        enter(py, || Technique::canonical(&techniques))
+    }
+
     /// Every kind of technique, one row each; or one of them as rows of field and value.
     #[staticmethod]
     #[pyo3(signature = (name=None))]
