@@ -131,6 +131,11 @@ impl Techniques {
         self.list.iter().find_map(|technique| technique.effect().drafting())
     }
 
+    /// Tokens a step brings where drafts are accepted with this chance at every position; `None` where none are drafted.
+    pub fn tokens_at(&self, chance: f64) -> Option<f64> {
+        self.list.iter().find_map(|technique| technique.effect().tokens_at(chance))
+    }
+
     /// Devices of the deployment, per device of its layout.
     pub fn devices(&self) -> f64 {
         self.list.iter().map(|technique| technique.effect().devices()).product()
@@ -168,22 +173,26 @@ impl Techniques {
     }
 }
 
-/// Two that decide the same thing, or that are known not to go together.
+/// Whether no two decide the same thing, or are known not to go together.
 fn contradictions(list: &[Technique]) -> Result<()> {
     for (place, second) in list.iter().enumerate() {
-        for first in &list[..place] {
-            let shared = first.slots().iter().find(|slot| second.slots().contains(slot));
-            if let Some(slot) = shared {
-                let must = format!("must not be combined with `{first}`: both decide {}", slot.decides());
-                return Err(Error::spec("techniques", must, format!("`{second}`"), "keep one of them"));
-            }
-            let names = [first.kind.name, second.kind.name];
-            let clash = CLASHES.iter().find(|clash| names.iter().all(|name| clash.pair.contains(name)));
-            if let (Some(clash), true) = (clash, names[0] != names[1]) {
-                let must = format!("must not be combined with `{first}`: {}", clash.why);
-                return Err(Error::spec("techniques", must, format!("`{second}`"), clash.hint));
-            }
+        if let Some(error) = list[..place].iter().find_map(|first| contradiction(first, second)) {
+            return Err(error);
         }
     }
     Ok(())
+}
+
+/// Why two do not go together, if that is so.
+pub(super) fn contradiction(first: &Technique, second: &Technique) -> Option<Error> {
+    let against = |why: String, hint: &str| {
+        let must = format!("must not be combined with `{first}`: {why}");
+        Some(Error::spec("techniques", must, format!("`{second}`"), hint))
+    };
+    if let Some(slot) = first.slots().iter().find(|slot| second.slots().contains(slot)) {
+        return against(format!("both decide {}", slot.decides()), "keep one of them");
+    }
+    let names = [first.kind.name, second.kind.name];
+    let clash = CLASHES.iter().find(|clash| names.iter().all(|name| clash.pair.contains(name)));
+    clash.filter(|_| names[0] != names[1]).and_then(|clash| against(clash.why.to_string(), clash.hint))
 }
