@@ -226,7 +226,8 @@ impl Analyst {
             per_gpu: outcome.done.device(),
             deployment: outcome.done.rank.times(ranks),
             compute_bound_tokens: turning_point(pricer, &roof),
-            notes: [notes(&self.deployment, point), self.lost(point, &outcome)?].concat(),
+            notes: [notes(&self.deployment, point), self.deployment.idle()?, self.lost(point, &outcome)?]
+                .concat(),
             ops,
             link_ridge: pricer
                 .slowest_link()

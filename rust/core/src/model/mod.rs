@@ -358,6 +358,13 @@ impl Quant {
 
     /// Stores `parts` as `change` makes of what they are; all but routers where none are named.
     pub fn change(&mut self, parts: &[Part], change: impl Fn(Linear) -> Linear) {
+        let unchanged = |linear: Linear| change(linear) == linear;
+        if parts.is_empty()
+            && unchanged(self.default)
+            && self.parts.iter().all(|(_, linear)| unchanged(*linear))
+        {
+            return;
+        }
         if parts.is_empty() {
             let router = self.of(Part::Router);
             self.default = change(self.default);

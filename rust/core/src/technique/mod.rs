@@ -38,6 +38,7 @@ mod afd;
 mod pim;
 mod hybrid;
 mod offload;
+mod mistakes;
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,7 +50,8 @@ use crate::shape::Reaches;
 use crate::table::{Column, Table};
 use ops::Parts;
 
-pub use set::Techniques;
+pub use mistakes::{Mistake, mistakes};
+pub use set::{Techniques, of_no_use};
 pub use settings::{Parameter, Settings};
 pub use shorthand::{Said, expand};
 pub use spec::expected_tokens;
@@ -252,6 +254,11 @@ pub trait Effect: fmt::Debug + Send + Sync {
 
     /// The same as a serving engine verifies it.
     fn drafting(&self) -> Option<Drafting> {
+        None
+    }
+
+    /// Tokens a step brings where drafts are accepted with this chance at every position; `None` where none are drafted.
+    fn tokens_at(&self, _chance: f64) -> Option<f64> {
         None
     }
 

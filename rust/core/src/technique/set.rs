@@ -81,6 +81,8 @@ const WANTS: [(&str, &[&str]); 13] = [
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Techniques {
     list: Vec<Technique>,
+    /// Those that changed the deployment before operators were made.
+    applied: Vec<Technique>,
 }
 
 impl Techniques {
@@ -94,10 +96,15 @@ impl Techniques {
         let mut list: Vec<Technique> = self.list.iter().chain(&fresh).cloned().collect();
         list.sort_by_key(Technique::rank);
         contradictions(&list)?;
+        let mut applied = self.applied.clone();
         for technique in &fresh {
+            let before = target.remembered();
             technique.effect().apply(target)?;
+            if target.differs(&before) {
+                applied.push(technique.clone());
+            }
         }
-        Ok(Techniques { list })
+        Ok(Techniques { list, applied })
     }
 
     /// Each of them, in the order in which they are applied.
@@ -114,7 +121,25 @@ impl Techniques {
     #[must_use]
     pub fn token_by_token(&self) -> Techniques {
         let list = self.list.iter().filter(|technique| technique.effect().generation().is_none());
-        Techniques { list: list.cloned().collect() }
+        Techniques { list: list.cloned().collect(), applied: self.applied.clone() }
+    }
+
+    /// Those that change nothing in a deployment whose operators were `program` before them.
+    ///
+    /// # Errors
+    /// A technique that does not suit the operators.
+    pub fn idle(&self, mut program: Program, context: &Context<'_>) -> Result<Vec<&Technique>> {
+        let (mut idle, mut cache) = (Vec::new(), Cache::default());
+        for technique in &self.list {
+            let (effect, before) = (technique.effect(), (program.clone(), cache.clone()));
+            effect.operators(&mut program, context)?;
+            effect.cache(&mut cache, context)?;
+            let same = before == (program.clone(), cache.clone()) && !self.applied.contains(technique);
+            if same && effect.generation().is_none() && effect.devices() == 1.0 {
+                idle.push(technique);
+            }
+        }
+        Ok(idle)
     }
 
     /// Adds what attention reaches besides the model's own spans.
@@ -151,6 +176,11 @@ impl Techniques {
     /// The same as a serving engine verifies it.
     pub fn drafting(&self) -> Option<Drafting> {
         self.list.iter().find_map(|technique| technique.effect().drafting())
+    }
+
+    /// Tokens a step brings where drafts are accepted with this chance at every position; `None` where none are drafted.
+    pub fn tokens_at(&self, chance: f64) -> Option<f64> {
+        self.list.iter().find_map(|technique| technique.effect().tokens_at(chance))
     }
 
     /// Devices of the deployment, per device of its layout.
@@ -199,50 +229,52 @@ impl Techniques {
 
     /// Sentences about what they assume.
     pub fn notes(&self) -> impl Iterator<Item = String> {
-        self.list.iter().flat_map(|technique| idle(technique).into_iter().chain(technique.effect().notes()))
+        self.list.iter().flat_map(|technique| technique.effect().notes())
     }
 }
 
-/// What is said of one that was not told what to do.
-fn idle(technique: &Technique) -> Option<String> {
-    let (name, keys) = WANTS.iter().find(|(name, _)| *name == technique.kind.name)?;
-    let said = keys
-        .iter()
-        .any(|key| [':', ','].iter().any(|before| technique.text.contains(&format!("{before}{key}="))));
-    (!said).then(|| {
-        format!(
-            "`{technique}` changes nothing until it is given {} (`{name}:{}=…`)",
-            keys.join(" or "),
-            keys[0]
-        )
-    })
+/// What is said of one that changes nothing.
+pub fn of_no_use(technique: &Technique) -> String {
+    let wants = WANTS.iter().find(|(name, _)| *name == technique.kind.name).map(|(_, keys)| *keys);
+    let said = |key: &str| {
+        technique.text.contains(&format!(":{key}=")) || technique.text.contains(&format!(",{key}="))
+    };
+    match wants {
+        Some(keys) if !keys.iter().any(|key| said(key)) => {
+            let (name, keys, first) = (technique.kind.name, keys.join(" or "), keys[0]);
+            format!("`{technique}` changes nothing until it is given {keys} (`{name}:{first}=…`)")
+        }
+        _ => format!("`{technique}` changes nothing here"),
+    }
 }
 
-/// Two that decide the same thing, or that are known not to go together.
+/// Whether no two decide the same thing, or are known not to go together.
 fn contradictions(list: &[Technique]) -> Result<()> {
     for (place, second) in list.iter().enumerate() {
-        for first in &list[..place] {
-            if second.is_apart_from(first) {
-                continue;
-            }
-            let shared = first.slots().iter().find(|slot| second.slots().contains(slot));
-            if let Some(slot) = shared {
-                let must = format!("must not be combined with `{first}`: both decide {}", slot.decides());
-                let hint = match first.effect().parts().and(second.effect().parts()) {
-                    Some(_) => {
-                        "keep one of them, or give each its own matrices (`parts=attention` and `parts=ffn`)"
-                    }
-                    None => "keep one of them",
-                };
-                return Err(Error::spec("techniques", must, format!("`{second}`"), hint));
-            }
-            let names = [first.kind.name, second.kind.name];
-            let clash = CLASHES.iter().find(|clash| names.iter().all(|name| clash.pair.contains(name)));
-            if let (Some(clash), true) = (clash, names[0] != names[1]) {
-                let must = format!("must not be combined with `{first}`: {}", clash.why);
-                return Err(Error::spec("techniques", must, format!("`{second}`"), clash.hint));
-            }
+        if let Some(error) = list[..place].iter().find_map(|first| contradiction(first, second)) {
+            return Err(error);
         }
     }
     Ok(())
+}
+
+/// Why two do not go together, if that is so.
+pub(super) fn contradiction(first: &Technique, second: &Technique) -> Option<Error> {
+    let against = |why: String, hint: &str| {
+        let must = format!("must not be combined with `{first}`: {why}");
+        Some(Error::spec("techniques", must, format!("`{second}`"), hint))
+    };
+    if second.is_apart_from(first) {
+        return None;
+    }
+    if let Some(slot) = first.slots().iter().find(|slot| second.slots().contains(slot)) {
+        let hint = match first.effect().parts().and(second.effect().parts()) {
+            Some(_) => "keep one of them, or give each its own matrices (`parts=attention` and `parts=ffn`)",
+            None => "keep one of them",
+        };
+        return against(format!("both decide {}", slot.decides()), hint);
+    }
+    let names = [first.kind.name, second.kind.name];
+    let clash = CLASHES.iter().find(|clash| names.iter().all(|name| clash.pair.contains(name)));
+    clash.filter(|_| names[0] != names[1]).and_then(|clash| against(clash.why.to_string(), clash.hint))
 }

@@ -71,9 +71,8 @@ impl Settings {
     ) -> Result<Settings> {
         let mut given: Vec<(&'static str, String)> = Vec::new();
         for (key, value) in written {
-            let plain = names::normalise(key);
-            let is = |name: &str| parameters.iter().find(|parameter| parameter.key == name);
-            let known = is(if plain == "part" { "parts" } else { &plain }).ok_or_else(|| {
+            let plain = plain(key);
+            let known = parameters.iter().find(|parameter| parameter.key == plain).ok_or_else(|| {
                 let known: Vec<&str> = parameters.iter().map(|parameter| parameter.key).collect();
                 let nearest = names::nearest(key, known, 3);
                 let hint = if nearest.is_empty() {
@@ -266,6 +265,14 @@ impl Settings {
 
     fn absent(&self, key: &str) -> Error {
         Error::spec(field(self.name, key), "must be given", "absent", self.about(key))
+    }
+}
+
+/// The name of a setting as it is known: `part` for `parts` is no slip.
+pub(super) fn plain(key: &str) -> String {
+    match names::normalise(key).as_str() {
+        "part" => "parts".to_string(),
+        name => name.to_string(),
     }
 }
 

@@ -333,6 +333,11 @@ fn one_layer(model: &Model) -> Model {
     Model { layers: layers.into_iter().collect(), vision: None, ..model.clone() }
 }
 
+/// The chance that one of so many candidates is accepted where each has this chance.
+fn one_of(chance: f64, candidates: u64) -> f64 {
+    1.0 - (1.0 - chance).powf(candidates as f64)
+}
+
 /// The chance of each depth.
 fn acceptance(settings: &Settings, gamma: u64, tree: &[u64]) -> Result<Vec<f64>> {
     let (chances, recorded) = (settings.list("accept", 0.0, 1.0)?, settings.counted("recorded", 0, 4096)?);
@@ -352,7 +357,7 @@ fn acceptance(settings: &Settings, gamma: u64, tree: &[u64]) -> Result<Vec<f64>>
                 return Err(settings.wrong("accept", must, ""));
             }
             let one = |place: usize| chances.get(place).copied().unwrap_or(*last);
-            let of = |(place, k): (usize, &u64)| 1.0 - (1.0 - one(place)).powf(*k as f64);
+            let of = |(place, candidates): (usize, &u64)| one_of(one(place), *candidates);
             Ok(tree.iter().enumerate().map(of).collect())
         }
         (_, recorded) => {
@@ -423,6 +428,11 @@ impl Effect for Spec {
     fn generation(&self) -> Option<Generation> {
         let tokens = expected_tokens(&self.acceptance);
         (self.gamma > 0).then(|| Generation { width: self.width(), tokens })
+    }
+
+    fn tokens_at(&self, chance: f64) -> Option<f64> {
+        let depths: Vec<f64> = self.tree.iter().map(|candidates| one_of(chance, *candidates)).collect();
+        (self.gamma > 0).then(|| expected_tokens(&depths))
     }
 
     fn drafting(&self) -> Option<Drafting> {

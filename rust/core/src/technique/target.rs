@@ -25,6 +25,38 @@ pub struct Target<'a> {
     pub overlap: &'a mut f64,
 }
 
+/// A deployment as it was before a technique.
+pub(super) struct Before {
+    model: Model,
+    hardware: Hardware,
+    layout: Layout,
+    precision: Precision,
+    lowering: Lowering,
+    overlap: f64,
+}
+
+impl Target<'_> {
+    pub(super) fn remembered(&self) -> Before {
+        Before {
+            model: self.model.clone(),
+            hardware: self.hardware.clone(),
+            layout: *self.layout,
+            precision: self.precision.clone(),
+            lowering: *self.lowering,
+            overlap: *self.overlap,
+        }
+    }
+
+    /// Whether it is another than it was.
+    pub(super) fn differs(&self, before: &Before) -> bool {
+        let formats = (&before.precision, before.lowering, before.overlap);
+        *self.model != before.model
+            || *self.hardware != before.hardware
+            || *self.layout != before.layout
+            || (&*self.precision, *self.lowering, *self.overlap) != formats
+    }
+}
+
 /// A deployment as techniques read it once its model, device and formats are settled.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {

@@ -494,7 +494,13 @@ fn a_technique_that_was_told_nothing_says_so() {
         let notes = run(with, &decode(1, 1000)).notes;
         assert!(notes.iter().any(|note| note.starts_with(wants)), "{notes:?}");
     }
-    for with in ["lora:rank=0", "spec:gamma=0", "offload:what=kv", "prune:ffn=1", "low-rank:keep=1"] {
+    for with in ["lora:rank=0", "flash", "prune:ffn=1", "weight-quant:bits=16", "activation-quant:format=fp8"]
+    {
+        assert_eq!(run(with, &decode(1, 1000)).notes, [format!("`{with}` changes nothing here")]);
+    }
+    for with in
+        ["offload:what=kv", "prune:layers=0.5", "low-rank:keep=1", "paging", "pim", "afd", "kv-quant:bits=8"]
+    {
         let notes = run(with, &decode(1, 1000)).notes;
         assert!(notes.iter().all(|note| !note.contains("changes nothing")), "{notes:?}");
     }
