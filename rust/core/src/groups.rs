@@ -152,11 +152,13 @@ impl Cut {
         self
     }
 
-    /// Blocks that a sequence of `tokens` tokens takes while it decodes, the last of them being computed, under an engine
-    /// whose steps take at most `step`.
-    pub fn blocks_of(&self, tokens: u32, step: u32) -> u32 {
-        let tokens = tokens.max(1);
-        let main = tokens.div_ceil(self.block_size).min(self.groups.most_main(self.block_size, step));
+    /// Blocks that a sequence of `tokens` tokens takes while it decodes, the last of them being computed.
+    pub fn blocks_of(&self, tokens: u32) -> u32 {
+        let (tokens, block_size) = (tokens.max(1), self.block_size);
+        let main = match self.groups.main_window {
+            0 => tokens.div_ceil(block_size),
+            window => Window { groups: 1, tokens: window, block_size }.held(tokens, tokens - 1),
+        };
         main + self.groups.held(tokens, tokens - 1, self.block_size)
     }
 }

@@ -71,6 +71,18 @@ fn a_cascade_reads_it_once() {
 }
 
 #[test]
+fn an_engine_holds_as_many_more_sequences_as_it_gives_blocks_back() {
+    let memory = |with: &str| run(with, &decode(10, 1000)).outcome.memory;
+    let plain = memory("none");
+    // Of 1000 tokens the last 256 lie in blocks 46 … 62 of 16: 17 of 63
+    for with in ["kv-evict:budget=256", "kv-evict:window=252", "attention:kind=window,window=256"] {
+        let less = memory(with);
+        assert_eq!(less.num_gpu_blocks, plain.num_gpu_blocks, "{with}");
+        assert_eq!(less.engine_sequences, (plain.num_gpu_blocks - 1) / 17, "{with}");
+    }
+}
+
+#[test]
 fn a_prefix_stored_once_leaves_room_for_more_sequences() {
     let memory = |with: &str| run(with, &decode(10, 1000)).outcome.memory;
     let (plain, step) = (memory("none"), memory("prefix-sharing:tokens=800"));
