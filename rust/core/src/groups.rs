@@ -253,7 +253,7 @@ pub fn kinds(deployment: &Deployment) -> Result<Vec<Kind>> {
     let mut kinds = Vec::new();
     for group in &deployment.model.layers {
         let mut kind = kind(layout, &deployment.precision, group);
-        kind.bytes_per_token *= cache.factor;
+        kind.bytes_per_token *= cache.share(kind.window > 0);
         for part in within_budgets(kind, &cache.budgets()) {
             add(&mut kinds, part);
         }
@@ -291,8 +291,8 @@ fn within_budgets(kind: Kind, budgets: &[(f64, Option<u64>)]) -> Vec<Kind> {
         let until = (share * kind.layers as f64).round() as u64;
         let layers = until.saturating_sub(std::mem::replace(&mut given, until));
         let kept = budget.and_then(|budget| u32::try_from(budget).ok()).filter(|_| kind.state_bytes == 0.0);
-        let window = [Some(kind.window).filter(|window| *window > 0), kept].into_iter().flatten().min();
-        Kind { layers, window: window.unwrap_or(0), ..kind }
+        let window = if kind.window > 0 { kind.window } else { kept.unwrap_or(0) };
+        Kind { layers, window, ..kind }
     });
     cut.collect()
 }
