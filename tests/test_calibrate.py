@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+import tomllib
 from pathlib import Path
 
 import polars as pl
@@ -82,6 +83,51 @@ def test_times_in_another_unit_are_told(factor: float) -> None:
     assert fit["rows"] == 0
     assert fit["unit_slip"] == gemms().height
     assert not fitted.files
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e-3, 1e6])
+@pytest.mark.parametrize("share", [20, 3])
+def test_rows_in_another_unit_among_others_are_left_out(factor: float, share: int) -> None:
+    every = pl.int_range(pl.len()) % share == 0
+    mixed = gemms().with_columns(latency_us=pl.col("latency_us") * pl.when(every).then(factor).otherwise(1.0))
+    fit = rf.calibrate(mixed, "h100-sxm", prior=False).fits.row(0, named=True)
+    assert fit["unit_slip"] + fit["beats_roofline"] == 240 // share
+    assert fit["median_ape"] < 3
+
+
+def test_a_few_slow_rows_do_not_move_a_fit() -> None:
+    every = pl.int_range(pl.len()) % 20 == 0
+    slow = gemms().with_columns(latency_us=pl.col("latency_us") * pl.when(every).then(10.0).otherwise(1.0))
+    fit = rf.calibrate(slow, "h100-sxm", prior=False).fits.row(0, named=True)
+    assert fit["rows"] == 240
+    assert fit["median_ape"] < 3
+
+
+def decodes(floor_us: float) -> pl.DataFrame:
+    rows = [
+        {"op": "generation_attention", "batch": n, "kv_len": context, "latency_us": floor_us}
+        for n in (1, 2, 4, 8, 16, 32, 64, 128, 256)
+        for context in (128, 512, 2048, 8192)
+    ]
+    cache = pl.col("batch") * pl.col("kv_len") * 4096.0
+    frame = pl.DataFrame(rows).with_columns(heads=32, kv_heads=8, head_dim=128)
+    due = 1e6 * cache / (0.9 * BANDWIDTH)
+    return frame.with_columns(latency_us=pl.max_horizontal("latency_us", 12 + due))
+
+
+def test_attention_that_waits_for_its_launch_is_not_fitted() -> None:
+    eager = rf.calibrate(decodes(110.0), "h100-sxm", prior=False).fits.row(0, named=True)
+    assert eager["launch_floor"] > 20
+    graph = rf.calibrate(decodes(0.0), "h100-sxm", prior=False).fits.row(0, named=True)
+    assert (graph["launch_floor"], graph["rows"]) == (0, 36)
+
+
+def test_a_few_rows_promise_no_narrower_a_band_than_is_known(tmp_path: Path) -> None:
+    few = gemms().sample(4, seed=2)
+    fit = tomllib.loads(rf.calibrate(few, "h100-sxm").files["h100-sxm"])["fit"][0]
+    _, low, _, high, _ = fit["error_q"]
+    assert low < 0.95
+    assert high > 1.05
 
 
 def test_the_floor_of_an_eager_launch_is_not_fitted() -> None:
@@ -252,11 +298,11 @@ def test_files_that_are_no_measurements_are_refused(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"op": pl.lit("warp_drive")}, "row 1: warp_drive: unknown op `warp_drive`: warp_drive (and 2 more)"),
+        ({"op": pl.lit("warp_drive")}, "row 1: warp_drive: unknown op `warp_drive` (and 2 more)"),
         ({"latency_us": pl.lit(-1.0)}, "row 1: gemm: time must be a positive number: -1 (and 2 more)"),
         ({"latency_us": pl.lit(float("nan"))}, "row 1: gemm: time must be a positive number: NaN"),
         ({"n": pl.lit(0)}, "row 1: gemm: `n` must be a positive number: 0"),
-        ({"dtype": pl.lit("fp7")}, "row 1: gemm: unknown dtype `fp7`: fp7"),
+        ({"dtype": pl.lit("fp7")}, "row 1: gemm: unknown dtype `fp7` (and 2 more)"),
     ],
 )
 def test_where_no_row_can_be_used_each_kind_is_told_with_its_first_row(

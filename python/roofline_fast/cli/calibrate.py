@@ -140,7 +140,11 @@ def unusable(fitted: Calibration) -> list[str]:
     lines = []
     for row in fitted.unusable.iter_rows(named=True):
         count = "" if row.get("rows", 1) == 1 else f" (and {row['rows'] - 1:,} more)"
-        lines.append(f"row {row['row']}: {row['field']}: {row['must']}: {row['was']}{count}")
+        # What names itself is not named again.
+        parts = [row["must"]]
+        parts = parts if row["must"].startswith(f"{row['field']}:") else [row["field"], *parts]
+        parts = parts if row["was"] in row["must"] else [*parts, row["was"]]
+        lines.append(f"row {row['row']}: {': '.join(parts)}{count}")
     return lines[:MOST] + ([f"and {len(lines) - MOST:,} more rows"] if len(lines) > MOST else [])
 
 
