@@ -7,10 +7,10 @@ mod moves;
 
 use moves::conserved;
 use proptest::prelude::*;
+use roofline_core::groups::{Apart, Groups, Window};
 use roofline_sim::client::{Client, Sender, Units};
 use roofline_sim::engine::{Monitor, Replica};
 use roofline_sim::fast::covers;
-use roofline_sim::kv::groups::{Apart, Groups, Window};
 use roofline_sim::lockstep;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::request::{Segments, Workload};

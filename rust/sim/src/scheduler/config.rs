@@ -1,6 +1,7 @@
 //! The settings of a serving engine, under the names vLLM gives them.
 
 use roofline_core::error::{Error, Result};
+use roofline_core::groups::Groups;
 use roofline_core::names;
 
 use super::rules::Rules;
@@ -8,7 +9,6 @@ use super::sglang;
 use super::speculation::Speculation;
 use super::swap::Swap;
 use crate::kv::cache::CacheShape;
-use crate::kv::groups::Groups;
 
 /// In which order requests wait, and who gives way when memory is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -335,7 +335,7 @@ mod tests {
     use super::super::preset::{DeviceClass, preset};
     use super::super::speculation::{Acceptance, DraftMethod};
     use super::*;
-    use crate::kv::groups::{Apart, Window};
+    use roofline_core::groups::{Apart, Window};
 
     fn config() -> EngineConfig {
         EngineConfig {

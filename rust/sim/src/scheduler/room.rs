@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use roofline_core::error::Result;
+use roofline_core::groups::POOLS;
 
 use super::config::{EngineConfig, Limits, Policy};
 use super::queue::Queue;
@@ -14,7 +15,6 @@ use super::sequence::{Sequence, Status};
 use super::speculation::Speculation;
 use super::swap::Swapped;
 use crate::kv::cache::KvCache;
-use crate::kv::groups::POOLS;
 use crate::request::Workload;
 use crate::step::{Entry, Step};
 
