@@ -498,6 +498,10 @@ fn a_technique_that_was_told_nothing_says_so() {
     {
         assert_eq!(run(with, &decode(1, 1000)).notes, [format!("`{with}` changes nothing here")]);
     }
+    // Experts are no neurons that are chosen one by one
+    let cold = "contextual-sparsity:active=0.2,parts=experts,hot=0.4,hits=0.8,processor=xeon-8592";
+    let notes = run_moe(cold, &decode(1, 1000)).notes;
+    assert!(notes.contains(&format!("`{cold}` changes nothing here")), "{notes:?}");
     for with in
         ["offload:what=kv", "prune:layers=0.5", "low-rank:keep=1", "paging", "pim", "afd", "kv-quant:bits=8"]
     {
