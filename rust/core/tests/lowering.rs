@@ -109,6 +109,16 @@ fn a_tied_table_is_kept_by_the_first_and_the_last_stage() {
 }
 
 #[test]
+fn ranks_share_out_the_rows_of_the_table() {
+    // Llama-3.1-8B: 128,256 rows of 4096; every rank gathers, and logits of all ranks are gathered
+    let ops = ops("llama-3.1-8b", layout(4, 1, 1, 1));
+    for name in ["embedding", "lm_head"] {
+        assert_eq!(op(&ops, name).work.resident.elements, 128_256.0 * 4096.0 / 4.0, "{name}");
+    }
+    assert_eq!(op(&ops, "logits_all_gather").work.transfer.unwrap().bytes.logit, 128_256.0 * 2.0);
+}
+
+#[test]
 fn a_projector_runs_once_a_token_that_it_makes() {
     let model = model("qwen2.5-vl-7b");
     let tower = model.vision.as_ref().unwrap();
