@@ -154,6 +154,8 @@ pub struct Beside {
     pub what: &'static str,
     /// How much there is.
     pub capacity: f64,
+    /// What an engine leaves of it for weights and cache.
+    pub usable: f64,
     /// Weights.
     pub weights: f64,
     /// KV cache and state of the sequences asked about.
@@ -176,6 +178,15 @@ impl Memory {
     pub fn fits_ideally(&self) -> bool {
         let beside = self.beside.is_none_or(|beside| beside.weights + beside.kv <= beside.capacity);
         self.ideal_bytes() <= self.capacity && beside
+    }
+
+    /// What is too small, the bytes it should hold and those it may: memory beside the device's where that is full, the
+    /// device's otherwise.
+    pub fn lacking(&self) -> (&'static str, f64, f64) {
+        match self.beside.filter(|beside| beside.weights + beside.kv > beside.usable) {
+            Some(beside) => (beside.what, beside.weights + beside.kv, beside.usable),
+            None => ("GPU", self.engine_bytes(), self.usable),
+        }
     }
 
     /// Sequences that the engine's blocks hold; nothing where the device keeps nothing of a sequence.
@@ -348,9 +359,11 @@ impl MemoryPlan {
 
     /// Bytes for the cache where nothing but weights and `activations` lie beside it.
     fn left(&self, activations: f64) -> f64 {
-        match self.beside.filter(|room| room.store.cache) {
-            Some(room) => (room.store.capacity - room.weights).max(0.0),
-            None => (self.capacity - self.weights - activations).max(0.0),
+        match self.beside {
+            Some(room) if room.store.cache || room.weights > room.store.capacity => {
+                (room.store.capacity - room.weights).max(0.0)
+            }
+            _ => (self.capacity - self.weights - activations).max(0.0),
         }
     }
 
@@ -364,6 +377,7 @@ impl MemoryPlan {
         let beside = self.beside.map(|room| Beside {
             what: room.store.what,
             capacity: room.store.capacity,
+            usable: room.usable,
             weights: room.weights,
             kv: if cached_beside { kv } else { 0.0 },
         });
