@@ -166,7 +166,8 @@ def simulate(
         Draft tokens a step.
     spec_acceptance : float, sequence of float or str, optional
         The chance that a draft is accepted if those before it were: one for all, or one a position, the last
-        for all further ones. ``"pattern:A,B"`` accepts (A·i + B·v) mod (drafts + 1) at verification v of
+        for all further ones; or ``"@FILE"``, as a technique's settings have it (`technique_files.inline`).
+        ``"pattern:A,B"`` accepts (A·i + B·v) mod (drafts + 1) at verification v of
         request i instead.
     step_cost : str, optional
         ``linear:A,B,C`` prices a step as A + B·tokens + C·context seconds instead of by the cost model.

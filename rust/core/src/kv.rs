@@ -117,7 +117,21 @@ impl KvLayout {
         self.bytes_where(self.bytes(tokens), sequences, tokens)
     }
 
-    /// The same where the bytes of one are known.
+    /// Sequences of so many tokens each that `bytes` hold; none where they keep nothing.
+    pub(crate) fn fitting(&self, bytes: f64, tokens: u64) -> u64 {
+        let one = self.bytes(tokens);
+        if one <= 0.0 {
+            return 0;
+        }
+        let (alone, (shared, copies)) = ((bytes / one) as u64, self.held.shared(u64::MAX, tokens));
+        if shared == 0 || alone <= copies {
+            return alone;
+        }
+        let saved = one - self.bytes(tokens - shared) - self.held.table * shared as f64;
+        ((bytes - saved * copies as f64) / (one - saved)) as u64
+    }
+
+    /// As [`KvLayout::bytes_of`] where the bytes of one are known.
     pub(crate) fn bytes_where(&self, one: f64, sequences: u64, tokens: u64) -> f64 {
         let (shared, copies) = self.held.shared(sequences, tokens);
         if shared == 0 {

@@ -8,7 +8,7 @@ use crate::lower::{Lowering, lower, stage_share};
 use crate::model::{LayerGroup, Mixer, Model};
 use crate::shape::Reaches;
 use crate::step::Deployment;
-use crate::technique::Held;
+use crate::technique::{Held, Store};
 use crate::units::MIB;
 
 /// What an engine keeps free for itself besides weights, activations and cache, as far as vLLM's own profile run sees
@@ -143,6 +143,21 @@ pub struct Memory {
     pub engine_sequences: u64,
     /// Blocks that the sequences asked about take in the engine.
     pub blocks_needed: u64,
+    /// What lies in memory beside the device's.
+    pub beside: Option<Beside>,
+}
+
+/// What lies in memory beside the device's own, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Beside {
+    /// What it is, in words.
+    pub what: &'static str,
+    /// How much there is.
+    pub capacity: f64,
+    /// Weights.
+    pub weights: f64,
+    /// KV cache and state of the sequences asked about.
+    pub kv: f64,
 }
 
 impl Memory {
@@ -153,12 +168,14 @@ impl Memory {
 
     /// Bytes in use as the engine allocates them for the sequences asked about.
     pub fn engine_bytes(&self) -> f64 {
-        self.weights + self.engine_activations + self.runtime + self.blocks_needed as f64 * self.block_bytes
+        let here = if self.beside.is_some_and(|beside| beside.kv > 0.0) { 0 } else { self.blocks_needed };
+        self.weights + self.engine_activations + self.runtime + here as f64 * self.block_bytes
     }
 
     /// Whether the sequences asked about fit by bytes alone.
     pub fn fits_ideally(&self) -> bool {
-        self.ideal_bytes() <= self.capacity
+        let beside = self.beside.is_none_or(|beside| beside.weights + beside.kv <= beside.capacity);
+        self.ideal_bytes() <= self.capacity && beside
     }
 
     /// Whether they fit in the engine; a model without a cache fits if its weights and activations do.
@@ -182,6 +199,12 @@ pub fn weight_bytes(deployment: &Deployment) -> Result<f64> {
     Ok(sharded + (vectors + model.vision_parameters() as f64) * width)
 }
 
+/// Bytes of weights in memory beside the device's.
+fn weight_bytes_beside(deployment: &Deployment) -> Result<f64> {
+    let ops = deployment.program()?.ops;
+    Ok(ops.iter().map(|op| op.stage_repeat * op.work.elsewhere.bytes).sum())
+}
+
 /// What does not depend on the sequences asked about: weights, cache geometry, what the engine keeps for itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemoryPlan {
@@ -194,6 +217,17 @@ pub struct MemoryPlan {
     block_size: u64,
     step_tokens: u32,
     cut: Option<Cut>,
+    beside: Option<Room>,
+    held: Held,
+}
+
+/// Room in memory beside the device's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Room {
+    store: Store,
+    weights: f64,
+    /// What an engine leaves for weights and cache.
+    usable: f64,
 }
 
 impl MemoryPlan {
@@ -228,6 +262,18 @@ impl MemoryPlan {
                 (taken + (capacity - taken).max(0.0) * share, activations, runtime)
             }
         };
+        let beside = match deployment.store()? {
+            None => None,
+            Some(store) => {
+                let taken = if store.tokens > 0.0 {
+                    runtime + activation_peak(deployment, most * store.tokens, 0.0, 0.0, 1.0)
+                } else {
+                    0.0
+                };
+                let usable = store.capacity * if store.tokens > 0.0 { share } else { 1.0 };
+                Some(Room { store, weights: weight_bytes_beside(deployment)?, usable: usable - taken })
+            }
+        };
         let held = deployment.cache()?.held;
         let block_size = engine.block_size.of(&deployment.model, held)?;
         let cut = match engine.pages {
@@ -240,6 +286,7 @@ impl MemoryPlan {
             }
         };
         Ok(MemoryPlan {
+            beside,
             capacity,
             weights,
             kv: KvLayout::of_deployment(deployment)?,
@@ -249,6 +296,7 @@ impl MemoryPlan {
             block_size: cut.map_or(block_size, |cut| u64::from(cut.block_size)),
             step_tokens: u32::try_from(engine.max_num_batched_tokens).unwrap_or(u32::MAX),
             cut,
+            held,
         })
     }
 
@@ -279,21 +327,50 @@ impl MemoryPlan {
         (each, self.kv.bytes(each * self.block_size) / each as f64)
     }
 
+    /// Blocks of a sequence of `tokens` that it has in common with others; none are counted where layers have their own.
+    fn shared_blocks(&self, tokens: u64) -> u64 {
+        let whole = if self.cut.is_none() { self.held.prefix.min(tokens) / self.block_size } else { 0 };
+        if self.held.groups > 0 { whole } else { 0 }
+    }
+
+    /// Bytes for the cache, wherever it lies; none where something else does not fit.
     fn for_kv(&self) -> f64 {
-        (self.usable - self.weights - self.engine_activations - self.runtime).max(0.0)
+        let own = (self.usable - self.weights - self.engine_activations - self.runtime).max(0.0);
+        match self.beside {
+            Some(room) if room.weights > room.usable => 0.0,
+            Some(room) if room.store.cache && own > 0.0 => room.usable - room.weights,
+            _ => own,
+        }
+    }
+
+    /// Bytes for the cache where nothing but weights and `activations` lie beside it.
+    fn left(&self, activations: f64) -> f64 {
+        match self.beside.filter(|room| room.store.cache) {
+            Some(room) => (room.store.capacity - room.weights).max(0.0),
+            None => (self.capacity - self.weights - activations).max(0.0),
+        }
     }
 
     /// Memory with `sequences` of `context` tokens each, and `activations` bytes alive in the step.
     pub fn with(&self, sequences: u64, context: u64, activations: f64) -> Memory {
         let a_sequence = self.kv.bytes(context);
         let (blocks_each, block_bytes) = self.blocks_of(context);
-        let left = (self.capacity - self.weights - activations).max(0.0);
-        let fitting = |bytes: f64| if a_sequence > 0.0 { (bytes / a_sequence) as u64 } else { 0 };
+        let left = self.left(activations);
+        let kv = self.kv.bytes_where(a_sequence, sequences, context);
+        let cached_beside = self.beside.is_some_and(|room| room.store.cache);
+        let beside = self.beside.map(|room| Beside {
+            what: room.store.what,
+            capacity: room.store.capacity,
+            weights: room.weights,
+            kv: if cached_beside { kv } else { 0.0 },
+        });
+        let shared = self.shared_blocks(context).min(blocks_each);
+        let saved = shared * sequences.saturating_sub(self.held.groups);
         let num_gpu_blocks = if block_bytes > 0.0 { (self.for_kv() / block_bytes) as u64 } else { 0 };
         Memory {
             capacity: self.capacity,
             weights: self.weights,
-            kv: self.kv.bytes_where(a_sequence, sequences, context),
+            kv: if cached_beside { 0.0 } else { kv },
             activations,
             usable: self.usable,
             engine_activations: self.engine_activations,
@@ -302,10 +379,27 @@ impl MemoryPlan {
             block_size: if self.block_size == WHOLE { context.max(1) } else { self.block_size },
             block_bytes,
             num_gpu_blocks,
-            ideal_sequences: fitting(left),
-            engine_sequences: num_gpu_blocks.saturating_sub(1) / blocks_each,
-            blocks_needed: if a_sequence > 0.0 { blocks_each * sequences } else { 0 },
+            ideal_sequences: self.kv.fitting(left, context),
+            engine_sequences: most_of(
+                num_gpu_blocks.saturating_sub(1),
+                blocks_each,
+                shared,
+                self.held.groups,
+            ),
+            blocks_needed: if a_sequence > 0.0 { blocks_each * sequences - saved } else { 0 },
+            beside,
         }
+    }
+}
+
+/// Sequences of `each` blocks that so many blocks hold, `shared` of each of which lie there once for each of `groups`.
+fn most_of(blocks: u64, each: u64, shared: u64, groups: u64) -> u64 {
+    let alone = blocks / each.max(1);
+    match blocks.checked_sub(groups * shared) {
+        Some(left) if shared > 0 && alone > groups => {
+            left.checked_div(each - shared).map_or(u64::MAX, |more| more)
+        }
+        _ => alone,
     }
 }
 

@@ -7,7 +7,7 @@ use roofline_core::memory::EngineMemory as Division;
 use roofline_core::names;
 use roofline_core::point::{Point as Asked, Question};
 use roofline_core::table::{Column, Table as Rows};
-use roofline_plan::break_even;
+use roofline_plan::break_even::{self, Made};
 use roofline_plan::compare::{By, compare};
 
 use crate::deployment::Deployment;
@@ -246,12 +246,14 @@ impl Analysis {
     fn break_even(
         py: Python<'_>,
         deployment: &Deployment,
+        stem: &Deployment,
         base: &Deployment,
         point: &Point,
         engine: &EngineMemory,
     ) -> PyResult<Table> {
-        let (with, without) = (&deployment.deployed, &base.deployed);
-        let answers = enter(py, || break_even::answers(with, without, &point.asked, &engine.division))?;
+        let techniques = deployment.deployed.techniques.list();
+        let made = Made { base: &base.deployed, stem: &stem.deployed, techniques };
+        let answers = enter(py, || break_even::answers(&made, &point.asked, &engine.division))?;
         Table::new(py, break_even::table(&answers))
     }
 
@@ -304,6 +306,15 @@ impl Analysis {
         let mut table = Rows::new();
         bytes.into_iter().for_each(|(name, value)| table.push(name, Column::F64(vec![value])));
         counts.into_iter().for_each(|(name, value)| table.push(name, Column::U64(vec![value])));
+        if let Some(beside) = memory.beside {
+            table.push("beside", Column::Str(vec![beside.what.to_string()]));
+            let bytes = [
+                ("beside_capacity_bytes", beside.capacity),
+                ("beside_weight_bytes", beside.weights),
+                ("beside_kv_bytes", beside.kv),
+            ];
+            bytes.into_iter().for_each(|(name, value)| table.push(name, Column::F64(vec![value])));
+        }
         table
             .with("fits_ideally", Column::Bool(vec![memory.fits_ideally()]))
             .with("fits", Column::Bool(vec![memory.fits()]))

@@ -195,6 +195,7 @@ impl Server {
         let mut notes = analyst.deployment().model.notes.clone();
         notes.extend(divided);
         notes.extend(analyst.deployment().techniques.notes());
+        notes.extend(analyst.deployment().idle()?);
         let experts =
             analyst.deployment().model.layers.iter().any(|group| matches!(group.ffn, Some(Ffn::Moe(_))));
         if engine.data_parallel > 1 && experts {

@@ -26,7 +26,7 @@ pub static KIND: Kind = Kind {
         Parameter {
             key: "loads",
             default: "",
-            about: "instead of a power law: visits of each expert in a routing trace, separated by slashes",
+            about: "instead of a power law: visits of each expert in a routing trace, separated by slashes, or @FILE",
         },
         Parameter { key: "replicas", default: "0", about: "hottest experts that every rank holds (ep > 1)" },
         Parameter {

@@ -42,7 +42,7 @@ pub static KIND: Kind = Kind {
     source: "FastDecode (arXiv 2403.11421), KTransformers (SOSP 2025), PowerInfer (arXiv 2312.12456); the survey",
     pays: "caches or experts that do not fit the device: DDR is read where it is, not sent over PCIe",
     loses: "whatever fits: HBM is ten times DDR",
-    slots: &[Slot::HostWork, Slot::CacheSite],
+    slots: &[Slot::HostWork, Slot::CacheSite, Slot::FfnSite],
     read: |settings| {
         let name = settings.get("processor");
         let name =
@@ -148,7 +148,10 @@ impl Hybrid {
 
 impl Effect for Hybrid {
     fn decides(&self) -> Option<&'static [Slot]> {
-        self.ops.map(|_| [Slot::HostWork].as_slice())
+        Some(match self.ops {
+            Some(_) => &[Slot::HostWork, Slot::FfnSite],
+            None => &[Slot::HostWork, Slot::CacheSite],
+        })
     }
 
     fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {

@@ -25,6 +25,38 @@ pub struct Target<'a> {
     pub overlap: &'a mut f64,
 }
 
+/// A deployment as it was before a technique.
+pub(super) struct Before {
+    model: Model,
+    hardware: Hardware,
+    layout: Layout,
+    precision: Precision,
+    lowering: Lowering,
+    overlap: f64,
+}
+
+impl Target<'_> {
+    pub(super) fn remembered(&self) -> Before {
+        Before {
+            model: self.model.clone(),
+            hardware: self.hardware.clone(),
+            layout: *self.layout,
+            precision: self.precision.clone(),
+            lowering: *self.lowering,
+            overlap: *self.overlap,
+        }
+    }
+
+    /// Whether it is another than it was.
+    pub(super) fn differs(&self, before: &Before) -> bool {
+        let formats = (&before.precision, before.lowering, before.overlap);
+        *self.model != before.model
+            || *self.hardware != before.hardware
+            || *self.layout != before.layout
+            || (&*self.precision, *self.lowering, *self.overlap) != formats
+    }
+}
+
 /// A deployment as techniques read it once its model, device and formats are settled.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
@@ -65,7 +97,7 @@ impl Program {
     /// over; what was never measured keeps its roofline.
     pub(crate) fn remember(&mut self, before: &[Op]) {
         for op in &mut self.ops {
-            let elsewhere = op.site.lane != Lane::Device
+            let elsewhere = !matches!(op.site.lane, Lane::Device | Lane::Peer)
                 || matches!(op.site.limits, Limits::Other(_) | Limits::Either(_));
             if elsewhere {
                 op.kernel = Kernel::Bound;
@@ -98,6 +130,19 @@ impl Program {
             self.beside[place] = share;
         }
     }
+}
+
+/// Memory beside the device's own: of other devices of the deployment, or memory that computes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Store {
+    /// What it is, in words.
+    pub what: &'static str,
+    /// Bytes.
+    pub capacity: f64,
+    /// Whether the whole cache lies there.
+    pub cache: bool,
+    /// Tokens whose activations it holds, for each that the device runs; 0 where an engine keeps nothing of its own there.
+    pub tokens: f64,
 }
 
 /// What techniques do to the cache of a sequence on one device.

@@ -71,6 +71,29 @@ fn a_cascade_reads_it_once() {
 }
 
 #[test]
+fn a_prefix_stored_once_leaves_room_for_more_sequences() {
+    let memory = |with: &str| run(with, &decode(10, 1000)).outcome.memory;
+    let (plain, step) = (memory("none"), memory("prefix-sharing:tokens=800"));
+    // 800 tokens of 3,200 bytes once, and 200 for each
+    let left = 10.0 * GIB - plain.weights - plain.activations;
+    assert_eq!(plain.ideal_sequences, (left / 3.2e6) as u64);
+    assert_eq!(step.ideal_sequences, ((left - 2.56e6) / 0.64e6) as u64);
+    // In blocks of 16 tokens: 50 once, and 13 of 63 for each; the engine keeps block 0
+    let blocks = plain.num_gpu_blocks - 1;
+    assert_eq!(plain.engine_sequences, blocks / 63);
+    assert_eq!(step.engine_sequences, (blocks - 50) / 13);
+    assert_eq!((plain.blocks_needed, step.blocks_needed), (630, 50 + 10 * 13));
+    // Three prefixes
+    let three = memory("prefix-sharing:tokens=800,groups=3");
+    assert_eq!(three.engine_sequences, (blocks - 150) / 13);
+    assert_eq!(three.blocks_needed, 3 * 63 + 7 * 13);
+    assert_eq!(three.ideal_sequences, ((left - 3.0 * 2.56e6) / 0.64e6) as u64);
+    // What fits for the others fits with it: 4,000 sequences of 3.2 MB do not
+    let many = |with: &str| run(with, &decode(4000, 1000)).outcome.memory.fits();
+    assert!(!many("none") && many("prefix-sharing:tokens=800"));
+}
+
+#[test]
 fn several_prefixes_are_stored_and_read_each() {
     let step = run("prefix-sharing:tokens=800,groups=2", &decode(10, 1000));
     is(step.outcome.memory.kv, 3600.0 * 3200.0);

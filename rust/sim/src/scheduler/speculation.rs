@@ -182,6 +182,14 @@ impl Speculation {
         (0..drafts).map(chance).collect()
     }
 
+    /// Whether drafts and chances are possible.
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub fn check(&self) -> Result<()> {
+        Error::all("speculation", self.mistakes())
+    }
+
     /// What is wrong with these settings.
     pub(crate) fn mistakes(&self) -> Vec<Error> {
         let mut mistakes = Vec::new();
