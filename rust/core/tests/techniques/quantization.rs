@@ -179,6 +179,24 @@ fn activations_of_eight_bits_double_the_peak() {
 }
 
 #[test]
+fn activations_are_narrowed_before_they_are_multiplied() {
+    let with = "weight-quant:format=fp8 + activation-quant:format=fp8";
+    let step = run(&format!("fusion:level=none + {with}"), &prefill(1, 2000));
+    // 4 layers, 2000 tokens of 1000 numbers: two operations each, two bytes read and one written
+    let narrowed = op(&step, "quantize[qkv_proj]");
+    is(narrowed.work.vector_flops, 2.0 * 8e6);
+    is(narrowed.work.activation_bytes, 3.0 * 8e6);
+    is(op(&step, "quantize[down_proj]").work.activation_bytes, 3.0 * 4.0 * 2000.0 * 4000.0);
+    is(op(&run(with, &prefill(1, 2000)), "quantize[qkv_proj]").ideal, 0.0);
+    assert!(
+        run("weight-quant:format=fp8", &prefill(1, 10))
+            .ops
+            .iter()
+            .all(|op| !op.name.starts_with("quantize["))
+    );
+}
+
+#[test]
 fn a_format_the_device_lacks_is_converted_up() {
     let step = run("weight-quant:format=nvfp4 + activation-quant:format=nvfp4", &prefill(1, 2000));
     // FP4 runs as FP8 here.
