@@ -85,6 +85,8 @@ const HOST_FLOORS_S: [(&str, f64); 9] = [
     ("mla_prefill", 80e-6),
     ("moe", 150e-6),
 ];
+/// Makers whose devices replay kernels from graphs; elsewhere every kernel waits for the host, in serving as well.
+const GRAPHS: [&str; 2] = ["nvidia", "amd"];
 /// Short kernels whose times spread by less, from P10 to P90, all wait for the same.
 const FLAT: f64 = 1.6;
 /// How many short kernels tell a floor.
@@ -127,7 +129,8 @@ fn group(devices: &Devices, rows: &[&Measurement]) -> Group {
         .collect();
     let slipped = unit_slip(&sound);
     let slow = other_unit(&sound);
-    let launch = launch_floor(&sound);
+    let has_graphs = GRAPHS.contains(&devices.get(first.device).hardware.vendor.as_str());
+    let launch = if has_graphs { launch_floor(&sound) } else { None };
     let mut kept = Vec::new();
     let mut dropped: Vec<(Flaw, u64)> = Vec::new();
     for row in sound {
