@@ -214,15 +214,20 @@ fn other_unit(rows: &[Sound]) -> Slow {
 fn launch_floor(rows: &[Sound]) -> Option<f64> {
     let family = rows.first()?.measured.kernel.family();
     let floor = HOST_FLOORS_S.iter().find(|(known, _)| *known == family)?.1;
-    let mut short: Vec<f64> =
-        rows.iter().filter(|row| row.ideal_s < 0.2 * floor).map(|row| row.measured.seconds).collect();
+    let short = rows.iter().filter(|row| row.ideal_s < 0.2 * floor).map(|row| row.measured.seconds).collect();
+    // Multiplications that wait for a host do so long and short; others are told by waiting alike.
+    waiting(short, floor, family == "gemm")
+}
+
+/// The time below which kernels wait for their launch, told from those of `short` work: typically longer than `floor`, and
+/// all about as long unless they need not be.
+pub fn waiting(mut short: Vec<f64>, floor: f64, uneven: bool) -> Option<f64> {
     if short.len() < LEAST_SHORT {
         return None;
     }
     let middle = median(&mut short);
     let [low, high] = [0.1, 0.9].map(|share| quantile(&short, share));
-    // Thousands of multiplications that wait for a host do so long and short; others are told by waiting alike.
-    let waits = middle > floor && (family == "gemm" || high < FLAT * low);
+    let waits = middle > floor && (uneven || high < FLAT * low);
     waits.then(|| f64::max(1.5 * middle, 1.25 * high))
 }
 
