@@ -31,6 +31,16 @@ fn what_is_no_setting_is_refused() {
 }
 
 #[test]
+fn settings_in_files_are_judged_by_who_reads_them() {
+    use roofline_core::technique::mistakes;
+    assert!(mistakes(&["spec:gamma=2,accept=@rates.csv + kv-quant:bits=4"]).is_empty());
+    let found = mistakes(&["spec:gamma=2,accept=@rates.csv + kv-quant:bits=5", ""]);
+    let places: Vec<(usize, usize, &str)> =
+        found.iter().map(|one| (one.text, one.part, one.key.as_str())).collect();
+    assert_eq!(places, [(0, 1, "bits"), (1, 0, "")]);
+}
+
+#[test]
 fn nothing_is_no_technique() {
     for with in ["", "  ", "kv-quant:bits=4 + ", "+"] {
         let error = refused(with);
