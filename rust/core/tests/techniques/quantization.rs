@@ -139,6 +139,13 @@ fn parts_may_have_formats_of_their_own() {
 }
 
 #[test]
+fn projections_of_states_are_quantized_with_those_of_attention() {
+    let ask = |with: &str| known("mamba-2.8b", "h100-sxm", with, &decode(1, 1000));
+    let (plain, step) = (ask("none"), ask("weight-quant:bits=4,parts=attention"));
+    is(op(&step, "in_proj").work.weight_bytes, 0.25 * op(&plain, "in_proj").work.weight_bytes);
+}
+
+#[test]
 fn a_checkpoints_own_formats_stay_where_activations_alone_are_narrowed() {
     // gpt-oss-20b ships its experts in MXFP4: fp8 activations leave them there
     let ask = |with: &str| known("gpt-oss-20b", "h100-sxm", with, &decode(4, 1000));
