@@ -26,15 +26,6 @@ impl Simulation {
         (origin, stretches.map(|stretch| stretch.note.end).fold(last, Ticks::max))
     }
 
-    /// Seconds from the first arrival to the last token, or the last arrival if that is later.
-    fn span_s(&self) -> f64 {
-        let arrivals = || (0..self.requests.len()).map(|row| self.requests.ready_s(row));
-        let first = arrivals().fold(f64::INFINITY, f64::min);
-        let last = arrivals().fold(0.0, f64::max);
-        let end = self.requests.finish_s.iter().filter_map(|finish| finish.get()).fold(last, f64::max);
-        if first.is_finite() { end - first } else { 0.0 }
-    }
-
     fn needs_stretches(&self) -> Result<()> {
         if self.journals.iter().all(Journal::writes) {
             return Ok(());
@@ -109,13 +100,14 @@ impl Simulation {
     /// the others idle. They add up to the replicas' time from the first arrival to the last token; of what is measured,
     /// if not everything is, to the time that is measured.
     pub fn bounds(&self, spent: &Causes) -> Vec<(&'static str, f64)> {
-        let (totals, spent, span_s) = match &self.window {
-            Some(window) => (&window.epoch.totals, &window.epoch.spent, window.span_s.1 - window.span_s.0),
-            None => (&self.totals, spent, self.span_s()),
+        let (totals, spent) = match &self.window {
+            Some(window) => (&window.epoch.totals, &window.epoch.spent),
+            None => (&self.totals, spent),
         };
+        let (from_s, to_s) = self.span_s();
         let busy = totals.prefill + totals.decode + totals.mixed;
         let mut split = Split::by_causes(busy, spent);
-        split.0[IDLE] = (ticks_in(span_s * f64::from(self.replicas)) - busy).max(0);
+        split.0[IDLE] = (ticks_in((to_s - from_s) * f64::from(self.replicas)) - busy).max(0);
         kind_names().into_iter().zip(split.seconds()).collect()
     }
 
@@ -128,7 +120,9 @@ impl Simulation {
             true => spent.into_iter().map(|(name, seconds)| (name, seconds / all * busy)).collect(),
             false => vec![("unattributed".to_string(), busy)],
         };
-        seconds.push(("idle".to_string(), (self.span_s() * f64::from(self.replicas) - busy).max(0.0)));
+        let (from_s, to_s) = self.whole_span_s();
+        let idle = (to_s - from_s) * f64::from(self.replicas) - busy;
+        seconds.push(("idle".to_string(), idle.max(0.0)));
         seconds
     }
 

@@ -12,8 +12,8 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
     pub(super) fn admit(&mut self, step: &mut Draft<P::Sums>) {
         while step.room > 0 && self.running < self.limits.running {
             let Some(&sequence) = self.waiting.front() else { return };
-            let Sequence { number, tokens: known, .. } = self.sequences[sequence as usize];
-            let hits = self.cache.look_up(number, known);
+            let Sequence { tokens: known, .. } = self.sequences[sequence as usize];
+            let hits = self.cache.look_up(sequence, known);
             let cached = hits.blocks * self.config.block_size;
             let mut tokens = known - cached;
             if !self.config.enable_chunked_prefill && tokens > step.room {
@@ -23,9 +23,9 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             if !self.fits(known, cached + tokens, hits) {
                 return;
             }
-            self.cache.take_hits(number, hits);
+            self.cache.take_hits(sequence, hits);
             self.cache.allocate(self.cache.blocks_for(cached + tokens) - hits.blocks);
-            self.cache.register(number, cached + tokens);
+            self.cache.register(sequence, cached + tokens);
             self.waiting.pop_front();
             self.start(sequence, cached, step);
             self.compute(sequence, tokens, step);

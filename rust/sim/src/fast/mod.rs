@@ -27,10 +27,11 @@ const LARGEST_BLOCK: u32 = 1 << 16;
 ///
 /// Not covered: engines other than vLLM, layers that cache differently, priorities, speculation, pipeline stages, prefill
 /// intervals, long-prefill thresholds, records of steps, recorded caches; with prefix caching, prompts described by
-/// segments, and hashed blocks that are not whole numbers of the engine's.
+/// segments, hashed blocks that are not whole numbers of the engine's, and those of a stream.
 pub fn covers(config: &EngineConfig, workload: Workload<'_>, record: Record) -> bool {
-    let hashes = workload.trace().hashes.as_ref();
-    let aligned = hashes.is_none_or(|hashes| hashes.block_size.is_multiple_of(config.block_size));
+    let hashed = workload.hashed_block();
+    let aligned = hashed.is_none_or(|block| block.is_multiple_of(config.block_size));
+    let knows_prefixes = workload.whole().is_some() || hashed.is_none();
     matches!(record, Record::Summary | Record::Stretches)
         && config.rules == Rules::Vllm
         && config.groups.are_plain()
@@ -43,5 +44,5 @@ pub fn covers(config: &EngineConfig, workload: Workload<'_>, record: Record) -> 
         && config.long_prefill_token_threshold == 0
         && config.block_size <= LARGEST_BLOCK
         && !workload.has_recorded_cache()
-        && (!config.enable_prefix_caching || (!workload.has_segments() && aligned))
+        && (!config.enable_prefix_caching || (!workload.has_segments() && aligned && knows_prefixes))
 }

@@ -62,8 +62,11 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
                 && self.completing.is_empty()
                 && !self.waiting.is_empty();
         }
-        if (self.calls as u64).is_multiple_of(CALLS_PER_LOOK) && self.monitor.cancel.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
+        if (self.calls as u64).is_multiple_of(CALLS_PER_LOOK) {
+            self.workload.check_whole()?;
+            if self.monitor.cancel.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
         }
         self.check_progress(&step)?;
         self.launch(&mut step)
@@ -148,7 +151,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         }
         let number = state.number;
         self.journal.preempted(number, C::ticks(C::later(self.now, self.busy_until)));
-        self.cache.release(number, state.computed, registered, true);
+        self.cache.release(sequence, state.computed, registered, true);
         state.computed = 0;
         state.place = Place::Waiting;
         state.preemptions += 1;
@@ -162,7 +165,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         let Some(sequence) = self.partial else { return };
         let state = &self.sequences[sequence as usize];
         let tokens = (state.tokens - state.computed).min(step.room);
-        let (number, after) = (state.number, state.computed + tokens);
+        let after = state.computed + tokens;
         let needed = self.cache.blocks_for(after) - self.cache.blocks_for(state.computed);
         if needed > self.cache.free() {
             self.stack.pop();
@@ -170,7 +173,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             return;
         }
         self.cache.allocate(needed);
-        self.cache.register(number, after);
+        self.cache.register(sequence, after);
         self.compute(sequence, tokens, step);
     }
 

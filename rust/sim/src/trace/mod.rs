@@ -30,6 +30,7 @@ mod flat;
 mod json;
 mod csv;
 mod finish;
+mod check;
 mod select;
 mod cut;
 mod read;
@@ -39,6 +40,7 @@ mod write;
 
 use roofline_core::table::Texts;
 
+pub(crate) use check::{check_length, check_offsets};
 pub use carried::{Carried, Labels, NOT_OBSERVED, Prefixes};
 pub use detect::{Detection, detect};
 pub use files::{paths, read_files};
@@ -48,7 +50,7 @@ pub use inspect::{Inspection, Lengths, inspect};
 pub(crate) use number::TOKENS_MAX;
 pub use options::{FieldMap, ReadOptions};
 pub use policy::{OnError, OverContext, PriorityOrder, TimeUnit, TurnLengths, ZeroOutput};
-pub(crate) use prefix_groups::{GroupPaths, part_adapters};
+pub(crate) use prefix_groups::{Adapters, GroupPaths};
 pub use read::{Reader, read, read_file};
 pub use report::{Report, Warning};
 pub use write::{Written, left_out, write, write_file, write_parts};
