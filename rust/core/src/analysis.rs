@@ -208,7 +208,8 @@ impl Analyst {
         let roof = Roof::of(&self.deployment.hardware)?;
         let ops = outcome.done.ops(pricer);
         let layout = self.deployment.layout;
-        let ranks = (layout.tp * layout.dp) as f64 * self.deployment.techniques.devices();
+        let techniques = &self.deployment.techniques;
+        let ranks = (layout.tp * layout.dp) as f64 * techniques.devices() / techniques.together();
         let (ridge_format, ridge) = ridge(&ops, &roof);
         let stack = if std::ptr::eq(pricer, &self.model) { Stack::Model } else { Stack::Tower };
         let generation = self.generation();
@@ -225,7 +226,8 @@ impl Analyst {
             per_gpu: outcome.done.device(),
             deployment: outcome.done.rank.times(ranks),
             compute_bound_tokens: turning_point(pricer, &roof),
-            notes: [notes(&self.deployment, point), self.lost(point, &outcome)?].concat(),
+            notes: [notes(&self.deployment, point), self.deployment.idle()?, self.lost(point, &outcome)?]
+                .concat(),
             ops,
             link_ridge: pricer
                 .slowest_link()

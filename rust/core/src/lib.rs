@@ -31,6 +31,8 @@ pub mod technique;
 pub mod step;
 pub mod memo;
 pub mod accumulate;
+pub mod kv;
+pub mod groups;
 pub mod memory;
 pub mod point;
 pub mod analysis;

@@ -65,6 +65,8 @@ pub struct Whole<'a> {
     trace: &'a Trace,
     segments: Option<&'a Segments>,
     arrival_s: Option<&'a [f64]>,
+    /// The rows that the requests were given in; empty where that is their order of arrival.
+    given_rows: &'a [u32],
     /// Whether what a cache held when the requests were recorded counts as cached.
     recorded_cache: bool,
 }
@@ -151,7 +153,7 @@ impl<'a> Workload<'a> {
                 }
             }
         }
-        Ok(Whole { trace, segments, arrival_s: None, recorded_cache: false }.into())
+        Ok(Whole { trace, segments, arrival_s: None, given_rows: &[], recorded_cache: false }.into())
     }
 
     /// The same requests, arriving at these seconds instead of the nearest nanoseconds: recorded schedules have
@@ -173,6 +175,24 @@ impl<'a> Workload<'a> {
             before = seconds;
         }
         Ok(self.changed(|whole| Whole { arrival_s: Some(arrival_s), ..whole }))
+    }
+
+    /// The same requests, which were given in these rows before they were sorted; none for the order they have.
+    ///
+    /// # Errors
+    /// Another number of rows.
+    pub fn given_in(self, rows: &'a [u32]) -> Result<Workload<'a>> {
+        if !rows.is_empty() && rows.len() != self.len() {
+            let must = format!("must have a row for each of the {} requests", self.len());
+            return Err(Error::spec("trace.given_rows", must, format!("{} rows", rows.len()), ""));
+        }
+        Ok(self.changed(|whole| Whole { given_rows: rows, ..whole }))
+    }
+
+    /// The row that a request was given in: what is drawn for it does not depend on when others arrive.
+    pub fn given_row(&self, request: u32) -> u32 {
+        let rows = self.whole().map_or(&[][..], |whole| whole.given_rows);
+        rows.get(request as usize).copied().unwrap_or(request)
     }
 
     /// The same requests; what a cache held of their prompts when they were recorded is found there again, whatever

@@ -1,7 +1,8 @@
 //! The KV cache of one engine: which blocks each sequence has, and which prefixes can be found in them.
 
+use roofline_core::groups::{Groups, POOLS};
+
 use super::blocks::{Blocks, NONE};
-use super::groups::{Groups, POOLS};
 use super::prefix::Prefixes;
 use crate::living::Living;
 use crate::request::{Cursor, Piece, Rows, Workload};

@@ -153,7 +153,7 @@ impl Summary {
         let totals = measured.totals;
         let total = duration_s * f64::from(measured.replicas);
         let share = |seconds: f64| Value::from(ratio(seconds, total));
-        let [prefill_s, decode_s, mixed_s] = totals.busy_s();
+        let [prefill_s, decode_s, mixed_s] = totals.busy_within(total);
         let busy = prefill_s + decode_s + mixed_s;
         let (cached, prompt) = measured.tally.cached();
         self.push("steps", Value::Count(totals.steps));

@@ -43,8 +43,9 @@ impl Room<'_> {
         }
         let accepted = match &self.config.speculation {
             Some(speculation) if entry.drafts > 0 && !entry.padded => {
+                let row = self.rows.row(entry.request).unwrap_or(entry.request);
+                let request = self.workload.given_row(row);
                 state.verifications += 1;
-                let request = self.rows.row(entry.request).unwrap_or(entry.request);
                 speculation.accepted(request, state.verifications - 1, entry.drafts)
             }
             _ => 0,

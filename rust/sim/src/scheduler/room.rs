@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use roofline_core::error::Result;
+use roofline_core::groups::POOLS;
 
 use super::config::{EngineConfig, Limits, Policy};
 use super::queue::Queue;
@@ -14,7 +15,6 @@ use super::sequence::{Sequence, Status};
 use super::speculation::Speculation;
 use super::swap::Swapped;
 use crate::kv::cache::KvCache;
-use crate::kv::groups::POOLS;
 use crate::living::Living;
 use crate::request::{Rows, Workload};
 use crate::step::{Entry, Step};
@@ -38,7 +38,7 @@ pub struct Room<'a> {
     pub(super) config: &'a EngineConfig,
     pub(super) limits: Limits,
     pub(super) kv: KvCache<'a>,
-    workload: Workload<'a>,
+    pub(super) workload: Workload<'a>,
     /// For each sequence its request in the workload.
     pub(super) rows: Rows<'a>,
     /// Those that have come, from the oldest that is under way on.
@@ -231,7 +231,8 @@ impl<'a> Room<'a> {
             tokens,
             drafts,
             padded: false,
-            prefill: state.chunk,
+            // A batch that is formed at once begins with whole prompts.
+            prefill: state.chunk || after == tokens,
             context: after,
             samples: false,
         });
