@@ -142,7 +142,11 @@ impl<'a> Workload<'a> {
         if let Some(segments) = segments {
             check_length("segments", segments.offsets.len().wrapping_sub(1), false, count)?;
             check_length("output_segment", segments.output.len(), true, count)?;
-            check_offsets("trace.segments", &segments.offsets, segments.ids.len().min(segments.lengths.len()))?;
+            check_offsets(
+                "trace.segments",
+                &segments.offsets,
+                segments.ids.len().min(segments.lengths.len()),
+            )?;
             for (request, &prompt) in trace.prompt_tokens.iter().enumerate() {
                 let lengths = &segments.lengths
                     [segments.offsets[request] as usize..segments.offsets[request + 1] as usize];
@@ -265,6 +269,14 @@ impl<'a> Workload<'a> {
             && let Some(oldest) = oldest()
         {
             stream.forget_before(oldest as usize);
+        }
+    }
+
+    /// So many requests are under way: a stream ends where memory holds no more.
+    #[inline]
+    pub fn limit(&self, under_way: usize) {
+        if let Held::Stream(stream) = self.source {
+            stream.limit(under_way as u64);
         }
     }
 

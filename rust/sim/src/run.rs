@@ -205,8 +205,7 @@ pub fn simulate_at<C: Clock, P: StepCost + Clone + Send>(
         run.each(cost, |replica, cost| run.serve::<C, P>(whole.into(), replica, told(replica), cost))?
     };
     let (mut simulation, epochs) = merged(&run, trace, records);
-    simulation.window =
-        client.window().map(|extent| measured(&simulation.requests, extent, &epochs));
+    simulation.window = client.window().map(|extent| measured(&simulation.requests, extent, &epochs));
     let is_empty = simulation.window.as_ref().is_some_and(|window| window.rows.is_empty());
     completed(simulation, epochs, is_empty)
 }
@@ -258,8 +257,7 @@ pub fn stream<C: Clock, P: StepCost + Clone + Send>(
     let (mut simulation, epochs) = merged(&run, &Trace::default(), records);
     simulation.client.outside_s = asked.outside_s;
     let epoch = epochs.get(1).cloned().unwrap_or_default();
-    simulation.window =
-        window.map(|extent| Window { extent, ends_s: [None, None], rows: Vec::new(), epoch });
+    simulation.window = window.map(|extent| Window { extent, ends_s: [None, None], rows: Vec::new(), epoch });
     let is_empty = simulation.tally.as_ref().is_some_and(|tally| tally.all() == 0);
     completed(simulation, epochs, window.is_some() && is_empty)
 }
@@ -357,9 +355,8 @@ fn measured(requests: &Requests, extent: (Extent, Option<Extent>), epochs: &[Epo
     let sent = |row: &u32| requests.status[*row as usize] != Status::Expected;
     let arrival = |row: &u32| requests.arrival_s[*row as usize];
     let all = 0..requests.len() as u32;
-    let earliest = |rows: std::ops::Range<u32>| {
-        rows.filter(sent).map(|row| arrival(&row)).min_by(f64::total_cmp)
-    };
+    let earliest =
+        |rows: std::ops::Range<u32>| rows.filter(sent).map(|row| arrival(&row)).min_by(f64::total_cmp);
     let (ends_s, rows): (_, Vec<u32>) = match extent {
         (Extent::Nanos(from), to) => {
             let from = from as f64 / 1e9;
@@ -367,8 +364,7 @@ fn measured(requests: &Requests, extent: (Extent, Option<Extent>), epochs: &[Epo
                 Some(Extent::Nanos(to)) => Some(to as f64 / 1e9),
                 _ => None,
             };
-            let inside =
-                |row: &u32| sent(row) && (from..to.unwrap_or(f64::INFINITY)).contains(&arrival(row));
+            let inside = |row: &u32| sent(row) && (from..to.unwrap_or(f64::INFINITY)).contains(&arrival(row));
             ([Some(from), to], all.filter(inside).collect())
         }
         (Extent::Requests(from), to) => {

@@ -8,7 +8,7 @@ use std::fmt;
 use roofline_core::error::Error as CoreError;
 
 use crate::error::{Error, Result};
-use crate::trace::Trace;
+use crate::trace::{OverContext, Trace};
 
 /// Traffic that can be had again and again, part by part, each in order of arrival after the one before.
 pub trait Source: Sync {
@@ -17,6 +17,26 @@ pub trait Source: Sync {
     /// # Errors
     /// Traffic that cannot be had in parts.
     fn parts(&self) -> Result<Box<dyn Iterator<Item = Result<Trace>> + '_>>;
+}
+
+/// Traffic whose requests are taken as an engine takes them whose context is limited.
+pub struct Cut<'a> {
+    /// The traffic.
+    pub source: &'a dyn Source,
+    /// Tokens of the engine's context.
+    pub longest: u32,
+    /// What becomes of requests that are longer.
+    pub over_context: OverContext,
+}
+
+impl Source for Cut<'_> {
+    fn parts(&self) -> Result<Box<dyn Iterator<Item = Result<Trace>> + '_>> {
+        let cut = |part: Trace| {
+            let changed = part.within_context(self.longest, self.over_context)?;
+            Ok(changed.map_or(part, |(cut, _)| cut))
+        };
+        Ok(Box::new(self.source.parts()?.map(move |part| part.and_then(cut))))
+    }
 }
 
 /// Most requests of a stream: a row is a number of 32 bits.
@@ -56,14 +76,8 @@ impl<'a> Stream<'a> {
     /// # Errors
     /// Those of the first part, or a rule it breaks.
     pub fn new(source: &'a mut dyn Iterator<Item = Result<Trace>>, budget: u64) -> Result<Stream<'a>> {
-        let state = State {
-            source,
-            parts: VecDeque::new(),
-            drawn: 0,
-            is_over: false,
-            latest_ns: 0,
-            failure: None,
-        };
+        let state =
+            State { source, parts: VecDeque::new(), drawn: 0, is_over: false, latest_ns: 0, failure: None };
         let mut stream = Stream { state: RefCell::new(state), block_size: None, budget };
         let state = stream.state.get_mut();
         state.draw(budget);
@@ -121,6 +135,16 @@ impl<'a> Stream<'a> {
         }
     }
 
+    /// So many requests were sent and are not answered: more than the budget end the stream.
+    #[inline]
+    pub fn limit(&self, under_way: u64) {
+        if under_way > self.budget {
+            let mut state = self.state.borrow_mut();
+            state.failure = Some(state.too_many(under_way, self.budget));
+            state.is_over = true;
+        }
+    }
+
     /// Why no more requests came, if that is not that there were none.
     pub fn failure(&self) -> Option<Error> {
         self.state.borrow_mut().failure.take()
@@ -158,15 +182,16 @@ impl State<'_> {
             return Err(CoreError::spec("num_prompts", must, all, hint).into());
         }
         let held = all - self.parts.front().map_or(self.drawn, |(first, _)| *first) as u64;
-        if held > budget {
-            let second = self.latest_ns / 1_000_000_000;
-            let hint = "requests come faster than they are answered: lower the rate (request_rate), cap what is in \
-                        flight (max_concurrency), or send fewer (num_prompts)";
-            let must = format!("must leave at most {budget} requests under way, which memory holds, of a stream");
-            let value = format!("{held} when second {second} has come");
-            return Err(CoreError::spec("num_prompts", must, value, hint).into());
-        }
-        Ok(part)
+        if held > budget { Err(self.too_many(held, budget)) } else { Ok(part) }
+    }
+
+    fn too_many(&self, held: u64, budget: u64) -> Error {
+        let second = self.latest_ns / 1_000_000_000;
+        let hint = "requests come faster than they are answered: lower the rate (request_rate), cap what is in flight \
+                    (max_concurrency), or send fewer (num_prompts)";
+        let must = format!("must leave at most {budget} requests under way, which memory holds, of a stream");
+        let value = format!("{held} when second {second} has come");
+        CoreError::spec("num_prompts", must, value, hint).into()
     }
 }
 
@@ -203,7 +228,10 @@ mod tests {
         let mut parts = source.parts().unwrap();
         let stream = Stream::new(&mut *parts, 100).unwrap();
         assert_eq!((stream.drawn(), stream.has(2), stream.drawn()), (3, true, 3));
-        assert_eq!((stream.has(4), stream.drawn(), arrival_s(&stream, 1), arrival_s(&stream, 7)), (true, 8, 1, 7));
+        assert_eq!(
+            (stream.has(4), stream.drawn(), arrival_s(&stream, 1), arrival_s(&stream, 7)),
+            (true, 8, 1, 7)
+        );
         stream.forget_before(3);
         assert_eq!(stream.state.borrow().parts.len(), 2);
         assert_eq!((arrival_s(&stream, 3), stream.has(8), stream.failure().is_none()), (3, false, true));

@@ -144,14 +144,8 @@ impl<'a, C: Clock> Sender<'a, C> {
             listed: None,
             called: BinaryHeap::new(),
             links: if closed { Links::of(workload, rows) } else { None },
-            users: client.concurrency.map(|_| Users {
-                think_ns: client.think_ns,
-                next: 0,
-                members: None,
-            }),
-            places: client
-                .max_concurrency
-                .map(|most| Places { new: share(most), freed: VecDeque::new() }),
+            users: client.concurrency.map(|_| Users { think_ns: client.think_ns, next: 0, members: None }),
+            places: client.max_concurrency.map(|most| Places { new: share(most), freed: VecDeque::new() }),
             marks: marks::<C>(client),
             lists_only: false,
             due: None,

@@ -256,6 +256,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
                 self.sequences.len() as u32 - 1
             }
         };
+        self.workload.limit(self.sequences.len() - self.vacant.len());
         self.cache.enter(slot, number);
         self.waiting.push(self.sequences[slot as usize].rank(slot));
         if by_rank && self.waiting.front() == Some((number, slot)) {

@@ -35,7 +35,8 @@ impl Tree {
     /// The tree of the prompts of `requests` (rows of the workload), in blocks of `block_size` tokens, of which trace
     /// blocks are whole multiples.
     pub(super) fn of(workload: &Workload<'_>, rows: Rows<'_>, block_size: u32) -> Tree {
-        let Some((trace, hashes)) = workload.trace().and_then(|trace| Some((trace, trace.hashes.as_ref()?))) else {
+        let Some((trace, hashes)) = workload.trace().and_then(|trace| Some((trace, trace.hashes.as_ref()?)))
+        else {
             return Tree::default();
         };
         let requests: Vec<u32> = rows.iter(trace.len()).collect();

@@ -118,6 +118,9 @@ impl Moments {
     }
 }
 
+/// Where the interruptions of each request stand, and which places are free.
+type Kept = (FxHashMap<u32, Vec<usize>>, Vec<usize>);
+
 /// What one replica has written down.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Journal {
@@ -135,9 +138,8 @@ pub struct Journal {
     /// For each request that gave way and has no token yet its last interruption, and the one before if its token may
     /// still be under way.
     open: FxHashMap<u32, (usize, Option<usize>)>,
-    /// Whether interruptions are taken out when their requests have ended: where those of each request stand then, and
-    /// which places are free.
-    of: Option<(FxHashMap<u32, Vec<usize>>, Vec<usize>)>,
+    /// There where interruptions are taken out when their requests have ended.
+    of: Option<Kept>,
     spent: Causes,
     last_end: Ticks,
 }
@@ -249,7 +251,8 @@ impl Journal {
             interruption.request = rows.row(interruption.request).unwrap_or(interruption.request);
         }
         if self.writes {
-            let sent = (0..).map_while(|number| rows.row(number)).zip(&self.moments).filter(|(_, of)| of.sent);
+            let sent =
+                (0..).map_while(|number| rows.row(number)).zip(&self.moments).filter(|(_, of)| of.sent);
             self.rows = sent.map(|(row, _)| row).collect();
             self.moments.retain(|of| of.sent);
         }
@@ -347,7 +350,8 @@ mod tests {
             journal.readmitted(request, 7);
             journal.resumed(request, 9);
             journal.preempted(request, 11);
-            let taken: Vec<_> = journal.take(request).iter().map(|one| (one.preempted, one.resumed)).collect();
+            let taken: Vec<_> =
+                journal.take(request).iter().map(|one| (one.preempted, one.resumed)).collect();
             assert_eq!(taken, [(5, Some(9)), (11, None)]);
         }
         assert_eq!((journal.interruptions.len(), journal.take(3).len(), journal.open.len()), (2, 0, 0));

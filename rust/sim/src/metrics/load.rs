@@ -71,8 +71,8 @@ impl Load {
             return Load { offered: None, growth: None, verdict: Verdict::AtOnce };
         };
         let quarter = (last - first) / 4.0;
-        let increase = queue.mean(first + 3.0 * quarter, last)
-            - queue.mean(first + quarter, first + 2.0 * quarter);
+        let increase =
+            queue.mean(first + 3.0 * quarter, last) - queue.mean(first + quarter, first + 2.0 * quarter);
         // Arrivals that come faster late than on average would make it grow by more than what is offered.
         let growth = (increase / (2.0 * quarter)).min(offered);
         let by_far = increase > 10.0 + (count / 2.0).sqrt();
@@ -128,7 +128,14 @@ impl Default for Queue {
 impl Queue {
     /// Nobody has come yet; up to `most` requests are remembered.
     pub fn within(most: usize) -> Queue {
-        Queue { count: 0, first: f64::INFINITY, last: f64::NEG_INFINITY, most, spans: Vec::new(), binned: None }
+        Queue {
+            count: 0,
+            first: f64::INFINITY,
+            last: f64::NEG_INFINITY,
+            most,
+            spans: Vec::new(),
+            binned: None,
+        }
     }
 
     /// A request that was sent.
@@ -253,7 +260,8 @@ impl Binned {
             if inside > 0.0 { tick_seconds(sum) * (inside / width) } else { 0.0 }
         };
         let waited: f64 = sums.iter().enumerate().map(share).sum();
-        let endless: Ticks = self.endless.iter().map(|&ready| ticks_in((to - ready.max(from)).max(0.0))).sum();
+        let endless: Ticks =
+            self.endless.iter().map(|&ready| ticks_in((to - ready.max(from)).max(0.0))).sum();
         waited + tick_seconds(endless)
     }
 }

@@ -33,7 +33,8 @@ impl PartialEq for Sketch {
     /// Sketches are equal that no question can tell apart.
     fn eq(&self, other: &Sketch) -> bool {
         let ranks = || (0..=1000).map(|rank| f64::from(rank) / 10.0);
-        (self.count(), self.sum, self.squares, self.max()) == (other.count(), other.sum, other.squares, other.max())
+        (self.count(), self.sum, self.squares, self.max())
+            == (other.count(), other.sum, other.squares, other.max())
             && ranks().all(|rank| self.percentile(rank) == other.percentile(rank))
     }
 }

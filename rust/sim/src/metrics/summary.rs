@@ -123,12 +123,7 @@ impl Summary {
         self.push(format!("max_{name}_ms"), ms(seconds.max()));
     }
 
-    fn objectives(
-        &mut self,
-        measured: &Measured<'_>,
-        latencies: &[Distribution; 4],
-        duration_s: f64,
-    ) {
+    fn objectives(&mut self, measured: &Measured<'_>, latencies: &[Distribution; 4], duration_s: f64) {
         let Some(slo) = &measured.tally.asked().slo else {
             self.push("request_goodput", Value::Unknown);
             return;

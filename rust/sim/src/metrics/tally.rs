@@ -130,8 +130,10 @@ const ROWS_OF_A_PART: usize = 1 << 20;
 
 impl PartialEq for Tally {
     fn eq(&self, other: &Tally) -> bool {
-        let counts = |tally: &Tally| (tally.all, tally.stand, tally.met, tally.prompts, tally.cached, tally.e2e);
-        let spans = |tally: &Tally| (tally.ready, tally.answered, tally.finished, tally.within, tally.span_s());
+        let counts =
+            |tally: &Tally| (tally.all, tally.stand, tally.met, tally.prompts, tally.cached, tally.e2e);
+        let spans =
+            |tally: &Tally| (tally.ready, tally.answered, tally.finished, tally.within, tally.span_s());
         (counts(self), spans(self), self.phases) == (counts(other), spans(other), other.phases)
             && self.latencies == other.latencies
             && self.most_at_once() == other.most_at_once()

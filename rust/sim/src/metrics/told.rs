@@ -11,6 +11,7 @@ use crate::time::Clock;
 
 /// What is kept of requests.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one a replica")]
 pub enum Told {
     /// A row each.
     Rows(Requests),
@@ -65,7 +66,12 @@ impl Told {
     ///
     /// # Errors
     /// Why a stream ended early.
-    pub fn expect_others<C: Clock>(&mut self, workload: Workload<'_>, rows: Rows<'_>, sent: u32) -> Result<()> {
+    pub fn expect_others<C: Clock>(
+        &mut self,
+        workload: Workload<'_>,
+        rows: Rows<'_>,
+        sent: u32,
+    ) -> Result<()> {
         let expected = |row: u32| {
             let row = row as usize;
             One::expected(C::seconds(workload.arrival::<C>(row)), workload.prompt_tokens(row))

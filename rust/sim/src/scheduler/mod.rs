@@ -57,11 +57,7 @@ impl<'a> Scheduler<'a> {
     ///
     /// # Errors
     /// Settings no engine could start with.
-    pub fn new(
-        config: &'a EngineConfig,
-        workload: Workload<'a>,
-        rows: Rows<'a>,
-    ) -> Result<Scheduler<'a>> {
+    pub fn new(config: &'a EngineConfig, workload: Workload<'a>, rows: Rows<'a>) -> Result<Scheduler<'a>> {
         let policy = match config.rules {
             Rules::Vllm => Policy::Vllm(Vllm::new(config)),
             Rules::VllmV0 => Policy::VllmV0,

@@ -88,6 +88,7 @@ impl<'a> Room<'a> {
         let oldest = self.sequences.first();
         self.kv.enter(sequence, oldest);
         self.workload.forget(|| rows.row(oldest as u32));
+        self.workload.limit(self.sequences.end() - oldest);
         let state = &mut self.sequences[sequence as usize];
         state.moment = moment;
         let rules = self.config.rules;

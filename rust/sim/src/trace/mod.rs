@@ -40,8 +40,8 @@ mod write;
 
 use roofline_core::table::Texts;
 
-pub(crate) use check::{check_length, check_offsets};
 pub use carried::{Carried, Labels, NOT_OBSERVED, Prefixes};
+pub(crate) use check::{check_length, check_offsets};
 pub use detect::{Detection, detect};
 pub use files::{paths, read_files};
 pub use format::Format;

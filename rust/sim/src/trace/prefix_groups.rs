@@ -105,7 +105,8 @@ mod tests {
     #[test]
     fn adapters_share_no_blocks() {
         let mut hashes = BlockHashes { block_size: 16, offsets: vec![0, 1, 2, 3], ids: vec![5, 5, 5] };
-        Adapters::default().part(&mut hashes, &Labels { names: vec!["x".into()], of: vec![0, Labels::NONE, 0] });
+        Adapters::default()
+            .part(&mut hashes, &Labels { names: vec!["x".into()], of: vec![0, Labels::NONE, 0] });
         assert_eq!(hashes.ids, [0, 1, 0]);
     }
 }

@@ -30,7 +30,8 @@ impl Source for Split<'_> {
         Ok(Box::new((0..trace.len()).step_by(part).map(move |first| {
             let rows = first..trace.len().min(first + part);
             let hashes = trace.hashes.as_ref().map(|hashes| {
-                let mut own = BlockHashes { block_size: hashes.block_size, offsets: vec![0], ids: Vec::new() };
+                let mut own =
+                    BlockHashes { block_size: hashes.block_size, offsets: vec![0], ids: Vec::new() };
                 for row in rows.clone() {
                     own.ids.extend_from_slice(hashes.path(row));
                     own.offsets.push(own.ids.len() as u64);
@@ -72,7 +73,8 @@ pub fn streamed_is_whole<C: Clock, P: StepCost + Clone + Send>(
             .map_err(|error| error.to_string())
     };
     if by_number && client_replicas(client, config) > 1 {
-        let must = "warmup must be a time where requests are streamed to several replicas: a number of requests";
+        let must =
+            "warmup must be a time where requests are streamed to several replicas: a number of requests";
         prop_assert_eq!(streamed(few).unwrap_err(), must);
         return Ok(());
     }
@@ -122,7 +124,10 @@ fn agree(sketched: &Summary, exact: &Summary) -> std::result::Result<(), TestCas
         prop_assert_eq!(name, known);
         let ranked = name.starts_with('p') && name.ends_with("_ms") || name.starts_with("median");
         let told = ["percentile_error", "queue_growth_per_s", "overloaded", "load", "slo_percentiles_met"];
-        if ranked || told.contains(&name.as_str()) || name == "max_concurrent_requests" && *found == Value::Unknown {
+        if ranked
+            || told.contains(&name.as_str())
+            || name == "max_concurrent_requests" && *found == Value::Unknown
+        {
             continue;
         }
         match (found, expected) {
