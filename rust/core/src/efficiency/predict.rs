@@ -305,6 +305,7 @@ impl<'a> Predictor<'a> {
         let kernel = MoeKernel {
             tokens: 0.0,
             visits: 0.0,
+            meeting: 0.0,
             active: 0.0,
             experts: experts.experts,
             hidden: experts.width,
@@ -490,7 +491,8 @@ impl Predicted {
                 let tokens = part.tokens * experts.ranks;
                 let active = experts.experts * (1.0 - experts.missed.powf(tokens));
                 let visits = part.tokens * experts.visits;
-                let kernel = MoeKernel { tokens, visits, active, ..*kernel };
+                let meeting = visits * experts.ranks;
+                let kernel = MoeKernel { tokens, visits, meeting, active, ..*kernel };
                 let usual = form.seconds(device, &kernel);
                 experts.share * quick.map_or(usual, |quick| quick.seconds(device, &kernel).min(usual))
             }
