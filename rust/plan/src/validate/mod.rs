@@ -4,4 +4,5 @@ pub mod report;
 pub mod kernels;
 pub mod pairs;
 pub mod serving;
+pub mod driven;
 pub mod points;
