@@ -463,3 +463,12 @@ def test_memory_of_other_devices_is_shown() -> None:
         rf.simulate(
             model="llama-2-70b", hw="a100", techniques="afd", num_prompts=1, input_len=10, output_len=2
         )
+
+
+def test_a_cache_that_lies_elsewhere_limits_no_concurrency() -> None:
+    rows = {"techniques": ["none", "offload:what=kv", "kv-evict:budget=512"]}
+    found = rf.evaluate(rows, model=MODEL, hw=HW, columns=["max_concurrency", "fits"])
+    whole, elsewhere, kept = found["max_concurrency"].to_list()
+    assert elsewhere is None
+    assert kept > 3 * whole
+    assert found["fits"].all()

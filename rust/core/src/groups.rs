@@ -152,11 +152,13 @@ impl Cut {
         self
     }
 
-    /// Blocks that a sequence of `tokens` tokens takes while it decodes, the last of them being computed, under an engine
-    /// whose steps take at most `step`.
-    pub fn blocks_of(&self, tokens: u32, step: u32) -> u32 {
-        let tokens = tokens.max(1);
-        let main = tokens.div_ceil(self.block_size).min(self.groups.most_main(self.block_size, step));
+    /// Blocks that a sequence of `tokens` tokens takes while it decodes, the last of them being computed.
+    pub fn blocks_of(&self, tokens: u32) -> u32 {
+        let (tokens, block_size) = (tokens.max(1), self.block_size);
+        let main = match self.groups.main_window {
+            0 => tokens.div_ceil(block_size),
+            window => Window { groups: 1, tokens: window, block_size }.held(tokens, tokens - 1),
+        };
         main + self.groups.held(tokens, tokens - 1, self.block_size)
     }
 }
@@ -251,7 +253,7 @@ pub fn kinds(deployment: &Deployment) -> Result<Vec<Kind>> {
     let mut kinds = Vec::new();
     for group in &deployment.model.layers {
         let mut kind = kind(layout, &deployment.precision, group);
-        kind.bytes_per_token *= cache.factor;
+        kind.bytes_per_token *= cache.share(kind.window > 0);
         for part in within_budgets(kind, &cache.budgets()) {
             add(&mut kinds, part);
         }
@@ -289,8 +291,8 @@ fn within_budgets(kind: Kind, budgets: &[(f64, Option<u64>)]) -> Vec<Kind> {
         let until = (share * kind.layers as f64).round() as u64;
         let layers = until.saturating_sub(std::mem::replace(&mut given, until));
         let kept = budget.and_then(|budget| u32::try_from(budget).ok()).filter(|_| kind.state_bytes == 0.0);
-        let window = [Some(kind.window).filter(|window| *window > 0), kept].into_iter().flatten().min();
-        Kind { layers, window: window.unwrap_or(0), ..kind }
+        let window = if kind.window > 0 { kind.window } else { kept.unwrap_or(0) };
+        Kind { layers, window, ..kind }
     });
     cut.collect()
 }

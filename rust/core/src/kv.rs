@@ -50,8 +50,7 @@ impl KvLayout {
         let own: Vec<(f64, Option<u64>)> = std::mem::take(&mut kv.growing);
         for (bytes, cap) in own {
             for (share, budget) in cache.budgets() {
-                let most = cap.into_iter().chain(budget).min();
-                kv.grow(bytes * share * cache.factor, most);
+                kv.grow(bytes * share * cache.share(cap.is_some()), cap.or(budget));
             }
         }
         for (bytes, cap) in &cache.added {

@@ -178,6 +178,11 @@ impl Memory {
         self.ideal_bytes() <= self.capacity && beside
     }
 
+    /// Sequences that the engine's blocks hold; nothing where the device keeps nothing of a sequence.
+    pub fn concurrency(&self) -> Option<f64> {
+        (self.block_bytes > 0.0).then_some(self.engine_sequences as f64)
+    }
+
     /// Whether they fit in the engine; a model without a cache fits if its weights and activations do.
     pub fn fits(&self) -> bool {
         if self.block_bytes > 0.0 { self.num_gpu_blocks > self.blocks_needed } else { self.for_kv > 0.0 }
@@ -215,7 +220,6 @@ pub struct MemoryPlan {
     engine_activations: f64,
     runtime: f64,
     block_size: u64,
-    step_tokens: u32,
     cut: Option<Cut>,
     beside: Option<Room>,
     held: Held,
@@ -294,7 +298,6 @@ impl MemoryPlan {
             engine_activations: activations,
             runtime,
             block_size: cut.map_or(block_size, |cut| u64::from(cut.block_size)),
-            step_tokens: u32::try_from(engine.max_num_batched_tokens).unwrap_or(u32::MAX),
             cut,
             held,
         })
@@ -321,7 +324,7 @@ impl MemoryPlan {
     fn blocks_of(&self, tokens: u64) -> (u64, f64) {
         if let Some(cut) = &self.cut {
             let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
-            return (u64::from(cut.blocks_of(tokens, self.step_tokens)), cut.block_bytes);
+            return (u64::from(cut.blocks_of(tokens)), cut.block_bytes);
         }
         let each = tokens.div_ceil(self.block_size).max(1);
         (each, self.kv.bytes(each * self.block_size) / each as f64)

@@ -119,6 +119,7 @@ impl Deployment {
             layout: self.layout,
             precision: &self.precision,
             lowering: self.lowering,
+            width: self.techniques.generation().width,
         }
     }
 

@@ -404,7 +404,7 @@ impl Simulation {
     /// The slowest requests and why, one row each.
     fn explain(&self, py: Python<'_>, count: usize, by: &str) -> PyResult<Table> {
         let table = enter(py, || {
-            let slowest = self.served.explain(&self.engine.limits()?, count, Slowness::parse(by)?)?;
+            let slowest = self.served.explain(&self.engine, count, Slowness::parse(by)?)?;
             Ok::<_, CoreError>(explain::to_table(&self.served.requests, &slowest))
         })?;
         Table::new(py, table)

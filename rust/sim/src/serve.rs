@@ -189,6 +189,15 @@ impl Server {
             let longest = knobs.max_model_len.unwrap_or(own.min(LONGEST_WHOLE_PROMPT));
             engine.max_num_batched_tokens = engine.max_num_batched_tokens.max(longest);
         }
+        let reserved = u32::try_from(held.reserved).ok().filter(|&tokens| tokens > 0);
+        let set = knobs.max_model_len.or(reserved.map(|tokens| tokens.min(own)));
+        // Memory is sized for the largest step, so that is decided first wherever the longest request is known.
+        let whole = !engine.rules.cuts_prompts() && !engine.enable_chunked_prefill;
+        let most = if whole { LONGEST_WHOLE_PROMPT } else { u32::MAX };
+        let longest = set.or(deployment.model.max_context.is_some().then_some(own.min(most)));
+        if let (Some(length), None) = (longest, knobs.max_num_batched_tokens) {
+            engine = engine.adjusted_to(length);
+        }
         let analyst = Analyst::new(deployment, &knobs.memory(&engine)?)?;
         let started = engine.max_num_seqs;
         let divided = divide(&mut engine, &analyst, knobs, trace)?;
@@ -205,8 +214,6 @@ impl Server {
             );
         }
         notes.extend(knobs.drafting_note());
-        let reserved = u32::try_from(held.reserved).ok().filter(|&tokens| tokens > 0);
-        let set = knobs.max_model_len.or(reserved.map(|tokens| tokens.min(own)));
         let length = model_len(&analyst, &engine, set, &mut notes)?;
         engine.max_model_len = Some(length);
         // States alone take a block a sequence, as vLLM writes it: of the longest context.

@@ -25,6 +25,8 @@ pub fn drafting(
     draft: Option<&Model>,
     seed: u64,
 ) -> Result<Deployment> {
+    let modules = deployment.model.mtp_layers;
+    engine.speculation = engine.speculation.take().map(|drafts| drafts.by_modules(modules));
     match (deployment.techniques.drafting(), &engine.speculation) {
         (None, None) => Ok(deployment),
         (Some(drafting), Some(_)) => {
@@ -33,11 +35,12 @@ pub fn drafting(
             Err(Error::spec("spec_method", must, drafting.method, hint))
         }
         (Some(drafting), None) => {
-            engine.speculation = Some(Speculation {
+            let drafts = Speculation {
                 method: DraftMethod::parse(drafting.method)?,
                 tokens: drafting.tokens,
                 acceptance: Acceptance::Chance { positions: drafting.acceptance, seed },
-            });
+            };
+            engine.speculation = Some(drafts.by_modules(modules));
             Ok(deployment)
         }
         // Nobody said which model drafts: it is taken to cost nothing, and a note says so.

@@ -262,11 +262,51 @@ fn drafts_take_a_pass_each_of_what_makes_them() {
 }
 
 #[test]
+fn a_block_of_drafts_takes_one_pass_of_five_layers() {
+    let plain = seconds(&server("llama-3.1-8b", "vllm", &Knobs::default()).cost, 8);
+    let extra = |method, tokens| {
+        let knobs = Knobs { speculation: Some(drafting(method, tokens)), ..Knobs::default() };
+        seconds(&server("llama-3.1-8b", "vllm", &knobs).cost, 8) - plain
+    };
+    let (eight, sixteen) = (extra(DraftMethod::Dflash, 8), extra(DraftMethod::Dflash, 16));
+    // Five layers of 32, the head and a projection of five states: 1.09 + 0.53 + 0.08 of 8.03 billion weights.
+    assert!((0.17..0.26).contains(&(eight / plain)), "{}", eight / plain);
+    assert!(sixteen < 1.1 * eight, "{sixteen} {eight}");
+}
+
+#[test]
+fn prompts_hash_as_far_ahead_as_a_model_has_modules_to_draft() {
+    let ahead = |model: &str| {
+        let knobs = Knobs { speculation: Some(drafting(DraftMethod::Mtp, 3)), ..Knobs::default() };
+        let server = Server::new(deployment(model, 8), "vllm", &knobs, &trace(1000)).unwrap();
+        server.engine.speculation.unwrap().hash_lookahead()
+    };
+    assert_eq!((ahead("glm-4.5-air"), ahead("minimax-m2")), (1, 3));
+}
+
+#[test]
+fn memory_is_sized_for_the_step_that_the_engine_will_run() {
+    let blocks = |knobs: Knobs| {
+        let engine = server("llama-3.1-8b", "vllm", &knobs).engine;
+        (engine.max_num_batched_tokens, engine.num_gpu_blocks)
+    };
+    let whole = Knobs { enable_chunked_prefill: Some(false), ..Knobs::default() };
+    let (tokens, held) = blocks(whole.clone());
+    assert_eq!(tokens, 131_072);
+    assert_eq!(blocks(Knobs { max_num_batched_tokens: Some(tokens), ..whole }).1, held);
+    let few = Knobs { max_num_seqs: Some(4), max_model_len: Some(100), ..Knobs::default() };
+    let (tokens, held) = blocks(few.clone());
+    assert_eq!(tokens, 400);
+    assert_eq!(blocks(Knobs { max_num_batched_tokens: Some(tokens), ..few }).1, held);
+}
+
+#[test]
 fn flags_and_technique_cost_and_hold_alike() {
     for (method, drafts, name) in [
         (DraftMethod::Eagle, 3, "eagle"),
         (DraftMethod::Ngram, 2, "ngram"),
         (DraftMethod::DraftModel, 2, "draft-model"),
+        (DraftMethod::Dflash, 7, "dflash"),
     ] {
         let draft = (method == DraftMethod::DraftModel).then_some("llama-3.2-1b");
         let spec_model = draft.map(|name| catalog::models::model(name).unwrap());

@@ -43,7 +43,7 @@ pub static KIND: Kind = Kind {
     ],
     changes: "F and KV read of decoding sequences, W where they run alone; with a hot/cold split capacity, and a processor beside",
     formula: "F·ρ; W of the union, 1 − (1−ρ)^T; keys and values of the heads that some query head needs, 1 − (1−ρ)^(H/K) of a \
-              sequence's; predictors 2T·r·(h + H) for heads and 2T·r·(h + I) for neurons, gated ones too; prompts run dense, and \
+              sequence's (with γ drafts, of γ+1 tokens); predictors 2T·r·(h + H) for heads and 2T·r·(h + I) for neurons, gated ones too; prompts run dense, and \
               beside one all weights are read. Hot share x with hits y: the device reads x·(1 − (1 − ρy/x)^T), the host (1−x)·(1 − (1 − ρ(1−y)/(1−x))^T) \
               beside it",
     source: "Deja Vu (arXiv 2310.17157), PowerInfer (arXiv 2312.12456); the survey",
@@ -143,7 +143,7 @@ impl Contextual {
                     _ => None,
                 });
                 let chosen = heads && !name.starts_with("indexer") && op.over != Over::Prefill;
-                let keys = all(shares.unwrap_or(1));
+                let keys = all(shares.unwrap_or(1) * context.width);
                 chosen.then_some(Chosen::Keys { queries: self.active, keys })
             }
             "qkv_proj" if heads => {

@@ -34,7 +34,7 @@ pub static KIND: Kind = Kind {
     ],
     changes: "KV read, pairs, capacity",
     formula: "ratio: KV·ratio; budget: min(len, budget) keys a decode step; window: pairs Σmin(c+j, w+s) everywhere; the \
-              cache holds as much",
+              cache holds as much. Layers with a window of their own keep it",
     source: "H2O (arXiv 2306.14048), StreamingLLM (arXiv 2309.17453), SnapKV (arXiv 2404.14469), PyramidKV (arXiv 2406.02069); the survey",
     pays: "long contexts, and batches that did not fit",
     loses: "contexts below the budget; scores cost what the keys of few heads save",
@@ -186,7 +186,7 @@ impl Effect for Evict {
     fn cache(&self, cache: &mut Cache, _: &Context<'_>) -> Result<()> {
         match &self.keeps {
             Keeps::Window(_) => {}
-            Keeps::Share(ratio) => cache.factor *= ratio,
+            Keeps::Share(ratio) => cache.kept_of_all *= ratio,
             Keeps::Budgets(budgets) => {
                 let share = 1.0 / budgets.len() as f64;
                 cache.kept.extend(budgets.iter().map(|budget| (share, *budget)));

@@ -18,7 +18,7 @@ pub static KIND: Kind = Kind {
     parameters: &[
         Parameter { key: "rank", default: "0", about: "rank of an adapter; 0 is none" },
         Parameter { key: "adapters", default: "1", about: "adapters that sequences choose among, evenly" },
-        Parameter { key: "resident", default: "", about: "adapters in the device's memory; all unless said" },
+        Parameter { key: "resident", default: "", about: "adapters in the device's memory, at least those a batch draws; all unless said" },
         Parameter { key: "parts", default: "all", about: "all, attention or ffn; experts have none" },
     ],
     changes: "F, W, capacity; + an intermediate a token unless fused",
@@ -77,6 +77,16 @@ fn key_value_modules(attention: &Attention) -> f64 {
 }
 
 impl Effect for Lora {
+    fn check(&self, sequences: u64, _: u64) -> Result<()> {
+        let distinct = self.adapters * (1.0 - (1.0 - 1.0 / self.adapters).powf(sequences as f64));
+        if self.rank == 0.0 || distinct <= self.resident {
+            return Ok(());
+        }
+        let must =
+            format!("must be at least the {distinct:.1} adapters that {sequences} sequences draw at once");
+        Err(self.settings.wrong("resident", must, "adapters of running sequences lie in the device's memory"))
+    }
+
     fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {
         if self.rank == 0.0 {
             return Ok(());

@@ -70,6 +70,8 @@ pub struct Context<'a> {
     pub precision: &'a Precision,
     /// Fusion and kernels.
     pub lowering: Lowering,
+    /// New tokens of a sequence that goes on with its answer.
+    pub width: u64,
 }
 
 impl Context<'_> {
@@ -150,6 +152,8 @@ pub struct Store {
 pub struct Cache {
     /// Share of the bytes a token that stay on the device.
     pub factor: f64,
+    /// Share of the tokens kept by layers that would keep every one.
+    pub kept_of_all: f64,
     /// (share of the layers, tokens they keep at most); what is missing to 1 keeps everything.
     pub kept: Vec<(f64, u64)>,
     /// (bytes a token, cap in tokens) beside the layers' own.
@@ -162,12 +166,24 @@ pub struct Cache {
 
 impl Default for Cache {
     fn default() -> Cache {
-        Cache { factor: 1.0, kept: Vec::new(), added: Vec::new(), drafts: Vec::new(), held: Held::default() }
+        Cache {
+            factor: 1.0,
+            kept_of_all: 1.0,
+            kept: Vec::new(),
+            added: Vec::new(),
+            drafts: Vec::new(),
+            held: Held::default(),
+        }
     }
 }
 
 impl Cache {
-    /// Every share of the layers with its budget; the shares add up to 1.
+    /// Share of the bytes a token that a layer keeps on the device, which keeps a window at most or everything.
+    pub fn share(&self, window: bool) -> f64 {
+        if window { self.factor } else { self.factor * self.kept_of_all }
+    }
+
+    /// Every share of the layers with its budget, where they would keep everything; the shares add up to 1.
     pub fn budgets(&self) -> Vec<(f64, Option<u64>)> {
         let kept: f64 = self.kept.iter().map(|(share, _)| share).sum();
         let mut all: Vec<_> = self.kept.iter().map(|(share, budget)| (*share, Some(*budget))).collect();

@@ -22,6 +22,21 @@ fn prompts_see_everything_before_eviction() {
 }
 
 #[test]
+fn layers_with_a_window_keep_it_whatever_is_evicted_elsewhere() {
+    let ask = |with: &str| known("gemma-3-27b", "h100-sxm", with, &decode(1, 8000));
+    let plain = ask("none");
+    // Layers that keep everything: 16 KV heads of 128, keys and values of two bytes; the others keep 1,024 tokens
+    let full = op(&plain, "attention").repeat * 16.0 * 128.0 * 2.0 * 2.0;
+    assert!(plain.ops.iter().any(|op| op.name == "attention[window 1024]"));
+    for (with, kept) in [("kv-evict:ratio=0.25", 2000.0), ("kv-evict:budget=512", 512.0)] {
+        let step = ask(with);
+        is(plain.outcome.memory.kv - step.outcome.memory.kv, full * (8000.0 - kept));
+        let window = |step| op(step, "attention[window 1024]").work.kv_bytes;
+        is(window(&step), window(&plain));
+    }
+}
+
+#[test]
 fn a_budget_caps_what_is_read_and_kept() {
     let step = run("kv-evict:budget=256", &decode(10, 1000));
     is(op(&step, "attention[256 kept]").work.kv_bytes, 4.0 * 800.0 * (2560.0 + 10.0));
@@ -68,6 +83,18 @@ fn a_cascade_reads_it_once() {
     is(op(&step, "attention").work.kv_bytes, 4.0 * 800.0 * (2800.0 + 10.0));
     // Every query still meets every key
     is(op(&step, "attention").work.flops, 4.0 * 4000.0 * 10_000.0);
+}
+
+#[test]
+fn an_engine_holds_as_many_more_sequences_as_it_gives_blocks_back() {
+    let memory = |with: &str| run(with, &decode(10, 1000)).outcome.memory;
+    let plain = memory("none");
+    // Of 1000 tokens the last 256 lie in blocks 46 … 62 of 16: 17 of 63
+    for with in ["kv-evict:budget=256", "kv-evict:window=252", "attention:kind=window,window=256"] {
+        let less = memory(with);
+        assert_eq!(less.num_gpu_blocks, plain.num_gpu_blocks, "{with}");
+        assert_eq!(less.engine_sequences, (plain.num_gpu_blocks - 1) / 17, "{with}");
+    }
 }
 
 #[test]
@@ -159,6 +186,8 @@ fn native_sparse_attention_reads_blocks_a_window_and_compressed_keys() {
     // 4 blocks of 64 and a window of 44: 300 keys; 1000/20 = 50 compressed ones
     is(op(&step, "attention[top 300]").work.kv_bytes, 4.0 * 800.0 * 301.0);
     is(op(&step, "attention[compressed]").work.kv_bytes, 4.0 * 800.0 * 50.0);
+    // They are kept beside the whole cache: 3200/20 bytes a token
+    is(step.outcome.memory.kv, 1000.0 * 3360.0);
 }
 
 #[test]

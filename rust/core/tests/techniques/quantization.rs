@@ -68,6 +68,17 @@ fn a_serial_dequantization_is_an_operator_of_its_own() {
 }
 
 #[test]
+fn only_weights_that_are_left_are_dequantized() {
+    // Down is 4000 × 100 and 100 × 1000: 4 · 500,000 operations at 10 T/s, not 4 · 4,000,000
+    let step = run("weight-quant:bits=4,dequant=serial + low-rank:rank=100", &decode(1, 1000));
+    let names = ["dequantize[down_proj[a]]", "dequantize[down_proj[b]]"];
+    is(names.iter().map(|name| op(&step, name).ideal).sum(), 0.2e-6);
+    // Of two of four, half
+    let step = run("weight-quant:bits=4,dequant=serial + n-m", &decode(1, 1000));
+    is(op(&step, "dequantize[gate_up_proj]").ideal, 1.6e-6);
+}
+
+#[test]
 fn a_dequantization_kernel_passes_weights_through_memory() {
     let step = run("weight-quant:bits=4,dequant=kernel", &decode(1, 1000));
     // Reads 16 MB, writes 64 MB; the multiplication then reads 64 MB.

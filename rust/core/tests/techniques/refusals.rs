@@ -219,6 +219,10 @@ fn impossible_values_are_refused() {
             "contextual-sparsity:active=0.5,predictor=1001",
             "contextual-sparsity:predictor must be at most 1000, the numbers of a token's state: 1001",
         ),
+        (
+            "prefix-sharing:tokens=0 + lora:rank=8,adapters=64,resident=0",
+            "lora:resident must be a whole number from 1 to 4294967296: 0",
+        ),
         ("lora:adapters=3", "lora:adapters must be left out but with a rank: 3"),
         ("lora:rank=8,adapters=3,resident=4", "lora:resident must be at most the 3 adapters: 4"),
         ("lora:rank=1001", "lora:rank must be at most 1000, the smaller side of qkv_proj: 1001"),
@@ -379,4 +383,18 @@ fn what_cannot_be_served_says_why() {
     ] {
         assert!(served(with).is_ok(), "{with}");
     }
+}
+
+#[test]
+fn adapters_of_running_sequences_must_be_resident() {
+    let ask =
+        |batch| ask(deployment(toy(), device()), "lora:rank=8,adapters=64,resident=4", &decode(batch, 1000));
+    assert!(ask(4).is_ok());
+    // 64·(1 − (63/64)^8) = 7.57
+    let error = ask(8).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "lora:resident must be at least the 7.6 adapters that 8 sequences draw at once: 4"
+    );
+    assert_eq!(error.hint(), "adapters of running sequences lie in the device's memory");
 }

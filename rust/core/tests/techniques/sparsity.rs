@@ -57,6 +57,21 @@ fn quantized_two_of_four_gain_a_quarter() {
 }
 
 #[test]
+fn a_student_is_asked_in_the_cache_format_that_was_asked_for() {
+    use roofline_core::precision::{Precision, Request};
+    let (teacher, student) = ("llama-3.1-8b", "llama-3.2-1b");
+    let ask = |model: &str, with: &str| {
+        let model = roofline_core::catalog::models::model(model).unwrap();
+        let request = Request { kv_cache_dtype: Some("fp8".to_string()), ..Request::default() };
+        let precision = Precision::resolve(&model, &request).unwrap();
+        let hardware = roofline_core::catalog::hardware::hardware("h100-sxm").unwrap().item;
+        let asked = roofline_core::step::Deployment { precision, ..deployment(model, hardware) };
+        super::toy::ask(asked, with, &decode(4, 1000)).unwrap().outcome.memory.kv
+    };
+    is(ask(teacher, &format!("distill:student={student}")), ask(student, "none"));
+}
+
+#[test]
 fn pruned_channels_and_heads_are_gone() {
     let step = run("prune:ffn=0.5,heads=0.5", &decode(1, 1000));
     // I = 2000: 4 · 1000 · 4000 · 2 bytes
@@ -295,6 +310,14 @@ fn keys_of_heads_that_nobody_asks_are_not_read() {
 }
 
 #[test]
+fn drafts_ask_for_heads_of_their_own() {
+    // Three tokens of a sequence and 5 query heads a KV head: nobody of 15 asks with 0.8^15; 1000 + 3 keys, 3 written
+    let step = run("contextual-sparsity:active=0.2 + spec:method=ngram,gamma=2,accept=0.5", &decode(2, 1001));
+    let asked = 1.0 - 0.8f64.powi(15);
+    is(op(&step, "attention").work.kv_bytes, asked * 4.0 * 800.0 * 2.0 * (1003.0 + 3.0));
+}
+
+#[test]
 fn heads_over_a_common_latent_share_its_bytes() {
     let ask =
         |with: &str| known("deepseek-v3", "h200-sxm", &format!("parallel:tp=8{with}"), &decode(2, 1000));
@@ -392,6 +415,16 @@ fn the_busiest_rank_decides() {
     // Chances 2·load/16: 7/8, 1/4, 1/4, 1/8 … ; the hottest four together 7/8 + 2/8 + 2/8 + 1/8 = 1.5 of 2 visits.
     // 8 tokens · 1.5 visits · 2 · 8e6 FLOPs · 4 layers
     is(op(&step, "experts_gate_up").work.flops, 8.0 * 1.5 * 16e6 * 4.0);
+}
+
+#[test]
+fn the_busiest_rank_receives_the_most() {
+    let of = |with: &str| run_moe(&format!("parallel:dp=2,ep=2 + {with}"), &decode(8, 1000));
+    let (even, skewed) = (of("experts:alpha=0"), of("experts:loads=7/1/1/1/1/1/2/2,placement=contiguous"));
+    // One and a half of two visits reach the busiest of two ranks, where one is the mean
+    for name in ["dispatch", "combine"] {
+        is(op(&skewed, name).ideal, 1.5 * op(&even, name).ideal);
+    }
 }
 
 #[test]

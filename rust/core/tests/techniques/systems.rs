@@ -505,3 +505,13 @@ fn a_technique_that_was_told_nothing_says_so() {
         assert!(notes.iter().all(|note| !note.contains("changes nothing")), "{notes:?}");
     }
 }
+
+#[test]
+fn what_lies_between_two_matrices_on_the_host_stays_there() {
+    for share in ["1", "0.25"] {
+        let step = run(&format!("hybrid:processor=xeon-8592,ops=ffn,share={share}"), &decode(10, 1000));
+        // 10 states of 1000 numbers there and 10 sums back, in each of 4 layers: not the 8000 of gate and up
+        is(op(&step, "to_host[gate_up_proj]").work.link_bytes, 4.0 * 10.0 * 2000.0);
+        is(op(&step, "to_host[down_proj]").work.link_bytes, 4.0 * 10.0 * 2000.0);
+    }
+}

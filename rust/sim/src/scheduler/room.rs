@@ -37,6 +37,7 @@ pub struct Room<'a> {
     pub(super) config: &'a EngineConfig,
     pub(super) limits: Limits,
     pub(super) kv: KvCache<'a>,
+    pub(super) workload: Workload<'a>,
     /// For each sequence its request in the workload.
     pub(super) requests: &'a [u32],
     pub(super) sequences: Vec<Sequence>,
@@ -64,6 +65,7 @@ impl<'a> Room<'a> {
         let sequences = requests.iter().map(sequence).collect();
         Ok(Room {
             kv: KvCache::new(workload, requests, config.cache_shape()),
+            workload,
             sequences,
             requests,
             running: Vec::new(),
@@ -220,7 +222,8 @@ impl<'a> Room<'a> {
             tokens,
             drafts,
             padded: false,
-            prefill: state.chunk,
+            // A batch that is formed at once begins with whole prompts.
+            prefill: state.chunk || after == tokens,
             context: after,
             samples: false,
         });
