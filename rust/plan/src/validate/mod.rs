@@ -4,5 +4,6 @@ pub mod report;
 pub mod kernels;
 pub mod pairs;
 pub mod serving;
+pub mod servers;
 pub mod driven;
 pub mod points;

@@ -7,18 +7,17 @@ use roofline_core::analysis::Analyst;
 use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::efficiency::switches::as_run_by;
-use roofline_core::error::{Error, Result};
+use roofline_core::error::Result;
 use roofline_core::hardware::Hardware;
-use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
 use roofline_core::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
-use roofline_core::model::Ffn;
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
 
 use super::driven::{Driven, MEMORY, launches};
 use super::report::{Report, Tally};
+use super::servers::{self, Server};
 use super::serving::{Costs, Served, closed_loop};
 use crate::calibrate::errors::Outcome;
 use crate::calibrate::frame::Frame;
@@ -30,21 +29,6 @@ const TTFT_WIDTH: (f64, f64) = (0.30, 0.40);
 
 /// Sequences an engine runs at most.
 const MOST: u64 = 1024;
-
-/// What a row asks for.
-#[derive(Debug, Clone, PartialEq)]
-struct Server {
-    model: String,
-    hw: String,
-    engine: String,
-    quantization: &'static str,
-    layout: Layout,
-    users: u64,
-    lengths: (u64, u64),
-    exact: bool,
-    /// Whether weights are stored in 8 bits or fewer.
-    narrow: bool,
-}
 
 /// What a row is predicted at.
 #[derive(Debug, Clone, Copy)]
@@ -60,9 +44,9 @@ struct Answer {
 /// # Errors
 /// Columns that are missing.
 pub fn points(frame: &Frame) -> Result<Report> {
-    let ttft = needed(frame, "silicon_ttft_ms")?;
-    let tpot = needed(frame, "silicon_tpot_ms")?;
-    let servers: Vec<Result<Server, String>> = (0..frame.rows()).map(|row| server(frame, row)).collect();
+    let ttft = servers::needed(frame, "silicon_ttft_ms")?;
+    let tpot = servers::needed(frame, "silicon_tpot_ms")?;
+    let servers: Vec<Result<Server, String>> = (0..frame.rows()).map(|row| Server::of(frame, row)).collect();
     let answers: Vec<Result<Answer, String>> = servers
         .par_iter()
         .map(|server| {
@@ -104,78 +88,18 @@ fn band(step: (f64, f64), width: (f64, f64)) -> std::ops::RangeInclusive<f64> {
     (-both(step.0, width.0)).exp()..=both(step.1, width.1).exp()
 }
 
-fn needed<'a>(frame: &'a Frame, name: &str) -> Result<&'a [f64]> {
-    frame.number(&[name]).ok_or_else(|| {
-        let was = format!("columns {}", frame.names().join(", "));
-        Error::spec("points", format!("must have a column of numbers `{name}`"), was, "")
-    })
-}
-
-fn word<'a>(frame: &'a Frame, name: &str, row: usize) -> &'a str {
-    frame.word(&[name]).map_or("", |words| words.at(row))
-}
-
 fn groups(frame: &Frame, row: usize) -> Vec<String> {
-    let gpu = catalog::hardware::hardware(word(frame, "system", row)).map(|found| found.item.name);
-    let model = word(frame, "model_path", row);
-    let kind = if is_dense(model) { "dense" } else { "moe" };
+    let gpu = catalog::hardware::hardware(servers::word(frame, "system", row)).map(|found| found.item.name);
+    let model = servers::word(frame, "model_path", row);
+    let kind =
+        if servers::named(model).is_ok_and(|model| servers::is_dense(&model)) { "dense" } else { "moe" };
     vec![
-        format!("gpu={}", gpu.unwrap_or_else(|_| word(frame, "system", row).to_string())),
-        format!("engine={}", word(frame, "backend", row)),
+        format!("gpu={}", gpu.unwrap_or_else(|_| servers::word(frame, "system", row).to_string())),
+        format!("engine={}", servers::word(frame, "backend", row)),
         format!("model={model}"),
-        format!("mode={}", word(frame, "mode", row)),
+        format!("mode={}", servers::word(frame, "mode", row)),
         format!("kind={kind}"),
     ]
-}
-
-fn is_dense(model: &str) -> bool {
-    catalog::models::model(model)
-        .is_ok_and(|model| model.layers.iter().all(|group| !matches!(group.ffn, Some(Ffn::Moe(_)))))
-}
-
-fn server(frame: &Frame, row: usize) -> Result<Server, String> {
-    if word(frame, "mode", row) == "disagg" {
-        return Err("prompts and answers on different devices are not priced".into());
-    }
-    let number = |name: &str| {
-        frame.number(&[name]).map(|column| column[row]).filter(|value| value.is_finite() && *value >= 1.0)
-    };
-    let count = |name: &str| number(name).map(|value| value as u64);
-    let must = |name: &str| count(name).ok_or_else(|| format!("`{name}` must be a positive number"));
-    let (tp, dp) = (must("tp_size")?, count("attention_dp_size").unwrap_or(1));
-    let (moe_tp, ep) = (count("moe_tp_size").unwrap_or(1), count("moe_ep_size").unwrap_or(1));
-    let (tp, dp, ep) = once((tp, dp), (moe_tp, ep));
-    let model = word(frame, "model_path", row).to_string();
-    let quantization = match word(frame, "precision", row) {
-        "fp4" => "nvfp4",
-        "fp8" if is_dense(&model) => "fp8",
-        _ => "auto",
-    };
-    Ok(Server {
-        hw: word(frame, "system", row).to_string(),
-        engine: word(frame, "backend", row).to_string(),
-        quantization,
-        layout: Layout { tp, pp: count("pp_size").unwrap_or(1), dp, ep },
-        users: must("concurrency")?,
-        lengths: (must("isl")?, must("osl")?),
-        exact: word(frame, "source_kind", row) == "nvidia_internal",
-        narrow: matches!(word(frame, "precision", row), "fp4" | "fp8"),
-        model,
-    })
-}
-
-/// TP, DP and EP of the devices there are. Where experts are spread, tables of these servers multiply a group of devices
-/// by itself: 8 devices under `moe_tp = ep = 8` stand there as TP 64, 4 ranks of data parallelism as TP 4 × DP 4 with EP 16,
-/// on machines of 8 devices, and with the times of such machines.
-fn once((tp, dp): (u64, u64), (moe_tp, ep): (u64, u64)) -> (u64, u64, u64) {
-    let squared = ep > 1 && tp * dp == moe_tp * ep;
-    if squared && moe_tp == ep && (tp == 1 || dp == 1) {
-        return if dp > 1 { (1, ep, ep) } else { (ep, 1, ep) };
-    }
-    if squared && moe_tp == 1 && tp == dp && tp > 1 {
-        return (1, dp, dp);
-    }
-    (tp, dp, ep)
 }
 
 impl Server {
@@ -185,7 +109,7 @@ impl Server {
 
     fn driven<'a>(&'a self, hardware: &'a Hardware) -> Driven<'a> {
         Driven {
-            engine: &self.engine,
+            engine: self.engine,
             hardware,
             users: (self.users.div_ceil(self.layout.dp).max(1), self.users),
             lengths: self.lengths,
@@ -194,15 +118,15 @@ impl Server {
     }
 
     fn analyst(&self, hardware: &Hardware, efficiency: Efficiency) -> Result<Analyst> {
-        let model = catalog::models::model(&self.model)?;
+        let model = self.model.clone();
         let driven = self.driven(hardware);
         let narrow = self.narrow && driven.narrow_cache();
         let request = Request {
-            quantization: Some(self.quantization.into()),
+            quantization: Some(self.quantization().into()),
             kv_cache_dtype: narrow.then(|| "fp8".to_string()),
             ..Request::default()
         };
-        let precision = as_run_by(&self.engine, Precision::resolve(&model, &request)?, &request);
+        let precision = as_run_by(self.engine, Precision::resolve(&model, &request)?, &request);
         let deployment = Deployment {
             precision,
             model,
@@ -229,7 +153,7 @@ impl Server {
 fn answer(server: &Server) -> Result<Answer> {
     let hardware = server.hardware()?;
     let driven = server.driven(&hardware);
-    let predicted = server.analyst(&hardware, Efficiency::predicted(&server.engine))?;
+    let predicted = server.analyst(&hardware, Efficiency::predicted(server.engine))?;
     let ideal = server.analyst(&hardware, Efficiency::Ideal)?;
     let (prompt, answer) = driven.mean();
     let context = prompt + (answer / 2).max(1);
@@ -290,25 +214,4 @@ fn costs(analyst: &Analyst, running: u64, prompt: u64, context: u64, budget: u64
         launching: 0.0,
         captured: 0.0,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_that_a_table_multiplied_by_itself_is_taken_once() {
-        assert_eq!(once((64, 1), (8, 8)), (8, 1, 8));
-        assert_eq!(once((1, 64), (8, 8)), (1, 8, 8));
-        assert_eq!(once((4, 4), (1, 16)), (1, 4, 4));
-    }
-
-    #[test]
-    fn other_layouts_stay_as_they_are() {
-        for layout @ ((tp, dp), (_, ep)) in
-            [((8, 1), (8, 1)), ((4, 1), (1, 4)), ((2, 1), (1, 2)), ((1, 1), (1, 1)), ((8, 8), (4, 16))]
-        {
-            assert_eq!(once(layout.0, layout.1), (tp, dp, ep));
-        }
-    }
 }
