@@ -3,7 +3,7 @@
 use super::band::Spread;
 use super::choose::{Chooser, Chosen, Like};
 use super::file::{Fit, Set};
-use super::form::collective::{CollectiveKernel, CustomAllReduce, Library, Nccl};
+use super::form::collective::{CollectiveKernel, CustomAllReduce, Nccl};
 use super::form::decode::{Decode, DecodeKernel, usual_heads};
 use super::form::elementwise::{ComputeScale, Elementwise, ElementwiseKernel, ScaleMatrix, State};
 use super::form::gemm::{Gemm, GemmKernel, NARROW};
@@ -12,7 +12,7 @@ use super::form::mla::{MlaDecode, MlaDecodeKernel, MlaPrefill};
 use super::form::moe::{Moe, MoeKernel};
 use super::form::prefill::{Prefill, PrefillKernel};
 use super::form::{Device, Form};
-use super::switches::{ActQuant, EAGER_S, Launch, library_from};
+use super::switches::{ActQuant, EAGER_S, Launch};
 use super::{Prediction, Source};
 use crate::format::{Format, Storage};
 use crate::hardware::Hardware;
@@ -64,7 +64,7 @@ enum Price {
     FindAndScale(ComputeScale, ScaleMatrix, Rate),
     State(State),
     Nccl(Nccl, CollectiveKernel),
-    CustomAllReduce(CustomAllReduce, Option<Library>, CollectiveKernel),
+    CustomAllReduce(CustomAllReduce, CollectiveKernel),
     Host(Host),
 }
 
@@ -379,11 +379,7 @@ impl<'a> Predictor<'a> {
             let eager = self.prediction.switches.launch == Launch::Eager;
             let dtypes: &[&str] = if eager { &["bf16-eager", "bf16"] } else { &["bf16"] };
             if let Some(chosen) = self.chooser.choose::<CustomAllReduce>(dtypes, None) {
-                let from = library_from(&self.prediction.engine, &self.hardware.architecture, ranks)
-                    .filter(|_| !eager);
-                let nccl = self.chooser.choose::<Nccl>(&["all_reduce"], Some("nccl"));
-                let library = from.zip(nccl).map(|(from, nccl)| Library { nccl: nccl.form, from });
-                return Some(chosen.priced(|form| Price::CustomAllReduce(form, library, kernel)));
+                return Some(chosen.priced(|form| Price::CustomAllReduce(form, kernel)));
             }
         }
         let kinds: &[&str] = match transfer.collective {
@@ -461,7 +457,7 @@ impl Price {
             Price::FindAndScale(find, scale, _) => find.t0_s + scale.t0_s,
             Price::State(form) => form.t0_s,
             Price::Nccl(form, kernel) => form.a0_s + form.a1_s * (kernel.ranks - 1.0),
-            Price::CustomAllReduce(form, _, kernel) => form.a0_s + form.a1_s * (kernel.ranks - 1.0),
+            Price::CustomAllReduce(form, kernel) => form.a0_s + form.a1_s * (kernel.ranks - 1.0),
         }
     }
 }
@@ -527,9 +523,8 @@ impl Predicted {
             Price::Nccl(form, kernel) => {
                 form.seconds(device, &CollectiveKernel { bytes: ideal.buffer_bytes, ..*kernel })
             }
-            Price::CustomAllReduce(form, library, kernel) => {
-                let kernel = CollectiveKernel { bytes: ideal.buffer_bytes, ..*kernel };
-                form.or(library.as_ref(), device, &kernel)
+            Price::CustomAllReduce(form, kernel) => {
+                form.seconds(device, &CollectiveKernel { bytes: ideal.buffer_bytes, ..*kernel })
             }
             Price::Host(form) => form.seconds(device, &HostKernel { sequences: part.sequences }),
         };

@@ -62,21 +62,6 @@ pub fn kernels_of(preset: &str) -> &'static str {
     }
 }
 
-/// Bytes from which an engine hands an all-reduce of one machine's devices to a library instead of its own kernel;
-/// `None` where that is not known. vLLM's table by compute capability and world size
-/// (`distributed/device_communicators/all_reduce_utils.py`), and 8 MiB for all others.
-pub fn library_from(engine: &str, architecture: &str, ranks: f64) -> Option<f64> {
-    const MIB: f64 = (1 << 20) as f64;
-    let wide = ranks > 4.0;
-    (engine == "vllm").then_some(match architecture {
-        "hopper" if ranks > 6.0 => MIB / 4.0,
-        "hopper" if wide => MIB / 2.0,
-        "blackwell" | "blackwell-ultra" if wide => MIB,
-        "blackwell" | "blackwell-ultra" => 2.0 * MIB,
-        _ => 8.0 * MIB,
-    })
-}
-
 /// The precision an engine really runs: TensorRT-LLM keeps the cache of fp8 and nvfp4 checkpoints in fp8 unless told
 /// otherwise.
 pub fn as_run_by(preset: &str, mut precision: Precision, request: &Request) -> Precision {
@@ -192,17 +177,6 @@ mod tests {
         assert_eq!(kv("trtllm", None), Format::Fp8);
         assert_eq!(kv("trtllm", Some("bf16")), Format::Bf16);
         assert_eq!(kv("vllm", None), Format::Bf16);
-    }
-
-    #[test]
-    fn vllm_hands_large_buffers_to_a_library_sooner_the_more_devices_there_are() {
-        let of = |architecture: &str, ranks| library_from("vllm", architecture, ranks).unwrap();
-        assert_eq!(
-            [2.0, 4.0, 6.0, 8.0].map(|ranks| of("hopper", ranks) / 1024.0),
-            [8192.0, 8192.0, 512.0, 256.0]
-        );
-        assert_eq!((of("blackwell", 4.0), of("blackwell", 8.0)), (2097152.0, 1048576.0));
-        assert_eq!((of("ampere", 8.0), library_from("trtllm", "hopper", 8.0)), (8388608.0, None));
     }
 
     #[test]

@@ -58,26 +58,7 @@ form! {
     seconds = CustomAllReduce::time;
 }
 
-/// What an engine hands buffers to from so many bytes on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Library {
-    /// Its all-reduce.
-    pub nccl: Nccl,
-    /// Bytes.
-    pub from: f64,
-}
-
 impl CustomAllReduce {
-    /// The same where large buffers are handed to a library, which is never quicker at the border.
-    #[inline]
-    pub fn or(&self, library: Option<&Library>, device: &Device, kernel: &CollectiveKernel) -> f64 {
-        let own = self.time(device, kernel);
-        match library {
-            Some(library) if kernel.bytes >= library.from => own.max(library.nccl.time(device, kernel)),
-            _ => own,
-        }
-    }
-
     /// `a0 + a1·(n − 1) + min(S·(n − 1)/(bw·e1), d + 2(n − 1)/n·S/(bw·e2))`.
     #[inline]
     pub fn time(&self, _: &Device, kernel: &CollectiveKernel) -> f64 {
@@ -85,34 +66,5 @@ impl CustomAllReduce {
         let one = kernel.bytes * peers / (kernel.link * self.eff_one_shot);
         let two = self.d_s + 2.0 * peers / kernel.ranks * kernel.bytes / (kernel.link * self.eff_two_shot);
         self.a0_s + self.a1_s * peers + one.min(two)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalog;
-    use crate::efficiency::form::Device;
-
-    #[test]
-    fn large_buffers_take_as_long_as_the_library_needs_for_them() {
-        let hardware = catalog::hardware::hardware("h100-sxm").unwrap().item;
-        let device = Device::of(&hardware, 1e15, 3e12);
-        let own = CustomAllReduce { a0_s: 3e-6, a1_s: 0.0, eff_one_shot: 0.5, d_s: 4e-6, eff_two_shot: 0.7 };
-        let nccl = Nccl { a0_s: 15e-6, a1_s: 0.0, eff: 0.8, ramp_s: 5e-6 };
-        let library = Library { nccl, from: 262_144.0 };
-        let time = |bytes: f64| {
-            let kernel = CollectiveKernel { bytes, ranks: 8.0, crossing: 1.75, link: 450e9 };
-            (
-                own.or(Some(&library), &device, &kernel),
-                own.time(&device, &kernel),
-                nccl.time(&device, &kernel),
-            )
-        };
-        let (small, large) = (time(131_072.0), time(262_144.0));
-        assert_eq!(small.0, small.1);
-        assert_eq!(large.0, large.2);
-        let rising: Vec<f64> = (10..30).map(|power| time(f64::from(1 << power)).0).collect();
-        assert!(rising.is_sorted(), "{rising:?}");
     }
 }

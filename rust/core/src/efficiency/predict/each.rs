@@ -112,8 +112,8 @@ impl Predicted {
             Price::Nccl(form, kernel) => each(seconds, buffer_bytes, |bytes| {
                 form.seconds(device, &CollectiveKernel { bytes: *bytes, ..*kernel })
             }),
-            Price::CustomAllReduce(form, library, kernel) => each(seconds, buffer_bytes, |bytes| {
-                form.or(library.as_ref(), device, &CollectiveKernel { bytes: *bytes, ..*kernel })
+            Price::CustomAllReduce(form, kernel) => each(seconds, buffer_bytes, |bytes| {
+                form.seconds(device, &CollectiveKernel { bytes: *bytes, ..*kernel })
             }),
             Price::Host(form) => each(seconds, &part.sequences, |sequences| {
                 form.seconds(device, &HostKernel { sequences: *sequences })
