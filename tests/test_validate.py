@@ -169,3 +169,58 @@ def test_bands_of_served_points_hold_for_models_they_were_not_chosen_on() -> Non
     errors = rf.validate(SHARED / "e2e" / "server_points.parquet").errors
     held = errors.filter(pl.col("group") == "model=meta-llama/Llama-3.1-70B")
     assert held["coverage"].is_between(70, 90).all(), held
+
+
+def modules(**change: object) -> pl.DataFrame:
+    """Return modules of latent attention of one layer of DeepSeek-V3 on an eighth of its heads."""
+    rows = [
+        {
+            "op": "mla_generation_module",
+            "batch": n,
+            "q_len": 1,
+            "kv_len": keys,
+            "heads": 16,
+            "latency_ms": 0.09,
+        }
+        for n in (8, 32, 128)
+        for keys in (1025, 4097)
+    ]
+    about = {"system": "h100_sxm", "backend": "trtllm", "distribution": "bfloat16", "kv_dtype": "bfloat16"}
+    return pl.DataFrame(rows).with_columns(
+        **{name: pl.lit(value) for name, value in (about | change).items()}
+    )
+
+
+def test_a_module_of_latent_attention_is_priced_as_a_step_prices_it() -> None:
+    frame = modules().head(1)
+    ops = rf.analyze(
+        "deepseek-v3", "h100-sxm", phase="decode", batch_size=8, input_len=1024, tp=8, quantization="bf16",
+        kv_cache_dtype="bf16", engine="trtllm",
+    ).ops  # fmt: skip
+    layer = ops.filter((pl.col("repeat") == 61) & (pl.col("family") != "link"))
+    milliseconds = 1e3 * layer["predicted_s"].sum() / 61
+    told = rf.validate(frame.with_columns(latency_ms=pl.lit(milliseconds))).errors.row(0, named=True)
+    assert told["metric"] == "kernel:mla_generation_module"
+    assert (told["n"], told["refused"]) == (1, 0)
+    assert told["median_ape"] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"distribution": "fp7"}, "`distribution` must name the format of a module's projections: `fp7`"),
+        ({"heads": 0}, "`heads` must be a positive number"),
+        ({"latency_ms": -1.0}, "time must be a positive number"),
+        ({"system": "abacus"}, "no hardware is called `abacus`"),
+    ],
+)
+def test_a_module_that_cannot_be_priced_says_why(change: dict[str, object], why: str) -> None:
+    said = rf.validate(modules(**change), "h100-sxm")
+    assert said.refused["reason"].unique().to_list() == [why]
+    assert said.errors["refused"].max() == 6
+
+
+def test_nothing_is_fitted_to_modules() -> None:
+    fitted = rf.calibrate(modules())
+    assert not fitted.files
+    assert "a chain of kernels, each fitted apart" in fitted.unusable["must"].to_list()[0]

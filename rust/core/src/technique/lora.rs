@@ -18,7 +18,11 @@ pub static KIND: Kind = Kind {
     parameters: &[
         Parameter { key: "rank", default: "0", about: "rank of an adapter; 0 is none" },
         Parameter { key: "adapters", default: "1", about: "adapters that sequences choose among, evenly" },
-        Parameter { key: "resident", default: "", about: "adapters in the device's memory, at least those a batch draws; all unless said" },
+        Parameter {
+            key: "resident",
+            default: "",
+            about: "adapters in the device's memory, at least those a batch draws; all unless said",
+        },
         Parameter { key: "parts", default: "all", about: "all, attention or ffn; experts have none" },
     ],
     changes: "F, W, capacity; + an intermediate a token unless fused",

@@ -85,6 +85,8 @@ const HOST_FLOORS_S: [(&str, f64); 9] = [
     ("mla_prefill", 80e-6),
     ("moe", 150e-6),
 ];
+/// Makers whose devices replay kernels from graphs; elsewhere every kernel waits for the host, in serving as well.
+const GRAPHS: [&str; 2] = ["nvidia", "amd"];
 /// Short kernels whose times spread by less, from P10 to P90, all wait for the same.
 const FLAT: f64 = 1.6;
 /// How many short kernels tell a floor.
@@ -127,7 +129,8 @@ fn group(devices: &Devices, rows: &[&Measurement]) -> Group {
         .collect();
     let slipped = unit_slip(&sound);
     let slow = other_unit(&sound);
-    let launch = launch_floor(&sound);
+    let has_graphs = GRAPHS.contains(&devices.get(first.device).hardware.vendor.as_str());
+    let launch = if has_graphs { launch_floor(&sound) } else { None };
     let mut kept = Vec::new();
     let mut dropped: Vec<(Flaw, u64)> = Vec::new();
     for row in sound {
@@ -211,15 +214,20 @@ fn other_unit(rows: &[Sound]) -> Slow {
 fn launch_floor(rows: &[Sound]) -> Option<f64> {
     let family = rows.first()?.measured.kernel.family();
     let floor = HOST_FLOORS_S.iter().find(|(known, _)| *known == family)?.1;
-    let mut short: Vec<f64> =
-        rows.iter().filter(|row| row.ideal_s < 0.2 * floor).map(|row| row.measured.seconds).collect();
+    let short = rows.iter().filter(|row| row.ideal_s < 0.2 * floor).map(|row| row.measured.seconds).collect();
+    // Multiplications that wait for a host do so long and short; others are told by waiting alike.
+    waiting(short, floor, family == "gemm")
+}
+
+/// The time below which kernels wait for their launch, told from those of `short` work: typically longer than `floor`, and
+/// all about as long unless they need not be.
+pub fn waiting(mut short: Vec<f64>, floor: f64, uneven: bool) -> Option<f64> {
     if short.len() < LEAST_SHORT {
         return None;
     }
     let middle = median(&mut short);
     let [low, high] = [0.1, 0.9].map(|share| quantile(&short, share));
-    // Thousands of multiplications that wait for a host do so long and short; others are told by waiting alike.
-    let waits = middle > floor && (family == "gemm" || high < FLAT * low);
+    let waits = middle > floor && (uneven || high < FLAT * low);
     waits.then(|| f64::max(1.5 * middle, 1.25 * high))
 }
 

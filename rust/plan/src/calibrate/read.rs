@@ -16,6 +16,7 @@ use super::devices::{Devices, Known};
 use super::dimensions::{Columns, at, engine_name, pairs};
 use super::frame::{Frame, Words};
 use super::kernel::Kernel;
+use super::modules::{Module, modules};
 use super::routing::{Case, Loads, Routing};
 use super::vocabulary::{self, Numbers, Op};
 
@@ -55,6 +56,8 @@ pub struct Measurements {
     pub refused: BTreeMap<(String, String), u64>,
     /// The first row of each of these, from 1, and what stands there.
     pub examples: BTreeMap<(String, String), (usize, String)>,
+    /// Whole modules, which count as refused: nothing is fitted to them.
+    pub modules: Vec<(String, Result<Module, String>)>,
 }
 
 /// What holds where a frame does not say it.
@@ -96,6 +99,7 @@ pub fn read(frame: &Frame, defaults: &Defaults) -> Result<Measurements> {
             }
         }
     }
+    found.modules = modules(frame, (defaults.device.as_ref(), &defaults.engine), &seconds);
     found.versions = reader.versions(&found.rows);
     found.devices = reader.devices;
     found.engines = reader.engines;

@@ -381,7 +381,7 @@ impl<'a> Reader<'a> {
 }
 
 /// How an engine divides memory; what steps cost does not depend on it.
-fn memory() -> EngineMemory {
+pub fn memory() -> EngineMemory {
     EngineMemory {
         gpu_memory_utilization: 0.9,
         share: MemoryShare::Device,
