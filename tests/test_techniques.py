@@ -24,6 +24,12 @@ SETS = [
     "contextual-sparsity:active=0.3",
     "early-exit:at=0.5,share=0.4",
     "offload:what=weights,share=0.2",
+    "afd:attention=2,ffn=1",
+    "pim:ops=all,memory=added,stacks=8",
+    "lora:rank=16,adapters=8",
+    "hybrid:processor=xeon-8592,ops=ffn,share=0.2",
+    "context-parallel:ranks=2 + flash:attention=off",
+    "weight-quant:bits=4,parts=ffn + weight-quant:bits=8,parts=attention",
 ]
 
 
@@ -36,11 +42,14 @@ SETS = [
 )
 def test_analyze_and_evaluate_charge_the_same(techniques: str, batch: int, length: int, mode: str) -> None:
     rows = {"techniques": [techniques], "batch_size": [batch], "input_len": [length]}
-    priced = rf.evaluate(rows, model=MODEL, hw=HW, mode=mode, columns=["step_s", "tpot_s", "kv_bytes"])
+    columns = ["step_s", "tpot_s", "kv_bytes", "fits", "energy_j_per_token"]
+    priced = rf.evaluate(rows, model=MODEL, hw=HW, mode=mode, columns=columns)
     asked = rf.analyze(MODEL, HW, batch_size=batch, input_len=length, techniques=techniques, mode=mode)
     assert priced["step_s"].item() == pytest.approx(asked.step_s, rel=1e-12)
     assert priced["tpot_s"].item() == pytest.approx(asked.tpot_s, rel=1e-12)
     assert priced["kv_bytes"].item() == pytest.approx(asked.memory["kv_bytes"], rel=1e-12)
+    assert priced["fits"].item() == asked.memory["fits"]
+    assert priced["energy_j_per_token"].item() == pytest.approx(asked.energy_j / asked.tokens, rel=1e-12)
 
 
 @pytest.mark.parametrize("techniques", [text for text in SETS if not text.startswith("spec")])

@@ -130,18 +130,19 @@ impl Accumulated {
         }
     }
 
-    /// Adds a step.
-    pub fn add(&mut self, pricer: &Pricer, sums: &Sums) {
+    /// Adds a step that stands for so many.
+    pub fn add(&mut self, pricer: &Pricer, sums: &Sums, steps: f64) {
         pricer.each(sums, |index, op, cost| {
             let work = Totals::from(&cost);
-            self.rank.add(&work, op.repeat * op.site.devices);
+            self.rank.add(&work, op.repeat * op.site.devices * steps);
             let slot = &mut self.ops[index];
             slot.runs = true;
             slot.links = op.family == Family::Link;
-            slot.work.add(&work, op.stage_repeat);
-            slot.ideal += cost.ideal * op.stage_repeat;
-            slot.seconds[cost.bound as usize] += cost.seconds * op.stage_repeat;
-            slot.spent.add_cost(&cost, cost.seconds * op.stage_repeat);
+            let times = op.stage_repeat * steps;
+            slot.work.add(&work, times);
+            slot.ideal += cost.ideal * times;
+            slot.seconds[cost.bound as usize] += cost.seconds * times;
+            slot.spent.add_cost(&cost, cost.seconds * times);
         });
     }
 

@@ -35,6 +35,7 @@ pub mod kv;
 pub mod groups;
 pub mod memory;
 pub mod point;
+mod decodes;
 pub mod analysis;
 pub mod batch;
 pub mod compat;

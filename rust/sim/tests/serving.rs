@@ -127,6 +127,7 @@ fn a_question_about_memory_is_answered_with_the_blocks_that_an_engine_serves_wit
         ("gpt-oss-20b", 1, "auto", "", &vllm),
         ("gemma-3-27b", 1, "auto", "", &vllm),
         ("llama-3.1-8b", 1, "auto", "kv-evict:budget=512/2048", &vllm),
+        ("llama-3.1-8b", 1, "auto", "kv-evict:budget=512", &vllm),
         ("qwen3-next-80b-a3b", 4, "auto", "", &vllm),
         ("qwen3-next-80b-a3b", 4, "auto", "", &uncached),
         ("qwen3-next-80b-a3b", 4, "auto", "spec:method=eagle,gamma=2,accept=0.5", &vllm),
@@ -338,10 +339,17 @@ fn a_tree_is_verified_whole_and_accepted_by_depth() {
 }
 
 #[test]
-fn points_of_a_skeleton_are_all_kept() {
-    let speculation =
-        with("llama-3.1-8b", "parallel-decoding:method=skeleton,width=5").engine.speculation.unwrap();
-    assert_eq!((speculation.tokens, speculation.accepted(3, 7, 4)), (4, 4));
+fn points_of_a_skeleton_are_all_kept_once_it_is_written() {
+    let speculation = |with_serial: &str| {
+        let text = format!("parallel-decoding:method=skeleton,width=5{with_serial}");
+        with("llama-3.1-8b", &text).engine.speculation.unwrap()
+    };
+    let points = speculation(",serial=0");
+    assert_eq!((points.tokens, points.accepted(3, 7, 4)), (4, 4));
+    // A tenth of the answer before, token by token: 1/(0.1 + 0.9/5) = 3.57 tokens a step, so 2 and now and then 3 of 4
+    let whole = speculation("");
+    let brought: u32 = (0..1000).map(|verification| whole.accepted(3, verification, 4)).sum();
+    assert!((f64::from(brought) / 1000.0 - 2.571).abs() < 0.05, "{brought}");
 }
 
 #[test]
@@ -428,13 +436,18 @@ fn techniques_keep_the_groups_of_layers_that_differ() {
         ["kv-quant:bits=8", "weight-quant:bits=8", "offload:what=kv,share=0.5", "kv-evict:ratio=0.5"]
     {
         let engine = with("gpt-oss-20b", with_technique).engine;
-        assert_eq!(engine.groups, plain.groups, "{with_technique}");
+        if with_technique != "kv-evict:ratio=0.5" {
+            assert_eq!(engine.groups, plain.groups, "{with_technique}");
+        }
         let more = f64::from(engine.num_gpu_blocks) / f64::from(plain.num_gpu_blocks);
-        let fewer_weights = with_technique == "weight-quant:bits=8";
-        assert!(
-            if fewer_weights { more < 1.01 } else { (more / 2.0 - 1.0).abs() < 0.001 },
-            "{with_technique}: {more}"
-        );
+        // Half of the layers keep a window, of which nothing is evicted: a block is as long as theirs, and holds twice the
+        // tokens of the others.
+        let holds = match with_technique {
+            "weight-quant:bits=8" => more < 1.01,
+            "kv-evict:ratio=0.5" => (more - 1.0).abs() < 0.001 && engine.block_size == 2 * plain.block_size,
+            _ => (more / 2.0 - 1.0).abs() < 0.001,
+        };
+        assert!(holds, "{with_technique}: {more}");
     }
     // An EAGLE layer joins those that keep everything: 13 of them and 12 with a window are alike enough for one size.
     let drafted =

@@ -150,7 +150,8 @@ impl Contextual {
                 // Keys and values are projected where some query head of theirs is asked.
                 let matrix = op.matrix?;
                 let own = projected_by(context.model, matrix, context.layout)?;
-                let queries = (own.heads * own.head_dim) as f64 / context.layout.tp as f64;
+                let gate = if own.output_gate { own.value_dim } else { 0 };
+                let queries = (own.heads * (own.head_dim + gate)) as f64 / context.layout.tp as f64;
                 let keys = all(own.heads / own.kv_heads.max(1));
                 let kept = queries * self.active + (matrix.outputs - queries) * keys;
                 Some(Chosen::Heads(kept / matrix.outputs))

@@ -8,7 +8,7 @@ use super::{Cache, Context, Effect, Kind, Parameter, Program, Slot, Target};
 use crate::error::{Error, Result};
 use crate::model::{Attention, Mixer, Span};
 use crate::shape::{Reach, Reaches};
-use crate::work::{Op, Rate};
+use crate::work::{Op, Rate, Work};
 
 /// What the catalogue says.
 pub static KIND: Kind = Kind {
@@ -90,7 +90,8 @@ fn reach(budget: u64) -> Reach {
 
 /// Attention of decoding sequences that reads the whole cache.
 fn reads_all(op: &Op) -> bool {
-    is_attention(op) && op.reach == 0 && (op.work.kv_bytes.key > 0.0 || op.work.flops.pair > 0.0)
+    let Work { kv_bytes, flops, vector_flops, .. } = &op.work;
+    is_attention(op) && op.reach == 0 && (kv_bytes.key > 0.0 || flops.pair + vector_flops.pair > 0.0)
 }
 
 impl Evict {

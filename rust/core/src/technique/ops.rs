@@ -194,7 +194,6 @@ pub(super) fn decode_beside_prompts(op: Op, change: impl FnOnce(&mut Op)) -> Vec
 pub(super) fn beside(op: &Op, name: String, family: Family, work: Work) -> Op {
     let mut new = Op::new(name, family, op.format, work);
     (new.repeat, new.stage_repeat, new.over, new.reach) = (op.repeat, op.stage_repeat, op.over, op.reach);
-    new.needs_logits = op.needs_logits;
     new
 }
 

@@ -131,10 +131,10 @@ impl Techniques {
     pub fn idle(&self, mut program: Program, context: &Context<'_>) -> Result<Vec<&Technique>> {
         let (mut idle, mut cache) = (Vec::new(), Cache::default());
         for technique in &self.list {
-            let (effect, before) = (technique.effect(), (program.clone(), cache.clone()));
+            let (effect, before) = (technique.effect(), (program.ops.clone(), cache.clone()));
             effect.operators(&mut program, context)?;
             effect.cache(&mut cache, context)?;
-            let same = before == (program.clone(), cache.clone()) && !self.applied.contains(technique);
+            let same = before.0 == program.ops && before.1 == cache && !self.applied.contains(technique);
             if same && effect.generation().is_none() && effect.devices() == 1.0 {
                 idle.push(technique);
             }

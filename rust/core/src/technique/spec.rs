@@ -270,7 +270,6 @@ impl Spec {
                 op.work.resident = Resident::default();
             }
             op.name = format!("draft.{}", op.name);
-            op.stage_repeat = op.repeat;
             if op.over != Over::Decode {
                 passes.push(Op { over: Over::Prefill, ..op.clone() });
                 op.work.resident = Resident::default();

@@ -115,6 +115,10 @@ fn a_prefix_stored_once_leaves_room_for_more_sequences() {
     assert_eq!(three.engine_sequences, (blocks - 150) / 13);
     assert_eq!(three.blocks_needed, 3 * 63 + 7 * 13);
     assert_eq!(three.ideal_sequences, ((left - 3.0 * 2.56e6) / 0.64e6) as u64);
+    // With tables of 4 bytes a block of 64 and layer, a quarter of a byte a token: 12 blocks once, 4 for each
+    let paged = memory("prefix-sharing:tokens=800 + paging:block=64");
+    let each = 256.0 * 3200.0 + 1024.0 * 0.25;
+    assert_eq!(paged.ideal_sequences, ((left - 768.0 * 3200.0) / each) as u64);
     // What fits for the others fits with it: 4,000 sequences of 3.2 MB do not
     let many = |with: &str| run(with, &decode(4000, 1000)).outcome.memory.fits();
     assert!(!many("none") && many("prefix-sharing:tokens=800"));
@@ -166,6 +170,9 @@ fn a_window_on_half_of_the_layers() {
     is(op(&step, "attention[window 100]").work.kv_bytes, 2.0 * 800.0 * 101.0);
     is(op(&step, "attention").work.kv_bytes, 2.0 * 800.0 * 1001.0);
     is(step.outcome.memory.kv, 1600.0 * 1100.0);
+    // Of four layers 0.6 are 2.4: two
+    let step = run("attention:kind=window,window=100,layers=0.6", &decode(1, 1000));
+    is(op(&step, "attention[window 100]").repeat, 2.0);
 }
 
 #[test]

@@ -100,6 +100,7 @@ fn an_eagle_head_is_one_layer_and_a_projection() {
     is(op(&step, "draft.gate_up_proj").work.weight_bytes, 3.0 * 16e6);
     is(op(&step, "draft.fuse_proj").work.weight_bytes, 3.0 * 2000.0 * 1000.0 * 2.0);
     is(op(&step, "draft.lm_head").work.weight_bytes, 3.0 * 20e6);
+    is(op(&step, "draft.lm_head").work.flops, 3.0 * 2.0 * 1e7);
     // A step takes all of its operators' time, each draft's included
     let all: f64 = step.ops.iter().map(|op| op.ideal).sum();
     is(seconds(&step), all);

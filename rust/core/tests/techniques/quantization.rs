@@ -87,6 +87,21 @@ fn a_dequantization_kernel_passes_weights_through_memory() {
 }
 
 #[test]
+fn only_experts_that_are_visited_are_dequantized() {
+    // One token, 2 of 8 experts of 8 M gate and up weights in each of 4 layers: 64 M
+    let step = run_moe("weight-quant:bits=4,dequant=kernel", &decode(1, 1000));
+    let (before, experts) = (op(&step, "dequantize[experts_gate_up]"), op(&step, "experts_gate_up"));
+    // Half a byte read and two written, then two read; one operation each, once
+    is(before.work.weight_bytes, 64e6 * 2.5);
+    is(experts.work.weight_bytes, 64e6 * 2.0);
+    is(before.work.vector_flops, 64e6);
+    is(experts.work.vector_flops, 0.0);
+    let step = run_moe("weight-quant:bits=4,dequant=serial", &decode(1, 1000));
+    is(op(&step, "dequantize[experts_gate_up]").work.weight_bytes, 0.0);
+    is(op(&step, "experts_gate_up").work.weight_bytes, 64e6 * 0.5);
+}
+
+#[test]
 fn dequantization_can_be_left_out() {
     let step = run("weight-quant:bits=4,dequant=off", &decode(1, 1000));
     is(op(&step, "gate_up_proj").work.vector_flops, 0.0);

@@ -149,7 +149,7 @@ fn impossible_values_are_refused() {
         ),
         (
             "spec:method=oracle,gamma=2,accept=0.5",
-            "spec:method must be one of ngram, draft-model, medusa, eagle, mtp, lookahead: oracle",
+            "spec:method must be one of ngram, draft-model, medusa, eagle, mtp, lookahead, dflash: oracle",
         ),
         (
             "spec:method=mtp,gamma=1,accept=0.5",

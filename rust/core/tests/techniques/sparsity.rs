@@ -201,6 +201,11 @@ fn skipped_layers_get_keys_and_values() {
     is(op(&step, "kv_fill").work.flops, 1.6e6);
     // Their weights (2 layers · 800 kB) are read apart only where both have left: 1/4
     is(op(&step, "kv_fill").work.weight_bytes, 400e3);
+    // 1000 numbers enter and 400 leave, 2 bytes each
+    is(op(&step, "kv_fill").work.activation_bytes, 2.0 * 1400.0 * 2.0);
+    // A quarter that leaves is everybody of two in one step of sixteen
+    let fewer = run("early-exit:at=0.5,share=0.25,kv=fill", &decode(2, 1000));
+    is(op(&fewer, "kv_fill").work.weight_bytes, 100e3);
     // Keys are read for one of two sequences, written for both: 2 layers · (1000 + 2) · 800
     is(op(&step, "attention[50% of tokens]").work.kv_bytes, 2.0 * 1002.0 * 800.0);
 }

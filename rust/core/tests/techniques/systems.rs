@@ -33,6 +33,14 @@ fn hidden_communication_takes_no_time() {
 }
 
 #[test]
+fn a_share_of_the_computing_time_hides_as_much_communication() {
+    let plain = seconds(&run("parallel:tp=2", &decode(10, 1000)));
+    let hidden = seconds(&run("parallel:tp=2 + overlap:share=0.01", &decode(10, 1000)));
+    // All but the 2.8 us of communication computes
+    is(plain - hidden, 0.01 * (plain - 2.8e-6));
+}
+
+#[test]
 fn context_parallelism_cuts_prompts() {
     let step = run("context-parallel:ranks=4", &prefill(1, 1000));
     // 250 tokens of gate and up; a quarter of 500,500 pairs
@@ -498,6 +506,10 @@ fn a_technique_that_was_told_nothing_says_so() {
     {
         assert_eq!(run(with, &decode(1, 1000)).notes, [format!("`{with}` changes nothing here")]);
     }
+    // Experts are no neurons that are chosen one by one
+    let cold = "contextual-sparsity:active=0.2,parts=experts,hot=0.4,hits=0.8,processor=xeon-8592";
+    let notes = run_moe(cold, &decode(1, 1000)).notes;
+    assert!(notes.contains(&format!("`{cold}` changes nothing here")), "{notes:?}");
     for with in
         ["offload:what=kv", "prune:layers=0.5", "low-rank:keep=1", "paging", "pim", "afd", "kv-quant:bits=8"]
     {
@@ -514,4 +526,14 @@ fn what_lies_between_two_matrices_on_the_host_stays_there() {
         is(op(&step, "to_host[gate_up_proj]").work.link_bytes, 4.0 * 10.0 * 2000.0);
         is(op(&step, "to_host[down_proj]").work.link_bytes, 4.0 * 10.0 * 2000.0);
     }
+}
+
+#[test]
+fn the_host_converts_its_share_of_the_weights_and_gets_its_share_of_the_keys() {
+    let step = run("weight-quant:bits=4 + hybrid:processor=xeon-8592,ops=ffn,share=0.25", &decode(1, 1000));
+    is(op(&step, "host[gate_up_proj]").work.vector_flops, 0.25 * 32e6);
+    is(op(&step, "gate_up_proj").work.vector_flops, 0.75 * 32e6);
+    // A prompt of 1000 tokens leaves half of its keys with the host: 800 bytes in each of 4 layers
+    let step = run("hybrid:processor=xeon-8592,share=0.5", &prefill(1, 1000));
+    is(op(&step, "to_host[attention]").work.link_bytes, 0.5 * 4.0 * 800e3);
 }

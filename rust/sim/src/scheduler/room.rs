@@ -3,8 +3,6 @@
 //! Engines give and take blocks while they decide, so the room holds the KV cache; clocks and measurements are not its
 //! business. Its moves are those that all engines share: to continue, admit, preempt.
 
-use std::collections::{BTreeSet, VecDeque};
-
 use roofline_core::error::Result;
 use roofline_core::groups::POOLS;
 
@@ -43,7 +41,7 @@ pub struct Room<'a> {
     pub(super) sequences: Vec<Sequence>,
     /// In order of admission.
     pub(super) running: Vec<u32>,
-    pub(super) waiting: Queue,
+    pub(super) waiting: Queue<u32>,
     /// Those who wait with their blocks in the host's memory.
     pub(super) swapped: Swapped,
     /// Requests waiting that were set aside.
@@ -69,10 +67,7 @@ impl<'a> Room<'a> {
             sequences,
             requests,
             running: Vec::new(),
-            waiting: match config.scheduling_policy {
-                Policy::Fcfs | Policy::LongestPrefix => Queue::Fcfs(VecDeque::new()),
-                Policy::Priority => Queue::Priority(BTreeSet::new()),
-            },
+            waiting: Queue::of(config.scheduling_policy),
             swapped: Swapped::default(),
             set_aside: 0,
             calls: 0,
