@@ -193,12 +193,15 @@ fn costs(analyst: &Analyst, running: u64, prompt: u64, context: u64, budget: u64
     let mut at: Vec<u64> = known.keys().copied().collect();
     at.sort_unstable();
     let whole = prompt.min(budget);
+    // Chunks of a longer prompt attend to those before them: half of the rest on average.
+    let before = (prompt - whole) / 2;
     let mut chunks = vec![(whole / 8).max(1), (whole / 2).max(1), whole];
     chunks.dedup();
     let mut prompts = Vec::new();
     for chunk in chunks {
         let beside = |sequences: u64| -> Result<f64> {
-            let point = Point { question: Question::Mixed, chunk, ..decode(sequences, context) };
+            let alone = decode(sequences, context);
+            let point = Point { question: Question::Mixed, chunk, prefix_len: before, ..alone };
             Ok((price(&point)? - known[&sequences]).max(0.0))
         };
         prompts.push((chunk as f64, beside(1)?, beside(running)?));
@@ -214,4 +217,27 @@ fn costs(analyst: &Analyst, running: u64, prompt: u64, context: u64, budget: u64
         launching: 0.0,
         captured: 0.0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_of_a_long_prompt_attend_to_those_before_them() {
+        let mut frame = Frame::new(1);
+        for (name, value) in [("tp_size", 1.0), ("concurrency", 4.0), ("isl", 4096.0), ("osl", 64.0)] {
+            frame.push_numbers(name, vec![value]).unwrap();
+        }
+        for (name, word) in [("model_path", "llama-3.1-8b"), ("system", "h100_sxm"), ("backend", "vllm")] {
+            frame.push_words(name, crate::calibrate::frame::Words::of(&[word])).unwrap();
+        }
+        let server = Server::of(&frame, 0).unwrap();
+        let analyst = server.analyst(&server.hardware().unwrap(), Efficiency::Ideal).unwrap();
+        let chunk =
+            |prompt: u64| costs(&analyst, 4, prompt, 2048, 8192).unwrap().prompt.last().copied().unwrap();
+        let (fits, longer) = (chunk(8192), chunk(65536));
+        assert_eq!((fits.0, longer.0), (8192.0, 8192.0));
+        assert!(longer.1 > 1.5 * fits.1 && longer.2 > 1.5 * fits.2, "{fits:?} {longer:?}");
+    }
 }
