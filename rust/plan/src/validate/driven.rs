@@ -53,8 +53,8 @@ const KERNELS_OF_LATENTS: f64 = 6.0;
 /// How many times as long as timed kernels say the prompts of vLLM and SGLang take on Blackwell under load. Those times
 /// are of weights that are all the same number, which draw less power than a model's.
 const UNDER_LOAD: f64 = 1.25;
-/// Steps after which SGLang looks for new requests, and the users from which it looks more seldom: benchmarks set
-/// `--scheduler-recv-interval` so.
+/// Steps after which SGLang looks for new requests, and the users from which it looks more seldom: benchmarks are known to
+/// set `--scheduler-recv-interval` so, which is not recorded with their rows.
 const LOOKS: (u64, u64) = (10, 30);
 const MANY_USERS: u64 = 16;
 
