@@ -448,6 +448,8 @@ class Trace:
         words: Sequence[tuple[str, str]], like: Trace | None = None, progress: Progress | None = None
     ) -> tuple[Trace, list[str]]: ...
     @staticmethod
+    def draw(words: Sequence[tuple[str, str]]) -> tuple[Trace, list[str]]: ...
+    @staticmethod
     def generate_to(
         words: Sequence[tuple[str, str]],
         path: str | PathLike[str],
@@ -570,6 +572,7 @@ class Engine:
         measure: str | None = None,
         over_context: str = "reject",
         use_recorded_cache: bool = False,
+        slo: str | None = None,
     ) -> Simulation: ...
 
 @final

@@ -73,7 +73,7 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
             acceptance: Acceptance::Chance { positions: vec![0.8, 0.5], seed: 7 },
         });
         let chunked = switches.3;
-        let tokens = max_num_seqs.max(5) + more_tokens;
+        let tokens = max_num_seqs.max(6) + more_tokens;
         EngineConfig {
             max_num_seqs,
             max_num_batched_tokens: if chunked { tokens } else { tokens.max(max_model_len + 1) },
