@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use roofline_core::analysis::{Analyst, Outcome};
+use roofline_core::analysis::Analyst;
 use roofline_core::batch::{Answers, BLOCK, Kernel, Scratch, Sizes, Want};
 use roofline_core::lanes::Lane;
 use roofline_core::memory::ActivationPeak;
@@ -272,33 +272,6 @@ impl Deployed {
             }
         }
         tokens
-    }
-
-    /// One measure of an outcome: what every lane of a block must be.
-    pub fn of_outcome(&self, outcome: &Outcome, measure: Measure) -> Option<f64> {
-        let (times, memory) = (&outcome.times, &outcome.memory);
-        let tokens = times.tokens * self.analyst.deployment().layout.dp as f64;
-        match measure {
-            Measure::Step => Some(times.step.step.seconds),
-            Measure::Ideal => Some(times.step.ideal),
-            Measure::Low => times.step.step.low,
-            Measure::High => times.step.step.high,
-            Measure::Ttft => times.ttft,
-            Measure::Tpot => times.tpot,
-            Measure::E2e => times.e2e,
-            Measure::TokensPerGpu => Some(outcome.tokens_per_gpu_s),
-            Measure::TokensPerUser => outcome.tokens_per_user_s,
-            Measure::Bound => Some(outcome.done.bound() as usize as f64),
-            Measure::Intensity => outcome.done.device().intensity(),
-            Measure::Weights => Some(memory.weights),
-            Measure::Kv => Some(memory.kv),
-            Measure::Memory => Some(memory.ideal_bytes()),
-            Measure::EngineMemory => Some(memory.engine_bytes()),
-            Measure::Fits => Some(f64::from(u8::from(memory.fits()))),
-            Measure::MaxConcurrency => memory.concurrency(),
-            Measure::Energy => outcome.energy_j.map(|joule| joule / tokens),
-            Measure::Usd => outcome.usd.map(|usd| usd / tokens * 1e6),
-        }
     }
 }
 

@@ -72,13 +72,6 @@ impl BlockHashes {
         &self.ids[self.offsets[request] as usize..self.offsets[request + 1] as usize]
     }
 
-    /// How many whole blocks of an engine that holds `engine_block` tokens a block lie on the hash path of a request
-    /// with `prompt_tokens`: only those can be found in, or added to, a prefix cache.
-    pub fn engine_blocks(&self, request: usize, prompt_tokens: u32, engine_block: u32) -> u32 {
-        let hashed = self.path(request).len() as u64 * u64::from(self.block_size);
-        (hashed.min(u64::from(prompt_tokens)) / u64::from(engine_block.max(1))) as u32
-    }
-
     /// What block `k` of an engine holds: the id of the trace block in which its last token lies, and how many tokens
     /// of that trace block it reaches (1 ..= `block_size`). None beyond the hash path.
     ///
