@@ -179,6 +179,8 @@ class Deployment:
         speculation: tuple[str, int, str] | None = None,
     ) -> list[str]: ...
     @staticmethod
+    def canonical(techniques: Sequence[str]) -> str: ...
+    @staticmethod
     def technique_catalog(name: str | None = None) -> Table: ...
     @property
     def weights_format(self) -> str: ...
@@ -202,19 +204,8 @@ class Point:
 
 @final
 class EngineMemory:
-    def __new__(
-        cls,
-        *,
-        gpu_memory_utilization: float,
-        block_size: int,
-        max_num_batched_tokens: int,
-        max_num_seqs: int,
-        cuda_graphs: bool,
-    ) -> EngineMemory: ...
     @property
     def gpu_memory_utilization(self) -> float: ...
-    @property
-    def block_size(self) -> int: ...
     @property
     def max_num_batched_tokens(self) -> int: ...
     @property

@@ -157,7 +157,7 @@ def simulate(
         Requests that may wait; vLLM refuses others (503).
     capacity_scheduler_policy : {"guaranteed-no-evict", "max-utilization"}, optional
         TensorRT-LLM's own setting.
-    spec_method : {"ngram", "draft-model", "eagle", "mtp"}, optional
+    spec_method : {"ngram", "draft-model", "eagle", "mtp", "dflash"}, optional
         Where draft tokens come from; nothing is drafted unless said. An EAGLE head or MTP module takes the time
         of one layer and the head for each draft.
     spec_model : str, path, mapping or Model, optional
@@ -166,7 +166,8 @@ def simulate(
         Draft tokens a step.
     spec_acceptance : float, sequence of float or str, optional
         The chance that a draft is accepted if those before it were: one for all, or one a position, the last
-        for all further ones. ``"pattern:A,B"`` accepts (A·i + B·v) mod (drafts + 1) at verification v of
+        for all further ones; or ``"@FILE"``, as a technique's settings have it (`technique_files.inline`).
+        ``"pattern:A,B"`` accepts (A·i + B·v) mod (drafts + 1) at verification v of
         request i instead.
     step_cost : str, optional
         ``linear:A,B,C`` prices a step as A + B·tokens + C·context seconds instead of by the cost model.
@@ -427,7 +428,7 @@ class Simulation:
 
     @cached_property
     def requests(self) -> pl.DataFrame:
-        """One row a request, in the order of the trace; times in seconds since the trace began.
+        """One row a request, in order of arrival, ties in that of the trace; times in seconds since the trace began.
 
         ``request_id, arrival_s, first_scheduled_s, first_token_s, finish_s, prompt_tokens, output_tokens,
         cached_tokens, preemptions, ttft_s, tpot_s, e2e_s, replica, status``, the band of the latencies (``ttft_low_s``,

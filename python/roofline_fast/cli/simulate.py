@@ -223,7 +223,7 @@ def simulate(
     ] = None,
     spec_method: Annotated[
         str | None,
-        typer.Option(help="Drafts: ngram, draft-model, eagle or mtp.", rich_help_panel=flags.ENGINE),
+        typer.Option(help="Drafts: ngram, draft-model, eagle, mtp or dflash.", rich_help_panel=flags.ENGINE),
     ] = None,
     spec_model: Annotated[
         str | None,

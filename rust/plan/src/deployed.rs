@@ -222,7 +222,7 @@ impl Deployed {
             block.lane_mut(Measure::Memory)[at] = memory.ideal_bytes();
             block.lane_mut(Measure::EngineMemory)[at] = memory.engine_bytes();
             block.lane_mut(Measure::Fits)[at] = f64::from(u8::from(memory.fits()));
-            block.lane_mut(Measure::MaxConcurrency)[at] = memory.engine_sequences as f64;
+            block.lane_mut(Measure::MaxConcurrency)[at] = memory.concurrency().unwrap_or(f64::NAN);
         }
     }
 
@@ -314,7 +314,7 @@ impl Deployed {
             Measure::Memory => Some(memory.ideal_bytes()),
             Measure::EngineMemory => Some(memory.engine_bytes()),
             Measure::Fits => Some(f64::from(u8::from(memory.fits()))),
-            Measure::MaxConcurrency => Some(memory.engine_sequences as f64),
+            Measure::MaxConcurrency => memory.concurrency(),
             Measure::Energy => outcome.energy_j.map(|joule| joule / tokens),
             Measure::Usd => outcome.usd.map(|usd| usd / tokens * 1e6),
         }

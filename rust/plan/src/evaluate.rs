@@ -222,7 +222,9 @@ pub fn evaluate(configurations: &Configurations, columns: &[String]) -> Result<T
             }
             let price = |(start, mut share): (usize, Share<'_>)| {
                 let write = |row: usize, block: &Block, count: usize| share.write(row, block, count, unknown);
-                at_desk(|desk, block| piece(configurations, group, wanted, places(start), (desk, block), write))
+                at_desk(|desk, block| {
+                    piece(configurations, group, wanted, places(start), (desk, block), write)
+                })
             };
             shares.into_par_iter().map(price).collect::<Result<()>>()?;
             results.close_up(wanted, &[(rows, rows, unknown)]);

@@ -292,8 +292,11 @@ impl Results {
         let columns: Vec<(Measure, Column)> = lanes
             .into_par_iter()
             .map(|(measure, lane)| {
-                let column =
-                    if unknown.has(measure) { constant(measure, f64::NAN, rows) } else { column(measure, lane) };
+                let column = if unknown.has(measure) {
+                    constant(measure, f64::NAN, rows)
+                } else {
+                    column(measure, lane)
+                };
                 (measure, column)
             })
             .collect();

@@ -1,4 +1,4 @@
-//! A waterfall adds up to the difference it explains, and break-even answers are where both sides are equal.
+//! A waterfall adds up to the difference it explains.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
@@ -8,19 +8,19 @@ use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::{EngineMemory, MemoryShare};
+use roofline_core::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
 use roofline_core::table::Column;
 use roofline_core::technique::Technique;
-use roofline_plan::break_even::{answers, bound_map, table};
 use roofline_plan::compare::{By, compare};
 
 const ENGINE: EngineMemory = EngineMemory {
     gpu_memory_utilization: 0.9,
     share: MemoryShare::Device,
-    block_size: 16,
+    block_size: BlockSize::VLLM,
+    pages: Pages::Groups { caching: true, drafts: 0 },
     max_num_batched_tokens: 8192,
     max_num_seqs: 256,
     cuda_graphs: true,
@@ -113,125 +113,4 @@ fn quantized_weights_gain_in_reading_weights_and_pay_for_dequantization() {
     assert!((of("gate_up_proj", "weights") / (-1.5 * weights / 768e9) - 1.0).abs() < 1e-9);
     assert!((of("dequantize[gate_up_proj]", "vector") / (weights / 38.7e12) - 1.0).abs() < 1e-9);
     assert_eq!(of("lm_head", "weights"), 0.0);
-}
-
-fn value(with: &str, model: &str, hardware: &str, point: &Point, name: &str) -> Option<f64> {
-    let (changed, base) = (
-        deployment(model, hardware, Efficiency::Ideal, with),
-        deployment(model, hardware, Efficiency::Ideal, "none"),
-    );
-    let found = answers(&changed, &base, point, &ENGINE).unwrap();
-    found.iter().find(|answer| answer.name == name).unwrap_or_else(|| panic!("{name}: {found:?}")).value
-}
-
-#[test]
-fn fewer_bits_turn_compute_bound_at_the_rule_of_thumb() {
-    // A6000: 154.8 TFLOP/s and 768 GB/s: 201.6, 100.8, 50.4, 25.2, 12.6 tokens
-    for (bits, expected) in [(8, 100.78), (4, 50.39), (2, 25.2), (1, 12.6)] {
-        let with = format!("weight-quant:bits={bits}");
-        let found = value(&with, "llama-2-13b", "a6000", &decode(1, 1000), "compute_bound_from").unwrap();
-        assert!((found - expected).abs() < 0.01, "{bits} bits: {found}");
-        let without =
-            value(&with, "llama-2-13b", "a6000", &decode(1, 1000), "compute_bound_from_without").unwrap();
-        assert!((without - 201.56).abs() < 0.01, "{without}");
-    }
-}
-
-#[test]
-fn the_gain_of_four_bits_is_gone_earlier_with_a_serial_dequantization() {
-    let gone = |with: &str| value(with, "llama-2-13b", "a6000", &decode(1, 1), "gain_gone_beyond").unwrap();
-    let (off, serial) = (gone("weight-quant:bits=4,dequant=off"), gone("weight-quant:bits=4,dequant=serial"));
-    // P/B = 201.6 tokens, later by the activations that are moved too: T·F/P = (W + T·A)/B of the last layer to turn
-    assert!((202.0..225.0).contains(&off), "{off}");
-    // A weight: 2b/P + 1/38.7e12 = 2/768e9, so b = 199.6, a little earlier
-    assert!(serial < off && serial > 190.0, "{serial}");
-    let heavy = gone("weight-quant:bits=4,dequant=serial,ops=20");
-    // b = P·(1/B − 20/(2·38.7e12)) = 161.6
-    assert!((160.0..175.0).contains(&heavy), "{heavy}");
-}
-
-#[test]
-fn at_its_break_even_speculation_takes_as_long_as_none() {
-    let with = |accept: f64| format!("spec:method=draft-model,draft=llama-3.2-1b,gamma=4,accept={accept}");
-    let point = decode(8, 2000);
-    let pays = value(&with(0.5), "llama-3.1-8b", "h100-sxm", &point, "speculation_pays_from").unwrap();
-    assert!(pays > 0.0 && pays < 1.0);
-    let tpot = |with: &str| {
-        analysis(deployment("llama-3.1-8b", "h100-sxm", Efficiency::Ideal, with), &point)
-            .outcome
-            .times
-            .tpot
-            .unwrap()
-    };
-    assert!((tpot(&with(pays)) / tpot("none") - 1.0).abs() < 1e-9);
-    assert!(
-        value(&with(0.5), "llama-3.1-8b", "h100-sxm", &decode(1024, 10), "speculation_pays_from").is_none()
-    );
-}
-
-#[test]
-fn beside_other_techniques_drafts_are_compared_with_those_alone() {
-    let point = decode(64, 2048);
-    let seconds = |with: &str| {
-        analysis(deployment("llama-3.1-8b", "h100-sxm", Efficiency::Ideal, with), &point)
-            .outcome
-            .times
-            .step
-            .step
-            .seconds
-    };
-    let drafts = "spec:method=ngram,gamma=1,accept=0.1";
-    for others in ["kv-quant:bits=4", "weight-quant:bits=4", "kv-quant:bits=4 + weight-quant:bits=4"] {
-        let both = format!("{others} + {drafts}");
-        let pays = value(&both, "llama-3.1-8b", "h100-sxm", &point, "speculation_pays_from").unwrap();
-        // One draft: a step brings 1 + α tokens, so α = T_with/T_without − 1
-        let slower = seconds(&both) / seconds(others) - 1.0;
-        assert!(slower > 0.0 && (pays - slower).abs() < 1e-9, "{others}: {pays} {slower}");
-        // Against a step without any of them it would pay from nothing
-        assert!(seconds(&both) < seconds("none"), "{others}");
-    }
-}
-
-#[test]
-fn beside_other_techniques_quantized_weights_are_compared_with_those_alone() {
-    let gone = |with: &str| value(with, "llama-2-13b", "a6000", &decode(1, 1), "gain_gone_beyond").unwrap();
-    let alone = gone("weight-quant:bits=4,dequant=serial");
-    // Half the cache is read with or without them: the batch is the same
-    assert_eq!(gone("weight-quant:bits=4,dequant=serial + kv-quant:bits=8"), alone);
-    // A step of four tokens a sequence reaches the same tokens at a quarter of the batch
-    let drafted = gone("weight-quant:bits=4,dequant=serial + spec:method=ngram,gamma=3,accept=0.5");
-    assert!((drafted - alone / 4.0).abs() <= 1.0, "{drafted} {alone}");
-}
-
-#[test]
-fn a_scheme_beside_drafts_is_answered_for_as_the_technique_is() {
-    let drafts = "spec:method=ngram,gamma=3,accept=0.5";
-    let base = deployment("llama-2-13b", "a6000", Efficiency::Ideal, "none");
-    let request = Request { quantization: Some("w4a16".to_string()), ..Request::default() };
-    let precision = Precision::resolve(&base.model, &request).unwrap();
-    let scheme = Deployment { precision, ..base.clone() }.with(&Technique::parse_all(&[drafts]).unwrap());
-    let found = answers(&scheme.unwrap(), &base, &decode(1, 1), &ENGINE).unwrap();
-    let of = |name: &str| found.iter().find(|answer| answer.name == name).unwrap().value;
-    let with = format!("weight-quant:bits=4,group=128,scale=16,zero=4,dequant=off + {drafts}");
-    for name in ["gain_gone_beyond", "speculation_pays_from", "compute_bound_from"] {
-        assert_eq!(of(name), value(&with, "llama-2-13b", "a6000", &decode(1, 1), name), "{name}");
-    }
-}
-
-#[test]
-fn the_cache_of_llama_2_13b_outweighs_its_weights() {
-    let of = |name: &str| value("none", "llama-2-13b", "a100-80gb-sxm", &decode(1, 1000), name).unwrap();
-    assert_eq!(of("kv_read_outweighs_beyond"), 31_377.0);
-    assert_eq!(of("kv_held_outweighs_beyond"), 31_777.0);
-    assert_eq!(of("kv_outweighs_layers_beyond"), 30_976.0);
-}
-
-#[test]
-fn a_map_shows_where_steps_turn_from_memory_to_compute() {
-    let analyst =
-        Analyst::new(deployment("llama-3.1-8b", "h100-sxm", Efficiency::Ideal, "none"), &ENGINE).unwrap();
-    let map = bound_map(&analyst, &[1, 1024], &[1, 100_000]).unwrap();
-    let Some(Column::Str(bounds)) = map.column("bound") else { panic!("no bounds") };
-    assert_eq!(bounds, &["memory", "memory", "compute", "memory"]);
-    assert_eq!(table(&[]).len(), 0);
 }

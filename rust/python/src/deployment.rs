@@ -19,6 +19,7 @@ use roofline_core::precision::{Precision as Formats, Request};
 use roofline_core::step::Deployment as Deployed;
 use roofline_core::technique::{self, Said, Technique, expand};
 
+use crate::drafts::{self, Accepted, Drafts};
 use crate::enter::enter;
 use crate::files;
 use crate::hardware::Hardware;
@@ -109,10 +110,10 @@ impl Deployment {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keywords of a constructor, one a field")]
     #[pyo3(signature = (model, hardware, layout, precision, *, fusion=None, flash_attention=true, overlap=0.0,
-        techniques=vec![], spec_method=None, engine="vllm", mode="predicted", efficiency=None, act_quant=None,
-        launch=None, p2p=None, host=None), text_signature = "(model, hardware, layout, precision, *, fusion=None, \
-        flash_attention=True, overlap=0.0, techniques=..., spec_method=None, engine='vllm', mode='predicted', \
-        efficiency=None, act_quant=None, launch=None, p2p=None, host=None)")]
+        techniques=vec![], spec_method=None, speculation=None, engine="vllm", mode="predicted", efficiency=None,
+        act_quant=None, launch=None, p2p=None, host=None), text_signature = "(model, hardware, layout, precision, *, fusion=None, \
+        flash_attention=True, overlap=0.0, techniques=..., spec_method=None, speculation=None, engine='vllm', \
+        mode='predicted', efficiency=None, act_quant=None, launch=None, p2p=None, host=None)")]
     fn new(
         py: Python<'_>,
         model: &Model,
@@ -124,6 +125,7 @@ impl Deployment {
         overlap: f64,
         techniques: Vec<String>,
         spec_method: Option<String>,
+        speculation: Option<Drafts<'_>>,
         engine: &str,
         mode: &str,
         efficiency: Option<PathBuf>,
@@ -133,17 +135,22 @@ impl Deployment {
         host: Option<(f64, f64)>,
     ) -> PyResult<Deployment> {
         let sets = efficiency.map(|path| sets_of(py, &path)).transpose()?.unwrap_or_default();
+        let (method, tokens, acceptance, drafter) = speculation.unwrap_or_default();
+        let speculation = (method, tokens, acceptance, drafter.map(|drafter| drafter.model.clone()));
         let deployed = enter(py, || {
-            let techniques = Technique::parse_all(&techniques)?;
+            let mut techniques = Technique::parse_all(&techniques)?;
+            let (method, tokens, acceptance, drafter) = speculation;
+            let drafts = drafts::technique(method.as_deref(), tokens, acceptance, drafter.as_ref())?;
             let said = Said {
                 quantization: precision.said(),
                 kv_cache_dtype: precision.request.kv_cache_dtype.clone(),
                 fusion: fusion.map(str::to_string),
                 flash_attention: Some(flash_attention),
                 overlap: Some(overlap),
-                spec_method,
+                spec_method: drafts.as_ref().map(ToString::to_string).or(spec_method),
             };
             said.once(&techniques)?;
+            techniques.extend(drafts);
             let request = &precision.request;
             let resolved = Formats::resolve(&model.model, request)?;
             let mut lowering = Lowering { flash_attention, ..Lowering::default() };
@@ -193,6 +200,39 @@ impl Deployment {
         let speculation =
             speculation.as_ref().map(|(method, tokens, accept)| (method.as_str(), *tokens, accept.as_str()));
         expand(quantization, kv_cache_dtype, speculation)
+    }
+
+    /// Techniques in one text in which their order says nothing: as they are applied, joined by `+`; `none` for none.
+    #[staticmethod]
+    fn canonical(py: Python<'_>, techniques: Vec<String>) -> PyResult<String> {
+        enter(py, || Technique::canonical(&techniques))
+    }
+
+    /// The technique that speculative flags stand for: method, drafts, acceptance, and the name of the model that drafts.
+    #[staticmethod]
+    #[pyo3(signature = (method=None, tokens=None, acceptance=None, model=None))]
+    fn drafts(
+        py: Python<'_>,
+        method: Option<&str>,
+        tokens: Option<u32>,
+        acceptance: Option<Accepted>,
+        model: Option<&str>,
+    ) -> PyResult<Option<String>> {
+        enter(py, || drafts::text(method, tokens, acceptance, model))
+    }
+
+    /// All mistakes of techniques that are applied together: which text, which of those it joins, the setting (or
+    /// nothing), what must hold and what was, a hint.
+    #[staticmethod]
+    fn mistakes(techniques: Vec<String>) -> Vec<(usize, usize, String, String, String)> {
+        let said = |error: &Error| match error {
+            Error::UnknownName { kind, name, .. } => format!("must be a known {kind}: {name}"),
+            Error::Spec { field, .. } if field.starts_with("techniques.") => "is not known".to_string(),
+            Error::Spec { must, value, .. } => format!("{must}: {value}"),
+            _ => error.to_string(),
+        };
+        let found = technique::mistakes(&techniques).into_iter();
+        found.map(|one| (one.text, one.part, one.key, said(&one.error), one.error.hint())).collect()
     }
 
     /// Every kind of technique, one row each; or one of them as rows of field and value.

@@ -8,6 +8,7 @@ mod probe;
 mod files;
 mod hardware;
 mod model;
+mod drafts;
 mod deployment;
 mod analysis;
 mod evaluate;

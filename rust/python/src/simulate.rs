@@ -26,7 +26,7 @@ use roofline_sim::metrics::times;
 use roofline_sim::run::{self, Simulation as Served};
 use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::scheduler::rules::Rules;
-use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
+use roofline_sim::scheduler::speculation::Speculation;
 use roofline_sim::serve::Server;
 use roofline_sim::step_cost::{LinearCost, StepCost};
 use roofline_sim::techniques;
@@ -36,6 +36,7 @@ use roofline_sim::trace::OverContext;
 use crate::analysis::EngineMemory;
 use crate::columns;
 use crate::deployment::Deployment;
+use crate::drafts::Accepted;
 use crate::enter::{Progress, enter, enter_long};
 use crate::files;
 use crate::hardware::Hardware;
@@ -337,24 +338,6 @@ fn over_context_named(name: &str) -> CoreResult<OverContext> {
     }
 }
 
-/// How many drafts are accepted, as it is written: a chance, one a position, or the text of a flag.
-#[derive(FromPyObject)]
-enum Accepted {
-    Chance(f64),
-    Chances(Vec<f64>),
-    Text(String),
-}
-
-impl Accepted {
-    fn by(self, seed: u64) -> CoreResult<Acceptance> {
-        match self {
-            Accepted::Chance(chance) => Ok(Acceptance::Chance { positions: vec![chance], seed }),
-            Accepted::Chances(positions) => Ok(Acceptance::Chance { positions, seed }),
-            Accepted::Text(text) => Acceptance::parse(&text, seed),
-        }
-    }
-}
-
 /// What came of serving a trace.
 #[pyclass(frozen, module = "roofline_fast._core")]
 pub struct Simulation {
@@ -421,7 +404,7 @@ impl Simulation {
     /// The slowest requests and why, one row each.
     fn explain(&self, py: Python<'_>, count: usize, by: &str) -> PyResult<Table> {
         let table = enter(py, || {
-            let slowest = self.served.explain(&self.engine.limits()?, count, Slowness::parse(by)?)?;
+            let slowest = self.served.explain(&self.engine, count, Slowness::parse(by)?)?;
             Ok::<_, CoreError>(explain::to_table(&self.served.requests, &slowest))
         })?;
         Table::new(py, table)

@@ -73,6 +73,13 @@ impl Space {
         Setting::ALL.map(Setting::name).to_vec()
     }
 
+    /// What is wrong with a name as a value of an axis, and a hint; nothing where it is known.
+    #[staticmethod]
+    fn mistake(py: Python<'_>, axis: &str, name: &str) -> PyResult<Option<(String, String)>> {
+        let setting = enter(py, || Setting::parse(axis))?;
+        Ok(plan::check_name(setting, name).err().map(|error| (error.to_string(), error.hint())))
+    }
+
     /// Every result that there is, in the order of columns.
     #[staticmethod]
     fn results() -> Vec<&'static str> {

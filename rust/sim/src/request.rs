@@ -51,6 +51,8 @@ pub struct Workload<'a> {
     trace: &'a Trace,
     segments: Option<&'a Segments>,
     arrival_s: Option<&'a [f64]>,
+    /// The rows that the requests were given in; empty where that is their order of arrival.
+    given_rows: &'a [u32],
     /// Whether what a cache held when the requests were recorded counts as cached.
     recorded_cache: bool,
 }
@@ -108,7 +110,7 @@ impl<'a> Workload<'a> {
                 }
             }
         }
-        Ok(Workload { trace, segments, arrival_s: None, recorded_cache: false })
+        Ok(Workload { trace, segments, arrival_s: None, given_rows: &[], recorded_cache: false })
     }
 
     /// The same requests, arriving at these seconds instead of the nearest nanoseconds: recorded schedules have
@@ -130,6 +132,23 @@ impl<'a> Workload<'a> {
             before = seconds;
         }
         Ok(Workload { arrival_s: Some(arrival_s), ..self })
+    }
+
+    /// The same requests, which were given in these rows before they were sorted; none for the order they have.
+    ///
+    /// # Errors
+    /// Another number of rows.
+    pub fn given_in(self, rows: &'a [u32]) -> Result<Workload<'a>> {
+        if !rows.is_empty() && rows.len() != self.len() {
+            let must = format!("must have a row for each of the {} requests", self.len());
+            return Err(Error::spec("trace.given_rows", must, format!("{} rows", rows.len()), ""));
+        }
+        Ok(Workload { given_rows: rows, ..self })
+    }
+
+    /// The row that a request was given in: what is drawn for it does not depend on when others arrive.
+    pub fn given_row(&self, request: u32) -> u32 {
+        self.given_rows.get(request as usize).copied().unwrap_or(request)
     }
 
     /// The same requests; what a cache held of their prompts when they were recorded is found there again, whatever

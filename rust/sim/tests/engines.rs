@@ -7,10 +7,10 @@ mod moves;
 
 use moves::conserved;
 use proptest::prelude::*;
+use roofline_core::groups::{Apart, Groups, Window};
 use roofline_sim::client::{Client, Sender, Units};
 use roofline_sim::engine::{Monitor, Replica};
 use roofline_sim::fast::covers;
-use roofline_sim::kv::groups::{Apart, Groups, Window};
 use roofline_sim::lockstep;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::request::{Segments, Workload};
@@ -276,6 +276,7 @@ fn a_static_batch_starts_and_ends_together() {
 fn a_static_batch_computes_all_prompts_before_any_answer() {
     let served = serve(&trace(&[(0, 40, 3), (0, 40, 3)]), None, &engine("static"));
     assert_eq!(schedule(&served), [vec![(0, 40)], vec![(1, 40)], vec![(0, 1), (1, 1)], vec![(0, 1), (1, 1)]]);
+    assert!(served.totals.prefill > 0 && served.totals.decode > 0, "{:?}", served.totals);
     // Who arrives while it runs waits for the next batch, though there is room.
     let served = serve(&trace(&[(0, 10, 3), (500, 10, 1)]), None, &engine("static"));
     assert_eq!(served.requests.first_scheduled_s[1], served.requests.finish_s[0]);

@@ -55,11 +55,18 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
     let extra = prop_oneof![
         3 => Just((None, 1)),
         1 => (2u32..5).prop_map(|stages| (None, stages)),
-        2 => (0usize..4, 1u32..4).prop_map(|(method, tokens)| (Some((method, tokens)), 1)),
+        2 => (0usize..6, 1u32..4).prop_map(|(method, tokens)| (Some((method, tokens)), 1)),
     ];
     (sizes, switches, knobs, extra).prop_map(|(sizes, switches, knobs, extra)| {
         let (max_num_seqs, more_tokens, block_size, max_model_len, more_blocks) = sizes;
-        let methods = [DraftMethod::Ngram, DraftMethod::DraftModel, DraftMethod::Eagle, DraftMethod::Mtp];
+        let methods = [
+            DraftMethod::Ngram,
+            DraftMethod::DraftModel,
+            DraftMethod::Eagle,
+            DraftMethod::Mtp,
+            DraftMethod::MtpModules,
+            DraftMethod::Dflash,
+        ];
         let speculation = extra.0.map(|(method, tokens)| Speculation {
             method: methods[method],
             tokens,
@@ -69,7 +76,7 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
         let tokens = max_num_seqs.max(5) + more_tokens;
         EngineConfig {
             max_num_seqs,
-            max_num_batched_tokens: if chunked { tokens } else { tokens.max(max_model_len) },
+            max_num_batched_tokens: if chunked { tokens } else { tokens.max(max_model_len + 1) },
             max_model_len: Some(max_model_len),
             block_size,
             num_gpu_blocks: max_model_len.div_ceil(block_size) + 1 + more_blocks,

@@ -8,7 +8,7 @@ use super::{Cache, Context, Effect, Kind, Parameter, Program, Slot, Target};
 use crate::error::{Error, Result};
 use crate::model::{Attention, Mixer, Span};
 use crate::shape::{Reach, Reaches};
-use crate::work::{Op, Rate};
+use crate::work::{Op, Rate, Work};
 
 /// What the catalogue says.
 pub static KIND: Kind = Kind {
@@ -34,7 +34,7 @@ pub static KIND: Kind = Kind {
     ],
     changes: "KV read, pairs, capacity",
     formula: "ratio: KV·ratio; budget: min(len, budget) keys a decode step; window: pairs Σmin(c+j, w+s) everywhere; the \
-              cache holds as much",
+              cache holds as much. Layers with a window of their own keep it",
     source: "H2O (arXiv 2306.14048), StreamingLLM (arXiv 2309.17453), SnapKV (arXiv 2404.14469), PyramidKV (arXiv 2406.02069); the survey",
     pays: "long contexts, and batches that did not fit",
     loses: "contexts below the budget; scores cost what the keys of few heads save",
@@ -90,7 +90,8 @@ fn reach(budget: u64) -> Reach {
 
 /// Attention of decoding sequences that reads the whole cache.
 fn reads_all(op: &Op) -> bool {
-    is_attention(op) && op.reach == 0 && (op.work.kv_bytes.key > 0.0 || op.work.flops.pair > 0.0)
+    let Work { kv_bytes, flops, vector_flops, .. } = &op.work;
+    is_attention(op) && op.reach == 0 && (kv_bytes.key > 0.0 || flops.pair + vector_flops.pair > 0.0)
 }
 
 impl Evict {
@@ -186,7 +187,7 @@ impl Effect for Evict {
     fn cache(&self, cache: &mut Cache, _: &Context<'_>) -> Result<()> {
         match &self.keeps {
             Keeps::Window(_) => {}
-            Keeps::Share(ratio) => cache.factor *= ratio,
+            Keeps::Share(ratio) => cache.kept_of_all *= ratio,
             Keeps::Budgets(budgets) => {
                 let share = 1.0 / budgets.len() as f64;
                 cache.kept.extend(budgets.iter().map(|budget| (share, *budget)));

@@ -241,7 +241,7 @@ impl<'a> Reader<'a> {
             copies: 1.0,
             usual: true,
         };
-        match op {
+        let read = match op {
             Op::Gemm => self.gemm(known, one),
             Op::MlaAbsorb => self.heads_gemm(known, one, MLA_LORA, MLA_HEAD),
             Op::MlaRelease => self.heads_gemm(known, one, MLA_HEAD, MLA_LORA),
@@ -257,7 +257,9 @@ impl<'a> Reader<'a> {
                 let bytes = 2.0 * f64::from(tensors) * elements;
                 Ok(Measurement { kernel: Kernel::Elementwise(ElementwiseKernel { bytes }), ..one })
             }
-        }
+        };
+        let copies = at(self.columns.copies, row).filter(|copies| *copies >= 1.0);
+        read.map(|one| Measurement { copies: copies.unwrap_or(one.copies), ..one })
     }
 
     fn numbers(&self, row: usize, known: &Known) -> Result<(Numbers, f64), Refused> {

@@ -20,4 +20,4 @@ pub use dropped::Dropped;
 pub use keep::{Keep, Objective};
 pub use read::{Swept, next_possible, read};
 pub use runs::Runs;
-pub use space::Space;
+pub use space::{Space, check_name};

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 use roofline_core::analysis::Analyst;
+use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::efficiency::switches::as_run_by;
 use roofline_core::error::{Error, Result};
@@ -27,6 +28,8 @@ use crate::evaluate::MODES;
 /// Settings that only divide memory: their combinations are the engines of a device.
 const ENGINE: std::ops::RangeInclusive<usize> =
     Setting::Engine as usize..=Setting::MaxNumBatchedTokens as usize;
+/// A model to ask for formats by name.
+const ANY_MODEL: &str = "llama-3.1-8b";
 /// Settings of a point; those before them are of its deployment.
 const FIRST_OF_POINT: usize = Setting::Phase as usize;
 
@@ -359,6 +362,18 @@ fn speculation(method: &str, drafts: u64, accept: Option<&str>) -> String {
 /// The level that a name asks for; none for the mode's own choice.
 fn fusion(name: &str) -> Result<Option<Fusion>> {
     if name == "auto" { Ok(None) } else { Fusion::parse(name).map(Some) }
+}
+
+/// Whether a name can be a value of a setting, whatever the others are.
+///
+/// # Errors
+/// A name that nothing is known under, with the nearest.
+pub fn check_name(setting: Setting, name: &str) -> Result<()> {
+    let mut values: Vec<Values> = Setting::ALL.into_iter().map(Setting::default).collect();
+    values[setting as usize] = Values::Names(vec![name.to_string()]);
+    let mut errors = Vec::new();
+    check_names(&values, &[catalog::models::model(ANY_MODEL)?], &mut errors);
+    Error::all(setting.name(), errors)
 }
 
 /// Names that nothing is known under are mistakes, not points that are impossible.

@@ -10,7 +10,7 @@ use roofline_core::efficiency::switches::as_run_by;
 use roofline_core::error::{Error, Result};
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::{EngineMemory, MemoryShare};
+use roofline_core::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
 use roofline_core::model::Ffn;
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
@@ -198,7 +198,8 @@ fn analyst(server: &Server, efficiency: Efficiency) -> Result<Analyst> {
     let engine = EngineMemory {
         gpu_memory_utilization: 0.9,
         share: MemoryShare::Device,
-        block_size: 16,
+        block_size: BlockSize::VLLM,
+        pages: Pages::Groups { caching: true, drafts: 0 },
         max_num_batched_tokens: BUDGET,
         max_num_seqs: MOST,
         cuda_graphs: true,

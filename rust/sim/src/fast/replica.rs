@@ -16,8 +16,10 @@ use crate::metrics::journal::{Journal, Moments, Note};
 use crate::metrics::records::{Epoch, Outcome, Records, Requests};
 use crate::metrics::steps::Record;
 use crate::request::Workload;
-use crate::scheduler::config::{EngineConfig, Limits};
+use crate::scheduler::config::{EngineConfig, Limits, Policy};
+use crate::scheduler::queue::Queue;
 use crate::scheduler::sequence::Status;
+use crate::scheduler::vllm::pass::Passes;
 use crate::step_cost::StepCost;
 use crate::time::Clock;
 
@@ -58,9 +60,18 @@ pub struct FastReplica<'a, C: Clock, P: StepCost> {
     /// Requests running, the last admitted on top, each with its admission; some have ended.
     pub(super) stack: Vec<(u32, u32)>,
     pub(super) running: u32,
-    /// The one running request whose prompt is partly computed; it is the last admitted.
-    pub(super) partial: Option<u32>,
-    pub(super) waiting: VecDeque<u32>,
+    /// Who runs but does not decode with the others, in order of admission: prompts partly computed, and the late.
+    pub(super) singles: Vec<u32>,
+    /// Running requests that are looked at one by one, and those of them that were given tokens.
+    pub(super) lined_up: Vec<u32>,
+    pub(super) taken: Vec<(u32, u32)>,
+    /// Those who wait: their numbers and slots.
+    pub(super) waiting: Queue<(u32, u32)>,
+    /// What calls keep for those that limit prompts; absent where none does.
+    pub(super) passes: Option<Passes>,
+    /// The instants at which requests arrived, and the last of them.
+    moments: u32,
+    last_arrival: Option<C::Instant>,
     pub(super) admissions: u32,
     /// Calls of the scheduler so far.
     pub(super) calls: i64,
@@ -126,8 +137,13 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             client,
             stack: Vec::new(),
             running: 0,
-            partial: None,
-            waiting: VecDeque::new(),
+            singles: Vec::new(),
+            lined_up: Vec::new(),
+            taken: Vec::new(),
+            waiting: Queue::of(config.scheduling_policy),
+            passes: Passes::matter(config).then(|| Passes::new(config)),
+            moments: 0,
+            last_arrival: None,
             admissions: 0,
             calls: 0,
             unflushed: false,
@@ -205,9 +221,16 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
     fn arrive(&mut self, number: u32, at: C::Instant, ready: C::Instant) {
         let row = self.requests[number as usize] as usize;
         self.told.sent::<C>(number as usize, at, ready);
-        let sequence = Sequence::waiting(&self.workload, number, row, self.limits.model_len);
+        let mut sequence = Sequence::waiting(&self.workload, number, row, self.limits.model_len);
+        let by_rank = self.config.scheduling_policy == Policy::Priority;
+        if by_rank {
+            self.moments += u32::from(self.last_arrival != Some(at));
+            self.last_arrival = Some(at);
+            (sequence.priority, sequence.moment) = (self.workload.priority(row), self.moments);
+        }
         let timeline = Timeline { arrival: at, ..Timeline::default() };
-        if sequence.prompt >= self.limits.model_len {
+        let full = self.config.max_num_queued_reqs.is_some_and(|most| self.waiting.len() >= most as usize);
+        if full || sequence.prompt >= self.limits.model_len {
             self.tell(&sequence, &timeline, Status::Rejected);
             self.client.completed(number, at);
             self.monitor.done.fetch_add(1, Ordering::Relaxed);
@@ -225,7 +248,11 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
                 self.sequences.len() as u32 - 1
             }
         };
-        self.waiting.push_back(slot);
+        self.waiting.push(self.sequences[slot as usize].rank(slot));
+        if by_rank && self.waiting.front() == Some((number, slot)) {
+            // It may fit where others do not.
+            self.blocked = false;
+        }
     }
 
     /// Writes down what came of a request.
@@ -296,8 +323,8 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
     fn end(&mut self, slot: u32) {
         let state = &self.sequences[slot as usize];
         if state.place == Place::Waiting {
-            // Preempted while its last token was under way: it stands near the front.
-            self.waiting.retain(|&other| other != slot);
+            // Preempted while its last token was under way.
+            self.waiting.remove(state.rank(slot));
         } else {
             let computed = state.end - 1;
             self.running -= 1;
@@ -309,11 +336,11 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         self.vacant.push(slot);
     }
 
-    /// Notes what is in use after a call that scheduled or preempted something.
-    pub(super) fn note_peaks(&mut self) {
+    /// Notes what is in use after a call that scheduled or preempted something and left so many waiting.
+    pub(super) fn note_peaks(&mut self, waiting: u32) {
         self.least_free = self.least_free.min(self.cache.free());
         self.noted.totals.max_running = self.noted.totals.max_running.max(self.running);
-        self.noted.totals.max_waiting = self.noted.totals.max_waiting.max(self.waiting.len() as u32);
+        self.noted.totals.max_waiting = self.noted.totals.max_waiting.max(waiting);
     }
 
     /// When a step decided now begins.

@@ -12,6 +12,8 @@ pub(super) enum Place {
     Prefilling,
     /// It runs and continues its answer in every step.
     Decoding,
+    /// It runs, but the last step had no room for its next token.
+    Late,
     /// It runs until the result of its last step is processed.
     Leaving,
     /// Its answer is complete.
@@ -19,11 +21,18 @@ pub(super) enum Place {
 }
 
 impl Place {
+    /// Whether it runs.
+    #[inline]
+    pub(super) fn runs(self) -> bool {
+        self.status() == Status::Running
+    }
+
     /// As the step-by-step engine calls it.
+    #[inline]
     pub(super) fn status(self) -> Status {
         match self {
             Place::Waiting => Status::Waiting,
-            Place::Prefilling | Place::Decoding | Place::Leaving => Status::Running,
+            Place::Prefilling | Place::Decoding | Place::Late | Place::Leaving => Status::Running,
             Place::Finished => Status::Finished,
         }
     }
@@ -43,7 +52,7 @@ pub(super) struct Sequence {
     pub(super) tokens: u32,
     /// Tokens in KV, or on the way there.
     pub(super) computed: u32,
-    /// Tokens when its prompt was last complete.
+    /// Tokens when all that were known were last computed by a step of their own, not with those who decode together.
     pub(super) prefilled: u32,
     /// Computed tokens less the calls of the scheduler so far.
     pub(super) base: i64,
@@ -53,6 +62,9 @@ pub(super) struct Sequence {
     /// Tokens found cached at the first admission.
     pub(super) cached: u32,
     pub(super) place: Place,
+    /// Where priorities rule: its own, and the number of the instant at which it arrived.
+    pub(super) priority: i32,
+    pub(super) moment: u32,
 }
 
 impl Sequence {
@@ -73,7 +85,15 @@ impl Sequence {
             preemptions: 0,
             cached: 0,
             place: Place::Waiting,
+            priority: 0,
+            moment: 0,
         }
+    }
+
+    /// Where it stands among those who wait; it lies in `slot`.
+    #[inline]
+    pub(super) fn rank(&self, slot: u32) -> (i32, u64, (u32, u32)) {
+        (self.priority, u64::from(self.moment), (self.number, slot))
     }
 
     /// Whether it is given its first token next.

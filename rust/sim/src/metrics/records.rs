@@ -45,6 +45,13 @@ impl Totals {
         [self.prefill, self.decode, self.mixed].map(tick_seconds)
     }
 
+    /// The same of `total` seconds, at most as many: a step may outlast the last token.
+    pub fn busy_within(&self, total: f64) -> [f64; 3] {
+        let busy = self.busy_s();
+        let over = busy.iter().sum::<f64>() / total;
+        if over > 1.0 { busy.map(|seconds| seconds / over) } else { busy }
+    }
+
     /// Adds those of another replica, or of a later epoch.
     pub fn append(&mut self, other: &Totals) {
         self.steps += other.steps;

@@ -203,7 +203,7 @@ impl Summary {
         let requests = measured.requests;
         let total = duration_s * f64::from(measured.replicas);
         let share = |seconds: f64| Value::from(ratio(seconds, total));
-        let [prefill_s, decode_s, mixed_s] = totals.busy_s();
+        let [prefill_s, decode_s, mixed_s] = totals.busy_within(total);
         let busy = prefill_s + decode_s + mixed_s;
         let scheduled = (0..requests.len()).filter(|&row| requests.first_scheduled_s[row].is_some());
         let (cached, prompt) = scheduled.fold((0u64, 0u64), |(cached, prompt), row| {

@@ -13,7 +13,7 @@ pub mod sequence;
 pub mod room;
 mod results;
 mod decode;
-pub mod vllm;
+pub(crate) mod vllm;
 mod sarathi;
 mod vllm_v0;
 mod orca;

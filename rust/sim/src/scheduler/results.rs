@@ -43,7 +43,7 @@ impl Room<'_> {
         }
         let accepted = match &self.config.speculation {
             Some(speculation) if entry.drafts > 0 && !entry.padded => {
-                let request = self.requests[entry.request as usize];
+                let request = self.workload.given_row(self.requests[entry.request as usize]);
                 state.verifications += 1;
                 speculation.accepted(request, state.verifications - 1, entry.drafts)
             }

@@ -3,9 +3,8 @@
 //! Engines give and take blocks while they decide, so the room holds the KV cache; clocks and measurements are not its
 //! business. Its moves are those that all engines share: to continue, admit, preempt.
 
-use std::collections::{BTreeSet, VecDeque};
-
 use roofline_core::error::Result;
+use roofline_core::groups::POOLS;
 
 use super::config::{EngineConfig, Limits, Policy};
 use super::queue::Queue;
@@ -14,7 +13,6 @@ use super::sequence::{Sequence, Status};
 use super::speculation::Speculation;
 use super::swap::Swapped;
 use crate::kv::cache::KvCache;
-use crate::kv::groups::POOLS;
 use crate::request::Workload;
 use crate::step::{Entry, Step};
 
@@ -37,12 +35,13 @@ pub struct Room<'a> {
     pub(super) config: &'a EngineConfig,
     pub(super) limits: Limits,
     pub(super) kv: KvCache<'a>,
+    pub(super) workload: Workload<'a>,
     /// For each sequence its request in the workload.
     pub(super) requests: &'a [u32],
     pub(super) sequences: Vec<Sequence>,
     /// In order of admission.
     pub(super) running: Vec<u32>,
-    pub(super) waiting: Queue,
+    pub(super) waiting: Queue<u32>,
     /// Those who wait with their blocks in the host's memory.
     pub(super) swapped: Swapped,
     /// Requests waiting that were set aside.
@@ -64,13 +63,11 @@ impl<'a> Room<'a> {
         let sequences = requests.iter().map(sequence).collect();
         Ok(Room {
             kv: KvCache::new(workload, requests, config.cache_shape()),
+            workload,
             sequences,
             requests,
             running: Vec::new(),
-            waiting: match config.scheduling_policy {
-                Policy::Fcfs | Policy::LongestPrefix => Queue::Fcfs(VecDeque::new()),
-                Policy::Priority => Queue::Priority(BTreeSet::new()),
-            },
+            waiting: Queue::of(config.scheduling_policy),
             swapped: Swapped::default(),
             set_aside: 0,
             calls: 0,
@@ -220,7 +217,8 @@ impl<'a> Room<'a> {
             tokens,
             drafts,
             padded: false,
-            prefill: state.chunk,
+            // A batch that is formed at once begins with whole prompts.
+            prefill: state.chunk || after == tokens,
             context: after,
             samples: false,
         });
