@@ -164,11 +164,13 @@ pub struct Beside {
 
 impl Memory {
     /// Bytes in use ideally: weights, cache and activations.
+    #[inline]
     pub fn ideal_bytes(&self) -> f64 {
         self.weights + self.kv + self.activations
     }
 
     /// Bytes in use as the engine allocates them for the sequences asked about.
+    #[inline]
     pub fn engine_bytes(&self) -> f64 {
         let here = if self.beside.is_some_and(|beside| beside.kv > 0.0) { 0 } else { self.blocks_needed };
         self.weights + self.engine_activations + self.runtime + here as f64 * self.block_bytes
@@ -195,6 +197,7 @@ impl Memory {
     }
 
     /// Whether they fit in the engine; a model without a cache fits if its weights and activations do.
+    #[inline]
     pub fn fits(&self) -> bool {
         if self.block_bytes > 0.0 { self.num_gpu_blocks > self.blocks_needed } else { self.for_kv > 0.0 }
     }
@@ -368,6 +371,7 @@ impl MemoryPlan {
     }
 
     /// Memory with `sequences` of `context` tokens each, and `activations` bytes alive in the step.
+    #[inline]
     pub fn with(&self, sequences: u64, context: u64, activations: f64) -> Memory {
         let a_sequence = self.kv.bytes(context);
         let (blocks_each, block_bytes) = self.blocks_of(context);
@@ -453,6 +457,7 @@ impl ActivationPeak {
     }
 
     /// Bytes of a step of so many tokens, sampled rows and (query, key) rectangles.
+    #[inline]
     pub fn bytes(&self, tokens: f64, rows: f64, scores: f64) -> f64 {
         let layers = (tokens * self.token + scores * self.score) * self.bytes;
         layers.max(tokens * self.state * self.bytes + rows * self.row)
