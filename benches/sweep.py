@@ -1,7 +1,8 @@
 """Sweeps beside the same sweep written by hand in NumPy, and beside one point at a time.
 
-One core: seconds of this process's own work, best of several runs, which is what other work on the machine moves
-least. Two cores (`--two`): wall clock, one and two threads in turn, the best pair of several; the machine must be idle.
+One core: seconds of this process's own work, which is what other work on the machine moves least. Two cores (`--two`):
+wall clock; the machine must be idle. What is compared is run in turn (A B A B), each as often, and the fewest seconds of
+each are divided: whatever else the machine does can only add.
 
 What is compared with NumPy is the whole of one and the same sweep: from the values of two axes to a polars frame with
 the step time of a whole model at each of their combinations. NumPy makes the grid, evaluates the formula of each
@@ -76,14 +77,15 @@ def cpu(work: Callable[[], object], times: int = 5) -> float:
     return min(found)
 
 
-def wall(work: Callable[[], object], times: int = 5) -> float:
-    """Return the fewest seconds on the wall."""
-    found = []
+def in_turn(works: list[Callable[[], object]], clock: Callable[[], float], times: int = 15) -> list[float]:
+    """Return the fewest seconds of each, all of them once before any of them again."""
+    found: list[list[float]] = [[] for _ in works]
     for _ in range(times):
-        began = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - began)
-    return min(found)
+        for work, seconds in zip(works, found, strict=True):
+            began = clock()
+            work()
+            seconds.append(clock() - began)
+    return [min(seconds) for seconds in found]
 
 
 class Report:
@@ -134,15 +136,21 @@ def steps(grid: Space, threads: int = 1) -> pl.DataFrame:
 
 def one_core(report: Report) -> None:
     """Step times, whole rows, frames, first rows, Parquet."""
-    numpy = cpu(lambda: over_axes(BATCHES, CONTEXTS))
+    grid = space("llama-3.1-8b", "ideal")
+    works: list[Callable[[], object]] = [
+        lambda: over_axes(BATCHES, CONTEXTS),
+        lambda grid=grid: steps(grid),  # type: ignore[misc]
+    ]
+    numpy, ours = in_turn(works, time.process_time)
     report.rate("NumPy by hand, Llama-3.1-8B decode, step times", POINTS, numpy)
     for model in ("llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v3"):
         for mode in ("ideal", "predicted"):
             grid = space(model, mode)
             bar = 10.0 if mode == "predicted" else 50.0 if model == "llama-3.1-8b" else 25.0
-            seconds = cpu(lambda grid=grid: steps(grid))
+            dense = (model, mode) == ("llama-3.1-8b", "ideal")
+            seconds = ours if dense else cpu(lambda grid=grid: steps(grid))
             report.rate(f"sweep, {model} {mode} decode, step times", POINTS, seconds, bar)
-            if (model, mode) == ("llama-3.1-8b", "ideal"):
+            if dense:
                 report.times("  as many a second as NumPy", numpy / seconds, 5.0)
                 apart = np.abs(steps(grid)["step_s"] / over_axes(BATCHES, CONTEXTS)["step_s"] - 1).max()
                 report.most("  furthest from NumPy, relative", apart, "", 1e-12)
@@ -200,25 +208,26 @@ print(used.ru_utime + used.ru_stime, int(peak.split()[1]) / 1024)
 
 def two_cores(report: Report) -> None:
     """One and two threads in turn, and NumPy beside them."""
-    numpy = wall(lambda: over_axes(BATCHES, CONTEXTS))
     for model, mode in (("llama-3.1-8b", "ideal"), ("llama-3.1-8b", "predicted"), ("qwen3-30b-a3b", "ideal")):
         grid = space(model, mode)
 
         def alone(threads: int, grid: Space = grid) -> Callable[[], object]:
             return lambda: steps(grid, threads)
 
-        pairs = [(wall(alone(1), 3), wall(alone(THREADS), 3)) for _ in range(3)]
-        one, two = max(pairs, key=lambda pair: pair[0] / pair[1])
+        by_numpy = (
+            [lambda: over_axes(BATCHES, CONTEXTS)] if (model, mode) == ("llama-3.1-8b", "ideal") else []
+        )
+        one, two, *numpy = in_turn([alone(1), alone(THREADS), *by_numpy], time.perf_counter)
         report.times(f"two cores over one, {model} {mode} decode, step times", one / two, 1.8)
-        if (model, mode) == ("llama-3.1-8b", "ideal"):
-            report.times("  two cores, as many a second as NumPy", numpy / two, 9.0)
+        for seconds in numpy:
+            report.times("  two cores, as many a second as NumPy", seconds / two, 9.0)
         some = POINTS // 4
 
         def rows(threads: int, grid: Space = grid, some: int = some) -> Callable[[], object]:
             return lambda: grid.read(0, some, keep="all", threads=threads)
 
-        pairs = [(wall(rows(1), 3), wall(rows(THREADS), 3)) for _ in range(3)]
-        report.times("  all columns", max(one / two for one, two in pairs), 1.8)
+        one, two = in_turn([rows(1), rows(THREADS)], time.perf_counter)
+        report.times("  all columns", one / two, 1.8)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from roofline_fast import sweep_axes
+from roofline_fast.frames import frame
 from roofline_fast.sweep_simulate import SimulateRun
 from roofline_fast.sweeps import Space
 
@@ -333,3 +334,32 @@ def test_a_sweep_starts_no_more_threads_than_there_are_cores() -> None:
     rows = rf.sweep(axes, threads=100_000).collect()
     assert len(list(Path("/proc/self/task").iterdir())) <= before + 3 * (os.cpu_count() or 1)
     assert_frame_equal(rows, rf.sweep(axes, threads=1).collect())
+
+
+def test_values_that_all_rows_share_are_kept_once_and_are_the_same_rows() -> None:
+    axes = {"model": "llama-3.1-8b", "hw": "h100-sxm", "batch_size": range(1, 65), "input_len": range(1, 129)}
+    space = Space({**axes, "mode": "ideal"})
+    table, _ = space.compiled.read(
+        0, space.points, axes=None, results=["step_s", "low_s", "weight_bytes"], keep="all"
+    )
+    kept = {name: (kind, value) for name, kind, value in table.constants}
+    assert kept["hw"] == ("String", "h100-sxm")
+    assert kept["reason"] == ("String", None)
+    assert kept["low_s"] == ("Float64", None)
+    assert kept["weight_bytes"][0] == "Float64"
+    assert table.varying.columns == ["batch_size", "input_len", "step_s"]
+    written_out, rows = pl.DataFrame(table), frame(table)
+    assert rows.columns == table.columns == written_out.columns
+    assert_frame_equal(rows, written_out)
+    assert rows.height == space.points == len(table.varying)
+
+
+def test_what_is_the_same_in_every_row_keeps_its_column() -> None:
+    axes = {"model": "llama-3.1-8b", "hw": "h100-sxm", "input_len": range(1, 5001), "flash_attention": True}
+    space = Space({**axes, "overlap": 0.5, "tp": 1})
+    table, _ = space.compiled.read(0, space.points, axes=["hw"], results=["weight_bytes"], keep="all")
+    assert (len(table), table.varying.columns) == (5000, ["hw"])
+    everything = space.read(0, space.points, keep="all")[0]
+    some = space.read(0, 1000, keep="all")[0]
+    assert everything.schema == some.schema
+    assert_frame_equal(everything.head(1000), some)

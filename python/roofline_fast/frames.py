@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def frame(table: Table) -> pl.DataFrame:
-    """Return the table as a data frame; numbers are shared, not copied, and what all rows have in common is kept once."""
+    """Return the table as a data frame: numbers are shared, not copied, a value of all rows is kept once."""
     import polars as pl
 
     rows = pl.DataFrame(table.varying)
