@@ -1,8 +1,8 @@
 """Sweeps beside the same sweep written by hand in NumPy, and beside one point at a time.
 
 One core: seconds of this process's own work, which is what other work on the machine moves least. Two cores (`--two`):
-wall clock; the machine must be idle. What is compared is run in turn (A B A B), each as often, and the fewest seconds of
-each are divided: whatever else the machine does can only add.
+wall clock; the machine must be idle. What is compared is run in turn (A B A B), each as often, and the fewest seconds
+of each are divided: whatever else the machine does can only add.
 
 What is compared with NumPy is the whole of one and the same sweep: from the values of two axes to a polars frame with
 the step time of a whole model at each of their combinations. NumPy makes the grid, evaluates the formula of each
@@ -136,21 +136,18 @@ def steps(grid: Space, threads: int = 1) -> pl.DataFrame:
 
 def one_core(report: Report) -> None:
     """Step times, whole rows, frames, first rows, Parquet."""
-    grid = space("llama-3.1-8b", "ideal")
-    works: list[Callable[[], object]] = [
-        lambda: over_axes(BATCHES, CONTEXTS),
-        lambda grid=grid: steps(grid),  # type: ignore[misc]
-    ]
+    dense = space("llama-3.1-8b", "ideal")
+    works = [lambda: over_axes(BATCHES, CONTEXTS), lambda: steps(dense)]
     numpy, ours = in_turn(works, time.process_time)
     report.rate("NumPy by hand, Llama-3.1-8B decode, step times", POINTS, numpy)
     for model in ("llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v3"):
         for mode in ("ideal", "predicted"):
             grid = space(model, mode)
             bar = 10.0 if mode == "predicted" else 50.0 if model == "llama-3.1-8b" else 25.0
-            dense = (model, mode) == ("llama-3.1-8b", "ideal")
-            seconds = ours if dense else cpu(lambda grid=grid: steps(grid))
+            compared = (model, mode) == ("llama-3.1-8b", "ideal")
+            seconds = ours if compared else cpu(lambda grid=grid: steps(grid))
             report.rate(f"sweep, {model} {mode} decode, step times", POINTS, seconds, bar)
-            if dense:
+            if compared:
                 report.times("  as many a second as NumPy", numpy / seconds, 5.0)
                 apart = np.abs(steps(grid)["step_s"] / over_axes(BATCHES, CONTEXTS)["step_s"] - 1).max()
                 report.most("  furthest from NumPy, relative", apart, "", 1e-12)
