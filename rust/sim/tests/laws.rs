@@ -59,7 +59,13 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
     ];
     (sizes, switches, knobs, extra).prop_map(|(sizes, switches, knobs, extra)| {
         let (max_num_seqs, more_tokens, block_size, max_model_len, more_blocks) = sizes;
-        let methods = [DraftMethod::Ngram, DraftMethod::DraftModel, DraftMethod::Eagle, DraftMethod::Mtp];
+        let methods = [
+            DraftMethod::Ngram,
+            DraftMethod::DraftModel,
+            DraftMethod::Medusa,
+            DraftMethod::Eagle,
+            DraftMethod::Mtp,
+        ];
         let speculation = extra.0.map(|(method, tokens)| Speculation {
             method: methods[method],
             tokens,

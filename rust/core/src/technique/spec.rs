@@ -383,7 +383,8 @@ impl Effect for Spec {
         let method = match self.method {
             Method::Ngram => "ngram",
             Method::Draft(_) => "draft-model",
-            Method::Medusa | Method::Eagle => "eagle",
+            Method::Medusa => "medusa",
+            Method::Eagle => "eagle",
             Method::Mtp => "mtp",
         };
         // Whatever the tree, it is the number of depths accepted that counts: no chance for the other candidates.

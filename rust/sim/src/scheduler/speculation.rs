@@ -10,6 +10,8 @@ pub enum DraftMethod {
     Ngram,
     /// A smaller model.
     DraftModel,
+    /// Medusa heads, one a position.
+    Medusa,
     /// EAGLE heads.
     Eagle,
     /// A multi-token-prediction module of the model itself.
@@ -17,14 +19,20 @@ pub enum DraftMethod {
 }
 
 impl DraftMethod {
-    const ALL: [DraftMethod; 4] =
-        [DraftMethod::Ngram, DraftMethod::DraftModel, DraftMethod::Eagle, DraftMethod::Mtp];
+    const ALL: [DraftMethod; 5] = [
+        DraftMethod::Ngram,
+        DraftMethod::DraftModel,
+        DraftMethod::Medusa,
+        DraftMethod::Eagle,
+        DraftMethod::Mtp,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             DraftMethod::Ngram => "ngram",
             DraftMethod::DraftModel => "draft-model",
+            DraftMethod::Medusa => "medusa",
             DraftMethod::Eagle => "eagle",
             DraftMethod::Mtp => "mtp",
         }
@@ -135,7 +143,8 @@ impl Speculation {
 
     /// KV slots reserved beyond the tokens of a step.
     pub fn lookahead(&self) -> u32 {
-        if self.method == DraftMethod::Ngram { 0 } else { self.tokens }
+        // What keeps a cache of its own writes ahead of what is verified.
+        if matches!(self.method, DraftMethod::Ngram | DraftMethod::Medusa) { 0 } else { self.tokens }
     }
 
     /// Tokens after a block that are part of its prefix.
