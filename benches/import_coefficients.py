@@ -65,8 +65,11 @@ COLLECTIVES = {
     "nccl_reduce_scatter": "reduce_scatter",
     "nccl_alltoall": "all_to_all",
 }
-# The catalogue keeps another bandwidth than these numbers were fitted with: shares of it are carried over.
+# The catalogue keeps another bandwidth than these were fitted with: shares of it grow, passes through it shrink.
 BANDWIDTH = {"rtx-pro-6000-server": 1792e9 / 1597e9}
+# Whose measurements tell what of experts' passes is over visits to other devices: one device's experts do not.
+SIBLINGS = {"h200-sxm": "h100-sxm", "gb200": "b200-sxm", "b300-sxm": "b200-sxm", "gb300": "b200-sxm"}
+SIBLINGS |= {"any": "b200-sxm", "rtx-pro-6000-server": "l40s"}
 MICRO, NANO = 1e-6, 1e-9
 
 
@@ -81,7 +84,7 @@ def gemm(c: dict[str, Any], memory: float) -> dict[str, float]:
         "em": between(c["em"] * memory, 0.02, 1.0),
         "k0": 100 * c["k0_100"],
         "w_tile": c["w_tile"],
-        "c_quant": c.get("c_quant", 0.0),
+        "c_quant": c.get("c_quant", 0.0) / memory,
     }
 
 
@@ -91,8 +94,8 @@ def prefill(c: dict[str, Any], memory: float) -> dict[str, float]:
         "ec": c["ec"],
         "x0": 100 * c["x0_100"],
         "w_item": c["w_item"],
-        "c_mem": c["c_mem"],
-        "c_kv": c["c_mem"],
+        "c_mem": c["c_mem"] / memory,
+        "c_kv": c["c_mem"] / memory,
         "tile_pad": c.get("tile_pad", 0.0),
         "c_item_s": 0.0,
     }
@@ -136,8 +139,8 @@ def custom_all_reduce(c: dict[str, Any], memory: float) -> dict[str, float]:
     }
 
 
-def passes(c: dict[str, Any]) -> dict[str, float]:
-    return {"t0_s": c["t0_us"] * MICRO, "passes": c["passes"]}
+def passes(c: dict[str, Any], memory: float = 1.0) -> dict[str, float]:
+    return {"t0_s": c["t0_us"] * MICRO, "passes": c["passes"] / memory}
 
 
 def decode_rows(c: dict[str, Any], hardware: dict[str, float], dtype: str) -> list[dict[str, Any]]:
@@ -248,7 +251,23 @@ class Refitted:
         text = rf.calibrate(pl.concat(frames), hw, prior=False).files[hw]
         for fit in tomllib.loads(text)["fit"]:
             numbers = {name: fit[name] for name in names_of(fit)}
+            if family == "moe":
+                elsewhere = share_elsewhere(device, fit["engine"], fit["dtype"])
+                passes = numbers["c_act"] + numbers["c_token"]
+                numbers |= {"c_act": (1 - elsewhere) * passes, "c_token": elsewhere * passes}
             self.numbers[device, fit["engine"], family, fit["dtype"]] = numbers
+
+
+def share_elsewhere(device: str, engine: str, dtype: str) -> float:
+    """Return what share of experts' passes is over all visits, by the device that was measured with them spread."""
+    if device not in SIBLINGS:
+        return 0.0
+    fits = tomllib.loads((TARGET / f"{SIBLINGS[device]}.toml").read_text())["fit"]
+    for fit in fits:
+        alike = (fit["family"], fit["engine"], fit["dtype"]) == ("moe", engine, dtype)
+        if alike and fit["c_act"] + fit["c_token"] > 0:
+            return fit["c_token"] / (fit["c_act"] + fit["c_token"])
+    return 0.0
 
 
 def names_of(fit: dict[str, Any]) -> list[str]:
@@ -324,7 +343,8 @@ def families_of(table: dict[str, Any], name: str, hardware: dict[str, float]) ->
     for engine, kinds in table.get("quantise", {}).get(name, {}).items():
         for kind, family in (("computescale", "compute_scale"), ("scale_matrix", "scale_matrix")):
             if kind in kinds:
-                fits.append(text_of(engine, family, "bf16", passes(kinds[kind]), kinds[kind]))
+                numbers = passes(kinds[kind], BANDWIDTH.get(DEVICES[name], 1.0))
+                fits.append(text_of(engine, family, "bf16", numbers, kinds[kind]))
     return fits
 
 
@@ -356,7 +376,7 @@ def main(path: str, wanted: list[str]) -> None:
             architecture = "blackwell-ultra"
         facts = {
             "peak16": hardware["P16"],
-            "bandwidth": hardware["B"],
+            "bandwidth": hardware["B"] / BANDWIDTH.get(device, 1.0),
             "sm": hardware["SM"],
             "l2": hardware["L2"],
         }

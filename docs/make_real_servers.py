@@ -67,8 +67,38 @@ How strongly `calibrate` holds on to what is known was chosen with both runs in 
 
 **What it shows.** On the RTX 4090, whose {blocks:,} KV blocks are too few for the load, the simulation
 preempts {preempted} times, and TTFT and E2E are off by as much as steps are. On the RTX PRO 6000 TTFT is
-the time in a queue near saturation: it answers three times as strongly as steps, which the kernels measured
-on that card price 11 % too short and those of a B200 right.
+the time in a queue near saturation: it answers three times as strongly as steps.
+
+**Why that card's own kernels are 11 % short.** After the last prompt of that run (49 s) sequences decode
+alone, and their number falls from 128 to one. Their steps, counted back from when requests ended (the
+server's log, a row a second, agrees):
+
+| sequences | context | measured | shipped fits | a B200's |
+|--:|--:|--:|--:|--:|
+| 1 | 1,506 | 10.6 ms | +14 % | +33 % |
+| 9 | 1,856 | 13.5 ms | +1 % | +14 % |
+| 14 | 1,632 | 14.3 ms | -1 % | +12 % |
+| 27 | 1,497 | 16.6 ms | -5 % | +6 % |
+| 35 | 1,366 | 19.3 ms | -14 % | -5 % |
+| 46 | 1,338 | 21.3 ms | -17 % | -8 % |
+| 67 | 1,297 | 22.3 ms | -10 % | -1 % |
+| 86 | 1,322 | 24.7 ms | -9 % | 0 % |
+| 125 | 1,311 | 31.8 ms | -14 % | -6 % |
+
+Own kernels are right from 9 to 27 sequences; beyond 30 they lack 2 to 4 ms. A B200's are right on average
+because they read weights too slowly on this card. Bandwidth is not it: the fits hold 1.50 TB/s, on the
+catalogue's 1,597 GB/s as on the 1,792 they were published with. Two causes are likely, and no table of
+kernels tells either:
+
+- Unequal lengths. Once there are many sequences, FlashAttention 2 gives each of them and each KV head a
+  single block of threads (from 0.8 · 2 · 188 blocks on, 38 sequences of 8 heads), and the longest ends
+  alone. Benchmarks have equal lengths. On the RTX 4090 that happens at 26 sequences, and its seconds of
+  decoding alone rise there, too (20.1 ms at 16 sequences, 25.1 at 28).
+- Larger tiles for more than 16 rows: an L40S takes 1.17 to 1.25 times the roof for up to 16, 1.31 to 1.36
+  for up to 128. The published coefficients of this card average over both; its rows are not at hand.
+
+No term was added: its size could only be read off these two runs, which judge it. What is missing is
+decode attention over unequal lengths, measured on any card that runs FlashAttention 2.
 """
 
 

@@ -11,13 +11,7 @@ import pytest
 from roofline_fast import _core, errors
 
 CHAT = Path(__file__).parent.parent / "examples" / "chat.jsonl"
-MEMORY = _core.EngineMemory(
-    gpu_memory_utilization=0.92,
-    block_size=16,
-    max_num_batched_tokens=8192,
-    max_num_seqs=1024,
-    cuda_graphs=True,
-)
+MEMORY = _core.Engine("vllm").memory(_core.Hardware("h100"))
 
 
 @pytest.fixture(scope="module")

@@ -316,3 +316,26 @@ def test_bounds_of_a_measured_window_are_its_own() -> None:
         assert sum(bounds.values()) == pytest.approx(run.summary["duration"], rel=1e-6)
         assert 0.2 < sum(bounds.values()) / sum(whole.bounds.values()) < 0.8
         assert bounds["weights"] > 0
+
+
+def test_what_is_drawn_for_a_request_follows_the_row_it_was_given_in() -> None:
+    def contexts(order: list[int], rows: tuple[str, ...] = ("arrival_s", "prompt_tokens")) -> list[Any]:
+        columns = {"arrival_s": [0.0, 1.0], "prompt_tokens": [20, 30]}
+        trace = rf.Trace(
+            **{name: [columns[name][row] for row in order] for name in rows}, output_tokens=[12, 12]
+        )
+        run = rf.simulate(
+            trace,
+            model="llama-3.1-8b",
+            hw="h100",
+            engine="vllm-sync",
+            step_cost="linear:0.01,0,0",
+            record="decisions",
+            spec_method="ngram",
+            num_speculative_tokens=3,
+            spec_acceptance="pattern:7,3",
+        )
+        return run.steps["context"].to_list()
+
+    # Row 0 accepts 0, 3, 2 … drafts and row 1 accepts 3, 2, 1 …: whichever comes first.
+    assert contexts([0, 1]) != contexts([1, 0])

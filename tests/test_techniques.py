@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 import roofline_fast as rf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from roofline_fast import technique_files
 
 MODEL, HW = "llama-3.1-8b", "h100-sxm"
 BOTH = ["weight-quant:bits=4", "kv-quant:bits=4"]
@@ -20,6 +24,12 @@ SETS = [
     "contextual-sparsity:active=0.3",
     "early-exit:at=0.5,share=0.4",
     "offload:what=weights,share=0.2",
+    "afd:attention=2,ffn=1",
+    "pim:ops=all,memory=added,stacks=8",
+    "lora:rank=16,adapters=8",
+    "hybrid:processor=xeon-8592,ops=ffn,share=0.2",
+    "context-parallel:ranks=2 + flash:attention=off",
+    "weight-quant:bits=4,parts=ffn + weight-quant:bits=8,parts=attention",
 ]
 
 
@@ -32,11 +42,14 @@ SETS = [
 )
 def test_analyze_and_evaluate_charge_the_same(techniques: str, batch: int, length: int, mode: str) -> None:
     rows = {"techniques": [techniques], "batch_size": [batch], "input_len": [length]}
-    priced = rf.evaluate(rows, model=MODEL, hw=HW, mode=mode, columns=["step_s", "tpot_s", "kv_bytes"])
+    columns = ["step_s", "tpot_s", "kv_bytes", "fits", "energy_j_per_token"]
+    priced = rf.evaluate(rows, model=MODEL, hw=HW, mode=mode, columns=columns)
     asked = rf.analyze(MODEL, HW, batch_size=batch, input_len=length, techniques=techniques, mode=mode)
     assert priced["step_s"].item() == pytest.approx(asked.step_s, rel=1e-12)
     assert priced["tpot_s"].item() == pytest.approx(asked.tpot_s, rel=1e-12)
     assert priced["kv_bytes"].item() == pytest.approx(asked.memory["kv_bytes"], rel=1e-12)
+    assert priced["fits"].item() == asked.memory["fits"]
+    assert priced["energy_j_per_token"].item() == pytest.approx(asked.energy_j / asked.tokens, rel=1e-12)
 
 
 @pytest.mark.parametrize("techniques", [text for text in SETS if not text.startswith("spec")])
@@ -292,3 +305,187 @@ def test_a_simulated_verification_costs_what_analyze_says() -> None:
         before = row["context_tokens"] - row["scheduled_tokens"]
         asked = rf.analyze(MODEL, HW, input_len=before, techniques=techniques, mode="ideal")
         assert row["end_s"] - row["start_s"] == pytest.approx(asked.step_s, rel=1e-9)
+
+
+def test_what_was_measured_may_stand_in_a_file(tmp_path: Path) -> None:
+    written = {
+        "rates.csv": "position,acceptance\n2,0.5\n1,0.8\n",
+        "plain.csv": "0.8\n0.5\n",
+        "counts.csv": "position,drafts,accepted\n0,1000,800\n1,1000,400\n",
+        "list.json": "[0.8, 0.5]",
+        "columns.json": '{"position": [1, 2], "acceptance": [0.8, 0.5]}',
+        "rows.jsonl": '{"acceptance": 0.8}\n\n{"acceptance": 0.5}\n',
+    }
+    for name, text in written.items():
+        (tmp_path / name).write_text(text)
+    pl.DataFrame({"position": [0, 1], "acceptance": [0.8, 0.5]}).write_parquet(tmp_path / "rates.parquet")
+    inline = "spec:method=eagle,gamma=2,accept=0.8/0.5"
+    asked = rf.analyze(MODEL, HW, techniques=inline)
+    for name in [*written, "rates.parquet"]:
+        text = f"spec:method=eagle,gamma=2,accept=@{tmp_path / name}"
+        read = rf.analyze(MODEL, HW, techniques=text)
+        assert (read.inputs["techniques"], read.tpot_s) == ([inline], asked.tpot_s), name
+        assert rf.evaluate({"techniques": [text]}, model=MODEL, hw=HW)["tpot_s"].item() == asked.tpot_s
+    (tmp_path / "run.csv").write_text("accepted\n2\n0\n2\n1\n")
+    (tmp_path / "histogram.csv").write_text("accepted,count\n0,1\n1,1\n2,2\n")
+    for name in ("run.csv", "histogram.csv"):
+        read = rf.analyze(MODEL, HW, techniques=f"spec:gamma=2,recorded=@{tmp_path / name}")
+        # 1 + (2 + 0 + 2 + 1)/4 tokens a step
+        assert read.step_s / read.tpot_s == pytest.approx(2.25)
+        assert read.inputs["techniques"] == ["spec:gamma=2,recorded=0x1/1x1/2x2"]
+    traffic: dict[str, Any] = {"num_prompts": 5, "input_len": 100, "output_len": 20}
+    flags: dict[str, Any] = {"spec_method": "ngram", "num_speculative_tokens": 2}
+    by_file, by_list = (
+        rf.simulate(model=MODEL, hw=HW, spec_acceptance=chances, **flags, **traffic)
+        for chances in (f"@{tmp_path / 'rates.csv'}", [0.8, 0.5])
+    )
+    assert by_file.summary == by_list.summary
+
+
+def test_a_routing_trace_may_stand_in_a_file(tmp_path: Path) -> None:
+    loads = [4, 2, 2, 2, 2, 2, 1, 1]
+    (tmp_path / "loads.csv").write_text("expert,load\n" + "".join(f"{e},{n}\n" for e, n in enumerate(loads)))
+    tokens = [[expert] for expert, count in enumerate(loads) for _ in range(count)]
+    (tmp_path / "tokens.jsonl").write_text("".join(json.dumps({"experts": row}) + "\n" for row in tokens))
+    # Two layers, unlike in which expert is busiest, alike in how busy it is.
+    turned = [(layer, e, n) for layer in (0, 1) for e, n in enumerate(loads if layer else reversed(loads))]
+    pl.DataFrame(turned, schema=["layer", "expert", "tokens"], orient="row").write_parquet(
+        tmp_path / "two.parquet"
+    )
+    inline = "experts:loads=" + "/".join(map(str, loads))
+    asked = rf.analyze("mixtral-8x7b", HW, tp=2, batch_size=4, techniques=inline)
+    for name in ("loads.csv", "tokens.jsonl", "two.parquet"):
+        read = rf.analyze(
+            "mixtral-8x7b", HW, tp=2, batch_size=4, techniques=f"experts:loads=@{tmp_path / name}"
+        )
+        assert read.step_s == pytest.approx(asked.step_s, rel=1e-6), name
+    assert technique_files.short("experts:loads=" + "/".join("1" * 64)) == "experts:loads=1/1/1/… (64)"
+
+
+BAD_FILES = [
+    ("accept", "no.csv", None, "spec:accept must be a file that exists: @"),
+    (
+        "accept",
+        "no.txt",
+        "0.5",
+        "must be a file that ends in one of .csv, .json, .jsonl, .ndjson, .parquet: no.txt",
+    ),
+    ("accept", "no.csv", "", "no.csv: spec:accept must hold numbers: no rows"),
+    ("accept", "no.csv", "acceptance\n", "no.csv: spec:accept must hold numbers: no rows"),
+    (
+        "accept",
+        "no.csv",
+        "acceptance\n0.5\n1.5\n",
+        "no.csv:3: spec:accept must be numbers from 0 to 1 in column acceptance: 1.5",
+    ),
+    (
+        "accept",
+        "no.csv",
+        "acceptance\n0.5\nhalf\n",
+        "no.csv:3: spec:accept must be numbers from 0 to 1 in column acceptance: half",
+    ),
+    (
+        "accept",
+        "no.csv",
+        "draft\n0.5\n",
+        "no.csv:2: spec:accept must have a column acceptance or accept or rate or chance: none",
+    ),
+    (
+        "accept",
+        "no.csv",
+        "position,acceptance\n1,0.5\n1,0.4\n",
+        "must have each position once, from 0 or 1 up: 1",
+    ),
+    ("accept", "no.csv", "position,acceptance\n1\n", "no.csv:2: spec:accept must have 2 cells a row: 1"),
+    (
+        "accept",
+        "no.csv",
+        "drafts,accepted\n10,8\n10,9\n",
+        "no.csv:3: spec:accept must have accepted at most the 8 that got there: 9",
+    ),
+    ("accept", "no.json", "[0.5,", "no.json:1: spec:accept must be JSON: "),
+    ("accept", "no.json", '{"a": 1}', "must be a list, or lists of equal length by name: dict"),
+    ("accept", "no.jsonl", "0.5\n{\n", "no.jsonl:2: spec:accept must be JSON on each line: "),
+    ("accept", "no.parquet", "0.5", "spec:accept must be a Parquet file: "),
+    (
+        "recorded",
+        "no.csv",
+        "accepted\n1.5\n",
+        "no.csv:2: spec:recorded must be whole numbers from 0 to 4096 in column accepted: 1.5",
+    ),
+    (
+        "loads",
+        "no.csv",
+        "load\n-1\n",
+        "no.csv:2: experts:loads must be numbers of at least 0 in column load: -1",
+    ),
+    (
+        "loads",
+        "no.jsonl",
+        '{"experts": [1, "a"]}',
+        "no.jsonl:1: experts:loads must be whole numbers in column experts: a",
+    ),
+    ("gamma", "no.csv", "3", "gamma must be given in the text: @"),
+]
+
+
+@pytest.mark.parametrize(("key", "name", "text", "message"), BAD_FILES)
+def test_a_bad_file_names_its_line(
+    tmp_path: Path, key: str, name: str, text: str | None, message: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    kind = "experts" if key == "loads" else "spec:gamma=2"
+    written = f"{kind}{':' if kind == 'experts' else ','}{key}=@{tmp_path / name}"
+    with pytest.raises(rf.SpecError) as wrong:
+        rf.analyze(MODEL, HW, techniques=written)
+    assert message in str(wrong.value)
+    assert isinstance(wrong.value, FileNotFoundError) == (text is None)
+
+
+@pytest.mark.parametrize("nothing", ["", "  ", "kv-quant:bits=4 + ", [""]])
+def test_a_technique_that_says_nothing_is_refused(nothing: str | list[str]) -> None:
+    with pytest.raises(rf.SpecError, match="techniques must begin with a technique's name"):
+        rf.analyze(MODEL, HW, techniques=nothing)
+    with pytest.raises(rf.SpecError, match="techniques must begin with a technique's name"):
+        rf.sweep({"model": MODEL, "hw": HW, "techniques": [nothing]}).collect()
+
+
+def test_a_sweep_takes_one_set_of_techniques_once() -> None:
+    turned = ["kv-quant:bits=4+weight-quant:bits=8", "weight-quant:bits=8 + kv-quant:bits=4"]
+    rows = rf.sweep({"model": MODEL, "hw": HW, "techniques": turned[:1]}).collect()
+    assert rows["techniques"].to_list() == ["weight-quant:bits=8+kv-quant:bits=4"]
+    with pytest.raises(rf.SpecError, match="techniques must"):
+        rf.sweep({"model": MODEL, "hw": HW, "techniques": turned}).collect()
+
+
+def test_memory_of_other_devices_is_shown() -> None:
+    asked = rf.analyze("llama-2-70b", "a100", techniques="afd")
+    assert asked.memory["beside"] == "FFN device"
+    assert asked.memory["beside_weight_bytes"] == 80 * 3 * 8192 * 28_672 * 2
+    assert not asked.memory["fits"]
+    assert asked.memory["ideal_sequences"] == asked.memory["engine_sequences"] == 0
+    assert "beside" not in rf.analyze(MODEL, HW).memory
+    assert rf.evaluate({"batch_size": [1]}, model="llama-2-70b", hw="a100", techniques="afd")[
+        "fits"
+    ].to_list() == [False]
+    with pytest.raises(rf.DoesNotFitError, match="A100-80GB-SXM, FFN device"):
+        rf.simulate(
+            model="llama-2-70b", hw="a100", techniques="afd", num_prompts=1, input_len=10, output_len=2
+        )
+
+
+def test_a_cache_that_lies_elsewhere_limits_no_concurrency() -> None:
+    rows = {"techniques": ["none", "offload:what=kv", "kv-evict:budget=512"]}
+    found = rf.evaluate(rows, model=MODEL, hw=HW, columns=["max_concurrency", "fits"])
+    whole, elsewhere, kept = found["max_concurrency"].to_list()
+    assert elsewhere is None
+    assert kept > 3 * whole
+    assert found["fits"].all()
+
+
+def test_what_does_not_fit_elsewhere_is_named(command: Callable) -> None:
+    done = command("analyze llama-2-70b --hw a100 --mode ideal --with afd")
+    assert done.code == 3
+    assert "FFN device  weights 105.0 + KV 0.0 of 80.0 GiB" in done.out
+    assert "must fit in the 71.6 GiB an engine may use of the FFN device: 105.0 GiB" in done.err

@@ -44,6 +44,29 @@ def test_bounds_add_up_to_the_replicas_time() -> None:
     assert not any(linear[cause] for cause in CAUSES[:-2])
 
 
+@pytest.mark.parametrize(
+    ("engine", "measured"),
+    [("vllm", {}), ("vllm", {"warmup": 20, "measure": 30}), ("sglang", {}), ("static", {})],
+)
+def test_shares_bounds_and_operators_are_the_same_time(engine: str, measured: dict[str, Any]) -> None:
+    run = rf.simulate(
+        num_prompts=100,
+        input_len=800,
+        output_len=20,
+        request_rate=50,
+        model="llama-3.1-8b",
+        hw="h100",
+        engine=engine,
+        **measured,
+    )
+    seconds = run.summary["duration"]
+    shares = sum(run.summary[f"{kind}_time_share"] for kind in ("prefill", "decode", "mixed", "idle"))
+    np.testing.assert_allclose(shares, 1.0, rtol=1e-9)
+    np.testing.assert_allclose(sum(run.bounds.values()), seconds, rtol=1e-9)
+    np.testing.assert_allclose(sum(run.operators.values()), seconds, rtol=1e-9)
+    assert run.summary["prefill_time_share"] + run.summary["mixed_time_share"] > 0
+
+
 def test_mean_phases_add_up_to_the_mean_e2e(busy: rf.Simulation) -> None:
     parts = [busy.summary[f"mean_{name.removesuffix('_s')}_ms"] for name in PHASES]
     assert sum(parts) == pytest.approx(busy.summary["mean_e2el_ms"], rel=1e-12)

@@ -99,9 +99,9 @@ def test_the_screen_shows_the_errors_and_what_was_refused(
     assert "unknown op `warp`" in said
 
 
-def shown() -> dict[tuple[str, str], list[float]]:
-    """Return the page's figures by metric and group: n, refused, median, mean, P90, bias."""
-    text = PAGE.read_text().split("<!-- errors -->")[1].split("<!-- /errors -->")[0]
+def shown(mark: str) -> dict[tuple[str, str], list[float]]:
+    """Return figures of a table of the page by metric and group: n, refused, median, mean, P90, bias."""
+    text = PAGE.read_text().split(f"<!-- {mark} -->")[1].split(f"<!-- /{mark} -->")[0]
     table = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -111,12 +111,19 @@ def shown() -> dict[tuple[str, str], list[float]]:
     return table
 
 
+# Tables of the page, and whose measurements they show.
+TABLES = {
+    "errors": ("kernels/gpu_kernels.parquet", "e2e/server_points.parquet"),
+    "served": ("e2e/h100_steps", "e2e/static_batch", "e2e/llmservingsim_vllm/requests.parquet"),
+}
+
+
 @needs_data
-def test_the_page_shows_what_validate_says() -> None:
-    table = shown()
+@pytest.mark.parametrize("mark", TABLES)
+def test_the_page_shows_what_validate_says(mark: str) -> None:
+    table = shown(mark)
     assert len(table) > 20
-    measurements = [SHARED / "kernels" / "gpu_kernels.parquet", SHARED / "e2e" / "server_points.parquet"]
-    errors = pl.concat([rf.validate(path).errors for path in measurements])
+    errors = pl.concat([rf.validate(SHARED / path).errors for path in TABLES[mark]])
     said = {(row["metric"], row["group"]): row for row in errors.iter_rows(named=True)}
     moved = []
     for key, numbers in table.items():
@@ -134,3 +141,86 @@ def test_the_page_shows_what_validate_says() -> None:
     assert not moved, (
         "an aggregate moved: run `python benches/validation_page.py` and say why in CHANGELOG, Numbers"
     )
+
+
+# Bars of served points, percent: what, over which rows, median and P90 at most.
+BARS = [
+    ("tpot_ms", "kind=dense", 7.0, 20.0),
+    ("tpot_ms", "kind=moe", 12.0, 30.0),
+    ("ttft_ms", "all", 25.0, 70.0),
+]
+
+
+@needs_data
+def test_bars_of_served_points_hold() -> None:
+    errors = rf.validate(SHARED / "e2e" / "server_points.parquet").errors
+    said = {(row["metric"], row["group"]): row for row in errors.iter_rows(named=True)}
+    for metric, group, median, ninth in BARS:
+        row = said[metric, group]
+        assert row["median_ape"] <= median, (metric, group)
+        assert row["p90_ape"] <= ninth, (metric, group)
+    for metric in ("tpot_ms", "ttft_ms"):
+        assert 70 <= said[metric, "all"]["coverage"] <= 90, metric
+        assert said[metric, "mode=agg"]["refused"] == 0, metric
+
+
+@needs_data
+def test_bands_of_served_points_hold_for_models_they_were_not_chosen_on() -> None:
+    errors = rf.validate(SHARED / "e2e" / "server_points.parquet").errors
+    held = errors.filter(pl.col("group") == "model=meta-llama/Llama-3.1-70B")
+    assert held["coverage"].is_between(70, 90).all(), held
+
+
+def modules(**change: object) -> pl.DataFrame:
+    """Return modules of latent attention of one layer of DeepSeek-V3 on an eighth of its heads."""
+    rows = [
+        {
+            "op": "mla_generation_module",
+            "batch": n,
+            "q_len": 1,
+            "kv_len": keys,
+            "heads": 16,
+            "latency_ms": 0.09,
+        }
+        for n in (8, 32, 128)
+        for keys in (1025, 4097)
+    ]
+    about = {"system": "h100_sxm", "backend": "trtllm", "distribution": "bfloat16", "kv_dtype": "bfloat16"}
+    return pl.DataFrame(rows).with_columns(
+        **{name: pl.lit(value) for name, value in (about | change).items()}
+    )
+
+
+def test_a_module_of_latent_attention_is_priced_as_a_step_prices_it() -> None:
+    frame = modules().head(1)
+    ops = rf.analyze(
+        "deepseek-v3", "h100-sxm", phase="decode", batch_size=8, input_len=1024, tp=8, quantization="bf16",
+        kv_cache_dtype="bf16", engine="trtllm",
+    ).ops  # fmt: skip
+    layer = ops.filter((pl.col("repeat") == 61) & (pl.col("family") != "link"))
+    milliseconds = 1e3 * layer["predicted_s"].sum() / 61
+    told = rf.validate(frame.with_columns(latency_ms=pl.lit(milliseconds))).errors.row(0, named=True)
+    assert told["metric"] == "kernel:mla_generation_module"
+    assert (told["n"], told["refused"]) == (1, 0)
+    assert told["median_ape"] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"distribution": "fp7"}, "`distribution` must name the format of a module's projections: `fp7`"),
+        ({"heads": 0}, "`heads` must be a positive number"),
+        ({"latency_ms": -1.0}, "time must be a positive number"),
+        ({"system": "abacus"}, "no hardware is called `abacus`"),
+    ],
+)
+def test_a_module_that_cannot_be_priced_says_why(change: dict[str, object], why: str) -> None:
+    said = rf.validate(modules(**change), "h100-sxm")
+    assert said.refused["reason"].unique().to_list() == [why]
+    assert said.errors["refused"].max() == 6
+
+
+def test_nothing_is_fitted_to_modules() -> None:
+    fitted = rf.calibrate(modules())
+    assert not fitted.files
+    assert "a chain of kernels, each fitted apart" in fitted.unusable["must"].to_list()[0]

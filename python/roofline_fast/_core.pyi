@@ -49,6 +49,10 @@ class Table:
     def num_rows(self) -> int: ...
     @property
     def columns(self) -> list[str]: ...
+    @property
+    def varying(self) -> Table: ...
+    @property
+    def constants(self) -> list[tuple[str, str, Any]]: ...
     def __len__(self) -> int: ...
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
 
@@ -186,6 +190,8 @@ class Deployment:
     @staticmethod
     def mistakes(techniques: Sequence[str]) -> list[tuple[int, int, str, str, str]]: ...
     @staticmethod
+    def canonical(techniques: Sequence[str]) -> str: ...
+    @staticmethod
     def technique_catalog(name: str | None = None) -> Table: ...
     @property
     def weights_format(self) -> str: ...
@@ -209,19 +215,8 @@ class Point:
 
 @final
 class EngineMemory:
-    def __new__(
-        cls,
-        *,
-        gpu_memory_utilization: float,
-        block_size: int,
-        max_num_batched_tokens: int,
-        max_num_seqs: int,
-        cuda_graphs: bool,
-    ) -> EngineMemory: ...
     @property
     def gpu_memory_utilization(self) -> float: ...
-    @property
-    def block_size(self) -> int: ...
     @property
     def max_num_batched_tokens(self) -> int: ...
     @property
@@ -472,6 +467,8 @@ class Trace:
         words: Sequence[tuple[str, str]], like: Trace | None = None, progress: Progress | None = None
     ) -> tuple[Trace, list[str]]: ...
     @staticmethod
+    def draw(words: Sequence[tuple[str, str]]) -> tuple[Trace, list[str]]: ...
+    @staticmethod
     def generate_to(
         words: Sequence[tuple[str, str]],
         path: str | PathLike[str],
@@ -594,6 +591,7 @@ class Engine:
         measure: str | None = None,
         over_context: str = "reject",
         use_recorded_cache: bool = False,
+        slo: str | None = None,
     ) -> Simulation: ...
 
 @final

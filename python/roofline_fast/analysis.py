@@ -266,7 +266,6 @@ def analyze(
         "mode": mode,
         "engine": engine,
         "gpu_memory_utilization": memory.gpu_memory_utilization,
-        "block_size": memory.block_size,
         "max_num_seqs": memory.max_num_seqs,
         "max_num_batched_tokens": memory.max_num_batched_tokens,
     }
@@ -427,8 +426,8 @@ class Analysis:
 
         Bytes: ``capacity_bytes``; ``weight_bytes, kv_bytes, activation_bytes`` and their sum ``memory_bytes``; as the
         engine divides it ``usable_bytes, engine_activation_bytes, runtime_bytes, for_kv_bytes, block_bytes`` and
-        ``engine_memory_bytes`` in use. Counts: ``num_gpu_blocks, blocks_needed, ideal_sequences, engine_sequences``.
-        Verdicts: ``fits_ideally, fits``.
+        ``engine_memory_bytes`` in use. Counts: ``block_size`` (tokens of a block), ``num_gpu_blocks, blocks_needed,
+        ideal_sequences, engine_sequences``. Verdicts: ``fits_ideally, fits``.
         """
         return record(self._answer.memory)
 

@@ -172,22 +172,26 @@ def ranks(**values: Any) -> list[float]:
 
 
 def techniques(techniques: Any) -> list[str]:
-    """Return techniques as a list of texts: one text, several, or none.
+    """Return techniques as a list of texts: one text, several, or none; files among their settings are read.
 
     Raises
     ------
+    MissingFileError
+        A file that is not there.
     SpecError
-        Something that is no text.
+        Something that is no text, a file that is not what a setting needs.
     """
+    from roofline_fast import technique_files
+
     if techniques is None:
         return []
     if isinstance(techniques, str):
-        return [techniques]
+        return [technique_files.inline(techniques)]
     given = list(techniques) if hasattr(techniques, "__iter__") else [techniques]
     for text in given:
         if not isinstance(text, str):
             raise _refused("techniques", "must be texts such as `kv-quant:bits=4`", text)
-    return given
+    return [technique_files.inline(text) for text in given]
 
 
 def objectives(slo: str | None) -> None:
@@ -206,14 +210,20 @@ def objectives(slo: str | None) -> None:
 
 
 def chances(**values: Any) -> float | list[float] | str | None:
-    """Return the only value as a number, a list of numbers or the text it is; ``None`` passes.
+    """Return the only value as a number, a list of numbers (also of a file after ``@``) or the text it is.
 
     Raises
     ------
+    MissingFileError
+        A file that is not there.
     SpecError
         It is none of these.
     """
     ((name, value),) = values.items()
+    if isinstance(value, str) and value.startswith("@"):
+        from roofline_fast import technique_files
+
+        return technique_files.chances(value[1:])
     if value is None or isinstance(value, str):
         return value
     try:

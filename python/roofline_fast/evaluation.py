@@ -378,6 +378,13 @@ def _axes(rows: pl.DataFrame, given: dict[str, Any]) -> dict[str, Any]:
         if axis in rows.columns:
             _once(axis, value)
             axes[axis] = rows[axis]
+            if axis == "techniques":
+                files = {
+                    text: checks.techniques(text)[0]
+                    for text in rows[axis].drop_nulls().unique()
+                    if "@" in text
+                }
+                axes[axis] = rows[axis].replace(files) if files else rows[axis]
         else:
             axes[axis] = DEFAULTS.get(axis) if value is None else value
     _check_modes(axes["mode"])

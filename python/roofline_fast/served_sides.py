@@ -14,6 +14,7 @@ from roofline_fast import workload
 from roofline_fast.errors import MissingFileError, SpecError
 from roofline_fast.simulation import Simulation, simulate
 from roofline_fast.suggest import nearest
+from roofline_fast.technique_files import short
 from roofline_fast.trace import Trace
 
 # What only results have, whoever wrote them.
@@ -76,7 +77,7 @@ def named(simulation: Simulation) -> str:
         simulation.model.title,
         f"{simulation.deployment.gpus}x {simulation.hardware.title}" + (f" ({layout})" if layout else ""),
         f"{inputs['engine']}, {inputs['quantization']} weights, {inputs['kv_cache_dtype']} KV",
-        *inputs["techniques"],
+        *map(short, inputs["techniques"]),
     ]
     return " · ".join(parts)
 

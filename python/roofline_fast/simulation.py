@@ -95,6 +95,7 @@ def simulate(
     over_context: str = "reject",
     use_recorded_cache: bool = False,
     record: str = "summary",
+    stream: bool | None = None,
     slo: str | None = None,
     percentiles: Sequence[float] = PERCENTILES,
     seed: int = 0,
@@ -157,7 +158,7 @@ def simulate(
         Requests that may wait; vLLM refuses others (503).
     capacity_scheduler_policy : {"guaranteed-no-evict", "max-utilization"}, optional
         TensorRT-LLM's own setting.
-    spec_method : {"ngram", "draft-model", "medusa", "eagle", "mtp"}, optional
+    spec_method : {"ngram", "draft-model", "medusa", "eagle", "mtp", "dflash"}, optional
         Where draft tokens come from; nothing is drafted unless said. An EAGLE head or MTP module takes the time
         of one layer and the head for each draft.
     spec_model : str, path, mapping or Model, optional
@@ -166,7 +167,8 @@ def simulate(
         Draft tokens a step.
     spec_acceptance : float, sequence of float or str, optional
         The chance that a draft is accepted if those before it were: one for all, or one a position, the last
-        for all further ones. ``"pattern:A,B"`` accepts (A·i + B·v) mod (drafts + 1) at verification v of
+        for all further ones; or ``"@FILE"``, as a technique's settings have it (`technique_files.inline`).
+        ``"pattern:A,B"`` accepts (A·i + B·v) mod (drafts + 1) at verification v of
         request i instead.
     step_cost : str, optional
         ``linear:A,B,C`` prices a step as A + B·tokens + C·context seconds instead of by the cost model.
@@ -189,6 +191,10 @@ def simulate(
     use_recorded_cache : bool
         Whether prompt tokens that a cache held when the trace was recorded (``cached_tokens``) are found
         cached again, whatever the engine's own cache holds. Counts under vLLM's scheduler.
+    stream : bool, optional
+        Whether generated requests are drawn as they are served and forgotten when they are answered: any number in
+        memory that does not grow. Unless said, from 20 million on, where `record` keeps nothing. Percentiles then
+        come from sketches (``percentile_error``), and `requests`, `timeline` and the like are refused.
     record : {"summary", "stretches", "steps", "decisions"}
         Whether steps are kept: in stretches that decode alike, which is as quick as without; or one row each,
         and with them who was in it. What is not kept and asked for later is simulated again.
@@ -257,7 +263,13 @@ def simulate(
     checks.counts(concurrency=concurrency, max_concurrency=max_concurrency)
     checks.numbers(think_time=think_time)
     checks.objectives(slo)
-    requests = load(trace, trace_options, seed, arrivals_needed=concurrency is None)
+    requests = load(
+        trace,
+        trace_options,
+        seed,
+        arrivals_needed=concurrency is None,
+        stream=False if stream is None and record != "summary" else stream,
+    )
     found, note = asked.model_of(model, requests)
     device = find_hardware(hw)
     deployment = _core.Deployment(
@@ -328,6 +340,7 @@ def simulate(
         measure=None if measure is None else str(measure),
         over_context=over_context,
         use_recorded_cache=use_recorded_cache,
+        slo=slo,
     )
     served = serve(record=record, progress=progress)
     inputs = {
@@ -427,7 +440,7 @@ class Simulation:
 
     @cached_property
     def requests(self) -> pl.DataFrame:
-        """One row a request, in the order of the trace; times in seconds since the trace began.
+        """One row a request, in order of arrival, ties in that of the trace; times in seconds since the trace began.
 
         ``request_id, arrival_s, first_scheduled_s, first_token_s, finish_s, prompt_tokens, output_tokens,
         cached_tokens, preemptions, ttft_s, tpot_s, e2e_s, replica, status``, the band of the latencies (``ttft_low_s``,

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from roofline_fast import _core, checks
 from roofline_fast.errors import SpecError
 
 MOST_VALUES = 10_000_000
@@ -61,6 +62,8 @@ def values(axis: str, given: Any) -> list[Any]:
         Values of the wrong kind, or none.
     """
     if isinstance(given, str):
+        if axis == "techniques":
+            return [_technique(text) for text in _text(axis, given)]
         return [given.strip()] if axis in ("model", "hw") and "," not in given else _text(axis, given)
     if hasattr(given, "tolist"):
         given = given.tolist()
@@ -75,6 +78,8 @@ def values(axis: str, given: Any) -> list[Any]:
     found: list[Any] = []
     for value in given:
         found += _text(axis, value) if isinstance(value, str) and axis not in NAMES else [_plain(axis, value)]
+    if axis == "techniques":
+        found = [_technique(value) for value in found]
     if not found:
         hint = "give at least one value, or leave the axis out"
         raise SpecError(f"{axis} must have values: none", field=axis, hint=hint)
@@ -94,7 +99,13 @@ def together(choices: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _joined(techniques: Iterable[str]) -> str:
-    return "+".join(text for text in techniques if text.strip() not in ("", "none")) or "none"
+    said = [text for text in techniques if text.strip() != "none"]
+    return "+".join(said) if said else "none"
+
+
+def _technique(value: Any) -> Any:
+    """Return techniques as one text in which their order says nothing, with what their files say."""
+    return _core.Deployment.canonical(checks.techniques(value)) if isinstance(value, str) else value
 
 
 def _plain(axis: str, value: Any) -> Any:

@@ -84,7 +84,12 @@ def words() -> set[str]:
 
 
 def load(
-    trace: Traffic | None, options: Mapping[str, Any], seed: int, *, arrivals_needed: bool = True
+    trace: Traffic | None,
+    options: Mapping[str, Any],
+    seed: int,
+    *,
+    arrivals_needed: bool = True,
+    stream: bool | None = False,
 ) -> Trace:
     """Return the traffic: read, as it is, or generated; then scaled; then with other arrivals.
 
@@ -99,11 +104,14 @@ def load(
         Seed of every draw.
     arrivals_needed : bool
         Whether files must say when requests arrive; not where users send them as others end.
+    stream : bool, optional
+        Whether requests are drawn as they are served; `None` for where they are many.
 
     Raises
     ------
     SpecError
-        Settings of a generator beside a trace, or of a reader beside a trace in memory.
+        Settings of a generator beside a trace, or of a reader beside a trace in memory; a stream of what is not
+        generated, or is scaled; more requests than memory holds.
     """
     several = isinstance(trace, Sequence) and all(isinstance(part, str | PathLike) for part in trace)
     if trace is not None and not isinstance(trace, str | PathLike | Trace) and not several:
@@ -116,8 +124,12 @@ def load(
     scale = {word: given.pop(word) for word in SCALES if word in given}
     if "trace_format" in given:
         given["format"] = given.pop("trace_format")
+    if stream and (trace is not None or scale):
+        also = f"beside {next(iter(scale))}" if scale else "for a trace"
+        hint = "requests are drawn as they are served where they are generated, and not scaled"
+        raise SpecError(f"stream must be left out {also}", field="stream", value="true", hint=hint)
     if trace is None:
-        requests = _generated(given, seed)
+        requests = _generated(given, seed, stream=False if scale else stream)
         return requests.scaled(**scale, seed=seed) if scale else requests
     arrivals = {word: given.pop(word) for word in ARRIVALS if word in given}
     _refuse_generator(given)
@@ -131,7 +143,7 @@ def load(
     return requests.arriving(**arrivals, seed=seed) if arrivals else requests
 
 
-def _generated(options: dict[str, Any], seed: int) -> Trace:
+def _generated(options: dict[str, Any], seed: int, *, stream: bool | None) -> Trace:
     if not options:
         hint = "or say what to generate: num_prompts=1000, request_rate=4, …"
         raise SpecError("trace must be given", field="trace", hint=hint)
@@ -139,8 +151,23 @@ def _generated(options: dict[str, Any], seed: int) -> Trace:
         if word not in TRAFFIC and word != "like":
             hint = "it says how a trace is read"
             raise SpecError(f"{word} must be left out without a trace: {value}", field=word, hint=hint)
+    if stream or (stream is None and _are_many(options)):
+        from roofline_fast.drawn import Drawn
+
+        return Drawn({**options, "seed": seed})
     _check_memory(options.get("num_prompts"))
     return Trace.generate(**options, seed=seed)
+
+
+def _are_many(options: Mapping[str, Any]) -> bool:
+    """Return whether so many requests are asked for that none should be kept, and can be drawn part by part."""
+    from roofline_fast.drawn import MANY
+
+    try:
+        many = float(options.get("num_prompts", 0)) >= MANY
+    except (TypeError, ValueError):
+        return False
+    return many and not {"turns", "sessions", "servegen", "workload"} & options.keys()
 
 
 # Bytes that a request takes, with what comes of it, where nothing is recorded; a third of them while it is generated.
@@ -159,7 +186,7 @@ def _check_memory(count: Any) -> None:
             f"num_prompts must fit memory: {float(count):,.0f} requests take {needed / 2**30:,.0f} GiB "
             f"of {held / 2**30:,.0f}"
         )
-        hint = "`trace generate` writes any number as `.jsonl`; simulate a part of them"
+        hint = "any number is served that is drawn meanwhile (stream), of which no request is kept"
         raise SpecError(message, field="num_prompts", value=str(count), hint=hint)
 
 

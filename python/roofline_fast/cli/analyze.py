@@ -150,8 +150,15 @@ def _verdict(analysis: Analysis) -> int:
     memory = analysis.memory
     if memory["fits"]:
         return 0
-    needed, usable = gib(memory["engine_memory_bytes"]), gib(memory["usable_bytes"])
-    talk.say(f"error: the deployment must fit in the {usable} GiB an engine may use of a GPU: {needed} GiB")
+    needed, usable, what = memory["engine_memory_bytes"], memory["usable_bytes"], "GPU"
+    if "beside" in memory:
+        beside = memory["beside_weight_bytes"] + memory["beside_kv_bytes"]
+        if beside > memory["beside_usable_bytes"]:
+            needed, usable, what = beside, memory["beside_usable_bytes"], memory["beside"]
+    whose = "of a GPU" if what == "GPU" else f"of the {what}"
+    talk.say(
+        f"error: the deployment must fit in the {gib(usable)} GiB an engine may use {whose}: {gib(needed)} GiB"
+    )
     talk.say(
         "hint: use more devices (--tp, --pp), fewer bits (-q, --kv-cache-dtype), or fewer, shorter sequences"
     )

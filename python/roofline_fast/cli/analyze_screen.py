@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast.cli.figures import bar, change, digits, gib, milliseconds, percent, scaled, seconds, table
+from roofline_fast.technique_files import short
 
 if TYPE_CHECKING:
     from roofline_fast.analysis import Analysis
@@ -37,7 +38,7 @@ def _title(analysis: Analysis) -> str:
     precision = f"{inputs['quantization']} weights"
     if inputs["phase"] != "encode":
         precision += f", {inputs['kv_cache_dtype']} KV"
-    parts = [analysis.model.title, precision, *analysis.deployment.techniques]
+    parts = [analysis.model.title, precision, *map(short, analysis.deployment.techniques)]
     return " · ".join([*parts, deployment_title(analysis), _asked(inputs)])
 
 
@@ -113,6 +114,11 @@ def _memory(analysis: Analysis) -> str:
         engine += f"   max {memory['engine_sequences']:,} seqs{context}"
     if not memory["fits"]:
         engine += "   DOES NOT FIT"
+    if "beside" in memory:
+        engine += (
+            f"\n  {memory['beside']}  weights {gib(memory['beside_weight_bytes'])} + "
+            f"KV {gib(memory['beside_kv_bytes'])} of {gib(memory['beside_capacity_bytes'])} GiB"
+        )
     return f"{ideal}\n{engine}"
 
 

@@ -14,6 +14,7 @@ from roofline_fast.errors import SpecError
 
 if TYPE_CHECKING:
     from roofline_fast.calibration import Calibration
+    from roofline_fast.hardware import Hardware
 
 HELP = """Fit efficiencies to measured kernels, steps or requests, or say what to measure (--plan).
 
@@ -140,7 +141,11 @@ def unusable(fitted: Calibration) -> list[str]:
     lines = []
     for row in fitted.unusable.iter_rows(named=True):
         count = "" if row.get("rows", 1) == 1 else f" (and {row['rows'] - 1:,} more)"
-        lines.append(f"row {row['row']}: {row['field']}: {row['must']}: {row['was']}{count}")
+        # What names itself is not named again.
+        parts = [row["must"]]
+        parts = parts if row["must"].startswith(f"{row['field']}:") else [row["field"], *parts]
+        parts = parts if row["was"] in row["must"] else [*parts, row["was"]]
+        lines.append(f"row {row['row']}: {': '.join(parts)}{count}")
     return lines[:MOST] + ([f"and {len(lines) - MOST:,} more rows"] if len(lines) > MOST else [])
 
 
@@ -209,27 +214,31 @@ def _plan(form: str, out: Path | None, hw: str | None, engine: str, *, quiet: bo
     from roofline_fast.hardware import find_hardware
 
     device = find_hardware(flags.required("--hw", hw))
-    rows = benchmarks()
+    rows = benchmarks(device)
     if out is not None:
         if out.suffix != ".py":
             message = f"--output must end in .py with --plan: {out}"
             raise SpecError(message, field="--output", value=str(out))
-        write_text(out, script(device.name, engine or "torch"))
+        write_text(out, script(device, engine or "any"))
         talk.note(
             f"script written to {out}; run it on the device, then calibrate what it writes", quiet=quiet
         )
-    output.show(form, screen=lambda: _table(device.name), record=rows.to_dicts, frame=lambda: rows)
+    output.show(form, screen=lambda: _table(device), record=rows.to_dicts, frame=lambda: rows)
     return 0
 
 
-def _table(device: str) -> str:
+def _table(device: Hardware) -> str:
     from roofline_fast.benchmarks import benchmarks
 
-    lines = [f"{device}: kernels worth measuring", ""]
-    for row in benchmarks().iter_rows(named=True):
+    lines = [f"{device.name}: kernels worth measuring", ""]
+    for row in benchmarks(device).iter_rows(named=True):
         sizes = "  ".join(f"{name} {value:,}" for name, value in row.items() if isinstance(value, int))
         lines.append(f"  {row['op']:<22}{row['dtype']:<6}{sizes}")
-    lines += ["", "  -o bench.py writes a script that measures them with PyTorch, one CUDA graph a kernel"]
+    lines += [
+        "",
+        "  -o bench.py writes a script that measures them with PyTorch, in CUDA graphs; its numbers hold for",
+    ]
+    lines += ["  every engine unless --engine names one, and collectives need torchrun on several devices"]
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from roofline_fast import checks
 from roofline_fast.cli import flags, output, scenario, talk
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
+from roofline_fast.technique_files import short
 
 if TYPE_CHECKING:
     from roofline_fast.comparison import Comparison
@@ -304,7 +305,7 @@ def _title(side: Any) -> str:
         f"{side.deployment.gpus}x {side.hardware.title}" + (f" ({layout})" if layout else ""),
     ]
     parts += [f"{inputs['quantization']} weights, {inputs['kv_cache_dtype']} KV"]
-    parts += [f"batch {inputs['batch_size']:,} @ {inputs['input_len']:,}", *inputs["techniques"]]
+    parts += [f"batch {inputs['batch_size']:,} @ {inputs['input_len']:,}", *map(short, inputs["techniques"])]
     return " · ".join(parts)
 
 

@@ -188,7 +188,7 @@ MaxNumBatchedTokens = Annotated[
 ]
 SpecMethod = Annotated[
     str | None,
-    typer.Option(help="Drafts: ngram, draft-model, medusa, eagle, mtp.", rich_help_panel=ENGINE),
+    typer.Option(help="Drafts: ngram, draft-model, medusa, eagle, mtp or dflash.", rich_help_panel=ENGINE),
 ]
 SpecModel = Annotated[
     str | None,

@@ -67,6 +67,7 @@ def simulate(
     measure: flags.Measure = None,
     over_context: trace_flags.OverContext = "reject",
     use_recorded_cache: trace_flags.UseRecordedCache = False,
+    stream: telling.Stream = None,
     tp: flags.Tp = 1,
     pp: flags.Pp = 1,
     dp: flags.Dp = 1,
@@ -252,6 +253,7 @@ def simulate(
         asked,
         seed,
         arrivals_needed=concurrency is None,
+        stream=telling.stream(asked_to_tell, out, stream),
     )
     if len(requests) > 1:
         telling.one_rate_only(asked_to_tell)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from roofline_fast.cli import telling
 from roofline_fast.cli.analyze_screen import fidelity
 from roofline_fast.cli.figures import digits, percent, scaled, table
+from roofline_fast.technique_files import short
 
 if TYPE_CHECKING:
     import polars as pl
@@ -101,7 +102,7 @@ def _engine(simulation: Simulation) -> str:
     parts = [
         f"engine {inputs['engine']}",
         f"{simulation.model.title} ({inputs['quantization']} weights, {inputs['kv_cache_dtype']} KV)",
-        *simulation.deployment.techniques,
+        *map(short, simulation.deployment.techniques),
         f"{simulation.deployment.gpus}x {simulation.hardware.title}" + (f" ({layout})" if layout else ""),
         f"max-num-seqs {settings['max_num_seqs']:,}",
         f"batched-tokens {settings['max_num_batched_tokens']:,}",

@@ -162,7 +162,7 @@ def sweep(
         typer.Option(metavar="A,B", help="Results to write; all unless said.", rich_help_panel=POINTS),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads; all cores unless said.", rich_help_panel=RUN)
+        int | None, typer.Option(help="Threads, one a core at most.", rich_help_panel=RUN)
     ] = None,
     shard: Annotated[
         str | None,

@@ -58,7 +58,7 @@ pub struct OpTotal {
 pub struct Accumulated {
     ops: Vec<Slot>,
     hidden: Hidden,
-    /// Work over all pipeline stages of one rank.
+    /// Work over all pipeline stages of one rank, and over the share of the devices that do it.
     pub rank: Totals,
 }
 
@@ -72,6 +72,7 @@ struct Slot {
     seconds: [f64; BOUNDS],
     spent: Causes,
     lane: Lane,
+    busy: f64,
 }
 
 impl Totals {
@@ -120,24 +121,28 @@ impl Accumulated {
     /// Nothing yet, for the operators of `pricer`.
     pub fn new(pricer: &Pricer) -> Accumulated {
         Accumulated {
-            ops: pricer.ops().map(|op| Slot { lane: op.site.lane, ..Slot::default() }).collect(),
+            ops: pricer
+                .ops()
+                .map(|op| Slot { lane: op.site.lane, busy: op.site.busy(), ..Slot::default() })
+                .collect(),
             hidden: *pricer.hidden(),
             rank: Totals::default(),
         }
     }
 
-    /// Adds a step.
-    pub fn add(&mut self, pricer: &Pricer, sums: &Sums) {
+    /// Adds a step that stands for so many.
+    pub fn add(&mut self, pricer: &Pricer, sums: &Sums, steps: f64) {
         pricer.each(sums, |index, op, cost| {
             let work = Totals::from(&cost);
-            self.rank.add(&work, op.repeat);
+            self.rank.add(&work, op.repeat * op.site.devices * steps);
             let slot = &mut self.ops[index];
             slot.runs = true;
             slot.links = op.family == Family::Link;
-            slot.work.add(&work, op.stage_repeat);
-            slot.ideal += cost.ideal * op.stage_repeat;
-            slot.seconds[cost.bound as usize] += cost.seconds * op.stage_repeat;
-            slot.spent.add_cost(&cost, cost.seconds * op.stage_repeat);
+            let times = op.stage_repeat * steps;
+            slot.work.add(&work, times);
+            slot.ideal += cost.ideal * times;
+            slot.seconds[cost.bound as usize] += cost.seconds * times;
+            slot.spent.add_cost(&cost, cost.seconds * times);
         });
     }
 
@@ -181,9 +186,9 @@ impl Accumulated {
         self.bounds().first().map_or(Bound::Memory, |(bound, _)| *bound)
     }
 
-    /// Seconds in which a roof of the device itself would be wholly in use (its links apart).
+    /// Seconds in which a roof of the mean device would be wholly in use (its links apart).
     pub fn busy(&self) -> f64 {
-        self.ops.iter().filter(|slot| !slot.links && slot.lane == Lane::Device).map(|slot| slot.ideal).sum()
+        self.ops.iter().filter(|slot| !slot.links).map(|slot| slot.ideal * slot.busy).sum()
     }
 
     /// The operators that ran on the busiest device, in order.

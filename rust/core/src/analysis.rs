@@ -1,6 +1,7 @@
 //! The answer to a question: times, bounds, traffic, memory, and what would make it faster.
 
 use crate::accumulate::{Accumulated, OpTotal, Totals};
+use crate::decodes::{Decodes, Told};
 use crate::efficiency::Estimate;
 use crate::error::Result;
 use crate::format::Format;
@@ -165,8 +166,8 @@ impl Analyst {
         let times = times(pricer, point, &generation);
         let mut done = Accumulated::new(pricer);
         let (mut tokens, mut rows, mut scores) = (0.0f64, 0.0f64, 0.0f64);
-        each_step(pricer, point, &generation, |sums| {
-            done.add(pricer, sums);
+        each_step(pricer, point, &generation, Told::Operators, |sums, steps| {
+            done.add(pricer, sums, steps);
             let all = sums.all();
             (tokens, rows) = (tokens.max(all.tokens), rows.max(all.logits));
             scores = scores.max(all.reach[0].area);
@@ -208,7 +209,8 @@ impl Analyst {
         let roof = Roof::of(&self.deployment.hardware)?;
         let ops = outcome.done.ops(pricer);
         let layout = self.deployment.layout;
-        let ranks = (layout.tp * layout.dp) as f64 * self.deployment.techniques.devices();
+        let techniques = &self.deployment.techniques;
+        let ranks = (layout.tp * layout.dp) as f64 * techniques.devices() / techniques.together();
         let (ridge_format, ridge) = ridge(&ops, &roof);
         let stack = if std::ptr::eq(pricer, &self.model) { Stack::Model } else { Stack::Tower };
         let generation = self.generation();
@@ -225,7 +227,8 @@ impl Analyst {
             per_gpu: outcome.done.device(),
             deployment: outcome.done.rank.times(ranks),
             compute_bound_tokens: turning_point(pricer, &roof),
-            notes: [notes(&self.deployment, point), self.lost(point, &outcome)?].concat(),
+            notes: [notes(&self.deployment, point), self.deployment.idle()?, self.lost(point, &outcome)?]
+                .concat(),
             ops,
             link_ridge: pricer
                 .slowest_link()
@@ -271,25 +274,28 @@ impl Analyst {
     }
 }
 
-/// Every step of a point, in order.
-fn each_step(pricer: &Pricer, point: &Point, generation: &Generation, mut see: impl FnMut(&Sums)) {
+/// Every step of a point, in order, each with the number of steps that it stands for: 1 but for a long answer's.
+fn each_step(
+    pricer: &Pricer,
+    point: &Point,
+    generation: &Generation,
+    told: Told,
+    mut see: impl FnMut(&Sums, f64),
+) {
     let reaches = pricer.reaches();
+    let mut see_one = |sums: &Sums| see(sums, 1.0);
     match point.question {
-        Question::Prefill => point.prompt_steps(reaches, true).iter().for_each(see),
+        Question::Prefill => point.prompt_steps(reaches, true).iter().for_each(see_one),
         Question::Encode => {
-            Point { chunk: 0, prefix_len: 0, ..*point }.prompt_steps(reaches, false).iter().for_each(see);
+            Point { chunk: 0, prefix_len: 0, ..*point }.prompt_steps(reaches, false).iter().for_each(see_one);
         }
         Question::Decode => {
-            see(&point.verify_step(reaches, generation.width, point.prefix_len + point.input_len));
+            see_one(&point.verify_step(reaches, generation.width, point.prefix_len + point.input_len));
         }
-        Question::Mixed => see(&point.mixed_step(reaches, generation.width)),
+        Question::Mixed => see_one(&point.mixed_step(reaches, generation.width)),
         Question::Chat => {
-            point.prompt_steps(reaches, true).iter().for_each(&mut see);
-            let start = point.prefix_len + point.input_len;
-            for step in 0..generation.steps(point.output_len - 1) {
-                let context = start + generation.tokens_after(step);
-                see(&point.verify_step(reaches, generation.width, context));
-            }
+            point.prompt_steps(reaches, true).iter().for_each(see_one);
+            Decodes { pricer, point, generation, told }.each(see);
         }
     }
 }
@@ -300,8 +306,8 @@ fn times(pricer: &Pricer, point: &Point, generation: &Generation) -> Times {
         prompts = point.input_len.div_ceil(point.chunk);
     }
     let (mut total, mut first, mut count) = (Sum::default(), Sum::default(), 0);
-    each_step(pricer, point, generation, |sums| {
-        total.add(pricer.seconds(sums));
+    each_step(pricer, point, generation, Told::Steps, |sums, steps| {
+        total.add(pricer.seconds(sums), steps);
         count += 1;
         if count == prompts {
             first = total;
@@ -359,7 +365,7 @@ fn times(pricer: &Pricer, point: &Point, generation: &Generation) -> Times {
 /// Step times added up; a band only where every step has one.
 #[derive(Default, Clone, Copy)]
 struct Sum {
-    steps: u64,
+    priced: u64,
     banded: u64,
     step: f64,
     low: f64,
@@ -369,22 +375,22 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, time: StepTime) {
-        self.steps += 1;
+    fn add(&mut self, time: StepTime, steps: f64) {
+        self.priced += 1;
         if let (Some(low), Some(high)) = (time.step.low, time.step.high) {
             self.banded += 1;
-            self.low += low;
-            self.high += high;
+            self.low += low * steps;
+            self.high += high * steps;
         }
-        self.step += time.step.seconds;
-        self.ideal += time.ideal;
-        self.stage += time.stage;
+        self.step += time.step.seconds * steps;
+        self.ideal += time.ideal * steps;
+        self.stage += time.stage * steps;
     }
 }
 
 impl From<Sum> for StepTime {
     fn from(sum: Sum) -> StepTime {
-        let banded = sum.banded > 0 && sum.banded == sum.steps;
+        let banded = sum.banded > 0 && sum.banded == sum.priced;
         let step =
             Estimate { seconds: sum.step, low: banded.then_some(sum.low), high: banded.then_some(sum.high) };
         StepTime { step, ideal: sum.ideal, stage: sum.stage }

@@ -1,15 +1,14 @@
 //! Does it fit, and how much KV cache is left? The ideal answer, and what an engine allocates.
 
 use crate::error::{Error, Result};
+use crate::groups::{Cut, cut};
+use crate::kv::KvLayout;
 use crate::layout::Layout;
 use crate::lower::{Lowering, lower, stage_share};
-use crate::model::{LayerGroup, Mixer, Model, Span};
-use crate::op::mla::indexer_key_bytes;
-use crate::op::state;
-use crate::precision::Precision;
+use crate::model::{LayerGroup, Mixer, Model};
 use crate::shape::Reaches;
 use crate::step::Deployment;
-use crate::technique::Held;
+use crate::technique::{Held, Store};
 use crate::units::MIB;
 
 /// What an engine keeps free for itself besides weights, activations and cache, as far as vLLM's own profile run sees
@@ -37,6 +36,60 @@ pub enum MemoryShare {
     Free,
 }
 
+/// Tokens of a KV block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockSize {
+    /// As the user set it.
+    Set(u64),
+    /// As the engine chooses it.
+    Own {
+        /// What its kernels take as a rule.
+        tokens: u64,
+        /// What they take where keys and values are a latent vector.
+        latent: u64,
+    },
+}
+
+impl BlockSize {
+    /// What vLLM chooses: 16, and 64 where keys and values are a latent vector, as the kernels for it ask (FlashMLA).
+    pub const VLLM: BlockSize = BlockSize::Own { tokens: 16, latent: 64 };
+
+    /// Tokens of a block for that model, allocated as techniques say.
+    ///
+    /// # Errors
+    /// A size that was set beside a technique that has another.
+    pub fn of(self, model: &Model, held: Held) -> Result<u64> {
+        let paged = Some(held.block.max(held.reserved)).filter(|&tokens| tokens > 0);
+        match (self, paged) {
+            (BlockSize::Set(set), Some(paged)) if set != paged => {
+                let must = format!("must not be given beside `paging`, which has blocks of {paged} tokens");
+                Err(Error::spec("block_size", must, set, "give one of them"))
+            }
+            (BlockSize::Set(set), _) => Ok(set),
+            (BlockSize::Own { .. }, Some(paged)) => Ok(paged),
+            (BlockSize::Own { tokens, latent }, None) => {
+                let is_latent = model.layers.iter().any(|group| matches!(group.mixer, Some(Mixer::Mla(_))));
+                Ok(if is_latent { latent } else { tokens })
+            }
+        }
+    }
+}
+
+/// How an engine cuts the cache of layers that keep theirs differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pages {
+    /// A block holds its tokens in all layers; its bytes are those of a sequence of the length asked about, shared out
+    /// over its blocks. What engines other than vLLM set apart for windows and states depends on more than this.
+    Together,
+    /// A block holds its tokens in one group of layers, as vLLM cuts them.
+    Groups {
+        /// Whether prefixes are found again: a sequence then keeps a state beside the one it computes with.
+        caching: bool,
+        /// Drafts a step, each with a state of its own, where no technique says how many.
+        drafts: u32,
+    },
+}
+
 /// How an engine divides a device's memory (vLLM's names and rules, 0.33).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EngineMemory {
@@ -45,7 +98,9 @@ pub struct EngineMemory {
     /// What that is a share of.
     pub share: MemoryShare,
     /// Tokens of a KV block.
-    pub block_size: u64,
+    pub block_size: BlockSize,
+    /// How layers share blocks.
+    pub pages: Pages,
     /// Tokens of the largest step, which the profile run allocates activations for.
     pub max_num_batched_tokens: u64,
     /// Sequences of the largest step, which the profile run allocates logits for.
@@ -53,6 +108,9 @@ pub struct EngineMemory {
     /// Whether CUDA graphs are captured and their estimate subtracted.
     pub cuda_graphs: bool,
 }
+
+/// The size of a block that holds a sequence whatever its length: that of states.
+const WHOLE: u64 = u32::MAX as u64;
 
 /// What lies in the memory of the busiest device, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,7 +131,9 @@ pub struct Memory {
     pub runtime: f64,
     /// What is left for KV blocks.
     pub for_kv: f64,
-    /// Bytes of one block over all layers of the device, at the context asked about.
+    /// Tokens of a block; as many as asked about where a sequence takes one block whatever its length.
+    pub block_size: u64,
+    /// Bytes of one block.
     pub block_bytes: f64,
     /// KV blocks the engine allocates (block 0, which vLLM never uses, included); 0 if the weights do not fit.
     pub num_gpu_blocks: u64,
@@ -83,138 +143,63 @@ pub struct Memory {
     pub engine_sequences: u64,
     /// Blocks that the sequences asked about take in the engine.
     pub blocks_needed: u64,
+    /// What lies in memory beside the device's.
+    pub beside: Option<Beside>,
+}
+
+/// What lies in memory beside the device's own, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Beside {
+    /// What it is, in words.
+    pub what: &'static str,
+    /// How much there is.
+    pub capacity: f64,
+    /// What an engine leaves of it for weights and cache.
+    pub usable: f64,
+    /// Weights.
+    pub weights: f64,
+    /// KV cache and state of the sequences asked about.
+    pub kv: f64,
 }
 
 impl Memory {
     /// Bytes in use ideally: weights, cache and activations.
+    #[inline]
     pub fn ideal_bytes(&self) -> f64 {
         self.weights + self.kv + self.activations
     }
 
     /// Bytes in use as the engine allocates them for the sequences asked about.
+    #[inline]
     pub fn engine_bytes(&self) -> f64 {
-        self.weights + self.engine_activations + self.runtime + self.blocks_needed as f64 * self.block_bytes
+        let here = if self.beside.is_some_and(|beside| beside.kv > 0.0) { 0 } else { self.blocks_needed };
+        self.weights + self.engine_activations + self.runtime + here as f64 * self.block_bytes
     }
 
     /// Whether the sequences asked about fit by bytes alone.
     pub fn fits_ideally(&self) -> bool {
-        self.ideal_bytes() <= self.capacity
+        let beside = self.beside.is_none_or(|beside| beside.weights + beside.kv <= beside.capacity);
+        self.ideal_bytes() <= self.capacity && beside
+    }
+
+    /// What is too small, the bytes it should hold and those it may: memory beside the device's where that is full, the
+    /// device's otherwise.
+    pub fn lacking(&self) -> (&'static str, f64, f64) {
+        match self.beside.filter(|beside| beside.weights + beside.kv > beside.usable) {
+            Some(beside) => (beside.what, beside.weights + beside.kv, beside.usable),
+            None => ("GPU", self.engine_bytes(), self.usable),
+        }
+    }
+
+    /// Sequences that the engine's blocks hold; nothing where the device keeps nothing of a sequence.
+    pub fn concurrency(&self) -> Option<f64> {
+        (self.block_bytes > 0.0).then_some(self.engine_sequences as f64)
     }
 
     /// Whether they fit in the engine; a model without a cache fits if its weights and activations do.
+    #[inline]
     pub fn fits(&self) -> bool {
         if self.block_bytes > 0.0 { self.num_gpu_blocks > self.blocks_needed } else { self.for_kv > 0.0 }
-    }
-}
-
-/// Bytes of cache one sequence holds on one device.
-#[derive(Debug, Clone, PartialEq)]
-pub struct KvLayout {
-    /// (bytes a token, cap in tokens) of each kind of layer.
-    growing: Vec<(f64, Option<u64>)>,
-    /// Bytes a sequence, whatever its length.
-    pub state: f64,
-    /// What techniques do to its allocation.
-    held: Held,
-}
-
-impl KvLayout {
-    /// The cache of one sequence on the busiest device.
-    pub fn of(model: &Model, layout: Layout, precision: &Precision) -> KvLayout {
-        let share = stage_share(model, layout);
-        let mut kv = KvLayout { growing: Vec::new(), state: 0.0, held: Held::default() };
-        for group in &model.layers {
-            kv.add(group, share * group.count as f64, layout, precision);
-        }
-        kv
-    }
-
-    /// The same with what techniques do to it.
-    ///
-    /// # Errors
-    /// A technique that does not suit the model.
-    pub fn of_deployment(deployment: &Deployment) -> Result<KvLayout> {
-        let cache = deployment.cache()?;
-        let (model, layout, precision) = (&deployment.model, deployment.layout, &deployment.precision);
-        let mut kv = KvLayout::of(model, layout, precision);
-        let own: Vec<(f64, Option<u64>)> = std::mem::take(&mut kv.growing);
-        for (bytes, cap) in own {
-            for (share, budget) in cache.budgets() {
-                let most = cap.into_iter().chain(budget).min();
-                kv.grow(bytes * share * cache.factor, most);
-            }
-        }
-        for (bytes, cap) in &cache.added {
-            kv.grow(*bytes, *cap);
-        }
-        // What drafts runs beside the last stage.
-        let beside = Layout { pp: 1, ..layout };
-        for (model, precision) in &cache.drafts {
-            for (bytes, cap) in KvLayout::of(model, beside, precision).growing {
-                kv.grow(bytes, cap);
-            }
-        }
-        kv.held = cache.held;
-        Ok(kv)
-    }
-
-    fn add(&mut self, group: &LayerGroup, layers: f64, layout: Layout, precision: &Precision) {
-        let element = precision.kv.bytes(1.0);
-        let tp = layout.tp as f64;
-        let activation = precision.activation.bytes();
-        match &group.mixer {
-            Some(Mixer::Attention(a)) if a.causal && !a.shares_kv => {
-                let heads = (a.kv_heads as f64 / tp).ceil();
-                let bytes = layers * heads * (a.head_dim + a.value_dim) as f64 * element;
-                let cap = match a.span {
-                    Span::Window(w) | Span::Chunk(w) => Some(w),
-                    Span::Full | Span::TopK(_) => None,
-                };
-                self.grow(bytes, cap);
-            }
-            Some(Mixer::Mla(m)) => {
-                let own = m.indexer.as_ref().filter(|indexer| indexer.own).map_or(0.0, indexer_key_bytes);
-                self.grow(layers * ((m.kv_lora + m.rope_dim) as f64 * element + own), None);
-            }
-            Some(Mixer::Mamba(m)) => self.state += layers * state::mamba_state_bytes(m, activation, tp),
-            Some(Mixer::Linear(l)) => self.state += layers * state::linear_state_bytes(l, activation, tp),
-            _ => {}
-        }
-    }
-
-    fn grow(&mut self, bytes: f64, cap: Option<u64>) {
-        match self.growing.iter_mut().find(|(_, known)| *known == cap) {
-            Some((sum, _)) => *sum += bytes,
-            None => self.growing.push((bytes, cap)),
-        }
-    }
-
-    /// Bytes that one more token adds while every layer still grows.
-    pub fn bytes_per_token(&self) -> f64 {
-        self.growing.iter().map(|(bytes, _)| bytes).sum()
-    }
-
-    /// Bytes of a sequence of `tokens`, every layer holding at most its window.
-    #[inline]
-    pub fn bytes(&self, tokens: u64) -> f64 {
-        let tokens = self.held.allocated(tokens);
-        let held = |cap: &Option<u64>| cap.map_or(tokens, |cap| cap.min(tokens)) as f64;
-        self.state + self.growing.iter().map(|(bytes, cap)| bytes * held(cap)).sum::<f64>()
-    }
-
-    /// Bytes of `sequences` of so many tokens each: what they share is stored once.
-    pub fn bytes_of(&self, sequences: u64, tokens: u64) -> f64 {
-        self.bytes_where(self.bytes(tokens), sequences, tokens)
-    }
-
-    /// The same where the bytes of one are known.
-    fn bytes_where(&self, one: f64, sequences: u64, tokens: u64) -> f64 {
-        let (shared, copies) = self.held.shared(sequences, tokens);
-        if shared == 0 {
-            return one * sequences as f64;
-        }
-        let saved = one - self.bytes(tokens - shared) - self.held.table * shared as f64;
-        one * sequences as f64 - saved * (sequences - copies) as f64
     }
 }
 
@@ -233,6 +218,12 @@ pub fn weight_bytes(deployment: &Deployment) -> Result<f64> {
     Ok(sharded + (vectors + model.vision_parameters() as f64) * width)
 }
 
+/// Bytes of weights in memory beside the device's.
+fn weight_bytes_beside(deployment: &Deployment) -> Result<f64> {
+    let ops = deployment.program()?.ops;
+    Ok(ops.iter().map(|op| op.stage_repeat * op.work.elsewhere.bytes).sum())
+}
+
 /// What does not depend on the sequences asked about: weights, cache geometry, what the engine keeps for itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemoryPlan {
@@ -243,13 +234,25 @@ pub struct MemoryPlan {
     engine_activations: f64,
     runtime: f64,
     block_size: u64,
+    cut: Option<Cut>,
+    beside: Option<Room>,
+    held: Held,
+}
+
+/// Room in memory beside the device's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Room {
+    store: Store,
+    weights: f64,
+    /// What an engine leaves for weights and cache.
+    usable: f64,
 }
 
 impl MemoryPlan {
     /// Divides the memory of a deployment's busiest device.
     ///
     /// # Errors
-    /// A device of unknown capacity.
+    /// A device of unknown capacity, blocks that were set otherwise than a technique has them.
     pub fn of(deployment: &Deployment, engine: &EngineMemory) -> Result<MemoryPlan> {
         let capacity = deployment.hardware.memory.capacity.value.ok_or_else(|| {
             Error::spec(
@@ -277,14 +280,40 @@ impl MemoryPlan {
                 (taken + (capacity - taken).max(0.0) * share, activations, runtime)
             }
         };
+        let beside = match deployment.store()? {
+            None => None,
+            Some(store) => {
+                let taken = if store.tokens > 0.0 {
+                    runtime + activation_peak(deployment, most * store.tokens, 0.0, 0.0, 1.0)
+                } else {
+                    0.0
+                };
+                let usable = store.capacity * if store.tokens > 0.0 { share } else { 1.0 };
+                Some(Room { store, weights: weight_bytes_beside(deployment)?, usable: usable - taken })
+            }
+        };
+        let held = deployment.cache()?.held;
+        let block_size = engine.block_size.of(&deployment.model, held)?;
+        let cut = match engine.pages {
+            Pages::Together => None,
+            Pages::Groups { caching, drafts } => {
+                let drafts = deployment.techniques.drafting().map_or(drafts, |drafting| drafting.tokens);
+                let states = 1 + drafts + u32::from(caching && held.reserved == 0);
+                let tokens = u32::try_from(block_size).unwrap_or(u32::MAX);
+                cut(deployment, tokens)?.filter(Cut::differs).map(|cut| cut.with_states(states))
+            }
+        };
         Ok(MemoryPlan {
+            beside,
             capacity,
             weights,
             kv: KvLayout::of_deployment(deployment)?,
             usable,
             engine_activations: activations,
             runtime,
-            block_size: engine.block_size,
+            block_size: cut.map_or(block_size, |cut| u64::from(cut.block_size)),
+            cut,
+            held,
         })
     }
 
@@ -293,54 +322,105 @@ impl MemoryPlan {
         &self.kv
     }
 
-    /// Blocks of the whole model that the engine allocates where sequences hold `context` tokens, block 0 included.
+    /// How the cache is cut where its layers keep theirs differently, and the engine cuts it by layers.
+    pub fn cut(&self) -> Option<&Cut> {
+        self.cut.as_ref()
+    }
+
+    /// Tokens of a block.
+    pub fn block_size(&self) -> u64 {
+        self.block_size
+    }
+
+    /// Blocks that a sequence of `tokens` takes while it decodes, and their bytes each.
     ///
-    /// A block is `block_size` tokens of one sequence over all layers. Where layers hold at most a window, or a state
-    /// of constant size, its bytes are those of a sequence of that length shared out over the sequence's blocks.
-    pub fn blocks(&self, context: u64) -> u64 {
-        self.blocks_of(self.block_bytes(context))
+    /// Where layers share blocks, those bytes are the sequence's shared out over its blocks.
+    fn blocks_of(&self, tokens: u64) -> (u64, f64) {
+        if let Some(cut) = &self.cut {
+            let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+            return (u64::from(cut.blocks_of(tokens)), cut.block_bytes);
+        }
+        let each = tokens.div_ceil(self.block_size).max(1);
+        (each, self.kv.bytes(each * self.block_size) / each as f64)
     }
 
-    fn blocks_of(&self, bytes: f64) -> u64 {
-        if bytes > 0.0 { (self.for_kv() / bytes) as u64 } else { 0 }
+    /// Blocks of a sequence of `tokens` that it has in common with others; none are counted where layers have their own.
+    fn shared_blocks(&self, tokens: u64) -> u64 {
+        let whole = if self.cut.is_none() { self.held.prefix.min(tokens) / self.block_size } else { 0 };
+        if self.held.groups > 0 { whole } else { 0 }
     }
 
-    fn block_bytes(&self, context: u64) -> f64 {
-        self.block_bytes_where(context.div_ceil(self.block_size).max(1))
-    }
-
-    /// Bytes of a block where a sequence takes `each` of them.
-    fn block_bytes_where(&self, each: u64) -> f64 {
-        self.kv.bytes(each * self.block_size) / each as f64
-    }
-
+    /// Bytes for the cache, wherever it lies; none where something else does not fit.
     fn for_kv(&self) -> f64 {
-        (self.usable - self.weights - self.engine_activations - self.runtime).max(0.0)
+        let own = (self.usable - self.weights - self.engine_activations - self.runtime).max(0.0);
+        match self.beside {
+            Some(room) if room.weights > room.usable => 0.0,
+            Some(room) if room.store.cache && own > 0.0 => room.usable - room.weights,
+            _ => own,
+        }
+    }
+
+    /// Bytes for the cache where nothing but weights and `activations` lie beside it.
+    fn left(&self, activations: f64) -> f64 {
+        match self.beside {
+            Some(room) if room.store.cache || room.weights > room.store.capacity => {
+                (room.store.capacity - room.weights).max(0.0)
+            }
+            _ => (self.capacity - self.weights - activations).max(0.0),
+        }
     }
 
     /// Memory with `sequences` of `context` tokens each, and `activations` bytes alive in the step.
+    #[inline]
     pub fn with(&self, sequences: u64, context: u64, activations: f64) -> Memory {
         let a_sequence = self.kv.bytes(context);
-        let blocks_each = context.div_ceil(self.block_size).max(1);
-        let left = (self.capacity - self.weights - activations).max(0.0);
-        let fitting = |bytes: f64| if a_sequence > 0.0 { (bytes / a_sequence) as u64 } else { 0 };
-        let block_bytes = self.block_bytes_where(blocks_each);
-        let num_gpu_blocks = self.blocks_of(block_bytes);
+        let (blocks_each, block_bytes) = self.blocks_of(context);
+        let left = self.left(activations);
+        let kv = self.kv.bytes_where(a_sequence, sequences, context);
+        let cached_beside = self.beside.is_some_and(|room| room.store.cache);
+        let beside = self.beside.map(|room| Beside {
+            what: room.store.what,
+            capacity: room.store.capacity,
+            usable: room.usable,
+            weights: room.weights,
+            kv: if cached_beside { kv } else { 0.0 },
+        });
+        let shared = self.shared_blocks(context).min(blocks_each);
+        let saved = shared * sequences.saturating_sub(self.held.groups);
+        let num_gpu_blocks = if block_bytes > 0.0 { (self.for_kv() / block_bytes) as u64 } else { 0 };
         Memory {
             capacity: self.capacity,
             weights: self.weights,
-            kv: self.kv.bytes_where(a_sequence, sequences, context),
+            kv: if cached_beside { 0.0 } else { kv },
             activations,
             usable: self.usable,
             engine_activations: self.engine_activations,
             runtime: self.runtime,
             for_kv: self.for_kv(),
+            block_size: if self.block_size == WHOLE { context.max(1) } else { self.block_size },
             block_bytes,
             num_gpu_blocks,
-            ideal_sequences: fitting(left),
-            engine_sequences: num_gpu_blocks.saturating_sub(1) / blocks_each,
-            blocks_needed: if a_sequence > 0.0 { blocks_each * sequences } else { 0 },
+            ideal_sequences: self.kv.fitting(left, context),
+            engine_sequences: most_of(
+                num_gpu_blocks.saturating_sub(1),
+                blocks_each,
+                shared,
+                self.held.groups,
+            ),
+            blocks_needed: if a_sequence > 0.0 { blocks_each * sequences - saved } else { 0 },
+            beside,
         }
+    }
+}
+
+/// Sequences of `each` blocks that so many blocks hold, `shared` of each of which lie there once for each of `groups`.
+fn most_of(blocks: u64, each: u64, shared: u64, groups: u64) -> u64 {
+    let alone = blocks / each.max(1);
+    match blocks.checked_sub(groups * shared) {
+        Some(left) if shared > 0 && alone > groups => {
+            left.checked_div(each - shared).map_or(u64::MAX, |more| more)
+        }
+        _ => alone,
     }
 }
 
@@ -377,6 +457,7 @@ impl ActivationPeak {
     }
 
     /// Bytes of a step of so many tokens, sampled rows and (query, key) rectangles.
+    #[inline]
     pub fn bytes(&self, tokens: f64, rows: f64, scores: f64) -> f64 {
         let layers = (tokens * self.token + scores * self.score) * self.bytes;
         layers.max(tokens * self.state * self.bytes + rows * self.row)

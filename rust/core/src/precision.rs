@@ -168,10 +168,13 @@ impl Precision {
         self.matrices.is_none() && self.parts.is_empty()
     }
 
-    /// How the matrices of `parts` are stored and multiplied from now on, as `change` makes of what they are where
-    /// nothing replaces the checkpoint's own choice; of all layers but their routers where `parts` is empty.
-    pub fn replace(&mut self, parts: &[Part], name: &str, change: impl Fn(Linear) -> Linear) {
-        let plain = self.matrices.unwrap_or(Linear::plain(self.activation));
+    /// How the matrices of `parts` of `layers` are stored and multiplied from now on, as `change` makes of what they are;
+    /// of all but their routers where `parts` is empty.
+    pub fn replace(&mut self, layers: &mut [LayerGroup], parts: &[Part], change: impl Fn(Linear) -> Linear) {
+        let Some(plain) = self.matrices else {
+            layers.iter_mut().for_each(|group| group.quant.change(parts, &change));
+            return;
+        };
         if parts.is_empty() {
             self.matrices = Some(change(plain));
             for (_, linear) in &mut self.parts {
@@ -184,7 +187,6 @@ impl Precision {
                 None => self.parts.push((*part, change(plain))),
             }
         }
-        self.weights_name = name.to_string();
     }
 
     /// How embedding and head are stored: never quantized by a scheme.

@@ -285,6 +285,7 @@ impl Priced {
             && self.op.saved.is_none()
             && self.elsewhere.is_none()
             && self.op.site.lane == Beside::Device
+            && self.op.site.devices == 1.0
             && (self.op.family != Family::Link || self.group.is_some())
             && self.op.work.touched.as_ref().is_none_or(plain)
     }

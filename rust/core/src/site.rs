@@ -61,12 +61,27 @@ pub struct Rates {
 }
 
 /// Where an operator runs.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Site {
     /// What it runs beside.
     pub lane: Lane,
     /// What bounds it.
     pub limits: Limits,
+    /// Share of the deployment's devices that do this; others do something else meanwhile.
+    pub devices: f64,
+}
+
+impl Default for Site {
+    fn default() -> Site {
+        Site { lane: Lane::Device, limits: Limits::Device, devices: 1.0 }
+    }
+}
+
+impl Site {
+    /// Share of the devices that are busy with it: none where something else than a device of the deployment is.
+    pub fn busy(&self) -> f64 {
+        if matches!(self.lane, Lane::Device | Lane::Peer) { self.devices } else { 0.0 }
+    }
 }
 
 /// The matrix of a dense multiplication, on this device.

@@ -14,7 +14,7 @@ use crate::roof::{Bound, Cost, Costs, Priced, Roof};
 use crate::shape::{Parts, PhaseSums, Reaches, Sums};
 use crate::site::LANES_BESIDE;
 use crate::straight::Greatest;
-use crate::technique::{Cache, Context, Program, Target, Technique, Techniques};
+use crate::technique::{Cache, Context, Program, Store, Target, Technique, Techniques, of_no_use};
 use crate::work::{Family, Op};
 
 /// What is deployed: the four things a price depends on, and how the operators are run.
@@ -119,6 +119,7 @@ impl Deployment {
             layout: self.layout,
             precision: &self.precision,
             lowering: self.lowering,
+            width: self.techniques.generation().width,
         }
     }
 
@@ -137,6 +138,26 @@ impl Deployment {
             program.remember(&before);
         }
         Ok(program)
+    }
+
+    /// What is said of techniques that change nothing.
+    ///
+    /// # Errors
+    /// A technique that does not suit the operators.
+    pub fn idle(&self) -> Result<Vec<String>> {
+        let mut reaches = Reaches::of(&self.model)?;
+        self.techniques.reaches(&mut reaches)?;
+        let ops = lower(&self.model, self.layout, &self.precision, self.lowering, &reaches);
+        let program = Program { ops, reaches, beside: [0.0; LANES_BESIDE], block: 0 };
+        Ok(self.techniques.idle(program, &self.context())?.into_iter().map(of_no_use).collect())
+    }
+
+    /// Memory beside the device's own that techniques use.
+    ///
+    /// # Errors
+    /// A capacity that is not known.
+    pub fn store(&self) -> Result<Option<Store>> {
+        self.techniques.store(&self.context())
     }
 
     /// What the techniques do to the cache of a sequence.

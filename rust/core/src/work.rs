@@ -244,6 +244,8 @@ pub struct Work {
     pub transfer: Option<Transfer>,
     /// Weights that lie in this device's memory for it.
     pub resident: Resident,
+    /// Weights that lie in memory beside it ([`crate::technique::Store`]).
+    pub elsewhere: Resident,
     /// Whether it runs inside its neighbours' kernels: its operations are listed, its time is theirs.
     pub fused: bool,
 }

@@ -9,7 +9,7 @@ use roofline_core::efficiency::Efficiency;
 use roofline_core::hardware::Hardware;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::{EngineMemory, MemoryShare};
+use roofline_core::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
 use roofline_core::model::Model;
 use roofline_core::model::hf::model_from_json;
 use roofline_core::op::elementwise::Fusion;
@@ -20,7 +20,8 @@ use roofline_core::step::Deployment;
 const ENGINE: EngineMemory = EngineMemory {
     gpu_memory_utilization: 0.92,
     share: MemoryShare::Device,
-    block_size: 16,
+    block_size: BlockSize::VLLM,
+    pages: Pages::Groups { caching: true, drafts: 0 },
     max_num_batched_tokens: 8192,
     max_num_seqs: 256,
     cuda_graphs: true,

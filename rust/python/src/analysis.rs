@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use roofline_core::accumulate::Totals;
 use roofline_core::analysis::{Analysis as Answer, Analyst};
-use roofline_core::memory::{EngineMemory as Division, MemoryShare};
+use roofline_core::memory::EngineMemory as Division;
 use roofline_core::names;
 use roofline_core::point::{Point as Asked, Question};
 use roofline_core::table::{Column, Table as Rows};
@@ -46,36 +46,10 @@ pub struct EngineMemory {
 
 #[pymethods]
 impl EngineMemory {
-    #[new]
-    #[pyo3(signature = (*, gpu_memory_utilization, block_size, max_num_batched_tokens, max_num_seqs, cuda_graphs))]
-    fn new(
-        gpu_memory_utilization: f64,
-        block_size: u64,
-        max_num_batched_tokens: u64,
-        max_num_seqs: u64,
-        cuda_graphs: bool,
-    ) -> EngineMemory {
-        let division = Division {
-            gpu_memory_utilization,
-            share: MemoryShare::Device,
-            block_size,
-            max_num_batched_tokens,
-            max_num_seqs,
-            cuda_graphs,
-        };
-        EngineMemory { division }
-    }
-
     /// Share of the device's memory that the engine may use.
     #[getter]
     fn gpu_memory_utilization(&self) -> f64 {
         self.division.gpu_memory_utilization
-    }
-
-    /// Tokens of a KV block.
-    #[getter]
-    fn block_size(&self) -> u64 {
-        self.division.block_size
     }
 
     /// Tokens of the largest step.
@@ -323,6 +297,7 @@ impl Analysis {
             ("engine_memory_bytes", memory.engine_bytes()),
         ];
         let counts = [
+            ("block_size", memory.block_size),
             ("num_gpu_blocks", memory.num_gpu_blocks),
             ("blocks_needed", memory.blocks_needed),
             ("ideal_sequences", memory.ideal_sequences),
@@ -331,6 +306,16 @@ impl Analysis {
         let mut table = Rows::new();
         bytes.into_iter().for_each(|(name, value)| table.push(name, Column::F64(vec![value])));
         counts.into_iter().for_each(|(name, value)| table.push(name, Column::U64(vec![value])));
+        if let Some(beside) = memory.beside {
+            table.push("beside", Column::Str(vec![beside.what.to_string()]));
+            let bytes = [
+                ("beside_capacity_bytes", beside.capacity),
+                ("beside_usable_bytes", beside.usable),
+                ("beside_weight_bytes", beside.weights),
+                ("beside_kv_bytes", beside.kv),
+            ];
+            bytes.into_iter().for_each(|(name, value)| table.push(name, Column::F64(vec![value])));
+        }
         table
             .with("fits_ideally", Column::Bool(vec![memory.fits_ideally()]))
             .with("fits", Column::Bool(vec![memory.fits()]))

@@ -202,6 +202,12 @@ impl Deployment {
         expand(quantization, kv_cache_dtype, speculation)
     }
 
+    /// Techniques in one text in which their order says nothing: as they are applied, joined by `+`; `none` for none.
+    #[staticmethod]
+    fn canonical(py: Python<'_>, techniques: Vec<String>) -> PyResult<String> {
+        enter(py, || Technique::canonical(&techniques))
+    }
+
     /// The technique that speculative flags stand for: method, drafts, acceptance, and the name of the model that drafts.
     #[staticmethod]
     #[pyo3(signature = (method=None, tokens=None, acceptance=None, model=None))]

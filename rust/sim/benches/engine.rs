@@ -20,7 +20,7 @@ use roofline_sim::engine::Monitor;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::request::Workload;
 use roofline_sim::run::{Pace, simulate_at};
-use roofline_sim::scheduler::config::EngineConfig;
+use roofline_sim::scheduler::config::{EngineConfig, Policy};
 use roofline_sim::scheduler::preset::{DeviceClass, preset};
 use roofline_sim::serve::ModelCost;
 use roofline_sim::step_cost::{LinearCost, StepCost};
@@ -293,6 +293,26 @@ fn corners(bench: &Bench, plain: &EngineConfig, tiny: &EngineConfig) {
     }
 }
 
+/// Settings that decide more than first come, first served does: the same chat, at the same load.
+fn settings(bench: &Bench, plain: &EngineConfig, requests: usize) {
+    let by_rank = EngineConfig { scheduling_policy: Policy::Priority, ..plain.clone() };
+    let cases = [
+        ("priorities", by_rank.clone()),
+        ("priorities, tiny KV", EngineConfig { num_gpu_blocks: 2000, max_model_len: Some(8192), ..by_rank }),
+        ("prefill interval 4", EngineConfig { prefill_schedule_interval: 4, ..plain.clone() }),
+        ("long-prefill threshold 256", EngineConfig { long_prefill_token_threshold: 256, ..plain.clone() }),
+    ];
+    for (name, engine) in cases {
+        let ranked = |most: usize| {
+            let trace = chat(most, BUSY * capacity(plain, &LINEAR), 250.0, 200.0);
+            Some(Trace { priority: (0..most as i32).map(|row| row % 3).collect(), ..trace })
+        };
+        let twin = Bar::Twin(Pace::Requests);
+        bench.case(&format!("{name}, against each request"), twin, || ranked(3000), &engine, &LINEAR);
+        bench.case(&format!("{name}, linear"), Bar::None, || ranked(requests), &engine, &LINEAR);
+    }
+}
+
 /// Millions of generated requests, and the most memory they took.
 fn huge(bench: &Bench, plain: &EngineConfig) {
     let rate = BUSY * capacity(plain, &LINEAR);
@@ -347,6 +367,7 @@ fn main() {
     }
     chats(&bench, &plain, &caching, &models, if has("--small") { 100_000 } else { 1_000_000 });
     traces(&bench, &caching, &models);
+    settings(&bench, &plain, if has("--small") { 20_000 } else { 300_000 });
     if !bench.once {
         corners(&bench, &plain, &tiny);
     }

@@ -48,6 +48,8 @@ pub struct Assembled {
     pub segments: Option<Segments>,
     /// Their arrivals as given, before they were rounded to nanoseconds; empty where only those are known.
     pub arrival_s: Vec<f64>,
+    /// The rows they were given in; empty where that is their order of arrival.
+    pub given_rows: Vec<u32>,
 }
 
 impl Assembled {
@@ -56,7 +58,7 @@ impl Assembled {
     /// # Errors
     /// None that [`TraceColumns::assemble`] has not excluded.
     pub fn workload(&self, exact: bool) -> Result<Workload<'_>> {
-        let workload = Workload::new(&self.trace, self.segments.as_ref())?;
+        let workload = Workload::new(&self.trace, self.segments.as_ref())?.given_in(&self.given_rows)?;
         let given = exact && !self.arrival_s.is_empty();
         Ok(if given { workload.arriving_at(&self.arrival_s)? } else { workload })
     }
@@ -235,7 +237,9 @@ impl TraceColumns {
                     order.iter().filter_map(|&row| self.output_segment.get(row)).map(|&id| dense.of(id));
                 Segments { offsets: ids.offsets, ids: ids.values, lengths, output: output.collect() }
             });
-        Assembled { trace, segments, arrival_s }
+        let given_rows =
+            if order.is_sorted() { Vec::new() } else { order.iter().map(|&row| row as u32).collect() };
+        Assembled { trace, segments, arrival_s, given_rows }
     }
 }
 

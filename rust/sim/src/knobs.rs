@@ -2,7 +2,7 @@
 
 use roofline_core::error::{Error, Result};
 use roofline_core::hardware::Hardware;
-use roofline_core::memory::EngineMemory;
+use roofline_core::memory::{BlockSize, EngineMemory, Pages};
 use roofline_core::model::Model;
 use roofline_core::names;
 use roofline_core::step::Deployment;
@@ -315,7 +315,21 @@ impl Knobs {
         Ok(EngineMemory {
             gpu_memory_utilization: utilization,
             share: engine.memory_share(),
-            block_size: u64::from(engine.block_size),
+            block_size: match (self.block_size, engine.rules) {
+                (Some(set), _) => BlockSize::Set(u64::from(set)),
+                (None, Rules::Vllm) => BlockSize::VLLM,
+                (None, _) => {
+                    let tokens = u64::from(engine.block_size);
+                    BlockSize::Own { tokens, latent: tokens }
+                }
+            },
+            pages: match engine.rules {
+                Rules::Vllm => Pages::Groups {
+                    caching: engine.enable_prefix_caching,
+                    drafts: engine.speculation.as_ref().map_or(0, |speculation| speculation.tokens),
+                },
+                _ => Pages::Together,
+            },
             max_num_batched_tokens: u64::from(engine.max_num_batched_tokens),
             max_num_seqs: u64::from(engine.max_num_seqs),
             cuda_graphs: !self.enforce_eager.unwrap_or(false),

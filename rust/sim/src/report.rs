@@ -7,13 +7,13 @@ use roofline_core::error::{Error, Result};
 use roofline_core::table::{Column, Table};
 
 use crate::metrics::account::{IDLE, Meter, Split, kind_names};
-use crate::metrics::explain::{self, Explained, Slowness};
+use crate::metrics::explain::{self, Explained, Hindrances, Slowness};
 use crate::metrics::journal::{Journal, Stretch};
 use crate::metrics::perfetto;
 use crate::metrics::timeline::Timeline;
 use crate::metrics::times::{self, Times};
 use crate::run::Simulation;
-use crate::scheduler::config::Limits;
+use crate::scheduler::config::EngineConfig;
 use crate::time::{Ticks, tick_seconds, ticks_in};
 
 impl Simulation {
@@ -24,15 +24,6 @@ impl Simulation {
         let last = moments().map(|of| of.finish.unwrap_or(of.arrival)).max().unwrap_or(origin);
         let stretches = self.journals.iter().filter_map(|journal| journal.stretches.last());
         (origin, stretches.map(|stretch| stretch.note.end).fold(last, Ticks::max))
-    }
-
-    /// Seconds from the first arrival to the last token, or the last arrival if that is later.
-    fn span_s(&self) -> f64 {
-        let arrivals = || (0..self.requests.len()).map(|row| self.requests.ready_s(row));
-        let first = arrivals().fold(f64::INFINITY, f64::min);
-        let last = arrivals().fold(0.0, f64::max);
-        let end = self.requests.finish_s.iter().filter_map(|finish| finish.get()).fold(last, f64::max);
-        if first.is_finite() { end - first } else { 0.0 }
     }
 
     fn needs_stretches(&self) -> Result<()> {
@@ -73,9 +64,12 @@ impl Simulation {
     /// The `count` slowest requests, and why.
     ///
     /// # Errors
-    /// A simulation that kept no stretches.
-    pub fn explain(&self, limits: &Limits, count: usize, by: Slowness) -> Result<Vec<Explained>> {
+    /// A simulation that kept no stretches; settings no engine could start with.
+    pub fn explain(&self, engine: &EngineConfig, count: usize, by: Slowness) -> Result<Vec<Explained>> {
         self.needs_stretches()?;
+        let both = self.requests.prompt_tokens.iter().zip(&self.requests.output_tokens);
+        let longest = both.map(|(prompt, output)| prompt.saturating_add(*output)).max().unwrap_or(0);
+        let limits = &Hindrances::of(engine, longest)?;
         let (origin, outside) = (self.extent().0, ticks_in(self.client.outside_s));
         Ok(explain::slowest(&self.requests, &self.journals, limits, origin, outside, (count, by)))
     }
@@ -109,27 +103,35 @@ impl Simulation {
     /// the others idle. They add up to the replicas' time from the first arrival to the last token; of what is measured,
     /// if not everything is, to the time that is measured.
     pub fn bounds(&self, spent: &Causes) -> Vec<(&'static str, f64)> {
-        let (totals, spent, span_s) = match &self.window {
-            Some(window) => (&window.epoch.totals, &window.epoch.spent, window.span_s.1 - window.span_s.0),
-            None => (&self.totals, spent, self.span_s()),
-        };
-        let busy = totals.prefill + totals.decode + totals.mixed;
+        let spent = self.window.as_ref().map_or(spent, |window| &window.epoch.spent);
+        let (busy, idle) = self.measured_time();
         let mut split = Split::by_causes(busy, spent);
-        split.0[IDLE] = (ticks_in(span_s * f64::from(self.replicas)) - busy).max(0);
+        split.0[IDLE] = idle;
         kind_names().into_iter().zip(split.seconds()).collect()
     }
 
     /// The same seconds by operator, in proportion to those of `spent`; `unattributed` where steps were not priced by
     /// operators.
     pub fn operators(&self, spent: Vec<(String, f64)>) -> Vec<(String, f64)> {
-        let busy = tick_seconds(self.totals.prefill + self.totals.decode + self.totals.mixed);
+        let (busy, idle) = self.measured_time();
+        let busy = tick_seconds(busy);
         let all: f64 = spent.iter().map(|(_, seconds)| seconds).sum();
         let mut seconds = match all > 0.0 {
             true => spent.into_iter().map(|(name, seconds)| (name, seconds / all * busy)).collect(),
             false => vec![("unattributed".to_string(), busy)],
         };
-        seconds.push(("idle".to_string(), (self.span_s() * f64::from(self.replicas) - busy).max(0.0)));
+        seconds.push(("idle".to_string(), tick_seconds(idle)));
         seconds
+    }
+
+    /// Time of all replicas in steps, and between them: of what is measured, if not everything is. A step that outlasts
+    /// the last token counts up to there.
+    fn measured_time(&self) -> (Ticks, Ticks) {
+        let totals = self.window.as_ref().map_or(&self.totals, |window| &window.epoch.totals);
+        let (from_s, to_s) = self.span_s();
+        let all = ticks_in((to_s - from_s) * f64::from(self.replicas));
+        let busy = (totals.prefill + totals.decode + totals.mixed).min(all);
+        (busy, all - busy)
     }
 
     /// Steps in stretches: one row for those in a row that hold the same requests and decode only, and for any other.

@@ -16,7 +16,7 @@ use crate::knobs::Knobs;
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::preset::LONGEST_WHOLE_PROMPT;
 use crate::scheduler::rules::Rules;
-use crate::sizing::{cut_cache, divide};
+use crate::sizing::divide;
 use crate::step_cost::{Decodes, Phase, Run, StepCost, StepItem};
 use crate::techniques;
 use crate::time::Period;
@@ -180,9 +180,7 @@ impl Server {
         let deployment =
             techniques::drafting(deployment, &mut engine, knobs.spec_model.as_ref(), knobs.seed)?;
         let held = deployment.cache()?.held;
-        techniques::allocate(&mut engine, held, knobs.block_size, knobs.max_model_len)?;
-        let block_size = knobs.block_size.or((held.block + held.reserved > 0).then_some(engine.block_size));
-        let cut = cut_cache(&mut engine, &deployment, block_size)?;
+        techniques::reserve(&mut engine, held, knobs.max_model_len)?;
         let own = deployment.model.max_context.map_or(u32::MAX, |own| u32::try_from(own).unwrap_or(u32::MAX));
         if !engine.rules.cuts_prompts()
             && !engine.enable_chunked_prefill
@@ -191,12 +189,22 @@ impl Server {
             let longest = knobs.max_model_len.unwrap_or(own.min(LONGEST_WHOLE_PROMPT));
             engine.max_num_batched_tokens = engine.max_num_batched_tokens.max(longest);
         }
+        let reserved = u32::try_from(held.reserved).ok().filter(|&tokens| tokens > 0);
+        let set = knobs.max_model_len.or(reserved.map(|tokens| tokens.min(own)));
+        // Memory is sized for the largest step, so that is decided first wherever the longest request is known.
+        let whole = !engine.rules.cuts_prompts() && !engine.enable_chunked_prefill;
+        let most = if whole { LONGEST_WHOLE_PROMPT } else { u32::MAX };
+        let longest = set.or(deployment.model.max_context.is_some().then_some(own.min(most)));
+        if let (Some(length), None) = (longest, knobs.max_num_batched_tokens) {
+            engine = engine.adjusted_to(length);
+        }
         let analyst = Analyst::new(deployment, &knobs.memory(&engine)?)?;
         let started = engine.max_num_seqs;
-        let divided = divide(&mut engine, &analyst, cut.as_ref(), knobs, trace)?;
+        let divided = divide(&mut engine, &analyst, knobs, trace)?;
         let mut notes = analyst.deployment().model.notes.clone();
         notes.extend(divided);
         notes.extend(analyst.deployment().techniques.notes());
+        notes.extend(analyst.deployment().idle()?);
         let experts =
             analyst.deployment().model.layers.iter().any(|group| matches!(group.ffn, Some(Ffn::Moe(_))));
         if engine.data_parallel > 1 && experts {
@@ -206,8 +214,6 @@ impl Server {
             );
         }
         notes.extend(knobs.drafting_note());
-        let reserved = u32::try_from(held.reserved).ok().filter(|&tokens| tokens > 0);
-        let set = knobs.max_model_len.or(reserved.map(|tokens| tokens.min(own)));
         let length = model_len(&analyst, &engine, set, &mut notes)?;
         engine.max_model_len = Some(length);
         // States alone take a block a sequence, as vLLM writes it: of the longest context.

@@ -2,19 +2,16 @@
 
 use roofline_core::analysis::Analyst;
 use roofline_core::error::{Error, Result};
-use roofline_core::model::Mixer;
+use roofline_core::groups::{Apart, Groups, Kind, Window, kinds};
 use roofline_core::step::Deployment;
 use roofline_core::units::GIB;
 
 use crate::knobs::Knobs;
-use crate::kv::groups::{Apart, Cut, Kind, Window, cut, kinds};
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::rules::Rules;
 use crate::scheduler::swap::Swap;
 use crate::trace::Trace;
 
-/// Tokens of a block where keys and values are a latent vector, as the kernels for it ask (FlashMLA).
-const MLA_BLOCK_SIZE: u32 = 64;
 /// GiB of the host that vLLM V0 takes for each device (`swap_space`).
 const SWAP_GIB: f64 = 4.0;
 /// States that SGLang keeps for each running request while it finds prefixes
@@ -23,46 +20,21 @@ const SGLANG_STATES_A_REQUEST: f64 = 3.0;
 /// Models whose windows SGLang 0.5 keeps apart (`is_hybrid_swa_model`), by `model_type`.
 const SGLANG_WINDOWS_APART: [&str; 5] = ["gpt_oss", "llama4", "llama4_text", "mimo_v2_flash", "step3p5"];
 
-/// Cuts the cache of layers that differ as vLLM does; `None` where a block is the same for all.
-///
-/// # Errors
-/// A technique that does not suit the model.
-pub(crate) fn cut_cache(
-    engine: &mut EngineConfig,
-    deployment: &Deployment,
-    block_size: Option<u32>,
-) -> Result<Option<Cut>> {
-    let latent = deployment.model.layers.iter().any(|group| matches!(group.mixer, Some(Mixer::Mla(_))));
-    if engine.rules != Rules::Vllm {
-        return Ok(None);
-    }
-    if latent && block_size.is_none() {
-        engine.block_size = MLA_BLOCK_SIZE;
-    }
-    let cut = cut(deployment, engine.block_size)?;
-    let Some(cut) = cut.filter(|cut| !cut.groups.are_plain() || cut.block_size == u32::MAX) else {
-        return Ok(None);
-    };
-    let caching = u32::from(engine.enable_prefix_caching);
-    let drafts = engine.speculation.as_ref().map_or(0, |speculation| speculation.tokens);
-    (engine.block_size, engine.groups) = (cut.block_size, cut.groups);
-    engine.groups.states = engine.groups.states.saturating_mul(1 + caching + drafts);
-    Ok(Some(cut))
-}
-
-/// Divides what memory is left among pools, and says how; `num_gpu_blocks` and what lies apart are then decided.
+/// Divides what memory is left among pools, and says how; blocks, their size and what lies apart are then decided.
 ///
 /// # Errors
 /// Weights and states that leave no room, a technique that does not suit the model, a link of unknown bandwidth to swap over.
 pub(crate) fn divide(
     engine: &mut EngineConfig,
     analyst: &Analyst,
-    cut: Option<&Cut>,
     knobs: &Knobs,
     trace: &Trace,
 ) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let deployment = analyst.deployment();
+    engine.block_size = u32::try_from(analyst.memory().block_size()).unwrap_or(u32::MAX);
+    let cut = analyst.memory().cut();
+    engine.groups = cut.map_or_else(Groups::default, |cut| cut.groups);
     let sum = |lengths: &[u32]| -> u64 { lengths.iter().map(|&length| u64::from(length)).sum() };
     let mean = (sum(&trace.prompt_tokens) + sum(&trace.output_tokens)) / (trace.len() as u64).max(1);
     let context = if cut.is_some() { mean.max(1) } else { mean.max(u64::from(engine.block_size)) };
@@ -99,16 +71,18 @@ pub(crate) fn divide(
     } else if computed < 2 {
         let hint = "use more devices (tp, pp), fewer bits (quantization), a smaller max_num_batched_tokens or \
                     max_num_seqs, or more memory";
+        let (place, needed, usable) = memory.lacking();
+        let place = if place == "GPU" { String::new() } else { format!(", {place}") };
         return Err(Error::DoesNotFit {
             what: format!(
-                "{} ({}) on {}x {}",
+                "{} ({}) on {}x {}{place}",
                 deployment.model.title,
                 deployment.precision.weights_name,
                 deployment.gpus(),
                 deployment.hardware.title
             ),
-            needed_gib: (memory.engine_bytes() + left.taken) / GIB,
-            available_gib: memory.usable / GIB,
+            needed_gib: (needed + left.taken) / GIB,
+            available_gib: usable / GIB,
             hint: hint.to_string(),
         });
     }

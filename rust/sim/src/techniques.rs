@@ -25,6 +25,8 @@ pub fn drafting(
     draft: Option<&Model>,
     seed: u64,
 ) -> Result<Deployment> {
+    let modules = deployment.model.mtp_layers;
+    engine.speculation = engine.speculation.take().map(|drafts| drafts.by_modules(modules));
     match (deployment.techniques.drafting(), &engine.speculation) {
         (None, None) => Ok(deployment),
         (Some(drafting), Some(_)) => {
@@ -33,11 +35,12 @@ pub fn drafting(
             Err(Error::spec("spec_method", must, drafting.method, hint))
         }
         (Some(drafting), None) => {
-            engine.speculation = Some(Speculation {
+            let drafts = Speculation {
                 method: DraftMethod::parse(drafting.method)?,
                 tokens: drafting.tokens,
                 acceptance: Acceptance::Chance { positions: drafting.acceptance, seed },
-            });
+            };
+            engine.speculation = Some(drafts.by_modules(modules));
             Ok(deployment)
         }
         // Nobody said which model drafts: it is taken to cost nothing, and a note says so.
@@ -50,34 +53,19 @@ pub fn drafting(
     }
 }
 
-/// Allocates as the techniques say: in blocks of their size, or a longest context for every sequence. `block_size` and
-/// `max_model_len` are what the user set.
+/// Reserves a longest context for every sequence, where techniques say so. `max_model_len` is what the user set.
 ///
 /// # Errors
-/// Another size of blocks, or sequences longer than what is reserved for them.
-pub fn allocate(
-    engine: &mut EngineConfig,
-    held: Held,
-    block_size: Option<u32>,
-    max_model_len: Option<u32>,
-) -> Result<()> {
-    let tokens = held.block.max(held.reserved);
-    if tokens == 0 {
+/// Sequences longer than what is reserved for them.
+pub fn reserve(engine: &mut EngineConfig, held: Held, max_model_len: Option<u32>) -> Result<()> {
+    if held.reserved == 0 {
         return Ok(());
     }
-    let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
-    if let Some(set) = block_size.filter(|&set| set != tokens) {
-        let must = format!("must not be given beside `paging`, which has blocks of {tokens} tokens");
-        return Err(Error::spec("block_size", must, set, "give one of them"));
+    if let Some(set) = max_model_len.filter(|&set| u64::from(set) > held.reserved) {
+        let must = format!("must be at most the {} tokens reserved for a sequence", held.reserved);
+        return Err(Error::spec("max_model_len", must, set, "raise paging:contiguous"));
     }
-    engine.block_size = tokens;
-    if held.reserved > 0 {
-        if let Some(set) = max_model_len.filter(|&set| set > tokens) {
-            let must = format!("must be at most the {tokens} tokens reserved for a sequence");
-            return Err(Error::spec("max_model_len", must, set, "raise paging:contiguous"));
-        }
-        engine.enable_prefix_caching = false;
-    }
+    engine.enable_prefix_caching = false;
     Ok(())
 }
 

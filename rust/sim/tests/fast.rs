@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
 
 mod common;
+#[path = "common/streamed.rs"]
+mod streamed;
 
 use proptest::prelude::*;
 use roofline_core::catalog;
@@ -24,6 +26,7 @@ use roofline_sim::serve::ModelCost;
 use roofline_sim::step_cost::{Decodes, LinearCost, Phase, Run, StepCost, StepItem};
 use roofline_sim::time::{Clock, F64Clock, FixedClock, Period, ticks_in};
 use roofline_sim::trace::{BlockHashes, ReadOptions, Sessions, Trace, read_file};
+use streamed::streamed_is_whole;
 
 /// Cases a law is tried on; `FAST_CASES` in the environment asks for more.
 fn cases() -> u32 {
@@ -56,12 +59,13 @@ fn shape() -> impl Strategy<Value = Shape> {
 }
 
 /// A request as drawn: grid steps since the one before, prompt, output, prefix family, blocks shared within it.
-type Draw = (u64, u32, u32, u32, u32);
+type Draw = (u64, u32, u32, u32, u32, i32);
 
 fn workload() -> impl Strategy<Value = Trace> {
     let sizes = prop_oneof![1 => Just(0u32), 3 => Just(16), 2 => Just(64), 1 => Just(512)];
     (shape(), sizes, 1u32..6).prop_flat_map(|(shape, hashed, families)| {
-        let draw = (0..=shape.most_waits, 1..=shape.prompt, 0..=shape.output, 0..families, 0..12u32);
+        let draw =
+            (0..=shape.most_waits, 1..=shape.prompt, 0..=shape.output, 0..families, 0..12u32, -1..3i32);
         prop::collection::vec(draw, 1..=shape.requests).prop_map(move |draws| trace(shape, hashed, &draws))
     })
 }
@@ -70,15 +74,18 @@ fn trace(shape: Shape, hashed: u32, draws: &[Draw]) -> Trace {
     let mut trace = Trace::default();
     let mut hashes = BlockHashes { block_size: hashed.max(1), offsets: vec![0], ids: Vec::new() };
     let mut now = 0;
-    for (row, &(wait, prompt, output, family, shared)) in draws.iter().enumerate() {
+    for (row, &(wait, prompt, output, family, shared, priority)) in draws.iter().enumerate() {
         // A burst now and then.
         now += if wait % 3 == 0 { 0 } else { wait * shape.grid_ms * 1_000_000 };
         // Prompts that fill their blocks, and equal ones, are met often.
         let prompt = if wait % 4 == 1 { prompt.next_multiple_of(16) } else { prompt };
         let prompt = if hashed == 512 { prompt * 8 } else { prompt };
+        // All but nothing to compute: admitted between the intervals of prompts.
+        let prompt = if shared == 7 { 1 } else { prompt };
         trace.arrival_ns.push(now);
         trace.prompt_tokens.push(prompt);
         trace.output_tokens.push(output);
+        trace.priority.push(priority);
         let named = if shared == 11 { prompt / hashed.max(1) } else { prompt.div_ceil(hashed.max(1)) };
         for block in 0..named {
             let common = block < shared || shared % 5 == 4;
@@ -90,19 +97,39 @@ fn trace(shape: Shape, hashed: u32, draws: &[Draw]) -> Trace {
     trace
 }
 
+/// Tokens of a step beyond its sequences, most that may wait, and a bool that is almost always true.
+type Rare = (Option<u32>, Option<u32>, bool);
+
+/// Prefill interval, long-prefill threshold and whether it adapts, priority, and what is rarely set.
+fn limits() -> impl Strategy<Value = (u32, u32, bool, bool, Rare)> {
+    let most = (prop::option::weighted(0.1, 0u32..40), prop::option::weighted(0.1, 1u32..20));
+    let rare = (most, prop::bool::weighted(0.8))
+        .prop_map(|((scheduled, queued), rarely)| (scheduled, queued, rarely));
+    (
+        prop_oneof![2 => Just(1u32), 1 => 2u32..6],
+        prop_oneof![3 => Just(0u32), 2 => 1u32..40],
+        prop::bool::weighted(0.3),
+        prop::bool::weighted(0.5),
+        rare,
+    )
+}
+
 fn engine() -> impl Strategy<Value = EngineConfig> {
     let sizes = (1u32..14, 0u32..80, prop_oneof![Just(1u32), Just(2), Just(4), Just(8), Just(16), Just(7)]);
     let memory = (
         prop_oneof![1 => 20u32..90, 5 => 90u32..180, 1 => 180u32..500, 1 => 500u32..5000],
         prop_oneof![3 => 0u32..5, 1 => 0u32..30, 1 => 0u32..300],
     );
-    let switches = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.8), any::<bool>());
+    let switches = (prop::bool::weighted(0.8), any::<bool>(), prop::bool::weighted(0.8), any::<bool>());
     let knobs = (prop_oneof![Just(0.0), 0.0..0.3f64], prop::option::of(1u32..8), 1u32..3);
-    (sizes, memory, switches, knobs).prop_map(|(sizes, memory, switches, knobs)| {
+    (sizes, memory, switches, knobs, limits()).prop_map(|(sizes, memory, switches, knobs, limits)| {
+        let (interval, threshold, adaptive, by_priority, (scheduled, queued, rarely)) = limits;
         let (max_num_seqs, more_tokens, block_size) = sizes;
         let (max_model_len, more_blocks) = memory;
         let chunked = switches.2;
         let tokens = max_num_seqs + more_tokens;
+        // Runs of blocks do not tell all that these do: seldom together.
+        let alike = interval == 1 && threshold == 0 && (!by_priority || switches.1);
         EngineConfig {
             max_num_seqs,
             max_num_batched_tokens: if chunked { tokens } else { tokens.max(max_model_len) },
@@ -110,12 +137,18 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
             block_size,
             num_gpu_blocks: max_model_len.div_ceil(block_size) + 1 + more_blocks,
             enable_chunked_prefill: chunked,
-            enable_prefix_caching: switches.0,
+            enable_prefix_caching: switches.0 && (alike || !rarely),
             async_scheduling: switches.1,
             watermark: knobs.0,
             scheduler_reserve_full_isl: switches.3,
             max_num_active_seqs: knobs.1,
             data_parallel: knobs.2,
+            prefill_schedule_interval: interval,
+            long_prefill_token_threshold: threshold,
+            long_prefill_token_threshold_adaptive: adaptive,
+            scheduling_policy: if by_priority { Policy::Priority } else { Policy::Fcfs },
+            max_num_scheduled_tokens: scheduled.filter(|_| chunked).map(|more| max_num_seqs + more),
+            max_num_queued_reqs: queued,
             ..preset("vllm", DeviceClass::Standard).unwrap()
         }
     })
@@ -238,6 +271,15 @@ proptest! {
         let slow = told(Pace::Requests);
         prop_assert_eq!(&slow, &told(Pace::Steps));
         prop_assert_eq!(&slow, &told(Pace::Decisions));
+    }
+
+    #[test]
+    fn requests_that_come_part_by_part_are_served_as_they_are_all_at_once(
+        trace in workload(), client in client(), config in engine(), cost in cost(), part in 1usize..12,
+        steps: bool,
+    ) {
+        let pace = if steps { Pace::Steps } else { Pace::Decisions };
+        streamed_is_whole::<FixedClock, _>(pace, (&trace, part), &client, &config, &cost, 3)?;
     }
 
     #[test]
@@ -491,9 +533,7 @@ fn what_is_not_covered_goes_to_the_step_by_step_engine() {
     let others = [
         engine,
         EngineConfig { pipeline_parallel: 2, ..plain.clone() },
-        EngineConfig { prefill_schedule_interval: 2, ..plain.clone() },
-        EngineConfig { long_prefill_token_threshold: 9, ..plain.clone() },
-        EngineConfig { scheduling_policy: Policy::Priority, ..plain.clone() },
+        EngineConfig { max_num_scheduled_tokens: Some(9), ..plain.clone() },
         EngineConfig { block_size: 1 << 17, ..plain },
     ];
     for config in others {
@@ -526,8 +566,12 @@ fn the_random_cases_preempt_find_prefixes_reject_and_wait() {
     let mut runner = TestRunner::deterministic();
     let drawn = (workload(), engine(), cost());
     let [mut preempting, mut hitting, mut rejecting, mut resuming, mut waiting] = [0; 5];
-    for _ in 0..500 {
+    let [mut ranked, mut cut, mut deferred] = [0; 3];
+    for _ in 0..1000 {
         let (trace, config, cost) = drawn.new_tree(&mut runner).unwrap().current();
+        if !is_covered(&trace, &config) {
+            continue;
+        }
         let Ok(simulation) = run::<FixedClock, _>(Pace::Requests, &trace, &config, &cost) else { continue };
         let requests = &simulation.requests;
         let any = |test: &dyn Fn(usize) -> bool| u32::from((0..requests.len()).any(test));
@@ -536,7 +580,11 @@ fn the_random_cases_preempt_find_prefixes_reject_and_wait() {
         resuming += any(&|row| requests.preemptions[row] > 0 && requests.cached_tokens[row] > 0);
         rejecting += any(&|row| !requests.finish_s[row].is_some());
         waiting += u32::from(simulation.totals.max_waiting > 3);
+        let preempts = simulation.totals.preemptions > 0;
+        ranked += u32::from(preempts && config.scheduling_policy == Policy::Priority);
+        cut += u32::from(preempts && config.long_prefill_token_threshold > 0);
+        deferred += u32::from(preempts && config.prefill_schedule_interval > 1);
     }
-    let all = [preempting, hitting, rejecting, resuming, waiting];
+    let all = [preempting, hitting, rejecting, resuming, waiting, ranked, cut, deferred];
     assert!(all.iter().all(|&count| count > 15), "{all:?}");
 }

@@ -55,7 +55,7 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
     let extra = prop_oneof![
         3 => Just((None, 1)),
         1 => (2u32..5).prop_map(|stages| (None, stages)),
-        2 => (0usize..4, 1u32..4).prop_map(|(method, tokens)| (Some((method, tokens)), 1)),
+        2 => (0usize..7, 1u32..4).prop_map(|(method, tokens)| (Some((method, tokens)), 1)),
     ];
     (sizes, switches, knobs, extra).prop_map(|(sizes, switches, knobs, extra)| {
         let (max_num_seqs, more_tokens, block_size, max_model_len, more_blocks) = sizes;
@@ -65,6 +65,8 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
             DraftMethod::Medusa,
             DraftMethod::Eagle,
             DraftMethod::Mtp,
+            DraftMethod::MtpModules,
+            DraftMethod::Dflash,
         ];
         let speculation = extra.0.map(|(method, tokens)| Speculation {
             method: methods[method],
@@ -72,10 +74,10 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
             acceptance: Acceptance::Chance { positions: vec![0.8, 0.5], seed: 7 },
         });
         let chunked = switches.3;
-        let tokens = max_num_seqs.max(5) + more_tokens;
+        let tokens = max_num_seqs.max(6) + more_tokens;
         EngineConfig {
             max_num_seqs,
-            max_num_batched_tokens: if chunked { tokens } else { tokens.max(max_model_len) },
+            max_num_batched_tokens: if chunked { tokens } else { tokens.max(max_model_len + 1) },
             max_model_len: Some(max_model_len),
             block_size,
             num_gpu_blocks: max_model_len.div_ceil(block_size) + 1 + more_blocks,

@@ -16,6 +16,7 @@ use roofline_sim::run::{Pace, Simulation, simulate_at};
 use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::scheduler::preset::{DeviceClass, preset};
 use roofline_sim::scheduler::sequence::Status;
+use roofline_sim::scheduler::speculation::{Acceptance, DraftMethod, Speculation};
 use roofline_sim::step_cost::{Decodes, LinearCost, StepCost, StepItem};
 use roofline_sim::time::{FixedClock, Ticks, tick_seconds};
 use roofline_sim::trace::Trace;
@@ -188,7 +189,7 @@ proptest! {
             let simulation = run(pace, &trace, &config, Record::Stretches)?;
             let mut perfetto = Vec::new();
             simulation.write_perfetto(&mut perfetto).unwrap();
-            let slowest = simulation.explain(&config.limits().unwrap(), 5, Slowness::E2e).unwrap();
+            let slowest = simulation.explain(&config, 5, Slowness::E2e).unwrap();
             let timeline = simulation.timeline(0.1).unwrap();
             Some((simulation.times().unwrap(), timeline, slowest, perfetto, simulation.stretches().unwrap()))
         };
@@ -220,7 +221,7 @@ proptest! {
     fn what_was_waited_for_adds_up_to_the_waiting(trace in workload(), config in engine()) {
         let Some(simulation) = run(Pace::Requests, &trace, &config, Record::Stretches) else { return Ok(()) };
         for by in [Slowness::E2e, Slowness::Ttft, Slowness::Tpot] {
-            let slowest = simulation.explain(&config.limits().unwrap(), 8, by).unwrap();
+            let slowest = simulation.explain(&config, 8, by).unwrap();
             prop_assert!(slowest.len() <= 8);
             for one in &slowest {
                 let waited = one.waited.step + one.waited.slots + one.waited.tokens + one.waited.blocks;
@@ -284,7 +285,7 @@ fn a_simulation_that_kept_no_stretches_says_so() {
     let mut nowhere = Vec::new();
     assert!(simulation.write_perfetto(&mut nowhere).is_err());
     assert!(simulation.times().is_err() && simulation.stretches().is_err() && simulation.time().is_err());
-    assert!(simulation.explain(&config.limits().unwrap(), 1, Slowness::Ttft).is_err());
+    assert!(simulation.explain(&config, 1, Slowness::Ttft).is_err());
     assert!(simulation.journals.iter().all(|journal: &Journal| journal.stretches.is_empty()));
 }
 
@@ -305,12 +306,40 @@ fn the_slowest_request_of_a_full_engine_waited_for_a_place() {
     };
     let slowest = |config: &EngineConfig| {
         let simulation = run(Pace::Decisions, &trace, config, Record::Stretches).unwrap();
-        simulation.explain(&config.limits().unwrap(), 1, Slowness::E2e).unwrap().remove(0)
+        simulation.explain(config, 1, Slowness::E2e).unwrap().remove(0)
     };
     let one = slowest(&roomy);
     assert_eq!((one.row, one.ahead), (11, 10));
     assert!(one.waited.slots * 10 > one.times.waiting * 9, "{one:?}");
-    let cramped = EngineConfig { num_gpu_blocks: 10, max_num_seqs: 64, block_size: 16, ..roomy };
+    let cramped = EngineConfig { num_gpu_blocks: 10, max_num_seqs: 64, block_size: 16, ..roomy.clone() };
     let one = slowest(&cramped);
     assert!(one.waited.blocks * 10 > one.times.waiting * 9, "{one:?}");
+    let many = EngineConfig { max_num_seqs: 64, ..roomy };
+    let few_tokens = EngineConfig { max_num_scheduled_tokens: Some(4), ..many.clone() };
+    let drafts = Speculation {
+        method: DraftMethod::DraftModel,
+        tokens: 3,
+        acceptance: Acceptance::Chance { positions: vec![0.5], seed: 1 },
+    };
+    let drafting = EngineConfig {
+        max_num_batched_tokens: 16,
+        max_num_seqs: 16,
+        speculation: Some(drafts),
+        ..many.clone()
+    };
+    for config in [few_tokens, drafting] {
+        let one = slowest(&config);
+        assert!(one.waited.tokens * 10 > one.times.waiting * 8, "{one:?}");
+    }
+    let seldom = EngineConfig { prefill_schedule_interval: 30, ..many };
+    let one = slowest(&seldom);
+    assert_eq!(one.waited.blocks + one.waited.tokens + one.waited.slots, 0, "{one:?}");
+    let batches = EngineConfig {
+        num_gpu_blocks: 1000,
+        max_num_seqs: 64,
+        max_model_len: Some(128),
+        ..preset("static", DeviceClass::Standard).unwrap()
+    };
+    let one = slowest(&batches);
+    assert!(one.waited.slots * 10 > one.times.waiting * 9, "{one:?}");
 }

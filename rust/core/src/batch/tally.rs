@@ -37,7 +37,7 @@ pub(super) struct Spot {
     stage_repeat: f64,
     family: usize,
     is_link: bool,
-    on_device: bool,
+    busy: f64,
     bounds: usize,
     spread: Spread,
 }
@@ -66,7 +66,7 @@ impl Spot {
             stage_repeat: op.stage_repeat,
             family: op.family as usize,
             is_link: op.family == Family::Link,
-            on_device: beside.is_none(),
+            busy: op.site.busy(),
             bounds: BY_BOUND + BOUNDS * beside.map_or(0, |lane| lane + 1),
             spread: line.spread(),
         }
@@ -80,8 +80,8 @@ impl Spot {
         sums[IDEAL + self.place] += cost.ideal * self.repeat;
         if want.bounds {
             sums[self.bounds + cost.bound as usize] += cost.seconds * self.stage_repeat;
-            if !self.is_link && self.on_device {
-                sums[BUSY] += cost.ideal * self.stage_repeat;
+            if !self.is_link {
+                sums[BUSY] += cost.ideal * self.stage_repeat * self.busy;
             }
         }
         if want.work {
@@ -112,8 +112,8 @@ impl Spot {
             add(STAGE + self.place, &costs.seconds, self.stage_repeat);
         }
         add(IDEAL + self.place, &costs.ideal, self.repeat);
-        if want.bounds && !self.is_link && self.on_device {
-            add(BUSY, &costs.ideal, self.stage_repeat);
+        if want.bounds && !self.is_link && self.busy > 0.0 {
+            add(BUSY, &costs.ideal, self.stage_repeat * self.busy);
         }
         if want.work {
             add(FLOPS, &costs.flops, self.stage_repeat);

@@ -11,7 +11,7 @@ use crate::catalog;
 use crate::efficiency::Efficiency;
 use crate::layout::Layout;
 use crate::lower::Lowering;
-use crate::memory::{EngineMemory, MemoryShare};
+use crate::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
 use crate::op::elementwise::Fusion;
 use crate::point::{Point, Question};
 use crate::precision::{Precision, Request};
@@ -42,7 +42,8 @@ const DEVICES: [&str; 7] =
 const ENGINE: EngineMemory = EngineMemory {
     gpu_memory_utilization: 0.92,
     share: MemoryShare::Device,
-    block_size: 16,
+    block_size: BlockSize::VLLM,
+    pages: Pages::Groups { caching: true, drafts: 0 },
     max_num_batched_tokens: 8192,
     max_num_seqs: 1024,
     cuda_graphs: true,

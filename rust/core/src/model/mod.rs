@@ -355,4 +355,27 @@ impl Quant {
     pub fn of(&self, part: Part) -> Linear {
         self.parts.iter().find(|(known, _)| *known == part).map_or(self.default, |(_, linear)| *linear)
     }
+
+    /// Stores `parts` as `change` makes of what they are; all but routers where none are named.
+    pub fn change(&mut self, parts: &[Part], change: impl Fn(Linear) -> Linear) {
+        let unchanged = |linear: Linear| change(linear) == linear;
+        if parts.is_empty()
+            && unchanged(self.default)
+            && self.parts.iter().all(|(_, linear)| unchanged(*linear))
+        {
+            return;
+        }
+        if parts.is_empty() {
+            let router = self.of(Part::Router);
+            self.default = change(self.default);
+            self.parts.retain(|(part, _)| *part != Part::Router);
+            self.parts.iter_mut().for_each(|(_, linear)| *linear = change(*linear));
+            self.parts.push((Part::Router, router));
+        }
+        for part in parts {
+            let changed = change(self.of(*part));
+            self.parts.retain(|(known, _)| known != part);
+            self.parts.push((*part, changed));
+        }
+    }
 }

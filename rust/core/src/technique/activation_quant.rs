@@ -7,7 +7,7 @@ use super::weight_quant::layer_parts;
 use super::{Effect, Kind, Parameter, Slot, Target};
 use crate::error::Result;
 use crate::format::Format;
-use crate::model::Linear;
+use crate::model::{LayerGroup, Linear, Quant};
 
 /// What the catalogue says.
 pub static KIND: Kind = Kind {
@@ -57,15 +57,30 @@ struct ActivationQuant {
 }
 
 impl Effect for ActivationQuant {
+    fn parts(&self) -> Option<Parts> {
+        Some(self.parts)
+    }
+
     fn apply(&self, target: &mut Target<'_>) -> Result<()> {
         let Some(format) = self.format else { return Ok(()) };
-        let weights = &target.precision.weights_name;
-        let name =
-            if *weights == format.to_string() { weights.clone() } else { format!("{weights} x {format}") };
-        target.precision.replace(layer_parts(self.parts), &name, |linear| {
+        let before = target.precision.clone();
+        let quants: Vec<Quant> = target.model.layers.iter().map(|group| group.quant.clone()).collect();
+        target.precision.replace(&mut target.model.layers, layer_parts(self.parts), |linear| {
             let wider = linear.weight.format.bits() > format.bits();
             Linear { activation: if wider { linear.weight.format } else { format }, ..linear }
         });
+        // Weights that are wider decide what is multiplied.
+        let same = |(group, old): (&LayerGroup, &Quant)| group.quant == *old;
+        if *target.precision == before && target.model.layers.iter().zip(&quants).all(same) {
+            return Ok(());
+        }
+        let weights = &target.precision.weights_name;
+        if *weights != format.to_string() {
+            target.precision.weights_name = match self.parts.name() {
+                None => format!("{weights} x {format}"),
+                Some(part) => format!("{weights} x {format} ({part})"),
+            };
+        }
         Ok(())
     }
 }

@@ -229,6 +229,16 @@ impl Effect for What {
             let share = stage_share(context.model, context.layout);
             cache.added.push((layers as f64 * share * indexer_key_bytes(indexer), None));
         }
+        if let Variant::Nsa { stride, .. } = &self.kind {
+            let (element, tp) = (context.precision.kv.bytes(1.0), context.layout.tp as f64);
+            let of = |(group, own): (&LayerGroup, &Attention)| {
+                let heads = (own.kv_heads as f64 / tp).ceil();
+                group.count as f64 * heads * (own.head_dim + own.value_dim) as f64
+            };
+            let numbers: f64 = self.changed(context.model).map(of).sum();
+            let share = stage_share(context.model, context.layout);
+            cache.added.push((numbers * share * element / *stride as f64, None));
+        }
         Ok(())
     }
 

@@ -87,7 +87,9 @@ impl Effect for ContextParallel {
                 if op.name == "lm_head" || op.name == "logits_all_gather" {
                     return Ok(vec![op]);
                 }
-                if !attends(&op) {
+                // Scores that lie apart are of a share of the keys, too.
+                let scores = op.name.starts_with("softmax");
+                if !attends(&op) && !scores {
                     return Ok(prompts_shared(op, share));
                 }
                 let (output, cached) = (op.work.activation_bytes.token / 2.0, op.work.kv_bytes);
@@ -101,19 +103,30 @@ impl Effect for ContextParallel {
                 let after =
                     self.exchange(&op, context, Collective::AllReduce, Rate::token(output), Over::Decode);
                 let parts = decode_beside_prompts(op, |op| {
-                    let of = |rate: Rate| Rate { pair: rate.pair * share, key: rate.key * share, ..rate };
+                    let of = |rate: Rate| Rate {
+                        pair: rate.pair * share,
+                        key: rate.key * share,
+                        area: rate.area * share,
+                        ..rate
+                    };
                     let work = &mut op.work;
-                    (work.flops, work.vector_flops, work.kv_bytes) =
-                        (of(work.flops), of(work.vector_flops), of(work.kv_bytes));
+                    for rate in [
+                        &mut work.flops,
+                        &mut work.vector_flops,
+                        &mut work.kv_bytes,
+                        &mut work.activation_bytes,
+                    ] {
+                        *rate = of(*rate);
+                    }
                 });
                 let mut all = Vec::new();
                 for mut part in parts {
                     match part.over {
                         Over::Prefill => {
                             scale_tokens(&mut part.work, share);
-                            all.extend([before.clone(), part]);
+                            all.extend((!scores).then(|| before.clone()).into_iter().chain([part]));
                         }
-                        _ => all.extend([part, after.clone()]),
+                        _ => all.extend([part].into_iter().chain((!scores).then(|| after.clone()))),
                     }
                 }
                 Ok(all)

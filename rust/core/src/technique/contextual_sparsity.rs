@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use super::hybrid::processor;
-use super::ops::{Parts, apart, beside, in_lane, read_if_needed, replace, scale_tokens};
+use super::ops::{
+    Parts, apart, beside, decode_beside_prompts, in_lane, is_attention, projected_by, read_if_needed,
+    replace, scale_tokens,
+};
 use super::{Context, Effect, Kind, Parameter, Program, Settings, Slot};
 use crate::error::Result;
 use crate::hardware::Hardware;
-use crate::model::Linear;
+use crate::model::{LayerGroup, Linear, Mixer};
 use crate::op::linear::gemm;
-use crate::site::{Lane, Matrix};
+use crate::site::Lane;
 use crate::work::{Family, Op, Over, Rate, Resident, Saved};
 
 /// What the catalogue says.
@@ -29,7 +32,7 @@ pub static KIND: Kind = Kind {
         Parameter {
             key: "hot",
             default: "1",
-            about: "share of the neurons that lie on the device; the others lie with the host, whose processor computes them",
+            about: "share of the FFN's neurons that lie on the device; the others lie with the host, whose processor computes them",
         },
         Parameter { key: "hits", default: "1", about: "share of a token's active neurons that are hot" },
         Parameter {
@@ -38,9 +41,10 @@ pub static KIND: Kind = Kind {
             about: "catalogue name of the host's processor (with hot < 1)",
         },
     ],
-    changes: "F of decoding sequences, W where they run alone; with a hot/cold split capacity, and a processor beside",
-    formula: "F·ρ; W of the union, 1 − (1−ρ)^T; predictor 2T·r·(h + n) for n neurons, the I of a gated FFN too; prompts run dense, \
-              and beside one all weights are read. Hot share x with hits y: the device reads x·(1 − (1 − ρy/x)^T), the host (1−x)·(1 − (1 − ρ(1−y)/(1−x))^T) \
+    changes: "F and KV read of decoding sequences, W where they run alone; with a hot/cold split capacity, and a processor beside",
+    formula: "F·ρ; W of the union, 1 − (1−ρ)^T; keys and values of the heads that some query head needs, 1 − (1−ρ)^(H/K) of a \
+              sequence's (with γ drafts, of γ+1 tokens); predictors 2T·r·(h + H) for heads and 2T·r·(h + I) for neurons, gated ones too; prompts run dense, and \
+              beside one all weights are read. Hot share x with hits y: the device reads x·(1 − (1 − ρy/x)^T), the host (1−x)·(1 − (1 − ρ(1−y)/(1−x))^T) \
               beside it",
     source: "Deja Vu (arXiv 2310.17157), PowerInfer (arXiv 2312.12456); the survey",
     pays: "single sequences: > 2x in decode at 80 % sparsity (Deja Vu)",
@@ -114,56 +118,143 @@ fn sparse(mut op: Op, of: f64, active: f64) -> Vec<Op> {
     alone.into_iter().chain(prompts).collect()
 }
 
-/// Neurons that a predictor of `op` decides on: a gated one has its row of the gate and of up.
-fn neurons(op: &Op, matrix: Matrix) -> f64 {
-    if op.name.ends_with("gate_up_proj") { matrix.outputs / 2.0 } else { matrix.outputs }
+/// What is left out of an operator.
+enum Chosen {
+    /// Neurons of an FFN.
+    Neurons,
+    /// Heads of its inputs or outputs; the share of them that a token uses.
+    Heads(f64),
+    /// Heads: queries that are asked, and heads of keys and values that any of them needs.
+    Keys { queries: f64, keys: f64 },
+}
+
+impl Contextual {
+    /// What is left out of `op`, if anything is.
+    fn chooses(&self, op: &Op, context: &Context<'_>) -> Option<Chosen> {
+        let heads = matches!(self.parts, Parts::All | Parts::Attention);
+        let all = |heads: u64| 1.0 - (1.0 - self.active).powf(heads as f64);
+        match op.name.as_str() {
+            name if is_attention(op) => {
+                let shares = context.model.layers.iter().find_map(|group| match &group.mixer {
+                    Some(Mixer::Attention(own)) if op.family != Family::Mla => {
+                        Some(own.heads / own.kv_heads.max(1))
+                    }
+                    Some(Mixer::Mla(latent)) if op.family == Family::Mla => Some(latent.heads),
+                    _ => None,
+                });
+                let chosen = heads && !name.starts_with("indexer") && op.over != Over::Prefill;
+                let keys = all(shares.unwrap_or(1) * context.width);
+                chosen.then_some(Chosen::Keys { queries: self.active, keys })
+            }
+            "qkv_proj" if heads => {
+                // Keys and values are projected where some query head of theirs is asked.
+                let matrix = op.matrix?;
+                let own = projected_by(context.model, matrix, context.layout)?;
+                let gate = if own.output_gate { own.value_dim } else { 0 };
+                let queries = (own.heads * (own.head_dim + gate)) as f64 / context.layout.tp as f64;
+                let keys = all(own.heads / own.kv_heads.max(1));
+                let kept = queries * self.active + (matrix.outputs - queries) * keys;
+                Some(Chosen::Heads(kept / matrix.outputs))
+            }
+            "q_proj" | "q_b_proj" | "mla_absorb" | "o_proj" if heads => Some(Chosen::Heads(self.active)),
+            _ if op.matrix.is_some() && Parts::Ffn.has(op) && self.parts.has(op) => Some(Chosen::Neurons),
+            _ => None,
+        }
+    }
+
+    /// What predicts the `of` heads or neurons of a layer that `op` is the first to use.
+    fn predictor(&self, op: &Op, of: f64, context: &Context<'_>) -> Result<Op> {
+        let (hidden, bytes) = (context.model.hidden as f64, context.activation_bytes());
+        if self.predictor > hidden {
+            let must = format!("must be at most {hidden}, the numbers of a token's state");
+            return Err(self.settings.wrong("predictor", must, ""));
+        }
+        let plain = Linear::plain(context.precision.activation);
+        let mut work = gemm(hidden, self.predictor, plain, bytes);
+        let second = gemm(self.predictor, of, plain, bytes);
+        work.flops = work.flops + second.flops;
+        work.weight_bytes = work.weight_bytes + second.weight_bytes;
+        work.activation_bytes = work.activation_bytes + second.activation_bytes;
+        work.resident.bytes += second.resident.bytes;
+        work.resident.elements += second.resident.elements;
+        let predictor = beside(op, format!("predictor[{}]", op.name), Family::Gemm, work);
+        Ok(Op { over: Over::Decode, ..predictor })
+    }
+
+    /// How many heads or neurons are chosen at `op`, if it is the first of its block.
+    fn chosen_at(&self, op: &Op, context: &Context<'_>) -> Option<f64> {
+        let matrix = op.matrix?;
+        let heads = |group: &LayerGroup| match &group.mixer {
+            Some(Mixer::Attention(attention)) => Some(attention.heads),
+            Some(Mixer::Mla(latent)) => Some(latent.heads),
+            _ => None,
+        };
+        match op.name.as_str() {
+            "qkv_proj" | "q_proj" | "q_b_proj" => {
+                let own = projected_by(context.model, matrix, context.layout).map(|own| own.heads);
+                let heads = own.or_else(|| context.model.layers.iter().find_map(heads))?;
+                Some(heads as f64 / context.layout.tp as f64)
+            }
+            // A gated neuron has its row of the gate and of up.
+            name if name.ends_with("gate_up_proj") => Some(matrix.outputs / 2.0),
+            name if name.ends_with("up_proj") => Some(matrix.outputs),
+            _ => None,
+        }
+    }
+}
+
+/// Attention of decoding sequences over some of the heads: of queries, and of the keys and values that any of them needs.
+fn over_heads(op: Op, queries: f64, keys: f64) -> Vec<Op> {
+    decode_beside_prompts(op, |op| {
+        let cached = op.work.kv_bytes.times(keys);
+        scale_tokens(&mut op.work, queries);
+        op.work.kv_bytes = cached;
+    })
 }
 
 impl Effect for Contextual {
+    fn decides(&self) -> Option<&'static [Slot]> {
+        Some(if self.host.is_some() { &[Slot::FfnSite] } else { &[] })
+    }
+
+    fn parts(&self) -> Option<Parts> {
+        Some(self.parts)
+    }
+
     fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {
         if self.active == 1.0 && self.hot == 1.0 {
             return Ok(());
         }
-        let bytes = context.activation_bytes();
-        let host = self.host.as_ref();
-        if host.is_some() {
+        if self.host.is_some() {
             program.hides(Lane::Processor, 1.0);
         }
         replace(
             &mut program.ops,
-            |op| self.parts.has(op) && op.matrix.is_some(),
+            |op| self.chooses(op, context).is_some(),
             |op| {
-                let (Some(matrix), x) = (op.matrix, self.hot) else { return Ok(vec![op]) };
                 let mut all = Vec::new();
-                if self.predictor > 0.0 && !op.name.ends_with("down_proj") && !op.name.ends_with("o_proj") {
-                    let neurons = neurons(&op, matrix);
-                    let most = matrix.inputs.min(neurons);
-                    if self.predictor > most {
-                        let must =
-                            format!("must be at most {most}, the smaller side of {} on a device", op.name);
-                        return Err(self.settings.wrong("predictor", must, ""));
+                if self.predictor > 0.0
+                    && let Some(of) = self.chosen_at(&op, context)
+                {
+                    all.push(self.predictor(&op, of, context)?);
+                }
+                match (self.chooses(&op, context), &self.host) {
+                    (None, _) => all.push(op),
+                    (Some(Chosen::Keys { queries, keys }), _) => all.extend(over_heads(op, queries, keys)),
+                    (Some(Chosen::Heads(active)), _) => all.extend(sparse(op, 1.0, active)),
+                    (Some(Chosen::Neurons), None) => all.extend(sparse(op, 1.0, self.active)),
+                    (Some(Chosen::Neurons), Some(host)) => {
+                        let x = self.hot;
+                        let mut cold = op.clone();
+                        cold.name = format!("cold[{}]", op.name);
+                        cold.work.resident = Resident::default();
+                        let rates = super::hybrid::rates(host, op.format, 1.0)?;
+                        let active = self.active * (1.0 - self.hits) / (1.0 - x).max(1e-12);
+                        let cold = sparse(cold, 1.0 - x, active);
+                        all.extend(cold.into_iter().map(|op| in_lane(op, Lane::Processor, rates)));
+                        all.extend(sparse(op, x, self.active * self.hits / x));
                     }
-                    let plain = Linear::plain(context.precision.activation);
-                    let mut work = gemm(matrix.inputs, self.predictor, plain, bytes);
-                    let second = gemm(self.predictor, neurons, plain, bytes);
-                    work.flops = work.flops + second.flops;
-                    work.weight_bytes = work.weight_bytes + second.weight_bytes;
-                    work.activation_bytes = work.activation_bytes + second.activation_bytes;
-                    work.resident.bytes += second.resident.bytes;
-                    work.resident.elements += second.resident.elements;
-                    let predictor = beside(&op, format!("predictor[{}]", op.name), Family::Gemm, work);
-                    all.push(Op { over: Over::Decode, ..predictor });
                 }
-                if let Some(host) = host {
-                    let mut cold = op.clone();
-                    cold.name = format!("cold[{}]", op.name);
-                    cold.work.resident = Resident::default();
-                    let rates = super::hybrid::rates(host, op.format, 1.0)?;
-                    let active = self.active * (1.0 - self.hits) / (1.0 - x).max(1e-12);
-                    let cold = sparse(cold, 1.0 - x, active);
-                    all.extend(cold.into_iter().map(|op| in_lane(op, Lane::Processor, rates)));
-                }
-                all.extend(sparse(op, x, self.active * self.hits / x));
                 Ok(all)
             },
         )

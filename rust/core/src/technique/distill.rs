@@ -41,7 +41,12 @@ struct Distill {
 impl Effect for Distill {
     fn apply(&self, target: &mut Target<'_>) -> Result<()> {
         if target.precision.is_the_checkpoints() {
+            let asked = target.precision.kv;
+            let own = Precision::resolve(target.model, &Request::default())?.kv;
             *target.precision = Precision::resolve(&self.student, &Request::default())?;
+            if asked != own {
+                target.precision.kv = asked;
+            }
         }
         *target.model = self.student.clone();
         Ok(())

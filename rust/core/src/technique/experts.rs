@@ -26,7 +26,7 @@ pub static KIND: Kind = Kind {
         Parameter {
             key: "loads",
             default: "",
-            about: "instead of a power law: visits of each expert in a routing trace, separated by slashes",
+            about: "instead of a power law: visits of each expert in a routing trace, separated by slashes, or @FILE",
         },
         Parameter { key: "replicas", default: "0", about: "hottest experts that every rank holds (ep > 1)" },
         Parameter {
@@ -36,7 +36,7 @@ pub static KIND: Kind = Kind {
         },
     ],
     changes: "W (experts touched), F of the busiest rank, capacity (replicas)",
-    formula: "E_touched = Σ_e 1 − (1 − k·p_e)^T on the busiest rank; its F and A times (its visits)/(the mean rank's)",
+    formula: "E_touched = Σ_e 1 − (1 − k·p_e)^T on the busiest rank; its F and A, and what is exchanged, times (its visits)/(the mean rank's)",
     source: "Mixtral (arXiv 2401.04088), DeepSeek-V3's EPLB (arXiv 2412.19437); the survey",
     pays: "replicas: large ep with skewed routing; skew itself: small batches, which touch fewer experts",
     loses: "skew under expert parallelism: the busiest rank decides",
@@ -180,7 +180,11 @@ impl Effect for Experts {
         let imbalance = busiest.chances.iter().sum::<f64>() / mean;
         let held = busiest.chances.len() as f64;
         let skew = classes(busiest.chances);
-        let of_experts = |op: &&mut Op| op.family == Family::MoeGemm || op.name.starts_with("experts_act");
+        // What reaches the busiest rank, and leaves it, takes as much longer.
+        let beside = ["experts_act_mul", "quantize[experts_", "dispatch", "combine"];
+        let of_experts = |op: &&mut Op| {
+            op.family == Family::MoeGemm || beside.iter().any(|name| op.name.starts_with(name))
+        };
         for op in program.ops.iter_mut().filter(of_experts) {
             scale_tokens(&mut op.work, imbalance);
             if let Some(touched) = &mut op.work.touched {

@@ -37,12 +37,12 @@ pub static KIND: Kind = Kind {
         },
     ],
     changes: "F, W or KV of the device; P and B of the processor beside it; link; capacity",
-    formula: "t = t_device + max(0, t_processor − overlap·t_device), with max(F/P_cpu, Q/B_ddr) an operator and T·(in + out)·a \
-              over the link; a prompt's attention stays on the device, which sends its keys and values to the host",
+    formula: "t = t_device + max(0, t_processor − overlap·t_device), with max(F/P_cpu, Q/B_ddr) an operator; over the link \
+              q, k, v and the output of attention, or T·h·a to an FFN and as much back; a prompt's attention stays on the device, which sends its keys and values to the host",
     source: "FastDecode (arXiv 2403.11421), KTransformers (SOSP 2025), PowerInfer (arXiv 2312.12456); the survey",
     pays: "caches or experts that do not fit the device: DDR is read where it is, not sent over PCIe",
     loses: "whatever fits: HBM is ten times DDR",
-    slots: &[Slot::HostWork, Slot::CacheSite],
+    slots: &[Slot::HostWork, Slot::CacheSite, Slot::FfnSite],
     read: |settings| {
         let name = settings.get("processor");
         let name =
@@ -118,12 +118,16 @@ fn part(op: &Op, share: f64) -> Op {
 
 impl Hybrid {
     /// What the host does of `op`, what crosses the link for it, and what is left to the device.
-    fn split(&self, op: &Op, link_rates: Rates) -> Result<Vec<Op>> {
+    fn split(&self, op: &Op, link_rates: Rates, hidden: f64) -> Result<Vec<Op>> {
         let mut theirs = part(op, self.share);
         theirs.name = format!("host[{}]", op.name);
         theirs.work.resident = Resident::default();
-        let moved =
-            Rate { token: theirs.work.activation_bytes.token + theirs.work.kv_bytes.token, ..Rate::ZERO };
+        let moved = match self.ops {
+            None => theirs.work.activation_bytes.token + theirs.work.kv_bytes.token,
+            // A token's state goes there and a sum comes back; what lies between stays with the host.
+            Some(_) => hidden,
+        };
+        let moved = Rate::token(moved);
         let sent = Work { activation_bytes: moved, ..Work::default() };
         let sent = beside(op, format!("to_host[{}]", op.name), Family::Link, sent);
         let rates = rates(&self.host, op.format, 1.0)?;
@@ -148,7 +152,10 @@ impl Hybrid {
 
 impl Effect for Hybrid {
     fn decides(&self) -> Option<&'static [Slot]> {
-        self.ops.map(|_| [Slot::HostWork].as_slice())
+        Some(match self.ops {
+            Some(_) => &[Slot::HostWork, Slot::FfnSite],
+            None => &[Slot::HostWork, Slot::CacheSite],
+        })
     }
 
     fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {
@@ -156,16 +163,17 @@ impl Effect for Hybrid {
             return Ok(());
         }
         let link_rates = link(host_link(self.bandwidth, context.hardware)?);
+        let hidden = context.model.hidden as f64 * context.activation_bytes();
         program.hides(Lane::Processor, self.overlap);
         replace(
             &mut program.ops,
             |op| self.has(op),
             |op| {
                 if self.ops.is_some() {
-                    return self.split(&op, link_rates);
+                    return self.split(&op, link_rates, hidden);
                 }
                 let (decode, prompts) = by_sequence(op);
-                let mut all = decode.map_or(Ok(Vec::new()), |op| self.split(&op, link_rates))?;
+                let mut all = decode.map_or(Ok(Vec::new()), |op| self.split(&op, link_rates, hidden))?;
                 all.extend(prompts.into_iter().flat_map(|op| self.of_prompts(op, link_rates)));
                 Ok(all)
             },

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::ops::{Parts, replace, unless_fused};
+use super::ops::{Parts, replace, smaller_side, unless_fused};
 use super::{Context, Effect, Kind, Parameter, Program, Settings, Slot};
 use crate::error::Result;
+use crate::layout::Layout;
 use crate::site::Matrix;
 use crate::work::{Kernel, Op, Rate};
 
@@ -48,11 +49,11 @@ struct LowRank {
 }
 
 impl LowRank {
-    fn rank_of(&self, op: &Op, Matrix { inputs, outputs }: Matrix) -> Result<Option<f64>> {
-        let most = inputs.min(outputs);
+    fn rank_of(&self, op: &Op, matrix: Matrix, layout: Layout) -> Result<Option<f64>> {
+        let (most, Matrix { inputs, outputs }) = (smaller_side(op, matrix, layout), matrix);
         match (self.rank, self.keep) {
             (Some(rank), _) if rank > most => {
-                let must = format!("must be at most {most}, the smaller side of {} on a device", op.name);
+                let must = format!("must be at most {most}, the smaller side of {}", op.name);
                 Err(self.settings.wrong("rank", must, "use `keep`, or `parts` to leave small matrices dense"))
             }
             (Some(rank), _) => Ok(Some(rank)),
@@ -82,12 +83,16 @@ fn factor(op: &Op, side: &str, matrix: Matrix, moved: Rate) -> Op {
 }
 
 impl Effect for LowRank {
+    fn parts(&self) -> Option<Parts> {
+        Some(self.parts)
+    }
+
     fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {
         let bytes = context.activation_bytes();
         let wanted = |op: &Op| self.parts.has(op) && op.matrix.is_some();
         replace(&mut program.ops, wanted, |op| {
             let Some(matrix @ Matrix { inputs, outputs }) = op.matrix else { return Ok(vec![op]) };
-            let Some(rank) = self.rank_of(&op, matrix)? else { return Ok(vec![op]) };
+            let Some(rank) = self.rank_of(&op, matrix, context.layout)? else { return Ok(vec![op]) };
             let written = outputs * bytes;
             let read = op.work.activation_bytes.token - written;
             let between = unless_fused(context.lowering, rank * bytes);

@@ -40,7 +40,11 @@ pub fn mistakes<T: AsRef<str>>(texts: &[T]) -> Vec<Mistake> {
     let mut sound: Vec<(usize, usize, Technique)> = Vec::new();
     for (text, joined) in texts.iter().enumerate() {
         let parts = joined.as_ref().split('+').map(str::trim);
-        for (part, written) in parts.filter(|part| !part.is_empty() && *part != "none").enumerate() {
+        for (part, written) in parts.filter(|part| *part != "none").enumerate() {
+            // What a file says (`accept=@rates.csv`) is put in its place by who reads files.
+            if written.contains("=@") {
+                continue;
+            }
             match Technique::parse(written) {
                 Ok(technique) => sound.push((text, part, technique)),
                 Err(first) => {
@@ -93,7 +97,7 @@ fn about(kind: &Kind, error: &Error, written: &[(&str, &str)]) -> Option<usize> 
     let fits = |(key, given): &(&str, &str)| match error {
         Error::UnknownName { .. } => *given == value,
         _ if field == format!("techniques.{}", kind.name) => *key == value,
-        _ => field == settings::field(kind.name, &crate::names::normalise(key)),
+        _ => field == settings::field(kind.name, &settings::plain(key)),
     };
     written.iter().rposition(fits)
 }

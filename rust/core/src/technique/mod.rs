@@ -48,13 +48,14 @@ use crate::model::Model;
 use crate::names;
 use crate::shape::Reaches;
 use crate::table::{Column, Table};
+use ops::Parts;
 
 pub use mistakes::{Mistake, mistakes};
-pub use set::Techniques;
+pub use set::{Techniques, of_no_use};
 pub use settings::{Parameter, Settings};
 pub use shorthand::{Said, expand};
 pub use spec::expected_tokens;
-pub use target::{Cache, Context, Drafting, Generation, Held, Program, Target};
+pub use target::{Cache, Context, Drafting, Generation, Held, Program, Store, Target};
 
 /// What a technique decides; two that decide the same thing contradict each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,6 +102,8 @@ pub enum Slot {
     CacheSite,
     /// Where the weights lie.
     WeightSite,
+    /// What memory beside the device's holds.
+    Store,
 }
 
 impl Slot {
@@ -128,6 +131,7 @@ impl Slot {
             Slot::HostWork => "what the host's processor computes",
             Slot::CacheSite => "where the KV cache lies",
             Slot::WeightSite => "where the weights lie",
+            Slot::Store => "what memory beside the device's holds",
         }
     }
 }
@@ -174,22 +178,22 @@ pub static KINDS: [&Kind; 28] = [
     &experts::KIND,
     &parallel::KIND,
     &spatial::KIND,
-    &weight_quant::KIND,
-    &activation_quant::KIND,
-    &kv_quant::KIND,
     &fusion::KIND,
     &flash::KIND,
     &overlap::KIND,
+    &lora::KIND,
     &low_rank::KIND,
     &sparsity::KIND,
     &n_m::KIND,
+    &weight_quant::KIND,
+    &activation_quant::KIND,
+    &kv_quant::KIND,
     &kv_evict::KIND,
     &paging::KIND,
     &prefix_sharing::KIND,
     &context_parallel::KIND,
     &contextual_sparsity::KIND,
     &early_exit::KIND,
-    &lora::KIND,
     &spec::KIND,
     &parallel_decoding::KIND,
     &afd::KIND,
@@ -202,6 +206,12 @@ pub static KINDS: [&Kind; 28] = [
 pub trait Effect: fmt::Debug + Send + Sync {
     /// What it decides alone, where its settings leave a part of what its kind may decide to others.
     fn decides(&self) -> Option<&'static [Slot]> {
+        None
+    }
+
+    /// Which matrices it is about, where it may leave the others alone.
+    #[expect(private_interfaces, reason = "effects are written in this module alone")]
+    fn parts(&self) -> Option<Parts> {
         None
     }
 
@@ -255,6 +265,19 @@ pub trait Effect: fmt::Debug + Send + Sync {
     /// Devices of the deployment, per device of its layout.
     fn devices(&self) -> f64 {
         1.0
+    }
+
+    /// Devices whose work together is what operators say.
+    fn together(&self) -> f64 {
+        1.0
+    }
+
+    /// Memory beside the device's own that holds a part of what the device would.
+    ///
+    /// # Errors
+    /// A capacity that is not known.
+    fn store(&self, _context: &Context<'_>) -> Result<Option<Store>> {
+        Ok(None)
     }
 
     /// Whether a step of so many sequences of so much context each, which continue their answers, can be priced.
@@ -323,14 +346,14 @@ impl Technique {
         Ok(Technique { kind, text: settings.text(), effect: (kind.read)(&settings)? })
     }
 
-    /// Reads several, joined by `+`; `none` and nothing are no technique.
+    /// Reads several, joined by `+`; `none` is no technique.
     ///
     /// # Errors
-    /// As [`Technique::parse`], all at once.
+    /// As [`Technique::parse`], all at once; a text, or a part of one, that says nothing.
     pub fn parse_all<T: AsRef<str>>(texts: &[T]) -> Result<Vec<Technique>> {
         let (mut found, mut wrong) = (Vec::new(), Vec::new());
         let parts = texts.iter().flat_map(|text| text.as_ref().split('+')).map(str::trim);
-        for part in parts.filter(|part| !part.is_empty() && *part != "none") {
+        for part in parts.filter(|part| *part != "none") {
             match Technique::parse(part) {
                 Ok(technique) => found.push(technique),
                 Err(error) => wrong.push(error),
@@ -358,6 +381,25 @@ impl Technique {
         Ok(Technique { kind: &spec::KIND, text, effect })
     }
 
+    /// Several as one writes them where their order is to say nothing: joined by `+`, in the order in which they are
+    /// applied, and `none` for none.
+    ///
+    /// # Errors
+    /// As [`Technique::parse_all`].
+    ///
+    /// ```
+    /// use roofline_core::technique::Technique;
+    /// let turned = ["kv-quant:bits=4 + weight-quant:bits=8"];
+    /// assert_eq!(Technique::canonical(&turned)?, "weight-quant:bits=8+kv-quant:bits=4");
+    /// # Ok::<(), roofline_core::error::Error>(())
+    /// ```
+    pub fn canonical<T: AsRef<str>>(texts: &[T]) -> Result<String> {
+        let mut found = Technique::parse_all(texts)?;
+        found.sort_by(|one, other| (one.rank(), &one.text).cmp(&(other.rank(), &other.text)));
+        let texts: Vec<&str> = found.iter().map(|technique| technique.text.as_str()).collect();
+        Ok(if texts.is_empty() { "none".to_string() } else { texts.join("+") })
+    }
+
     /// What kind it is.
     pub fn kind(&self) -> &'static Kind {
         self.kind
@@ -371,6 +413,12 @@ impl Technique {
     /// What it decides alone, as it is set.
     fn slots(&self) -> &'static [Slot] {
         self.effect.decides().unwrap_or(self.kind.slots)
+    }
+
+    /// Whether it and `other` are about different matrices.
+    fn is_apart_from(&self, other: &Technique) -> bool {
+        let both = self.effect.parts().zip(other.effect.parts());
+        both.is_some_and(|(own, others)| !own.meets(others))
     }
 
     fn rank(&self) -> usize {

@@ -42,6 +42,10 @@ struct NOfM {
 }
 
 impl Effect for NOfM {
+    fn parts(&self) -> Option<Parts> {
+        Some(self.parts)
+    }
+
     fn operators(&self, program: &mut Program, context: &Context<'_>) -> Result<()> {
         if self.n == self.m {
             return Ok(());

@@ -21,7 +21,7 @@ pub static KIND: Kind = Kind {
             default: "weights",
             about: "weights (of the layers), experts (those touched) or kv",
         },
-        Parameter { key: "share", default: "0", about: "share that is not on the device" },
+        Parameter { key: "share", default: "1", about: "share that is not on the device" },
         Parameter { key: "to", default: "host", about: "host or ssd" },
         Parameter { key: "overlap", default: "1", about: "share of the device's time that hides fetching" },
         Parameter {
@@ -81,7 +81,7 @@ struct Offload {
 impl Offload {
     fn has(&self, op: &Op) -> bool {
         match self.what {
-            What::Weights => Parts::All.has(op) && op.site.lane == Lane::Device,
+            What::Weights => Parts::All.has(op) && matches!(op.site.lane, Lane::Device | Lane::Peer),
             What::Experts => Parts::Experts.has(op),
             What::Kv => is_attention(op) && op.work.kv_bytes.key > 0.0,
         }
@@ -127,8 +127,10 @@ impl Effect for Offload {
                 if self.what != What::Kv {
                     let buffers = (2.0 / op.stage_repeat.max(2.0)).min(1.0);
                     let stays = 1.0 - self.share + self.share * buffers;
-                    op.work.resident.bytes *= stays;
-                    op.work.resident.elements *= stays;
+                    for lying in [&mut op.work.resident, &mut op.work.elsewhere] {
+                        lying.bytes *= stays;
+                        lying.elements *= stays;
+                    }
                 }
                 Ok(vec![in_lane(fetch, lane, link(bandwidth)), op])
             },

@@ -1,7 +1,9 @@
 //! Operators taken apart and put together: what several techniques do to them alike.
 
 use crate::error::{Error, Result};
-use crate::site::{DrawnBy, Lane, Limits, Rates, Site};
+use crate::layout::Layout;
+use crate::model::{Attention, Mixer, Model};
+use crate::site::{DrawnBy, Lane, Limits, Matrix, Rates, Site};
 use crate::work::{Family, Op, Over, Rate, Resident, Touched, Work};
 
 /// Which matrices a technique is about.
@@ -20,6 +22,18 @@ impl Parts {
         ("ffn", Parts::Ffn),
         ("experts", Parts::Experts),
     ];
+
+    /// How they are called; `None` for all of them.
+    pub(super) fn name(self) -> Option<&'static str> {
+        let name = Parts::NAMES.iter().find(|(_, part)| *part == self).map(|(name, _)| *name);
+        name.filter(|_| self != Parts::All)
+    }
+
+    /// Whether some matrix is one of both.
+    pub(super) fn meets(self, other: Parts) -> bool {
+        let is = |part| self == part || other == part;
+        self == other || is(Parts::All) || !is(Parts::Attention)
+    }
 
     /// Whether `op` multiplies by one of these matrices: of the layers, routers, indexers and what other techniques added
     /// apart.
@@ -105,6 +119,30 @@ pub(super) fn read_if_needed(work: &mut Work, needed: f64) {
     }
 }
 
+/// The smaller side of the whole of which `matrix` is what lies on one device.
+pub(super) fn smaller_side(op: &Op, matrix: Matrix, layout: Layout) -> f64 {
+    let by_rows = ["o_proj", "down_proj", "out_proj"].iter().any(|name| op.stem().ends_with(name));
+    let Matrix { inputs, outputs } = matrix;
+    let tp = layout.tp as f64;
+    if by_rows { outputs.min(inputs * tp) } else { inputs.min(outputs * tp) }
+}
+
+/// The attention whose queries, keys and values `matrix` makes on a device.
+pub(super) fn projected_by(model: &Model, matrix: Matrix, layout: Layout) -> Option<&Attention> {
+    let tp = layout.tp as f64;
+    let columns = |attention: &Attention| {
+        let values = if attention.value_is_key { 0.0 } else { attention.value_dim as f64 };
+        let own = if attention.shares_kv { 0.0 } else { attention.head_dim as f64 + values };
+        let gate = if attention.output_gate { attention.value_dim as f64 } else { 0.0 };
+        let (query, kv) = (attention.heads as f64 / tp, (attention.kv_heads as f64 / tp).ceil());
+        query * (attention.head_dim as f64 + gate) + kv * own
+    };
+    model.layers.iter().find_map(|group| match &group.mixer {
+        Some(Mixer::Attention(attention)) if columns(attention) == matrix.outputs => Some(attention),
+        _ => None,
+    })
+}
+
 /// Replaces every operator that `wanted` picks by what `by` makes of it, in its place.
 pub(super) fn replace(
     ops: &mut Vec<Op>,
@@ -156,13 +194,12 @@ pub(super) fn decode_beside_prompts(op: Op, change: impl FnOnce(&mut Op)) -> Vec
 pub(super) fn beside(op: &Op, name: String, family: Family, work: Work) -> Op {
     let mut new = Op::new(name, family, op.format, work);
     (new.repeat, new.stage_repeat, new.over, new.reach) = (op.repeat, op.stage_repeat, op.over, op.reach);
-    new.needs_logits = op.needs_logits;
     new
 }
 
 /// The same in `lane`, where `rates` bound it.
 pub(super) fn in_lane(mut op: Op, lane: Lane, rates: Rates) -> Op {
-    op.site = Site { lane, limits: Limits::Other(rates) };
+    op.site = Site { lane, limits: Limits::Other(rates), ..op.site };
     op
 }
 

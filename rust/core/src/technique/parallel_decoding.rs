@@ -24,13 +24,18 @@ pub static KIND: Kind = Kind {
             about: "n-grams G verified a step (lookahead); the window unless said",
         },
         Parameter {
+            key: "serial",
+            default: "0.1",
+            about: "share of an answer that its skeleton is, written token by token (skeleton)",
+        },
+        Parameter {
             key: "tokens",
             default: "",
-            about: "tokens that hold of a step, measured; skeleton: the points unless said",
+            about: "tokens that hold of a step, measured; skeleton: of its share and the points unless said",
         },
     ],
     changes: "tokens a step; F, A and KV of its new tokens",
-    formula: "new tokens a sequence: jacobi n; lookahead (W + G)·(N − 1); skeleton one a point",
+    formula: "new tokens a sequence: jacobi n; lookahead (W + G)·(N − 1); skeleton one a point, 1/(s + (1−s)/points) tokens a step with a share s written before",
     source: "Jacobi decoding (arXiv 2305.10427), Lookahead (arXiv 2402.02057), Skeleton-of-Thought (arXiv 2307.15337); the survey",
     pays: "single sequences, which leave the tensor unit idle",
     loses: "batches: the tokens that do not hold are computed in earnest",
@@ -39,6 +44,12 @@ pub static KIND: Kind = Kind {
         let width = settings.count("width", 1, 65_536)?;
         let method = settings.choice("method", &[("jacobi", 0), ("lookahead", 1), ("skeleton", 2)])?;
         settings.only_where(method == 1, "method=lookahead", &["ngram", "guesses"])?;
+        settings.only_where(
+            method == 2 && !settings.said("tokens"),
+            "method=skeleton and no tokens",
+            &["serial"],
+        )?;
+        let serial = settings.share("serial")?;
         let new = match method {
             1 => {
                 let guesses = settings.maybe_count("guesses", 0, 65_536)?.unwrap_or(width);
@@ -49,7 +60,7 @@ pub static KIND: Kind = Kind {
         let given = settings.maybe("tokens", 1.0, new as f64)?;
         let tokens = match (given, method) {
             (Some(tokens), _) => tokens,
-            (None, 2) => width as f64,
+            (None, 2) => 1.0 / (serial + (1.0 - serial) / width as f64),
             (None, _) if new == 1 => 1.0,
             (None, _) => {
                 return Err(settings.wrong(
@@ -59,7 +70,8 @@ pub static KIND: Kind = Kind {
                 ));
             }
         };
-        Ok(Arc::new(Parallel { width: new, tokens }))
+        let assumed = method == 2 && given.is_none() && !settings.said("serial") && width > 1;
+        Ok(Arc::new(Parallel { width: new, tokens, assumed: assumed.then_some(serial) }))
     },
 };
 
@@ -67,6 +79,8 @@ pub static KIND: Kind = Kind {
 struct Parallel {
     width: u64,
     tokens: f64,
+    /// Share of a skeleton that nobody has measured.
+    assumed: Option<f64>,
 }
 
 impl Effect for Parallel {
@@ -80,5 +94,15 @@ impl Effect for Parallel {
         let more = self.tokens - 1.0;
         let acceptance = (0..self.width - 1).map(|place| (more - place as f64).clamp(0.0, 1.0)).collect();
         (self.width > 1).then_some(Drafting { method: "ngram", tokens, acceptance })
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let note = |share: f64| {
+            let percent = 100.0 * share;
+            format!(
+                "{percent:.0}% of an answer are taken to be its skeleton, written token by token (parallel-decoding:serial)"
+            )
+        };
+        self.assumed.map(note).into_iter().collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Techniques together: which go with which, and applied one after another.
 
-use super::{Cache, Context, Drafting, Generation, Program, Target, Technique};
+use super::{Cache, Context, Drafting, Generation, Program, Store, Target, Technique};
 use crate::error::{Error, Result};
 use crate::shape::Reaches;
 
@@ -11,7 +11,7 @@ struct Clash {
     hint: &'static str,
 }
 
-const CLASHES: [Clash; 9] = [
+const CLASHES: [Clash; 10] = [
     Clash {
         pair: ["early-exit", "spec"],
         why: "drafts are verified by the whole depth, which early exit leaves",
@@ -49,16 +49,40 @@ const CLASHES: [Clash; 9] = [
         hint: "use `parallel:tp=…` on the attention devices",
     },
     Clash {
+        pair: ["afd", "early-exit"],
+        why: "tokens that leave empty the micro-batches, and how they are filled again is not known",
+        hint: "use one of them",
+    },
+    Clash {
         pair: ["distill", "prune"],
         why: "the student's shapes are its own",
         hint: "prune the model, or name another student",
     },
 ];
 
+/// Kinds that change nothing until they are told what to do, and what tells them.
+const WANTS: [(&str, &[&str]); 13] = [
+    ("prune", &["ffn", "heads", "layers"]),
+    ("experts", &["top-k", "alpha", "loads", "replicas"]),
+    ("parallel", &["tp", "pp", "dp", "ep"]),
+    ("lora", &["rank"]),
+    ("low-rank", &["rank", "keep"]),
+    ("sparsity", &["zeros", "format", "index"]),
+    ("kv-evict", &["ratio", "budget", "window"]),
+    ("prefix-sharing", &["tokens"]),
+    ("context-parallel", &["ranks"]),
+    ("contextual-sparsity", &["active", "hot"]),
+    ("early-exit", &["share"]),
+    ("spec", &["gamma"]),
+    ("parallel-decoding", &["width"]),
+];
+
 /// Techniques applied to one deployment.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Techniques {
     list: Vec<Technique>,
+    /// Those that changed the deployment before operators were made.
+    applied: Vec<Technique>,
 }
 
 impl Techniques {
@@ -72,10 +96,15 @@ impl Techniques {
         let mut list: Vec<Technique> = self.list.iter().chain(&fresh).cloned().collect();
         list.sort_by_key(Technique::rank);
         contradictions(&list)?;
+        let mut applied = self.applied.clone();
         for technique in &fresh {
+            let before = target.remembered();
             technique.effect().apply(target)?;
+            if target.differs(&before) {
+                applied.push(technique.clone());
+            }
         }
-        Ok(Techniques { list })
+        Ok(Techniques { list, applied })
     }
 
     /// Each of them, in the order in which they are applied.
@@ -92,7 +121,25 @@ impl Techniques {
     #[must_use]
     pub fn token_by_token(&self) -> Techniques {
         let list = self.list.iter().filter(|technique| technique.effect().generation().is_none());
-        Techniques { list: list.cloned().collect() }
+        Techniques { list: list.cloned().collect(), applied: self.applied.clone() }
+    }
+
+    /// Those that change nothing in a deployment whose operators were `program` before them.
+    ///
+    /// # Errors
+    /// A technique that does not suit the operators.
+    pub fn idle(&self, mut program: Program, context: &Context<'_>) -> Result<Vec<&Technique>> {
+        let (mut idle, mut cache) = (Vec::new(), Cache::default());
+        for technique in &self.list {
+            let (effect, before) = (technique.effect(), (program.ops.clone(), cache.clone()));
+            effect.operators(&mut program, context)?;
+            effect.cache(&mut cache, context)?;
+            let same = before.0 == program.ops && before.1 == cache && !self.applied.contains(technique);
+            if same && effect.generation().is_none() && effect.devices() == 1.0 {
+                idle.push(technique);
+            }
+        }
+        Ok(idle)
     }
 
     /// Adds what attention reaches besides the model's own spans.
@@ -141,6 +188,19 @@ impl Techniques {
         self.list.iter().map(|technique| technique.effect().devices()).product()
     }
 
+    /// Devices whose work together is what operators say.
+    pub fn together(&self) -> f64 {
+        self.list.iter().map(|technique| technique.effect().together()).product()
+    }
+
+    /// Memory beside the device's own.
+    ///
+    /// # Errors
+    /// A capacity that is not known.
+    pub fn store(&self, context: &Context<'_>) -> Result<Option<Store>> {
+        self.list.iter().find_map(|technique| technique.effect().store(context).transpose()).transpose()
+    }
+
     /// Whether they suit a step of so many sequences of so much context each, which continue their answers.
     ///
     /// # Errors
@@ -173,6 +233,21 @@ impl Techniques {
     }
 }
 
+/// What is said of one that changes nothing.
+pub fn of_no_use(technique: &Technique) -> String {
+    let wants = WANTS.iter().find(|(name, _)| *name == technique.kind.name).map(|(_, keys)| *keys);
+    let said = |key: &str| {
+        technique.text.contains(&format!(":{key}=")) || technique.text.contains(&format!(",{key}="))
+    };
+    match wants {
+        Some(keys) if !keys.iter().any(|key| said(key)) => {
+            let (name, keys, first) = (technique.kind.name, keys.join(" or "), keys[0]);
+            format!("`{technique}` changes nothing until it is given {keys} (`{name}:{first}=…`)")
+        }
+        _ => format!("`{technique}` changes nothing here"),
+    }
+}
+
 /// Whether no two decide the same thing, or are known not to go together.
 fn contradictions(list: &[Technique]) -> Result<()> {
     for (place, second) in list.iter().enumerate() {
@@ -189,8 +264,15 @@ pub(super) fn contradiction(first: &Technique, second: &Technique) -> Option<Err
         let must = format!("must not be combined with `{first}`: {why}");
         Some(Error::spec("techniques", must, format!("`{second}`"), hint))
     };
+    if second.is_apart_from(first) {
+        return None;
+    }
     if let Some(slot) = first.slots().iter().find(|slot| second.slots().contains(slot)) {
-        return against(format!("both decide {}", slot.decides()), "keep one of them");
+        let hint = match first.effect().parts().and(second.effect().parts()) {
+            Some(_) => "keep one of them, or give each its own matrices (`parts=attention` and `parts=ffn`)",
+            None => "keep one of them",
+        };
+        return against(format!("both decide {}", slot.decides()), hint);
     }
     let names = [first.kind.name, second.kind.name];
     let clash = CLASHES.iter().find(|clash| names.iter().all(|name| clash.pair.contains(name)));

@@ -47,7 +47,7 @@ pub(super) fn cut(text: &str) -> Result<Cut<'_>> {
             "techniques",
             "must begin with a technique's name",
             format!("`{text}`"),
-            "for example `kv-quant:bits=4`",
+            "for example `kv-quant:bits=4`; `none` is no technique",
         ));
     }
     let parts = rest.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -71,7 +71,7 @@ impl Settings {
     ) -> Result<Settings> {
         let mut given: Vec<(&'static str, String)> = Vec::new();
         for (key, value) in written {
-            let plain = names::normalise(key);
+            let plain = plain(key);
             let known = parameters.iter().find(|parameter| parameter.key == plain).ok_or_else(|| {
                 let known: Vec<&str> = parameters.iter().map(|parameter| parameter.key).collect();
                 let nearest = names::nearest(key, known, 3);
@@ -245,8 +245,34 @@ impl Settings {
         text.split('/').map(number).collect()
     }
 
+    /// Whole numbers from `least` to `most`, separated by slashes, each with how often it stands there (`2x30` thirty
+    /// times); none where nothing is given.
+    ///
+    /// # Errors
+    /// One that is no whole number, or out of range.
+    pub fn counted(&self, key: &str, least: u64, most: u64) -> Result<Vec<(u64, u64)>> {
+        let Some(text) = self.get(key) else { return Ok(Vec::new()) };
+        let number = |part: &str| {
+            let (value, times) = part.split_once('x').unwrap_or((part, "1"));
+            let value = value.trim().parse().ok().filter(|value| (least..=most).contains(value));
+            let range = format!(
+                "must be whole numbers from {least} to {most} separated by slashes (`2x30` is thirty of 2)"
+            );
+            value.zip(times.trim().parse().ok()).ok_or_else(|| self.wrong(key, range, ""))
+        };
+        text.split('/').map(number).collect()
+    }
+
     fn absent(&self, key: &str) -> Error {
         Error::spec(field(self.name, key), "must be given", "absent", self.about(key))
+    }
+}
+
+/// The name of a setting as it is known: `part` for `parts` is no slip.
+pub(super) fn plain(key: &str) -> String {
+    match names::normalise(key).as_str() {
+        "part" => "parts".to_string(),
+        name => name.to_string(),
     }
 }
 

@@ -60,6 +60,10 @@ pub(super) fn bits(op: &crate::work::Op) -> f64 {
 }
 
 impl Effect for Sparsity {
+    fn parts(&self) -> Option<Parts> {
+        Some(self.parts)
+    }
+
     fn operators(&self, program: &mut Program, _: &Context<'_>) -> Result<()> {
         for op in program.ops.iter_mut().filter(|op| self.parts.has(op) && elements(op) > 0.0) {
             let (bits, kept) = (bits(op), 1.0 - self.zeros);

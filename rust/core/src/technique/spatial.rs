@@ -7,7 +7,7 @@ use super::{Context, Effect, Kind, Parameter, Program, Settings, Target};
 use crate::error::Result;
 use crate::hardware::Fact;
 use crate::lower::stage_share;
-use crate::site::{Lane, Limits, Site};
+use crate::site::{Limits, Site};
 use crate::work::{Family, Op, Rate, Work};
 
 /// What the catalogue says.
@@ -77,12 +77,16 @@ impl Effect for Spatial {
         };
         op.repeat = model.layers.iter().map(blocks).sum::<u64>() as f64;
         op.stage_repeat = op.repeat * stage_share(model, context.layout);
-        op.site = Site { lane: Lane::Device, limits: Limits::Other(link(bandwidth)) };
+        op.site = Site { limits: Limits::Other(link(bandwidth)), ..Site::default() };
         program.ops.push(op);
         Ok(())
     }
 
     fn devices(&self) -> f64 {
+        self.chips as f64
+    }
+
+    fn together(&self) -> f64 {
         self.chips as f64
     }
 

@@ -23,17 +23,22 @@ pub static KIND: Kind = Kind {
     class: "speculative decoding",
     about: "drafts γ tokens cheaply and verifies them in one step",
     parameters: &[
-        Parameter { key: "method", default: "ngram", about: "ngram, draft-model, medusa, eagle or mtp" },
+        Parameter {
+            key: "method",
+            default: "ngram",
+            about: "ngram, draft-model, medusa, eagle, mtp, dflash or lookahead",
+        },
         Parameter { key: "gamma", default: "0", about: "drafts a step (depth of the tree); 0 is none" },
         Parameter {
             key: "accept",
             default: "",
-            about: "chance that a draft is accepted if those before it were: one, or one a position (0.8/0.6)",
+            about: "chance that a draft is accepted if those before it were: one, or one a position (0.8/0.6, or @FILE)",
         },
         Parameter {
             key: "recorded",
             default: "",
-            about: "instead of accept: accepted drafts of each verification of a trace, separated by slashes",
+            about: "instead of accept: accepted drafts of each verification of a trace, separated by slashes (2x30: thirty of 2), \
+                    or @FILE",
         },
         Parameter {
             key: "tree",
@@ -41,16 +46,30 @@ pub static KIND: Kind = Kind {
             about: "candidates at each depth for every one above (4/2/1); one each unless said",
         },
         Parameter { key: "draft", default: "", about: "catalogue name of the draft model (draft-model)" },
+        Parameter {
+            key: "window",
+            default: "15",
+            about: "n-grams grown at once (lookahead), of γ+1 tokens each",
+        },
+        Parameter {
+            key: "guesses",
+            default: "",
+            about: "n-grams verified a step (lookahead); the window unless said",
+        },
     ],
     changes: "tokens a step; F, A and KV of γ+1 tokens a sequence; + the draft's own F, W, KV, capacity",
     formula: "tokens a step (1 − α^(γ+1))/(1 − α), with a list 1 + Σ Π α_i; time γ·draft + target(γ+1); a tree verifies \
-              Σ Π k_i tokens and accepts at depth i with 1 − (1−α)^k_i",
-    source: "Leviathan et al. 2023 (arXiv 2211.17192), Medusa (arXiv 2401.10774), EAGLE (arXiv 2401.15077), SpecInfer (arXiv 2305.09781), DeepSeek-V3's MTP; the survey",
+              Σ Π k_i tokens and accepts at depth i with 1 − (1−α)^k_i; lookahead computes (W + G)·γ tokens and brings \
+              γ + 1 − Σ_i (1 − α^i)^G",
+    source: "Leviathan et al. 2023 (arXiv 2211.17192), Medusa (arXiv 2401.10774), EAGLE (arXiv 2401.15077), SpecInfer (arXiv 2305.09781), DFlash (arXiv 2602.06036), Lookahead (arXiv 2402.02057, §4.1), DeepSeek-V3's MTP; the survey",
     pays: "small batches of dense models: verifying reads the weights once",
     loses: "large batches (verification is computed, not read), mixtures of experts (γ+1 tokens touch more of them)",
     slots: &[Slot::Generation],
     read: |settings| Ok(Arc::new(Spec::read(settings)?)),
 };
+
+/// Layers of a DFlash drafter, as published for Qwen3 and Llama; it reads hidden states of as many depths of the model.
+const DFLASH_LAYERS: u64 = 5;
 
 /// Tokens a step brings where a draft is accepted with these chances, each given that those before it were.
 ///
@@ -78,6 +97,13 @@ enum Method {
     Eagle,
     /// The same, shipped with the model.
     Mtp,
+    /// A few such layers that draft a block of tokens in one pass, by diffusion.
+    Dflash,
+    /// N-grams that the model itself grows in a window beside the verification of earlier ones.
+    Lookahead {
+        /// Tokens computed a sequence.
+        width: u64,
+    },
 }
 
 /// Drafts and their verification.
@@ -109,8 +135,20 @@ impl Spec {
         }
         let tree: Vec<u64> =
             if tree.is_empty() { vec![1; gamma as usize] } else { tree.iter().map(|k| *k as u64).collect() };
-        let method = settings
-            .choice("method", &[("ngram", 0), ("draft-model", 1), ("medusa", 2), ("eagle", 3), ("mtp", 4)])?;
+        let known = [
+            ("ngram", 0),
+            ("draft-model", 1),
+            ("medusa", 2),
+            ("eagle", 3),
+            ("mtp", 4),
+            ("lookahead", 5),
+            ("dflash", 6),
+        ];
+        let method = settings.choice("method", &known)?;
+        settings.only_where(method == 5, "method=lookahead", &["window", "guesses"])?;
+        settings.only_where(method != 5, "another method than lookahead", &["tree"])?;
+        let window = settings.count("window", 1, 65_536)?;
+        let guesses = settings.maybe_count("guesses", 1, 65_536)?.unwrap_or(window);
         let method = match (method, draft) {
             (1, Some(draft)) => Method::Draft(Box::new(draft)),
             (1, None) => {
@@ -126,12 +164,23 @@ impl Spec {
             (0, None) => Method::Ngram,
             (2, None) => Method::Medusa,
             (3, None) => Method::Eagle,
-            (_, None) => Method::Mtp,
+            (4, None) => Method::Mtp,
+            (6, None) => Method::Dflash,
+            (_, None) => Method::Lookahead { width: (window + guesses) * gamma },
         };
-        let acceptance = acceptance(settings, gamma, &tree)?;
+        let mut acceptance = acceptance(settings, gamma, &tree)?;
+        if matches!(method, Method::Lookahead { .. }) && !settings.said("recorded") {
+            acceptance = any_of(&acceptance, guesses as f64);
+        }
         let spec = Spec { method, gamma, acceptance, tree, settings: settings.clone() };
         if spec.width() > LARGEST / 2 || spec.width() > 65_536 {
-            return Err(settings.wrong("tree", "must have at most 65,536 tokens", ""));
+            let most = "must have at most 65,536 tokens";
+            return match spec.method {
+                Method::Lookahead { .. } => {
+                    Err(settings.wrong("window", most, "(window + guesses)·gamma are computed a step"))
+                }
+                _ => Err(settings.wrong("tree", most, "")),
+            };
         }
         Ok(spec)
     }
@@ -144,13 +193,25 @@ impl Spec {
         })
     }
 
-    /// Tokens verified a sequence: all candidates and the last accepted token.
+    /// Tokens computed a sequence: all candidates and the last accepted token, with which a window begins.
     fn width(&self) -> u64 {
+        if let Method::Lookahead { width } = self.method {
+            return width.max(1);
+        }
         self.nodes().fold(1, u64::saturating_add)
     }
 
-    /// Tokens a draft pass runs over, a sequence: the last token, then the candidates of each depth but the last.
+    /// Passes of what drafts, a step: one a depth, or one for the whole block.
+    fn rounds(&self) -> f64 {
+        if matches!(self.method, Method::Dflash) { 1.0 } else { self.gamma as f64 }
+    }
+
+    /// Tokens a draft pass runs over, a sequence: the last token, then the candidates of each depth but the last; of a
+    /// block the last token and every draft.
     fn breadth(&self) -> f64 {
+        if matches!(self.method, Method::Dflash) {
+            return self.width() as f64;
+        }
         let last = self.nodes().last().unwrap_or(0);
         (self.width() - last) as f64 / self.gamma.max(1) as f64
     }
@@ -163,9 +224,15 @@ impl Spec {
                 Err(Error::spec("spec:draft", must, &draft.name, "for example llama-3.2-1b"))
             }
             Method::Draft(draft) => Ok(Some(Model { vision: None, ..(**draft).clone() })),
-            Method::Eagle | Method::Mtp => Ok(Some(one_layer(model))),
-            Method::Ngram | Method::Medusa => Ok(None),
+            Method::Eagle | Method::Mtp => Ok(Some(layers_like_last(model, 1))),
+            Method::Dflash => Ok(Some(layers_like_last(model, DFLASH_LAYERS))),
+            Method::Ngram | Method::Medusa | Method::Lookahead { .. } => Ok(None),
         }
+    }
+
+    /// Hidden states that what drafts makes one of: the last one and its own token's, or one of several depths of the model.
+    fn states(&self) -> f64 {
+        if matches!(self.method, Method::Dflash) { DFLASH_LAYERS as f64 } else { 2.0 }
     }
 
     fn draft_precision(&self, drafter: &Model, context: &Context<'_>) -> Result<Precision> {
@@ -193,7 +260,7 @@ impl Spec {
         if !own {
             let linear = crate::model::Linear::plain(precision.activation);
             let hidden = drafter.hidden as f64;
-            let work = gemm(2.0 * hidden, hidden, linear, context.activation_bytes());
+            let work = gemm(self.states() * hidden, hidden, linear, context.activation_bytes());
             ops.push(Op::new("fuse_proj", Family::Gemm, linear.activation, work));
         }
         let mut passes = Vec::new();
@@ -203,7 +270,6 @@ impl Spec {
                 op.work.resident = Resident::default();
             }
             op.name = format!("draft.{}", op.name);
-            op.stage_repeat = op.repeat;
             if op.over != Over::Decode {
                 passes.push(Op { over: Over::Prefill, ..op.clone() });
                 op.work.resident = Resident::default();
@@ -217,10 +283,12 @@ impl Spec {
 
     /// A pass of one new token a sequence (`breadth` in a tree), written in the sums of the verifying step, in which each
     /// sequence has `width` new tokens. Where a query sees everything, c + width keys there are c + (γ+1)/2 in the mean
-    /// pass; elsewhere a query of the pass sees as many keys as the mean query there.
+    /// pass; elsewhere a query of the pass sees as many keys as the mean query there. All
+    /// of a block see all of it.
     fn over_sequences(&self, mut op: Op, reaches: &Reaches) -> Op {
-        let (breadth, gamma, width) = (self.breadth(), self.gamma as f64, self.width() as f64);
-        let fewer = width - (gamma + 1.0) / 2.0;
+        let (breadth, rounds, width) = (self.breadth(), self.rounds(), self.width() as f64);
+        let fewer =
+            if matches!(self.method, Method::Dflash) { 0.0 } else { width - (self.gamma as f64 + 1.0) / 2.0 };
         let sees_all = reaches.iter().nth(op.reach).is_none_or(|reach| reach.span == Span::Full);
         let of = |rate: Rate| {
             let new = breadth * (rate.token + rate.logit);
@@ -254,8 +322,8 @@ impl Spec {
             _ => Kernel::Bound,
         };
         (op.over, op.needs_logits) = (Over::Decode, false);
-        op.repeat *= gamma;
-        op.stage_repeat *= gamma;
+        op.repeat *= rounds;
+        op.stage_repeat *= rounds;
         op
     }
 
@@ -277,15 +345,15 @@ impl Spec {
     }
 }
 
-/// The layer that an EAGLE head or a multi-token-prediction module is: the last one that attends, to everything before it,
-/// with the model's embedding and head.
-fn one_layer(model: &Model) -> Model {
+/// The layers that an EAGLE head, a multi-token-prediction module or a diffusion drafter is: each as the last one that
+/// attends, to everything before it, with the model's embedding and head.
+fn layers_like_last(model: &Model, count: u64) -> Model {
     let attends = |group: &&LayerGroup| matches!(group.mixer, Some(Mixer::Attention(_) | Mixer::Mla(_)));
     let whole = |group: &&LayerGroup| group.mixer.is_some() && group.ffn.is_some();
     let mut layers = model.layers.iter().rev().filter(whole);
     let last = layers.clone().find(attends).or_else(|| layers.next()).or(model.layers.last());
     let layers = last.map(|last| {
-        let mut layer = LayerGroup { count: 1, ..last.clone() };
+        let mut layer = LayerGroup { count, ..last.clone() };
         if let Some(Mixer::Attention(attention)) = &mut layer.mixer {
             (attention.span, attention.shares_kv) = (Span::Full, false);
         }
@@ -301,7 +369,7 @@ fn one_of(chance: f64, candidates: u64) -> f64 {
 
 /// The chance of each depth.
 fn acceptance(settings: &Settings, gamma: u64, tree: &[u64]) -> Result<Vec<f64>> {
-    let (chances, recorded) = (settings.list("accept", 0.0, 1.0)?, settings.list("recorded", 0.0, 4096.0)?);
+    let (chances, recorded) = (settings.list("accept", 0.0, 1.0)?, settings.counted("recorded", 0, 4096)?);
     match (chances.as_slice(), recorded.as_slice()) {
         ([_, ..], [_, ..]) => {
             Err(settings.wrong("recorded", "must not be given beside accept", "give one of them"))
@@ -322,8 +390,11 @@ fn acceptance(settings: &Settings, gamma: u64, tree: &[u64]) -> Result<Vec<f64>>
             Ok(tree.iter().enumerate().map(of).collect())
         }
         (_, recorded) => {
-            let at_least =
-                |depth: u64| recorded.iter().filter(|accepted| **accepted >= depth as f64).count() as f64;
+            let at_least = |depth: u64| {
+                let times =
+                    recorded.iter().filter(|(accepted, _)| *accepted >= depth).map(|(_, times)| times);
+                times.sum::<u64>() as f64
+            };
             let chance = |depth: u64| match at_least(depth - 1) {
                 0.0 => 0.0,
                 before => at_least(depth) / before,
@@ -331,6 +402,20 @@ fn acceptance(settings: &Settings, gamma: u64, tree: &[u64]) -> Result<Vec<f64>>
             Ok((1..=gamma).map(chance).collect())
         }
     }
+}
+
+/// The chance of each depth, given the one before, where one of so many independent guesses needs to hold: i tokens hold of
+/// one with p_i = Π α, of any with 1 − (1 − p_i)^guesses.
+fn any_of(one: &[f64], guesses: f64) -> Vec<f64> {
+    let (mut held, mut before) = (1.0, 1.0);
+    let any = one.iter().map(|chance| {
+        held *= chance;
+        let any: f64 = 1.0 - (1.0 - held).powf(guesses);
+        let given = if before > 0.0 { any / before } else { 0.0 };
+        before = any;
+        given
+    });
+    any.collect()
 }
 
 impl Effect for Spec {
@@ -381,11 +466,12 @@ impl Effect for Spec {
 
     fn drafting(&self) -> Option<Drafting> {
         let method = match self.method {
-            Method::Ngram => "ngram",
+            Method::Ngram | Method::Lookahead { .. } => "ngram",
             Method::Draft(_) => "draft-model",
             Method::Medusa => "medusa",
             Method::Eagle => "eagle",
             Method::Mtp => "mtp",
+            Method::Dflash => "dflash",
         };
         // Whatever the tree, it is the number of depths accepted that counts: no chance for the other candidates.
         let drafts = self.width() - 1;

@@ -25,6 +25,38 @@ pub struct Target<'a> {
     pub overlap: &'a mut f64,
 }
 
+/// A deployment as it was before a technique.
+pub(super) struct Before {
+    model: Model,
+    hardware: Hardware,
+    layout: Layout,
+    precision: Precision,
+    lowering: Lowering,
+    overlap: f64,
+}
+
+impl Target<'_> {
+    pub(super) fn remembered(&self) -> Before {
+        Before {
+            model: self.model.clone(),
+            hardware: self.hardware.clone(),
+            layout: *self.layout,
+            precision: self.precision.clone(),
+            lowering: *self.lowering,
+            overlap: *self.overlap,
+        }
+    }
+
+    /// Whether it is another than it was.
+    pub(super) fn differs(&self, before: &Before) -> bool {
+        let formats = (&before.precision, before.lowering, before.overlap);
+        *self.model != before.model
+            || *self.hardware != before.hardware
+            || *self.layout != before.layout
+            || (&*self.precision, *self.lowering, *self.overlap) != formats
+    }
+}
+
 /// A deployment as techniques read it once its model, device and formats are settled.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
@@ -38,6 +70,8 @@ pub struct Context<'a> {
     pub precision: &'a Precision,
     /// Fusion and kernels.
     pub lowering: Lowering,
+    /// New tokens of a sequence that goes on with its answer.
+    pub width: u64,
 }
 
 impl Context<'_> {
@@ -65,7 +99,7 @@ impl Program {
     /// over; what was never measured keeps its roofline.
     pub(crate) fn remember(&mut self, before: &[Op]) {
         for op in &mut self.ops {
-            let elsewhere = op.site.lane != Lane::Device
+            let elsewhere = !matches!(op.site.lane, Lane::Device | Lane::Peer)
                 || matches!(op.site.limits, Limits::Other(_) | Limits::Either(_));
             if elsewhere {
                 op.kernel = Kernel::Bound;
@@ -100,11 +134,26 @@ impl Program {
     }
 }
 
+/// Memory beside the device's own: of other devices of the deployment, or memory that computes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Store {
+    /// What it is, in words.
+    pub what: &'static str,
+    /// Bytes.
+    pub capacity: f64,
+    /// Whether the whole cache lies there.
+    pub cache: bool,
+    /// Tokens whose activations it holds, for each that the device runs; 0 where an engine keeps nothing of its own there.
+    pub tokens: f64,
+}
+
 /// What techniques do to the cache of a sequence on one device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cache {
     /// Share of the bytes a token that stay on the device.
     pub factor: f64,
+    /// Share of the tokens kept by layers that would keep every one.
+    pub kept_of_all: f64,
     /// (share of the layers, tokens they keep at most); what is missing to 1 keeps everything.
     pub kept: Vec<(f64, u64)>,
     /// (bytes a token, cap in tokens) beside the layers' own.
@@ -117,12 +166,24 @@ pub struct Cache {
 
 impl Default for Cache {
     fn default() -> Cache {
-        Cache { factor: 1.0, kept: Vec::new(), added: Vec::new(), drafts: Vec::new(), held: Held::default() }
+        Cache {
+            factor: 1.0,
+            kept_of_all: 1.0,
+            kept: Vec::new(),
+            added: Vec::new(),
+            drafts: Vec::new(),
+            held: Held::default(),
+        }
     }
 }
 
 impl Cache {
-    /// Every share of the layers with its budget; the shares add up to 1.
+    /// Share of the bytes a token that a layer keeps on the device, which keeps a window at most or everything.
+    pub fn share(&self, window: bool) -> f64 {
+        if window { self.factor } else { self.factor * self.kept_of_all }
+    }
+
+    /// Every share of the layers with its budget, where they would keep everything; the shares add up to 1.
     pub fn budgets(&self) -> Vec<(f64, Option<u64>)> {
         let kept: f64 = self.kept.iter().map(|(share, _)| share).sum();
         let mut all: Vec<_> = self.kept.iter().map(|(share, budget)| (*share, Some(*budget))).collect();
@@ -157,6 +218,7 @@ impl Held {
     }
 
     /// Tokens of each of `sequences` that are stored in common, in whole blocks, and how often they are stored.
+    #[inline]
     pub fn shared(&self, sequences: u64, tokens: u64) -> (u64, u64) {
         let prefix = whole_blocks(self.prefix.min(tokens), self.block);
         if prefix == 0 { (0, sequences) } else { (prefix, self.groups.min(sequences)) }
@@ -164,6 +226,7 @@ impl Held {
 }
 
 /// Those of `tokens` that fill blocks of `block`; all of them where that is 0.
+#[inline]
 pub(super) fn whole_blocks(tokens: u64, block: u64) -> u64 {
     tokens - tokens.checked_rem(block).unwrap_or(0)
 }

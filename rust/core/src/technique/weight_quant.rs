@@ -151,6 +151,9 @@ impl WeightQuant {
     }
 }
 
+/// Between the name of what most weights are stored as and those of parts that differ.
+const PARTLY: &str = " with ";
+
 /// The parts of a layer that a choice of matrices means; none where it means all.
 pub(super) fn layer_parts(parts: Parts) -> &'static [Part] {
     match parts {
@@ -162,11 +165,22 @@ pub(super) fn layer_parts(parts: Parts) -> &'static [Part] {
 }
 
 impl Effect for WeightQuant {
+    fn parts(&self) -> Option<Parts> {
+        Some(self.parts)
+    }
+
     fn apply(&self, target: &mut Target<'_>) -> Result<()> {
         let sixteen = target.precision.activation;
         let weight = self.storage.unwrap_or(Storage::plain(sixteen));
         let name = if self.storage.is_some() { self.name.clone() } else { sixteen.to_string() };
-        target.precision.replace(layer_parts(self.parts), &name, |_| Linear { weight, activation: sixteen });
+        let others = &target.precision.weights_name;
+        target.precision.weights_name = match self.parts.name() {
+            None => name,
+            Some(part) if others.contains(PARTLY) => format!("{others}, {name} {part}"),
+            Some(part) => format!("{others}{PARTLY}{name} {part}"),
+        };
+        let layers = &mut target.model.layers;
+        target.precision.replace(layers, layer_parts(self.parts), |_| Linear { weight, activation: sixteen });
         Ok(())
     }
 

@@ -22,6 +22,21 @@ fn prompts_see_everything_before_eviction() {
 }
 
 #[test]
+fn layers_with_a_window_keep_it_whatever_is_evicted_elsewhere() {
+    let ask = |with: &str| known("gemma-3-27b", "h100-sxm", with, &decode(1, 8000));
+    let plain = ask("none");
+    // Layers that keep everything: 16 KV heads of 128, keys and values of two bytes; the others keep 1,024 tokens
+    let full = op(&plain, "attention").repeat * 16.0 * 128.0 * 2.0 * 2.0;
+    assert!(plain.ops.iter().any(|op| op.name == "attention[window 1024]"));
+    for (with, kept) in [("kv-evict:ratio=0.25", 2000.0), ("kv-evict:budget=512", 512.0)] {
+        let step = ask(with);
+        is(plain.outcome.memory.kv - step.outcome.memory.kv, full * (8000.0 - kept));
+        let window = |step| op(step, "attention[window 1024]").work.kv_bytes;
+        is(window(&step), window(&plain));
+    }
+}
+
+#[test]
 fn a_budget_caps_what_is_read_and_kept() {
     let step = run("kv-evict:budget=256", &decode(10, 1000));
     is(op(&step, "attention[256 kept]").work.kv_bytes, 4.0 * 800.0 * (2560.0 + 10.0));
@@ -52,6 +67,11 @@ fn summing_scores_costs_traffic() {
     let more = op(&step, "attention").work.activation_bytes - op(&plain, "attention").work.activation_bytes;
     // 8 bytes for each of 1000 keys and 2 KV heads, 4 layers
     is(more, 4.0 * 8.0 * 1000.0 * 2.0);
+    // Half of the keys are kept with the sums of 2 heads in 4 layers; of a budget as many as of its keys
+    is(step.outcome.memory.kv - plain.outcome.memory.kv, 500.0 * 4.0 * 2.0 * 4.0);
+    let budget =
+        |with: &str| run(&format!("kv-evict:budget=300/100{with}"), &decode(1, 1000)).outcome.memory.kv;
+    is(budget(",score=yes") - budget(""), 400.0 * 4.0 * 2.0 * 2.0);
 }
 
 #[test]
@@ -68,6 +88,45 @@ fn a_cascade_reads_it_once() {
     is(op(&step, "attention").work.kv_bytes, 4.0 * 800.0 * (2800.0 + 10.0));
     // Every query still meets every key
     is(op(&step, "attention").work.flops, 4.0 * 4000.0 * 10_000.0);
+}
+
+#[test]
+fn an_engine_holds_as_many_more_sequences_as_it_gives_blocks_back() {
+    let memory = |with: &str| run(with, &decode(10, 1000)).outcome.memory;
+    let plain = memory("none");
+    // Of 1000 tokens the last 256 lie in blocks 46 … 62 of 16: 17 of 63
+    for with in ["kv-evict:budget=256", "kv-evict:window=252", "attention:kind=window,window=256"] {
+        let less = memory(with);
+        assert_eq!(less.num_gpu_blocks, plain.num_gpu_blocks, "{with}");
+        assert_eq!(less.engine_sequences, (plain.num_gpu_blocks - 1) / 17, "{with}");
+    }
+}
+
+#[test]
+fn a_prefix_stored_once_leaves_room_for_more_sequences() {
+    let memory = |with: &str| run(with, &decode(10, 1000)).outcome.memory;
+    let (plain, step) = (memory("none"), memory("prefix-sharing:tokens=800"));
+    // 800 tokens of 3,200 bytes once, and 200 for each
+    let left = 10.0 * GIB - plain.weights - plain.activations;
+    assert_eq!(plain.ideal_sequences, (left / 3.2e6) as u64);
+    assert_eq!(step.ideal_sequences, ((left - 2.56e6) / 0.64e6) as u64);
+    // In blocks of 16 tokens: 50 once, and 13 of 63 for each; the engine keeps block 0
+    let blocks = plain.num_gpu_blocks - 1;
+    assert_eq!(plain.engine_sequences, blocks / 63);
+    assert_eq!(step.engine_sequences, (blocks - 50) / 13);
+    assert_eq!((plain.blocks_needed, step.blocks_needed), (630, 50 + 10 * 13));
+    // Three prefixes
+    let three = memory("prefix-sharing:tokens=800,groups=3");
+    assert_eq!(three.engine_sequences, (blocks - 150) / 13);
+    assert_eq!(three.blocks_needed, 3 * 63 + 7 * 13);
+    assert_eq!(three.ideal_sequences, ((left - 3.0 * 2.56e6) / 0.64e6) as u64);
+    // With tables of 4 bytes a block of 64 and layer, a quarter of a byte a token: 12 blocks once, 4 for each
+    let paged = memory("prefix-sharing:tokens=800 + paging:block=64");
+    let each = 256.0 * 3200.0 + 1024.0 * 0.25;
+    assert_eq!(paged.ideal_sequences, ((left - 768.0 * 3200.0) / each) as u64);
+    // What fits for the others fits with it: 4,000 sequences of 3.2 MB do not
+    let many = |with: &str| run(with, &decode(4000, 1000)).outcome.memory.fits();
+    assert!(!many("none") && many("prefix-sharing:tokens=800"));
 }
 
 #[test]
@@ -116,6 +175,9 @@ fn a_window_on_half_of_the_layers() {
     is(op(&step, "attention[window 100]").work.kv_bytes, 2.0 * 800.0 * 101.0);
     is(op(&step, "attention").work.kv_bytes, 2.0 * 800.0 * 1001.0);
     is(step.outcome.memory.kv, 1600.0 * 1100.0);
+    // Of four layers 0.6 are 2.4: two
+    let step = run("attention:kind=window,window=100,layers=0.6", &decode(1, 1000));
+    is(op(&step, "attention[window 100]").repeat, 2.0);
 }
 
 #[test]
@@ -136,6 +198,8 @@ fn native_sparse_attention_reads_blocks_a_window_and_compressed_keys() {
     // 4 blocks of 64 and a window of 44: 300 keys; 1000/20 = 50 compressed ones
     is(op(&step, "attention[top 300]").work.kv_bytes, 4.0 * 800.0 * 301.0);
     is(op(&step, "attention[compressed]").work.kv_bytes, 4.0 * 800.0 * 50.0);
+    // They are kept beside the whole cache: 3200/20 bytes a token
+    is(step.outcome.memory.kv, 1000.0 * 3360.0);
 }
 
 #[test]

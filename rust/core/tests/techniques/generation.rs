@@ -100,6 +100,7 @@ fn an_eagle_head_is_one_layer_and_a_projection() {
     is(op(&step, "draft.gate_up_proj").work.weight_bytes, 3.0 * 16e6);
     is(op(&step, "draft.fuse_proj").work.weight_bytes, 3.0 * 2000.0 * 1000.0 * 2.0);
     is(op(&step, "draft.lm_head").work.weight_bytes, 3.0 * 20e6);
+    is(op(&step, "draft.lm_head").work.flops, 3.0 * 2.0 * 1e7);
     // A step takes all of its operators' time, each draft's included
     let all: f64 = step.ops.iter().map(|op| op.ideal).sum();
     is(seconds(&step), all);
@@ -116,6 +117,22 @@ fn a_draft_head_attends_to_everything_whatever_the_model_does() {
         op(&step, "draft.attention").work.kv_bytes,
         2.0 * 16.0 * 128.0 * 2.0 * (8001.0 + 8002.0 + 8003.0 + 3.0),
     );
+}
+
+#[test]
+fn a_draft_head_has_keys_of_its_own_whatever_the_model_shares() {
+    use roofline_core::model::Mixer;
+    let mut model = toy();
+    for group in &mut model.layers {
+        if let Some(Mixer::Attention(attention)) = &mut group.mixer {
+            attention.shares_kv = true;
+        }
+    }
+    let step =
+        ask(deployment(model, device()), "spec:method=eagle,gamma=2,accept=0.5", &decode(1, 1001)).unwrap();
+    // Queries of 1000 columns in the model; 400 more of keys and values in the draft, twice
+    is(op(&step, "qkv_proj").work.weight_bytes, 4.0 * 2e6);
+    is(op(&step, "draft.qkv_proj").work.weight_bytes, 2.0 * 2.8e6);
 }
 
 #[test]
@@ -160,6 +177,7 @@ fn what_an_engine_verifies_brings_as_many_tokens() {
         ("spec:method=medusa,gamma=2,recorded=2/1/0/2", 2),
         ("parallel-decoding:method=jacobi,width=8,tokens=2.25", 7),
         ("parallel-decoding:method=skeleton,width=5", 4),
+        ("spec:method=lookahead,gamma=3,accept=0.6,window=5,guesses=3", 23),
     ] {
         let techniques = deployment(toy(), device()).with(&techniques(with)).unwrap().techniques;
         let verified = techniques.drafting().unwrap();
@@ -206,8 +224,43 @@ fn lookahead_verifies_ngrams_beside_its_window() {
 
 #[test]
 fn a_skeleton_writes_its_points_at_once() {
-    let step = run("parallel-decoding:method=skeleton,width=5", &decode(1, 1001));
-    is(step.outcome.times.tokens, 5.0);
+    let tokens = |with: &str| {
+        run(&format!("parallel-decoding:method=skeleton,{with}"), &decode(1, 1001)).outcome.times.tokens
+    };
+    is(tokens("width=5,serial=0"), 5.0);
+    // Of 100 tokens a tenth one by one, the others in 90/5 steps: 100/28
+    is(tokens("width=5"), 100.0 / 28.0);
+    // A quarter before: 100/(25 + 75/5)
+    is(tokens("width=5,serial=0.25"), 2.5);
+    is(tokens("width=5,tokens=3"), 3.0);
+    let notes = run("parallel-decoding:method=skeleton,width=5", &decode(1, 1001)).notes;
+    assert!(
+        notes.iter().any(|note| note.starts_with("10% of an answer are taken to be its skeleton")),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn lookahead_is_speculation_with_guesses_of_its_own() {
+    let step = run("spec:method=lookahead,gamma=4,accept=0.5,window=15,guesses=10", &decode(1, 1001));
+    // (15 + 10)·4 tokens
+    is(op(&step, "gate_up_proj").work.flops, 4.0 * 2.0 * 100.0 * 8e6);
+    // γ + 1 − Σ (1 − 0.5^i)^10 for i = 1 … 4: 5 − (0.5^10 + 0.75^10 + 0.875^10 + 0.9375^10)
+    let brings = 5.0 - (0.5f64.powi(10) + 0.75f64.powi(10) + 0.875f64.powi(10) + 0.9375f64.powi(10));
+    is(step.outcome.times.tokens, brings);
+    // One guess is a draft; a list gives each position its own chance: 0.8, 0.8·0.5
+    let one = run("spec:method=lookahead,gamma=2,accept=0.8/0.5,window=1,guesses=1", &decode(1, 1001));
+    is(one.outcome.times.tokens, 2.2);
+    let two = run("spec:method=lookahead,gamma=2,accept=0.8/0.5,window=1,guesses=2", &decode(1, 1001));
+    // Of two guesses: 1 − 0.2² = 0.96, 1 − 0.6² = 0.64
+    is(two.outcome.times.tokens, 1.0 + 0.96 + 0.64);
+    // As `parallel-decoding` computes: n-grams of N = γ + 1
+    let same =
+        run("parallel-decoding:method=lookahead,width=15,guesses=10,ngram=5,tokens=2", &decode(1, 1001));
+    is(op(&same, "gate_up_proj").work.flops, op(&step, "gate_up_proj").work.flops);
+    // Measured beforehand: what was accepted is what comes
+    let recorded = run("spec:method=lookahead,gamma=2,recorded=0/2,window=4", &decode(1, 1001));
+    is(recorded.outcome.times.tokens, 2.0);
 }
 
 #[test]

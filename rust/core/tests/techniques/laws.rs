@@ -201,6 +201,9 @@ proptest! {
             is(step.per_gpu.kv_bytes, alone.per_gpu.kv_bytes + prompt.per_gpu.kv_bytes);
             if !with.contains("predictor") {
                 is(step.per_gpu.weight_bytes, plain.per_gpu.weight_bytes);
+            }
+            // Where attention is taken apart by who asks, each part has a ceiling of its own.
+            if !with.contains("predictor") && !with.contains("active") {
                 prop_assert!(seconds(&step) <= seconds(&plain) * (1.0 + 1e-12), "{with}");
             }
         }

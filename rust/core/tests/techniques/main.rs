@@ -9,5 +9,6 @@ mod cache;
 mod generation;
 mod systems;
 mod laws;
+mod layouts;
 mod published;
 mod refusals;

@@ -68,11 +68,37 @@ fn a_serial_dequantization_is_an_operator_of_its_own() {
 }
 
 #[test]
+fn only_weights_that_are_left_are_dequantized() {
+    // Down is 4000 × 100 and 100 × 1000: 4 · 500,000 operations at 10 T/s, not 4 · 4,000,000
+    let step = run("weight-quant:bits=4,dequant=serial + low-rank:rank=100", &decode(1, 1000));
+    let names = ["dequantize[down_proj[a]]", "dequantize[down_proj[b]]"];
+    is(names.iter().map(|name| op(&step, name).ideal).sum(), 0.2e-6);
+    // Of two of four, half
+    let step = run("weight-quant:bits=4,dequant=serial + n-m", &decode(1, 1000));
+    is(op(&step, "dequantize[gate_up_proj]").ideal, 1.6e-6);
+}
+
+#[test]
 fn a_dequantization_kernel_passes_weights_through_memory() {
     let step = run("weight-quant:bits=4,dequant=kernel", &decode(1, 1000));
     // Reads 16 MB, writes 64 MB; the multiplication then reads 64 MB.
     is(op(&step, "dequantize[gate_up_proj]").ideal, 80e-6);
     is(op(&step, "gate_up_proj").work.weight_bytes, 64e6);
+}
+
+#[test]
+fn only_experts_that_are_visited_are_dequantized() {
+    // One token, 2 of 8 experts of 8 M gate and up weights in each of 4 layers: 64 M
+    let step = run_moe("weight-quant:bits=4,dequant=kernel", &decode(1, 1000));
+    let (before, experts) = (op(&step, "dequantize[experts_gate_up]"), op(&step, "experts_gate_up"));
+    // Half a byte read and two written, then two read; one operation each, once
+    is(before.work.weight_bytes, 64e6 * 2.5);
+    is(experts.work.weight_bytes, 64e6 * 2.0);
+    is(before.work.vector_flops, 64e6);
+    is(experts.work.vector_flops, 0.0);
+    let step = run_moe("weight-quant:bits=4,dequant=serial", &decode(1, 1000));
+    is(op(&step, "dequantize[experts_gate_up]").work.weight_bytes, 0.0);
+    is(op(&step, "experts_gate_up").work.weight_bytes, 64e6 * 0.5);
 }
 
 #[test]
@@ -90,6 +116,50 @@ fn only_the_parts_that_were_named_are_quantized() {
     let step = run_moe("weight-quant:bits=4,parts=experts", &decode(1, 1000));
     // Two of eight experts, gate and up of 8 M weights each: 4 · 2 · 8e6 · 0.5
     is(op(&step, "experts_gate_up").work.weight_bytes, 32e6);
+}
+
+#[test]
+fn parts_may_have_formats_of_their_own() {
+    let with = "weight-quant:bits=4,part=ffn + weight-quant:bits=8,part=attention";
+    let step = run(with, &decode(1, 1000));
+    // 32 M weights of 4 bits, and 4 · 1.4 M and 4 · 1 M of 8
+    is(op(&step, "gate_up_proj").work.weight_bytes, 16e6);
+    is(op(&step, "qkv_proj").work.weight_bytes, 5.6e6);
+    is(op(&step, "o_proj").work.weight_bytes, 4e6);
+    // 4 layers: 12 M · 1.5 bytes and 2.4 M · 1 byte fewer
+    let plain = run("none", &decode(1, 1000));
+    is(plain.outcome.memory.weights - step.outcome.memory.weights, 4.0 * (18e6 + 2.4e6));
+    let turned = run("weight-quant:bits=8,parts=attention + weight-quant:bits=4,parts=ffn", &decode(1, 1000));
+    is(seconds(&turned), seconds(&step));
+    // FFNs multiplied in fp8, attention in 16 bits: 640 us for gate and up, 4 · 2 · 2000 · 1.4e6 FLOPs at 100 T/s
+    let with = "weight-quant:format=fp8,parts=ffn + activation-quant:format=fp8,parts=ffn + weight-quant:bits=8,parts=attention";
+    let step = run(with, &prefill(1, 2000));
+    is(op(&step, "gate_up_proj").ideal, 640e-6);
+    is(op(&step, "qkv_proj").ideal, 224e-6);
+}
+
+#[test]
+fn projections_of_states_are_quantized_with_those_of_attention() {
+    let ask = |with: &str| known("mamba-2.8b", "h100-sxm", with, &decode(1, 1000));
+    let (plain, step) = (ask("none"), ask("weight-quant:bits=4,parts=attention"));
+    is(op(&step, "in_proj").work.weight_bytes, 0.25 * op(&plain, "in_proj").work.weight_bytes);
+}
+
+#[test]
+fn a_checkpoints_own_formats_stay_where_activations_alone_are_narrowed() {
+    // gpt-oss-20b ships its experts in MXFP4: fp8 activations leave them there
+    let ask = |with: &str| known("gpt-oss-20b", "h100-sxm", with, &decode(4, 1000));
+    let (plain, step) = (ask("none"), ask("activation-quant:format=fp8"));
+    is(step.outcome.memory.weights, plain.outcome.memory.weights);
+    is(op(&step, "experts_gate_up").work.weight_bytes, op(&plain, "experts_gate_up").work.weight_bytes);
+    // DeepSeek-V3 ships fp8: a part in 4 bits leaves the others as they were
+    let ask =
+        |with: &str| known("deepseek-v3", "h200-sxm", &format!("parallel:tp=8{with}"), &decode(4, 1000));
+    let (plain, step) = (ask(""), ask(" + weight-quant:bits=4,parts=experts"));
+    is(op(&step, "o_proj").work.weight_bytes, op(&plain, "o_proj").work.weight_bytes);
+    // fp8 in blocks of 128 × 128 with a scale of 32 bits each: 8 + 32/16,384 bits
+    let ratio = 4.0 / (8.0 + 32.0 / 16_384.0);
+    is(op(&step, "experts_down").work.weight_bytes, ratio * op(&plain, "experts_down").work.weight_bytes);
 }
 
 #[test]
@@ -113,6 +183,24 @@ fn activations_of_eight_bits_double_the_peak() {
     is(op(&step, "gate_up_proj").ideal, 640e-6);
     // Inputs of 1 byte, outputs of 2: 4 · 2000 · (1000 + 8000·2)
     is(op(&step, "gate_up_proj").work.activation_bytes, 136e6);
+}
+
+#[test]
+fn activations_are_narrowed_before_they_are_multiplied() {
+    let with = "weight-quant:format=fp8 + activation-quant:format=fp8";
+    let step = run(&format!("fusion:level=none + {with}"), &prefill(1, 2000));
+    // 4 layers, 2000 tokens of 1000 numbers: two operations each, two bytes read and one written
+    let narrowed = op(&step, "quantize[qkv_proj]");
+    is(narrowed.work.vector_flops, 2.0 * 8e6);
+    is(narrowed.work.activation_bytes, 3.0 * 8e6);
+    is(op(&step, "quantize[down_proj]").work.activation_bytes, 3.0 * 4.0 * 2000.0 * 4000.0);
+    is(op(&run(with, &prefill(1, 2000)), "quantize[qkv_proj]").ideal, 0.0);
+    assert!(
+        run("weight-quant:format=fp8", &prefill(1, 10))
+            .ops
+            .iter()
+            .all(|op| !op.name.starts_with("quantize["))
+    );
 }
 
 #[test]

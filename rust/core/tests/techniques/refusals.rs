@@ -31,8 +31,88 @@ fn what_is_no_setting_is_refused() {
 }
 
 #[test]
+fn settings_in_files_are_judged_by_who_reads_them() {
+    use roofline_core::technique::mistakes;
+    assert!(mistakes(&["spec:gamma=2,accept=@rates.csv + kv-quant:bits=4"]).is_empty());
+    let found = mistakes(&["spec:gamma=2,accept=@rates.csv + kv-quant:bits=5", ""]);
+    let places: Vec<(usize, usize, &str)> =
+        found.iter().map(|one| (one.text, one.part, one.key.as_str())).collect();
+    assert_eq!(places, [(0, 1, "bits"), (1, 0, "")]);
+}
+
+#[test]
+fn nothing_is_no_technique() {
+    for with in ["", "  ", "kv-quant:bits=4 + ", "+"] {
+        let error = refused(with);
+        let first = error.to_string().lines().next().unwrap_or_default().to_string();
+        assert!(first.contains("techniques"), "{with:?}: {error}");
+        assert!(error.to_string().contains("must begin with a technique's name: ``"), "{with:?}: {error}");
+    }
+    assert!(techniques("none").is_empty());
+    assert!(Technique::parse_all::<&str>(&[]).unwrap().is_empty());
+}
+
+#[test]
+fn writing_order_is_forgotten() {
+    let of = |with: &str| Technique::canonical(&[with]).unwrap();
+    assert_eq!(of("kv-quant:bits=4+weight-quant:bits=8"), of("weight-quant:bits=8 + kv-quant:bits=4"));
+    assert_eq!(of("kv-quant:bits=4+weight-quant:bits=8"), "weight-quant:bits=8+kv-quant:bits=4");
+    assert_eq!(
+        of("weight-quant:bits=8,parts=ffn+wq:part=attention,bits=4"),
+        "weight-quant:bits=4,parts=attention+weight-quant:bits=8,parts=ffn"
+    );
+    assert_eq!((of("none"), of("none + none")), ("none".to_string(), "none".to_string()));
+}
+
+#[test]
+fn parts_that_overlap_are_decided_once() {
+    let overlap = |with: &str| {
+        let error = refused(with);
+        assert!(error.hint().contains("parts=attention"), "{with}: {}", error.hint());
+        error.to_string()
+    };
+    assert_eq!(
+        overlap("weight-quant:bits=4,parts=ffn + weight-quant:bits=8"),
+        "techniques must not be combined with `weight-quant:bits=4,parts=ffn`: both decide how weights are stored: \
+         `weight-quant:bits=8`"
+    );
+    for with in [
+        "weight-quant:bits=4,parts=ffn + weight-quant:bits=8,parts=experts",
+        "activation-quant:format=fp8,parts=all + activation-quant:format=int8,parts=attention",
+        "n-m:n=2,m=4,parts=ffn + sparsity:zeros=0.5,parts=experts",
+    ] {
+        overlap(with);
+    }
+    for with in [
+        "weight-quant:bits=4,parts=attention + weight-quant:bits=8,parts=experts",
+        "n-m:n=2,m=4,parts=ffn + low-rank:keep=0.5,parts=attention",
+        "contextual-sparsity:active=0.5,parts=ffn + low-rank:keep=0.5,parts=attention",
+        "contextual-sparsity:active=0.5,parts=ffn + contextual-sparsity:active=0.2,parts=attention",
+    ] {
+        assert!(deployment(toy(), device()).with(&techniques(with)).is_ok(), "{with}");
+    }
+}
+
+#[test]
 fn impossible_values_are_refused() {
     for (with, message) in [
+        ("spec:gamma=2,accept=0.5,window=5", "spec:window must be left out but with method=lookahead: 5"),
+        (
+            "spec:method=lookahead,gamma=2,accept=0.5,tree=2/2",
+            "spec:tree must be left out but with another method than lookahead: 2/2",
+        ),
+        (
+            "spec:method=lookahead,gamma=2,accept=0.5,window=65536",
+            "spec:window must have at most 65,536 tokens: 65536",
+        ),
+        (
+            "parallel-decoding:width=2,tokens=1,serial=0.5",
+            "parallel-decoding:serial must be left out but with method=skeleton and no tokens: 0.5",
+        ),
+        (
+            "pim:memory=added,route=faster",
+            "pim:route must be left out but with memory=own: what lies in added memory is run there: faster",
+        ),
         ("weight-quant:bits=0", "weight-quant:bits must be one of 16, 8, 6, 4, 3, 2, 1: 0"),
         ("weight-quant", "weight-quant:bits must be given: absent"),
         ("weight-quant:bits=4,format=fp8", "weight-quant:format must not be given beside bits: fp8"),
@@ -58,10 +138,7 @@ fn impossible_values_are_refused() {
         ("n-m:n=5,m=4", "n-m:n must be at most m = 4: 5"),
         ("n-m:n=0,m=4", "n-m:n must be a whole number from 1 to 65536: 0"),
         ("sparsity:zeros=1.5", "sparsity:zeros must be a number from 0 to 1: 1.5"),
-        (
-            "low-rank:rank=1001",
-            "low-rank:rank must be at most 1000, the smaller side of qkv_proj on a device: 1001",
-        ),
+        ("low-rank:rank=1001", "low-rank:rank must be at most 1000, the smaller side of qkv_proj: 1001"),
         ("low-rank:rank=10,keep=0.5", "low-rank:keep must not be given beside rank: 0.5"),
         ("spec:gamma=3,accept=1.2", "spec:accept must be numbers from 0 to 1 separated by slashes: 1.2"),
         ("spec:gamma=3", "spec:accept must be given: absent"),
@@ -82,7 +159,7 @@ fn impossible_values_are_refused() {
         ),
         (
             "spec:method=oracle,gamma=2,accept=0.5",
-            "spec:method must be one of ngram, draft-model, medusa, eagle, mtp: oracle",
+            "spec:method must be one of ngram, draft-model, medusa, eagle, mtp, lookahead, dflash: oracle",
         ),
         (
             "spec:method=mtp,gamma=1,accept=0.5",
@@ -150,11 +227,15 @@ fn impossible_values_are_refused() {
         ),
         (
             "contextual-sparsity:active=0.5,predictor=1001",
-            "contextual-sparsity:predictor must be at most 1000, the smaller side of qkv_proj on a device: 1001",
+            "contextual-sparsity:predictor must be at most 1000, the numbers of a token's state: 1001",
+        ),
+        (
+            "prefix-sharing:tokens=0 + lora:rank=8,adapters=64,resident=0",
+            "lora:resident must be a whole number from 1 to 4294967296: 0",
         ),
         ("lora:adapters=3", "lora:adapters must be left out but with a rank: 3"),
         ("lora:rank=8,adapters=3,resident=4", "lora:resident must be at most the 3 adapters: 4"),
-        ("lora:rank=1001", "lora:rank must be at most 1000, the smaller side of qkv_proj on a device: 1001"),
+        ("lora:rank=1001", "lora:rank must be at most 1000, the smaller side of qkv_proj: 1001"),
         ("spatial:chips=2,gb-s=0", "spatial:gb-s must be a number of at least 0.000000001: 0"),
         ("flash:block-q=64", "flash:block-k must be given together with block-q: absent"),
         ("flash:attention=off,splits=4", "flash:attention must be on for tiles and splits: off"),
@@ -235,6 +316,26 @@ fn two_that_contradict_say_why() {
         (
             "offload:what=weights,share=0.5 + offload:what=kv,share=0.5,overlap=0",
             "offload:overlap must be the same for all that comes over one link, 1 for the rest: 0",
+        ),
+        (
+            "pim:memory=added + offload:what=kv,share=0.5",
+            "techniques must not be combined with `pim:memory=added`: both decide where the KV cache lies: \
+             `offload:what=kv,share=0.5`",
+        ),
+        (
+            "afd + pim:memory=added",
+            "techniques must not be combined with `afd`: both decide what memory beside the device's holds: \
+             `pim:memory=added`",
+        ),
+        (
+            "afd + hybrid:processor=xeon-8592,ops=ffn",
+            "techniques must not be combined with `afd`: both decide where the FFN runs: \
+             `hybrid:processor=xeon-8592,ops=ffn`",
+        ),
+        (
+            "afd + early-exit:share=0.5",
+            "techniques must not be combined with `early-exit:share=0.5`: tokens that leave empty the micro-batches, and how \
+             they are filled again is not known: `afd`",
         ),
         (
             "paging:contiguous=4096 + prefix-sharing:tokens=10",
@@ -341,7 +442,19 @@ fn what_only_follows_from_a_mistake_is_not_told() {
 
 #[test]
 fn what_can_be_read_has_no_mistakes() {
-    assert!(
-        told(&["kv-quant:bits=4", "none", "", "weight-quant:bits=4 + spec:gamma=2,accept=0.5"]).is_empty()
+    assert!(told(&["kv-quant:bits=4", "none", "weight-quant:bits=4 + spec:gamma=2,accept=0.5"]).is_empty());
+}
+
+#[test]
+fn adapters_of_running_sequences_must_be_resident() {
+    let ask =
+        |batch| ask(deployment(toy(), device()), "lora:rank=8,adapters=64,resident=4", &decode(batch, 1000));
+    assert!(ask(4).is_ok());
+    // 64·(1 − (63/64)^8) = 7.57
+    let error = ask(8).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "lora:resident must be at least the 7.6 adapters that 8 sequences draw at once: 4"
     );
+    assert_eq!(error.hint(), "adapters of running sequences lie in the device's memory");
 }

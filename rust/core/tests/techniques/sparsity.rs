@@ -57,6 +57,21 @@ fn quantized_two_of_four_gain_a_quarter() {
 }
 
 #[test]
+fn a_student_is_asked_in_the_cache_format_that_was_asked_for() {
+    use roofline_core::precision::{Precision, Request};
+    let (teacher, student) = ("llama-3.1-8b", "llama-3.2-1b");
+    let ask = |model: &str, with: &str| {
+        let model = roofline_core::catalog::models::model(model).unwrap();
+        let request = Request { kv_cache_dtype: Some("fp8".to_string()), ..Request::default() };
+        let precision = Precision::resolve(&model, &request).unwrap();
+        let hardware = roofline_core::catalog::hardware::hardware("h100-sxm").unwrap().item;
+        let asked = roofline_core::step::Deployment { precision, ..deployment(model, hardware) };
+        super::toy::ask(asked, with, &decode(4, 1000)).unwrap().outcome.memory.kv
+    };
+    is(ask(teacher, &format!("distill:student={student}")), ask(student, "none"));
+}
+
+#[test]
 fn pruned_channels_and_heads_are_gone() {
     let step = run("prune:ffn=0.5,heads=0.5", &decode(1, 1000));
     // I = 2000: 4 · 1000 · 4000 · 2 bytes
@@ -105,27 +120,67 @@ fn what_passes_between_the_factors_is_moved_unless_it_is_fused() {
 fn an_adapter_is_a_thin_pair_beside_its_weight() {
     let step = run("lora:rank=10", &decode(1, 1000));
     let adapter = op(&step, "lora[gate_up_proj]");
-    // 10 · (1000 + 8000) numbers: 2 FLOPs and 2 bytes each, 4 layers
-    is(adapter.work.flops, 720e3);
-    is(adapter.work.weight_bytes, 720e3);
+    // A pair each for gate and up, 10 · (1000 + 4000) numbers: 2 FLOPs and 2 bytes each, 4 layers
+    is(adapter.work.flops, 800e3);
+    is(adapter.work.weight_bytes, 800e3);
+    // q, k and v: 10 · (3 · 1000 + 1400); o and down are one module each
+    is(op(&step, "lora[qkv_proj]").work.weight_bytes, 44e3 * 8.0);
+    is(op(&step, "lora[o_proj]").work.weight_bytes, 20e3 * 8.0);
+    is(op(&step, "lora[down_proj]").work.weight_bytes, 50e3 * 8.0);
+}
+
+#[test]
+fn adapters_have_as_many_parameters_as_peft_gives_them() {
+    // PEFT prints "trainable params: 41,943,040" for rank 16 on all linear layers of Llama-3.1-8B: a layer has
+    // q 16·(4096+4096), k and v 16·(4096+1024), o 16·(4096+4096), gate, up and down 16·(4096+14,336)
+    let memory =
+        |model: &str, with: &str| known(model, "h100-sxm", with, &decode(1, 1000)).outcome.memory.weights;
+    let added = |model: &str, with: &str| memory(model, with) - memory(model, "none");
+    is(added("llama-3.1-8b", "lora:rank=16"), 41_943_040.0 * 2.0);
+    // Llama-2-7B with q, k, v and o alone: 32 layers · 4 · 8 · 8192
+    is(added("llama-2-7b", "lora:rank=8,parts=attention"), 32.0 * 4.0 * 8.0 * 8192.0 * 2.0);
+    // MLA's compressions of queries and of keys are two modules: 61 layers · 16 · (2·7168 + 1536 + 576) and the others,
+    // 1536 + 128·192 and 128·128 + 7168
+    let latent = 16.0 * (2.0 * 7168.0 + 2112.0 + 1536.0 + 24_576.0 + 16_384.0 + 7168.0);
+    is(added("deepseek-v3", "lora:rank=16,parts=attention"), 61.0 * latent * 2.0);
+}
+
+#[test]
+fn each_device_keeps_the_whole_first_factor_of_what_it_cuts_by_columns() {
+    let step = run("parallel:tp=2 + lora:rank=10", &decode(1, 1000));
+    // 10 · (3 · 1000 + 700), and of a matrix cut by rows 10 · (500 + 1000)
+    is(op(&step, "lora[qkv_proj]").work.weight_bytes, 37e3 * 8.0);
+    is(op(&step, "lora[o_proj]").work.weight_bytes, 15e3 * 8.0);
+    // A rank may be larger than what is left of a side on a device: 10 heads of 100 over 2
+    is(
+        op(&run("parallel:tp=2 + lora:rank=600", &decode(1, 1000)), "lora[o_proj]").work.weight_bytes,
+        900e3 * 8.0,
+    );
+}
+
+#[test]
+fn an_adapter_stands_beside_a_factored_matrix_not_beside_its_factors() {
+    let step = run("low-rank:rank=100 + lora:rank=10", &decode(1, 1000));
+    is(op(&step, "lora[qkv_proj]").work.weight_bytes, 44e3 * 8.0);
+    assert!(step.ops.iter().all(|op| !op.name.starts_with("lora[qkv_proj[")));
 }
 
 #[test]
 fn distinct_adapters_of_a_batch_are_each_read() {
     let step = run("lora:rank=10,adapters=4", &decode(2, 1000));
     // Two sequences choose among 4: 4·(1 − (3/4)²) = 1.75 adapters on average
-    is(op(&step, "lora[gate_up_proj]").work.weight_bytes, 720e3 * 1.75);
+    is(op(&step, "lora[gate_up_proj]").work.weight_bytes, 800e3 * 1.75);
     // A prompt of any length chooses once
     let step = run("lora:rank=10,adapters=4", &prefill(1, 500));
-    is(op(&step, "lora[gate_up_proj]").work.weight_bytes, 720e3);
+    is(op(&step, "lora[gate_up_proj]").work.weight_bytes, 800e3);
 }
 
 #[test]
 fn adapters_lie_in_memory() {
     let memory = |with: &str| run(with, &decode(1, 1000)).outcome.memory.weights;
-    // A layer: 10 · (2400 + 2000 + 9000 + 5000) = 184,000 numbers; 4 layers, 2 bytes, 20 adapters
-    is(memory("lora:rank=10,adapters=20") - memory("none"), 184e3 * 8.0 * 20.0);
-    is(memory("lora:rank=10,adapters=20,resident=5") - memory("none"), 184e3 * 8.0 * 5.0);
+    // A layer: 10 · (4400 + 2000 + 10,000 + 5000) = 214,000 numbers; 4 layers, 2 bytes, 20 adapters
+    is(memory("lora:rank=10,adapters=20") - memory("none"), 214e3 * 8.0 * 20.0);
+    is(memory("lora:rank=10,adapters=20,resident=5") - memory("none"), 214e3 * 8.0 * 5.0);
 }
 
 #[test]
@@ -146,6 +201,11 @@ fn skipped_layers_get_keys_and_values() {
     is(op(&step, "kv_fill").work.flops, 1.6e6);
     // Their weights (2 layers · 800 kB) are read apart only where both have left: 1/4
     is(op(&step, "kv_fill").work.weight_bytes, 400e3);
+    // 1000 numbers enter and 400 leave, 2 bytes each
+    is(op(&step, "kv_fill").work.activation_bytes, 2.0 * 1400.0 * 2.0);
+    // A quarter that leaves is everybody of two in one step of sixteen
+    let fewer = run("early-exit:at=0.5,share=0.25,kv=fill", &decode(2, 1000));
+    is(op(&fewer, "kv_fill").work.weight_bytes, 100e3);
     // Keys are read for one of two sequences, written for both: 2 layers · (1000 + 2) · 800
     is(op(&step, "attention[50% of tokens]").work.kv_bytes, 2.0 * 1002.0 * 800.0);
 }
@@ -213,6 +273,68 @@ fn a_predictor_costs_its_rank() {
     // Without a gate, OPT-6.7B: 32 layers · 1024 · (4096 + 16,384)
     let opt = known("opt-6.7b", "a100", "contextual-sparsity:active=0.2,predictor=1024", &decode(1, 1000));
     is(op(&opt, "predictor[up_proj]").work.weight_bytes, 32.0 * 1024.0 * 20_480.0 * 2.0);
+}
+
+#[test]
+fn heads_are_predicted_one_by_one() {
+    let step = run("contextual-sparsity:active=0.2,parts=attention,predictor=100", &decode(1, 1000));
+    // 4 layers · 100 · (1000 + 10 heads) numbers of 2 bytes, not 1400 columns
+    is(op(&step, "predictor[qkv_proj]").work.weight_bytes, 4.0 * 100.0 * 1010.0 * 2.0);
+    is(op(&step, "predictor[qkv_proj]").work.flops, 4.0 * 2.0 * 100.0 * 1010.0);
+    // OPT-66B (Deja Vu's own example of the kind): 64 layers · 1024 · (9216 + 72)
+    let opt = known("opt-66b", "a100", "contextual-sparsity:active=0.2,predictor=1024", &decode(1, 1000));
+    is(op(&opt, "predictor[qkv_proj]").work.weight_bytes, 64.0 * 1024.0 * 9288.0 * 2.0);
+    // Under tensor parallelism a device has half of the heads, and reads the first factor whole
+    let half =
+        run("parallel:tp=2 + contextual-sparsity:active=0.2,parts=attention,predictor=100", &decode(1, 1000));
+    is(op(&half, "predictor[qkv_proj]").work.weight_bytes, 4.0 * 100.0 * 1005.0 * 2.0);
+}
+
+#[test]
+fn keys_of_heads_that_nobody_asks_are_not_read() {
+    // Every head has keys of its own: 32 heads of 128, of which a fifth is asked; 1000 keys read and one written
+    let (dense, step) = (
+        known("llama-2-7b", "a100", "none", &decode(4, 1000)),
+        known("llama-2-7b", "a100", "contextual-sparsity:active=0.2", &decode(4, 1000)),
+    );
+    is(op(&step, "attention").work.kv_bytes, 0.2 * op(&dense, "attention").work.kv_bytes);
+    is(op(&step, "attention").work.flops, 0.2 * op(&dense, "attention").work.flops);
+    is(op(&step, "attention").work.activation_bytes, 0.2 * op(&dense, "attention").work.activation_bytes);
+    // The toy's 5 query heads share a KV head, which is read unless none of them is asked: 1 − 0.8⁵ = 0.67232
+    let step = run("contextual-sparsity:active=0.2,parts=attention", &decode(10, 1000));
+    is(op(&step, "attention").work.kv_bytes, 0.67232 * 4.0 * 800.0 * 10_010.0);
+    is(op(&step, "attention").work.flops, 0.2 * 4.0 * 4000.0 * 10_000.0);
+    // Projected: 1000 columns of queries, 400 of keys and values
+    let one = run("contextual-sparsity:active=0.2,parts=attention", &decode(1, 1000));
+    is(op(&one, "qkv_proj").work.weight_bytes, 4.0 * 2000.0 * (0.2 * 1000.0 + 0.67232 * 400.0));
+    is(op(&one, "o_proj").work.weight_bytes, 0.2 * 8e6);
+    // The cache keeps every token, and an FFN's neurons have no keys
+    is(one.outcome.memory.kv, run("none", &decode(1, 1000)).outcome.memory.kv);
+    let neurons = run("contextual-sparsity:active=0.2,parts=ffn", &decode(10, 1000));
+    is(op(&neurons, "attention").work.kv_bytes, 4.0 * 800.0 * 10_010.0);
+}
+
+#[test]
+fn drafts_ask_for_heads_of_their_own() {
+    // Three tokens of a sequence and 5 query heads a KV head: nobody of 15 asks with 0.8^15; 1000 + 3 keys, 3 written
+    let step = run("contextual-sparsity:active=0.2 + spec:method=ngram,gamma=2,accept=0.5", &decode(2, 1001));
+    let asked = 1.0 - 0.8f64.powi(15);
+    is(op(&step, "attention").work.kv_bytes, asked * 4.0 * 800.0 * 2.0 * (1003.0 + 3.0));
+}
+
+#[test]
+fn heads_over_a_common_latent_share_its_bytes() {
+    let ask =
+        |with: &str| known("deepseek-v3", "h200-sxm", &format!("parallel:tp=8{with}"), &decode(2, 1000));
+    let (dense, step) = (ask(""), ask(" + contextual-sparsity:active=0.25,parts=attention"));
+    // 128 heads read one latent: nobody reads it with 0.75^128, one in 10^16
+    is(op(&step, "mla_decode").work.kv_bytes, op(&dense, "mla_decode").work.kv_bytes);
+    is(op(&step, "mla_decode").work.flops, 0.25 * op(&dense, "mla_decode").work.flops);
+    // The compressions serve all heads; what is a head's own is read by two tokens with 1 − 0.75² = 0.4375
+    is(op(&step, "qkv_a_proj").work.weight_bytes, op(&dense, "qkv_a_proj").work.weight_bytes);
+    for name in ["q_b_proj", "mla_absorb", "o_proj"] {
+        is(op(&step, name).work.weight_bytes, 0.4375 * op(&dense, name).work.weight_bytes);
+    }
 }
 
 #[test]
@@ -284,6 +406,13 @@ fn no_expert_is_visited_twice_by_a_token() {
 }
 
 #[test]
+fn experts_that_nobody_was_seen_to_visit_share_what_is_left_evenly() {
+    // Every token visits the first; its second visit is spread over seven: two experts a token, 1 + 7·(1/7)
+    let step = run_moe("experts:loads=5/0/0/0/0/0/0/0", &decode(1, 1000));
+    is(op(&step, "experts_gate_up").work.weight_bytes, 4.0 * 2.0 * 16e6);
+}
+
+#[test]
 fn a_power_law_is_a_skew() {
     let step = run_moe("experts:alpha=1", &decode(1000, 1000));
     // The hottest expert is visited by 2·1/H(8) = 0.7358 of the tokens; every expert is touched by a thousand.
@@ -298,6 +427,16 @@ fn the_busiest_rank_decides() {
     // Chances 2·load/16: 7/8, 1/4, 1/4, 1/8 … ; the hottest four together 7/8 + 2/8 + 2/8 + 1/8 = 1.5 of 2 visits.
     // 8 tokens · 1.5 visits · 2 · 8e6 FLOPs · 4 layers
     is(op(&step, "experts_gate_up").work.flops, 8.0 * 1.5 * 16e6 * 4.0);
+}
+
+#[test]
+fn the_busiest_rank_receives_the_most() {
+    let of = |with: &str| run_moe(&format!("parallel:dp=2,ep=2 + {with}"), &decode(8, 1000));
+    let (even, skewed) = (of("experts:alpha=0"), of("experts:loads=7/1/1/1/1/1/2/2,placement=contiguous"));
+    // One and a half of two visits reach the busiest of two ranks, where one is the mean
+    for name in ["dispatch", "combine"] {
+        is(op(&skewed, name).ideal, 1.5 * op(&even, name).ideal);
+    }
 }
 
 #[test]

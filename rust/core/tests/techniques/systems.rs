@@ -33,6 +33,14 @@ fn hidden_communication_takes_no_time() {
 }
 
 #[test]
+fn a_share_of_the_computing_time_hides_as_much_communication() {
+    let plain = seconds(&run("parallel:tp=2", &decode(10, 1000)));
+    let hidden = seconds(&run("parallel:tp=2 + overlap:share=0.01", &decode(10, 1000)));
+    // All but the 2.8 us of communication computes
+    is(plain - hidden, 0.01 * (plain - 2.8e-6));
+}
+
+#[test]
 fn context_parallelism_cuts_prompts() {
     let step = run("context-parallel:ranks=4", &prefill(1, 1000));
     // 250 tokens of gate and up; a quarter of 500,500 pairs
@@ -294,4 +302,240 @@ fn a_faster_link_does_not_speed_up_the_processor_behind_it() {
 fn a_faster_link_between_chips_speeds_up_what_crosses_it() {
     let step = run("spatial:chips=2,gb-s=10", &decode(1, 1000));
     is(step.sensitivity.link, -op(&step, "chip_exchange").ideal / 11.0 / seconds(&step));
+}
+
+#[test]
+fn ffn_devices_hold_the_ffns_and_attention_devices_the_rest() {
+    let (plain, step) = (run("none", &decode(10, 1000)), run("afd:attention=2,ffn=1", &decode(10, 1000)));
+    // 4 layers · 12 M weights of 2 bytes
+    let beside = step.outcome.memory.beside.unwrap();
+    is(beside.weights, 96e6);
+    is(beside.capacity, 10.0 * GIB);
+    is(step.outcome.memory.weights, plain.outcome.memory.weights - 96e6);
+    is(step.outcome.memory.kv, plain.outcome.memory.kv);
+    assert_eq!(plain.outcome.memory.beside, None);
+}
+
+#[test]
+fn what_does_not_fit_an_ffn_device_does_not_fit() {
+    // Llama-2-70B: 80 · 3 · 8192 · 28,672 weights of FFNs are 112.7 GB, and the others 26 GB of an A100's 80
+    let ask = |with: &str| known("llama-2-70b", "a100", with, &decode(1, 1000)).outcome.memory;
+    let whole = ask("afd");
+    is(whole.beside.unwrap().weights, 80.0 * 3.0 * 8192.0 * 28_672.0 * 2.0);
+    assert!(whole.weights < 27e9 && !whole.fits() && !whole.fits_ideally());
+    assert_eq!(whole.num_gpu_blocks, 0);
+    for with in ["afd + weight-quant:bits=4,parts=ffn", "afd + parallel:tp=2"] {
+        let less = ask(with);
+        assert!(less.fits() && less.fits_ideally() && less.num_gpu_blocks > 0, "{with}");
+    }
+    // On one device 68.9 G weights do not fit in 8 bits beside a cache; on two kinds of devices they do
+    let eight = ask("afd + weight-quant:bits=8");
+    is(eight.beside.unwrap().weights, 80.0 * 3.0 * 8192.0 * 28_672.0);
+    assert!(eight.fits());
+}
+
+#[test]
+fn the_side_with_fewer_devices_has_the_busier_links() {
+    let plain = seconds(&run("none", &decode(30, 1000)));
+    // Two attention groups: 60 tokens pass each link of the FFN, there and back: 4 layers · 60 · 2 · 1000 · 2 bytes at
+    // 100 GB/s. Activations of 30 tokens more: 4 · 30 · (1000 + 8000 + 4000 + 1000) · 2 bytes at 1 TB/s
+    let two = run("afd:attention=2,ffn=1,micro-batches=1,gb-s=100", &decode(30, 1000));
+    is(op(&two, "afd_exchange").ideal, 9.6e-6);
+    is(seconds(&two) - plain, 9.6e-6 + 3.36e-6);
+    // Two FFN groups: 30 tokens pass each link of the attention device, and 15 are an FFN device's
+    let half = run("afd:attention=1,ffn=2,micro-batches=1,gb-s=100", &decode(30, 1000));
+    is(op(&half, "afd_exchange").ideal, 4.8e-6);
+    is(seconds(&half) - plain, 4.8e-6 - 1.68e-6);
+}
+
+#[test]
+fn three_micro_batches_use_both_directions_of_the_link_at_once() {
+    let step = run("afd:micro-batches=3,gb-s=100", &decode(30, 1000));
+    is(op(&step, "afd_exchange").ideal, 2.4e-6);
+    let step = run("afd:micro-batches=2,gb-s=100", &decode(30, 1000));
+    is(op(&step, "afd_exchange").ideal, 4.8e-6);
+}
+
+#[test]
+fn reductions_behind_ffns_are_the_ffn_devices() {
+    let step = run("parallel:tp=2 + afd:attention=2,ffn=1,micro-batches=1", &decode(10, 1000));
+    let reductions: Vec<_> = step.ops.iter().filter(|op| op.name == "all_reduce").collect();
+    // 4 behind attention and the embedding's: 10 tokens of 2000 bytes in 0.2 us; 4 behind FFNs of 20 tokens
+    is(reductions[0].ideal, 5.0 * 0.2e-6);
+    is(reductions[1].ideal, 4.0 * 0.4e-6);
+    // One micro-batch waits for all of it
+    is(seconds(&step), step.ops.iter().map(|op| op.ideal).sum());
+}
+
+#[test]
+fn tokens_reach_their_experts_over_the_exchange_alone() {
+    let spread = "parallel:dp=4,ep=4 + afd:micro-batches=1,gb-s=100";
+    let step = run_moe(spread, &decode(8, 1000));
+    assert!(step.ops.iter().all(|op| !["dispatch", "combine"].contains(&op.name.as_str())));
+    // A token visits 2 experts: 4 layers · 8 tokens · 2 copies · 2 directions · 2000 bytes at 100 GB/s
+    is(op(&step, "afd_exchange").ideal, 4.0 * 8.0 * 2.0 * 2.0 * 2000.0 / 100e9);
+    // Where every device of the group holds every token, one copy does
+    let step = run_moe("parallel:tp=2,ep=2 + afd:micro-batches=1,gb-s=100", &decode(8, 1000));
+    is(op(&step, "afd_exchange").ideal, 4.0 * 8.0 * 2.0 * 2000.0 / 100e9);
+}
+
+#[test]
+fn drafts_are_made_where_attention_is() {
+    let with = "spec:method=eagle,gamma=2,accept=0.5";
+    let (plain, step) = (run(with, &decode(4, 1000)), run(&format!("afd + {with}"), &decode(4, 1000)));
+    for name in ["draft.gate_up_proj", "draft.down_proj", "draft.fuse_proj"] {
+        is(op(&step, name).work.weight_bytes, op(&plain, name).work.weight_bytes);
+    }
+    // One layer of FFNs is a draft's: it stays
+    is(step.outcome.memory.beside.unwrap().weights, 96e6);
+}
+
+#[test]
+fn a_factored_ffn_sends_its_tokens_as_often() {
+    let plain = run("afd:micro-batches=1,gb-s=100", &decode(30, 1000));
+    let step = run("afd:micro-batches=1,gb-s=100 + low-rank:rank=100", &decode(30, 1000));
+    is(op(&step, "afd_exchange").ideal, op(&plain, "afd_exchange").ideal);
+}
+
+#[test]
+fn the_deployment_computes_what_one_device_would() {
+    let plain = run("none", &decode(12, 1000)).deployment.flops;
+    for with in ["afd", "afd:attention=3,ffn=1", "afd:attention=1,ffn=4", "spatial:chips=8,gb-s=10"] {
+        is(run(with, &decode(12, 1000)).deployment.flops, plain);
+    }
+    // A device is busy for what it does itself: a waiting one takes no more than when idle
+    let step = run("afd:attention=1,ffn=1,micro-batches=1", &decode(12, 1000));
+    let all: f64 = step.ops.iter().filter(|op| op.name != "afd_exchange").map(|op| op.ideal).sum();
+    is(step.outcome.done.busy(), all / 2.0);
+}
+
+#[test]
+fn an_ffn_device_of_the_same_kind_is_predicted_alike() {
+    use roofline_core::efficiency::Efficiency;
+    let hardware = roofline_core::catalog::hardware::hardware("h100-sxm").unwrap().item;
+    let deployment = || roofline_core::step::Deployment {
+        efficiency: Efficiency::predicted("vllm"),
+        ..deployment(toy(), hardware.clone())
+    };
+    let (plain, step) = (
+        ask(deployment(), "none", &decode(64, 1000)).unwrap(),
+        ask(deployment(), "afd:micro-batches=1", &decode(64, 1000)).unwrap(),
+    );
+    is(op(&step, "down_proj").predicted.seconds, op(&plain, "down_proj").predicted.seconds);
+}
+
+#[test]
+fn memory_that_computes_in_the_device_leaves_its_capacity() {
+    let (plain, step) = (run("none", &decode(10, 1000)), run("pim", &decode(10, 1000)));
+    assert_eq!(step.outcome.memory, plain.outcome.memory);
+    assert!(step.notes[0].ends_with("within the device's own capacity"), "{:?}", step.notes);
+}
+
+#[test]
+fn added_memory_that_computes_holds_the_cache() {
+    let (plain, step) = (run("none", &decode(10, 1000)), run("pim:memory=added", &decode(10, 1000)));
+    let memory = step.outcome.memory;
+    let beside = memory.beside.unwrap();
+    // 10 · 1000 tokens of 3200 bytes in five stacks of 6 GiB, and none on the device
+    is(beside.kv, 32e6);
+    is(beside.capacity, 30.0 * GIB);
+    is(memory.kv, 0.0);
+    is(memory.weights, plain.outcome.memory.weights);
+    assert_eq!(memory.ideal_sequences, (30.0 * GIB / 3.2e6) as u64);
+    // 63 blocks of 16 tokens hold a sequence
+    assert_eq!(memory.num_gpu_blocks, (30.0 * GIB / (16.0 * 3200.0)) as u64);
+    is(memory.engine_bytes(), memory.weights + memory.engine_activations + memory.runtime);
+    // Decode reads it there, whatever is faster; time is that of memory inside the device
+    is(seconds(&step), seconds(&run("pim:route=always", &decode(10, 1000))));
+    // One stack of a gigabyte is too small for 600 sequences of 3.2 MB
+    let small = run("pim:device=gddr6-aim,stacks=1,memory=added", &decode(600, 1000)).outcome.memory;
+    assert!(!small.fits() && !small.fits_ideally());
+}
+
+#[test]
+fn prompts_fetch_what_lies_in_added_memory_over_its_pins() {
+    let (plain, step) = (run("none", &prefill(1, 1000)), run("pim:memory=added", &prefill(1, 1000)));
+    // 1000 keys written and read, 800 bytes in each of 4 layers, over 5 · 307.2 GB/s: hidden behind the device
+    is(op(&step, "fetch[attention]").ideal, 2.0 * 4.0 * 800e3 / 1536e9);
+    is(seconds(&step), seconds(&plain));
+}
+
+#[test]
+fn added_memory_may_hold_weights() {
+    let (plain, step) = (run("none", &decode(1, 1000)), run("pim:ops=gemm,memory=added", &decode(1, 1000)));
+    // 57.6 M weights of the layers
+    is(step.outcome.memory.beside.unwrap().weights, 115.2e6);
+    is(step.outcome.memory.weights, plain.outcome.memory.weights - 115.2e6);
+    is(step.outcome.memory.kv, plain.outcome.memory.kv);
+    // A prompt needs all of them: 115.2 MB at 1,536 GB/s are 75 us, behind which nothing is left of a short one
+    let short = run("pim:ops=gemm,memory=added", &prefill(1, 1));
+    let fetched: f64 = short.ops.iter().filter(|op| op.name.starts_with("fetch[")).map(|op| op.ideal).sum();
+    is(fetched, 115.2e6 / 1536e9);
+    assert!(seconds(&short) >= fetched);
+}
+
+#[test]
+fn what_is_offloaded_without_a_share_is_offloaded_whole() {
+    let [said, unsaid] =
+        ["offload:what=kv,share=1", "offload:what=kv"].map(|with| run(with, &decode(10, 1000)));
+    is(seconds(&said), seconds(&unsaid));
+    is(unsaid.outcome.memory.kv, 0.0);
+    // All weights but buffers of two of four layers leave, on the FFN devices of a disaggregated model too
+    let (plain, step) = (run("none", &decode(1, 1000)), run("offload", &decode(1, 1000)));
+    is(plain.outcome.memory.weights - step.outcome.memory.weights, 57.6e6 * 2.0 * 0.5);
+    let afd = run("afd + offload:what=weights", &decode(1, 1000)).outcome.memory;
+    is(afd.beside.unwrap().weights, 48e6);
+}
+
+#[test]
+fn a_technique_that_was_told_nothing_says_so() {
+    for (with, wants) in [
+        ("lora", "`lora` changes nothing until it is given rank (`lora:rank=…`)"),
+        ("spec:method=eagle", "`spec:method=eagle` changes nothing until it is given gamma (`spec:gamma=…`)"),
+        (
+            "kv-evict",
+            "`kv-evict` changes nothing until it is given ratio or budget or window (`kv-evict:ratio=…`)",
+        ),
+        (
+            "contextual-sparsity:predictor=64",
+            "`contextual-sparsity:predictor=64` changes nothing until it is given active or hot",
+        ),
+    ] {
+        let notes = run(with, &decode(1, 1000)).notes;
+        assert!(notes.iter().any(|note| note.starts_with(wants)), "{notes:?}");
+    }
+    for with in ["lora:rank=0", "flash", "prune:ffn=1", "weight-quant:bits=16", "activation-quant:format=fp8"]
+    {
+        assert_eq!(run(with, &decode(1, 1000)).notes, [format!("`{with}` changes nothing here")]);
+    }
+    // Experts are no neurons that are chosen one by one
+    let cold = "contextual-sparsity:active=0.2,parts=experts,hot=0.4,hits=0.8,processor=xeon-8592";
+    let notes = run_moe(cold, &decode(1, 1000)).notes;
+    assert!(notes.contains(&format!("`{cold}` changes nothing here")), "{notes:?}");
+    for with in
+        ["offload:what=kv", "prune:layers=0.5", "low-rank:keep=1", "paging", "pim", "afd", "kv-quant:bits=8"]
+    {
+        let notes = run(with, &decode(1, 1000)).notes;
+        assert!(notes.iter().all(|note| !note.contains("changes nothing")), "{notes:?}");
+    }
+}
+
+#[test]
+fn what_lies_between_two_matrices_on_the_host_stays_there() {
+    for share in ["1", "0.25"] {
+        let step = run(&format!("hybrid:processor=xeon-8592,ops=ffn,share={share}"), &decode(10, 1000));
+        // 10 states of 1000 numbers there and 10 sums back, in each of 4 layers: not the 8000 of gate and up
+        is(op(&step, "to_host[gate_up_proj]").work.link_bytes, 4.0 * 10.0 * 2000.0);
+        is(op(&step, "to_host[down_proj]").work.link_bytes, 4.0 * 10.0 * 2000.0);
+    }
+}
+
+#[test]
+fn the_host_converts_its_share_of_the_weights_and_gets_its_share_of_the_keys() {
+    let step = run("weight-quant:bits=4 + hybrid:processor=xeon-8592,ops=ffn,share=0.25", &decode(1, 1000));
+    is(op(&step, "host[gate_up_proj]").work.vector_flops, 0.25 * 32e6);
+    is(op(&step, "gate_up_proj").work.vector_flops, 0.75 * 32e6);
+    // A prompt of 1000 tokens leaves half of its keys with the host: 800 bytes in each of 4 layers
+    let step = run("hybrid:processor=xeon-8592,share=0.5", &prefill(1, 1000));
+    is(op(&step, "to_host[attention]").work.link_bytes, 0.5 * 4.0 * 800e3);
 }

@@ -57,7 +57,7 @@ pub(super) fn answers(with: &Analyst, point: &Point) -> Result<Vec<Answer>> {
 fn moved(with: &Analyst, point: &Point, context: u64) -> f64 {
     let pricer = with.pricer();
     let mut done = Accumulated::new(pricer);
-    done.add(pricer, &point.verify_step(pricer.reaches(), with.generation().width, context));
+    done.add(pricer, &point.verify_step(pricer.reaches(), with.generation().width, context), 1.0);
     done.device().kv_bytes
 }
 

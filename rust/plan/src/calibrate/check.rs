@@ -1,7 +1,7 @@
 //! Rows that cannot be what they claim: faster than their datasheet, of another unit, floors of the launch, marked noisy.
 
 use super::devices::Devices;
-use super::kernel::Kernel;
+use super::errors::quantile;
 use super::read::{Measurement, Measurements};
 
 /// A group of rows fitted together: one device, engine, family and dtype.
@@ -19,6 +19,20 @@ pub struct Group {
     pub rows: Vec<Sound>,
     /// Its other rows, by what is wrong with them.
     pub dropped: Vec<(Flaw, u64)>,
+}
+
+impl Group {
+    /// Leaves out the rows that are marked.
+    pub fn drop(&mut self, flaw: Flaw, marked: &[bool]) {
+        let count = marked.iter().filter(|marked| **marked).count() as u64;
+        let mut marked = marked.iter();
+        self.rows.retain(|_| !marked.next().copied().unwrap_or(false));
+        match self.dropped.iter_mut().find(|(known, _)| *known == flaw) {
+            Some((_, known)) => *known += count,
+            None => self.dropped.push((flaw, count)),
+        }
+        self.dropped.sort();
+    }
 }
 
 /// A row that passed.
@@ -58,10 +72,36 @@ impl Flaw {
 
 /// Share of the roofline below which a row is not believed; clocks and rounding explain less.
 const BELIEVED: f64 = 0.97;
-/// A launch floor is at least this long: graphs launch kernels in a few microseconds, attention in up to twenty.
-const GEMM_FLOOR_S: f64 = 40e-6;
+/// How long the shortest kernels of a family take at least where they wait for the host: graphs launch multiplications in
+/// a few microseconds, attention in up to twenty, what consists of several kernels in up to sixty.
+const HOST_FLOORS_S: [(&str, f64); 9] = [
+    ("gemm", 40e-6),
+    ("elementwise", 40e-6),
+    ("decode", 45e-6),
+    ("prefill", 60e-6),
+    ("nccl", 60e-6),
+    ("custom_all_reduce", 60e-6),
+    ("mla_decode", 80e-6),
+    ("mla_prefill", 80e-6),
+    ("moe", 150e-6),
+];
+/// Makers whose devices replay kernels from graphs; elsewhere every kernel waits for the host, in serving as well.
+const GRAPHS: [&str; 2] = ["nvidia", "amd"];
+/// Short kernels whose times spread by less, from P10 to P90, all wait for the same.
+const FLAT: f64 = 1.6;
+/// How many short kernels tell a floor.
+const LEAST_SHORT: usize = 12;
+/// Where kernels wait for their launch, one of which the roofline takes less than this share was launched too,
+/// however long it took.
+const LAUNCHED: f64 = 0.15;
 /// Kernels whose roofline is longer than this tell the unit of a group.
 const LONG_S: f64 = 20e-6;
+/// No kernel is shorter: launching one in a graph takes longer.
+const QUICKEST_S: f64 = 0.3e-6;
+/// The short kernels of a group are never this slow, launched by a host or not.
+const SLOWEST_S: f64 = 2e-3;
+/// Rows of one unit follow each other, in times beside what they are due, by less than this; two units leave a gap.
+const GAP: f64 = 20.0;
 
 /// Sorts the rows of a frame into groups and checks each.
 pub fn groups(found: &Measurements) -> Vec<Group> {
@@ -88,11 +128,13 @@ fn group(devices: &Devices, rows: &[&Measurement]) -> Group {
         })
         .collect();
     let slipped = unit_slip(&sound);
-    let launch = launch_floor(&sound);
+    let slow = other_unit(&sound);
+    let has_graphs = GRAPHS.contains(&devices.get(first.device).hardware.vendor.as_str());
+    let launch = if has_graphs { launch_floor(&sound) } else { None };
     let mut kept = Vec::new();
     let mut dropped: Vec<(Flaw, u64)> = Vec::new();
     for row in sound {
-        match flaw(&row, slipped, launch) {
+        match flaw(&row, slipped, slow, launch) {
             None => kept.push(row),
             Some(flaw) => match dropped.iter_mut().find(|(known, _)| *known == flaw) {
                 Some((_, count)) => *count += 1,
@@ -111,48 +153,82 @@ fn group(devices: &Devices, rows: &[&Measurement]) -> Group {
     }
 }
 
-fn flaw(row: &Sound, slipped: bool, launch: Option<f64>) -> Option<Flaw> {
-    if slipped {
+fn flaw(row: &Sound, slipped: bool, slow: Slow, launch: Option<f64>) -> Option<Flaw> {
+    let seconds = row.measured.seconds;
+    if slipped || slow.holds(row) {
         Some(Flaw::UnitSlip)
-    } else if row.measured.seconds < BELIEVED * row.floor_s {
+    } else if seconds < BELIEVED * row.floor_s {
         Some(Flaw::BeatsRoofline)
-    } else if launch.is_some_and(|floor| row.measured.seconds < floor) {
+    } else if seconds < QUICKEST_S {
+        Some(Flaw::UnitSlip)
+    } else if launch.is_some_and(|floor| seconds < floor || row.ideal_s < LAUNCHED * floor) {
         Some(Flaw::LaunchFloor)
     } else {
         None
     }
 }
 
-/// Whether long kernels are typically two hundred times slower, or thirty times faster, than their roofline.
+/// Whether most rows are of another unit: long kernels typically two hundred times slower, or thirty times faster, than
+/// their roofline, or short ones slower than any host launches them.
 fn unit_slip(rows: &[Sound]) -> bool {
-    let mut ratios: Vec<f64> = rows
-        .iter()
-        .filter(|row| row.ideal_s > LONG_S)
-        .map(|row| row.measured.seconds / row.ideal_s)
-        .collect();
-    if ratios.len() < 3 {
-        return false;
+    let ratio = |row: &Sound| row.measured.seconds / row.ideal_s;
+    let mut ratios: Vec<f64> = rows.iter().filter(|row| row.ideal_s > LONG_S).map(ratio).collect();
+    if ratios.len() >= 3 {
+        return !(1.0 / 30.0..200.0).contains(&median(&mut ratios));
     }
-    let middle = median(&mut ratios);
-    !(1.0 / 30.0..200.0).contains(&middle)
+    let mut short: Vec<f64> = rows.iter().map(|row| row.measured.seconds).collect();
+    median(&mut short) > SLOWEST_S || short.iter().all(|seconds| *seconds < QUICKEST_S)
 }
 
-/// The time below which a group of multiplications measures its launch, if it does: thousands of kernels of very
-/// different work that all take about as long, far longer than a graph needs to launch one.
+/// Above which time, beside what it is due, a row of a group is of another unit.
+#[derive(Debug, Clone, Copy)]
+struct Slow {
+    launch_s: f64,
+    limit: f64,
+}
+
+impl Slow {
+    fn share(&self, row: &Sound) -> f64 {
+        row.measured.seconds / (self.launch_s + row.ideal_s)
+    }
+
+    fn holds(&self, row: &Sound) -> bool {
+        self.share(row) > self.limit
+    }
+}
+
+/// Where the rows of another unit begin, if some are: beyond a gap that kernels of no family leave.
+fn other_unit(rows: &[Sound]) -> Slow {
+    let mut times: Vec<f64> =
+        rows.iter().map(|row| row.measured.seconds).filter(|seconds| *seconds >= QUICKEST_S).collect();
+    median(&mut times);
+    let all = Slow { launch_s: quantile(&times, 0.1), limit: f64::INFINITY };
+    let mut shares: Vec<f64> = rows.iter().map(|row| all.share(row)).collect();
+    let middle = median(&mut shares);
+    let above = shares.windows(2).find(|pair| pair[1] > middle.max(2.0) && pair[1] > GAP * pair[0]);
+    Slow { limit: above.map_or(f64::INFINITY, |pair| pair[0]), ..all }
+}
+
+/// The time below which a group measures its launch, if it does: kernels of very different work that all take about as
+/// long, far longer than a graph needs to launch one.
 fn launch_floor(rows: &[Sound]) -> Option<f64> {
-    let mut short: Vec<f64> = rows
-        .iter()
-        .filter(|row| matches!(row.measured.kernel, Kernel::Gemm(_)) && row.ideal_s < 0.2 * GEMM_FLOOR_S)
-        .map(|row| row.measured.seconds)
-        .collect();
-    if short.len() < 20 {
+    let family = rows.first()?.measured.kernel.family();
+    let floor = HOST_FLOORS_S.iter().find(|(known, _)| *known == family)?.1;
+    let short = rows.iter().filter(|row| row.ideal_s < 0.2 * floor).map(|row| row.measured.seconds).collect();
+    // Multiplications that wait for a host do so long and short; others are told by waiting alike.
+    waiting(short, floor, family == "gemm")
+}
+
+/// The time below which kernels wait for their launch, told from those of `short` work: typically longer than `floor`, and
+/// all about as long unless they need not be.
+pub fn waiting(mut short: Vec<f64>, floor: f64, uneven: bool) -> Option<f64> {
+    if short.len() < LEAST_SHORT {
         return None;
     }
     let middle = median(&mut short);
-    (middle > GEMM_FLOOR_S).then(|| {
-        let high = short[short.len() * 9 / 10];
-        f64::max(1.5 * middle, 1.25 * high)
-    })
+    let [low, high] = [0.1, 0.9].map(|share| quantile(&short, share));
+    let waits = middle > floor && (uneven || high < FLAT * low);
+    waits.then(|| f64::max(1.5 * middle, 1.25 * high))
 }
 
 /// The middle of a list, which is sorted thereby.

@@ -41,6 +41,8 @@ pub struct Columns<'a> {
     pub ranks: Option<&'a [f64]>,
     /// Bytes of the whole buffer.
     pub bytes: Option<&'a [f64]>,
+    /// Copies of weights or caches that a benchmark's loop goes over.
+    pub copies: Option<&'a [f64]>,
 }
 
 impl<'a> Columns<'a> {
@@ -66,6 +68,7 @@ impl<'a> Columns<'a> {
             moe_ep: find(&["moe_ep"]),
             ranks: find(&["num_gpus", "world", "ranks"]),
             bytes: find(&["message_bytes", "bytes"]),
+            copies: find(&["copies"]),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the fitter has to know of each form: how a measurement is one of its kernels, and where to begin.
 
-use roofline_core::efficiency::form::collective::{CustomAllReduce, Nccl};
+use roofline_core::efficiency::form::collective::{CollectiveKernel, CustomAllReduce, Nccl};
 use roofline_core::efficiency::form::decode::Decode;
 use roofline_core::efficiency::form::elementwise::Elementwise;
 use roofline_core::efficiency::form::gemm::Gemm;
@@ -41,6 +41,14 @@ pub struct Anchor {
     pub centre: f64,
     /// What that is worth, as a share of the rows: rows of other sizes are no proof, however many they are.
     pub share: f64,
+}
+
+/// Bytes/s from which a link is one between devices alone, switched, and no bus of the host's.
+const SWITCHED: f64 = 150e9;
+
+/// What is known of exchanges over switched links; of others nothing is.
+fn switched(kernel: &CollectiveKernel, anchors: &[Anchor]) -> Vec<Anchor> {
+    if kernel.link >= SWITCHED { anchors.to_vec() } else { Vec::new() }
 }
 
 macro_rules! fitted {
@@ -132,12 +140,18 @@ fitted!(
 );
 fitted!(
     Nccl from Nccl, odd 0.3, hot |_| Some(1.0),
+    // Short messages tell the ramp and not what long ones reach, which differs little where links are switched.
+    anchors = |kernel| switched(kernel, &[Anchor { place: 2, centre: 0.77, share: 0.3 }]);
     [8e-6, 1e-6, 0.75, 8e-6],
     [2e-5, 3e-6, 0.5, 2e-5],
     [2e-5, 1e-5, 0.2, 1e-4],
 );
 fitted!(
     CustomAllReduce from CustomAllReduce, odd 0.3, hot |_| Some(1.0),
+    anchors = |kernel| {
+        let shares = [Anchor { place: 2, centre: 0.6, share: 0.15 }, Anchor { place: 4, centre: 0.66, share: 0.3 }];
+        switched(kernel, &shares)
+    };
     [4e-6, 0.1e-6, 0.6, 6e-6, 0.7],
     [15e-6, 1e-6, 0.3, 3e-5, 0.5],
 );

@@ -1,5 +1,6 @@
 //! Fits one group of rows, and says on rows it did not see how far off the numbers are.
 
+use roofline_core::efficiency::band::Spread;
 use roofline_core::efficiency::form::Device;
 
 use super::check::Sound;
@@ -17,6 +18,12 @@ const TELLING: std::ops::RangeInclusive<f64> = 0.02..=0.95;
 const HOTTEST: f64 = 6.0;
 /// Every how many rows of few are left out at a time.
 pub const FOLDS: usize = 5;
+/// How far off a row is that cannot be of this unit, though no gap tells it from the others.
+const STRAY: f64 = 100.0;
+/// How many rows of few the band of the nearest known numbers stands for.
+const BORROWED: usize = 10;
+/// Rows of usual shapes below which all rows are judged.
+const LEAST_USUAL: usize = 5;
 
 /// Numbers of a form with the nuisance they were fitted beside.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,11 +60,13 @@ pub struct Options {
     pub prior_weight: f64,
     /// Leaves out the largest quarter of the problems, and judges there.
     pub extrapolate: bool,
+    /// How wide the band of the nearest known numbers is: a few rows agree with each other by chance.
+    pub known: Option<Spread>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { prior: None, prior_weight: 1.0, extrapolate: false }
+        Options { prior: None, prior_weight: 1.0, extrapolate: false, known: None }
     }
 }
 
@@ -127,13 +136,13 @@ pub fn fit<F: Fitted>(device: &Device, rows: &[Sound], few: usize, options: &Opt
         let (known, larger) = by_size(&all);
         let numbers = numbers::<F>(device, &half(&known, true), options)?;
         let part = Part { rows: larger, numbers: numbers.clone() };
-        return judged::<F>(device, numbers, known.len() / 2, &[part]);
+        return judged::<F>(device, numbers, known.len() / 2, &[part], None);
     }
     if rows.len() >= few {
         let fitted = half(&all, true);
         let numbers = numbers::<F>(device, &fitted, options)?;
         let part = Part { rows: half(&all, false), numbers: numbers.clone() };
-        return judged::<F>(device, numbers, fitted.len(), &[part]);
+        return judged::<F>(device, numbers, fitted.len(), &[part], None);
     }
     let folds = FOLDS.min(rows.len());
     let mut parts = Vec::new();
@@ -144,7 +153,7 @@ pub fn fit<F: Fitted>(device: &Device, rows: &[Sound], few: usize, options: &Opt
         let rows = left_out.into_iter().map(|(_, row)| *row).collect();
         parts.push(Part { rows, numbers: numbers::<F>(device, &kept, options)? });
     }
-    judged::<F>(device, numbers::<F>(device, &all, options)?, rows.len(), &parts)
+    judged::<F>(device, numbers::<F>(device, &all, options)?, rows.len(), &parts, options.known)
 }
 
 /// Rows of one kind below which no quantiles are taken of them.
@@ -156,15 +165,21 @@ struct Part<'a> {
     numbers: Numbers,
 }
 
-/// The errors of `numbers` on rows of usual shapes, or on all where there are no others.
-fn judged<F: Fitted>(device: &Device, numbers: Numbers, rows: usize, parts: &[Part<'_>]) -> Option<Fitting> {
-    let any_usual = parts.iter().flat_map(|part| &part.rows).any(|row| row.measured.usual);
+/// The errors of `numbers` on rows of usual shapes, or on all where there are hardly any; `known` widens what few rows say.
+fn judged<F: Fitted>(
+    device: &Device,
+    numbers: Numbers,
+    rows: usize,
+    parts: &[Part<'_>],
+    known: Option<Spread>,
+) -> Option<Fitting> {
+    let counted = parts.iter().flat_map(|part| &part.rows).filter(|row| row.measured.usual).count();
     let (mut usual, mut odd, mut ideal) = (Vec::new(), Vec::new(), Vec::new());
     for part in parts {
         let form = F::of(&part.numbers.values);
         for row in &part.rows {
             let ratio = seconds(&form, part.numbers.l2_hot, device, row)? / row.measured.seconds;
-            if row.measured.usual || !any_usual {
+            if row.measured.usual || counted < LEAST_USUAL {
                 usual.push(Outcome { ratio, inside: None });
                 ideal.push(Outcome { ratio: row.ideal_s / row.measured.seconds, inside: None });
             } else {
@@ -172,8 +187,8 @@ fn judged<F: Fitted>(device: &Device, numbers: Numbers, rows: usize, parts: &[Pa
             }
         }
     }
-    let quantiles = quantiles(&usual);
-    let odd = (odd.len() >= LEAST_ODD).then(|| self::quantiles(&odd));
+    let quantiles = quantiles(&usual, known);
+    let odd = (odd.len() >= LEAST_ODD).then(|| self::quantiles(&odd, None));
     for outcome in &mut usual {
         outcome.inside = Some((quantiles[1]..=quantiles[3]).contains(&(1.0 / outcome.ratio)));
     }
@@ -181,11 +196,27 @@ fn judged<F: Fitted>(device: &Device, numbers: Numbers, rows: usize, parts: &[Pa
     Some(Fitting { numbers, rows: rows as u64, errors, ideal, quantiles, odd })
 }
 
-/// Measured over predicted at P05, P10, P50, P90, P95.
-fn quantiles(outcomes: &[Outcome]) -> [f64; 5] {
+/// Measured over predicted at P05, P10, P50, P90, P95, with rows from a `known` band among them.
+fn quantiles(outcomes: &[Outcome], known: Option<Spread>) -> [f64; 5] {
     let mut measured: Vec<f64> = outcomes.iter().map(|outcome| 1.0 / outcome.ratio).collect();
+    measured.extend(known.iter().flat_map(|known| borrowed(*known)));
     measured.sort_by(f64::total_cmp);
     [0.05, 0.1, 0.5, 0.9, 0.95].map(|share| quantile(&measured, share))
+}
+
+/// Rows as a band scatters them: evenly by their share, on both sides log-normal.
+fn borrowed(known: Spread) -> impl Iterator<Item = f64> {
+    // How many times the distance of P90 from the middle each of ten equally likely rows lies off it.
+    const OFF: [f64; BORROWED / 2] = [0.098, 0.301, 0.526, 0.809, 1.283];
+    OFF.into_iter().flat_map(move |off| [known.low.powf(off), known.high.powf(off)])
+}
+
+/// The rows whose time these numbers miss by a factor that only another unit explains.
+pub fn strays<F: Fitted>(device: &Device, numbers: &Numbers, rows: &[Sound]) -> Vec<bool> {
+    let form = F::of(&numbers.values);
+    let ratio =
+        |row: &Sound| seconds(&form, numbers.l2_hot, device, row).map(|due| row.measured.seconds / due);
+    rows.iter().map(|row| ratio(row).is_some_and(|ratio| !(1.0 / STRAY..STRAY).contains(&ratio))).collect()
 }
 
 /// The rows a fit looks at and what each counts: usual shapes first, both thinned out evenly at random.

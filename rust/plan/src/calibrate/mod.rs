@@ -8,6 +8,7 @@ pub mod routing;
 pub mod devices;
 pub mod vocabulary;
 pub mod dimensions;
+pub mod modules;
 pub mod read;
 pub mod check;
 pub mod errors;

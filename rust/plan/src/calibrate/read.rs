@@ -16,6 +16,7 @@ use super::devices::{Devices, Known};
 use super::dimensions::{Columns, at, engine_name, pairs};
 use super::frame::{Frame, Words};
 use super::kernel::Kernel;
+use super::modules::{Module, modules};
 use super::routing::{Case, Loads, Routing};
 use super::vocabulary::{self, Numbers, Op};
 
@@ -55,6 +56,8 @@ pub struct Measurements {
     pub refused: BTreeMap<(String, String), u64>,
     /// The first row of each of these, from 1, and what stands there.
     pub examples: BTreeMap<(String, String), (usize, String)>,
+    /// Whole modules, which count as refused: nothing is fitted to them.
+    pub modules: Vec<(String, Result<Module, String>)>,
 }
 
 /// What holds where a frame does not say it.
@@ -96,6 +99,7 @@ pub fn read(frame: &Frame, defaults: &Defaults) -> Result<Measurements> {
             }
         }
     }
+    found.modules = modules(frame, (defaults.device.as_ref(), &defaults.engine), &seconds);
     found.versions = reader.versions(&found.rows);
     found.devices = reader.devices;
     found.engines = reader.engines;
@@ -241,7 +245,7 @@ impl<'a> Reader<'a> {
             copies: 1.0,
             usual: true,
         };
-        match op {
+        let read = match op {
             Op::Gemm => self.gemm(known, one),
             Op::MlaAbsorb => self.heads_gemm(known, one, MLA_LORA, MLA_HEAD),
             Op::MlaRelease => self.heads_gemm(known, one, MLA_HEAD, MLA_LORA),
@@ -257,7 +261,9 @@ impl<'a> Reader<'a> {
                 let bytes = 2.0 * f64::from(tensors) * elements;
                 Ok(Measurement { kernel: Kernel::Elementwise(ElementwiseKernel { bytes }), ..one })
             }
-        }
+        };
+        let copies = at(self.columns.copies, row).filter(|copies| *copies >= 1.0);
+        read.map(|one| Measurement { copies: copies.unwrap_or(one.copies), ..one })
     }
 
     fn numbers(&self, row: usize, known: &Known) -> Result<(Numbers, f64), Refused> {
@@ -471,6 +477,7 @@ impl<'a> Reader<'a> {
         let kernel = MoeKernel {
             tokens: case.tokens as f64,
             visits: load.visits,
+            meeting: (case.tokens * case.top_k) as f64,
             experts: case.experts as f64 / case.ep as f64,
             active: load.active,
             hidden,

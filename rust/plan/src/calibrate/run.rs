@@ -11,7 +11,7 @@ use roofline_core::efficiency::form::moe::Moe;
 use roofline_core::efficiency::form::prefill::Prefill;
 use roofline_core::efficiency::{Prediction, Source};
 
-use super::check::{Group, groups};
+use super::check::{Flaw, Group, groups};
 use super::family::Fitted;
 use super::file::{self, Entry};
 use super::fit::{self, Fitting};
@@ -81,15 +81,15 @@ pub fn files(found: &Measurements, fates: &[Fate], present: &[(String, String)])
 
 fn fate(found: &Measurements, mut group: Group, options: &Options) -> Fate {
     let outcome = match group.family {
-        "gemm" => fitted::<Gemm>(found, &group, options),
-        "decode" => fitted::<Decode>(found, &group, options),
-        "prefill" => fitted::<Prefill>(found, &group, options),
-        "mla_decode" => fitted::<MlaDecode>(found, &group, options),
-        "mla_prefill" => fitted::<MlaPrefill>(found, &group, options),
-        "moe" => fitted::<Moe>(found, &group, options),
-        "nccl" => fitted::<Nccl>(found, &group, options),
-        "custom_all_reduce" => fitted::<CustomAllReduce>(found, &group, options),
-        _ => fitted::<Elementwise>(found, &group, options),
+        "gemm" => fitted::<Gemm>(found, &mut group, options),
+        "decode" => fitted::<Decode>(found, &mut group, options),
+        "prefill" => fitted::<Prefill>(found, &mut group, options),
+        "mla_decode" => fitted::<MlaDecode>(found, &mut group, options),
+        "mla_prefill" => fitted::<MlaPrefill>(found, &mut group, options),
+        "moe" => fitted::<Moe>(found, &mut group, options),
+        "nccl" => fitted::<Nccl>(found, &mut group, options),
+        "custom_all_reduce" => fitted::<CustomAllReduce>(found, &mut group, options),
+        _ => fitted::<Elementwise>(found, &mut group, options),
     };
     let rows = group.rows.len() as u64;
     group.rows = Vec::new();
@@ -98,7 +98,7 @@ fn fate(found: &Measurements, mut group: Group, options: &Options) -> Fate {
 
 fn fitted<F: Fitted>(
     found: &Measurements,
-    group: &Group,
+    group: &mut Group,
     options: &Options,
 ) -> Result<(Entry, String), String> {
     let known = found.devices.get(group.device);
@@ -111,22 +111,24 @@ fn fitted<F: Fitted>(
     };
     let own = prior.as_ref().is_some_and(|prior| matches!(prior.source, Source::Fitted(_)));
     let least = if own { LEAST_WITH_PRIOR } else { LEAST_ROWS };
-    if group.rows.len() < least {
-        let missing = least - group.rows.len();
-        let why =
-            if own { "beside the numbers there are" } else { "for numbers nothing of its kind is known for" };
-        return Err(format!(
-            "needs {least} sound rows {why}, has {}: measure {missing} more",
-            group.rows.len()
-        ));
-    }
+    enough(group, least, own)?;
     let settings = fit::Options {
         prior: prior.as_ref().map(|prior| prior.form.values()),
         prior_weight: if own { OWN_PRIOR } else { OTHER_PRIOR },
         extrapolate: options.extrapolate,
+        known: prior.as_ref().map(|prior| prior.spread),
     };
-    let fitting: Fitting = fit::fit::<F>(&known.device, &group.rows, FEW, &settings)
-        .ok_or_else(|| "no numbers fit: are all rows alike?".to_string())?;
+    let fit = |group: &Group| {
+        fit::fit::<F>(&known.device, &group.rows, FEW, &settings)
+            .ok_or_else(|| "no numbers fit: are all rows alike?".to_string())
+    };
+    let mut fitting: Fitting = fit(group)?;
+    let strays = fit::strays::<F>(&known.device, &fitting.numbers, &group.rows);
+    if strays.contains(&true) {
+        group.drop(Flaw::UnitSlip, &strays);
+        enough(group, least, own)?;
+        fitting = fit(group)?;
+    }
     let drawn_to = prior.map_or_else(|| "nothing".to_string(), |prior| prior.source.to_string());
     let entry = Entry {
         engine: engine.clone(),
@@ -141,6 +143,17 @@ fn fitted<F: Fitted>(
         remark: options.remark.clone(),
     };
     Ok((entry, drawn_to))
+}
+
+/// Whether there are rows enough to fit.
+fn enough(group: &Group, least: usize, own: bool) -> Result<(), String> {
+    let rows = group.rows.len();
+    if rows >= least {
+        return Ok(());
+    }
+    let why =
+        if own { "beside the numbers there are" } else { "for numbers nothing of its kind is known for" };
+    Err(format!("needs {least} sound rows {why}, has {rows}: measure {} more", least - rows))
 }
 
 fn version(found: &Measurements, group: &Group) -> String {

@@ -94,8 +94,8 @@ const OPS: [(&str, Op); 42] = [
 
 /// Operations that are known and not priced, with the reason.
 const NOT_PRICED: [(&str, &str); 4] = [
-    ("mla_context_module", "a whole module of a model that no column describes"),
-    ("mla_generation_module", "a whole module of a model that no column describes"),
+    ("mla_context_module", "a chain of kernels, each fitted apart; `validate` prices it"),
+    ("mla_generation_module", "a chain of kernels, each fitted apart; `validate` prices it"),
     ("send_recv", "point to point between unknown places: no form"),
     ("emb", "a gather: no form"),
 ];
@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(Op::parse("warp_drive").unwrap_err(), "unknown op `warp_drive`");
         assert_eq!(Op::parse("cpu_schedule").unwrap_err(), "cpu_schedule: time of the host, not of a kernel");
         assert!(Op::parse("emb").unwrap_err().contains("no form"));
-        assert!(Op::parse("mla_context_module").unwrap_err().contains("no column describes"));
+        assert!(Op::parse("mla_context_module").unwrap_err().contains("a chain of kernels"));
         assert!(Op::names().contains(&"moe") && !Op::names().contains(&"linear"));
     }
 

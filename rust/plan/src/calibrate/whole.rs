@@ -23,6 +23,10 @@ const FARTHEST: f64 = 6.0;
 const ROUNDS: usize = 12;
 /// Rounds of a part left out, which begin where everything ended.
 const ROUNDS_OF_A_PART: usize = 3;
+/// How far what kernels say of a family may be off within a step, as a log ratio.
+const KERNEL_DOUBT: f64 = 0.15;
+/// The same of exchanges: measured alone they begin together, in a step they wait for the last to come.
+const LINK_DOUBT: f64 = 0.35;
 /// Share of the time that a family needs for a factor of its own.
 const TELLING: f64 = 0.05;
 /// Parts that are left out in turn.
@@ -74,7 +78,10 @@ impl Sought {
             Sought { what: What::HostSequence, prior: host.1, doubt: 8e-6 },
         ];
         sought.extend(api_s.map(|prior| Sought { what: What::Api, prior, doubt: 5e-3 }));
-        let factor = |family: &Family| Sought { what: What::Family(*family), prior: 1.0, doubt: 0.15 };
+        let factor = |family: &Family| {
+            let doubt = if *family == Family::Link { LINK_DOUBT } else { KERNEL_DOUBT };
+            Sought { what: What::Family(*family), prior: 1.0, doubt }
+        };
         sought.extend(families.iter().map(factor));
         sought
     }

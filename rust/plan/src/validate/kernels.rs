@@ -17,8 +17,10 @@ use crate::calibrate::check::{Group, groups};
 use crate::calibrate::errors::Outcome;
 use crate::calibrate::family::Fitted;
 use crate::calibrate::fit;
+use crate::calibrate::modules::decodes;
 use crate::calibrate::read::Measurements;
 
+use super::modules;
 use super::report::{Report, Tally};
 
 /// Rows of one group with their predictions.
@@ -43,12 +45,13 @@ pub fn kernels(frames: &[&Measurements], sets: &[Set]) -> Report {
             }
             tally.add(&one.metric, &one.groups, &one.predicted, &one.ideal, count);
         }
-        for ((op, why), count) in &found.refused {
+        for ((op, why), count) in found.refused.iter().filter(|((op, _), _)| decodes(op).is_none()) {
             let metric = metric_of(op);
             tally.refuse(&metric, &[], why, *count);
             tally.add(&metric, &[], &[], &[], *count);
         }
     }
+    modules::add(&mut tally, frames, sets);
     tally.report()
 }
 

@@ -1,21 +1,26 @@
-//! Who waits and is admitted, first come, first served, with which cached prefix.
+//! Who waits and is admitted, in the order of the queue, with which cached prefix.
 
 use super::FastReplica;
 use super::cache::Hits;
 use super::schedule::Draft;
-use super::sequence::{Place, Sequence};
+use super::sequence::Place;
+use crate::scheduler::vllm::pass::Pass;
 use crate::step_cost::StepCost;
 use crate::time::Clock;
 
 impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
     /// Admits from the front of the queue until somebody does not fit.
-    pub(super) fn admit(&mut self, step: &mut Draft<P::Sums>) {
+    pub(super) fn admit(&mut self, step: &mut Draft<P::Sums>, pass: Pass) {
         while step.room > 0 && self.running < self.limits.running {
-            let Some(&sequence) = self.waiting.front() else { return };
-            let Sequence { number, tokens: known, .. } = self.sequences[sequence as usize];
-            let hits = self.cache.look_up(number, known);
+            let Some((_, sequence)) = self.waiting.front() else { return };
+            let known = self.sequences[sequence as usize].tokens;
+            let hits = self.cache.look_up(sequence, known);
             let cached = hits.blocks * self.config.block_size;
-            let mut tokens = known - cached;
+            let has_prompt = cached + 1 < known;
+            if pass.deferring && has_prompt {
+                return;
+            }
+            let mut tokens = pass.cap(known - cached);
             if !self.config.enable_chunked_prefill && tokens > step.room {
                 return;
             }
@@ -23,12 +28,16 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             if !self.fits(known, cached + tokens, hits) {
                 return;
             }
-            self.cache.take_hits(number, hits);
+            self.cache.take_hits(sequence, hits);
             self.cache.allocate(self.cache.blocks_for(cached + tokens) - hits.blocks);
-            self.cache.register(number, cached + tokens);
-            self.waiting.pop_front();
+            self.cache.register(sequence, cached + tokens);
+            self.waiting.pop();
             self.start(sequence, cached, step);
-            self.compute(sequence, tokens, step);
+            step.prefills |= has_prompt;
+            step.room -= tokens;
+            if !self.compute(sequence, tokens, step) {
+                self.singles.push(sequence);
+            }
         }
     }
 
@@ -69,8 +78,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         let sequences = &self.sequences;
         self.stack.retain(|&(sequence, admission)| {
             let state = &sequences[sequence as usize];
-            let runs = matches!(state.place, Place::Prefilling | Place::Decoding | Place::Leaving);
-            runs && state.admission == admission
+            state.place.runs() && state.admission == admission
         });
     }
 }

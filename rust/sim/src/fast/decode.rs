@@ -12,6 +12,11 @@ use crate::step_cost::Decodes;
 /// A sequence's last step: the call it is in, the admission it belongs to, the sequence.
 type Last = Reverse<(i64, u32, u32)>;
 
+/// The call, counted from 0, in which a sequence that decodes computes its last token but one.
+fn last_call(state: &Sequence) -> i64 {
+    i64::from(state.end) - 2 - state.base
+}
+
 /// All sequences that decode.
 #[derive(Debug, Clone)]
 pub(super) struct DecodeSet {
@@ -24,7 +29,7 @@ pub(super) struct DecodeSet {
     block_size: i64,
     /// How many have each base, modulo the block size.
     residues: Vec<u32>,
-    /// Last steps; those of the preempted stay until they are met.
+    /// Last steps; those of the preempted, and of who came back late, stay until they are met.
     last: BinaryHeap<Last>,
     /// Each base, where the price of a step depends on them; empty otherwise.
     bases: Vec<i64>,
@@ -69,8 +74,7 @@ impl DecodeSet {
         }
         let residue = self.residue(state.base);
         self.residues[residue] += 1;
-        let last = i64::from(state.end) - 2 - state.base;
-        self.last.push(Reverse((last, state.admission, sequence)));
+        self.last.push(Reverse((last_call(state), state.admission, sequence)));
         if self.lists_bases {
             if self.places.len() <= sequence as usize {
                 self.places.resize(sequence as usize + 1, 0);
@@ -86,9 +90,10 @@ impl DecodeSet {
         let state = &sequences[sequence as usize];
         self.count -= 1;
         self.base_sum -= state.base;
-        while let Some(&(_, admission, top)) = self.greatest.peek() {
+        while let Some(&(base, admission, top)) = self.greatest.peek() {
             let still = &sequences[top as usize];
-            if top != sequence && still.admission == admission && still.place == Place::Decoding {
+            let decodes = still.admission == admission && still.place == Place::Decoding;
+            if top != sequence && decodes && still.base == base {
                 break;
             }
             self.greatest.pop();
@@ -159,7 +164,7 @@ impl DecodeSet {
     pub(super) fn next_leaving(&mut self, sequences: &[Sequence]) -> Option<(i64, u32)> {
         while let Some(&Reverse((call, admission, sequence))) = self.last.peek() {
             let state = &sequences[sequence as usize];
-            if state.admission == admission && state.place == Place::Decoding {
+            if state.admission == admission && state.place == Place::Decoding && call == last_call(state) {
                 return Some((call, sequence));
             }
             self.last.pop();

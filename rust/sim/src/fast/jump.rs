@@ -40,8 +40,11 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         self.noted.totals.steps += steps;
         self.noted.totals.scheduled_tokens += steps * u64::from(self.decode.count());
         self.idle_calls = 0;
+        if let Some(passes) = &mut self.passes {
+            passes.skip(steps, tally.waiting);
+        }
         // Free blocks only became fewer and waiting requests more: the peaks are those of the last call.
-        self.note_peaks();
+        self.note_peaks(tally.waiting);
         self.note_steps(|replica| {
             let decodes = replica.decode.as_priced(before);
             let rises = decodes.count * (steps * (steps - 1) / 2);
@@ -69,7 +72,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
     /// Whether the engine is between two steps in which the same requests decode, and no other can be admitted.
     fn is_settled(&self) -> bool {
         let flights = self.limits.batches_in_flight as usize - 1;
-        self.partial.is_none()
+        self.singles.is_empty()
             && self.decode.count() > 0
             && (self.waiting.is_empty() || self.blocked)
             && self.flights.len() == flights
@@ -208,6 +211,6 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             return false;
         }
         self.enqueue();
-        true
+        self.blocked
     }
 }

@@ -11,6 +11,7 @@ mod tree;
 mod cache;
 mod replica;
 mod schedule;
+mod order;
 mod admission;
 mod jump;
 
@@ -25,23 +26,32 @@ const LARGEST_BLOCK: u32 = 1 << 16;
 
 /// Whether the fast path decides exactly as the step-by-step engine under these settings.
 ///
-/// Not covered: engines other than vLLM, layers that cache differently, priorities, speculation, pipeline stages, prefill
-/// intervals, long-prefill thresholds, records of steps, recorded caches; with prefix caching, prompts described by
-/// segments, and hashed blocks that are not whole numbers of the engine's.
+/// Not covered: engines other than vLLM, layers that cache differently, speculation, pipeline stages, steps that may hold
+/// fewer tokens than sequences, records of steps, recorded caches; with prefix caching, what [`Cache`](cache::Cache) cannot
+/// keep apart (`caches_by_runs`).
 pub fn covers(config: &EngineConfig, workload: Workload<'_>, record: Record) -> bool {
-    let hashes = workload.trace().hashes.as_ref();
-    let aligned = hashes.is_none_or(|hashes| hashes.block_size.is_multiple_of(config.block_size));
     matches!(record, Record::Summary | Record::Stretches)
         && config.rules == Rules::Vllm
         && config.groups.are_plain()
-        && config.scheduling_policy == Policy::Fcfs
         && config.speculation.is_none()
         && config.pipeline_parallel == 1
-        && config.prefill_schedule_interval == 1
-        && config.max_num_scheduled_tokens.is_none()
-        && config.max_num_queued_reqs.is_none()
-        && config.long_prefill_token_threshold == 0
+        && config.max_num_scheduled_tokens.is_none_or(|tokens| tokens >= config.max_num_seqs)
         && config.block_size <= LARGEST_BLOCK
         && !workload.has_recorded_cache()
-        && (!config.enable_prefix_caching || (!workload.has_segments() && aligned))
+        && (!config.enable_prefix_caching || caches_by_runs(config, workload))
+}
+
+/// Whether the blocks of a prefix always stand together, as runs of them are kept.
+///
+/// Not so with segments, or hashed blocks that are not whole numbers of the engine's; where hashed prompts are under way
+/// several at once, each with a part of the same prefix (long-prefill thresholds); where hashed prompts come part by part;
+/// and where somebody gives way in the step that would have filled its block, which then is cached before it is computed
+/// (priorities, unless that block is found one step later only).
+fn caches_by_runs(config: &EngineConfig, workload: Workload<'_>) -> bool {
+    let plain = config.long_prefill_token_threshold == 0;
+    let together = config.async_scheduling && plain && config.prefill_schedule_interval == 1;
+    let kept = |block: u32| plain && workload.whole().is_some() && block.is_multiple_of(config.block_size);
+    !workload.has_segments()
+        && workload.hashed_block().is_none_or(kept)
+        && (config.scheduling_policy == Policy::Fcfs || together)
 }

@@ -12,6 +12,8 @@ pub(super) enum Place {
     Prefilling,
     /// It runs and continues its answer in every step.
     Decoding,
+    /// It runs, but the last step had no room for its next token.
+    Late,
     /// It runs until the result of its last step is processed.
     Leaving,
     /// Its answer is complete.
@@ -19,11 +21,18 @@ pub(super) enum Place {
 }
 
 impl Place {
+    /// Whether it runs.
+    #[inline]
+    pub(super) fn runs(self) -> bool {
+        self.status() == Status::Running
+    }
+
     /// As the step-by-step engine calls it.
+    #[inline]
     pub(super) fn status(self) -> Status {
         match self {
             Place::Waiting => Status::Waiting,
-            Place::Prefilling | Place::Decoding | Place::Leaving => Status::Running,
+            Place::Prefilling | Place::Decoding | Place::Late | Place::Leaving => Status::Running,
             Place::Finished => Status::Finished,
         }
     }
@@ -37,13 +46,15 @@ pub(super) struct Sequence {
     pub(super) number: u32,
     /// Tokens of its prompt.
     pub(super) prompt: u32,
+    /// Tokens it asks for.
+    pub(super) asked: u32,
     /// Tokens at which it ends.
     pub(super) end: u32,
     /// Tokens known, those among them whose step is under way.
     pub(super) tokens: u32,
     /// Tokens in KV, or on the way there.
     pub(super) computed: u32,
-    /// Tokens when its prompt was last complete.
+    /// Tokens when all that were known were last computed by a step of their own, not with those who decode together.
     pub(super) prefilled: u32,
     /// Computed tokens less the calls of the scheduler so far.
     pub(super) base: i64,
@@ -53,17 +64,20 @@ pub(super) struct Sequence {
     /// Tokens found cached at the first admission.
     pub(super) cached: u32,
     pub(super) place: Place,
+    /// Where priorities rule: its own, and the number of the instant at which it arrived.
+    pub(super) priority: i32,
+    pub(super) moment: u32,
 }
 
 impl Sequence {
     /// A request that waits, row `row` of the workload.
     pub(super) fn waiting(workload: &Workload<'_>, number: u32, row: usize, model_len: u32) -> Sequence {
-        let trace = workload.trace();
-        let prompt = trace.prompt_tokens[row];
-        let limit = prompt.saturating_add(trace.output_tokens[row].max(1));
+        let (prompt, asked) = (workload.prompt_tokens(row), workload.output_tokens(row));
+        let limit = prompt.saturating_add(asked.max(1));
         Sequence {
             number,
             prompt,
+            asked,
             end: limit.min(model_len),
             tokens: prompt,
             computed: 0,
@@ -73,7 +87,15 @@ impl Sequence {
             preemptions: 0,
             cached: 0,
             place: Place::Waiting,
+            priority: 0,
+            moment: 0,
         }
+    }
+
+    /// Where it stands among those who wait; it lies in `slot`.
+    #[inline]
+    pub(super) fn rank(&self, slot: u32) -> (i32, u64, (u32, u32)) {
+        (self.priority, u64::from(self.moment), (self.number, slot))
     }
 
     /// Whether it is given its first token next.
@@ -86,6 +108,8 @@ impl Sequence {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Timeline<T> {
     pub(super) arrival: T,
+    /// Since when it was ready to be sent.
+    pub(super) ready: T,
     pub(super) first_scheduled: T,
     pub(super) first_token: T,
     pub(super) last_token: T,

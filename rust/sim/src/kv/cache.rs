@@ -1,14 +1,19 @@
 //! The KV cache of one engine: which blocks each sequence has, and which prefixes can be found in them.
 
+use roofline_core::groups::{Groups, POOLS};
+
 use super::blocks::{Blocks, NONE};
-use super::groups::{Groups, POOLS};
 use super::prefix::Prefixes;
-use crate::request::{Cursor, Piece, Workload};
+use crate::living::Living;
+use crate::request::{Cursor, Piece, Rows, Workload};
 
 /// What a sequence has in the cache.
 #[derive(Debug, Clone, Default)]
 struct Table {
+    /// Those that have left the window of the main group are [`NONE`]: they keep their place.
     blocks: Vec<u32>,
+    /// Leading blocks that have left it.
+    passed: u32,
     /// Blocks of further groups of layers; what they hold is not found again.
     others: Vec<u32>,
     /// Blocks of each kind of memory that is apart.
@@ -23,6 +28,12 @@ struct Table {
     prefixes: Vec<u32>,
     /// Where the next block's tokens begin.
     cursor: Cursor,
+}
+
+impl Table {
+    fn held(&self) -> u32 {
+        (self.blocks.len() + self.others.len()) as u32 - self.passed
+    }
 }
 
 /// The shape of a KV cache.
@@ -56,11 +67,11 @@ impl CacheShape {
 pub struct KvCache<'a> {
     workload: Workload<'a>,
     /// For each sequence its request in the workload.
-    requests: &'a [u32],
+    rows: Rows<'a>,
     shape: CacheShape,
     blocks: Blocks,
     prefixes: Prefixes,
-    tables: Vec<Table>,
+    tables: Living<Table>,
     /// The blocks the last lookup found.
     hits: Vec<u32>,
     /// The pieces of the block that is being hashed.
@@ -72,20 +83,26 @@ pub struct KvCache<'a> {
 }
 
 impl<'a> KvCache<'a> {
-    /// An empty cache for sequences `0..requests.len()`, each a request of the workload.
-    pub fn new(workload: Workload<'a>, requests: &'a [u32], shape: CacheShape) -> KvCache<'a> {
+    /// An empty cache for sequences that are these rows of the workload.
+    pub fn new(workload: Workload<'a>, rows: Rows<'a>, shape: CacheShape) -> KvCache<'a> {
         KvCache {
             workload,
-            requests,
+            rows,
             shape,
             blocks: Blocks::new(shape.blocks),
             prefixes: Prefixes::new(if shape.prefix_caching { shape.blocks } else { 0 }),
-            tables: vec![Table::default(); requests.len()],
+            tables: Living::default(),
             hits: Vec::new(),
             content: Vec::new(),
             states: vec![false; if shape.has_states() { shape.blocks as usize } else { 0 }],
             apart: shape.groups.apart.map(|apart| apart.blocks),
         }
+    }
+
+    /// A sequence comes; all before the oldest that is under way are forgotten.
+    pub fn enter(&mut self, sequence: u32, oldest: usize) {
+        self.tables.forget_before(oldest);
+        self.tables.reach(sequence as usize, |_| Table::default());
     }
 
     /// The first `tokens` tokens of a sequence are known: prefixes of full blocks follow.
@@ -95,7 +112,7 @@ impl<'a> KvCache<'a> {
         }
         let CacheShape { block_size, hash_lookahead, .. } = self.shape;
         let table = &mut self.tables[sequence as usize];
-        let request = self.requests[sequence as usize] as usize;
+        let request = self.rows.row(sequence).unwrap_or(sequence) as usize;
         while (table.prefixes.len() as u64 + 1) * u64::from(block_size) + u64::from(hash_lookahead)
             <= u64::from(tokens)
         {
@@ -151,8 +168,7 @@ impl<'a> KvCache<'a> {
 
     /// Blocks a sequence has.
     pub fn held(&self, sequence: u32) -> u32 {
-        let table = &self.tables[sequence as usize];
-        (table.blocks.len() + table.others.len()) as u32
+        self.tables[sequence as usize].held()
     }
 
     /// Blocks that a sequence of `tokens` tokens takes at most.
@@ -167,11 +183,9 @@ impl<'a> KvCache<'a> {
         if tokens <= table.capacity && self.shape.groups.are_plain() {
             return true;
         }
-        let most = self.shape.groups.most_main(self.shape.block_size, self.shape.step_tokens);
-        let main = tokens.div_ceil(self.shape.block_size).min(most).max(table.blocks.len() as u32);
+        let main = tokens.div_ceil(self.shape.block_size).max(table.blocks.len() as u32) - self.passed(table);
         let others = self.others_for(table, tokens);
-        let held = (table.blocks.len() + table.others.len()) as u32;
-        main + others <= held + self.blocks.free()
+        main + others <= table.held() + self.blocks.free()
             && (self.apart_for(table, tokens).into_iter().zip(table.apart).zip(self.apart))
                 .all(|((needed, held), free)| needed <= held + free)
     }
@@ -232,15 +246,30 @@ impl<'a> KvCache<'a> {
         self.shape.groups.held(tokens.max(table.before), table.before, self.shape.block_size)
     }
 
+    /// Leading blocks of the main group that no query of a sequence reaches any more.
+    fn passed(&self, table: &Table) -> u32 {
+        let passed = match self.shape.groups.main_window {
+            0 => 0,
+            window => (table.before + 1).saturating_sub(window) / self.shape.block_size,
+        };
+        passed.clamp(table.passed, table.blocks.len() as u32)
+    }
+
+    /// Gives back what has left the window of the main group.
+    fn pass(&mut self, sequence: u32) {
+        let passed = self.passed(&self.tables[sequence as usize]);
+        let table = &mut self.tables[sequence as usize];
+        let gone = &mut table.blocks[table.passed as usize..passed as usize];
+        self.blocks.release(gone);
+        gone.fill(NONE);
+        table.passed = passed;
+    }
+
     /// Gives a sequence room for `tokens` tokens in all, as far as there are blocks.
     pub fn grow(&mut self, sequence: u32, tokens: u32) {
+        self.pass(sequence);
         self.grow_others(sequence, tokens);
-        let most = self.shape.groups.most_main(self.shape.block_size, self.shape.step_tokens) as usize;
         while self.tables[sequence as usize].capacity < tokens {
-            if self.tables[sequence as usize].blocks.len() >= most {
-                // From here on what has left the window makes room.
-                return;
-            }
             let Some(block) = self.take() else { return };
             let table = &mut self.tables[sequence as usize];
             table.blocks.push(block);
@@ -300,6 +329,9 @@ impl<'a> KvCache<'a> {
                 return;
             };
             table.registered += 1;
+            if block == NONE {
+                continue;
+            }
             let known = self.prefixes.block(prefix);
             if self.shape.merges && known != NONE {
                 self.blocks.touch(known);
@@ -322,11 +354,11 @@ impl<'a> KvCache<'a> {
     /// Takes all blocks from a sequence; its tokens stay known.
     pub fn release(&mut self, sequence: u32) {
         let table = &mut self.tables[sequence as usize];
-        self.blocks.release(&table.blocks);
+        self.blocks.release(&table.blocks[table.passed as usize..]);
         self.blocks.release(&table.others);
         table.blocks.clear();
         table.others.clear();
-        (table.capacity, table.registered, table.before) = (0, 0, 0);
+        (table.capacity, table.registered, table.before, table.passed) = (0, 0, 0, 0);
         self.apart.iter_mut().zip(std::mem::take(&mut table.apart)).for_each(|(free, held)| *free += held);
     }
 
@@ -364,8 +396,8 @@ impl<'a> KvCache<'a> {
             }
         }
         let mut uses = vec![0u32; self.blocks.usable() as usize + 1];
-        for table in &self.tables {
-            for &block in table.blocks.iter().chain(&table.others) {
+        for table in self.tables.iter() {
+            for &block in table.blocks.iter().skip(table.passed as usize).chain(&table.others) {
                 uses[block as usize] += 1;
             }
             if table.capacity != (table.blocks.len() as u32).saturating_mul(self.shape.block_size) {
@@ -441,8 +473,9 @@ mod tests {
                 groups: Groups::default(),
                 step_tokens: 64,
             };
-            let mut cache = KvCache::new(workload, &[0, 1], shape);
+            let mut cache = KvCache::new(workload, Rows::ALL, shape);
             for sequence in [0, 1] {
+                cache.enter(sequence, 0);
                 cache.know(sequence, 20);
             }
             assert_eq!(cache.look_up(1, 20), (0, 0));
@@ -478,7 +511,8 @@ mod tests {
             groups: Groups::default(),
             step_tokens: 64,
         };
-        let mut cache = KvCache::new(Workload::new(&trace, None).unwrap(), &[0], shape);
+        let mut cache = KvCache::new(Workload::new(&trace, None).unwrap(), Rows::ALL, shape);
+        cache.enter(0, 0);
         cache.know(0, 8);
         cache.grow(0, 8);
         cache.register(0, 8);

@@ -2,5 +2,4 @@
 
 pub mod blocks;
 pub mod prefix;
-pub mod groups;
 pub mod cache;

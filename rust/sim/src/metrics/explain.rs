@@ -7,9 +7,10 @@ use rustc_hash::FxHashMap;
 
 use super::account::{Meter, Split, kind_names};
 use super::journal::{Journal, Moments, Stretch};
-use super::records::Requests;
+use super::requests::Requests;
 use super::times::{Setback, Times, setbacks};
-use crate::scheduler::config::Limits;
+use crate::scheduler::config::{EngineConfig, Limits};
+use crate::scheduler::rules::Rules;
 use crate::time::{Ticks, tick_seconds};
 
 /// By which figure requests are slow.
@@ -50,14 +51,76 @@ impl Slowness {
 /// What a waiting request waited for; the parts add up to its waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Waited {
-    /// The end of steps that were decided before it came.
+    /// The end of steps that were decided before it came, or in which no prompt may begin.
     pub step: Ticks,
     /// A place among those who run.
     pub slots: Ticks,
-    /// Room among the tokens of a step, taken by others.
+    /// Room among the tokens of a step: taken by others, or less than it needs at once.
     pub tokens: Ticks,
     /// KV blocks.
     pub blocks: Ticks,
+}
+
+/// What may keep a request of an engine waiting.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hindrances {
+    limits: Limits,
+    /// Tokens a step may process, prompts' and answers'.
+    tokens: u64,
+    /// Whether nobody joins a batch that runs.
+    batches: bool,
+    /// Whether steps pass in which no prompt may begin.
+    intervals: bool,
+    /// Free blocks that hold the longest request.
+    enough_blocks: u32,
+    usable_blocks: u32,
+}
+
+impl Hindrances {
+    /// Those of an engine whose longest request has so many tokens.
+    ///
+    /// # Errors
+    /// Settings no engine could start with.
+    pub fn of(engine: &EngineConfig, longest: u32) -> Result<Hindrances> {
+        let limits = engine.limits()?;
+        let tokens = engine.max_num_scheduled_tokens.unwrap_or(u32::MAX).min(limits.tokens);
+        let slots = longest.min(limits.model_len).saturating_add(limits.lookahead);
+        Ok(Hindrances {
+            tokens: u64::from(tokens),
+            batches: engine.rules == Rules::Static,
+            intervals: engine.prefill_schedule_interval > 1,
+            enough_blocks: slots.div_ceil(engine.block_size.max(1)).saturating_add(limits.watermark_blocks),
+            usable_blocks: engine.num_gpu_blocks.saturating_sub(1),
+            limits,
+        })
+    }
+
+    /// Why nobody more was admitted in these steps, and where that time is booked.
+    fn reason<'a>(&self, stretch: Option<&Stretch>, waited: &'a mut Waited) -> &'a mut Ticks {
+        let Some(note) = stretch.map(|stretch| &stretch.note).filter(|note| note.waiting > 0) else {
+            return &mut waited.step;
+        };
+        let inputs = |each: u32| note.steps * u64::from(note.sequences) * u64::from(each);
+        let full = |tokens: u64, most: u64| tokens >= note.steps * most;
+        if note.preempted > 0 {
+            &mut waited.blocks
+        } else if note.running >= self.limits.running || self.batches {
+            &mut waited.slots
+        } else if full(note.scheduled_tokens, self.tokens)
+            || full(
+                note.scheduled_tokens + inputs(self.limits.draft_slots),
+                u64::from(self.limits.step_tokens),
+            )
+        {
+            &mut waited.tokens
+        } else if self.usable_blocks.saturating_sub(note.used_last) < self.enough_blocks {
+            &mut waited.blocks
+        } else if self.intervals {
+            &mut waited.step
+        } else {
+            &mut waited.tokens
+        }
+    }
 }
 
 /// One slow request.
@@ -81,7 +144,7 @@ pub struct Explained {
 pub fn slowest(
     requests: &Requests,
     journals: &[Journal],
-    limits: &Limits,
+    limits: &Hindrances,
     origin: Ticks,
     outside: Ticks,
     (count, by): (usize, Slowness),
@@ -126,7 +189,7 @@ fn ahead(journal: &Journal, own: &Moments) -> u64 {
 fn waiting(
     journal: &Journal,
     meter: &Meter<'_>,
-    limits: &Limits,
+    limits: &Hindrances,
     moments: &Moments,
     setbacks: &[Setback],
 ) -> (Waited, Split) {
@@ -140,14 +203,14 @@ fn waiting(
 }
 
 /// What stood in the way from `from` to `to`: as each call of the scheduler found it, until the next one.
-fn held(stretches: &[Stretch], limits: &Limits, from: Ticks, to: Ticks, waited: &mut Waited) {
+fn held(stretches: &[Stretch], limits: &Hindrances, from: Ticks, to: Ticks, waited: &mut Waited) {
     let mut place = stretches.partition_point(|stretch| stretch.note.start <= from);
     let mut now = from;
     if let Some(under_way) = place.checked_sub(1).map(|before| &stretches[before]) {
         let until = stretches.get(place).map_or(to, |next| next.note.start.min(to));
         let goes_on =
             under_way.note.start == from || (under_way.note.steps > 1 && under_way.note.waiting > 0);
-        *reason(goes_on.then_some(under_way), limits, waited) += until - now;
+        *limits.reason(goes_on.then_some(under_way), waited) += until - now;
         now = until;
     }
     while now < to {
@@ -159,22 +222,9 @@ fn held(stretches: &[Stretch], limits: &Limits, from: Ticks, to: Ticks, waited: 
         } else {
             next
         };
-        *reason(known, limits, waited) += until - now;
+        *limits.reason(known, waited) += until - now;
         place += usize::from(known.is_some());
         now = until;
-    }
-}
-
-fn reason<'a>(stretch: Option<&Stretch>, limits: &Limits, waited: &'a mut Waited) -> &'a mut Ticks {
-    let Some(stretch) = stretch.filter(|stretch| stretch.note.waiting > 0) else { return &mut waited.step };
-    if stretch.note.preempted > 0 {
-        &mut waited.blocks
-    } else if stretch.note.running >= limits.running {
-        &mut waited.slots
-    } else if stretch.note.scheduled_tokens >= stretch.note.steps * u64::from(limits.tokens) {
-        &mut waited.tokens
-    } else {
-        &mut waited.blocks
     }
 }
 

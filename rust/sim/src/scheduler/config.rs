@@ -1,6 +1,7 @@
 //! The settings of a serving engine, under the names vLLM gives them.
 
 use roofline_core::error::{Error, Result};
+use roofline_core::groups::Groups;
 use roofline_core::names;
 
 use super::rules::Rules;
@@ -8,7 +9,6 @@ use super::sglang;
 use super::speculation::Speculation;
 use super::swap::Swap;
 use crate::kv::cache::CacheShape;
-use crate::kv::groups::Groups;
 
 /// In which order requests wait, and who gives way when memory is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,21 +232,18 @@ impl EngineConfig {
         }
         mistakes.extend(self.memory_mistake());
         mistakes.extend(self.rule_mistakes());
-        if !self.enable_chunked_prefill
-            && self.takes_whole_prompts()
-            && self.max_num_batched_tokens < self.model_len()
-        {
-            let must =
-                format!("must be at least max_model_len, {}, without chunked prefill", self.model_len());
-            let hint = "raise it, lower max_model_len, or allow chunked prefill";
-            mistakes.push(Error::spec("max_num_batched_tokens", must, self.max_num_batched_tokens, hint));
-        }
+        mistakes.extend(self.whole_prompt_mistakes());
         if let Some(speculation) = &self.speculation {
             mistakes.extend(speculation.mistakes());
             let row = speculation.tokens.saturating_add(1 + speculation.draft_slots());
+            let must = |row: u32| format!("must hold a row with its drafts, {row} tokens");
             if self.max_num_batched_tokens < row {
-                let must = format!("must hold a row with its drafts, {row} tokens");
-                mistakes.push(Error::spec("max_num_batched_tokens", must, self.max_num_batched_tokens, ""));
+                let set = self.max_num_batched_tokens;
+                mistakes.push(Error::spec("max_num_batched_tokens", must(row), set, ""));
+            }
+            let row = speculation.tokens.saturating_add(1);
+            if let Some(set) = self.max_num_scheduled_tokens.filter(|&set| set < row) {
+                mistakes.push(Error::spec("max_num_scheduled_tokens", must(row), set, ""));
             }
             if self.pipeline_parallel > 1 {
                 let hint = "leave out one of the two: how vLLM combines them is not described here";
@@ -260,6 +257,28 @@ impl EngineConfig {
     /// Whether without chunked prefill a step must have room for the longest request.
     pub fn takes_whole_prompts(&self) -> bool {
         matches!(self.rules, Rules::Vllm | Rules::VllmV0 | Rules::Orca | Rules::Static)
+    }
+
+    /// Steps in which the longest request would never find room at once.
+    fn whole_prompt_mistakes(&self) -> Vec<Error> {
+        if self.enable_chunked_prefill || !self.takes_whole_prompts() {
+            return Vec::new();
+        }
+        let slots = self.speculation.as_ref().map_or(0, Speculation::draft_slots);
+        // A request of max_model_len tokens has at most one fewer to compute.
+        let beside = slots.saturating_sub(1);
+        let most = self.model_len().saturating_add(beside);
+        let hint = "raise it, lower max_model_len, or allow chunked prefill";
+        let mistake = |field: &str, set: u32, most: u32| {
+            let and = if beside > 0 { " and the slots of its drafts" } else { "" };
+            let must = format!("must be at least max_model_len{and}, {most}, without chunked prefill");
+            Error::spec(field, must, set, hint)
+        };
+        let batched = Some(self.max_num_batched_tokens).filter(|&set| set < most);
+        let scheduled = self.max_num_scheduled_tokens.filter(|&set| set < self.model_len());
+        (batched.map(|set| mistake("max_num_batched_tokens", set, most)).into_iter())
+            .chain(scheduled.map(|set| mistake("max_num_scheduled_tokens", set, self.model_len())))
+            .collect()
     }
 
     /// Settings that do not go with the engine's rules.
@@ -335,7 +354,7 @@ mod tests {
     use super::super::preset::{DeviceClass, preset};
     use super::super::speculation::{Acceptance, DraftMethod};
     use super::*;
-    use crate::kv::groups::{Apart, Window};
+    use roofline_core::groups::{Apart, Window};
 
     fn config() -> EngineConfig {
         EngineConfig {
@@ -394,6 +413,27 @@ mod tests {
                 config.max_num_batched_tokens = 8000;
             }),
             "max_num_batched_tokens must be at least max_model_len, 8192, without chunked prefill: 8000"
+        );
+        let scheduled = message(|config| {
+            config.enable_chunked_prefill = false;
+            config.max_num_scheduled_tokens = Some(500);
+        });
+        assert_eq!(
+            scheduled,
+            "max_num_scheduled_tokens must be at least max_model_len, 8192, without chunked prefill: 500"
+        );
+        let block = message(|config| {
+            config.enable_chunked_prefill = false;
+            config.max_num_scheduled_tokens = Some(8);
+            let acceptance = Acceptance::Chance { positions: vec![0.5], seed: 0 };
+            config.speculation = Some(Speculation { method: DraftMethod::Dflash, tokens: 15, acceptance });
+        });
+        let slots =
+            "must be at least max_model_len and the slots of its drafts, 8205, without chunked prefill";
+        assert!(block.contains(&format!("max_num_batched_tokens {slots}: 8192")), "{block}");
+        assert!(
+            block.contains("max_num_scheduled_tokens must hold a row with its drafts, 16 tokens: 8"),
+            "{block}"
         );
         let swap = message(|config| {
             config.rules = Rules::VllmV0;

@@ -1,13 +1,13 @@
 //! Engines by name: the settings a serving engine starts with when nothing is said.
 
 use roofline_core::error::Result;
+use roofline_core::groups::Groups;
 use roofline_core::memory::MemoryShare;
 use roofline_core::names;
 use roofline_core::units::{GIB, MIB};
 
 use super::config::{EngineConfig, Policy};
 use super::rules::{Capacity, Rules, Sglang};
-use crate::kv::groups::Groups;
 
 /// The engines that can be simulated.
 pub const ENGINES: [&str; 8] =

@@ -2,20 +2,31 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-/// Priority, arrival, sequence: lower first.
-type Rank = (i32, u64, u32);
+use super::config::Policy;
 
-/// The waiting queue of an engine.
+/// Priority, arrival, sequence: lower first.
+type Rank<S> = (i32, u64, S);
+
+/// The waiting queue of an engine; `S` is what it calls a sequence, its number first.
 #[derive(Debug, Clone)]
-pub enum Queue {
+pub enum Queue<S> {
     /// First come, first served; who was preempted comes before everybody.
-    Fcfs(VecDeque<u32>),
+    Fcfs(VecDeque<S>),
     /// By rank.
-    Priority(BTreeSet<Rank>),
+    Priority(BTreeSet<Rank<S>>),
 }
 
-impl Queue {
+impl<S: Copy + Ord> Queue<S> {
+    /// An empty queue of an engine under that policy.
+    pub fn of(policy: Policy) -> Queue<S> {
+        match policy {
+            Policy::Fcfs | Policy::LongestPrefix => Queue::Fcfs(VecDeque::new()),
+            Policy::Priority => Queue::Priority(BTreeSet::new()),
+        }
+    }
+
     /// Requests waiting.
+    #[inline]
     pub fn len(&self) -> usize {
         match self {
             Queue::Fcfs(queue) => queue.len(),
@@ -24,12 +35,14 @@ impl Queue {
     }
 
     /// Whether nobody waits.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Who is tried next.
-    pub fn front(&self) -> Option<u32> {
+    #[inline]
+    pub fn front(&self) -> Option<S> {
         match self {
             Queue::Fcfs(queue) => queue.front().copied(),
             Queue::Priority(queue) => queue.first().map(|rank| rank.2),
@@ -37,7 +50,8 @@ impl Queue {
     }
 
     /// Takes out who is tried next.
-    pub fn pop(&mut self) -> Option<u32> {
+    #[inline]
+    pub fn pop(&mut self) -> Option<S> {
         match self {
             Queue::Fcfs(queue) => queue.pop_front(),
             Queue::Priority(queue) => queue.pop_first().map(|rank| rank.2),
@@ -45,7 +59,8 @@ impl Queue {
     }
 
     /// A request that has just arrived.
-    pub fn push(&mut self, rank: Rank) {
+    #[inline]
+    pub fn push(&mut self, rank: Rank<S>) {
         match self {
             Queue::Fcfs(queue) => queue.push_back(rank.2),
             Queue::Priority(queue) => {
@@ -55,7 +70,8 @@ impl Queue {
     }
 
     /// A request that was preempted or set aside.
-    pub fn put_back(&mut self, rank: Rank) {
+    #[inline]
+    pub fn put_back(&mut self, rank: Rank<S>) {
         match self {
             Queue::Fcfs(queue) => queue.push_front(rank.2),
             Queue::Priority(queue) => {
@@ -65,14 +81,14 @@ impl Queue {
     }
 
     /// Sorts those in order of arrival anew; equals stay in their order.
-    pub fn sort_by_key<K: Ord>(&mut self, key: impl FnMut(&u32) -> K) {
+    pub fn sort_by_key<K: Ord>(&mut self, key: impl FnMut(&S) -> K) {
         if let Queue::Fcfs(queue) = self {
             queue.make_contiguous().sort_by_cached_key(key);
         }
     }
 
     /// Takes out a request that ended while it waited.
-    pub fn remove(&mut self, rank: Rank) {
+    pub fn remove(&mut self, rank: Rank<S>) {
         match self {
             Queue::Fcfs(queue) => queue.retain(|&sequence| sequence != rank.2),
             Queue::Priority(queue) => {
@@ -88,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_preempted_come_first_only_where_no_priority_rules() {
-        let order = |mut queue: Queue| {
+        let order = |mut queue: Queue<u32>| {
             queue.push((1, 10, 0));
             queue.push((0, 11, 1));
             queue.put_back((2, 5, 2));

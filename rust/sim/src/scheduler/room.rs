@@ -3,9 +3,8 @@
 //! Engines give and take blocks while they decide, so the room holds the KV cache; clocks and measurements are not its
 //! business. Its moves are those that all engines share: to continue, admit, preempt.
 
-use std::collections::{BTreeSet, VecDeque};
-
 use roofline_core::error::Result;
+use roofline_core::groups::POOLS;
 
 use super::config::{EngineConfig, Limits, Policy};
 use super::queue::Queue;
@@ -14,8 +13,8 @@ use super::sequence::{Sequence, Status};
 use super::speculation::Speculation;
 use super::swap::Swapped;
 use crate::kv::cache::KvCache;
-use crate::kv::groups::POOLS;
-use crate::request::Workload;
+use crate::living::Living;
+use crate::request::{Rows, Workload};
 use crate::step::{Entry, Step};
 
 /// What an admission takes.
@@ -37,12 +36,14 @@ pub struct Room<'a> {
     pub(super) config: &'a EngineConfig,
     pub(super) limits: Limits,
     pub(super) kv: KvCache<'a>,
+    pub(super) workload: Workload<'a>,
     /// For each sequence its request in the workload.
-    pub(super) requests: &'a [u32],
-    pub(super) sequences: Vec<Sequence>,
+    pub(super) rows: Rows<'a>,
+    /// Those that have come, from the oldest that is under way on.
+    pub(super) sequences: Living<Sequence>,
     /// In order of admission.
     pub(super) running: Vec<u32>,
-    pub(super) waiting: Queue,
+    pub(super) waiting: Queue<u32>,
     /// Those who wait with their blocks in the host's memory.
     pub(super) swapped: Swapped,
     /// Requests waiting that were set aside.
@@ -54,23 +55,19 @@ pub struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    /// An empty room that is to serve `requests` (rows of the workload), numbered `0..requests.len()`.
+    /// An empty room that is to serve these rows of the workload, numbered from 0 on.
     ///
     /// # Errors
     /// Settings no engine could start with.
-    pub fn new(config: &'a EngineConfig, workload: Workload<'a>, requests: &'a [u32]) -> Result<Room<'a>> {
+    pub fn new(config: &'a EngineConfig, workload: Workload<'a>, rows: Rows<'a>) -> Result<Room<'a>> {
         let limits = config.limits()?;
-        let sequence = |&row: &u32| Sequence::expected(&workload, row as usize, limits.model_len);
-        let sequences = requests.iter().map(sequence).collect();
         Ok(Room {
-            kv: KvCache::new(workload, requests, config.cache_shape()),
-            sequences,
-            requests,
+            kv: KvCache::new(workload, rows, config.cache_shape()),
+            sequences: Living::default(),
+            workload,
+            rows,
             running: Vec::new(),
-            waiting: match config.scheduling_policy {
-                Policy::Fcfs | Policy::LongestPrefix => Queue::Fcfs(VecDeque::new()),
-                Policy::Priority => Queue::Priority(BTreeSet::new()),
-            },
+            waiting: Queue::of(config.scheduling_policy),
             swapped: Swapped::default(),
             set_aside: 0,
             calls: 0,
@@ -82,6 +79,16 @@ impl<'a> Room<'a> {
 
     /// A request arrives: it waits, or is rejected if its prompt leaves no room for an answer.
     pub(super) fn arrive(&mut self, sequence: u32, moment: u64) -> Status {
+        self.sequences.forget_while(Sequence::is_gone);
+        let (workload, rows, model_len) = (self.workload, self.rows, self.limits.model_len);
+        self.sequences.reach(sequence as usize, |number| {
+            let row = rows.row(number as u32).unwrap_or(number as u32);
+            Sequence::expected(&workload, row as usize, model_len)
+        });
+        let oldest = self.sequences.first();
+        self.kv.enter(sequence, oldest);
+        self.workload.forget(|| rows.row(oldest as u32));
+        self.workload.limit(self.sequences.end() - oldest);
         let state = &mut self.sequences[sequence as usize];
         state.moment = moment;
         let rules = self.config.rules;
@@ -220,7 +227,8 @@ impl<'a> Room<'a> {
             tokens,
             drafts,
             padded: false,
-            prefill: state.chunk,
+            // A batch that is formed at once begins with whole prompts.
+            prefill: state.chunk || after == tokens,
             context: after,
             samples: false,
         });
@@ -391,7 +399,7 @@ impl<'a> Room<'a> {
         if count(Status::Running) != self.running.len() || count(Status::Waiting) != waiting {
             return Err("every living request must run or wait, once".into());
         }
-        if count(Status::Expected) + arrived != self.sequences.len() {
+        if self.sequences.end() - count(Status::Expected) != arrived {
             return Err(format!("every request that arrived must be known: {arrived}"));
         }
         Ok(())

@@ -6,12 +6,12 @@
 use std::cmp::Reverse;
 
 use roofline_core::error::Error;
+use roofline_core::groups::POOLS;
 
 use super::config::{EngineConfig, Policy};
 use super::decode;
 use super::room::{Room, Share};
 use super::rules::Sglang as Settings;
-use crate::kv::groups::POOLS;
 use crate::step::Step;
 
 /// Share of the answers to come that is set aside at first (`SGLANG_INIT_NEW_TOKEN_RATIO`).

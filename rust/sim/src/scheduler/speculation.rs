@@ -16,15 +16,21 @@ pub enum DraftMethod {
     Eagle,
     /// A multi-token-prediction module of the model itself.
     Mtp,
+    /// As many modules of the model itself, one a position.
+    MtpModules,
+    /// A block of drafts at once, by diffusion (DFlash).
+    Dflash,
 }
 
 impl DraftMethod {
-    const ALL: [DraftMethod; 5] = [
+    /// Those that a user names: how many modules a model has, it says itself.
+    const NAMED: [DraftMethod; 6] = [
         DraftMethod::Ngram,
         DraftMethod::DraftModel,
         DraftMethod::Medusa,
         DraftMethod::Eagle,
         DraftMethod::Mtp,
+        DraftMethod::Dflash,
     ];
 
     /// Its name.
@@ -34,7 +40,8 @@ impl DraftMethod {
             DraftMethod::DraftModel => "draft-model",
             DraftMethod::Medusa => "medusa",
             DraftMethod::Eagle => "eagle",
-            DraftMethod::Mtp => "mtp",
+            DraftMethod::Mtp | DraftMethod::MtpModules => "mtp",
+            DraftMethod::Dflash => "dflash",
         }
     }
 
@@ -44,9 +51,9 @@ impl DraftMethod {
     /// An unknown name, with the nearest known ones.
     pub fn parse(name: &str) -> Result<DraftMethod> {
         let plain = names::normalise(name);
-        let known = DraftMethod::ALL.into_iter().find(|method| method.name() == plain);
+        let known = DraftMethod::NAMED.into_iter().find(|method| method.name() == plain);
         known.ok_or_else(|| {
-            names::unknown("speculation method", name, DraftMethod::ALL.map(DraftMethod::name))
+            names::unknown("speculation method", name, DraftMethod::NAMED.map(DraftMethod::name))
         })
     }
 }
@@ -141,20 +148,40 @@ impl Speculation {
         Ok(Some(Speculation { method, tokens: tokens?, acceptance: acceptance? }))
     }
 
+    /// The same, drafted by a model that ships so many modules of multi-token prediction.
+    #[must_use]
+    pub fn by_modules(self, modules: u64) -> Speculation {
+        let several = self.method == DraftMethod::Mtp && modules > 1;
+        Speculation { method: if several { DraftMethod::MtpModules } else { self.method }, ..self }
+    }
+
     /// KV slots reserved beyond the tokens of a step.
     pub fn lookahead(&self) -> u32 {
         // What keeps a cache of its own writes ahead of what is verified.
-        if matches!(self.method, DraftMethod::Ngram | DraftMethod::Medusa) { 0 } else { self.tokens }
+        match self.method {
+            DraftMethod::Ngram | DraftMethod::Medusa => 0,
+            DraftMethod::Dflash => self.tokens.saturating_add(1),
+            _ => self.tokens,
+        }
     }
 
     /// Tokens after a block that are part of its prefix.
     pub fn hash_lookahead(&self) -> u32 {
-        u32::from(matches!(self.method, DraftMethod::Eagle | DraftMethod::Mtp))
+        match self.method {
+            DraftMethod::Eagle | DraftMethod::Mtp => 1,
+            DraftMethod::MtpModules => self.tokens,
+            DraftMethod::Ngram | DraftMethod::DraftModel | DraftMethod::Medusa | DraftMethod::Dflash => 0,
+        }
     }
 
-    /// Inputs a sequence takes beyond its tokens.
+    /// Inputs a sequence takes beyond its tokens: what is drafted at once takes an input a draft, of which the last
+    /// token's is one.
     pub fn draft_slots(&self) -> u32 {
-        u32::from(self.method == DraftMethod::DraftModel)
+        match self.method {
+            DraftMethod::DraftModel => 1,
+            DraftMethod::Dflash => self.tokens.saturating_sub(1),
+            _ => 0,
+        }
     }
 
     /// Drafts accepted of `verified`, at the `count`-th verification of request `request`.
@@ -253,6 +280,27 @@ mod tests {
         // 0 to 4 drafts are accepted equally often: 4 of 5 times the first, 3 of those 4 the second …
         let chances = Speculation { acceptance: pattern, ..chance(vec![]) }.chances();
         assert_eq!(chances, [4.0 / 5.0, 3.0 / 4.0, 2.0 / 3.0, 1.0 / 2.0]);
+    }
+
+    #[test]
+    fn methods_reserve_what_vllm_reserves_for_them() {
+        let of = |method| Speculation { method, ..chance(vec![0.5]) };
+        for (method, lookahead, hashed, slots) in [
+            (DraftMethod::Ngram, 0, 0, 0),
+            (DraftMethod::DraftModel, 4, 0, 1),
+            (DraftMethod::Medusa, 0, 0, 0),
+            (DraftMethod::Eagle, 4, 1, 0),
+            (DraftMethod::Mtp, 4, 1, 0),
+            (DraftMethod::MtpModules, 4, 4, 0),
+            (DraftMethod::Dflash, 5, 0, 3),
+        ] {
+            let drafts = of(method);
+            let reserved = (drafts.lookahead(), drafts.hash_lookahead(), drafts.draft_slots());
+            assert_eq!(reserved, (lookahead, hashed, slots), "{method:?}");
+        }
+        assert_eq!(of(DraftMethod::Mtp).by_modules(3).method, DraftMethod::MtpModules);
+        assert_eq!(of(DraftMethod::Mtp).by_modules(1).method, DraftMethod::Mtp);
+        assert_eq!(of(DraftMethod::Eagle).by_modules(3).method, DraftMethod::Eagle);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The scheduler of TensorRT-LLM 1.0 (PyTorch backend, `pyexecutor/scheduler.py`): in-flight batching under a capacity policy.
 
+use roofline_core::groups::POOLS;
+
 use super::decode;
 use super::room::{Room, Share};
 use super::rules::Capacity;
-use crate::kv::groups::POOLS;
 use crate::step::Step;
 
 /// Fills a step with all who generate, then with prompts, up to its tokens.

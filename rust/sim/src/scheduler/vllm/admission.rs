@@ -1,6 +1,7 @@
 //! Waiting requests of a vLLM scheduler: who is admitted, with which cached prefix.
 
-use super::{Pass, Vllm};
+use super::Vllm;
+use super::pass::Pass;
 use crate::scheduler::room::{Room, Share};
 use crate::step::Step;
 

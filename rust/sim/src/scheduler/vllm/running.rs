@@ -1,6 +1,6 @@
 //! Running requests of a vLLM scheduler: each continues, in order of admission, and some give way to others.
 
-use super::Pass;
+use super::pass::Pass;
 use crate::scheduler::config::Policy;
 use crate::scheduler::room::Room;
 use crate::step::Step;

@@ -4,12 +4,12 @@
 //! equal size, so that a block of any group has the same bytes. Layers that keep every token take a block for each
 //! `block_size` tokens, layers with a window only for what the next queries reach, layers with a state one block.
 
-use roofline_core::error::Result;
-use roofline_core::layout::Layout;
-use roofline_core::memory::KvLayout;
-use roofline_core::model::{LayerGroup, Mixer, Model, Span};
-use roofline_core::precision::Precision;
-use roofline_core::step::Deployment;
+use crate::error::Result;
+use crate::kv::KvLayout;
+use crate::layout::Layout;
+use crate::model::{LayerGroup, Mixer, Span};
+use crate::precision::Precision;
+use crate::step::Deployment;
 
 /// Kinds of windows one model may mix beside layers that keep every token.
 const MOST_WINDOWS: usize = 3;
@@ -67,12 +67,12 @@ pub struct Apart {
 
 impl Apart {
     /// Blocks of a sequence of `tokens` tokens, `before` of which were computed before this step.
-    pub(super) fn held(&self, tokens: u32, before: u32) -> u32 {
+    pub fn held(&self, tokens: u32, before: u32) -> u32 {
         if self.keeps_steps { self.window.held(tokens, before) } else { self.held_at_most(tokens, 0) }
     }
 
     /// The same at most, where a step computes at most `step` tokens.
-    pub(super) fn held_at_most(&self, tokens: u32, step: u32) -> u32 {
+    pub fn held_at_most(&self, tokens: u32, step: u32) -> u32 {
         self.window.held_at_most(tokens, if self.keeps_steps { step } else { 0 })
     }
 }
@@ -107,7 +107,7 @@ impl Groups {
 
     /// Blocks beside the main group's that a sequence of `tokens` tokens takes, `before` of which were computed before
     /// this step; `block_size` is the main group's.
-    pub(super) fn held(&self, tokens: u32, before: u32, block_size: u32) -> u32 {
+    pub fn held(&self, tokens: u32, before: u32, block_size: u32) -> u32 {
         let windows: u32 = self.windows.iter().map(|window| window.held(tokens, before)).sum();
         self.full * tokens.div_ceil(block_size) + windows + self.states
     }
@@ -120,7 +120,7 @@ impl Groups {
     }
 
     /// Most blocks of the main group a sequence takes.
-    pub(super) fn most_main(&self, block_size: u32, step: u32) -> u32 {
+    pub fn most_main(&self, block_size: u32, step: u32) -> u32 {
         match self.main_window {
             0 => u32::MAX,
             tokens => Window { groups: 1, tokens, block_size }.held_at_most(u32::MAX, step),
@@ -139,14 +139,41 @@ pub struct Cut {
     pub groups: Groups,
 }
 
+impl Cut {
+    /// Whether it is anything but blocks of one size in which all layers keep every token.
+    pub fn differs(&self) -> bool {
+        !self.groups.are_plain() || self.block_size == u32::MAX
+    }
+
+    /// The same where a sequence keeps so many states in each layer that has one.
+    #[must_use]
+    pub fn with_states(mut self, states: u32) -> Cut {
+        self.groups.states = self.groups.states.saturating_mul(states);
+        self
+    }
+
+    /// Blocks that a sequence of `tokens` tokens takes while it decodes, the last of them being computed.
+    pub fn blocks_of(&self, tokens: u32) -> u32 {
+        let (tokens, block_size) = (tokens.max(1), self.block_size);
+        let main = match self.groups.main_window {
+            0 => tokens.div_ceil(block_size),
+            window => Window { groups: 1, tokens: window, block_size }.held(tokens, tokens - 1),
+        };
+        main + self.groups.held(tokens, tokens - 1, self.block_size)
+    }
+}
+
 /// Layers that keep their cache alike.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Kind {
-    pub(crate) layers: u64,
-    pub(crate) bytes_per_token: f64,
-    pub(crate) state_bytes: f64,
-    /// 0 for every token.
-    pub(crate) window: u32,
+pub struct Kind {
+    /// How many.
+    pub layers: u64,
+    /// What each keeps of a token.
+    pub bytes_per_token: f64,
+    /// What each keeps of a sequence, however long it is.
+    pub state_bytes: f64,
+    /// Tokens that a query reaches, 0 for every token.
+    pub window: u32,
 }
 
 /// Cuts the cache of a deployment into blocks of `block_size` tokens, or more where a state needs them; `None` for a
@@ -220,13 +247,13 @@ fn cut_kinds(kinds: &[Kind], share: u64, block_size: u32) -> Option<Cut> {
 }
 
 /// The kinds of layers that keep a cache: the model's as techniques change them, and those of models that draft.
-pub(crate) fn kinds(deployment: &Deployment) -> Result<Vec<Kind>> {
+pub fn kinds(deployment: &Deployment) -> Result<Vec<Kind>> {
     let cache = deployment.cache()?;
     let layout = Layout { pp: 1, ..deployment.layout };
     let mut kinds = Vec::new();
     for group in &deployment.model.layers {
-        let mut kind = kind(&deployment.model, layout, &deployment.precision, group);
-        kind.bytes_per_token *= cache.factor;
+        let mut kind = kind(layout, &deployment.precision, group);
+        kind.bytes_per_token *= cache.share(kind.window > 0);
         for part in within_budgets(kind, &cache.budgets()) {
             add(&mut kinds, part);
         }
@@ -239,7 +266,7 @@ pub(crate) fn kinds(deployment: &Deployment) -> Result<Vec<Kind>> {
     }
     for (model, precision) in &cache.drafts {
         for group in &model.layers {
-            add(&mut kinds, kind(model, layout, precision, group));
+            add(&mut kinds, kind(layout, precision, group));
         }
     }
     Ok(kinds)
@@ -264,15 +291,14 @@ fn within_budgets(kind: Kind, budgets: &[(f64, Option<u64>)]) -> Vec<Kind> {
         let until = (share * kind.layers as f64).round() as u64;
         let layers = until.saturating_sub(std::mem::replace(&mut given, until));
         let kept = budget.and_then(|budget| u32::try_from(budget).ok()).filter(|_| kind.state_bytes == 0.0);
-        let window = [Some(kind.window).filter(|window| *window > 0), kept].into_iter().flatten().min();
-        Kind { layers, window: window.unwrap_or(0), ..kind }
+        let window = if kind.window > 0 { kind.window } else { kept.unwrap_or(0) };
+        Kind { layers, window, ..kind }
     });
     cut.collect()
 }
 
-fn kind(model: &Model, layout: Layout, precision: &Precision, group: &LayerGroup) -> Kind {
-    let alone = Model { layers: vec![LayerGroup { count: 1, ..group.clone() }], ..model.clone() };
-    let layer = KvLayout::of(&alone, layout, precision);
+fn kind(layout: Layout, precision: &Precision, group: &LayerGroup) -> Kind {
+    let layer = KvLayout::of_layer(group, layout, precision);
     let window = match &group.mixer {
         Some(Mixer::Attention(attention)) => match attention.span {
             Span::Window(tokens) | Span::Chunk(tokens) => u32::try_from(tokens).unwrap_or(0),
