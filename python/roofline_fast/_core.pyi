@@ -159,6 +159,8 @@ class Deployment:
         overlap: float = 0.0,
         techniques: Sequence[str] = ...,
         spec_method: str | None = None,
+        speculation: tuple[str | None, int | None, float | Sequence[float] | str | None, Model | None]
+        | None = None,
         engine: str = "vllm",
         mode: str = "predicted",
         efficiency: str | PathLike[str] | None = None,
@@ -178,6 +180,15 @@ class Deployment:
         kv_cache_dtype: str | None = None,
         speculation: tuple[str, int, str] | None = None,
     ) -> list[str]: ...
+    @staticmethod
+    def drafts(
+        method: str | None = None,
+        tokens: int | None = None,
+        acceptance: float | Sequence[float] | str | None = None,
+        model: str | None = None,
+    ) -> str | None: ...
+    @staticmethod
+    def mistakes(techniques: Sequence[str]) -> list[tuple[int, int, str, str, str]]: ...
     @staticmethod
     def canonical(techniques: Sequence[str]) -> str: ...
     @staticmethod
@@ -259,7 +270,9 @@ class Analysis:
     def sensitivity(self) -> list[tuple[str, float]]: ...
     def compare(self, other: Analysis, by: str = "piece") -> Table: ...
     @staticmethod
-    def break_even(deployment: Deployment, base: Deployment, point: Point, engine: EngineMemory) -> Table: ...
+    def break_even(
+        deployment: Deployment, stem: Deployment, base: Deployment, point: Point, engine: EngineMemory
+    ) -> Table: ...
     @staticmethod
     def bound_map(
         deployment: Deployment, engine: EngineMemory, batches: Sequence[int], contexts: Sequence[int]
@@ -307,6 +320,8 @@ class Space:
     ) -> Space: ...
     @staticmethod
     def settings() -> list[str]: ...
+    @staticmethod
+    def check(axis: str, name: str) -> None: ...
     @staticmethod
     def results() -> list[str]: ...
     @staticmethod

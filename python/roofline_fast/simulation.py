@@ -158,7 +158,7 @@ def simulate(
         Requests that may wait; vLLM refuses others (503).
     capacity_scheduler_policy : {"guaranteed-no-evict", "max-utilization"}, optional
         TensorRT-LLM's own setting.
-    spec_method : {"ngram", "draft-model", "eagle", "mtp", "dflash"}, optional
+    spec_method : {"ngram", "draft-model", "medusa", "eagle", "mtp", "dflash"}, optional
         Where draft tokens come from; nothing is drafted unless said. An EAGLE head or MTP module takes the time
         of one layer and the head for each draft.
     spec_model : str, path, mapping or Model, optional

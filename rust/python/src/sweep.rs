@@ -73,11 +73,10 @@ impl Space {
         Setting::ALL.map(Setting::name).to_vec()
     }
 
-    /// What is wrong with a name as a value of an axis, and a hint; nothing where it is known.
+    /// Refuses a name that an axis cannot have, whatever the others are.
     #[staticmethod]
-    fn mistake(py: Python<'_>, axis: &str, name: &str) -> PyResult<Option<(String, String)>> {
-        let setting = enter(py, || Setting::parse(axis))?;
-        Ok(plan::check_name(setting, name).err().map(|error| (error.to_string(), error.hint())))
+    fn check(py: Python<'_>, axis: &str, name: &str) -> PyResult<()> {
+        enter(py, || plan::check_name(Setting::parse(axis)?, name))
     }
 
     /// Every result that there is, in the order of columns.
