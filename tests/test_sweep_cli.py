@@ -269,7 +269,7 @@ def test_an_unknown_key_hides_no_mistake_of_names_and_techniques(
         "stored: `kv-quant:bits=3`",
         "axes.techniques[4].n-m.m must be a whole number from 1 to 65536: x",
         "axes.phase must be a known phase: decod",
-        "axes.spec_method must be one of ngram, draft-model, medusa, eagle, mtp: eagles",
+        "axes.spec_method must be one of ngram, draft-model, medusa, eagle, mtp, lookahead, dflash: eagles",
         "axes.engine must be a known engine: vllmm",
         "axes.tp[1] must be whole numbers or ranges: 'two'",
         "limits.max_gpu is not known",

@@ -186,9 +186,12 @@ def test_a_trace_is_reshaped_before_it_is_replayed() -> None:
 
 
 def test_more_requests_than_memory_holds_are_refused(command: Callable[..., Any]) -> None:
-    done = command("simulate -n 4e9 --request-rate 1 --hw h100")
+    done = command("simulate -n 4e9 --request-rate 1 --hw h100 --no-stream")
     assert done.code == 2
     assert "error: num_prompts must fit memory: 4,000,000,000 requests take 279 GiB of" in done.err
+    done = command("simulate -n 5e9 --request-rate 1 --hw h100")
+    assert done.code == 2
+    assert "error: num_prompts must be between 1 and 4294967294: 5e9" in done.err
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.zst", "csv"])

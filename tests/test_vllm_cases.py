@@ -109,7 +109,8 @@ def test_every_decision_is_that_of_vllm(case: Path) -> None:
 
 
 def workload(trace: pl.DataFrame) -> rf.Trace:
-    """Make the trace of a case."""
+    """Make the trace of a case, its rows in the order of its requests' numbers: acceptance goes by them."""
+    trace = trace.sort("req")
     return rf.Trace(
         arrival_s=trace["arrival"],
         prompt_tokens=trace["prompt_len"],

@@ -17,6 +17,7 @@ mod whole;
 mod measured;
 mod workload;
 mod trace;
+mod drawn;
 mod simulate;
 mod llm_viewer;
 

@@ -24,22 +24,21 @@ use roofline_sim::metrics::steps::Record;
 use roofline_sim::metrics::summary::Value;
 use roofline_sim::metrics::tally::Asked;
 use roofline_sim::metrics::times;
-use roofline_sim::run::{self, Pace, Simulation as Served};
+use roofline_sim::run::{self, Simulation as Served};
 use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::scheduler::rules::Rules;
 use roofline_sim::scheduler::speculation::Speculation;
 use roofline_sim::serve::Server;
 use roofline_sim::step_cost::{LinearCost, StepCost};
-use roofline_sim::stream::Cut;
 use roofline_sim::techniques;
 use roofline_sim::time::{F64Clock, FixedClock};
-use roofline_sim::trace::{OverContext, Trace as Requests};
-use roofline_sim::workload::{Generated, Spec};
+use roofline_sim::trace::OverContext;
 
 use crate::analysis::EngineMemory;
 use crate::columns;
 use crate::deployment::Deployment;
 use crate::drafts::Accepted;
+use crate::drawn::Drawn;
 use crate::enter::{Progress, enter, enter_long};
 use crate::files;
 use crate::hardware::Hardware;
@@ -213,8 +212,10 @@ impl Engine {
                     ..Asked::default()
                 };
                 let first = &trace.requests.trace;
-                let drawn = Drawn { spec, first, taken: &taken, asked: &asked, step_cost };
-                return self.serve_drawn(&deployment.deployed, &drawn, &client, record, &shared.monitor);
+                let drawn = Drawn { spec, first, over_context: taken.over_context, asked: &asked, step_cost };
+                let mut server = Server::new(deployment.deployed.clone(), &self.name, &self.knobs, first)?;
+                let served = drawn.serve(&mut server, &client, record, &shared.monitor)?;
+                return Ok(Simulation::of(served, server));
             }
             let served =
                 self.serve(&deployment.deployed, trace, &taken, &client, record, step_cost, &shared.monitor)?;
@@ -306,79 +307,19 @@ impl Engine {
             Some(cost) => run::simulate::<FixedClock, _>(workload, client, engine, &cost, record, monitor)?,
             None => run::simulate::<FixedClock, _>(workload, client, engine, &server.cost, record, monitor)?,
         };
-        let (spent, band) = (server.cost.spent(), server.cost.band());
-        let operators = server.cost.operators();
         server.notes.extend(client.notes(&trace.requests.trace, engine.data_parallel));
         server.notes.extend(served.notes());
-        Ok(Simulation { served, spent, operators, band, engine: server.engine, notes: server.notes })
+        Ok(Simulation::of(served, server))
     }
-
-    /// Serves requests as they are drawn.
-    fn serve_drawn(
-        &self,
-        deployment: &Deployed,
-        drawn: &Drawn<'_>,
-        client: &Client,
-        record: Record,
-        monitor: &Monitor,
-    ) -> Result<Simulation> {
-        let Drawn { spec, first, taken, asked, step_cost } = *drawn;
-        if record != Record::Summary {
-            let hint =
-                "steps and requests are kept of traffic that fits memory: fewer requests (num_prompts)";
-            let value = "another";
-            return Err(CoreError::spec(
-                "record",
-                "must be summary where requests are drawn as they are served",
-                value,
-                hint,
-            )
-            .into());
-        }
-        let mut server = Server::new(deployment.clone(), &self.name, &self.knobs, first)?;
-        if server.held.prefix > 0 {
-            let must = "must be left out where requests are drawn as they are served";
-            let hint = "prefix_len says the same of generated requests";
-            return Err(CoreError::spec("prefix-sharing", must, server.held.prefix, hint).into());
-        }
-        let cost = step_cost.map(LinearCost::parse).transpose()?;
-        let engine = &server.engine;
-        let longest = engine.max_model_len.unwrap_or(u32::MAX);
-        let drawn = Generated::new(spec, &monitor.cancel);
-        let source = Cut { source: &drawn, longest, over_context: taken.over_context };
-        let (pace, asked) = (Pace::default(), (asked, MOST_UNDER_WAY));
-        let served = match cost {
-            Some(cost) => run::stream::<FixedClock, _>(pace, &source, asked, client, engine, &cost, monitor)?,
-            None => {
-                run::stream::<FixedClock, _>(pace, &source, asked, client, engine, &server.cost, monitor)?
-            }
-        };
-        let (spent, band) = (server.cost.spent(), server.cost.band());
-        let operators = server.cost.operators();
-        server.notes.extend(client.notes(first, engine.data_parallel));
-        server.notes.extend(served.notes());
-        server
-            .notes
-            .push("requests are drawn as they are served, and forgotten when they are answered".to_string());
-        Ok(Simulation { served, spent, operators, band, engine: server.engine, notes: server.notes })
-    }
-}
-
-/// Requests of a stream that memory holds at once.
-const MOST_UNDER_WAY: u64 = 8 << 20;
-
-/// Traffic that is drawn as it is served.
-#[derive(Clone, Copy)]
-struct Drawn<'a> {
-    spec: &'a Spec,
-    /// The first part of it.
-    first: &'a Requests,
-    taken: &'a Taken,
-    asked: &'a Asked,
-    step_cost: Option<&'a str>,
 }
 
 impl Simulation {
+    fn of(served: Served, server: Server) -> Simulation {
+        let Server { engine, cost, notes, .. } = server;
+        let (spent, operators, band) = (cost.spent(), cost.operators(), cost.band());
+        Simulation { served, spent, operators, band, engine, notes }
+    }
+
     fn behind(self, seconds: f64) -> Simulation {
         Simulation { served: self.served.behind(seconds), ..self }
     }

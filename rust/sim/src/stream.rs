@@ -176,11 +176,7 @@ impl State<'_> {
             return Err(CoreError::spec(field, "must not decrease", first, "").into());
         }
         let all = (self.drawn + part.len()) as u64;
-        if all > MOST_ROWS {
-            let hint = "simulate them in several runs, with another seed each";
-            let must = format!("must be at most {MOST_ROWS} requests in one run");
-            return Err(CoreError::spec("num_prompts", must, all, hint).into());
-        }
+        check_rows(all)?;
         let held = all - self.parts.front().map_or(self.drawn, |(first, _)| *first) as u64;
         if held > budget { Err(self.too_many(held, budget)) } else { Ok(part) }
     }
@@ -193,6 +189,19 @@ impl State<'_> {
         let value = format!("{held} when second {second} has come");
         CoreError::spec("num_prompts", must, value, hint).into()
     }
+}
+
+/// Refuses more requests than a stream can number.
+///
+/// # Errors
+/// That.
+fn check_rows(requests: u64) -> Result<()> {
+    if requests <= MOST_ROWS {
+        return Ok(());
+    }
+    let hint = "simulate them in several runs, with another seed each";
+    let must = format!("must be at most {MOST_ROWS} requests in one run");
+    Err(CoreError::spec("num_prompts", must, requests, hint).into())
 }
 
 #[cfg(test)]
