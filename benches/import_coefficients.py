@@ -67,6 +67,9 @@ COLLECTIVES = {
 }
 # The catalogue keeps another bandwidth than these were fitted with: shares of it grow, passes through it shrink.
 BANDWIDTH = {"rtx-pro-6000-server": 1792e9 / 1597e9}
+# Whose measurements tell what of experts' passes is over visits to other devices: one device's experts do not.
+SIBLINGS = {"h200-sxm": "h100-sxm", "gb200": "b200-sxm", "b300-sxm": "b200-sxm", "gb300": "b200-sxm"}
+SIBLINGS |= {"any": "b200-sxm", "rtx-pro-6000-server": "l40s"}
 MICRO, NANO = 1e-6, 1e-9
 
 
@@ -248,7 +251,23 @@ class Refitted:
         text = rf.calibrate(pl.concat(frames), hw, prior=False).files[hw]
         for fit in tomllib.loads(text)["fit"]:
             numbers = {name: fit[name] for name in names_of(fit)}
+            if family == "moe":
+                elsewhere = share_elsewhere(device, fit["engine"], fit["dtype"])
+                passes = numbers["c_act"] + numbers["c_token"]
+                numbers |= {"c_act": (1 - elsewhere) * passes, "c_token": elsewhere * passes}
             self.numbers[device, fit["engine"], family, fit["dtype"]] = numbers
+
+
+def share_elsewhere(device: str, engine: str, dtype: str) -> float:
+    """Return what share of experts' passes is over all visits, by the device that was measured with them spread."""
+    if device not in SIBLINGS:
+        return 0.0
+    fits = tomllib.loads((TARGET / f"{SIBLINGS[device]}.toml").read_text())["fit"]
+    for fit in fits:
+        alike = (fit["family"], fit["engine"], fit["dtype"]) == ("moe", engine, dtype)
+        if alike and fit["c_act"] + fit["c_token"] > 0:
+            return fit["c_token"] / (fit["c_act"] + fit["c_token"])
+    return 0.0
 
 
 def names_of(fit: dict[str, Any]) -> list[str]:

@@ -53,7 +53,10 @@ MISTAKES = {
     f"{STEP} --gpu-memory-utilization 1.5": ("gpu_memory_utilization must be above 0 and at most 1: 1.5", ""),
     f"{STEP} --format yaml": ("no format is called `yaml`", "json"),
     f"{STEP} -o ops.xlsx": ("--output must end in one of .parquet, .csv, .jsonl, .json, .html: ops.xlsx", ""),
-    f"{STEP} -o nowhere/ops.csv": ("--output must lie in a folder that exists: nowhere/ops.csv", ""),
+    f"{STEP} -o nowhere/ops.csv": (
+        "--output must lie in a folder that exists: nowhere/ops.csv",
+        "make nowhere first, or choose another folder",
+    ),
     "analyze ./nowhere/config.json --hw h100": (
         "a model's file must exist: nowhere/config.json",
         "catalog models",

@@ -95,8 +95,8 @@ def test_ctrl_c_ends_with_one_line_and_no_file(tmp_path: Path) -> None:
         "--speedup",
         "100",
         # Stepped call by call: the fast path would be done before the interrupt.
-        "--scheduling-policy",
-        "priority",
+        "--engine",
+        "vllm-v0",
     ]
     running = subprocess.Popen(
         [*program, "-o", str(tmp_path / "out.parquet")],

@@ -155,3 +155,14 @@ def test_keywords_of_another_kind_are_refused_by_name() -> None:
         step(host={"h2": 1.0})
     with pytest.raises(rf.SpecError, match="api_latency must be milliseconds, not negative: -1"):
         serve(api_latency=-1)
+
+
+def test_modules_that_quantise_first_are_priced_by_kernels_timed_bare() -> None:
+    deployed = {"hw": "b200-sxm", "quantization": "nvfp4", "phase": "decode"}
+    served = rf.analyze("llama-3.1-70b", engine="trtllm", **deployed)
+    apart = rf.analyze("llama-3.1-70b", engine="trtllm", act_quant="dynamic", **deployed)
+    sources = [
+        dict(zip(told.ops["op"], told.ops["source"], strict=True))["qkv_proj"] for told in (served, apart)
+    ]
+    assert sources == ["fitted(b200-sxm/vllm)", "fitted(b200-sxm/trtllm)"]
+    assert served.ops["predicted_s"].sum() < apart.ops["predicted_s"].sum()

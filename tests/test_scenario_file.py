@@ -99,6 +99,61 @@ def test_all_mistakes_of_a_file_are_named_at_once(command: Callable[..., Any], t
     ]
 
 
+TECHNIQUES = """model = "lama-3.1-8b"
+hw = "h100x"
+max_num_sesq = 16
+[how]
+engine = "vllmm"
+quantization = "fp9"
+with = ["kv-quant:bits=5,group=x", "weight-quand:bits=4", "n-m:n=2,m=4", "sparsity:zeros=0.5"]
+"""
+
+
+@pytest.mark.parametrize("name", ["simulate", "analyze", "break-even"])
+def test_an_unknown_key_hides_no_mistake_of_names_and_techniques(
+    command: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(TECHNIQUES)
+    done = command(f"{name} -c {file}")
+    assert (done.code, done.out) == (2, "")
+    first, *lines, _ = done.err.splitlines()
+    assert first == f"error: {file} has 9 mistakes:"
+    assert [line.strip().partition(" (")[0] for line in lines] == [
+        "model must be a known model: lama-3.1-8b",
+        "hw must be a known hardware: h100x",
+        "max_num_sesq is not known",
+        "how.engine must be a known engine: vllmm",
+        "how.quantization must be a known quantization: fp9",
+        "how.with[0].bits must be one of 16, 8, 6, 4, 3, 2, 1: 5",
+        "how.with[0].group must be a whole number from 0 to 4294967296: x",
+        "how.with[1] must be a known technique: weight-quand",
+        "how.with[3] must not be combined with `n-m:n=2,m=4`: both decide which weights are left out: "
+        "`sparsity:zeros=0.5`",
+    ]
+
+
+def test_a_side_s_file_names_all_its_mistakes(command: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "side.toml"
+    file.write_text(
+        'tp = [1, 2]\nisl = 100\ninput_len = 3\nwith = ["kv-quant:bits=5"]\nmax_num_sesq = 3\n'
+        '[more]\nmodel = "lama"\n'
+    )
+    done = command(f"compare base {file} --hw h100")
+    assert (done.code, done.out) == (2, "")
+    assert [line.strip().partition(" (")[0] for line in done.err.splitlines()[1:-1]] == [
+        "tp must be one value to be compared: [1, 2]",
+        "input_len must be given once",
+        "with[0].bits must be one of 16, 8, 6, 4, 3, 2, 1: 5",
+        "max_num_sesq is not known",
+        "more.model must be a known model: lama",
+    ]
+    file.write_text("with = [4]")
+    assert (
+        f"{file} has a mistake:\n  with must be texts: [4]" in command(f"compare base {file} --hw h100").err
+    )
+
+
 WRONG = {
     "--config nowhere.toml": "nowhere.toml must exist",
     f"--config {CHAT}": f"{CHAT} must be TOML: ",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,63 @@ def test_the_json_of_a_benchmark_is_read(tmp_path: Path, capsys: pytest.CaptureF
     shown = capsys.readouterr().out
     assert "serving api_latency_s" in shown
     assert "gemm factor" in shown
+    judged = rf.validate(path, "h100-sxm").errors
+    assert judged.filter(pl.col("metric") == "request_tpot_ms")["n"][0] == 60
+
+
+def traced(path: Path, prefix: int = 0) -> pl.DataFrame:
+    """Write requests as a trace, which a cache shortens by their common beginning, and return them."""
+    rows = served().select("arrival_s", "prompt_tokens", "output_tokens")
+    rows = rows.with_columns(prompt_tokens=pl.col("prompt_tokens") + 2000)
+    if prefix:
+        rows = rows.with_columns(prefix_group=pl.lit("all"), prefix_tokens=prefix)
+    rows.write_ndjson(path)
+    told = rf.simulate(path, model="llama-3.1-8b", hw="h100-sxm").requests
+    rows = rows.with_columns(
+        observed_ttft_s=told["ttft_s"], observed_tpot_s=told["tpot_s"], observed_e2e_s=told["e2e_s"]
+    )
+    rows.write_ndjson(path)
+    return rows
+
+
+def test_a_trace_with_observed_times_is_replayed_as_the_trace_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    rows = traced(path, prefix=1920)
+    found = rf.validate(path, "h100-sxm", model="llama-3.1-8b").errors
+    judged = {row["metric"]: row for row in found.iter_rows(named=True) if row["group"] == "all"}
+    assert {"request_ttft_ms", "request_tpot_ms", "e2e_ms", "mean_ttft_ms"} <= judged.keys()
+    assert max(row["median_ape"] for row in judged.values()) < 1e-4
+    alone = rf.validate(rows.drop("prefix_group", "prefix_tokens"), "h100-sxm", model="llama-3.1-8b").errors
+    assert alone.filter(pl.col("metric") == "mean_ttft_ms")["median_ape"][0] > 20
+
+
+def test_a_compressed_trace_is_judged_and_fitted_as_the_plain_one(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    traced(path)
+    packed = tmp_path / "trace.jsonl.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    settings = {"hw": "h100-sxm", "model": "llama-3.1-8b", "max_num_seqs": 64}
+    plain, small = (rf.validate(place, **settings).to_list() for place in (path, packed))
+    assert [line for line in plain if "run=" not in line["group"]] == [
+        line for line in small if "run=" not in line["group"]
+    ]
+    fitted = [numbers(rf.calibrate(place, **settings)) for place in (path, packed)]
+    assert fitted[0] == fitted[1]
+
+
+def test_served_requests_of_which_nothing_says_the_device_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "trace.jsonl"
+    traced(path)
+    assert run(["validate", str(path), "--model", "llama-3.1-8b"]) == 2
+    assert (
+        "hw must be given for served requests: nothing beside trace.jsonl says it" in capsys.readouterr().err
+    )
+    assert run(["validate", str(path), "--hw", "h100-sxm"]) == 2
+    assert "model must be given" in capsys.readouterr().err
+    assert run(["validate", str(path), "--hw", "h100-sxm", "-m", "llama-3.1-8b", "--format", "json"]) == 0
+    assert '"e2e_ms"' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

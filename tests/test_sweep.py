@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from roofline_fast import sweep_axes
+from roofline_fast.sweep_simulate import SimulateRun
 from roofline_fast.sweeps import Space
 
 SPACE: dict[str, Any] = {
@@ -312,3 +315,21 @@ def test_model_and_device_must_be_given() -> None:
         rf.sweep({"model": "llama-3.1-8b"})
     with pytest.raises(rf.SpecError, match=r"^model must be given, as an axis"):
         rf.sweep({"hw": "h100-sxm"})
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_a_sweep_needs_a_thread(threads: int) -> None:
+    axes = {"model": "llama-3.1-8b", "hw": "h100"}
+    with pytest.raises(rf.SpecError, match=f"^threads must .*: {threads}$"):
+        rf.sweep(axes, threads=threads)
+    with pytest.raises(rf.SpecError, match=f"^threads must .*: {threads}$"):
+        SimulateRun(None, axes, threads=threads)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted where Linux tells them")
+def test_a_sweep_starts_no_more_threads_than_there_are_cores() -> None:
+    axes = {"model": "llama-3.1-8b", "hw": "h100", "batch_size": list(range(1, 200))}
+    before = len(list(Path("/proc/self/task").iterdir()))
+    rows = rf.sweep(axes, threads=100_000).collect()
+    assert len(list(Path("/proc/self/task").iterdir())) <= before + 3 * (os.cpu_count() or 1)
+    assert_frame_equal(rows, rf.sweep(axes, threads=1).collect())

@@ -221,6 +221,101 @@ def test_every_mistake_of_a_scenario_file_is_shown(command: Callable[..., Any], 
         assert text in done.err, done.err
 
 
+NAMES = """keep = "best"
+columns = ["step_s", "steps"]
+objectives = ["min:step_s", "max:speed"]
+[limits]
+max_gpu = 3
+[axes]
+model = ["llama-3.1-8b", "lama-2-7b"]
+hw = "h100x"
+tp = [1, "two"]
+tpp = 2
+quantization = "fp8, fp9"
+techniques = [
+  "kv-quant:bits=4",
+  "weight-quant:bits=5",
+  "weight-quand:bits=4",
+  ["n-m:n=5,m=4", "spec:method=eagle,gama=3,accept=1.5"],
+  "kv-quant:bits=4+kv-quant:bits=3+n-m:m=x",
+]
+phase = "decod"
+spec_method = "eagles"
+engine = "vllmm"
+"""
+
+
+def test_an_unknown_key_hides_no_mistake_of_names_and_techniques(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "space.toml"
+    file.write_text(NAMES)
+    done = command(f"sweep {file}")
+    assert (done.code, done.out) == (2, "")
+    first, *lines, hint = done.err.splitlines()
+    assert first == f"error: {file} has {len(lines)} mistakes:"
+    assert [line.strip().partition(" (")[0] for line in lines] == [
+        "axes.tpp is not known",
+        "keep: must be 'feasible', 'all', 'pareto' or 'topk': 'best'",
+        "axes.model[1] must be a known model: lama-2-7b",
+        "axes.hw must be a known hardware: h100x",
+        "axes.quantization[1] must be a known quantization: fp9",
+        "axes.techniques[1].bits must be one of 16, 8, 6, 4, 3, 2, 1: 5",
+        "axes.techniques[2] must be a known technique: weight-quand",
+        "axes.techniques[3][0].n must be at most m = 4: 5",
+        "axes.techniques[3][1].gama is not known",
+        "axes.techniques[3][1].accept must be numbers from 0 to 1 separated by slashes: 1.5",
+        "axes.techniques[4].kv-quant must not be combined with `kv-quant:bits=4`: both decide how the KV cache is "
+        "stored: `kv-quant:bits=3`",
+        "axes.techniques[4].n-m.m must be a whole number from 1 to 65536: x",
+        "axes.phase must be a known phase: decod",
+        "axes.spec_method must be one of ngram, draft-model, medusa, eagle, mtp: eagles",
+        "axes.engine must be a known engine: vllmm",
+        "axes.tp[1] must be whole numbers or ranges: 'two'",
+        "limits.max_gpu is not known",
+        "columns[1] must be a known column: steps",
+        "objectives[1] must be a known column: speed",
+    ]
+    told = "\n".join(lines)
+    for nearest in (
+        "llama-2-7b",
+        "h100-sxm",
+        "fp8",
+        "weight-quant",
+        "gamma",
+        "decode",
+        "vllm",
+        "max_gpus",
+        "step_s",
+    ):
+        assert f"nearest: {nearest}" in told or f", {nearest}" in told, nearest
+    assert "--schema" in hint
+
+
+def test_a_scenario_of_simulations_names_all_its_mistakes(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "space.json"
+    axes = {
+        "hw": "h100x",
+        "max_num_sesq": [1, 2],
+        "techniques": ["none", "kv-quant:bit=4"],
+        "engine": ["vllm", "tgi"],
+    }
+    file.write_text(json.dumps({"simulate": True, "axes": axes, "kep": "all"}))
+    done = command(f"sweep {file}")
+    assert done.code == 2
+    for text in (
+        f"{file} has 5 mistakes:",
+        "kep is not known (nearest: keep",
+        "axes.hw must be a known hardware: h100x",
+        "axes.techniques[1].bit is not known (nearest: bits",
+        "axes.engine[1] must be a known engine: tgi",
+        "axes.max_num_sesq is not known (nearest: max_num_seqs",
+    ):
+        assert text in done.err, done.err
+
+
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [

@@ -464,11 +464,12 @@ def test_memory_of_other_devices_is_shown() -> None:
     assert asked.memory["beside"] == "FFN device"
     assert asked.memory["beside_weight_bytes"] == 80 * 3 * 8192 * 28_672 * 2
     assert not asked.memory["fits"]
+    assert asked.memory["ideal_sequences"] == asked.memory["engine_sequences"] == 0
     assert "beside" not in rf.analyze(MODEL, HW).memory
     assert rf.evaluate({"batch_size": [1]}, model="llama-2-70b", hw="a100", techniques="afd")[
         "fits"
     ].to_list() == [False]
-    with pytest.raises(rf.DoesNotFitError):
+    with pytest.raises(rf.DoesNotFitError, match="A100-80GB-SXM, FFN device"):
         rf.simulate(
             model="llama-2-70b", hw="a100", techniques="afd", num_prompts=1, input_len=10, output_len=2
         )
@@ -481,3 +482,10 @@ def test_a_cache_that_lies_elsewhere_limits_no_concurrency() -> None:
     assert elsewhere is None
     assert kept > 3 * whole
     assert found["fits"].all()
+
+
+def test_what_does_not_fit_elsewhere_is_named(command: Callable) -> None:
+    done = command("analyze llama-2-70b --hw a100 --mode ideal --with afd")
+    assert done.code == 3
+    assert "FFN device  weights 105.0 + KV 0.0 of 80.0 GiB" in done.out
+    assert "must fit in the 71.6 GiB an engine may use of the FFN device: 105.0 GiB" in done.err

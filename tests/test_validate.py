@@ -99,9 +99,9 @@ def test_the_screen_shows_the_errors_and_what_was_refused(
     assert "unknown op `warp`" in said
 
 
-def shown() -> dict[tuple[str, str], list[float]]:
-    """Return the page's figures by metric and group: n, refused, median, mean, P90, bias."""
-    text = PAGE.read_text().split("<!-- errors -->")[1].split("<!-- /errors -->")[0]
+def shown(mark: str) -> dict[tuple[str, str], list[float]]:
+    """Return figures of a table of the page by metric and group: n, refused, median, mean, P90, bias."""
+    text = PAGE.read_text().split(f"<!-- {mark} -->")[1].split(f"<!-- /{mark} -->")[0]
     table = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -111,12 +111,19 @@ def shown() -> dict[tuple[str, str], list[float]]:
     return table
 
 
+# Tables of the page, and whose measurements they show.
+TABLES = {
+    "errors": ("kernels/gpu_kernels.parquet", "e2e/server_points.parquet"),
+    "served": ("e2e/h100_steps", "e2e/static_batch", "e2e/llmservingsim_vllm/requests.parquet"),
+}
+
+
 @needs_data
-def test_the_page_shows_what_validate_says() -> None:
-    table = shown()
+@pytest.mark.parametrize("mark", TABLES)
+def test_the_page_shows_what_validate_says(mark: str) -> None:
+    table = shown(mark)
     assert len(table) > 20
-    measurements = [SHARED / "kernels" / "gpu_kernels.parquet", SHARED / "e2e" / "server_points.parquet"]
-    errors = pl.concat([rf.validate(path).errors for path in measurements])
+    errors = pl.concat([rf.validate(SHARED / path).errors for path in TABLES[mark]])
     said = {(row["metric"], row["group"]): row for row in errors.iter_rows(named=True)}
     moved = []
     for key, numbers in table.items():
@@ -134,6 +141,34 @@ def test_the_page_shows_what_validate_says() -> None:
     assert not moved, (
         "an aggregate moved: run `python benches/validation_page.py` and say why in CHANGELOG, Numbers"
     )
+
+
+# Bars of served points, percent: what, over which rows, median and P90 at most.
+BARS = [
+    ("tpot_ms", "kind=dense", 7.0, 20.0),
+    ("tpot_ms", "kind=moe", 12.0, 30.0),
+    ("ttft_ms", "all", 25.0, 70.0),
+]
+
+
+@needs_data
+def test_bars_of_served_points_hold() -> None:
+    errors = rf.validate(SHARED / "e2e" / "server_points.parquet").errors
+    said = {(row["metric"], row["group"]): row for row in errors.iter_rows(named=True)}
+    for metric, group, median, ninth in BARS:
+        row = said[metric, group]
+        assert row["median_ape"] <= median, (metric, group)
+        assert row["p90_ape"] <= ninth, (metric, group)
+    for metric in ("tpot_ms", "ttft_ms"):
+        assert 70 <= said[metric, "all"]["coverage"] <= 90, metric
+        assert said[metric, "mode=agg"]["refused"] == 0, metric
+
+
+@needs_data
+def test_bands_of_served_points_hold_for_models_they_were_not_chosen_on() -> None:
+    errors = rf.validate(SHARED / "e2e" / "server_points.parquet").errors
+    held = errors.filter(pl.col("group") == "model=meta-llama/Llama-3.1-70B")
+    assert held["coverage"].is_between(70, 90).all(), held
 
 
 def modules(**change: object) -> pl.DataFrame:

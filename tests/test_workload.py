@@ -71,6 +71,7 @@ def test_arrivals_may_be_said_to_be_those_of_the_trace() -> None:
     trace = rf.Trace([0.0, 1.0], [10, 10], [2, 2])
     run = rf.simulate(trace, hw="h100-sxm", arrivals="trace")
     assert run.trace is trace
+    assert rf.simulate("examples/chat.jsonl", speedup=2, arrivals="trace", hw="h100-sxm").summary["completed"]
     with pytest.raises(rf.SpecError, match="arrivals must be given with a trace: trace"):
         rf.simulate(num_prompts=5, arrivals="trace", hw="h100-sxm")
     with pytest.raises(rf.SpecError, match="arrivals must be given with servegen, a folder of its clients"):

@@ -49,6 +49,10 @@ class Table:
     def num_rows(self) -> int: ...
     @property
     def columns(self) -> list[str]: ...
+    @property
+    def varying(self) -> Table: ...
+    @property
+    def constants(self) -> list[tuple[str, str, Any]]: ...
     def __len__(self) -> int: ...
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
 
@@ -155,6 +159,8 @@ class Deployment:
         overlap: float = 0.0,
         techniques: Sequence[str] = ...,
         spec_method: str | None = None,
+        speculation: tuple[str | None, int | None, float | Sequence[float] | str | None, Model | None]
+        | None = None,
         engine: str = "vllm",
         mode: str = "predicted",
         efficiency: str | PathLike[str] | None = None,
@@ -174,6 +180,15 @@ class Deployment:
         kv_cache_dtype: str | None = None,
         speculation: tuple[str, int, str] | None = None,
     ) -> list[str]: ...
+    @staticmethod
+    def drafts(
+        method: str | None = None,
+        tokens: int | None = None,
+        acceptance: float | Sequence[float] | str | None = None,
+        model: str | None = None,
+    ) -> str | None: ...
+    @staticmethod
+    def mistakes(techniques: Sequence[str]) -> list[tuple[int, int, str, str, str]]: ...
     @staticmethod
     def canonical(techniques: Sequence[str]) -> str: ...
     @staticmethod
@@ -255,7 +270,9 @@ class Analysis:
     def sensitivity(self) -> list[tuple[str, float]]: ...
     def compare(self, other: Analysis, by: str = "piece") -> Table: ...
     @staticmethod
-    def break_even(deployment: Deployment, base: Deployment, point: Point, engine: EngineMemory) -> Table: ...
+    def break_even(
+        deployment: Deployment, stem: Deployment, base: Deployment, point: Point, engine: EngineMemory
+    ) -> Table: ...
     @staticmethod
     def bound_map(
         deployment: Deployment, engine: EngineMemory, batches: Sequence[int], contexts: Sequence[int]
@@ -303,6 +320,8 @@ class Space:
     ) -> Space: ...
     @staticmethod
     def settings() -> list[str]: ...
+    @staticmethod
+    def check(axis: str, name: str) -> None: ...
     @staticmethod
     def results() -> list[str]: ...
     @staticmethod
@@ -448,6 +467,8 @@ class Trace:
         words: Sequence[tuple[str, str]], like: Trace | None = None, progress: Progress | None = None
     ) -> tuple[Trace, list[str]]: ...
     @staticmethod
+    def draw(words: Sequence[tuple[str, str]]) -> tuple[Trace, list[str]]: ...
+    @staticmethod
     def generate_to(
         words: Sequence[tuple[str, str]],
         path: str | PathLike[str],
@@ -571,6 +592,7 @@ class Engine:
         measure: str | None = None,
         over_context: str = "reject",
         use_recorded_cache: bool = False,
+        slo: str | None = None,
     ) -> Simulation: ...
 
 @final

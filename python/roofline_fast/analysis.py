@@ -61,6 +61,10 @@ def analyze(
     block_size: int | None = None,
     max_num_seqs: int | None = None,
     max_num_batched_tokens: int | None = None,
+    spec_method: str | None = None,
+    spec_model: str | PathLike[str] | Mapping[str, Any] | Model | None = None,
+    num_speculative_tokens: int | None = None,
+    spec_acceptance: float | Sequence[float] | str | None = None,
     compat: str | None = None,
 ) -> Analysis:
     """Price one step, or one whole request, operator by operator.
@@ -128,6 +132,8 @@ def analyze(
         Settings of that engine, under vLLM's names; its own choice unless said.
     enforce_eager : bool, optional
         Whether steps are launched kernel by kernel: no memory is then kept for CUDA graphs.
+    spec_method, spec_model, num_speculative_tokens, spec_acceptance : optional
+        What engines call drafts, as for `simulate`: the technique ``spec`` in other words.
     compat : str, optional
         ``"llm-viewer"`` or ``"llm-viewer@VERSION"`` for that tool's figures, its mistakes included.
 
@@ -161,7 +167,9 @@ def analyze(
     checks.numbers(gpu_memory_utilization=gpu_memory_utilization)
     checks.shares(overlap=overlap)
     checks.texts(phase=phase, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
-    checks.texts(mode=mode, engine=engine, compat=compat)
+    checks.texts(mode=mode, engine=engine, spec_method=spec_method, compat=compat)
+    checks.counts(num_speculative_tokens=num_speculative_tokens)
+    acceptance = checks.chances(spec_acceptance=spec_acceptance)
     if compat is not None:
         from roofline_fast import llm_viewer
 
@@ -181,6 +189,10 @@ def analyze(
             "launch": (launch, None),
             "p2p": (p2p, None),
             "host": (host, None),
+            "spec_method": (spec_method, None),
+            "spec_model": (spec_model, None),
+            "num_speculative_tokens": (num_speculative_tokens, None),
+            "spec_acceptance": (spec_acceptance, None),
         }
         for name, (value, default) in unused.items():
             if value != default:
@@ -204,6 +216,7 @@ def analyze(
         raise SpecError("kv_bits must be left out without compat", field="kv_bits", hint=hint)
     choice("mode", mode, MODES)
     found, device = find_model(model), find_hardware(hw)
+    drafter = None if spec_model is None else find_model(spec_model).compiled
     if phase is None:
         phase = "decode" if found.generates else "encode"
     deployment = _core.Deployment(
@@ -217,6 +230,7 @@ def analyze(
         flash_attention=flash_attention is not False,
         overlap=overlap,
         techniques=checks.techniques(techniques),
+        speculation=(spec_method, num_speculative_tokens, acceptance, drafter),
         engine=engine,
         mode=mode,
         **switches(efficiency, act_quant, launch, p2p, host, enforce_eager),

@@ -156,12 +156,10 @@ def calibrate(
     ['gemm']
     """
     notes = {"source": source, "remark": remark, "date": datetime.now(tz=UTC).date().isoformat()}
-    if _is_bench(measurements):
-        from roofline_fast.observed import bench
-
-        notes["source"] = source or Path(measurements).name  # type: ignore[arg-type]
-        found = bench(Path(measurements))  # type: ignore[arg-type]
-        return _served(found, hw, engine, notes, _present(update), efficiency, serving)
+    whole = _whole(measurements)
+    if whole is not None:
+        notes["source"] = source or whole.name
+        return _served(whole, hw, engine, notes, _present(update), efficiency, serving)
     rows, name, path = _rows(measurements)
     notes["source"] = source or name
     kind = measured.kind(rows.columns)
@@ -189,8 +187,11 @@ def _texts(notes: dict[str, str | None]) -> dict[str, str]:
     return {key: value or "" for key, value in notes.items()}
 
 
-def _is_bench(measurements: Any) -> bool:
-    return isinstance(measurements, str | PathLike) and Path(measurements).suffix.lower() == ".json"
+def _whole(measurements: Any) -> Observed | None:
+    """Return the requests of a file that is no table: a benchmark's JSON, a compressed trace."""
+    from roofline_fast.observed import by_suffix
+
+    return by_suffix(Path(measurements)) if isinstance(measurements, str | PathLike) else None
 
 
 def _unusable(refused: pl.DataFrame) -> pl.DataFrame:
@@ -231,9 +232,9 @@ def _steps(
 
 def _run(path: Path | None, rows: pl.DataFrame, run: str | None) -> Observed:
     """Return the one run of a file that is meant."""
-    from roofline_fast.observed import runs
+    from roofline_fast.observed import of_file
 
-    found = runs(path, rows)
+    found = of_file(path, rows)
     chosen = [one for one in found if run is None or one.name == run]
     if len(chosen) == 1:
         return chosen[0]

@@ -206,6 +206,13 @@ def _seconds(side: Analysis) -> float:
     return side.tpot_s if a_token and side.tpot_s is not None else side.step_s
 
 
+# What a question about break-even decides itself.
+OF_BREAK_EVEN = ("phase", "output_len", "prefix_len", "chunk", "compat", "kv_bits")
+# What is left out to see what it brings: formats, and what techniques say.
+FORMATS = ("quantization", "kv_cache_dtype", "w_bits", "a_bits")
+TECHNIQUES = ("techniques", "spec_method", "spec_model", "num_speculative_tokens", "spec_acceptance")
+
+
 @checks.named
 def break_even(
     model: str | PathLike[str] | Mapping[str, Any] | Model,
@@ -214,30 +221,27 @@ def break_even(
     techniques: str | Sequence[str] | None = None,
     batch_size: int = 1,
     input_len: int = INPUT_LEN,
-    quantization: str | None = None,
-    kv_cache_dtype: str | None = None,
     mode: str = "ideal",
-    engine: str = "vllm",
-    **layout: Any,
+    **settings: Any,
 ) -> pl.DataFrame:
     """Solve where techniques begin and cease to pay in decode, on the exact cost.
 
     Parameters
     ----------
-    model, hw, techniques, quantization, kv_cache_dtype, mode, engine
-        As for `analyze`; drafts and quantized weights are each compared with the same without them, other
-        techniques together with a step of the plain model.
+    model, hw, techniques, mode
+        As for `analyze`. Each technique, and each format that is asked for, is compared with the same without it
+        alone; what decides the formats of weights and activations is one thing.
     batch_size, input_len : int
         Sequences and context of the step that is asked about.
-    **layout
-        ``tp``, ``pp``, ``dp`` and ``ep`` of both.
+    **settings
+        Other keywords of `analyze`: layout, formats, drafts, lowering.
 
     Returns
     -------
     polars.DataFrame
-        ``name, value, unit, about``, one row an answer: tokens from which linear layers are compute-bound,
-        the batch at which a gain is gone, the acceptance from which speculation pays, contexts at which the
-        cache outweighs the weights. A null: that never happens.
+        ``name, technique, value, unit, about``, one row an answer: tokens from which linear layers are
+        compute-bound, of each technique the batches from and up to which it gains, of drafts the acceptance from
+        which they pay, contexts at which the cache outweighs the weights. A null: that never happens.
 
     Raises
     ------
@@ -252,23 +256,25 @@ def break_even(
     50.4
     """
     checks.counts(batch_size=batch_size, input_len=input_len)
-    asked: dict[str, Any] = {
-        "phase": "decode",
-        "batch_size": batch_size,
-        "input_len": input_len,
-        "mode": mode,
-        "engine": engine,
-    }
-    known = {name: layout[name] for name in ("tp", "pp", "dp", "ep") if name in layout}
-    for name in layout:
+    known = set(inspect.signature(analyze).parameters) - set(OF_BREAK_EVEN)
+    for name, value in settings.items():
         if name not in known:
-            raise SpecError(f"break_even must be given keywords it has: {name}", field=name)
-    formats: dict[str, Any] = {"quantization": quantization, "kv_cache_dtype": kv_cache_dtype}
-    changed = analyze(model, hw, techniques=techniques, **asked, **known, **formats)
-    base = analyze(model, hw, **asked, **known)
+            hint = "nearest: " + ", ".join(nearest(name, known))
+            message = f"break_even must be given keywords it has: {name}"
+            raise SpecError(message, field=name, value=repr(value), hint=hint)
+    asked = {"phase": "decode", "batch_size": batch_size, "input_len": input_len, "mode": mode, **settings}
+
+    def without(*names: str) -> Analysis:
+        kept = {name: value for name, value in asked.items() if name not in names}
+        return analyze(model, hw, **kept)
+
+    stem, base = without(*TECHNIQUES), without(*TECHNIQUES, *FORMATS)
+    changed = analyze(model, hw, techniques=techniques, **asked)
     point = _core.Point("decode", batch_size=batch_size, input_len=input_len)
-    memory = _core.Engine(engine).memory(changed.hardware.compiled)
-    return frame(_core.Analysis.break_even(changed.deployment, base.deployment, point, memory))
+    memory = _core.Engine(changed.inputs["engine"]).memory(changed.hardware.compiled)
+    return frame(
+        _core.Analysis.break_even(changed.deployment, stem.deployment, base.deployment, point, memory)
+    )
 
 
 @checks.named

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from roofline_fast import _core, checks
 from roofline_fast.analysis import INPUT_LEN, MIXED_CHUNK, OUTPUT_LEN
-from roofline_fast.errors import SpecError
+from roofline_fast.errors import RooflineError, SpecError
 from roofline_fast.hardware import find_hardware
 from roofline_fast.model import find_model
 from roofline_fast.prediction import MODES, switches
@@ -22,7 +22,9 @@ T = TypeVar("T")
 
 COUNTS = ("tp", "pp", "dp", "ep", "batch_size", "input_len", "output_len", "prefix_len", "chunk")
 TEXTS = ("quantization", "kv_cache_dtype", "techniques", "phase")
-AXES = ("model", "hw", *COUNTS, *TEXTS, "mode")
+# What engines call drafts: the technique `spec` in other words.
+DRAFTS = ("spec_method", "num_speculative_tokens", "spec_acceptance", "spec_model")
+AXES = ("model", "hw", *COUNTS, *TEXTS, "mode", *DRAFTS)
 # What users of engines call the axes, and what only a keyword may say.
 SYNONYMS = {
     "tensor_parallel_size": "tp",
@@ -92,6 +94,10 @@ def evaluate(
     chunk: int | None = None,
     phase: str | None = None,
     mode: str | None = None,
+    spec_method: str | None = None,
+    spec_model: str | None = None,
+    num_speculative_tokens: int | None = None,
+    spec_acceptance: float | Sequence[float] | str | None = None,
     efficiency: str | PathLike[str] | None = None,
     act_quant: str | None = None,
     launch: str | None = None,
@@ -121,6 +127,8 @@ def evaluate(
         for none.
     batch_size, input_len, output_len, prefix_len, chunk, phase, mode : optional
         The value of all rows, where the frame has no such column.
+    spec_method, spec_model, num_speculative_tokens, spec_acceptance : optional
+        Drafts, as for `analyze`, of all rows or in columns; ``spec_model`` is a name, and 0 tokens are no drafts.
     efficiency, act_quant, launch, p2p, host : optional
         What predictions of all rows rest on, as for `analyze`.
     engine, gpu_memory_utilization, block_size, max_num_seqs, max_num_batched_tokens : optional
@@ -176,12 +184,21 @@ def evaluate(
     checks.positive(max_num_batched_tokens=max_num_batched_tokens)
     checks.numbers(gpu_memory_utilization=gpu_memory_utilization)
     checks.texts(phase=phase, quantization=quantization, kv_cache_dtype=kv_cache_dtype, mode=mode)
+    checks.texts(spec_method=spec_method, spec_model=spec_model)
+    checks.counts(num_speculative_tokens=num_speculative_tokens)
     checks.several(columns=columns)
+    drafts = {
+        "spec_method": spec_method,
+        "num_speculative_tokens": num_speculative_tokens,
+        "spec_acceptance": checks.chances(spec_acceptance=spec_acceptance),
+        "spec_model": spec_model,
+    }
     rows = _frame(frame)
     _check_columns(rows.columns)
     models, model_index = _distinct("model", model, frame, rows, find_model)
     devices, device_index = _distinct("hw", hw, frame, rows, find_hardware)
     axes = _axes(rows, given)
+    axes["techniques"] = _drafted(axes["techniques"], rows, drafts)
     division = _core.Engine(
         engine,
         gpu_memory_utilization=gpu_memory_utilization,
@@ -253,13 +270,16 @@ def _typed(rows: pl.DataFrame) -> pl.DataFrame:
     """Give columns without a value the types they would have, which nothing tells; refuse other kinds."""
     import polars as pl
 
-    types = {name: pl.UInt32 if name in COUNTS else pl.String for name in rows.columns if name in AXES}
+    counts = (*COUNTS, "num_speculative_tokens")
+    # Chances are numbers, or texts that hold several.
+    known = [name for name in rows.columns if name in AXES and name != "spec_acceptance"]
+    types = {name: pl.UInt32 if name in counts else pl.String for name in known}
     untold = {name: kind for name, kind in types.items() if not rows.height or rows[name].dtype == pl.Null}
     rows = rows.with_columns(pl.Series(name, [None] * rows.height, kind) for name, kind in untold.items())
     for name, kind in types.items():
         dtype = rows[name].dtype
         plain = dtype.is_numeric() and not isinstance(dtype, pl.Decimal | pl.Int128 | pl.UInt128)
-        if name in COUNTS and not plain:
+        if name in counts and not plain:
             raise SpecError(
                 f"{name} must be a column of whole numbers: {dtype}", field=name, value=str(dtype)
             )
@@ -374,6 +394,42 @@ def _axes(rows: pl.DataFrame, given: dict[str, Any]) -> dict[str, Any]:
     if axes["chunk"] is None:
         axes["chunk"] = _chunks(axes["phase"])
     return axes
+
+
+def _drafted(techniques: Any, rows: pl.DataFrame, drafts: Mapping[str, Any]) -> Any:
+    """Return techniques with those that speculative settings stand for: of all rows, or one text a row."""
+    import polars as pl
+
+    columns = [name for name in DRAFTS if name in rows.columns]
+    for name in columns:
+        _once(name, drafts[name])
+    if not columns and all(value is None for value in drafts.values()):
+        return techniques
+    if not isinstance(techniques, str):
+        columns.append("techniques")
+    if not columns:
+        return _joined(techniques, drafts)
+    found = []
+    ways = rows.select(columns).with_row_index("row").unique(columns, keep="first", maintain_order=True)
+    for way in ways.iter_rows(named=True):
+        row = way.pop("row")
+        try:
+            found.append(_joined(way.pop("techniques", techniques), {**drafts, **way}))
+        except RooflineError as error:
+            error.args = (f"row {row}: {error.args[0]}",)
+            raise
+    texts = ways.drop("row").with_columns(pl.Series("drafted", found, dtype=pl.String))
+    return rows.select(columns).join(texts, on=columns, how="left", nulls_equal=True, maintain_order="left")[
+        "drafted"
+    ]
+
+
+def _joined(techniques: str | None, drafts: Mapping[str, Any]) -> str:
+    method, tokens, acceptance, model = (drafts[name] for name in DRAFTS)
+    if tokens == 0 or method == "none":
+        method = tokens = acceptance = model = None
+    text = _core.Deployment.drafts(method, tokens, acceptance, model)
+    return "+".join(each for each in (techniques, text) if each not in (None, "none")) or "none"
 
 
 def _check_modes(modes: Any) -> None:

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
 
 def frame(table: Table) -> pl.DataFrame:
-    """Return the table as a data frame; numbers are shared, not copied."""
+    """Return the table as a data frame; numbers are shared, not copied, and what all rows have in common is kept once."""
     import polars as pl
 
-    return pl.DataFrame(table)
+    rows = pl.DataFrame(table.varying)
+    constants = {name: pl.lit(value, getattr(pl, kind)).alias(name) for name, kind, value in table.constants}
+    return rows.select(constants.get(name, name) for name in table.columns) if constants else rows
 
 
 def without_lists(rows: pl.DataFrame) -> pl.DataFrame:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast.errors import RooflineError, SpecError
+from roofline_fast.measured import SUFFIXES
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,6 +60,8 @@ class Observed:
         Keywords of `simulate` that are recorded with it.
     assumed : bool
         Whether some of them are assumed.
+    outside : bool
+        Whether clients took the times, and not the engine.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Observed:
     rows: pl.DataFrame
     settings: dict[str, Any] = field(default_factory=dict)
     assumed: bool = False
+    outside: bool = False
 
 
 def runs(path: Path | None, rows: pl.DataFrame) -> list[Observed]:
@@ -80,6 +84,54 @@ def runs(path: Path | None, rows: pl.DataFrame) -> list[Observed]:
     for (name,), run in rows.group_by([pl.col(named)], maintain_order=True):
         found.append(_run(path, str(name), run, about.get(str(name), {})))
     return found
+
+
+def of_file(path: Path | None, rows: pl.DataFrame) -> list[Observed]:
+    """Return the runs of a file: as a trace where it is one that holds observed times, else by its columns."""
+    alone = path is not None and _first(rows, RUN) is None and not _about(path)
+    trace = traced(path) if alone and path is not None else None
+    return runs(path, rows) if trace is None else [trace]
+
+
+def by_suffix(path: Path) -> Observed | None:
+    """Return the requests of a benchmark's JSON or of a trace that is no plain table (``.jsonl.zst``)."""
+    if path.suffix.lower() == ".json":
+        return bench(path)
+    return None if path.suffix.lower() in SUFFIXES or not path.is_file() else traced(path)
+
+
+def traced(path: Path) -> Observed | None:
+    """Return the requests of a trace that holds observed times, as the trace says they came; nothing of another file.
+
+    Prefixes, conversations and priorities of the trace are kept, which columns alone would lose.
+    """
+    import polars as pl
+
+    from roofline_fast.trace import Trace
+
+    try:
+        trace = Trace.read(path)
+    except RooflineError:
+        return None
+    requests = trace.requests
+    seen = {name.removeprefix("observed_"): name for name in (TTFT[0], TPOT[0], E2E[0])}
+    if not any(name in requests.columns for name in seen.values()):
+        return None
+    times = requests.select(
+        (pl.col(column) if column in requests.columns else pl.lit(None)).cast(pl.Float64).alias(name)
+        for name, column in seen.items()
+    )
+    settings = {} if trace.model is None else {"model": trace.model}
+    rows = _with_tpot(times, requests["output_tokens"])
+    return Observed(path.name, trace, rows, settings, outside=True)
+
+
+def _with_tpot(times: pl.DataFrame, counts: pl.Series) -> pl.DataFrame:
+    """Return times with that of a further token, from the answer's end where it was not observed itself."""
+    import polars as pl
+
+    each = (pl.col("e2e_s") - pl.col("ttft_s")) / (counts - 1)
+    return times.with_columns(tpot_s=pl.when(counts > 1).then(pl.coalesce(pl.col("tpot_s"), each)))
 
 
 def bench(path: Path) -> Observed:
@@ -119,7 +171,7 @@ def bench(path: Path) -> Observed:
     settings = {} if limit is None else {"max_concurrency": int(limit)}
     if isinstance(found.get("model_id"), str):
         settings["model"] = found["model_id"]
-    return _run(None, path.name, rows, {}, settings)
+    return replace(_run(None, path.name, rows, {}, settings), outside=True)
 
 
 def _sent(path: Path, found: Mapping[str, Any]) -> list[float]:
@@ -182,11 +234,7 @@ def _run(
         for name, column in seen.items()
     )
     counts = rows[str(columns["output_tokens"])]
-    times = times.with_columns(
-        tpot_s=pl.when(counts > 1).then(
-            pl.coalesce(pl.col("tpot_s"), (pl.col("e2e_s") - pl.col("ttft_s")) / (counts - 1))
-        )
-    )
+    times = _with_tpot(times, counts)
     trace = _recorded(path, about, rows[str(columns["prompt_tokens"])]) or Trace(
         arrival_s=rows[str(arrival)],
         prompt_tokens=rows[str(columns["prompt_tokens"])],

@@ -243,13 +243,11 @@ def _judge(
     )
 
 
-def replayable(path: Path | None, rows: pl.DataFrame) -> list[Observed]:
-    """Return the runs of a file whose settings are known (`runs.json` beside it)."""
-    from roofline_fast.observed import runs
-
-    if path is None or not (path.parent / "runs.json").exists():
-        return []
-    return [run for run in runs(path, rows) if {"model", "hw"} <= run.settings.keys()]
+def known(found: list[Observed], settings: dict[str, Any]) -> list[Observed]:
+    """Return the runs that can be simulated: those whose model and device are recorded or given."""
+    for run in found:
+        run.settings |= settings
+    return [run for run in found if {"model", "hw"} <= run.settings.keys()]
 
 
 def requests(found: list[Observed], efficiency: Any) -> list[Tables]:
@@ -267,9 +265,9 @@ def requests(found: list[Observed], efficiency: Any) -> list[Tables]:
         if not replays:
             continue
         tables += _means(suffix, replays)
-        others = [run for run in some if efficiency is None and run.settings["hw"] in OTHER_GPU]
+        others = [run for run in some if efficiency is None and _name(run.settings["hw"]) in OTHER_GPU]
         if others:
-            elsewhere = [(run, _replay(run, OTHER_GPU[run.settings["hw"]]), None) for run in others]
+            elsewhere = [(run, _replay(run, OTHER_GPU[_name(run.settings["hw"])]), None) for run in others]
             tables += _means(f"{suffix}:other_gpu", elsewhere)
         tables += _each(suffix, replays)
     return tables
@@ -279,7 +277,8 @@ def _replay(run: Observed, efficiency: Any, mode: str = "predicted") -> pl.DataF
     """Simulate a run with the settings it had; requests in the order of what was observed."""
     from roofline_fast.simulation import simulate
 
-    found = simulate(run.trace, mode=mode, efficiency=efficiency, api_latency=0, **run.settings)
+    latency = None if run.outside else 0.0
+    found = simulate(run.trace, mode=mode, efficiency=efficiency, api_latency=latency, **run.settings)
     rows = found.requests
     return rows.with_columns(*found.request_bands) if mode == "predicted" else rows
 
@@ -309,7 +308,7 @@ def _means(
         if not known:
             continue
         groups = [
-            ("gpu", [str(run.settings["hw"]) for run, _, _ in known]),
+            ("gpu", [_name(run.settings["hw"]) for run, _, _ in known]),
             ("run", [run.name for run, _, _ in known]),
         ]
         ideal = None if suffix.endswith("other_gpu") else bound.to_numpy()
@@ -332,7 +331,7 @@ def _each(suffix: str, replays: list[tuple[Observed, pl.DataFrame, pl.DataFrame]
         told = pl.concat([told.select(columns) for _, told, _ in replays])
         bound = pl.concat([bound.select(columns[0]) for _, _, bound in replays])
         real = pl.concat([run.rows[columns[0]] for run, _, _ in replays])
-        gpus = [str(run.settings["hw"]) for run, told, _ in replays for _ in range(told.height)]
+        gpus = [_name(run.settings["hw"]) for run, told, _ in replays for _ in range(told.height)]
         tables.append(
             _core.Measurements.compare(
                 f"{name}{suffix}",
@@ -344,6 +343,12 @@ def _each(suffix: str, replays: list[tuple[Observed, pl.DataFrame, pl.DataFrame]
             )
         )
     return tables
+
+
+def _name(hw: Any) -> str:
+    from roofline_fast.hardware import find_hardware
+
+    return find_hardware(hw).name
 
 
 def _mean(frame: pl.DataFrame, column: str) -> float:

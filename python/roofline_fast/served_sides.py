@@ -115,8 +115,8 @@ def of_results(results: Mapping[str, Any], origin: str) -> Side:
     )
 
 
-def read(path: str | PathLike[str]) -> tuple[dict[str, Any], str]:
-    """Return the content of a side's file, and how it is called.
+def read(path: str | PathLike[str], field: str = "side") -> tuple[dict[str, Any], str]:
+    """Return the content of a side's file, and how it is called; `field` is who names it.
 
     Raises
     ------
@@ -128,13 +128,13 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Any], str]:
     place = Path(fspath(path)).expanduser()
     if not place.is_file():
         hint = 'a result of `vllm bench serve`, a scenario, or "key=value …" of one side'
-        raise MissingFileError(f"{place} must exist", field="side", value=str(place), hint=hint)
+        raise MissingFileError(f"{place} must exist", field=field, value=str(place), hint=hint)
     if place.suffix.lower() not in (".json", ".toml"):
-        message = f"a side's file must end in .json or .toml: {place}"
-        raise SpecError(message, field="side", value=str(place))
+        message = f"a file of settings must end in .json or .toml: {place}"
+        raise SpecError(message, field=field, value=str(place))
     if place.suffix.lower() == ".json":
         return _last_record(place), str(place)
-    return content(place, "side"), str(place)
+    return content(place, field), str(place)
 
 
 def _last_record(place: Path) -> dict[str, Any]:
@@ -165,20 +165,48 @@ def settings(content: Mapping[str, Any], origin: str) -> dict[str, Any]:
     Raises
     ------
     SpecError
-        A setting given twice, or with several values.
+        All that is wrong with it, each mistake with its path.
     """
+    from roofline_fast import scenario_names
+    from roofline_fast.analysis import analyze
+    from roofline_fast.sweep_scenario import several
+
+    known = set(inspect.signature(analyze).parameters) | set(inspect.signature(simulate).parameters)
+    known = (known | workload.words() | set(SYNONYMS)) - {"trace_options", "progress"}
     found: dict[str, Any] = {}
+    mistakes = []
     for path, value in _entries({key: content[key] for key in content if key not in OF_SWEEPS}):
         key = path.rpartition(".")[2].replace("-", "_")
+        if key not in known:
+            mistakes.append(scenario_names.not_known(path, key, sorted(known)))
+            continue
         key = SYNONYMS.get(key, key)
         if key in found:
-            raise SpecError(f"{origin}: {path} must be given once", field=path, value=repr(value))
-        several = isinstance(value, list) and key not in ("techniques", "trace", "slo", "percentiles")
-        if several and len(value) != 1:
-            message = f"{origin}: {path} must be one value to be compared: {value!r}"
-            raise SpecError(message, field=path, value=repr(value), hint="`sweep` takes several")
-        found[key] = value[0] if several else value
+            mistakes.append(f"{path} must be given once")
+            continue
+        many = isinstance(value, list) and key not in ("techniques", "trace", "slo", "percentiles")
+        if many and len(value) != 1:
+            mistakes.append(f"{path} must be one value to be compared: {value!r} (`sweep` takes several)")
+            continue
+        found[key] = value[0] if many else value
+        mistakes += _misnamed(key, path, found[key])
+    if mistakes:
+        hint = "settings are the keywords of `analyze` and `simulate`; tables only group them"
+        raise several(origin, mistakes, "side", hint)
     return found
+
+
+def _misnamed(key: str, path: str, value: Any) -> list[str]:
+    from roofline_fast import scenario_names
+
+    if key == "techniques":
+        wrong = not isinstance(value, str) and not _texts(value)
+        return [f"{path} must be texts: {value!r}"] if wrong else list(scenario_names.of_set(value, path))
+    return scenario_names.of_value(key, path, value)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _entries(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -95,6 +95,7 @@ def simulate(
     over_context: str = "reject",
     use_recorded_cache: bool = False,
     record: str = "summary",
+    stream: bool | None = None,
     slo: str | None = None,
     percentiles: Sequence[float] = PERCENTILES,
     seed: int = 0,
@@ -157,7 +158,7 @@ def simulate(
         Requests that may wait; vLLM refuses others (503).
     capacity_scheduler_policy : {"guaranteed-no-evict", "max-utilization"}, optional
         TensorRT-LLM's own setting.
-    spec_method : {"ngram", "draft-model", "eagle", "mtp", "dflash"}, optional
+    spec_method : {"ngram", "draft-model", "medusa", "eagle", "mtp", "dflash"}, optional
         Where draft tokens come from; nothing is drafted unless said. An EAGLE head or MTP module takes the time
         of one layer and the head for each draft.
     spec_model : str, path, mapping or Model, optional
@@ -190,6 +191,10 @@ def simulate(
     use_recorded_cache : bool
         Whether prompt tokens that a cache held when the trace was recorded (``cached_tokens``) are found
         cached again, whatever the engine's own cache holds. Counts under vLLM's scheduler.
+    stream : bool, optional
+        Whether generated requests are drawn as they are served and forgotten when they are answered: any number in
+        memory that does not grow. Unless said, from 20 million on, where `record` keeps nothing. Percentiles then
+        come from sketches (``percentile_error``), and `requests`, `timeline` and the like are refused.
     record : {"summary", "stretches", "steps", "decisions"}
         Whether steps are kept: in stretches that decode alike, which is as quick as without; or one row each,
         and with them who was in it. What is not kept and asked for later is simulated again.
@@ -258,7 +263,13 @@ def simulate(
     checks.counts(concurrency=concurrency, max_concurrency=max_concurrency)
     checks.numbers(think_time=think_time)
     checks.objectives(slo)
-    requests = load(trace, trace_options, seed, arrivals_needed=concurrency is None)
+    requests = load(
+        trace,
+        trace_options,
+        seed,
+        arrivals_needed=concurrency is None,
+        stream=False if stream is None and record != "summary" else stream,
+    )
     found, note = asked.model_of(model, requests)
     device = find_hardware(hw)
     deployment = _core.Deployment(
@@ -329,6 +340,7 @@ def simulate(
         measure=None if measure is None else str(measure),
         over_context=over_context,
         use_recorded_cache=use_recorded_cache,
+        slo=slo,
     )
     served = serve(record=record, progress=progress)
     inputs = {

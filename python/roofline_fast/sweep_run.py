@@ -35,7 +35,7 @@ class Run:
     points_a_part : int
         Points of one part of a data set.
     threads : int, optional
-        Threads to use; all cores unless said.
+        Threads to use, never more than there are cores; as many unless said.
     """
 
     space: Space

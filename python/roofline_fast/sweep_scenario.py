@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from roofline_fast import _core
+from roofline_fast import _core, scenario_names
 from roofline_fast.errors import MissingFileError, SpecError
 from roofline_fast.suggest import nearest
 
@@ -23,6 +23,8 @@ Numbers = Number | Text | list[Number]
 Share = Annotated[float, Field(ge=0, le=1)]
 Names = Text | list[Text]
 Flag = Annotated[bool, Field(strict=True)]
+# Limits that are no results.
+LIMITS = ("min_gpus", "max_gpus", "within_context")
 
 
 class Axes(BaseModel):
@@ -143,14 +145,70 @@ def checked(content: dict[str, Any], origin: str) -> Scenario | SimulateScenario
         All its mistakes at once, each with its path.
     """
     kind = SimulateScenario if {"trace", "simulate"} & content.keys() else Scenario
+    mistakes, scenario = [], None
     try:
-        return kind.model_validate(content)
+        scenario = kind.model_validate(content)
     except ValidationError as why:
-        mistakes = _mistakes(why, kind)
-        count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
-        message = f"{origin} has {count}:\n" + "\n".join(f"  {mistake}" for mistake in mistakes)
-        hint = "`roofline-fast sweep --schema` prints what such a file may hold"
-        raise SpecError(message, field="SPACE", value=origin, hint=hint) from None
+        mistakes += _mistakes(why, kind)
+    mistakes += _names(content, kind)
+    if scenario is None or mistakes:
+        raise several(
+            origin, mistakes, "SPACE", "`roofline-fast sweep --schema` prints what such a file may hold"
+        )
+    return scenario
+
+
+def several(origin: str, mistakes: list[str], field: str, hint: str) -> SpecError:
+    """Return the error that tells all mistakes of a file, each in a line."""
+    count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
+    message = f"{origin} has {count}:\n" + "\n".join(f"  {mistake}" for mistake in mistakes)
+    return SpecError(message, field=field, value=origin, hint=hint)
+
+
+def _names(content: dict[str, Any], kind: type[BaseModel]) -> list[str]:
+    """Return what is wrong with names of models, devices, formats, techniques, axes, limits and results."""
+    axes = content.get("axes")
+    axes = axes if isinstance(axes, dict) else {}
+    found = list(scenario_names.mistakes(axes, "axes."))
+    if kind is SimulateScenario:
+        from roofline_fast.sweep_simulate import known_axes
+
+        known = known_axes()
+        return [
+            *found,
+            *(scenario_names.not_known(f"axes.{name}", name, known) for name in axes if name not in known),
+        ]
+    found += _unread(axes)
+    results = _core.Space.results()
+    limits = content.get("limits")
+    known = [*LIMITS, *(f"{end}_{name}" for end in ("max", "min") for name in results), *results]
+    for name in limits if isinstance(limits, dict) else ():
+        if name not in known:
+            found.append(scenario_names.not_known(f"limits.{name}", name, known))
+    found += scenario_names.of_names("columns", content.get("columns"), "column", results)
+    objectives = content.get("objectives")
+    if isinstance(objectives, list):
+        plain = [name.rpartition(":")[2].strip() for name in objectives if isinstance(name, str)]
+        found += scenario_names.of_names("objectives", plain, "column", results)
+    return found
+
+
+def _unread(axes: dict[str, Any]) -> list[str]:
+    """Return what is wrong with texts that stand for numbers (``1:64:x2``)."""
+    from roofline_fast import sweep_axes
+
+    found = []
+    for name, given in axes.items():
+        values = given if isinstance(given, list) else [given]
+        for place, value in enumerate(values):
+            if name in (*sweep_axes.COUNTS, *sweep_axes.NUMBERS) and isinstance(value, str):
+                where = f"{name}[{place}]" if isinstance(given, list) else name
+                try:
+                    sweep_axes.values(name, value)
+                except SpecError as error:
+                    said = str(error).replace(name, f"axes.{where}", 1)
+                    found.append(f"{said} ({error.hint})" if error.hint else said)
+    return found
 
 
 def _mistakes(why: ValidationError, kind: type[BaseModel]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import _core
+from roofline_fast import _core, checks
 from roofline_fast.errors import DoesNotFitError, RooflineError, SpecError, TraceError
 from roofline_fast.suggest import choice, unknown
 from roofline_fast.sweep_dataset import DataSet, Dropped, Plan, columns_of
@@ -59,7 +60,7 @@ class SimulateRun:
     points_a_part : int
         Scenarios of one part of a data set.
     threads : int, optional
-        Scenarios simulated at once; one a core unless said.
+        Scenarios simulated at once, never more than there are cores; as many unless said.
 
     Examples
     --------
@@ -95,6 +96,7 @@ class SimulateRun:
         if "hw" not in values:
             raise SpecError("hw must be given, as an axis of one or more values", field="hw")
         choice("keep", self.keep, KEEPS)
+        checks.positive(threads=self.threads)
         if self.picks:
             import polars as pl
 
@@ -154,7 +156,8 @@ class SimulateRun:
 
         scenarios = [self.scenario(point) for point in range(start, stop)]
         trace = self._read_once() if scenarios else None
-        with ThreadPoolExecutor(self.threads) as pool:
+        cores = os.cpu_count() or 1
+        with ThreadPoolExecutor(min(self.threads or cores, cores)) as pool:
             done = list(pool.map(lambda scenario: _summary(trace, scenario), scenarios))
         rows: list[dict[str, Any]] = []
         dropped: dict[str, tuple[int, str]] = {}

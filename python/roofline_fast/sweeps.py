@@ -65,7 +65,7 @@ def sweep(
         ``min_gpus``, ``max_gpus``, ``within_context``, and ``max_`` or ``min_`` before the name of any
         result (``max_ttft_s``).
     threads : int, optional
-        Threads to use; all cores unless said.
+        Threads to use, never more than there are cores; as many unless said.
     efficiency, act_quant, launch, p2p, host : optional
         What predictions are told of the engine's configuration, as for `analyze`.
 
@@ -244,6 +244,7 @@ class Space:
         frame, dropped
             The rows that are kept, and why others were not: reason, points, and what was wrong with the first.
         """
+        checks.positive(threads=threads)
         table, dropped = self.compiled.read(
             start,
             stop,

@@ -58,18 +58,24 @@ def validate(
     *,
     engine: str = "",
     efficiency: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
+    **serving: Any,
 ) -> Validation:
     """Hold predictions against measurements.
 
     Parameters
     ----------
     measurements : path or DataFrame
-        A file (Parquet, CSV, JSON Lines) or a folder of them, told apart by their columns. Kernel timings:
-        as for `calibrate`.
+        A file (Parquet, CSV, JSON Lines) or a folder of them, told apart by their columns: kernel timings,
+        steps and served requests as for `calibrate`, points of servers. A request trace that holds
+        ``observed_ttft_s``, ``observed_tpot_s`` or ``observed_e2e_s`` is replayed as the trace it is, and so
+        is the JSON of ``vllm bench serve --save-detailed``.
     hw, engine : optional
         As for `calibrate`.
     efficiency : path or sequence of paths, optional
         Efficiency files whose fits come before the shipped ones.
+    **serving
+        How requests were served, keywords of `simulate` (``model``, ``tp``, ``max_num_seqs``, …), where
+        nothing recorded beside the file says it.
 
     Returns
     -------
@@ -85,12 +91,16 @@ def validate(
     kernels, skipped = [], []
     found: dict[str, list[pl.DataFrame]] = {}
     runs: list[Observed] = []
+    given = {key: value for key, value in {"hw": hw, "engine": engine or None, **serving}.items() if value}
+    whole = _whole(measurements)
+    if whole is not None:
+        return _joined(served.requests(_replayable([whole], given), efficiency), [])
     for name, rows in _frames(measurements):
         kind = measured.kind(rows.columns)
         if kind == "kernels":
             kernels.append(measured.kernels(rows, device, engine))
-        elif kind == "requests" and (replayable := served.replayable(_place(measurements, name), rows)):
-            runs += replayable
+        elif kind == "requests" and (found_runs := _runs(measurements, name, rows, given)):
+            runs += found_runs
         elif kind in ("points", "steps", "batches"):
             found.setdefault(kind, []).append(measured.steps(rows) if kind == "steps" else rows)
         else:
@@ -117,8 +127,39 @@ def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(frames, how="diagonal_relaxed")
 
 
-def _place(measurements: Any, name: str) -> Path | None:
-    return Path(name) if isinstance(measurements, str | PathLike) else None
+def _whole(measurements: Any) -> Observed | None:
+    """Return the requests of a file that is no table: a benchmark's JSON, a compressed trace."""
+    from roofline_fast.observed import by_suffix
+
+    return by_suffix(Path(measurements)) if isinstance(measurements, str | PathLike) else None
+
+
+def _runs(measurements: Any, name: str, rows: pl.DataFrame, given: dict[str, Any]) -> list[Observed]:
+    """Return the runs of a file that can be replayed; of a folder's others none, of one file why not."""
+    from roofline_fast.observed import of_file
+
+    path = Path(name) if isinstance(measurements, str | PathLike) else None
+    found = of_file(path, rows)
+    if path is None or path == Path(measurements).expanduser():
+        return _replayable(found, given)
+    return served.known(found, given)
+
+
+def _replayable(found: list[Observed], given: dict[str, Any]) -> list[Observed]:
+    """Return runs with their settings.
+
+    Raises
+    ------
+    SpecError
+        Nothing says what was served on which device.
+    """
+    known = served.known(found, given)
+    if len(known) < len(found):
+        run = next(run for run in found if run not in known)
+        missing = next(name for name in ("hw", "model") if name not in run.settings)
+        message = f"{missing} must be given for served requests: nothing beside {run.name or 'them'} says it"
+        raise SpecError(message, field=missing, hint=f"add --{missing}")
+    return known
 
 
 def _frames(measurements: Any) -> list[tuple[str, pl.DataFrame]]:

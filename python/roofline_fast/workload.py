@@ -86,7 +86,12 @@ def words() -> set[str]:
 
 
 def load(
-    trace: Traffic | None, options: Mapping[str, Any], seed: int, *, arrivals_needed: bool = True
+    trace: Traffic | None,
+    options: Mapping[str, Any],
+    seed: int,
+    *,
+    arrivals_needed: bool = True,
+    stream: bool | None = False,
 ) -> Trace:
     """Return the traffic: read, as it is, or generated; then scaled; then with other arrivals.
 
@@ -101,11 +106,14 @@ def load(
         Seed of every draw.
     arrivals_needed : bool
         Whether files must say when requests arrive; not where users send them as others end.
+    stream : bool, optional
+        Whether requests are drawn as they are served; `None` for where they are many.
 
     Raises
     ------
     SpecError
-        Settings of a generator beside a trace, or of a reader beside a trace in memory.
+        Settings of a generator beside a trace, or of a reader beside a trace in memory; a stream of what is not
+        generated, or is scaled; more requests than memory holds.
     """
     several = isinstance(trace, Sequence) and all(isinstance(part, str | PathLike) for part in trace)
     if trace is not None and not isinstance(trace, str | PathLike | Trace) and not several:
@@ -120,8 +128,12 @@ def load(
     scale = {word: given.pop(word) for word in SCALES if word in given}
     if "trace_format" in given:
         given["format"] = given.pop("trace_format")
+    if stream and (trace is not None or scale):
+        also = f"beside {next(iter(scale))}" if scale else "for a trace"
+        hint = "requests are drawn as they are served where they are generated, and not scaled"
+        raise SpecError(f"stream must be left out {also}", field="stream", value="true", hint=hint)
     if trace is None:
-        requests = _generated(given, seed)
+        requests = _generated(given, seed, stream=False if scale else stream)
         return requests.scaled(**scale, seed=seed) if scale else requests
     arrivals = {word: given.pop(word) for word in ARRIVALS if word in given}
     _refuse_generator(given)
@@ -137,6 +149,8 @@ def load(
 
 # What says when requests arrive, too, and would have no effect beside a rate.
 TIMES = ("target_rps", "speedup", "time_scale", "idle_gap_cap")
+# Arrivals that are not drawn.
+RECORDED = ("trace", "servegen")
 
 
 def refuse_pairs(options: Mapping[str, Any], *, generated: bool, users: bool) -> None:
@@ -160,6 +174,7 @@ def refuse_pairs(options: Mapping[str, Any], *, generated: bool, users: bool) ->
         message = f"{paced[0]} must be left out with concurrency: {given[paced[0]]}"
         raise SpecError(message, field=paced[0], value=str(given[paced[0]]), hint=hint)
     idle = [word for word in TIMES if word in given]
+    drawn = [word for word in drawn if str(given[word]).strip() not in RECORDED]
     if idle and drawn and (not generated or "request_rate" in drawn):
         message = f"{idle[0]} must be left out with {drawn[0]}: {given[idle[0]]}"
         hint = f"{drawn[0]} says when requests arrive; `{idle[0]}` is about the arrivals of a trace"
@@ -169,7 +184,7 @@ def refuse_pairs(options: Mapping[str, Any], *, generated: bool, users: bool) ->
 def _as_recorded(given: dict[str, Any], *, generated: bool) -> None:
     """Take out the words for arrivals as they are: those of a trace, or of ServeGen's clients."""
     arrivals = str(given.get("arrivals", "")).strip()
-    if arrivals not in ("trace", "servegen"):
+    if arrivals not in RECORDED:
         return
     held = "servegen" in given if arrivals == "servegen" else not generated
     rated = [word for word in ARRIVALS if word in given and word != "arrivals"]
@@ -182,7 +197,7 @@ def _as_recorded(given: dict[str, Any], *, generated: bool) -> None:
     del given["arrivals"]
 
 
-def _generated(options: dict[str, Any], seed: int) -> Trace:
+def _generated(options: dict[str, Any], seed: int, *, stream: bool | None) -> Trace:
     if not options:
         hint = "or say what to generate: num_prompts=1000, request_rate=4, …"
         raise SpecError("trace must be given", field="trace", hint=hint)
@@ -190,8 +205,23 @@ def _generated(options: dict[str, Any], seed: int) -> Trace:
         if word not in TRAFFIC and word != "like":
             hint = "it says how a trace is read"
             raise SpecError(f"{word} must be left out without a trace: {value}", field=word, hint=hint)
+    if stream or (stream is None and _are_many(options)):
+        from roofline_fast.drawn import Drawn
+
+        return Drawn({**options, "seed": seed})
     _check_memory(options.get("num_prompts"))
     return Trace.generate(**options, seed=seed)
+
+
+def _are_many(options: Mapping[str, Any]) -> bool:
+    """Return whether so many requests are asked for that none should be kept, and can be drawn part by part."""
+    from roofline_fast.drawn import MANY
+
+    try:
+        many = float(options.get("num_prompts", 0)) >= MANY
+    except (TypeError, ValueError):
+        return False
+    return many and not {"turns", "sessions", "servegen", "workload"} & options.keys()
 
 
 # Bytes that a request takes, with what comes of it, where nothing is recorded; a third of them while it is generated.
@@ -210,7 +240,7 @@ def _check_memory(count: Any) -> None:
             f"num_prompts must fit memory: {float(count):,.0f} requests take {needed / 2**30:,.0f} GiB "
             f"of {held / 2**30:,.0f}"
         )
-        hint = "`trace generate` writes any number as `.jsonl`; simulate a part of them"
+        hint = "any number is served that is drawn meanwhile (stream), of which no request is kept"
         raise SpecError(message, field="num_prompts", value=str(count), hint=hint)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roofline_fast.cli import flags, output, talk
+from roofline_fast.cli import flags, output, scenario, talk
 from roofline_fast.cli.grammar import Command
 
 if TYPE_CHECKING:
@@ -77,6 +77,12 @@ def analyze(
     block_size: flags.BlockSize = None,
     max_num_seqs: flags.MaxNumSeqs = None,
     max_num_batched_tokens: flags.MaxNumBatchedTokens = None,
+    spec_method: flags.SpecMethod = None,
+    spec_model: flags.SpecModel = None,
+    num_speculative_tokens: flags.NumSpeculativeTokens = None,
+    spec_acceptance: flags.SpecAcceptance = None,
+    config: scenario.Config = None,
+    assignments: scenario.Assignments = None,
     compat: Annotated[
         str | None, typer.Option(help="llm-viewer[@version]: that tool's figures, its mistakes included.")
     ] = None,
@@ -123,6 +129,10 @@ def analyze(
         block_size=block_size,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
+        spec_method=spec_method,
+        spec_model=spec_model,
+        num_speculative_tokens=num_speculative_tokens,
+        spec_acceptance=spec_acceptance,
         compat=compat,
     )
     if out is not None:
@@ -140,8 +150,15 @@ def _verdict(analysis: Analysis) -> int:
     memory = analysis.memory
     if memory["fits"]:
         return 0
-    needed, usable = gib(memory["engine_memory_bytes"]), gib(memory["usable_bytes"])
-    talk.say(f"error: the deployment must fit in the {usable} GiB an engine may use of a GPU: {needed} GiB")
+    needed, usable, what = memory["engine_memory_bytes"], memory["usable_bytes"], "GPU"
+    if "beside" in memory:
+        beside = memory["beside_weight_bytes"] + memory["beside_kv_bytes"]
+        if beside > memory["beside_usable_bytes"]:
+            needed, usable, what = beside, memory["beside_usable_bytes"], memory["beside"]
+    whose = "of a GPU" if what == "GPU" else f"of the {what}"
+    talk.say(
+        f"error: the deployment must fit in the {gib(usable)} GiB an engine may use {whose}: {gib(needed)} GiB"
+    )
     talk.say(
         "hint: use more devices (--tp, --pp), fewer bits (-q, --kv-cache-dtype), or fewer, shorter sequences"
     )

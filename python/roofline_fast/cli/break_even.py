@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline_fast.cli import flags, output, talk
+from roofline_fast.cli import flags, output, scenario, talk
 from roofline_fast.cli.grammar import Command
 
 if TYPE_CHECKING:
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 HELP = """Solve where techniques begin and cease to pay in decode, on the exact cost.
 
-From which batch linear layers are compute-bound, at which a gain is gone, from which acceptance speculation
-pays, at which context the cache outweighs the weights. --map shows what bounds a step over batch and context.
+From which batch linear layers are compute-bound; of each technique and format, compared with the same without
+it alone, from and up to which batch it gains; from which acceptance drafts pay; at which context the cache
+outweighs the weights. --map shows what bounds a step over batch and context.
 """
 # What the map asks about.
 BATCHES = (1, 4, 16, 64, 256, 1024)
@@ -42,8 +43,21 @@ def break_even(
     enable_expert_parallel: flags.EnableExpertParallel = False,
     quantization: flags.Quantization = None,
     kv_cache_dtype: flags.KvCacheDtype = None,
+    w_bits: flags.WBits = None,
+    a_bits: flags.ABits = None,
+    fusion: flags.Fusion = None,
+    flash_attention: flags.FlashAttention = None,
+    overlap: flags.Overlap = 0.0,
     techniques: flags.With = None,
     mode: flags.Mode = "ideal",
+    efficiency: flags.Efficiency = None,
+    engine: flags.Engine = "vllm",
+    spec_method: flags.SpecMethod = None,
+    spec_model: flags.SpecModel = None,
+    num_speculative_tokens: flags.NumSpeculativeTokens = None,
+    spec_acceptance: flags.SpecAcceptance = None,
+    config: scenario.Config = None,
+    assignments: scenario.Assignments = None,
     bounds: Annotated[
         bool, typer.Option("--map", help="What bounds a step, and the cache's share of its bytes, instead.")
     ] = False,
@@ -57,7 +71,16 @@ def break_even(
 
     experts = flags.experts(ep, enable_expert_parallel, tp, dp)
     asked: dict[str, Any] = {"techniques": techniques, "tp": tp, "pp": pp, "dp": dp, "ep": experts}
-    asked |= {"quantization": quantization, "kv_cache_dtype": kv_cache_dtype, "mode": mode}
+    asked |= {
+        "quantization": quantization,
+        "kv_cache_dtype": kv_cache_dtype,
+        "w_bits": w_bits,
+        "a_bits": a_bits,
+    }
+    asked |= {"fusion": fusion, "flash_attention": flash_attention, "overlap": overlap}
+    asked |= {"mode": mode, "efficiency": efficiency, "engine": engine}
+    asked |= {"spec_method": spec_method, "spec_model": spec_model, "spec_acceptance": spec_acceptance}
+    asked |= {"num_speculative_tokens": num_speculative_tokens}
     named, device = flags.one_model(model, model_flag), flags.required("--hw", hw)
     if bounds:
         answers = comparison.bound_map(named, device, batch_size=BATCHES, context=CONTEXTS, **asked)
@@ -86,13 +109,28 @@ def _map(found: pl.DataFrame) -> str:
 
 
 def _screen(answers: pl.DataFrame) -> str:
+    """Return a row an answer, those of one technique together under its name."""
     from roofline_fast.cli.figures import table
 
     rows = [
         [row["name"].replace("_", " "), _number(row["value"]), row["unit"], row["about"]]
         for row in answers.iter_rows(named=True)
     ]
-    return "\n".join(table(["", "", "unit", "meaning"], rows, left=(0, 2, 3)))
+    lines = table(["", "", "unit", "meaning"], rows, left=(0, 2, 3))
+    shown, of = lines[:1], ""
+    for line, technique in zip(lines[1:], answers["technique"], strict=True):
+        if technique != of:
+            shown += ["", *_title(technique)]
+        of = technique
+        shown.append(line)
+    return "\n".join(shown)
+
+
+def _title(technique: str) -> list[str]:
+    if not technique:
+        return []
+    without = "none of them" if technique == "all together" else "the same without it"
+    return [f"{technique}, compared with {without}"]
 
 
 def _number(value: float | None) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from roofline_fast import checks
-from roofline_fast.cli import flags, output, talk
+from roofline_fast.cli import flags, output, scenario, talk
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 from roofline_fast.technique_files import short
@@ -86,14 +87,37 @@ def compare(
     pp: flags.Pp = 1,
     dp: flags.Dp = 1,
     ep: flags.Ep = 1,
+    enable_expert_parallel: flags.EnableExpertParallel = False,
     quantization: flags.Quantization = None,
     kv_cache_dtype: flags.KvCacheDtype = None,
+    w_bits: flags.WBits = None,
+    a_bits: flags.ABits = None,
     techniques: flags.With = None,
     mode: flags.Mode = "predicted",
     engine: flags.Engine = "vllm",
+    spec_method: flags.SpecMethod = None,
+    spec_model: flags.SpecModel = None,
+    num_speculative_tokens: flags.NumSpeculativeTokens = None,
+    spec_acceptance: flags.SpecAcceptance = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            "--scenario",
+            metavar="FILE",
+            help="TOML or JSON: keywords of both; flags given here win.",
+            rich_help_panel=scenario.SCENARIO,
+        ),
+    ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other keyword of both; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any other keyword of both; repeatable.",
+            rich_help_panel=scenario.SCENARIO,
+        ),
     ] = None,
     top: Annotated[int, typer.Option(help="Rows of the waterfall on screen; the others together.")] = 12,
     form: flags.Format = "table",
@@ -108,11 +132,21 @@ def compare(
 
     defaults: dict[str, Any] = {"tp": 1, "pp": 1, "dp": 1, "ep": 1, "mode": "predicted", "engine": "vllm"}
     shared: dict[str, Any] = {"model": model, "hw": hw, "phase": phase, "batch_size": batch_size}
-    shared |= {"input_len": input_len, "output_len": output_len, "tp": tp, "pp": pp, "dp": dp, "ep": ep}
-    shared |= {"quantization": quantization, "kv_cache_dtype": kv_cache_dtype, "mode": mode, "engine": engine}
+    shared |= {"input_len": input_len, "output_len": output_len, "tp": tp, "pp": pp, "dp": dp}
+    shared |= {"ep": flags.experts(ep, enable_expert_parallel, tp, dp), "mode": mode, "engine": engine}
+    shared |= {
+        "quantization": quantization,
+        "kv_cache_dtype": kv_cache_dtype,
+        "w_bits": w_bits,
+        "a_bits": a_bits,
+    }
+    shared |= {"spec_method": spec_method, "spec_model": spec_model, "spec_acceptance": spec_acceptance}
+    shared |= {"num_speculative_tokens": num_speculative_tokens}
     shared = {name: value for name, value in shared.items() if value not in (None, defaults.get(name))}
     shared |= keywords(" ".join(shlex.quote(word) for word in assignments or ()))
-    sides = [side(text, list(techniques or ())) for text in given]
+    shared = {**(_filed(config) if config is not None else {}), **shared}
+    of_both = shared.pop("techniques", [])
+    sides = [side(text, techniques or _several(of_both)) for text in given]
     found = ask(sides[0], sides[1], **shared)
     if out is not None:
         output.save(found.waterfall, out)
@@ -154,9 +188,19 @@ def side(text: str, techniques: list[str]) -> Any:
                 raise SpecError(message, field="side", value=text, hint="what was measured cannot be changed")
             return first
         own = {**served_sides.settings(content, origin), **own}
-    said = own.get("techniques") or []
-    own["techniques"] = [*techniques, *([said] if isinstance(said, str) else said)]
+    own["techniques"] = [*techniques, *_several(own.get("techniques") or [])]
     return own
+
+
+def _several(said: str | list[str]) -> list[str]:
+    return [said] if isinstance(said, str) else said
+
+
+def _filed(config: Path) -> dict[str, Any]:
+    """Return the keywords of both sides that a file gives."""
+    from roofline_fast import served_sides
+
+    return served_sides.settings(*served_sides.read(config, "--config"))
 
 
 def keywords(text: str) -> dict[str, Any]:

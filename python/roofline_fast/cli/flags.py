@@ -186,6 +186,30 @@ MaxNumBatchedTokens = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+SpecMethod = Annotated[
+    str | None,
+    typer.Option(help="Drafts: ngram, draft-model, medusa, eagle, mtp or dflash.", rich_help_panel=ENGINE),
+]
+SpecModel = Annotated[
+    str | None,
+    typer.Option("--spec-model", "--draft-model", help="The model that drafts.", rich_help_panel=ENGINE),
+]
+NumSpeculativeTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--num-speculative-tokens",
+        "--spec-tokens",
+        "--nextn",
+        help="Drafts a step.",
+        rich_help_panel=ENGINE,
+    ),
+]
+SpecAcceptance = Annotated[
+    str | None,
+    typer.Option(
+        help="Chance that a draft is accepted, one a position, or pattern:A,B.", rich_help_panel=ENGINE
+    ),
+]
 CLIENT = "How requests are sent, and which are measured"
 SessionMode = Annotated[
     str,

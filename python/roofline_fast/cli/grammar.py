@@ -34,6 +34,10 @@ class Command(TyperCommand):
         """Read the flags; say so where another engine's name for a share of memory is used."""
         names = {arg.partition("=")[0] for arg in args}
         rest: list[str] = super().parse_args(ctx, args)
+        source = ctx.get_parameter_source("model_flag")
+        if ctx.params.get("model") is not None and source is not None and source.name == "DEFAULT_MAP":
+            # A file's model yields to one that the command names.
+            ctx.params["model_flag"] = None
         engine = str(ctx.params.get("engine"))
         for name, (owner, meaning) in _SHARES.items():
             if name in names and engine != owner:

@@ -57,7 +57,8 @@ def check_place(output: Path, *inputs: str | None, flag: str = "--output") -> No
     """Refuse a file in a folder that is absent or may not be written to, or one that is read too."""
     if not output.parent.is_dir():
         message = f"{flag} must lie in a folder that exists: {output}"
-        raise SpecError(message, field=flag, value=str(output))
+        hint = f"make {output.parent} first, or choose another folder"
+        raise SpecError(message, field=flag, value=str(output), hint=hint)
     _check_writable(output.parent, flag)
     if output.is_dir():
         message = f"{flag} must be a file: {output} is a folder"

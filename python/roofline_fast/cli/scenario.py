@@ -85,7 +85,8 @@ def _take(ctx: typer.Context, entries: list[tuple[str, Any]], origin: str, field
     SpecError
         All that is wrong with them, each with its path.
     """
-    from roofline_fast.suggest import nearest
+    from roofline_fast import scenario_names
+    from roofline_fast.sweep_scenario import several
 
     known = _names(ctx)
     taken: dict[str, Any] = {}
@@ -93,7 +94,7 @@ def _take(ctx: typer.Context, entries: list[tuple[str, Any]], origin: str, field
     for path, value in entries:
         key = path.rpartition(".")[2].replace("-", "_")
         if key not in known:
-            mistakes.append(f"{path} is not known (nearest: {', '.join(nearest(key, known))})")
+            mistakes.append(scenario_names.not_known(path, key, list(known)))
             continue
         parameter = known[key]
         if parameter.name in taken and not (text and parameter.multiple):
@@ -102,17 +103,26 @@ def _take(ctx: typer.Context, entries: list[tuple[str, Any]], origin: str, field
         kind, read = _read(parameter, value, text=text)
         if kind is not None:
             mistakes.append(f"{path} must be {kind}: {value!r}")
-        elif parameter.name in taken:
+            continue
+        mistakes += _misnamed(str(parameter.name), path, value)
+        if parameter.name in taken:
             taken[parameter.name] += read
         else:
             taken[parameter.name] = read
     if mistakes:
-        count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
-        message = f"{origin} has {count}:\n" + "\n".join(f"  {mistake}" for mistake in mistakes)
         hint = f"settings are the flags of `{ctx.command_path}`, with `_` for `-`; tables only group them"
-        raise SpecError(message, field=field, value=origin, hint=hint)
+        raise several(origin, mistakes, field, hint)
     before = dict(ctx.default_map or {})
     ctx.default_map = {**before, **taken} if text else {**taken, **before}
+
+
+def _misnamed(name: str, path: str, value: Any) -> list[str]:
+    """Return what is wrong with a value that names something."""
+    from roofline_fast import scenario_names
+
+    if name == "techniques":
+        return list(scenario_names.of_set(value, path))
+    return scenario_names.of_value({"model_flag": "model"}.get(name, name), path, value)
 
 
 def _names(ctx: typer.Context) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def simulate(
     measure: flags.Measure = None,
     over_context: trace_flags.OverContext = "reject",
     use_recorded_cache: trace_flags.UseRecordedCache = False,
+    stream: telling.Stream = None,
     tp: flags.Tp = 1,
     pp: flags.Pp = 1,
     dp: flags.Dp = 1,
@@ -221,33 +222,10 @@ def simulate(
     max_num_queued_reqs: Annotated[
         int | None, typer.Option(help="Requests that may wait (vllm).", rich_help_panel=flags.ENGINE)
     ] = None,
-    spec_method: Annotated[
-        str | None,
-        typer.Option(help="Drafts: ngram, draft-model, eagle, mtp or dflash.", rich_help_panel=flags.ENGINE),
-    ] = None,
-    spec_model: Annotated[
-        str | None,
-        typer.Option(
-            "--spec-model", "--draft-model", help="The model that drafts.", rich_help_panel=flags.ENGINE
-        ),
-    ] = None,
-    num_speculative_tokens: Annotated[
-        int | None,
-        typer.Option(
-            "--num-speculative-tokens",
-            "--spec-tokens",
-            "--nextn",
-            help="Drafts a step.",
-            rich_help_panel=flags.ENGINE,
-        ),
-    ] = None,
-    spec_acceptance: Annotated[
-        str | None,
-        typer.Option(
-            help="Chance that a draft is accepted, one a position, or pattern:A,B.",
-            rich_help_panel=flags.ENGINE,
-        ),
-    ] = None,
+    spec_method: flags.SpecMethod = None,
+    spec_model: flags.SpecModel = None,
+    num_speculative_tokens: flags.NumSpeculativeTokens = None,
+    spec_acceptance: flags.SpecAcceptance = None,
     reading: dict[str, Any] | None = None,
     scaling: dict[str, Any] | None = None,
     words: dict[str, Any] | None = None,
@@ -275,6 +253,7 @@ def simulate(
         asked,
         seed,
         arrivals_needed=concurrency is None,
+        stream=telling.stream(asked_to_tell, out, stream),
     )
     if len(requests) > 1:
         telling.one_rate_only(asked_to_tell)

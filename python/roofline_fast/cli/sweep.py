@@ -34,6 +34,7 @@ it the best few on the screen.
 AXES = "Axes (1,2,4 · 1:64 · 16:4096:16 · 1:1024:x2)"
 POINTS = "Which points"
 RUN = "How it runs"
+FILE = "Settings from a file"
 FORMATS = ("table", "json", "csv")
 EXECUTORS = ("local", "ray")
 SHOWN = 5
@@ -161,7 +162,7 @@ def sweep(
         typer.Option(metavar="A,B", help="Results to write; all unless said.", rich_help_panel=POINTS),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads; all cores unless said.", rich_help_panel=RUN)
+        int | None, typer.Option(help="Threads, one a core at most.", rich_help_panel=RUN)
     ] = None,
     shard: Annotated[
         str | None,
@@ -176,6 +177,21 @@ def sweep(
     ] = None,
     points_a_part: Annotated[
         int | None, typer.Option(help="Points of one Parquet part.", rich_help_panel=RUN)
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", "--scenario", metavar="FILE", help="The same as SPACE.", rich_help_panel=FILE
+        ),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="One setting of the file, otherwise (axes.tp=1,2); repeatable.",
+            rich_help_panel=FILE,
+        ),
     ] = None,
     schema: Annotated[
         bool,
@@ -248,9 +264,10 @@ def sweep(
         "threads": threads,
         "simulate": simulate,
     }
-    from roofline_fast.cli import sweep_spec
+    from roofline_fast.cli import sweep_file, sweep_spec
 
-    run = sweep_spec.run_of(space, {name: texts for name, texts in given.items() if texts}, trace, asked)
+    axes = {name: texts for name, texts in given.items() if texts}
+    run = sweep_spec.run_of(sweep_file.named(space, config), assignments or (), axes, trace, asked)
     began = time.perf_counter()
     if out is None:
         found = _in_memory(run, form, quiet=quiet)

@@ -18,9 +18,15 @@ RANKED_BY = "tokens_per_gpu_s"
 
 
 def run_of(
-    file: Path | None, flags: Mapping[str, Sequence[str]], trace: str | None, asked: Mapping[str, Any]
+    file: Path | None,
+    assignments: Sequence[str],
+    flags: Mapping[str, Sequence[str]],
+    trace: str | None,
+    asked: Mapping[str, Any],
 ) -> Run | SimulateRun:
-    """Return the sweep that is asked for; flags, each with every text it was given, win over the file.
+    """Return the sweep that is asked for.
+
+    Flags, each with every text it was given, win over what is set of the file, and that over the file.
 
     Raises
     ------
@@ -28,13 +34,17 @@ def run_of(
         Mistakes of the file, all at once; flags that contradict each other.
     """
     from roofline_fast import sweep_scenario
+    from roofline_fast.cli import sweep_file
 
     axes: dict[str, Any] = {}
     given: dict[str, Any] = {}
     simulate = asked["simulate"] or trace is not None
     scenario = None
-    if file is not None:
-        scenario = sweep_scenario.checked(sweep_scenario.read(file), str(file))
+    content = sweep_file.content(file, assignments)
+    if content is not None and file is None:
+        content = _alone(content, flags, trace, simulate=simulate)
+    if content is not None:
+        scenario = sweep_scenario.checked(content, "--set" if file is None else str(file))
         if isinstance(scenario, sweep_scenario.SimulateScenario):
             trace = trace or scenario.trace
             simulate = True
@@ -52,6 +62,17 @@ def run_of(
     if simulate:
         return _simulate(trace, axes, asked, given)
     return _priced(axes, asked, given)
+
+
+def _alone(
+    content: dict[str, Any], flags: Mapping[str, Sequence[str]], trace: str | None, *, simulate: bool
+) -> dict[str, Any]:
+    """Return what is set without a file, together with the axes that flags give: a scenario needs some."""
+    axes = {name: _values(name, texts) for name, texts in flags.items()}
+    found = {**content, "axes": {**content.get("axes", {}), **axes}}
+    if simulate:
+        found |= {"simulate": True} if trace is None else {"trace": trace}
+    return found
 
 
 def _values(axis: str, texts: Sequence[str]) -> str | list[str]:

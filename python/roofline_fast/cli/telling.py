@@ -31,6 +31,14 @@ Output = Annotated[
         rich_help_panel=flags.OUTPUT,
     ),
 ]
+Stream = Annotated[
+    bool | None,
+    typer.Option(
+        "--stream/--no-stream",
+        help="Draw generated requests as they are served, keep none: any number. Default: from 20 million on.",
+        rich_help_panel=flags.OUTPUT,
+    ),
+]
 TELLING = {
     "record": Annotated[
         str | None,
@@ -146,6 +154,12 @@ def record(asked: Mapping[str, Any], out: Path | None) -> str:
     told = any(asked[name] is not None for name in needs)
     folder = out is not None and (output.is_folder(out) or out.name.endswith(PERFETTO))
     return "stretches" if told or folder else "summary"
+
+
+def stream(asked: Mapping[str, Any], out: Path | None, said: bool | None) -> bool | None:
+    """Return whether requests are drawn as they are served: as said, else not where a file is to hold them."""
+    needed = out is not None or asked["requests"] is not None or record(asked, out) != "summary"
+    return False if said is None and needed else said
 
 
 def write(simulation: Simulation, asked: Mapping[str, Any], out: Path | None, quiet: bool) -> None:

@@ -115,6 +115,13 @@ def check(trace: Sequence[str], traffic: Mapping[str, str | None]) -> dict[str, 
     return given
 
 
+def _check_streamed(trace: Sequence[str], scaling: Mapping[str, Any]) -> None:
+    scaled = [f"--{word.replace('_', '-')}" for word, value in scaling.items() if value is not None]
+    if beside := scaled[0] if scaled else "a TRACE" if trace else None:
+        hint = "requests are drawn as they are served where they are generated, and not scaled"
+        raise SpecError(f"--stream must be left out with {beside}", field="--stream", hint=hint)
+
+
 def loaded(
     trace: Sequence[str],
     reading: Mapping[str, Any],
@@ -123,15 +130,18 @@ def loaded(
     seed: int,
     *,
     arrivals_needed: bool,
+    stream: bool | None,
 ) -> list[Trace]:
     """Return the traffic, once for each rate that is asked for."""
     from roofline_fast.workload import load, refuse_pairs
 
+    if stream:
+        _check_streamed(trace, scaling)
     options = {**reading, **scaling}
     refuse_pairs({**options, **traffic}, generated=not trace, users=not arrivals_needed)
     each = [{**traffic, "request_rate": rate} for rate in rates(traffic)] or [dict(traffic)]
     if not trace:
-        return [load(None, {**options, **words}, seed) for words in each]
+        return [load(None, {**options, **words}, seed, stream=stream) for words in each]
     if len(each) == 1:
         return [load(list(trace), {**options, **each[0]}, seed, arrivals_needed=arrivals_needed)]
     once = load(list(trace), options, seed, arrivals_needed=False)

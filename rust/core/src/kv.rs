@@ -131,6 +131,7 @@ impl KvLayout {
     }
 
     /// As [`KvLayout::bytes_of`] where the bytes of one are known.
+    #[inline]
     pub(crate) fn bytes_where(&self, one: f64, sequences: u64, tokens: u64) -> f64 {
         let (shared, copies) = self.held.shared(sequences, tokens);
         if shared == 0 {

@@ -154,6 +154,8 @@ pub struct Beside {
     pub what: &'static str,
     /// How much there is.
     pub capacity: f64,
+    /// What an engine leaves of it for weights and cache.
+    pub usable: f64,
     /// Weights.
     pub weights: f64,
     /// KV cache and state of the sequences asked about.
@@ -162,11 +164,13 @@ pub struct Beside {
 
 impl Memory {
     /// Bytes in use ideally: weights, cache and activations.
+    #[inline]
     pub fn ideal_bytes(&self) -> f64 {
         self.weights + self.kv + self.activations
     }
 
     /// Bytes in use as the engine allocates them for the sequences asked about.
+    #[inline]
     pub fn engine_bytes(&self) -> f64 {
         let here = if self.beside.is_some_and(|beside| beside.kv > 0.0) { 0 } else { self.blocks_needed };
         self.weights + self.engine_activations + self.runtime + here as f64 * self.block_bytes
@@ -178,12 +182,22 @@ impl Memory {
         self.ideal_bytes() <= self.capacity && beside
     }
 
+    /// What is too small, the bytes it should hold and those it may: memory beside the device's where that is full, the
+    /// device's otherwise.
+    pub fn lacking(&self) -> (&'static str, f64, f64) {
+        match self.beside.filter(|beside| beside.weights + beside.kv > beside.usable) {
+            Some(beside) => (beside.what, beside.weights + beside.kv, beside.usable),
+            None => ("GPU", self.engine_bytes(), self.usable),
+        }
+    }
+
     /// Sequences that the engine's blocks hold; nothing where the device keeps nothing of a sequence.
     pub fn concurrency(&self) -> Option<f64> {
         (self.block_bytes > 0.0).then_some(self.engine_sequences as f64)
     }
 
     /// Whether they fit in the engine; a model without a cache fits if its weights and activations do.
+    #[inline]
     pub fn fits(&self) -> bool {
         if self.block_bytes > 0.0 { self.num_gpu_blocks > self.blocks_needed } else { self.for_kv > 0.0 }
     }
@@ -348,13 +362,16 @@ impl MemoryPlan {
 
     /// Bytes for the cache where nothing but weights and `activations` lie beside it.
     fn left(&self, activations: f64) -> f64 {
-        match self.beside.filter(|room| room.store.cache) {
-            Some(room) => (room.store.capacity - room.weights).max(0.0),
-            None => (self.capacity - self.weights - activations).max(0.0),
+        match self.beside {
+            Some(room) if room.store.cache || room.weights > room.store.capacity => {
+                (room.store.capacity - room.weights).max(0.0)
+            }
+            _ => (self.capacity - self.weights - activations).max(0.0),
         }
     }
 
     /// Memory with `sequences` of `context` tokens each, and `activations` bytes alive in the step.
+    #[inline]
     pub fn with(&self, sequences: u64, context: u64, activations: f64) -> Memory {
         let a_sequence = self.kv.bytes(context);
         let (blocks_each, block_bytes) = self.blocks_of(context);
@@ -364,6 +381,7 @@ impl MemoryPlan {
         let beside = self.beside.map(|room| Beside {
             what: room.store.what,
             capacity: room.store.capacity,
+            usable: room.usable,
             weights: room.weights,
             kv: if cached_beside { kv } else { 0.0 },
         });
@@ -439,6 +457,7 @@ impl ActivationPeak {
     }
 
     /// Bytes of a step of so many tokens, sampled rows and (query, key) rectangles.
+    #[inline]
     pub fn bytes(&self, tokens: f64, rows: f64, scores: f64) -> f64 {
         let layers = (tokens * self.token + scores * self.score) * self.bytes;
         layers.max(tokens * self.state * self.bytes + rows * self.row)

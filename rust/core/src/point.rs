@@ -159,12 +159,8 @@ impl Point {
         steps
     }
 
-    /// One decode step of all sequences with `context` tokens in their cache.
-    pub fn decode_step(&self, reaches: &Reaches, context: u64) -> Sums {
-        self.verify_step(reaches, 1, context)
-    }
-
-    /// The same with `new` tokens each: the last one, and drafts to verify.
+    /// One decode step of all sequences with `context` tokens in their cache and `new` tokens each: the last one, and
+    /// drafts to verify.
     pub fn verify_step(&self, reaches: &Reaches, new: u64, context: u64) -> Sums {
         let mut sums = reaches.empty();
         reaches.add_item(&mut sums, Phase::Decode, self.batch_size as f64, new, context, new);

@@ -117,6 +117,21 @@ impl Texts {
     }
 }
 
+/// A value that every row has; unknown where it is `None`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Constant {
+    /// A 64-bit float.
+    F64(Option<f64>),
+    /// An unsigned integer.
+    U64(Option<u64>),
+    /// An unsigned 32-bit integer.
+    U32(u32),
+    /// A truth value.
+    Bool(bool),
+    /// A text.
+    Str(Option<String>),
+}
+
 /// One column of a table; `Opt…` columns hold nulls as `None`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Column {
@@ -146,8 +161,8 @@ pub enum Column {
     Names(Vec<u32>, Vec<String>),
     /// The same, neighbours that are equal together: a place among the names, and how often it occurs.
     NameRuns(Vec<(u32, usize)>, Vec<String>),
-    /// So many unknown floats.
-    UnknownF64(usize),
+    /// So many rows of one value.
+    Constant(Constant, usize),
     /// Lists of unsigned 32-bit integers.
     ListU32(Lists<u32>),
     /// Lists of unsigned integers.
@@ -155,6 +170,14 @@ pub enum Column {
 }
 
 impl Column {
+    /// Texts of which there are few, neighbours that are equal together, as [`Column::NameRuns`].
+    pub fn name_runs(runs: Vec<(u32, usize)>, names: Vec<String>) -> Column {
+        match *runs {
+            [(place, rows)] => Column::Constant(Constant::Str(names.get(place as usize).cloned()), rows),
+            _ => Column::NameRuns(runs, names),
+        }
+    }
+
     /// How many rows it has.
     pub fn len(&self) -> usize {
         match self {
@@ -171,7 +194,7 @@ impl Column {
             Column::OptStr(rows) => rows.len(),
             Column::Names(rows, _) => rows.len(),
             Column::NameRuns(runs, _) => runs.iter().map(|(_, rows)| rows).sum(),
-            Column::UnknownF64(rows) => *rows,
+            Column::Constant(_, rows) => *rows,
             Column::ListU32(rows) => rows.len(),
             Column::ListU64(rows) => rows.len(),
         }

@@ -119,6 +119,52 @@ fn ranks_share_out_the_rows_of_the_table() {
 }
 
 #[test]
+fn ranks_that_split_tokens_gather_them_behind_the_experts() {
+    let count = |layout: Layout, name: &str| -> f64 {
+        ops("mixtral-8x7b", layout).iter().filter(|op| op.name == name).map(|op| op.repeat).sum()
+    };
+    // Behind attention and the embedding a sum; behind the experts of 32 layers a gathering, or a sum within the group
+    let (beyond, within) = (layout(2, 1, 2, 4), layout(2, 1, 1, 2));
+    assert_eq!((count(beyond, "all_reduce"), count(beyond, "all_gather")), (33.0, 32.0));
+    assert_eq!((count(within, "all_reduce"), count(within, "all_gather")), (65.0, 0.0));
+}
+
+#[test]
+fn layers_that_share_a_cache_project_queries_alone_and_write_nothing() {
+    let mut model = model("llama-3.1-8b");
+    for group in &mut model.layers {
+        if let Some(roofline_core::model::Mixer::Attention(attention)) = &mut group.mixer {
+            attention.shares_kv = true;
+        }
+    }
+    let precision = Precision::resolve(&model, &Request::default()).unwrap();
+    let reaches = Reaches::of(&model).unwrap();
+    let ops = lower(&model, Layout::default(), &precision, Lowering::default(), &reaches);
+    // 32 heads of 128 from 4096; 3 operations a number rotated; keys and values of 8 heads read, none written
+    assert_eq!(op(&ops, "qkv_proj").work.resident.elements, 4096.0 * 4096.0);
+    assert_eq!(op(&ops, "rope").work.vector_flops.token, 3.0 * 4096.0);
+    let cached = op(&ops, "attention").work.kv_bytes;
+    assert_eq!((cached.token, cached.key), (0.0, 4096.0));
+}
+
+#[test]
+fn a_modulation_passes_once_an_image() {
+    // DiT-XL/2: 1152 numbers become six times as many, of 2 bytes
+    let ops = ops("dit-xl-2", Layout::default());
+    let work = op(&ops, "modulation").work;
+    assert_eq!(work.activation_bytes.sequence, (1152.0 + 6.0 * 1152.0) * 2.0);
+    assert_eq!((work.activation_bytes.token, work.flops.token), (0.0, 0.0));
+    assert_eq!(work.flops.sequence, 2.0 * 1152.0 * 6.0 * 1152.0);
+}
+
+#[test]
+fn the_busiest_stage_holds_what_does_not_divide() {
+    // 32 layers in three stages: 11, 11 and 10
+    let ops = ops("llama-3.1-8b", layout(1, 3, 1, 1));
+    assert_eq!((op(&ops, "o_proj").repeat, op(&ops, "o_proj").stage_repeat), (32.0, 11.0));
+}
+
+#[test]
 fn a_projector_runs_once_a_token_that_it_makes() {
     let model = model("qwen2.5-vl-7b");
     let tower = model.vision.as_ref().unwrap();

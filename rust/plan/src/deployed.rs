@@ -1,8 +1,9 @@
 //! One deployment, ready for any number of points under any question.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 
-use roofline_core::analysis::{Analyst, Outcome};
+use roofline_core::analysis::Analyst;
 use roofline_core::batch::{Answers, BLOCK, Kernel, Scratch, Sizes, Want};
 use roofline_core::lanes::Lane;
 use roofline_core::memory::ActivationPeak;
@@ -26,6 +27,18 @@ pub struct Deployed {
 pub struct Desk {
     scratch: Scratch,
     answers: Answers,
+}
+
+/// Lends this thread's desk and block to `work`: to lay them out anew takes as long as pricing thousands of points.
+pub fn at_desk<T>(work: impl FnOnce(&mut Desk, &mut Block) -> T) -> T {
+    thread_local! {
+        static KEPT: Cell<Option<Box<(Desk, Block)>>> = const { Cell::new(None) };
+    }
+    let mut kept = KEPT.take().unwrap_or_default();
+    let (desk, block) = &mut *kept;
+    let done = work(desk, block);
+    KEPT.set(Some(kept));
+    done
 }
 
 const MEMORY: [Measure; 6] = [
@@ -222,19 +235,24 @@ impl Deployed {
         let mut step = |tokens: f64, rows: f64, scores: f64| {
             peak = (peak.0.max(tokens), peak.1.max(rows), peak.2.max(scores));
         };
-        let most = match (point.question, point.chunk) {
-            (Question::Encode, _) | (_, 0) => point.input_len,
-            (_, chunk) => chunk.min(point.input_len),
-        };
-        // The last chunk has the longest context, the one before it may have more tokens.
-        let last = point.input_len - (point.input_len - 1) / most * most;
         let start = if point.question == Question::Encode { 0 } else { point.prefix_len };
         let area = |new: u64, after: u64| new as f64 * (start + after) as f64;
-        let prompt = batch * most as f64;
-        let scores = batch * area(last, point.input_len).max(area(most, point.input_len - last));
+        // Tokens and scores of a prompt's steps.
+        let prompts = || {
+            let most = match (point.question, point.chunk) {
+                (Question::Encode, _) | (_, 0) => point.input_len,
+                (_, chunk) => chunk.min(point.input_len),
+            };
+            // The last chunk has the longest context, the one before it may have more tokens.
+            let last = point.input_len - (point.input_len - 1) / most * most;
+            let scores = area(last, point.input_len).max(area(most, point.input_len - last));
+            (batch * most as f64, batch * scores)
+        };
         match point.question {
-            Question::Encode => step(prompt, 0.0, scores),
-            Question::Prefill => step(prompt, batch, scores),
+            Question::Encode | Question::Prefill => {
+                let (tokens, scores) = prompts();
+                step(tokens, if point.question == Question::Encode { 0.0 } else { batch }, scores);
+            }
             Question::Decode => {
                 step(new, new, new * (point.prefix_len + point.input_len + self.generation.width) as f64);
             }
@@ -244,7 +262,8 @@ impl Deployed {
                 new * (point.input_len + self.generation.width) as f64 + area(point.chunk, point.chunk),
             ),
             Question::Chat => {
-                step(prompt, batch, scores);
+                let (tokens, scores) = prompts();
+                step(tokens, batch, scores);
                 let steps = self.generation.steps(point.output_len - 1);
                 if steps > 0 {
                     let answered = self.generation.tokens_after(steps - 1) + self.generation.width;
@@ -272,33 +291,6 @@ impl Deployed {
             }
         }
         tokens
-    }
-
-    /// One measure of an outcome: what every lane of a block must be.
-    pub fn of_outcome(&self, outcome: &Outcome, measure: Measure) -> Option<f64> {
-        let (times, memory) = (&outcome.times, &outcome.memory);
-        let tokens = times.tokens * self.analyst.deployment().layout.dp as f64;
-        match measure {
-            Measure::Step => Some(times.step.step.seconds),
-            Measure::Ideal => Some(times.step.ideal),
-            Measure::Low => times.step.step.low,
-            Measure::High => times.step.step.high,
-            Measure::Ttft => times.ttft,
-            Measure::Tpot => times.tpot,
-            Measure::E2e => times.e2e,
-            Measure::TokensPerGpu => Some(outcome.tokens_per_gpu_s),
-            Measure::TokensPerUser => outcome.tokens_per_user_s,
-            Measure::Bound => Some(outcome.done.bound() as usize as f64),
-            Measure::Intensity => outcome.done.device().intensity(),
-            Measure::Weights => Some(memory.weights),
-            Measure::Kv => Some(memory.kv),
-            Measure::Memory => Some(memory.ideal_bytes()),
-            Measure::EngineMemory => Some(memory.engine_bytes()),
-            Measure::Fits => Some(f64::from(u8::from(memory.fits()))),
-            Measure::MaxConcurrency => memory.concurrency(),
-            Measure::Energy => outcome.energy_j.map(|joule| joule / tokens),
-            Measure::Usd => outcome.usd.map(|usd| usd / tokens * 1e6),
-        }
     }
 }
 

@@ -19,7 +19,7 @@ use roofline_core::step::Deployment;
 use roofline_core::table::Table;
 use roofline_core::technique::{Said, Technique};
 
-use crate::deployed::{Deployed, Desk};
+use crate::deployed::{Deployed, Desk, at_desk};
 use crate::error::{Error, Result};
 use crate::results::{Block, Results, Rows as Share, Wanted};
 
@@ -222,7 +222,9 @@ pub fn evaluate(configurations: &Configurations, columns: &[String]) -> Result<T
             }
             let price = |(start, mut share): (usize, Share<'_>)| {
                 let write = |row: usize, block: &Block, count: usize| share.write(row, block, count, unknown);
-                piece(configurations, group, wanted, places(start), write)
+                at_desk(|desk, block| {
+                    piece(configurations, group, wanted, places(start), (desk, block), write)
+                })
             };
             shares.into_par_iter().map(price).collect::<Result<()>>()?;
             results.close_up(wanted, &[(rows, rows, unknown)]);
@@ -238,7 +240,7 @@ pub fn evaluate(configurations: &Configurations, columns: &[String]) -> Result<T
                 let write = |row: usize, block: &Block, count: usize| {
                     share.write(row, block, count, Wanted::default());
                 };
-                piece(configurations, group, wanted, places, write)?;
+                at_desk(|desk, block| piece(configurations, group, wanted, places, (desk, block), write))?;
                 Ok(part)
             })
             .collect();
@@ -347,9 +349,9 @@ fn piece(
     group: &Group,
     wanted: Wanted,
     places: std::ops::Range<usize>,
+    (desk, block): (&mut Desk, &mut Block),
     mut write: impl FnMut(usize, &Block, usize),
 ) -> Result<()> {
-    let (mut desk, mut block) = (Desk::default(), Block::default());
     let model = &group.deployed.analyst().deployment().model;
     let unknown = group.deployed.unknown(group.question);
     let mut start = places.start;
@@ -391,9 +393,9 @@ fn piece(
         let [batch_size, input_len, output_len, prefix_len, chunk] =
             columns.each_ref().map(|column| &column[..count]);
         let sizes = Sizes { batch_size, input_len, output_len, prefix_len, chunk };
-        group.deployed.price(group.question, &sizes, wanted, &mut desk, &mut block);
+        group.deployed.price(group.question, &sizes, wanted, desk, block);
         unknown.each().for_each(|measure| block.lane_mut(measure)[..count].fill(f64::NAN));
-        write(start - places.start, &block, count);
+        write(start - places.start, block, count);
         start += count;
     }
     Ok(())

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use roofline_core::batch::BLOCK;
 use roofline_core::names;
 use roofline_core::roof::Bound;
-use roofline_core::table::{Column, Table};
+use roofline_core::table::{Column, Constant, Table};
 
 use crate::error::Result;
 
@@ -210,8 +210,10 @@ pub struct Results {
 impl Results {
     /// Room for `rows` rows, to be written by way of [`Results::rows_mut`].
     pub fn room(wanted: Wanted, rows: usize) -> Results {
-        let lane = |measure: Measure| if wanted.has(measure) { vec![0.0; rows] } else { Vec::new() };
-        Results { rows, lanes: Measure::ALL.map(lane), unknown: Wanted::default() }
+        let mut results = Results { rows, ..Results::default() };
+        let lanes = results.lanes.par_iter_mut().with_min_len(lanes_at_a_time(rows)).zip(Measure::ALL);
+        lanes.filter(|(_, measure)| wanted.has(*measure)).for_each(|(lane, _)| *lane = vec![0.0; rows]);
+        results
     }
 
     /// The numbers of one measure; none where it is unknown in every row (see [`Results::spelled_out`]).
@@ -232,13 +234,16 @@ impl Results {
     pub fn close_up(&mut self, wanted: Wanted, parts: &[(usize, usize, Wanted)]) {
         let written = || parts.iter().filter(|(_, rows, _)| *rows > 0);
         self.rows = written().map(|(_, rows, _)| rows).sum();
-        for measure in wanted.each() {
-            if self.rows > 0 && written().all(|(_, _, unknown)| unknown.has(measure)) {
-                self.unknown = self.unknown.and(measure);
-                self.lanes[measure as usize] = Vec::new();
-                continue;
+        let everywhere = |measure: &Measure| written().all(|(_, _, unknown)| unknown.has(*measure));
+        let unknown = wanted.each().filter(|measure| self.rows > 0 && everywhere(measure));
+        self.unknown = unknown.fold(self.unknown, Wanted::and);
+        let unknown = self.unknown;
+        let lanes = self.lanes.par_iter_mut().with_min_len(lanes_at_a_time(self.rows)).zip(Measure::ALL);
+        lanes.filter(|(_, measure)| wanted.has(*measure)).for_each(|(lane, measure)| {
+            if unknown.has(measure) {
+                *lane = Vec::new();
+                return;
             }
-            let lane = &mut self.lanes[measure as usize];
             let (mut from, mut to) = (0, 0);
             for (share, rows, unknown) in parts {
                 if unknown.has(measure) {
@@ -250,7 +255,7 @@ impl Results {
                 to += rows;
             }
             lane.truncate(to);
-        }
+        });
     }
 
     /// The same with a value in every lane: unknown ones say so row by row.
@@ -287,13 +292,22 @@ impl Results {
         let columns: Vec<(Measure, Column)> = lanes
             .into_par_iter()
             .map(|(measure, lane)| {
-                let column =
-                    if unknown.has(measure) { unknown_column(measure, rows) } else { column(measure, lane) };
+                let column = if unknown.has(measure) {
+                    constant(measure, f64::NAN, rows)
+                } else {
+                    column(measure, lane)
+                };
                 (measure, column)
             })
             .collect();
         columns.into_iter().for_each(|(measure, column)| table.push(measure.name(), column));
     }
+}
+
+/// How many lanes of so many rows a thread takes at once: for a few thousand rows another thread is not worth waking.
+fn lanes_at_a_time(rows: usize) -> usize {
+    const WORTH_WAKING: usize = 1 << 18;
+    WORTH_WAKING / rows.max(1) + 1
 }
 
 /// Some rows of the wanted measures, to be written in place.
@@ -334,15 +348,11 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// A measure that is unknown in every row.
-fn unknown_column(measure: Measure, rows: usize) -> Column {
-    match measure {
-        Measure::Bound | Measure::Fits | Measure::MaxConcurrency => column(measure, vec![f64::NAN; rows]),
-        _ => Column::UnknownF64(rows),
-    }
-}
-
 fn column(measure: Measure, lane: Vec<f64>) -> Column {
+    let same = |first: &&f64| lane.iter().all(|value| value.to_bits() == first.to_bits());
+    if let Some(value) = lane.first().filter(same) {
+        return constant(measure, *value, lane.len());
+    }
     match measure {
         Measure::Bound => {
             let mut names = vec![String::new(); Bound::ALL.len()];
@@ -358,4 +368,19 @@ fn column(measure: Measure, lane: Vec<f64>) -> Column {
         Measure::MaxConcurrency => Column::U64(lane.into_iter().map(|value| value as u64).collect()),
         _ => Column::NanF64(lane),
     }
+}
+
+/// A measure that is the same in every row; NaN where it is unknown.
+fn constant(measure: Measure, value: f64, rows: usize) -> Column {
+    let known = Some(value).filter(|value| !value.is_nan());
+    let value = match measure {
+        Measure::Bound => {
+            let bound = Bound::ALL.into_iter().find(|bound| known == Some(*bound as usize as f64));
+            Constant::Str(bound.map(|bound| bound.name().to_string()))
+        }
+        Measure::Fits => Constant::Bool(value == 1.0),
+        Measure::MaxConcurrency => Constant::U64(known.map(|value| value as u64)),
+        _ => Constant::F64(known),
+    };
+    Column::Constant(value, rows)
 }

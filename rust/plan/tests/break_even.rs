@@ -42,7 +42,7 @@ fn plain(model: &str, hardware: &str) -> Deployment {
 }
 
 fn techniques(text: &str) -> Vec<Technique> {
-    Technique::parse_all(&[text]).unwrap()
+    Technique::parse_all(&[if text.is_empty() { "none" } else { text }]).unwrap()
 }
 
 fn analyst(base: &Deployment, with: &str) -> Analyst {

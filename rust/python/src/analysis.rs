@@ -310,6 +310,7 @@ impl Analysis {
             table.push("beside", Column::Str(vec![beside.what.to_string()]));
             let bytes = [
                 ("beside_capacity_bytes", beside.capacity),
+                ("beside_usable_bytes", beside.usable),
                 ("beside_weight_bytes", beside.weights),
                 ("beside_kv_bytes", beside.kv),
             ];

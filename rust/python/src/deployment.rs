@@ -147,7 +147,7 @@ impl Deployment {
                 fusion: fusion.map(str::to_string),
                 flash_attention: Some(flash_attention),
                 overlap: Some(overlap),
-                spec_method: drafts.as_ref().map(ToString::to_string).or(spec_method),
+                spec_method: method.filter(|_| drafts.is_some()).or(spec_method),
             };
             said.once(&techniques)?;
             techniques.extend(drafts);

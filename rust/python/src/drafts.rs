@@ -1,9 +1,9 @@
 //! Flags of engines that draft, as the technique they stand for.
 
 use pyo3::prelude::*;
-use roofline_core::error::Result;
+use roofline_core::error::{Error, Result};
 use roofline_core::technique::{Technique, expand};
-use roofline_sim::scheduler::speculation::{Acceptance, Speculation};
+use roofline_sim::scheduler::speculation::{Acceptance, DraftMethod, Speculation};
 
 use crate::model::Model;
 
@@ -42,9 +42,27 @@ pub fn technique(
     acceptance: Option<Accepted>,
     model: Option<&roofline_core::model::Model>,
 ) -> Result<Option<Technique>> {
+    let flags = flags(method, tokens, acceptance)?;
+    drafter(flags.as_ref(), model.map(|model| model.name.as_str()))?;
     let drafts =
         |flags: Speculation| Technique::drafts(flags.method.name(), flags.tokens, &flags.chances(), model);
-    flags(method, tokens, acceptance)?.map(drafts).transpose()
+    flags.map(drafts).transpose()
+}
+
+/// Whether a model is named where one drafts, and only there: which one it is decides what a step costs.
+fn drafter(flags: Option<&Speculation>, model: Option<&str>) -> Result<()> {
+    let drafts = flags.is_some_and(|flags| flags.method == DraftMethod::DraftModel);
+    match model {
+        None if drafts => {
+            let hint = "the model that drafts, for example llama-3.2-1b";
+            Err(Error::spec("spec_model", "must be given with spec_method draft-model", "absent", hint))
+        }
+        Some(model) if !drafts => {
+            let must = "must be given with spec_method draft-model only";
+            Err(Error::spec("spec_model", must, model, "other methods draft without one"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The same as one writes it, by the name of the model that drafts.
@@ -57,7 +75,9 @@ pub fn text(
     acceptance: Option<Accepted>,
     model: Option<&str>,
 ) -> Result<Option<String>> {
-    let Some(flags) = flags(method, tokens, acceptance)? else { return Ok(None) };
+    let flags = flags(method, tokens, acceptance)?;
+    drafter(flags.as_ref(), model)?;
+    let Some(flags) = flags else { return Ok(None) };
     let chances: Vec<String> = flags.chances().iter().map(ToString::to_string).collect();
     let drafts =
         expand(None, None, Some((flags.method.name(), flags.tokens.into(), &chances.join(",")))).concat();

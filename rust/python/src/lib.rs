@@ -23,6 +23,11 @@ mod llm_viewer;
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 
+/// Columns of millions of rows come and go with every call. The system's allocator gives them back each time, and the next
+/// call pays for their pages again; this one keeps them for a while, and takes huge ones.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The compiled half of `roofline_fast`; what it holds is spelled out in `_core.pyi`.
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {

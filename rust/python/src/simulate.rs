@@ -22,16 +22,19 @@ use roofline_sim::metrics::explain::{self, Slowness};
 use roofline_sim::metrics::slo::Slo;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::metrics::summary::Value;
+use roofline_sim::metrics::tally::Asked;
 use roofline_sim::metrics::times;
-use roofline_sim::run::{self, Simulation as Served};
+use roofline_sim::run::{self, Pace, Simulation as Served};
 use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::scheduler::rules::Rules;
 use roofline_sim::scheduler::speculation::Speculation;
 use roofline_sim::serve::Server;
 use roofline_sim::step_cost::{LinearCost, StepCost};
+use roofline_sim::stream::Cut;
 use roofline_sim::techniques;
 use roofline_sim::time::{F64Clock, FixedClock};
-use roofline_sim::trace::OverContext;
+use roofline_sim::trace::{OverContext, Trace as Requests};
+use roofline_sim::workload::{Generated, Spec};
 
 use crate::analysis::EngineMemory;
 use crate::columns;
@@ -169,7 +172,7 @@ impl Engine {
     #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
     #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, api_latency_s=0.0, progress=None,
         session_mode="closed", concurrency=None, think_time_ms=0.0, max_concurrency=None, warmup=None, measure=None,
-        over_context="reject", use_recorded_cache=false))]
+        over_context="reject", use_recorded_cache=false, slo=None))]
     fn simulate(
         &self,
         py: Python<'_>,
@@ -187,10 +190,12 @@ impl Engine {
         measure: Option<&str>,
         over_context: &str,
         use_recorded_cache: bool,
+        slo: Option<&str>,
     ) -> PyResult<Simulation> {
         enter_long(py, progress, |shared| {
             let taken = Taken { over_context: over_context_named(over_context)?, use_recorded_cache };
-            shared.total.store(trace.requests.trace.len() as u64, Ordering::Relaxed);
+            let all = trace.drawn.as_ref().map_or(Some(trace.requests.trace.len() as u64), |spec| spec.count);
+            shared.total.store(all.unwrap_or(0), Ordering::Relaxed);
             let client = Client {
                 sessions: SessionMode::parse(session_mode)?,
                 concurrency,
@@ -201,6 +206,16 @@ impl Engine {
                 measure: measure.map(|text| Extent::parse("measure", text)).transpose()?,
             };
             let record = record_named(record)?;
+            if let Some(spec) = &trace.drawn {
+                let asked = Asked {
+                    slo: slo.map(Slo::parse).transpose()?,
+                    outside_s: api_latency_s,
+                    ..Asked::default()
+                };
+                let first = &trace.requests.trace;
+                let drawn = Drawn { spec, first, taken: &taken, asked: &asked, step_cost };
+                return self.serve_drawn(&deployment.deployed, &drawn, &client, record, &shared.monitor);
+            }
             let served =
                 self.serve(&deployment.deployed, trace, &taken, &client, record, step_cost, &shared.monitor)?;
             Ok::<_, SimError>(served.behind(api_latency_s))
@@ -297,6 +312,70 @@ impl Engine {
         server.notes.extend(served.notes());
         Ok(Simulation { served, spent, operators, band, engine: server.engine, notes: server.notes })
     }
+
+    /// Serves requests as they are drawn.
+    fn serve_drawn(
+        &self,
+        deployment: &Deployed,
+        drawn: &Drawn<'_>,
+        client: &Client,
+        record: Record,
+        monitor: &Monitor,
+    ) -> Result<Simulation> {
+        let Drawn { spec, first, taken, asked, step_cost } = *drawn;
+        if record != Record::Summary {
+            let hint =
+                "steps and requests are kept of traffic that fits memory: fewer requests (num_prompts)";
+            let value = "another";
+            return Err(CoreError::spec(
+                "record",
+                "must be summary where requests are drawn as they are served",
+                value,
+                hint,
+            )
+            .into());
+        }
+        let mut server = Server::new(deployment.clone(), &self.name, &self.knobs, first)?;
+        if server.held.prefix > 0 {
+            let must = "must be left out where requests are drawn as they are served";
+            let hint = "prefix_len says the same of generated requests";
+            return Err(CoreError::spec("prefix-sharing", must, server.held.prefix, hint).into());
+        }
+        let cost = step_cost.map(LinearCost::parse).transpose()?;
+        let engine = &server.engine;
+        let longest = engine.max_model_len.unwrap_or(u32::MAX);
+        let drawn = Generated::new(spec, &monitor.cancel);
+        let source = Cut { source: &drawn, longest, over_context: taken.over_context };
+        let (pace, asked) = (Pace::default(), (asked, MOST_UNDER_WAY));
+        let served = match cost {
+            Some(cost) => run::stream::<FixedClock, _>(pace, &source, asked, client, engine, &cost, monitor)?,
+            None => {
+                run::stream::<FixedClock, _>(pace, &source, asked, client, engine, &server.cost, monitor)?
+            }
+        };
+        let (spent, band) = (server.cost.spent(), server.cost.band());
+        let operators = server.cost.operators();
+        server.notes.extend(client.notes(first, engine.data_parallel));
+        server.notes.extend(served.notes());
+        server
+            .notes
+            .push("requests are drawn as they are served, and forgotten when they are answered".to_string());
+        Ok(Simulation { served, spent, operators, band, engine: server.engine, notes: server.notes })
+    }
+}
+
+/// Requests of a stream that memory holds at once.
+const MOST_UNDER_WAY: u64 = 8 << 20;
+
+/// Traffic that is drawn as it is served.
+#[derive(Clone, Copy)]
+struct Drawn<'a> {
+    spec: &'a Spec,
+    /// The first part of it.
+    first: &'a Requests,
+    taken: &'a Taken,
+    asked: &'a Asked,
+    step_cost: Option<&'a str>,
 }
 
 impl Simulation {
@@ -383,6 +462,12 @@ impl Simulation {
     /// One row a request, in the order of the trace.
     #[getter]
     fn requests(&self, py: Python<'_>) -> PyResult<Table> {
+        if self.served.tally.is_some() {
+            let hint = "simulate fewer requests (num_prompts), which memory holds";
+            let error =
+                CoreError::spec("requests", "must be kept to be shown", "drawn as they were served", hint);
+            return enter(py, || Err::<Table, _>(error));
+        }
         let columns = ["ttft_s", "tpot_s", "e2e_s"];
         Table::new(py, band::of_table(self.served.requests.to_table(), &columns, self.band))
     }

@@ -73,11 +73,10 @@ impl Space {
         Setting::ALL.map(Setting::name).to_vec()
     }
 
-    /// What is wrong with a name as a value of an axis, and a hint; nothing where it is known.
+    /// Refuses a name that an axis cannot have, whatever the others are.
     #[staticmethod]
-    fn mistake(py: Python<'_>, axis: &str, name: &str) -> PyResult<Option<(String, String)>> {
-        let setting = enter(py, || Setting::parse(axis))?;
-        Ok(plan::check_name(setting, name).err().map(|error| (error.to_string(), error.hint())))
+    fn check(py: Python<'_>, axis: &str, name: &str) -> PyResult<()> {
+        enter(py, || plan::check_name(Setting::parse(axis)?, name))
     }
 
     /// Every result that there is, in the order of columns.
@@ -264,10 +263,12 @@ fn keep_of(keep: &str, objectives: &[String], top: usize) -> roofline_plan::erro
     }
 }
 
-/// Runs `work` on so many threads, which are kept for the next call; on all of the machine unless said.
+/// Runs `work` on so many threads, which are kept for the next call; on all of the machine unless said, and never on more
+/// than it has cores.
 fn within<T: Send>(threads: Option<usize>, work: impl FnOnce() -> T + Send) -> CoreResult<T> {
     static POOLS: Mutex<BTreeMap<usize, Arc<rayon::ThreadPool>>> = Mutex::new(BTreeMap::new());
     let Some(threads) = threads else { return Ok(work()) };
+    let threads = threads.min(rayon::current_num_threads());
     let known = || POOLS.lock().unwrap_or_else(PoisonError::into_inner);
     let found = known().get(&threads).cloned();
     let pool = match found {

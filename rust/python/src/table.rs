@@ -8,20 +8,27 @@ use arrow_array::{
     RecordBatchOptions, StringViewArray, StructArray, UInt32Array, UInt64Array,
 };
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow_schema::{ArrowError, DataType, Field, Schema};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema};
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
 use rayon::prelude::*;
-use roofline_core::table::{Column, Lists, Table as Rows, Texts};
+use roofline_core::table::{Column, Constant, Lists, Table as Rows, Texts};
 
 use crate::errors;
 
 /// Columns of equal length, read by anything that speaks Arrow: `polars.DataFrame(table)`.
 #[pyclass(frozen, module = "roofline_fast._core")]
 pub struct Table {
-    batch: RecordBatch,
+    /// Columns that differ from row to row; at least one, if there are any.
+    varying: RecordBatch,
+    /// The others: place among all columns, name, value.
+    constants: Vec<(usize, String, Constant)>,
 }
+
+/// From so many rows on, values that all rows share are kept once.
+const WORTH_KEEPING_ONCE: usize = 4096;
 
 impl Table {
     /// Hands the columns over, without copying numbers.
@@ -37,7 +44,37 @@ impl Table {
     /// # Errors
     /// Columns that differ in length.
     pub fn of(rows: Rows) -> Result<Table, ArrowError> {
-        record_batch(rows).map(|batch| Table { batch })
+        let mut varying = Rows::new();
+        let mut constants = Vec::new();
+        for (place, (name, column)) in rows.into_columns().into_iter().enumerate() {
+            match column {
+                Column::Constant(value, rows) if rows >= WORTH_KEEPING_ONCE => {
+                    constants.push((place, name, value, rows));
+                }
+                _ => varying.push(name, column),
+            }
+        }
+        if varying.columns().is_empty() && !constants.is_empty() {
+            let (_, name, value, rows) = constants.remove(0);
+            varying.push(name, Column::Constant(value, rows));
+        }
+        let constants = constants.into_iter().map(|(place, name, value, _)| (place, name, value)).collect();
+        Ok(Table { varying: record_batch(varying)?, constants })
+    }
+
+    /// All columns in order, constants written out.
+    fn whole(&self) -> Result<RecordBatch, ArrowError> {
+        let rows = self.varying.num_rows();
+        let mut columns: Vec<(FieldRef, ArrayRef)> =
+            self.varying.schema_ref().fields().iter().cloned().zip(self.varying.columns().to_vec()).collect();
+        for (place, name, value) in &self.constants {
+            let (array, nullable) = arrow(Column::Constant(value.clone(), rows))?;
+            let field = Arc::new(Field::new(name, array.data_type().clone(), nullable));
+            columns.insert(*place, (field, array));
+        }
+        let (fields, arrays): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
     }
 
     /// What [`Table::of`] made.
@@ -54,21 +91,46 @@ impl Table {
     /// How many rows it has.
     #[getter]
     fn num_rows(&self) -> usize {
-        self.batch.num_rows()
+        self.varying.num_rows()
     }
 
     /// The names of its columns, in order.
     #[getter]
     fn columns(&self) -> Vec<String> {
-        self.batch.schema_ref().fields().iter().map(|field| field.name().clone()).collect()
+        let fields = self.varying.schema_ref().fields();
+        let mut names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+        self.constants.iter().for_each(|(place, name, _)| names.insert(*place, name.clone()));
+        names
+    }
+
+    /// The columns that differ from row to row.
+    #[getter]
+    fn varying(&self) -> Table {
+        Table { varying: self.varying.clone(), constants: Vec::new() }
+    }
+
+    /// Columns whose value all rows share: name, kind as polars calls it, value.
+    #[getter]
+    fn constants(&self, py: Python<'_>) -> PyResult<Vec<(String, &'static str, Py<PyAny>)>> {
+        let each = |(_, name, value): &(usize, String, Constant)| {
+            let (kind, value) = match value {
+                Constant::F64(value) => ("Float64", value.into_py_any(py)),
+                Constant::U64(value) => ("UInt64", value.into_py_any(py)),
+                Constant::U32(value) => ("UInt32", value.into_py_any(py)),
+                Constant::Bool(value) => ("Boolean", value.into_py_any(py)),
+                Constant::Str(value) => ("String", value.into_py_any(py)),
+            };
+            Ok((name.clone(), kind, value?))
+        };
+        self.constants.iter().map(each).collect()
     }
 
     fn __len__(&self) -> usize {
-        self.batch.num_rows()
+        self.varying.num_rows()
     }
 
     fn __repr__(&self) -> String {
-        format!("Table({} rows: {})", self.batch.num_rows(), self.columns().join(", "))
+        format!("Table({} rows: {})", self.varying.num_rows(), self.columns().join(", "))
     }
 
     /// The Arrow PyCapsule interface: zero copy, any number of times.
@@ -78,8 +140,9 @@ impl Table {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        let fields = DataType::Struct(self.batch.schema_ref().fields().clone());
-        let rows: ArrayRef = Arc::new(StructArray::from(self.batch.clone()));
+        let batch = self.whole().map_err(|broken| errors::internal(py, &broken.to_string()))?;
+        let fields = DataType::Struct(batch.schema_ref().fields().clone());
+        let rows: ArrayRef = Arc::new(StructArray::from(batch));
         let stream = ArrayIterator::new([Ok(rows)], Arc::new(Field::new("", fields, false)));
         Ok(to_stream_pycapsule(py, Box::new(stream), requested_schema)?)
     }
@@ -105,8 +168,11 @@ fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
         Column::F64(rows) => (Arc::new(Float64Array::from(rows)), false),
         Column::OptF64(rows) => (Arc::new(Float64Array::from(rows)), true),
         Column::NanF64(rows) => {
-            let known = rows.iter().any(|row| row.is_nan());
-            let known = known.then(|| NullBuffer::from_iter(rows.iter().map(|row| !row.is_nan())));
+            // No early end within a chunk: such a loop is vectorised.
+            let any = |rows: &[f64]| rows.iter().fold(false, |any, row| any | row.is_nan());
+            let unknown = rows.par_chunks(1 << 14).any(any);
+            let known = || BooleanBuffer::collect_bool(rows.len(), |row| !rows[row].is_nan());
+            let known = unknown.then(|| NullBuffer::new(known()));
             (Arc::new(Float64Array::try_new(rows.into(), known)?), true)
         }
         Column::U64(rows) => (Arc::new(UInt64Array::from(rows)), false),
@@ -119,11 +185,22 @@ fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
         Column::OptStr(rows) => (Arc::new(LargeStringArray::from(rows)), true),
         Column::Names(rows, names) => (names_column(&rows, &names)?, true),
         Column::NameRuns(runs, names) => (name_runs(&runs, &names)?, true),
-        Column::UnknownF64(rows) => {
-            (Arc::new(Float64Array::try_new(vec![0.0; rows].into(), Some(no_rows(rows)))?), true)
-        }
+        Column::Constant(value, rows) => (constant(value, rows)?, true),
         Column::ListU32(Lists { offsets, values }) => (lists(&offsets, UInt32Array::from(values))?, false),
         Column::ListU64(Lists { offsets, values }) => (lists(&offsets, UInt64Array::from(values))?, false),
+    })
+}
+
+/// So many rows of one value.
+fn constant(value: Constant, rows: usize) -> Result<ArrayRef, ArrowError> {
+    Ok(match value {
+        Constant::F64(Some(value)) => Arc::new(Float64Array::from(vec![value; rows])),
+        Constant::F64(None) => Arc::new(Float64Array::try_new(vec![0.0; rows].into(), Some(no_rows(rows)))?),
+        Constant::U64(Some(value)) => Arc::new(UInt64Array::from(vec![value; rows])),
+        Constant::U64(None) => Arc::new(UInt64Array::try_new(vec![0; rows].into(), Some(no_rows(rows)))?),
+        Constant::U32(value) => Arc::new(UInt32Array::from(vec![value; rows])),
+        Constant::Bool(value) => Arc::new(BooleanArray::from(vec![value; rows])),
+        Constant::Str(value) => name_runs(&[(0, rows)], value.as_slice())?,
     })
 }
 

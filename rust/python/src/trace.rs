@@ -13,7 +13,7 @@ use roofline_sim::trace::{
     self, Carried, FieldMap, Format, Labels, NOT_OBSERVED, OnError, PriorityOrder, ReadOptions, Reader,
     Report, TimeUnit, Trace as Requests, TurnLengths, ZeroOutput,
 };
-use roofline_sim::workload::Reshape;
+use roofline_sim::workload::{Reshape, Spec};
 
 use crate::columns;
 use crate::enter::{Progress, enter, enter_long};
@@ -104,6 +104,8 @@ pub struct Trace {
     pub requests: Assembled,
     /// What reading it found, where it was read.
     report: Option<Report>,
+    /// What draws all requests as they are wanted; those that are held are then the first of them.
+    pub drawn: Option<Spec>,
 }
 
 #[pymethods]
@@ -150,7 +152,7 @@ impl Trace {
             },
         };
         let requests = enter(arrival_s.py(), || columns.assemble())?;
-        Ok(Trace { requests, report: None })
+        Ok(Trace { requests, report: None, drawn: None })
     }
 
     /// The trace that files hold: JSON Lines, JSON or CSV, plain, gzip or zstd, in any format that is known.
@@ -166,7 +168,7 @@ impl Trace {
     ) -> PyResult<Trace> {
         let options = options.map_or_else(ReadOptions::default, |options| options.options.clone());
         let (requests, report) = enter_long(py, progress, |_| trace::read_files(&names, &options))?;
-        Ok(Trace { requests: requests.into(), report: Some(report) })
+        Ok(Trace { requests: requests.into(), report: Some(report), drawn: None })
     }
 
     /// The files that a name stands for: itself, those of a folder, or those of a pattern.
@@ -196,7 +198,7 @@ impl Trace {
         }
         reader.call(origin);
         let (requests, report) = enter_long(py, None, |_| reader.finish())?;
-        Ok(Trace { requests: requests.into(), report: Some(report) })
+        Ok(Trace { requests: requests.into(), report: Some(report), drawn: None })
     }
 
     /// Traffic that words and their texts describe, like that of a trace if one is given; and what was assumed.
@@ -210,7 +212,15 @@ impl Trace {
     ) -> PyResult<(Trace, Vec<String>)> {
         let like = like.map(|trace| &trace.requests.trace);
         let (requests, notes) = workload::generate(py, &words, like, progress)?;
-        Ok((Trace { requests: requests.into(), report: None }, notes))
+        Ok((Trace { requests: requests.into(), report: None, drawn: None }, notes))
+    }
+
+    /// The same, of which only the first are drawn before it is served; and what was assumed.
+    #[staticmethod]
+    fn draw(py: Python<'_>, words: Vec<(String, String)>) -> PyResult<(Trace, Vec<String>)> {
+        let (spec, first) = workload::draw(py, &words)?;
+        let notes = spec.notes.clone();
+        Ok((Trace { requests: first.into(), report: None, drawn: Some(spec) }, notes))
     }
 
     /// The same written to a file as it is drawn, never all in memory; how many requests, and what was assumed.
@@ -254,14 +264,14 @@ impl Trace {
         };
         let scale = |_: &_| workload::scaled(trace, sample, upsample, target_rps, seed, &reshape);
         let requests = enter_long(py, None, scale)?;
-        Ok(Trace { requests: requests.into(), report: self.report.clone() })
+        Ok(Trace { requests: requests.into(), report: self.report.clone(), drawn: None })
     }
 
     /// The same requests, arriving as words and their texts say.
     fn arriving(&self, py: Python<'_>, words: Vec<(String, String)>) -> PyResult<Trace> {
         let trace = self.without_segments(py)?;
         let requests = enter_long(py, None, |_| workload::arriving(trace, &words))?;
-        Ok(Trace { requests: requests.into(), report: self.report.clone() })
+        Ok(Trace { requests: requests.into(), report: self.report.clone(), drawn: None })
     }
 
     /// Writes it as a file that appears whole or not at all; what the format cannot hold, in words.
@@ -279,7 +289,8 @@ impl Trace {
     }
 
     fn __len__(&self) -> usize {
-        self.requests.trace.len()
+        let all = self.drawn.as_ref().and_then(|spec| spec.count);
+        all.map_or(self.requests.trace.len(), |count| usize::try_from(count).unwrap_or(usize::MAX))
     }
 
     /// The model the file names, if it names exactly one.
@@ -357,11 +368,15 @@ impl Trace {
 }
 
 impl Trace {
-    /// Its requests, unless they share tokens by segments: neither a file nor a copy could say so.
+    /// Its requests, unless they share tokens by segments, which neither a file nor a copy could say, or are not all there.
     fn without_segments(&self, py: Python<'_>) -> PyResult<&Requests> {
-        enter(py, || match self.requests.segments {
-            None => Ok(()),
-            Some(_) => {
+        enter(py, || match (&self.requests.segments, &self.drawn) {
+            (None, None) => Ok(()),
+            (_, Some(_)) => {
+                let hint = "generate it with `Trace.generate`, or to a file with `Trace.generate_to`";
+                Err(Error::spec("trace", "must be all in memory", "drawn as it is served", hint))
+            }
+            (Some(_), None) => {
                 let hint = "give `block_hashes` instead: they can be written and copied";
                 Err(Error::spec(
                     "segments",

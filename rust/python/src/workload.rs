@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
 use roofline_sim::error::Result;
+use roofline_sim::stream::Source;
 use roofline_sim::trace::{self, Format, Trace};
-use roofline_sim::workload::{self, Parts, Reshape, Spec};
+use roofline_sim::workload::{self, Generated, Parts, Reshape, Spec};
 
 use crate::enter::{Progress, enter_long};
 use crate::files;
@@ -27,6 +28,20 @@ pub fn generate(
         shared.total.store(spec.count.unwrap_or(0), Ordering::Relaxed);
         let requests = workload::generate(&spec, &shared.monitor.done, &shared.monitor.cancel)?;
         Ok::<_, roofline_sim::error::Error>((requests, spec.notes))
+    })
+}
+
+/// What words and their texts describe, to be drawn as it is wanted, and the first part of it.
+///
+/// # Errors
+/// What [`Spec::parse`] and [`Parts`] report.
+pub fn draw(py: Python<'_>, words: &[(String, String)]) -> PyResult<(Spec, Trace)> {
+    let words: Vec<(&str, &str)> = words.iter().map(|(word, text)| (word.as_str(), text.as_str())).collect();
+    enter_long(py, None, |shared| {
+        let spec = Spec::parse(&words, None)?;
+        let source = Generated::new(&spec, &shared.monitor.cancel);
+        let first = source.parts()?.next().transpose()?.unwrap_or_default();
+        Ok::<_, roofline_sim::error::Error>((spec, first))
     })
 }
 

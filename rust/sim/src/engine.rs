@@ -10,7 +10,8 @@ use crate::client::{Due, Sender};
 use crate::error::{Error, Result};
 use crate::metrics::records::{Recorder, Records, Span};
 use crate::metrics::steps::Record;
-use crate::request::Workload;
+use crate::metrics::told::Told;
+use crate::request::{Rows, Workload};
 use crate::scheduler::Scheduler;
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::sequence::Status;
@@ -64,23 +65,24 @@ pub struct Replica<'a, C: Clock, P: StepCost> {
 }
 
 impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
-    /// An idle replica that is to serve `requests`, rows of the workload in order of arrival, as `client` sends them.
+    /// An idle replica that is to serve these rows of the workload as `client` sends them; what comes of them goes to
+    /// `told`.
     ///
     /// # Errors
     /// Settings no engine could start with.
     pub fn new(
         config: &'a EngineConfig,
         workload: Workload<'a>,
-        requests: &'a [u32],
+        rows: Rows<'a>,
         client: Sender<'a, C>,
         replica: u32,
         cost: &'a P,
-        record: Record,
+        (record, told): (Record, Told),
         monitor: &'a Monitor,
     ) -> Result<Replica<'a, C, P>> {
         Ok(Replica {
-            scheduler: Scheduler::new(config, workload, requests)?,
-            recorder: Recorder::new(record, replica, workload, requests, client.holds_back()),
+            scheduler: Scheduler::new(config, workload, rows)?,
+            recorder: Recorder::new(record, replica, workload, rows, told),
             cost,
             monitor,
             client,
@@ -99,14 +101,18 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
     /// Serves all requests.
     ///
     /// # Errors
-    /// A step cost that is negative or not finite; requests that preempt each other for ever; a stop asked for.
+    /// A step cost that is negative or not finite; requests that preempt each other for ever; a stop asked for; a stream
+    /// that ends early.
     pub fn run(mut self) -> Result<Records> {
         while self.advance()? {}
-        Ok(self.finish())
+        self.finish()
     }
 
     /// What was recorded, complete or not.
-    pub fn finish(self) -> Records {
+    ///
+    /// # Errors
+    /// Why a stream ended early.
+    pub fn finish(self) -> Result<Records> {
         self.recorder.finish(&self.scheduler, self.now)
     }
 
@@ -157,8 +163,9 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
             self.moments += u64::from(self.last_arrival != Some(at));
             self.last_arrival = Some(at);
             self.arrived += 1;
-            self.recorder.sent(sequence, at, ready);
-            if self.scheduler.arrive(sequence, self.moments) == Status::Rejected {
+            let status = self.scheduler.arrive(sequence, self.moments);
+            self.recorder.sent(sequence, at, ready, status);
+            if status == Status::Rejected {
                 self.client.completed(sequence, at);
                 self.monitor.done.fetch_add(1, Ordering::Relaxed);
             }
@@ -180,10 +187,11 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
     fn schedule(&mut self) -> Result<()> {
         let mut step = self.spare.pop().unwrap_or_default();
         self.scheduler.schedule(&mut step);
-        if self.scheduler.calls().is_multiple_of(CALLS_PER_LOOK)
-            && self.monitor.cancel.load(Ordering::Relaxed)
-        {
-            return Err(Error::Interrupted);
+        if self.scheduler.calls().is_multiple_of(CALLS_PER_LOOK) {
+            self.recorder.check_whole()?;
+            if self.monitor.cancel.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
         }
         if step.host_is_full {
             return Err(host_is_full(self.scheduler.config().swap));
@@ -236,7 +244,7 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         let Some(mut flight) = self.flights.pop_front() else { return false };
         self.now = C::later(self.now, flight.end);
         self.scheduler.update(&mut flight.step);
-        self.recorder.delivered(&flight.step, flight.end, flight.epoch);
+        self.recorder.delivered(&self.scheduler, &flight.step, flight.end, flight.epoch);
         if !flight.step.deliveries.is_empty() {
             self.barren_preemptions = 0;
         }

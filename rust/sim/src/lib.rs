@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod trace;
+pub mod stream;
 pub mod workload;
 pub mod time;
 pub mod request;
@@ -12,6 +13,7 @@ pub mod assemble;
 pub mod client;
 pub mod step_cost;
 pub mod step;
+mod living;
 pub mod kv;
 pub mod scheduler;
 pub mod metrics;

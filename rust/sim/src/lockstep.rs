@@ -17,7 +17,8 @@ use crate::engine::{Monitor, busy_with, host_is_full, moved, preempted_for_ever,
 use crate::error::{Error, Result};
 use crate::metrics::records::{Recorder, Records, Span};
 use crate::metrics::steps::Record;
-use crate::request::Workload;
+use crate::metrics::told::Told;
+use crate::request::{Rows, Workload};
 use crate::scheduler::Scheduler;
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::sequence::Status;
@@ -53,23 +54,35 @@ struct Rank<'a, C: Clock> {
     barren_preemptions: u64,
 }
 
-/// Serves each replica's requests, rows of the workload as its client sends them, until all are done.
+/// A replica that is to run in step with others.
+pub struct Member<'a, C: Clock> {
+    /// The requests.
+    pub workload: Workload<'a>,
+    /// Those that it serves.
+    pub rows: Rows<'a>,
+    /// Who sends them.
+    pub client: Sender<'a, C>,
+    /// Where what comes of them goes.
+    pub told: Told,
+}
+
+/// Serves each replica's requests as its client sends them, until all are done.
 ///
 /// # Errors
 /// Settings no engine could start with, a step cost that is negative or not finite, requests that preempt each other for
 /// ever, a stop asked for.
 pub fn run<'a, C: Clock, P: StepCost>(
     config: &'a EngineConfig,
-    workload: Workload<'a>,
-    replicas: Vec<(&'a [u32], Sender<'a, C>)>,
+    replicas: Vec<Member<'a, C>>,
     cost: &P,
     record: Record,
     monitor: &Monitor,
 ) -> Result<Vec<Records>> {
-    let rank = |(number, (requests, client)): (usize, (&'a [u32], Sender<'a, C>))| {
+    let rank = |(number, member): (usize, Member<'a, C>)| {
+        let Member { workload, rows, client, told } = member;
         Ok(Rank {
-            scheduler: Scheduler::new(config, workload, requests)?,
-            recorder: Recorder::new(record, number as u32, workload, requests, client.holds_back()),
+            scheduler: Scheduler::new(config, workload, rows)?,
+            recorder: Recorder::new(record, number as u32, workload, rows, told),
             client,
             moments: 0,
             last_arrival: None,
@@ -124,7 +137,7 @@ pub fn run<'a, C: Clock, P: StepCost>(
         ranks.iter_mut().for_each(|rank| rank.complete(done, now, monitor));
         done += 1;
     }
-    Ok(ranks.into_iter().map(|rank| rank.recorder.finish(&rank.scheduler, now)).collect())
+    ranks.into_iter().map(|rank| rank.recorder.finish(&rank.scheduler, now)).collect()
 }
 
 impl<C: Clock> Rank<'_, C> {
@@ -195,8 +208,9 @@ impl<C: Clock> Rank<'_, C> {
             };
             self.moments += u64::from(self.last_arrival != Some(at));
             self.last_arrival = Some(at);
-            self.recorder.sent(sequence, at, ready);
-            if self.scheduler.arrive(sequence, self.moments) == Status::Rejected {
+            let status = self.scheduler.arrive(sequence, self.moments);
+            self.recorder.sent(sequence, at, ready, status);
+            if status == Status::Rejected {
                 self.client.completed(sequence, at);
                 monitor.done.fetch_add(1, Ordering::Relaxed);
             }
@@ -235,7 +249,7 @@ impl<C: Clock> Rank<'_, C> {
     fn process(&mut self, end: C::Instant, monitor: &Monitor) {
         let Some(mut flight) = self.flights.pop_front() else { return };
         self.scheduler.update(&mut flight.step);
-        self.recorder.delivered(&flight.step, end, flight.epoch);
+        self.recorder.delivered(&self.scheduler, &flight.step, end, flight.epoch);
         if !flight.step.deliveries.is_empty() {
             self.barren_preemptions = 0;
         }

@@ -26,15 +26,6 @@ impl Simulation {
         (origin, stretches.map(|stretch| stretch.note.end).fold(last, Ticks::max))
     }
 
-    /// Seconds from the first arrival to the last token, or the last arrival if that is later.
-    fn span_s(&self) -> f64 {
-        let arrivals = || (0..self.requests.len()).map(|row| self.requests.ready_s(row));
-        let first = arrivals().fold(f64::INFINITY, f64::min);
-        let last = arrivals().fold(0.0, f64::max);
-        let end = self.requests.finish_s.iter().filter_map(|finish| finish.get()).fold(last, f64::max);
-        if first.is_finite() { end - first } else { 0.0 }
-    }
-
     fn needs_stretches(&self) -> Result<()> {
         if self.journals.iter().all(Journal::writes) {
             return Ok(());
@@ -136,11 +127,9 @@ impl Simulation {
     /// Time of all replicas in steps, and between them: of what is measured, if not everything is. A step that outlasts
     /// the last token counts up to there.
     fn measured_time(&self) -> (Ticks, Ticks) {
-        let (totals, span_s) = match &self.window {
-            Some(window) => (&window.epoch.totals, window.span_s.1 - window.span_s.0),
-            None => (&self.totals, self.span_s()),
-        };
-        let all = ticks_in(span_s * f64::from(self.replicas));
+        let totals = self.window.as_ref().map_or(&self.totals, |window| &window.epoch.totals);
+        let (from_s, to_s) = self.span_s();
+        let all = ticks_in((to_s - from_s) * f64::from(self.replicas));
         let busy = (totals.prefill + totals.decode + totals.mixed).min(all);
         (busy, all - busy)
     }

@@ -2,8 +2,9 @@
 
 use roofline_core::error::{Error, Result};
 
+use crate::stream::Stream;
 use crate::time::Clock;
-use crate::trace::Trace;
+use crate::trace::{Trace, check_length, check_offsets};
 
 /// Token identity by segments: token `o` of segment `s` is `s·2²⁴ + o`, so equal segments are equal content.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -48,6 +49,19 @@ pub struct Cursor {
 /// The requests of a simulation, checked.
 #[derive(Debug, Clone, Copy)]
 pub struct Workload<'a> {
+    source: Held<'a>,
+}
+
+/// Where the requests are.
+#[derive(Debug, Clone, Copy)]
+enum Held<'a> {
+    Whole(Whole<'a>),
+    Stream(&'a Stream<'a>),
+}
+
+/// Requests that are all in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole<'a> {
     trace: &'a Trace,
     segments: Option<&'a Segments>,
     arrival_s: Option<&'a [f64]>,
@@ -57,49 +71,82 @@ pub struct Workload<'a> {
     recorded_cache: bool,
 }
 
+/// Which requests of a workload a replica serves, in order of arrival; it numbers them from 0 on.
+#[derive(Debug, Clone, Copy)]
+pub enum Rows<'a> {
+    /// These.
+    Listed(&'a [u32]),
+    /// One of every so many.
+    Every {
+        /// The first.
+        first: u32,
+        /// From one to the next.
+        step: u32,
+    },
+}
+
+impl Rows<'_> {
+    /// All of them.
+    pub const ALL: Rows<'static> = Rows::Every { first: 0, step: 1 };
+
+    /// The row of the request of that number, whether the workload has it or not; `None` beyond the last.
+    #[inline]
+    pub fn row(&self, number: u32) -> Option<u32> {
+        match self {
+            Rows::Listed(rows) => rows.get(number as usize).copied(),
+            Rows::Every { first, step } => number.checked_mul(*step)?.checked_add(*first),
+        }
+    }
+
+    /// How many there are among so many requests.
+    pub fn count(&self, requests: usize) -> usize {
+        match self {
+            Rows::Listed(rows) => rows.len(),
+            Rows::Every { first, step } => requests.saturating_sub(*first as usize).div_ceil(*step as usize),
+        }
+    }
+
+    /// All of them among so many requests.
+    pub fn iter(&self, requests: usize) -> impl Iterator<Item = u32> + use<'_> {
+        (0..self.count(requests) as u32).filter_map(|number| self.row(number))
+    }
+}
+
+impl<'a> Whole<'a> {
+    /// The columns.
+    pub fn trace(&self) -> &'a Trace {
+        self.trace
+    }
+}
+
+impl<'a> From<Whole<'a>> for Workload<'a> {
+    fn from(whole: Whole<'a>) -> Workload<'a> {
+        Workload { source: Held::Whole(whole) }
+    }
+}
+
+impl<'a> From<&'a Stream<'a>> for Workload<'a> {
+    fn from(stream: &'a Stream<'a>) -> Workload<'a> {
+        Workload { source: Held::Stream(stream) }
+    }
+}
+
 impl<'a> Workload<'a> {
     /// Checks the columns of a trace and, if given, the segments its prompts consist of (they replace its hashes).
     ///
     /// # Errors
     /// Columns of unequal length, arrivals out of order, an empty prompt, segments that do not add up to a prompt.
     pub fn new(trace: &'a Trace, segments: Option<&'a Segments>) -> Result<Workload<'a>> {
+        trace.check_columns(0)?;
         let count = trace.len();
-        let column = |name: &str, length: usize, optional: bool| {
-            if length == count || (optional && length == 0) {
-                return Ok(());
-            }
-            let must = format!("must have a row for each of the {count} requests");
-            Err(Error::spec(format!("trace.{name}"), must, format!("{length} rows"), ""))
-        };
-        column("prompt_tokens", trace.prompt_tokens.len(), false)?;
-        column("output_tokens", trace.output_tokens.len(), false)?;
-        column("ids", trace.ids.len(), true)?;
-        column("priority", trace.priority.len(), true)?;
-        column("carried.cached_tokens", trace.carried.cached_tokens.len(), true)?;
-        if let Some(late) = trace.arrival_ns.windows(2).position(|pair| pair[0] > pair[1]) {
-            let must = "must not decrease";
-            return Err(Error::spec(
-                format!("trace.arrival_ns[{}]", late + 1),
-                must,
-                trace.arrival_ns[late + 1],
-                "",
-            ));
-        }
-        if let Some(empty) = trace.prompt_tokens.iter().position(|&tokens| tokens == 0) {
-            let hint = "an engine computes at least one token of a prompt; leave the request out";
-            return Err(Error::spec(format!("trace.prompt_tokens[{empty}]"), "must be at least 1", 0, hint));
-        }
-        if let Some(hashes) = &trace.hashes {
-            column("hashes.offsets", hashes.offsets.len().wrapping_sub(1), false)?;
-            ordered("trace.hashes.offsets", &hashes.offsets, hashes.ids.len())?;
-            if hashes.block_size == 0 {
-                return Err(Error::spec("trace.hashes.block_size", "must be at least 1", 0, ""));
-            }
-        }
         if let Some(segments) = segments {
-            column("segments", segments.offsets.len().wrapping_sub(1), false)?;
-            column("output_segment", segments.output.len(), true)?;
-            ordered("trace.segments", &segments.offsets, segments.ids.len().min(segments.lengths.len()))?;
+            check_length("segments", segments.offsets.len().wrapping_sub(1), false, count)?;
+            check_length("output_segment", segments.output.len(), true, count)?;
+            check_offsets(
+                "trace.segments",
+                &segments.offsets,
+                segments.ids.len().min(segments.lengths.len()),
+            )?;
             for (request, &prompt) in trace.prompt_tokens.iter().enumerate() {
                 let lengths = &segments.lengths
                     [segments.offsets[request] as usize..segments.offsets[request + 1] as usize];
@@ -110,7 +157,7 @@ impl<'a> Workload<'a> {
                 }
             }
         }
-        Ok(Workload { trace, segments, arrival_s: None, given_rows: &[], recorded_cache: false })
+        Ok(Whole { trace, segments, arrival_s: None, given_rows: &[], recorded_cache: false }.into())
     }
 
     /// The same requests, arriving at these seconds instead of the nearest nanoseconds: recorded schedules have
@@ -131,7 +178,7 @@ impl<'a> Workload<'a> {
             }
             before = seconds;
         }
-        Ok(Workload { arrival_s: Some(arrival_s), ..self })
+        Ok(self.changed(|whole| Whole { arrival_s: Some(arrival_s), ..whole }))
     }
 
     /// The same requests, which were given in these rows before they were sorted; none for the order they have.
@@ -143,95 +190,190 @@ impl<'a> Workload<'a> {
             let must = format!("must have a row for each of the {} requests", self.len());
             return Err(Error::spec("trace.given_rows", must, format!("{} rows", rows.len()), ""));
         }
-        Ok(Workload { given_rows: rows, ..self })
+        Ok(self.changed(|whole| Whole { given_rows: rows, ..whole }))
     }
 
     /// The row that a request was given in: what is drawn for it does not depend on when others arrive.
     pub fn given_row(&self, request: u32) -> u32 {
-        self.given_rows.get(request as usize).copied().unwrap_or(request)
+        let rows = self.whole().map_or(&[][..], |whole| whole.given_rows);
+        rows.get(request as usize).copied().unwrap_or(request)
     }
 
     /// The same requests; what a cache held of their prompts when they were recorded is found there again, whatever
     /// the engine's own cache holds, if `used`.
     #[must_use]
     pub fn with_recorded_cache(self, used: bool) -> Workload<'a> {
-        let recorded_cache = used && !self.trace.carried.cached_tokens.is_empty();
-        Workload { recorded_cache, ..self }
+        self.changed(|whole| {
+            let recorded_cache = used && !whole.trace.carried.cached_tokens.is_empty();
+            Whole { recorded_cache, ..whole }
+        })
+    }
+
+    fn changed(self, change: impl FnOnce(Whole<'a>) -> Whole<'a>) -> Workload<'a> {
+        match self.source {
+            Held::Whole(whole) => change(whole).into(),
+            Held::Stream(_) => self,
+        }
+    }
+
+    /// What `of` tells of a request that is there: the columns it stands in, and its row of them.
+    #[inline]
+    fn at<T>(&self, request: usize, of: impl FnOnce(&Trace, usize) -> T) -> T {
+        match self.source {
+            Held::Whole(whole) => of(whole.trace, request),
+            Held::Stream(stream) => stream.at(request, of),
+        }
+    }
+
+    /// The requests, where all are in memory.
+    pub fn whole(&self) -> Option<Whole<'a>> {
+        match self.source {
+            Held::Whole(whole) => Some(whole),
+            Held::Stream(_) => None,
+        }
+    }
+
+    /// The columns, where all are in memory.
+    pub fn trace(&self) -> Option<&'a Trace> {
+        self.whole().map(|whole| whole.trace)
     }
 
     /// Whether what was recorded of a cache counts.
     pub fn has_recorded_cache(&self) -> bool {
-        self.recorded_cache
+        self.whole().is_some_and(|whole| whole.recorded_cache)
     }
 
     /// Tokens of a request's prompt that count as cached because they were when it was recorded.
     pub fn recorded_cache(&self, request: usize) -> u32 {
-        if self.recorded_cache { self.trace.carried.cached_tokens[request] } else { 0 }
-    }
-
-    /// When a request arrives.
-    pub fn arrival<C: Clock>(&self, request: usize) -> C::Instant {
-        match self.arrival_s {
-            Some(seconds) => C::at_seconds(seconds[request]),
-            None => C::at_nanos(self.trace.arrival_ns[request]),
+        if self.has_recorded_cache() {
+            self.at(request, |trace, row| trace.carried.cached_tokens[row])
+        } else {
+            0
         }
     }
 
-    /// The columns.
-    pub fn trace(&self) -> &'a Trace {
-        self.trace
+    /// Whether there is such a request.
+    #[inline]
+    pub fn has(&self, request: usize) -> bool {
+        match self.source {
+            Held::Whole(whole) => request < whole.trace.len(),
+            Held::Stream(stream) => stream.has(request),
+        }
+    }
+
+    /// No request before the `oldest` will be asked for again; a stream asks which that is when it has anything to forget.
+    #[inline]
+    pub fn forget(&self, oldest: impl FnOnce() -> Option<u32>) {
+        if let Held::Stream(stream) = self.source
+            && stream.holds_several_parts()
+            && let Some(oldest) = oldest()
+        {
+            stream.forget_before(oldest as usize);
+        }
+    }
+
+    /// So many requests are under way: a stream ends where memory holds no more.
+    #[inline]
+    pub fn limit(&self, under_way: usize) {
+        if let Held::Stream(stream) = self.source {
+            stream.limit(under_way as u64);
+        }
+    }
+
+    /// Passes on why a stream ended early, if it did.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check_whole(&self) -> crate::error::Result<()> {
+        match self.source {
+            Held::Whole(_) => Ok(()),
+            Held::Stream(stream) => stream.failure().map_or(Ok(()), Err),
+        }
+    }
+
+    /// When a request arrives.
+    #[inline]
+    pub fn arrival<C: Clock>(&self, request: usize) -> C::Instant {
+        match self.source {
+            Held::Whole(Whole { arrival_s: Some(seconds), .. }) => C::at_seconds(seconds[request]),
+            _ => C::at_nanos(self.arrival_ns(request)),
+        }
+    }
+
+    /// The same in whole nanoseconds.
+    #[inline]
+    pub fn arrival_ns(&self, request: usize) -> u64 {
+        self.at(request, |trace, row| trace.arrival_ns[row])
+    }
+
+    /// Tokens of a request's prompt.
+    #[inline]
+    pub fn prompt_tokens(&self, request: usize) -> u32 {
+        self.at(request, |trace, row| trace.prompt_tokens[row])
+    }
+
+    /// Tokens a request asks for.
+    #[inline]
+    pub fn output_tokens(&self, request: usize) -> u32 {
+        self.at(request, |trace, row| trace.output_tokens[row])
+    }
+
+    /// Tokens of a block of which prompts have hashes, where they have any.
+    pub fn hashed_block(&self) -> Option<u32> {
+        match self.source {
+            Held::Whole(whole) => whole.trace.hashes.as_ref().map(|hashes| hashes.block_size),
+            Held::Stream(stream) => stream.block_size(),
+        }
     }
 
     /// Whether prompts consist of segments rather than of hashed blocks.
     pub fn has_segments(&self) -> bool {
-        self.segments.is_some()
+        self.whole().is_some_and(|whole| whole.segments.is_some())
     }
 
-    /// Requests.
+    /// Requests; of a stream those that were drawn so far.
     pub fn len(&self) -> usize {
-        self.trace.len()
+        match self.source {
+            Held::Whole(whole) => whole.trace.len(),
+            Held::Stream(stream) => stream.drawn(),
+        }
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.trace.is_empty()
+        self.len() == 0
     }
 
     /// The scheduling priority of a request, lower first.
     pub fn priority(&self, request: usize) -> i32 {
-        self.trace.priority.get(request).copied().unwrap_or(0)
+        self.at(request, |trace, row| trace.priority.get(row).copied().unwrap_or(0))
     }
 
     /// The tokens from the cursor to the end of the piece it is in, and the cursor behind them; `limit` at most.
     pub fn piece(&self, request: usize, cursor: Cursor, limit: u32) -> (Piece, Cursor) {
-        let prompt = self.trace.prompt_tokens[request];
+        let prompt = self.prompt_tokens(request);
+        let segments = self.whole().and_then(|whole| whole.segments);
         if cursor.position >= prompt {
-            let segment = self
-                .segments
-                .and_then(|segments| segments.output.get(request).copied())
-                .unwrap_or(Piece::PRIVATE);
+            let segment = segments.and_then(|segments| segments.output.get(request).copied());
+            let segment = segment.unwrap_or(Piece::PRIVATE);
             let piece = Piece { segment, start: cursor.position - prompt, length: limit };
             return (piece, Cursor { position: cursor.position + limit, ..cursor });
         }
-        if let Some(segments) = self.segments {
+        if let Some(segments) = segments {
             return segment_piece(segments, request, cursor, limit);
         }
         let rest = limit.min(prompt - cursor.position);
-        let private = |length: u32| Piece { segment: Piece::PRIVATE, start: cursor.position, length };
-        let piece = match &self.trace.hashes {
-            None => private(rest),
-            Some(hashes) => {
-                let place =
-                    hashes.offsets[request] + u64::from(cursor.position) / u64::from(hashes.block_size);
-                if place < hashes.offsets[request + 1] {
-                    let start = cursor.position % hashes.block_size;
-                    let length = rest.min(hashes.block_size - start);
-                    Piece { segment: hashes.ids[place as usize], start, length }
-                } else {
-                    private(rest)
-                }
+        let private = Piece { segment: Piece::PRIVATE, start: cursor.position, length: rest };
+        let piece = self.at(request, |trace, row| {
+            let Some(hashes) = &trace.hashes else { return private };
+            let place = hashes.offsets[row] + u64::from(cursor.position) / u64::from(hashes.block_size);
+            if place >= hashes.offsets[row + 1] {
+                return private;
             }
-        };
+            let start = cursor.position % hashes.block_size;
+            let length = rest.min(hashes.block_size - start);
+            Piece { segment: hashes.ids[place as usize], start, length }
+        });
         (piece, Cursor { position: cursor.position + piece.length, ..cursor })
     }
 }
@@ -247,15 +389,6 @@ fn segment_piece(segments: &Segments, request: usize, mut cursor: Cursor, limit:
     cursor.position += length;
     cursor.within += length;
     (piece, cursor)
-}
-
-fn ordered(field: &str, offsets: &[u64], end: usize) -> Result<()> {
-    let rises = offsets.windows(2).all(|pair| pair[0] <= pair[1]);
-    if rises && offsets.last().is_some_and(|&last| last <= end as u64) {
-        return Ok(());
-    }
-    let must = "must rise from request to request and stay within the values they index";
-    Err(Error::spec(field, must, format!("{:?}", offsets.last()), ""))
 }
 
 #[cfg(test)]
@@ -305,7 +438,9 @@ mod tests {
         let seconds = [0.5, 29.994999999999997];
         assert_eq!(workload.arriving_at(&seconds).unwrap().arrival::<F64Clock>(1), seconds[1]);
         assert_eq!(workload.arrival::<F64Clock>(1), 0.0);
-        let message = |seconds: &[f64]| workload.arriving_at(seconds).unwrap_err().to_string();
+        let message = |seconds: &[f64]| {
+            Workload::new(&trace, None).unwrap().arriving_at(seconds).unwrap_err().to_string()
+        };
         let order = "must be finite, not negative and not decrease";
         assert_eq!(message(&[0.5, 0.4]), format!("trace.arrival_s[1] {order}: 0.4"));
         assert_eq!(message(&[-1.0, 0.4]), format!("trace.arrival_s[0] {order}: -1"));

@@ -7,25 +7,31 @@ use crate::client::{Client, Extent, Sender, Units};
 use crate::engine::{Monitor, Replica};
 use crate::error::Result;
 use crate::fast::{FastReplica, covers};
-use crate::lockstep;
+use crate::lockstep::{self, Member};
 use crate::metrics::gaps::Gaps;
 use crate::metrics::journal::Journal;
 use crate::metrics::load::Sent;
 use crate::metrics::records::{Epoch, Records, Requests, Totals};
 use crate::metrics::slo::Slo;
 use crate::metrics::steps::{Decisions, Record, Steps};
-use crate::metrics::summary::{Measured, Served, Summary};
-use crate::request::Workload;
+use crate::metrics::summary::{Measured, Summary};
+use crate::metrics::tally::{Asked, Ends, Tally, span_s};
+use crate::metrics::told::Told;
+use crate::request::{Rows, Workload};
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::sequence::Status;
 use crate::step_cost::StepCost;
+use crate::stream::{Source, Stream};
 use crate::time::Clock;
+use crate::trace::Trace;
 
 /// What came of a simulation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Simulation {
-    /// One row a request, in the order of the trace.
+    /// One row a request, in the order of the trace; none of a stream.
     pub requests: Requests,
+    /// The requests of a stream, added up.
+    pub tally: Option<Box<Tally>>,
     /// One row a step, replica after replica; empty unless recorded.
     pub steps: Steps,
     /// Sums over the steps of all replicas.
@@ -45,9 +51,11 @@ pub struct Simulation {
 /// The part of a simulation that is measured, between the warm-up and what comes after.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
-    /// When it begins and ends, seconds since the trace began.
-    pub span_s: (f64, f64),
-    /// The requests sent in it.
+    /// Where it begins and ends, as asked.
+    pub extent: (Extent, Option<Extent>),
+    /// When that was, seconds since the trace began; without an end it ends with the last token.
+    pub ends_s: [Option<f64>; 2],
+    /// The requests sent in it; none of a stream.
     pub rows: Vec<u32>,
     /// What was noted of the steps scheduled in it.
     pub epoch: Epoch,
@@ -55,7 +63,7 @@ pub struct Window {
 
 impl Simulation {
     /// The same as a client sees it who waits `seconds` longer for each answer to begin: outside the engine, whose
-    /// decisions do not change.
+    /// decisions do not change. A stream is told beforehand ([`Asked::outside_s`]).
     #[must_use]
     pub fn behind(mut self, seconds: f64) -> Simulation {
         self.requests.delay(seconds);
@@ -66,34 +74,65 @@ impl Simulation {
     /// The simulation in numbers: of what is measured, if not everything is.
     ///
     /// Latencies are then those of the requests sent in the window, rates count what was answered in its time, and
-    /// shares of time and gaps are those of the steps scheduled in it.
+    /// shares of time and gaps are those of the steps scheduled in it. What requests of a stream must meet was said
+    /// beforehand ([`Asked::slo`]), and not by `slo`.
     pub fn summary(&self, slo: Option<&Slo>, percentiles: &[f64]) -> Summary {
-        let Simulation { requests, totals, gaps, replicas, window, journals, .. } = self;
-        let whole = Measured {
-            requests,
-            totals,
-            gaps,
-            replicas: *replicas,
-            served: None,
-            journals,
-            rows: None,
-            client: self.client,
+        let counted;
+        let tally = match &self.tally {
+            Some(tally) => tally,
+            None => {
+                let window = self.window.as_ref();
+                let asked = Asked {
+                    slo: slo.cloned(),
+                    window: window.map(|window| window.extent),
+                    ..Asked::default()
+                };
+                let ends_s = window.map_or([None, None], |window| window.ends_s);
+                counted = Tally::of(&self.requests, &self.journals, self.client.outside_s, &asked, ends_s);
+                &counted
+            }
         };
-        let Some(window) = window else { return Summary::of(whole, slo, percentiles) };
-        let requests = &requests.select(&window.rows);
-        let Epoch { totals, gaps, .. } = &window.epoch;
-        let served = Some(Served::within(&self.requests, window.span_s));
-        Summary::of(
-            Measured { requests, totals, gaps, served, rows: Some(&window.rows), ..whole },
-            slo,
-            percentiles,
-        )
+        let (totals, gaps) = match &self.window {
+            Some(Window { epoch, .. }) => (&epoch.totals, &epoch.gaps),
+            None => (&self.totals, &self.gaps),
+        };
+        let measured = Measured { tally, totals, gaps, replicas: self.replicas, client: self.client };
+        Summary::of(measured, percentiles)
+    }
+
+    /// The first and the last second of what is measured.
+    pub fn span_s(&self) -> (f64, f64) {
+        let (ready, answered) = self.extremes();
+        let window = self.window.as_ref().map(|window| match &self.tally {
+            Some(tally) => tally.window_s(),
+            None => window.ends_s,
+        });
+        span_s(window, ready, answered)
+    }
+
+    /// The first and the last second of all of it.
+    pub fn whole_span_s(&self) -> (f64, f64) {
+        let (ready, answered) = self.extremes();
+        span_s(None, ready, answered)
+    }
+
+    /// When the first and the last request could be sent, and when they were answered.
+    fn extremes(&self) -> (Ends, Ends) {
+        if let Some(tally) = &self.tally {
+            return tally.extremes();
+        }
+        let answered = Ends::of(self.requests.finish_s.iter().filter_map(|finish| finish.get()));
+        (Ends::of((0..self.requests.len()).map(|row| self.requests.one(row).ready_s())), answered)
     }
 
     /// Sentences about what was measured.
     pub fn notes(&self) -> Vec<String> {
-        let Some(Window { span_s: (from, to), rows, .. }) = &self.window else { return Vec::new() };
-        let (count, all) = (rows.len(), self.requests.len());
+        let Some(window) = &self.window else { return Vec::new() };
+        let (count, all) = match &self.tally {
+            Some(tally) => (tally.all(), tally.everyone()),
+            None => (window.rows.len() as u64, self.requests.len() as u64),
+        };
+        let (from, to) = self.span_s();
         vec![format!(
             "measured: {count} of {all} requests, sent from {from:.3} s on; rates over {:.3} s",
             to - from
@@ -146,30 +185,147 @@ pub fn simulate_at<C: Clock, P: StepCost + Clone + Send>(
     record: Record,
     monitor: &Monitor,
 ) -> Result<Simulation> {
-    config.limits()?;
-    client.check(workload.len())?;
-    let (units, served) = (Units::of(workload.trace()), client.replicas_served(config.data_parallel));
-    let dealt = units.deal(workload.len(), served);
-    let sender = |replica: u32| {
-        Sender::<C>::new(client, workload, &units, &dealt[replica as usize], (replica, served))
+    client.check(Some(workload.len()))?;
+    let Some(whole) = workload.whole() else {
+        let hint = "give its source to `stream`";
+        return Err(CoreError::spec("trace", "must be all in memory", "a stream", hint).into());
     };
-    let serve = |replica: u32, cost: &P| {
-        let rows = &dealt[replica as usize];
-        let sender = sender(replica);
-        if pace == Pace::Requests || !covers(config, workload, record) {
-            Replica::new(config, workload, rows, sender, replica, cost, record, monitor)?.run()
-        } else {
-            let jumps = pace == Pace::Decisions;
-            FastReplica::new(config, workload, rows, sender, cost, record, jumps, monitor)?.run()
-        }
+    let trace = whole.trace();
+    let (units, served) = (Units::of(trace), client.replicas_served(config.data_parallel));
+    let dealt = units.deal(served);
+    let run = Run { pace, client, config, record, monitor, units: &units, dealt: dealt.as_deref(), served };
+    let rows = |replica: u32| run.rows(replica);
+    let told = |replica: u32| {
+        Told::Rows(Requests::expected_of(whole.into(), rows(replica), client.max_concurrency.is_some()))
     };
-    let records = if served == 1 {
-        vec![serve(0, cost)?]
-    } else if config.data_parallel_lockstep {
-        let ranks = (0..served).map(|replica| (dealt[replica as usize].as_slice(), sender(replica)));
-        lockstep::run(config, workload, ranks.collect(), cost, record, monitor)?
+    let records = if run.in_lockstep() {
+        let members = (0..served).map(|replica| run.member::<C>(whole.into(), replica, told(replica)));
+        lockstep::run(config, members.collect(), cost, record, monitor)?
     } else {
-        let forks: Vec<(u32, P)> = (0..served).map(|replica| (replica, cost.fork())).collect();
+        run.each(cost, |replica, cost| run.serve::<C, P>(whole.into(), replica, told(replica), cost))?
+    };
+    let (mut simulation, epochs) = merged(&run, trace, records);
+    simulation.window = client.window().map(|extent| measured(&simulation.requests, extent, &epochs));
+    let is_empty = simulation.window.as_ref().is_some_and(|window| window.rows.is_empty());
+    completed(simulation, epochs, is_empty)
+}
+
+/// Serves requests as they are drawn, without keeping more of them than are under way: of any number of them, what a
+/// [`Tally`] keeps. It is the tally of the same requests in a trace.
+///
+/// `budget` requests may be held at once, those between the oldest that is under way and the last that came.
+///
+/// # Errors
+/// Those of [`simulate`] and of the source; more requests under way than the budget; a window of so many requests over
+/// several replicas, each of which sees its own.
+pub fn stream<C: Clock, P: StepCost + Clone + Send>(
+    pace: Pace,
+    source: &dyn Source,
+    (asked, budget): (&Asked, u64),
+    client: &Client,
+    config: &EngineConfig,
+    cost: &P,
+    monitor: &Monitor,
+) -> Result<Simulation> {
+    client.check(None)?;
+    let (units, served) = (Units::default(), client.replicas_served(config.data_parallel));
+    let window = client.window();
+    if served > 1 && matches!(window, Some((Extent::Requests(_), _))) {
+        let must = "must be a time where requests are streamed to several replicas";
+        let hint = "each replica sees its own requests alone: `30s` instead of a number";
+        return Err(CoreError::spec("warmup", must, "a number of requests", hint).into());
+    }
+    let record = Record::Summary;
+    let run = Run { pace, client, config, record, monitor, units: &units, dealt: None, served };
+    let budget = (budget / u64::from(served)).max(1);
+    let asked = Asked { window, ..asked.clone() };
+    let told = || Told::Tally(Box::new(Tally::new(asked.clone(), served > 1)));
+    let records = if run.in_lockstep() {
+        let mut parts = (0..served).map(|_| source.parts()).collect::<Result<Vec<_>>>()?;
+        let streams = parts.iter_mut().map(|parts| Stream::new(&mut **parts, budget));
+        let streams = streams.collect::<Result<Vec<_>>>()?;
+        let member = |(replica, stream)| run.member::<C>(Workload::from(stream), replica, told());
+        let members = (0..served).zip(&streams).map(member).collect();
+        lockstep::run(config, members, cost, record, monitor)?
+    } else {
+        run.each(cost, |replica, cost| {
+            let mut parts = source.parts()?;
+            let stream = Stream::new(&mut *parts, budget)?;
+            run.serve::<C, P>(Workload::from(&stream), replica, told(), cost)
+        })?
+    };
+    let (mut simulation, epochs) = merged(&run, &Trace::default(), records);
+    simulation.client.outside_s = asked.outside_s;
+    let epoch = epochs.get(1).cloned().unwrap_or_default();
+    simulation.window = window.map(|extent| Window { extent, ends_s: [None, None], rows: Vec::new(), epoch });
+    let is_empty = simulation.tally.as_ref().is_some_and(|tally| tally.all() == 0);
+    completed(simulation, epochs, window.is_some() && is_empty)
+}
+
+/// What all replicas of a simulation have in common.
+struct Run<'a> {
+    pace: Pace,
+    client: &'a Client,
+    config: &'a EngineConfig,
+    record: Record,
+    monitor: &'a Monitor,
+    units: &'a Units,
+    /// The requests of each replica, where they are not simply taken in turn.
+    dealt: Option<&'a [Vec<u32>]>,
+    /// Replicas that get requests.
+    served: u32,
+}
+
+impl<'a> Run<'a> {
+    fn rows(&self, replica: u32) -> Rows<'a> {
+        Units::rows(self.dealt, replica, self.served)
+    }
+
+    fn in_lockstep(&self) -> bool {
+        self.served > 1 && self.config.data_parallel_lockstep
+    }
+
+    fn member<'b, C: Clock>(&self, workload: Workload<'b>, replica: u32, told: Told) -> Member<'b, C>
+    where
+        'a: 'b,
+    {
+        let rows = self.rows(replica);
+        let client = Sender::new(self.client, workload, self.units, rows, (replica, self.served));
+        Member { workload, rows, client, told }
+    }
+
+    /// One replica, alone.
+    fn serve<'b, C: Clock, P: StepCost>(
+        &self,
+        workload: Workload<'b>,
+        replica: u32,
+        told: Told,
+        cost: &'b P,
+    ) -> Result<Records>
+    where
+        'a: 'b,
+    {
+        let Run { config, record, monitor, .. } = *self;
+        let Member { workload, rows, client, told } = self.member::<C>(workload, replica, told);
+        let told = (record, told);
+        if self.pace == Pace::Requests || !covers(config, workload, record) {
+            Replica::new(config, workload, rows, client, replica, cost, told, monitor)?.run()
+        } else {
+            let jumps = self.pace == Pace::Decisions;
+            FastReplica::new(config, workload, rows, client, cost, told, jumps, monitor)?.run()
+        }
+    }
+
+    /// All replicas on all cores, in their order.
+    fn each<P: StepCost + Clone + Send>(
+        &self,
+        cost: &P,
+        serve: impl Fn(u32, &P) -> Result<Records> + Sync,
+    ) -> Result<Vec<Records>> {
+        if self.served == 1 {
+            return Ok(vec![serve(0, cost)?]);
+        }
+        let forks: Vec<(u32, P)> = (0..self.served).map(|replica| (replica, cost.fork())).collect();
         let told: Vec<_> =
             forks.into_par_iter().map(|(replica, fork)| (serve(replica, &fork), fork)).collect();
         // In the order of the replicas, whichever was done first.
@@ -177,12 +333,13 @@ pub fn simulate_at<C: Clock, P: StepCost + Clone + Send>(
             cost.join(&fork);
             told
         });
-        joined.collect::<Result<_>>()?
-    };
-    let (mut simulation, epochs) = merged(workload, &dealt, records, config.data_parallel, record);
-    simulation.client.closed = client.concurrency.is_some();
-    simulation.window = client.window().map(|window| measured(&simulation.requests, window, &epochs));
-    if simulation.window.as_ref().is_some_and(|window| window.rows.is_empty()) {
+        joined.collect()
+    }
+}
+
+/// The whole of what was noted, and a refusal of a window without requests.
+fn completed(mut simulation: Simulation, epochs: Vec<Epoch>, is_empty: bool) -> Result<Simulation> {
+    if is_empty {
         let hint = "the simulated traffic ends earlier; make it shorter, or the traffic longer";
         let must = "must leave requests to be measured";
         return Err(CoreError::spec("warmup", must, "none sent after it", hint).into());
@@ -194,23 +351,21 @@ pub fn simulate_at<C: Clock, P: StepCost + Clone + Send>(
 }
 
 /// What is measured: of all that was noted, the epoch between the marks.
-fn measured(requests: &Requests, window: (Extent, Option<Extent>), epochs: &[Epoch]) -> Window {
+fn measured(requests: &Requests, extent: (Extent, Option<Extent>), epochs: &[Epoch]) -> Window {
     let sent = |row: &u32| requests.status[*row as usize] != Status::Expected;
     let arrival = |row: &u32| requests.arrival_s[*row as usize];
     let all = 0..requests.len() as u32;
-    let last_s = requests.finish_s.iter().filter_map(|finish| finish.get()).fold(0.0, f64::max);
-    let earliest = |rows: &mut dyn Iterator<Item = u32>| {
-        rows.filter(sent).map(|row| arrival(&row)).min_by(f64::total_cmp)
-    };
-    let (span_s, rows): (_, Vec<u32>) = match window {
+    let earliest =
+        |rows: std::ops::Range<u32>| rows.filter(sent).map(|row| arrival(&row)).min_by(f64::total_cmp);
+    let (ends_s, rows): (_, Vec<u32>) = match extent {
         (Extent::Nanos(from), to) => {
             let from = from as f64 / 1e9;
             let to = match to {
-                Some(Extent::Nanos(to)) => to as f64 / 1e9,
-                _ => f64::INFINITY,
+                Some(Extent::Nanos(to)) => Some(to as f64 / 1e9),
+                _ => None,
             };
-            let inside = |row: &u32| sent(row) && (from..to).contains(&arrival(row));
-            ((from, to.min(last_s).max(from)), all.filter(inside).collect())
+            let inside = |row: &u32| sent(row) && (from..to.unwrap_or(f64::INFINITY)).contains(&arrival(row));
+            ([Some(from), to], all.filter(inside).collect())
         }
         (Extent::Requests(from), to) => {
             let to = match to {
@@ -218,45 +373,40 @@ fn measured(requests: &Requests, window: (Extent, Option<Extent>), epochs: &[Epo
                 _ => requests.len() as u32,
             };
             let rows = from as u32..to;
-            let begin = earliest(&mut rows.clone()).unwrap_or(0.0);
-            let end = earliest(&mut (to..requests.len() as u32)).unwrap_or(last_s);
-            ((begin, end.max(begin)), rows.filter(sent).collect())
+            let ends_s = [earliest(rows.clone()), earliest(to..requests.len() as u32)];
+            (ends_s, rows.filter(sent).collect())
         }
     };
-    let epoch = epochs.get(1).cloned().unwrap_or_default();
-    Window { span_s, rows, epoch }
+    Window { extent, ends_s, rows, epoch: epochs.get(1).cloned().unwrap_or_default() }
 }
 
 /// What all replicas have written down, in the order of the trace, and what was noted in each epoch.
-fn merged(
-    workload: Workload<'_>,
-    dealt: &[Vec<u32>],
-    records: Vec<Records>,
-    replicas: u32,
-    record: Record,
-) -> (Simulation, Vec<Epoch>) {
-    let decisions = (record == Record::Decisions).then(Decisions::default);
+fn merged(run: &Run<'_>, trace: &Trace, records: Vec<Records>) -> (Simulation, Vec<Epoch>) {
+    let decisions = (run.record == Record::Decisions).then(Decisions::default);
     let mut simulation = Simulation {
         requests: Requests::default(),
+        tally: None,
         steps: Steps { decisions, ..Steps::default() },
         totals: Totals::default(),
         gaps: Gaps::default(),
-        replicas,
+        replicas: run.config.data_parallel,
         journals: Vec::new(),
         window: None,
-        client: Sent::default(),
+        client: Sent { closed: run.client.concurrency.is_some(), outside_s: 0.0 },
     };
-    if let [_, _, ..] = dealt {
-        let all: Vec<u32> = (0..workload.len() as u32).collect();
-        let held = records.iter().any(|records| !records.requests.held_s.is_empty());
-        simulation.requests = Requests::expected(workload, &all, held);
+    if run.served > 1 {
+        simulation.requests = Requests::expected(trace, run.client.max_concurrency.is_some());
     }
     let mut epochs: Vec<Epoch> = Vec::new();
-    for (replica, (records, rows)) in records.into_iter().zip(dealt).enumerate() {
-        if dealt.len() == 1 {
-            simulation.requests = records.requests;
-        } else {
-            simulation.requests.scatter(rows, replica as u32, &records.requests);
+    for (replica, records) in (0..).zip(records) {
+        let rows = run.rows(replica);
+        match records.told {
+            Told::Rows(requests) if run.served == 1 => simulation.requests = requests,
+            Told::Rows(requests) => simulation.requests.scatter(rows, replica, &requests),
+            Told::Tally(tally) => match &mut simulation.tally {
+                Some(known) => known.append(*tally),
+                None => simulation.tally = Some(tally),
+            },
         }
         for (place, epoch) in records.epochs.into_iter().enumerate() {
             match epochs.get_mut(place) {

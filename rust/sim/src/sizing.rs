@@ -71,16 +71,18 @@ pub(crate) fn divide(
     } else if computed < 2 {
         let hint = "use more devices (tp, pp), fewer bits (quantization), a smaller max_num_batched_tokens or \
                     max_num_seqs, or more memory";
+        let (place, needed, usable) = memory.lacking();
+        let place = if place == "GPU" { String::new() } else { format!(", {place}") };
         return Err(Error::DoesNotFit {
             what: format!(
-                "{} ({}) on {}x {}",
+                "{} ({}) on {}x {}{place}",
                 deployment.model.title,
                 deployment.precision.weights_name,
                 deployment.gpus(),
                 deployment.hardware.title
             ),
-            needed_gib: (memory.engine_bytes() + left.taken) / GIB,
-            available_gib: memory.usable / GIB,
+            needed_gib: (needed + left.taken) / GIB,
+            available_gib: usable / GIB,
             hint: hint.to_string(),
         });
     }

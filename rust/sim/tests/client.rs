@@ -104,7 +104,7 @@ proptest! {
         prop_assert_eq!(finished + rejected, trace.len());
         for row in 0..trace.len() {
             let instants = [
-                Some(requests.ready_s(row) - ROUNDING),
+                Some(requests.one(row).ready_s() - ROUNDING),
                 Some(requests.arrival_s[row]),
                 requests.first_scheduled_s[row].get(),
                 requests.first_token_s[row].get(),
@@ -181,7 +181,8 @@ proptest! {
             };
             let client = Client { max_concurrency: share(replica), ..Client::default() };
             let alone = run(&part, &client, 1).requests;
-            prop_assert_eq!(&alone.finish_s, &both.select(&rows).finish_s);
+            let finish_s: Vec<_> = rows.iter().map(|&row| both.finish_s[row as usize]).collect();
+            prop_assert_eq!(&alone.finish_s, &finish_s);
         }
     }
 
@@ -207,7 +208,8 @@ proptest! {
                 let window = part.window.as_ref().unwrap();
                 prop_assert!(window.epoch.totals.steps <= whole.totals.steps);
                 prop_assert!(window.epoch.gaps.count() <= whole.gaps.count());
-                prop_assert!(window.span_s.0 <= window.span_s.1);
+                let (from_s, to_s) = part.span_s();
+                prop_assert!(from_s <= to_s);
             }
         }
     }
@@ -246,7 +248,7 @@ fn rates_count_what_was_answered_in_the_time_measured() {
     let simulation = measured(&trace, &client);
     let summary = simulation.summary(None, &[50.0]);
     // From the arrival of request 2, at 8 s, to that of request 7, at 28 s.
-    assert_eq!(simulation.window.as_ref().unwrap().span_s, (8.0, 28.0));
+    assert_eq!(simulation.span_s(), (8.0, 28.0));
     assert_eq!(summary.get("injected"), Some(Value::Count(5)));
     assert_eq!(summary.get("steps"), Some(Value::Count(10)));
     assert_eq!(number(&summary, "duration"), 20.0);
@@ -268,7 +270,7 @@ fn rates_count_what_was_answered_in_the_time_measured() {
 fn without_an_end_the_measurement_goes_on_to_the_last_token() {
     let client = Client { warmup: Some(Extent::Nanos(1_000_000_000)), ..Client::default() };
     let simulation = measured(&regular(3, 4000), &client);
-    assert_eq!(simulation.window.as_ref().unwrap().span_s, (1.0, 10.0));
+    assert_eq!(simulation.span_s(), (1.0, 10.0));
     assert_eq!(simulation.window.as_ref().unwrap().rows, [1, 2]);
 }
 
@@ -297,7 +299,7 @@ fn latencies_count_from_sending_and_the_queue_at_the_client_is_told_apart() {
     assert_eq!(requests.held_s, [0.0, 2.0, 4.0, 6.0]);
     assert_eq!(requests.arrival_s, [0.0, 2.0, 4.0, 6.0]);
     assert!((0..4).all(|row| requests.ttft_s(row) == Some(1.0)));
-    assert_eq!(requests.ready_s(3), 0.0);
+    assert_eq!(requests.one(3).ready_s(), 0.0);
 }
 
 #[test]

@@ -5,16 +5,21 @@
 #[path = "common/moves.rs"]
 mod moves;
 
+#[path = "common/streamed.rs"]
+mod streamed;
+
 use moves::conserved;
 use proptest::prelude::*;
 use roofline_core::groups::{Apart, Groups, Window};
 use roofline_sim::client::{Client, Sender, Units};
 use roofline_sim::engine::{Monitor, Replica};
 use roofline_sim::fast::covers;
-use roofline_sim::lockstep;
+use roofline_sim::lockstep::{self, Member};
+use roofline_sim::metrics::requests::Requests;
 use roofline_sim::metrics::steps::Record;
-use roofline_sim::request::{Segments, Workload};
-use roofline_sim::run::{Simulation, simulate};
+use roofline_sim::metrics::told::Told;
+use roofline_sim::request::{Rows, Segments, Workload};
+use roofline_sim::run::{Pace, Simulation, simulate};
 use roofline_sim::scheduler::config::{EngineConfig, Policy};
 use roofline_sim::scheduler::preset::{DeviceClass, ENGINES, preset};
 use roofline_sim::scheduler::rules::{Capacity, Rules, Sglang};
@@ -24,6 +29,7 @@ use roofline_sim::scheduler::swap::Swap;
 use roofline_sim::step_cost::LinearCost;
 use roofline_sim::time::FixedClock;
 use roofline_sim::trace::Trace;
+use streamed::streamed_is_whole;
 
 /// A second a step, and a 1,024th a token: sums of them are exact.
 const COST: LinearCost = LinearCost { a: 1.0, b: 1.0 / 1024.0, c: 0.0 };
@@ -651,7 +657,8 @@ proptest! {
     fn engines_that_reserve_answers_compute_each_token_once_and_preempt_nobody(
         (trace, segments) in workload(), config in any_engine(),
     ) {
-        if !config.rules.reserves_answers() {
+        let no_evict = Rules::Trtllm(Capacity::GuaranteedNoEvict);
+        if ![Rules::Orca, Rules::Static, no_evict].contains(&config.rules) {
             return Ok(());
         }
         let config = EngineConfig { enable_prefix_caching: false, speculation: None, ..config };
@@ -690,7 +697,8 @@ proptest! {
     fn a_static_batch_returns_as_one((trace, segments) in workload(), config in any_engine()) {
         let config = EngineConfig { groups: Groups::default(), rules: Rules::Static, enable_prefix_caching: false, speculation: None,
             async_scheduling: false, enable_chunked_prefill: false, scheduling_policy: Policy::Fcfs,
-            max_num_batched_tokens: config.max_num_batched_tokens.max(config.model_len()), ..config };
+            max_num_batched_tokens: config.max_num_batched_tokens.max(config.model_len()),
+            num_gpu_blocks: config.num_gpu_blocks.max(config.model_len().div_ceil(config.block_size) + 1), ..config };
         let served = serve(&trace, Some(&segments), &config);
         let steps = &served.steps;
         let decisions = steps.decisions.as_ref().unwrap();
@@ -705,15 +713,25 @@ proptest! {
     #[test]
     fn a_replica_in_step_with_nobody_runs_as_it_does_alone((trace, segments) in workload(), config in any_engine()) {
         let workload = Workload::new(&trace, Some(&segments)).unwrap();
-        let rows: Vec<u32> = (0..trace.len() as u32).collect();
-        let (monitor, units) = (Monitor::default(), Units::of(&trace));
-        let sender = || Sender::<FixedClock>::new(&Client::default(), workload, &units, &rows, (0, 1));
-        let alone = Replica::new(&config, workload, &rows, sender(), 0, &COST, Record::Decisions, &monitor)
+        let (monitor, units, rows) = (Monitor::default(), Units::of(&trace), Rows::ALL);
+        let sender = || Sender::<FixedClock>::new(&Client::default(), workload, &units, rows, (0, 1));
+        let told = || Told::Rows(Requests::expected(&trace, false));
+        let how = (Record::Decisions, told());
+        let alone = Replica::new(&config, workload, rows, sender(), 0, &COST, how, &monitor)
             .unwrap().run().unwrap();
-        let ranks = vec![(rows.as_slice(), sender())];
-        let together = lockstep::run(&config, workload, ranks, &COST, Record::Decisions, &monitor).unwrap();
-        prop_assert_eq!(&together[0].requests, &alone.requests);
+        let ranks = vec![Member { workload, rows, client: sender(), told: told() }];
+        let together = lockstep::run(&config, ranks, &COST, Record::Decisions, &monitor).unwrap();
+        prop_assert_eq!(&together[0].told, &alone.told);
         prop_assert_eq!(&together[0].steps.decisions, &alone.steps.decisions);
+    }
+
+    #[test]
+    fn requests_that_come_part_by_part_are_served_as_they_are_all_at_once(
+        (trace, _) in workload(), config in any_engine(), part in 1usize..9, replicas in 1u32..3, lockstep: bool,
+    ) {
+        let config = EngineConfig { data_parallel: replicas, data_parallel_lockstep: lockstep, ..config };
+        let (pace, client) = (Pace::default(), Client::default());
+        streamed_is_whole::<FixedClock, _>(pace, (&trace, part), &client, &config, &COST, 3)?;
     }
 
     #[test]

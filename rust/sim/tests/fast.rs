@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // a test that cannot be set up must fail
 
 mod common;
+#[path = "common/streamed.rs"]
+mod streamed;
 
 use proptest::prelude::*;
 use roofline_core::catalog;
@@ -24,6 +26,7 @@ use roofline_sim::serve::ModelCost;
 use roofline_sim::step_cost::{Decodes, LinearCost, Phase, Run, StepCost, StepItem};
 use roofline_sim::time::{Clock, F64Clock, FixedClock, Period, ticks_in};
 use roofline_sim::trace::{BlockHashes, ReadOptions, Sessions, Trace, read_file};
+use streamed::streamed_is_whole;
 
 /// Cases a law is tried on; `FAST_CASES` in the environment asks for more.
 fn cases() -> u32 {
@@ -268,6 +271,15 @@ proptest! {
         let slow = told(Pace::Requests);
         prop_assert_eq!(&slow, &told(Pace::Steps));
         prop_assert_eq!(&slow, &told(Pace::Decisions));
+    }
+
+    #[test]
+    fn requests_that_come_part_by_part_are_served_as_they_are_all_at_once(
+        trace in workload(), client in client(), config in engine(), cost in cost(), part in 1usize..12,
+        steps: bool,
+    ) {
+        let pace = if steps { Pace::Steps } else { Pace::Decisions };
+        streamed_is_whole::<FixedClock, _>(pace, (&trace, part), &client, &config, &cost, 3)?;
     }
 
     #[test]

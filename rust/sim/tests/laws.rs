@@ -55,13 +55,14 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
     let extra = prop_oneof![
         3 => Just((None, 1)),
         1 => (2u32..5).prop_map(|stages| (None, stages)),
-        2 => (0usize..6, 1u32..4).prop_map(|(method, tokens)| (Some((method, tokens)), 1)),
+        2 => (0usize..7, 1u32..4).prop_map(|(method, tokens)| (Some((method, tokens)), 1)),
     ];
     (sizes, switches, knobs, extra).prop_map(|(sizes, switches, knobs, extra)| {
         let (max_num_seqs, more_tokens, block_size, max_model_len, more_blocks) = sizes;
         let methods = [
             DraftMethod::Ngram,
             DraftMethod::DraftModel,
+            DraftMethod::Medusa,
             DraftMethod::Eagle,
             DraftMethod::Mtp,
             DraftMethod::MtpModules,
@@ -73,7 +74,7 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
             acceptance: Acceptance::Chance { positions: vec![0.8, 0.5], seed: 7 },
         });
         let chunked = switches.3;
-        let tokens = max_num_seqs.max(5) + more_tokens;
+        let tokens = max_num_seqs.max(6) + more_tokens;
         EngineConfig {
             max_num_seqs,
             max_num_batched_tokens: if chunked { tokens } else { tokens.max(max_model_len + 1) },

@@ -15,7 +15,7 @@ use roofline_core::units::GIB;
 use roofline_sim::assemble::Assembled;
 use roofline_sim::knobs::Knobs;
 use roofline_sim::kv::cache::KvCache;
-use roofline_sim::request::{Segments, Workload};
+use roofline_sim::request::{Rows, Segments, Workload};
 use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::scheduler::preset::ENGINES;
 use roofline_sim::scheduler::rules::Rules;
@@ -150,7 +150,8 @@ fn a_question_about_memory_is_answered_with_the_blocks_that_an_engine_serves_wit
             let size = if answer.block_size == context { context } else { u64::from(served.block_size) };
             assert_eq!(answer.block_size, size, "{told}");
             let workload = Workload::new(&trace, None).unwrap();
-            let mut cache = KvCache::new(workload, &[0], served.cache_shape());
+            let mut cache = KvCache::new(workload, Rows::ALL, served.cache_shape());
+            cache.enter(0, 0);
             cache.grow(0, context as u32 - 1);
             cache.grow(0, context as u32);
             assert_eq!(answer.blocks_needed, u64::from(cache.held(0)), "{told}");

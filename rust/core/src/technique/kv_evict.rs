@@ -6,7 +6,8 @@ use super::ops::{decode_beside_prompts, is_attention, replace};
 use super::settings::LARGEST;
 use super::{Cache, Context, Effect, Kind, Parameter, Program, Slot, Target};
 use crate::error::{Error, Result};
-use crate::model::{Attention, Mixer, Span};
+use crate::lower::stage_share;
+use crate::model::{Attention, LayerGroup, Mixer, Span};
 use crate::shape::{Reach, Reaches};
 use crate::work::{Op, Rate, Work};
 
@@ -28,8 +29,8 @@ pub static KIND: Kind = Kind {
         Parameter {
             key: "score",
             default: "no",
-            about: "whether attention scores are summed up to choose (H2O): 8 bytes and an \
-            operation a key and KV head",
+            about: "whether attention scores are summed up to choose (H2O): 4 bytes a key and KV head, read and written, and an \
+            operation",
         },
     ],
     changes: "KV read, pairs, capacity",
@@ -98,16 +99,35 @@ impl Evict {
     /// What choosing costs: a sum of scores a key and head is read and written.
     fn scored(&self, mut op: Op, context: &Context<'_>) -> Op {
         if self.score && op.work.kv_bytes.key > 0.0 {
-            let heads = context.model.layers.iter().find_map(|group| match &group.mixer {
-                Some(Mixer::Attention(Attention { kv_heads, .. })) => Some(*kv_heads as f64),
-                _ => None,
-            });
-            let heads = (heads.unwrap_or(1.0) / context.layout.tp as f64).ceil();
-            op.work.activation_bytes = op.work.activation_bytes + Rate { key: 8.0 * heads, ..Rate::ZERO };
+            let heads = heads(context);
+            let moved = Rate { key: 2.0 * SCORE * heads, ..Rate::ZERO };
+            op.work.activation_bytes = op.work.activation_bytes + moved;
             op.work.vector_flops = op.work.vector_flops + Rate { key: heads, ..Rate::ZERO };
         }
         op
     }
+}
+
+/// Bytes of a key's sum of scores, of each head.
+const SCORE: f64 = 4.0;
+
+/// KV heads of a device.
+fn heads(context: &Context<'_>) -> f64 {
+    let heads = context.model.layers.iter().find_map(|group| match &group.mixer {
+        Some(Mixer::Attention(Attention { kv_heads, .. })) => Some(*kv_heads as f64),
+        _ => None,
+    });
+    (heads.unwrap_or(1.0) / context.layout.tp as f64).ceil()
+}
+
+/// Layers of the busiest stage that would keep every token.
+fn layers(context: &Context<'_>) -> f64 {
+    let keeps_all = |group: &&LayerGroup| match &group.mixer {
+        Some(Mixer::Attention(attention)) => attention.span == Span::Full && !attention.shares_kv,
+        mixer => matches!(mixer, Some(Mixer::Mla(_))),
+    };
+    let layers: u64 = context.model.layers.iter().filter(keeps_all).map(|group| group.count).sum();
+    layers as f64 * stage_share(context.model, context.layout)
 }
 
 impl Effect for Evict {
@@ -184,13 +204,19 @@ impl Effect for Evict {
         }
     }
 
-    fn cache(&self, cache: &mut Cache, _: &Context<'_>) -> Result<()> {
+    fn cache(&self, cache: &mut Cache, context: &Context<'_>) -> Result<()> {
+        let scores = if self.score { SCORE * heads(context) * layers(context) } else { 0.0 };
         match &self.keeps {
             Keeps::Window(_) => {}
-            Keeps::Share(ratio) => cache.kept_of_all *= ratio,
+            Keeps::Share(ratio) => {
+                cache.kept_of_all *= ratio;
+                cache.added.extend((scores > 0.0).then_some((scores * ratio, None)));
+            }
             Keeps::Budgets(budgets) => {
                 let share = 1.0 / budgets.len() as f64;
                 cache.kept.extend(budgets.iter().map(|budget| (share, *budget)));
+                let of = |budget: &u64| (scores * share, Some(*budget));
+                cache.added.extend(budgets.iter().filter(|_| scores > 0.0).map(of));
             }
         }
         Ok(())

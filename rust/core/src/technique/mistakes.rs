@@ -41,6 +41,10 @@ pub fn mistakes<T: AsRef<str>>(texts: &[T]) -> Vec<Mistake> {
     for (text, joined) in texts.iter().enumerate() {
         let parts = joined.as_ref().split('+').map(str::trim);
         for (part, written) in parts.filter(|part| *part != "none").enumerate() {
+            // What a file says (`accept=@rates.csv`) is put in its place by who reads files.
+            if written.contains("=@") {
+                continue;
+            }
             match Technique::parse(written) {
                 Ok(technique) => sound.push((text, part, technique)),
                 Err(first) => {
@@ -64,7 +68,7 @@ fn of_part(written: &str, first: Error) -> Vec<(String, Error)> {
     let whole = |error: Error| vec![(String::new(), error)];
     let Ok(cut) = settings::cut(written) else { return whole(first) };
     let Ok(kind) = kind(cut.name) else { return whole(first) };
-    let mut left = cut.settings;
+    let mut left = cut.settings.clone();
     let mut found: Vec<(String, Error)> = Vec::new();
     while let Err(error) = read(kind, &left) {
         let said = error.to_string();
@@ -78,6 +82,7 @@ fn of_part(written: &str, first: Error) -> Vec<(String, Error)> {
             None => break,
         };
     }
+    found.sort_by_key(|(key, _)| cut.settings.iter().position(|(written, _)| written == key));
     found
 }
 

@@ -468,7 +468,8 @@ impl Effect for Spec {
         let method = match self.method {
             Method::Ngram | Method::Lookahead { .. } => "ngram",
             Method::Draft(_) => "draft-model",
-            Method::Medusa | Method::Eagle => "eagle",
+            Method::Medusa => "medusa",
+            Method::Eagle => "eagle",
             Method::Mtp => "mtp",
             Method::Dflash => "dflash",
         };

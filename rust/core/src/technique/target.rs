@@ -218,6 +218,7 @@ impl Held {
     }
 
     /// Tokens of each of `sequences` that are stored in common, in whole blocks, and how often they are stored.
+    #[inline]
     pub fn shared(&self, sequences: u64, tokens: u64) -> (u64, u64) {
         let prefix = whole_blocks(self.prefix.min(tokens), self.block);
         if prefix == 0 { (0, sequences) } else { (prefix, self.groups.min(sequences)) }
@@ -225,6 +226,7 @@ impl Held {
 }
 
 /// Those of `tokens` that fill blocks of `block`; all of them where that is 0.
+#[inline]
 pub(super) fn whole_blocks(tokens: u64, block: u64) -> u64 {
     tokens - tokens.checked_rem(block).unwrap_or(0)
 }

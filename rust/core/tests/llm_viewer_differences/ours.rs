@@ -64,6 +64,6 @@ fn line_33_a_prompt_of_one_token_is_priced_like_a_decode_step_on_an_empty_cache(
     let reaches = analyst.pricer().reaches();
     let point = one.point(Question::Prefill);
     let prompt = analyst.pricer().seconds(&point.prompt_steps(reaches, true)[0]);
-    let decode = analyst.pricer().seconds(&point.decode_step(reaches, 0));
+    let decode = analyst.pricer().seconds(&point.verify_step(reaches, 1, 0));
     assert_eq!(prompt.ideal, decode.ideal);
 }

@@ -67,6 +67,11 @@ fn summing_scores_costs_traffic() {
     let more = op(&step, "attention").work.activation_bytes - op(&plain, "attention").work.activation_bytes;
     // 8 bytes for each of 1000 keys and 2 KV heads, 4 layers
     is(more, 4.0 * 8.0 * 1000.0 * 2.0);
+    // Half of the keys are kept with the sums of 2 heads in 4 layers; of a budget as many as of its keys
+    is(step.outcome.memory.kv - plain.outcome.memory.kv, 500.0 * 4.0 * 2.0 * 4.0);
+    let budget =
+        |with: &str| run(&format!("kv-evict:budget=300/100{with}"), &decode(1, 1000)).outcome.memory.kv;
+    is(budget(",score=yes") - budget(""), 400.0 * 4.0 * 2.0 * 2.0);
 }
 
 #[test]

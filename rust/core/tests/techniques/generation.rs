@@ -120,6 +120,22 @@ fn a_draft_head_attends_to_everything_whatever_the_model_does() {
 }
 
 #[test]
+fn a_draft_head_has_keys_of_its_own_whatever_the_model_shares() {
+    use roofline_core::model::Mixer;
+    let mut model = toy();
+    for group in &mut model.layers {
+        if let Some(Mixer::Attention(attention)) = &mut group.mixer {
+            attention.shares_kv = true;
+        }
+    }
+    let step =
+        ask(deployment(model, device()), "spec:method=eagle,gamma=2,accept=0.5", &decode(1, 1001)).unwrap();
+    // Queries of 1000 columns in the model; 400 more of keys and values in the draft, twice
+    is(op(&step, "qkv_proj").work.weight_bytes, 4.0 * 2e6);
+    is(op(&step, "draft.qkv_proj").work.weight_bytes, 2.0 * 2.8e6);
+}
+
+#[test]
 fn the_stage_that_drafts_keeps_the_drafts_cache() {
     let spec = "spec:method=eagle,gamma=3,accept=0.7";
     let (two, plain) =

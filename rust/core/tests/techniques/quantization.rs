@@ -139,6 +139,13 @@ fn parts_may_have_formats_of_their_own() {
 }
 
 #[test]
+fn projections_of_states_are_quantized_with_those_of_attention() {
+    let ask = |with: &str| known("mamba-2.8b", "h100-sxm", with, &decode(1, 1000));
+    let (plain, step) = (ask("none"), ask("weight-quant:bits=4,parts=attention"));
+    is(op(&step, "in_proj").work.weight_bytes, 0.25 * op(&plain, "in_proj").work.weight_bytes);
+}
+
+#[test]
 fn a_checkpoints_own_formats_stay_where_activations_alone_are_narrowed() {
     // gpt-oss-20b ships its experts in MXFP4: fp8 activations leave them there
     let ask = |with: &str| known("gpt-oss-20b", "h100-sxm", with, &decode(4, 1000));
@@ -176,6 +183,24 @@ fn activations_of_eight_bits_double_the_peak() {
     is(op(&step, "gate_up_proj").ideal, 640e-6);
     // Inputs of 1 byte, outputs of 2: 4 · 2000 · (1000 + 8000·2)
     is(op(&step, "gate_up_proj").work.activation_bytes, 136e6);
+}
+
+#[test]
+fn activations_are_narrowed_before_they_are_multiplied() {
+    let with = "weight-quant:format=fp8 + activation-quant:format=fp8";
+    let step = run(&format!("fusion:level=none + {with}"), &prefill(1, 2000));
+    // 4 layers, 2000 tokens of 1000 numbers: two operations each, two bytes read and one written
+    let narrowed = op(&step, "quantize[qkv_proj]");
+    is(narrowed.work.vector_flops, 2.0 * 8e6);
+    is(narrowed.work.activation_bytes, 3.0 * 8e6);
+    is(op(&step, "quantize[down_proj]").work.activation_bytes, 3.0 * 4.0 * 2000.0 * 4000.0);
+    is(op(&run(with, &prefill(1, 2000)), "quantize[qkv_proj]").ideal, 0.0);
+    assert!(
+        run("weight-quant:format=fp8", &prefill(1, 10))
+            .ops
+            .iter()
+            .all(|op| !op.name.starts_with("quantize["))
+    );
 }
 
 #[test]

@@ -31,6 +31,16 @@ fn what_is_no_setting_is_refused() {
 }
 
 #[test]
+fn settings_in_files_are_judged_by_who_reads_them() {
+    use roofline_core::technique::mistakes;
+    assert!(mistakes(&["spec:gamma=2,accept=@rates.csv + kv-quant:bits=4"]).is_empty());
+    let found = mistakes(&["spec:gamma=2,accept=@rates.csv + kv-quant:bits=5", ""]);
+    let places: Vec<(usize, usize, &str)> =
+        found.iter().map(|one| (one.text, one.part, one.key.as_str())).collect();
+    assert_eq!(places, [(0, 1, "bits"), (1, 0, "")]);
+}
+
+#[test]
 fn nothing_is_no_technique() {
     for with in ["", "  ", "kv-quant:bits=4 + ", "+"] {
         let error = refused(with);
@@ -383,6 +393,56 @@ fn what_cannot_be_served_says_why() {
     ] {
         assert!(served(with).is_ok(), "{with}");
     }
+}
+
+fn told(texts: &[&str]) -> Vec<(usize, usize, String, String)> {
+    let found = roofline_core::technique::mistakes(texts).into_iter();
+    found.map(|one| (one.text, one.part, one.key, one.error.to_string())).collect()
+}
+
+#[test]
+fn all_mistakes_of_techniques_are_found_each_at_its_setting() {
+    let found = told(&[
+        "kv-quant:bits=4",
+        "weight-quant:bits=5,group=many,scales=16",
+        "none + spec:method=eagle,gama=3,accept=1.5 + low-rnk",
+        "kv-quant:bits=3",
+    ]);
+    let places: Vec<(usize, usize, &str)> =
+        found.iter().map(|(text, part, key, _)| (*text, *part, key.as_str())).collect();
+    let expected = [
+        (1, 0, "bits"),
+        (1, 0, "group"),
+        (1, 0, "scales"),
+        (2, 0, "gama"),
+        (2, 0, "accept"),
+        (2, 1, ""),
+        (3, 0, ""),
+    ];
+    assert_eq!(places, expected, "{found:?}");
+    assert_eq!(found[0].3, "weight-quant:bits must be one of 16, 8, 6, 4, 3, 2, 1: 5");
+    assert_eq!(found[2].3, "techniques.weight-quant must be given settings it has: scales");
+    assert_eq!(found[5].3, "no technique is called `low-rnk`");
+    assert!(found[6].3.contains("must not be combined with `kv-quant:bits=4`"), "{found:?}");
+}
+
+#[test]
+fn what_only_follows_from_a_mistake_is_not_told() {
+    // Without its method the draft model would be one too many.
+    assert_eq!(told(&["spec:method=draft-modl,draft=llama-3.2-1b,gamma=2,accept=0.5"]).len(), 1);
+    assert_eq!(told(&["parallel-decoding:method=lookahed,ngram=5,width=4,tokens=2"]).len(), 1);
+    // What is missing is told once, by its name.
+    let found = told(&["spec:method=draft-model,gamma=2,accept=0.5"]);
+    assert_eq!((found.len(), found[0].2.as_str()), (1, "draft"));
+    let unknown = told(&["hybrid:processor=xeon-1,share=0.5"]);
+    assert_eq!((unknown.len(), unknown[0].2.as_str()), (1, "processor"));
+    let twice = told(&["kv-quant:bits=4,bits=8"]);
+    assert_eq!(twice[0].3, "kv-quant:bits must be given once: 8");
+}
+
+#[test]
+fn what_can_be_read_has_no_mistakes() {
+    assert!(told(&["kv-quant:bits=4", "none", "weight-quant:bits=4 + spec:gamma=2,accept=0.5"]).is_empty());
 }
 
 #[test]

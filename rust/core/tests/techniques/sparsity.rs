@@ -406,6 +406,13 @@ fn no_expert_is_visited_twice_by_a_token() {
 }
 
 #[test]
+fn experts_that_nobody_was_seen_to_visit_share_what_is_left_evenly() {
+    // Every token visits the first; its second visit is spread over seven: two experts a token, 1 + 7·(1/7)
+    let step = run_moe("experts:loads=5/0/0/0/0/0/0/0", &decode(1, 1000));
+    is(op(&step, "experts_gate_up").work.weight_bytes, 4.0 * 2.0 * 16e6);
+}
+
+#[test]
 fn a_power_law_is_a_skew() {
     let step = run_moe("experts:alpha=1", &decode(1000, 1000));
     // The hottest expert is visited by 2·1/H(8) = 0.7358 of the tokens; every expert is touched by a thousand.

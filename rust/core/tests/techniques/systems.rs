@@ -363,6 +363,8 @@ fn reductions_behind_ffns_are_the_ffn_devices() {
     // 4 behind attention and the embedding's: 10 tokens of 2000 bytes in 0.2 us; 4 behind FFNs of 20 tokens
     is(reductions[0].ideal, 5.0 * 0.2e-6);
     is(reductions[1].ideal, 4.0 * 0.4e-6);
+    // One micro-batch waits for all of it
+    is(seconds(&step), step.ops.iter().map(|op| op.ideal).sum());
 }
 
 #[test]

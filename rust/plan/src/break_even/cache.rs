@@ -29,7 +29,7 @@ pub(super) fn answers(with: &Analyst, point: &Point) -> Result<Vec<Answer>> {
     let answer = |name, bytes: f64, cache: &dyn Fn(u64) -> f64, about: &str| -> Result<Answer> {
         let most = largest(MOST, |context| Ok(cache(context) <= bytes))?.unwrap_or(0);
         let value = (most < MOST).then_some(most as f64);
-        Ok(Answer::new(name, value, "tokens", format!("{about}{sequences}; none: never")))
+        Ok(Answer::new(name, value, "tokens", format!("{about}{sequences}")))
     };
     Ok(vec![
         answer(

@@ -115,7 +115,7 @@ fn batches(with: &Analyst, without: &Analyst, point: &Point) -> Result<Vec<Answe
     let found = stretch(MOST, gains)?;
     let mut all = Vec::new();
     if let Some((first, _)) = found.filter(|(first, _)| *first > 1) {
-        let about = "least batch at which a token comes quicker than without, all else the same";
+        let about = "from this batch on a token comes quicker than without, all else the same";
         all.push(Answer::new("gain_from", Some(first as f64), "sequences", about));
     }
     let last = match found {
@@ -123,7 +123,7 @@ fn batches(with: &Analyst, without: &Analyst, point: &Point) -> Result<Vec<Answe
         Some((_, last)) => Some(last as f64),
         None => Some(0.0),
     };
-    let about = "largest batch at which a token comes quicker than without, all else the same; none: always, 0: never";
+    let about = "up to this batch a token comes quicker than without, all else the same (never: at every one, 0: at none)";
     all.push(Answer::new("gain_gone_beyond", last, "sequences", about));
     Ok(all)
 }
@@ -151,8 +151,7 @@ fn tokens(with: &Analyst, without: &Analyst, point: &Point) -> Result<Vec<Answer
         }
         Some(high)
     };
-    let about =
-        "least chance, the same at every position, at which a token comes as quickly as without; none: never";
+    let about = "least chance, the same at every position, at which a token comes as quickly as without";
     all.push(Answer::new("speculation_pays_from", value, "chance of acceptance", about));
     Ok(all)
 }

@@ -477,6 +477,7 @@ impl<'a> Reader<'a> {
         let kernel = MoeKernel {
             tokens: case.tokens as f64,
             visits: load.visits,
+            meeting: (case.tokens * case.top_k) as f64,
             experts: case.experts as f64 / case.ep as f64,
             active: load.active,
             hidden,

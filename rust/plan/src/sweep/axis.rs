@@ -2,7 +2,7 @@
 
 use roofline_core::error::{Error, Result};
 use roofline_core::names;
-use roofline_core::table::Column;
+use roofline_core::table::{Column, Constant};
 
 use super::grid::Stretch;
 
@@ -314,6 +314,13 @@ impl Values {
             column
         }
         match self {
+            Values::Counts(values) if values.len() == 1 => {
+                Column::Constant(Constant::U32(values[0] as u32), rows)
+            }
+            Values::Numbers(values) if values.len() == 1 => {
+                Column::Constant(Constant::F64(Some(values[0])), rows)
+            }
+            Values::Flags(values) if values.len() == 1 => Column::Constant(Constant::Bool(values[0]), rows),
             // A space has no larger ones.
             Values::Counts(values) => Column::U32(gather(values, rows, stretches, |value| value as u32)),
             Values::Numbers(values) => Column::F64(gather(values, rows, stretches, |value| value)),
@@ -325,7 +332,7 @@ impl Values {
                     (false, Some((last, more))) if *last as usize == digit => *more += rows,
                     (false, _) => runs.push((digit as u32, rows)),
                 });
-                Column::NameRuns(runs, names.clone())
+                Column::name_runs(runs, names.clone())
             }
         }
     }

@@ -63,8 +63,8 @@ pub(super) struct Piece<'a> {
     ask: &'a Ask,
     needed: Wanted,
     rows: Rows<'a>,
-    desk: Desk,
-    block: Block,
+    desk: &'a mut Desk,
+    block: &'a mut Block,
     columns: [[u64; BLOCK]; 5],
     /// The value that a whole column has, where that is so.
     constant: [Option<u64>; 5],
@@ -82,6 +82,7 @@ impl<'a> Piece<'a> {
         ask: &'a Ask,
         needed: Wanted,
         rows: Rows<'a>,
+        (desk, block): (&'a mut Desk, &'a mut Block),
     ) -> Piece<'a> {
         Piece {
             space,
@@ -89,8 +90,8 @@ impl<'a> Piece<'a> {
             ask,
             needed,
             rows,
-            desk: Desk::default(),
-            block: Block::default(),
+            desk,
+            block,
             columns: [[0; BLOCK]; 5],
             constant: [Some(0); 5],
             runs: Vec::new(),
@@ -180,7 +181,7 @@ impl<'a> Piece<'a> {
         let [batch_size, input_len, output_len, prefix_len, chunk] =
             self.columns.each_ref().map(|column| &column[..count]);
         let sizes = Sizes { batch_size, input_len, output_len, prefix_len, chunk };
-        self.deployed.price(question, &sizes, self.needed, &mut self.desk, &mut self.block);
+        self.deployed.price(question, &sizes, self.needed, self.desk, self.block);
         for measure in self.deployed.unknown(question).each() {
             self.block.lane_mut(measure)[..count].fill(f64::NAN);
         }
@@ -190,7 +191,7 @@ impl<'a> Piece<'a> {
             self.part.reason.push((u32::MAX, count));
         }
         if self.ask.keep == Keep::All || self.all_hold(&runs, count) {
-            self.rows.write(row, &self.block, count, self.part.unknown);
+            self.rows.write(row, self.block, count, self.part.unknown);
             runs.iter().for_each(|run| self.part.points.push(run.clone()));
         } else {
             let fits = &self.block.lane(Measure::Fits)[..count];
@@ -203,7 +204,7 @@ impl<'a> Piece<'a> {
             let points = runs.iter().flat_map(Clone::clone).enumerate();
             let kept: Vec<(usize, u64)> = points.filter(|(at, point)| self.holds(*at, *point)).collect();
             let places: Vec<usize> = kept.iter().map(|(at, _)| *at).collect();
-            self.rows.write_some(row, &self.block, &places, self.part.unknown);
+            self.rows.write_some(row, self.block, &places, self.part.unknown);
             kept.iter().for_each(|(_, point)| self.part.points.push(*point..point + 1));
         }
         self.runs = runs;

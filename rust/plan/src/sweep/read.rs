@@ -13,7 +13,7 @@ use super::keep::Keep;
 use super::part::{Part, Piece};
 use super::runs::Runs;
 use super::space::Space;
-use crate::deployed::Deployed;
+use crate::deployed::{Deployed, at_desk};
 use crate::error::{Error, Result};
 use crate::results::{Results, Rows, Wanted};
 
@@ -120,7 +120,9 @@ impl Reading<'_> {
         if self.monitor.cancel.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let part = Piece::new(self.space, deployed, self.ask, self.needed, rows).price(from, to);
+        let part = at_desk(|desk, block| {
+            Piece::new(self.space, deployed, self.ask, self.needed, rows, (desk, block)).price(from, to)
+        });
         self.monitor.done.fetch_add(to - from, Ordering::Relaxed);
         Ok(part)
     }
@@ -201,7 +203,7 @@ impl Swept {
         space.settings(&self.points, axes, &mut table)?;
         self.results.into_table(ask.wanted, &mut table);
         if ask.keep == Keep::All {
-            table.push("reason", Column::NameRuns(self.reason, self.reasons));
+            table.push("reason", Column::name_runs(self.reason, self.reasons));
         }
         Ok(table)
     }

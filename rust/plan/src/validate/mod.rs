@@ -5,4 +5,6 @@ pub mod modules;
 pub mod kernels;
 pub mod pairs;
 pub mod serving;
+pub mod servers;
+pub mod driven;
 pub mod points;

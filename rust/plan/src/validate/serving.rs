@@ -17,6 +17,10 @@ pub struct Costs {
     pub beside: (f64, f64),
     /// Seconds each token of a further prompt of the same step takes.
     pub further: f64,
+    /// Seconds the host needs to launch the kernels of a step one by one: what a step with prompts takes at least.
+    pub launching: f64,
+    /// Tokens up to which steps with prompts are recorded as graphs, too.
+    pub captured: f64,
 }
 
 /// How a server is driven.
@@ -34,6 +38,21 @@ pub struct Load {
     pub budget: u64,
     /// Sequences that run at most.
     pub most: u64,
+    /// How prompts and answers share steps.
+    pub sharing: Sharing,
+    /// Steps after which the engine looks for new requests.
+    pub looks: u64,
+}
+
+/// How prompts and answers share steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Prompts, in chunks, beside answers, all within the budget: vLLM.
+    Chunks,
+    /// Whole prompts beside answers: TensorRT-LLM.
+    Whole,
+    /// Prompts in chunks, answers waiting: SGLang.
+    Apart,
 }
 
 /// Means over requests, seconds.
@@ -60,7 +79,8 @@ impl Costs {
         let extra = between(&few, one) * (1.0 - share) + between(&many, one) * share;
         // A step without answers still reads the weights, which a decode step of one sequence stands for.
         let alone = if sequences > 0.0 { 0.0 } else { between(&self.decode, 1.0) };
-        base + alone + extra + self.further * (tokens - one)
+        let seconds = base + alone + extra + self.further * (tokens - one);
+        if tokens + sequences > self.captured { seconds.max(self.launching) } else { seconds }
     }
 }
 
@@ -84,10 +104,36 @@ struct Waiting {
     answer: u64,
 }
 
+/// Takes tokens of prompts into a step beside so many answers: how many, and how many prompts they finish.
+fn admit(queue: &mut VecDeque<Waiting>, decoding: u64, load: &Load) -> (f64, usize) {
+    let beside = if load.sharing == Sharing::Apart { 0 } else { decoding };
+    let mut budget = load.budget.saturating_sub(beside) as f64;
+    let places = load.most.saturating_sub(decoding) as usize;
+    let (mut tokens, mut done) = (0.0, 0);
+    for waiting in queue.iter_mut().take(places.max(usize::from(decoding == 0))) {
+        if load.sharing == Sharing::Whole
+            && waiting.left > budget
+            && (tokens > 0.0 || waiting.left <= load.budget as f64)
+        {
+            break;
+        }
+        let chunk = if load.sharing == Sharing::Whole { waiting.left } else { waiting.left.min(budget) };
+        waiting.left -= chunk;
+        tokens += chunk;
+        budget -= chunk;
+        if waiting.left > 0.0 {
+            break;
+        }
+        done += 1;
+    }
+    (tokens, done)
+}
+
 /// Runs every request, the next of a user when its last is done.
 pub fn closed_loop(costs: &Costs, load: &Load) -> Served {
     let mut clock = 0.0;
-    let mut step: u64 = 0;
+    // Steps of answers, by which requests end, and steps of any kind.
+    let (mut step, mut passed) = (0_u64, 0_u64);
     let mut sent: u64 = 0;
     let mut queue: VecDeque<Waiting> = VecDeque::new();
     let mut running: BinaryHeap<Reverse<(u64, u64, u64)>> = BinaryHeap::new();
@@ -106,26 +152,20 @@ pub fn closed_loop(costs: &Costs, load: &Load) -> Served {
             sent += 1;
         }
     };
+    let mut arriving: VecDeque<Waiting> = VecDeque::new();
     for _ in 0..load.users {
-        send(clock, &mut queue);
+        send(clock, &mut arriving);
     }
-    while !(queue.is_empty() && running.is_empty()) {
-        let decoding = running.len() as u64;
-        let mut budget = load.budget.saturating_sub(decoding) as f64;
-        let places = load.most.saturating_sub(decoding) as usize;
-        let (mut tokens, mut done) = (0.0, 0);
-        for waiting in queue.iter_mut().take(places.max(usize::from(decoding == 0))) {
-            let chunk = waiting.left.min(budget);
-            waiting.left -= chunk;
-            tokens += chunk;
-            budget -= chunk;
-            if waiting.left > 0.0 {
-                break;
-            }
-            done += 1;
+    while !(queue.is_empty() && arriving.is_empty() && running.is_empty()) {
+        if passed % load.looks.max(1) == 0 || running.is_empty() {
+            queue.append(&mut arriving);
         }
-        clock += costs.step(decoding as f64, tokens, longest);
-        step += 1;
+        let decoding = running.len() as u64;
+        let (tokens, done) = admit(&mut queue, decoding, load);
+        let answers = if load.sharing == Sharing::Apart && tokens > 0.0 { 0 } else { decoding };
+        clock += costs.step(answers as f64, tokens, longest);
+        passed += 1;
+        step += u64::from(answers > 0 || decoding == 0);
         for _ in 0..done {
             let Some(one) = queue.pop_front() else { break };
             ttft += clock - one.arrived;
@@ -143,7 +183,7 @@ pub fn closed_loop(costs: &Costs, load: &Load) -> Served {
             running.pop();
             tpot += (clock - first_at[id as usize]) / (answer.saturating_sub(1).max(1)) as f64;
             answered += 1;
-            send(clock, &mut queue);
+            send(clock, &mut arriving);
         }
     }
     let count = answered.max(1) as f64;
@@ -160,11 +200,22 @@ mod tests {
             prompt: vec![(100.0, 0.01, 0.01), (1000.0, 0.1, 0.1)],
             beside: (1.0, 8.0),
             further: 1e-4,
+            launching: 0.0,
+            captured: 0.0,
         }
     }
 
     fn load(users: u64) -> Load {
-        Load { users, requests: users * 4, lengths: (1000, 101), shortest: 1.0, budget: 8192, most: 1024 }
+        Load {
+            users,
+            requests: users * 4,
+            lengths: (1000, 101),
+            shortest: 1.0,
+            budget: 8192,
+            most: 1024,
+            sharing: Sharing::Chunks,
+            looks: 1,
+        }
     }
 
     #[test]
@@ -184,6 +235,46 @@ mod tests {
         let free = closed_loop(&costs(), &load(8));
         let full = closed_loop(&costs(), &Load { most: 2, ..load(8) });
         assert!(full.ttft_s > 2.0 * free.ttft_s && full.tpot_s < free.tpot_s);
+    }
+
+    #[test]
+    fn steps_with_prompts_take_as_long_as_launching_them_unless_they_are_recorded() {
+        let slow = Costs { launching: 0.5, captured: 0.0, ..costs() };
+        assert_eq!(slow.step(1.0, 100.0, 1000.0), 0.5);
+        assert_eq!(slow.step(1.0, 0.0, 1000.0), 0.010);
+        assert_eq!(
+            Costs { captured: 512.0, ..slow.clone() }.step(1.0, 100.0, 1000.0),
+            costs().step(1.0, 100.0, 1000.0)
+        );
+        assert_eq!(
+            Costs { launching: 0.01, ..slow }.step(1.0, 1000.0, 1000.0),
+            costs().step(1.0, 1000.0, 1000.0)
+        );
+    }
+
+    #[test]
+    fn answers_wait_where_prompts_run_apart() {
+        let mixed = Load { shortest: 0.5, ..load(8) };
+        let beside = closed_loop(&costs(), &mixed);
+        let apart = closed_loop(&costs(), &Load { sharing: Sharing::Apart, ..mixed });
+        assert!(apart.tpot_s > beside.tpot_s, "{apart:?} {beside:?}");
+    }
+
+    #[test]
+    fn whole_prompts_wait_for_a_step_that_holds_them() {
+        let chunks = closed_loop(&costs(), &Load { budget: 1500, ..load(8) });
+        let whole = closed_loop(&costs(), &Load { budget: 1500, sharing: Sharing::Whole, ..load(8) });
+        assert!(whole.ttft_s != chunks.ttft_s && whole.tpot_s > 0.0, "{whole:?} {chunks:?}");
+        let longer = closed_loop(&costs(), &Load { budget: 500, sharing: Sharing::Whole, ..load(2) });
+        assert!(longer.ttft_s.is_finite() && longer.ttft_s > 0.1, "a prompt beyond the budget runs alone");
+    }
+
+    #[test]
+    fn who_looks_seldom_lets_requests_wait() {
+        let mixed = Load { shortest: 0.5, ..load(8) };
+        let often = closed_loop(&costs(), &mixed);
+        let seldom = closed_loop(&costs(), &Load { looks: 30, ..mixed });
+        assert!(seldom.ttft_s > often.ttft_s, "{seldom:?} {often:?}");
     }
 
     #[test]

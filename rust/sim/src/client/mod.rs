@@ -61,11 +61,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// Checks the settings.
+    /// Checks the settings, for so many requests if that is known.
     ///
     /// # Errors
     /// Nobody who could send; a think time without users; a warm-up that leaves no request to be measured.
-    pub fn check(&self, requests: usize) -> Result<()> {
+    pub fn check(&self, requests: Option<usize>) -> Result<()> {
         let mut mistakes = Vec::new();
         for (field, value) in [("concurrency", self.concurrency), ("max_concurrency", self.max_concurrency)] {
             if value == Some(0) {
@@ -81,7 +81,7 @@ impl Client {
                 hint,
             ));
         }
-        if let Some(Extent::Requests(count)) = self.warmup
+        if let (Some(Extent::Requests(count)), Some(requests)) = (self.warmup, requests)
             && count >= requests as u64
         {
             let must = format!("must leave some of the {requests} requests to be measured");
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn settings_that_send_or_measure_nothing_are_refused() {
-        let message = |client: Client| client.check(10).unwrap_err().to_string();
+        let message = |client: Client| client.check(Some(10)).unwrap_err().to_string();
         let none = Some(0);
         assert_eq!(
             message(Client { concurrency: none, ..Client::default() }),
@@ -192,7 +192,7 @@ mod tests {
             message(Client { measure: Some(Extent::Nanos(0)), ..Client::default() }),
             "measure must be more than nothing: 0"
         );
-        assert!(Client::default().check(0).is_ok());
+        assert!(Client::default().check(Some(0)).is_ok());
     }
 
     #[test]

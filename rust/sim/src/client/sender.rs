@@ -4,7 +4,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::{Client, Extent, SessionMode, Units};
-use crate::request::Workload;
+use crate::request::{Rows, Workload};
 use crate::time::Clock;
 
 /// Requests that become ready, the earliest first.
@@ -62,7 +62,7 @@ enum Mark<T> {
 pub struct Sender<'a, C: Clock> {
     workload: Workload<'a>,
     /// For each sequence its row of the workload, in order of arrival.
-    rows: &'a [u32],
+    rows: Rows<'a>,
     /// Nanoseconds until an answer reaches the client.
     answer_ns: u64,
     /// The next sequence whose arrival the trace gives, and that arrival.
@@ -71,14 +71,23 @@ pub struct Sender<'a, C: Clock> {
     called: Called<C>,
     links: Option<Links<C>>,
     users: Option<Users>,
-    /// Since when each free place in flight is free, earliest first; absent without a cap.
-    places: Option<VecDeque<C::Instant>>,
+    /// Places in flight; absent without a cap.
+    places: Option<Places<C>>,
     /// Marks to come, in reverse order.
     marks: Vec<Mark<C::Instant>>,
     /// Whether arrivals are the trace's, none is held back, and all are measured.
     lists_only: bool,
     /// When the client has something to do next, as far as is known.
     due: Option<C::Instant>,
+}
+
+/// Places in flight that are free.
+#[derive(Debug)]
+struct Places<C: Clock> {
+    /// Those that were never taken.
+    new: u32,
+    /// Since when each other one is free, earliest first.
+    freed: VecDeque<C::Instant>,
 }
 
 /// Who waits for whom.
@@ -101,7 +110,6 @@ struct Users {
     think_ns: u64,
     /// The next unit to be begun.
     next: u32,
-    units: u32,
     /// For each sequence its unit, and for each unit its sequences; `None` where each is one of its own.
     members: Option<Members>,
 }
@@ -124,7 +132,7 @@ impl<'a, C: Clock> Sender<'a, C> {
         client: &Client,
         workload: Workload<'a>,
         units: &Units,
-        rows: &'a [u32],
+        rows: Rows<'a>,
         (replica, served): (u32, u32),
     ) -> Sender<'a, C> {
         let closed = client.sessions == SessionMode::Closed;
@@ -136,15 +144,8 @@ impl<'a, C: Clock> Sender<'a, C> {
             listed: None,
             called: BinaryHeap::new(),
             links: if closed { Links::of(workload, rows) } else { None },
-            users: client.concurrency.map(|_| Users {
-                think_ns: client.think_ns,
-                next: 0,
-                units: rows.len() as u32,
-                members: None,
-            }),
-            places: client
-                .max_concurrency
-                .map(|most| vec![C::Instant::default(); (share(most) as usize).min(rows.len())].into()),
+            users: client.concurrency.map(|_| Users { think_ns: client.think_ns, next: 0, members: None }),
+            places: client.max_concurrency.map(|most| Places { new: share(most), freed: VecDeque::new() }),
             marks: marks::<C>(client),
             lists_only: false,
             due: None,
@@ -156,12 +157,13 @@ impl<'a, C: Clock> Sender<'a, C> {
         match (client.concurrency, &mut sender.users) {
             (Some(total), Some(users)) => {
                 if let Some((unit, count)) = units.among(rows).filter(|_| closed) {
-                    users.units = count;
                     users.members = Some(Members::of(unit, count));
                 }
                 // Users beyond the last unit have nothing to send.
-                let first = share(total).min(users.units);
-                (0..first).for_each(|_| sender.begin_unit(C::Instant::default()));
+                let mut idle = share(total);
+                while idle > 0 && sender.begin_unit(C::Instant::default()) {
+                    idle -= 1;
+                }
             }
             _ => sender.list_from(0),
         }
@@ -175,9 +177,10 @@ impl<'a, C: Clock> Sender<'a, C> {
         self.due
     }
 
-    /// Whether it may hold requests back that are ready.
-    pub fn holds_back(&self) -> bool {
-        self.places.is_some()
+    /// The first sequence that was not sent yet, as far as is known.
+    pub fn oldest_unsent(&self) -> Option<u32> {
+        let called = self.called.iter().map(|Reverse(event)| event.sequence).min();
+        self.listed.map(|event| event.sequence).into_iter().chain(called).min()
     }
 
     /// Whether the statistics will change.
@@ -209,7 +212,7 @@ impl<'a, C: Clock> Sender<'a, C> {
             (None, _) => false,
             (Some(&Mark::At(mark)), next) => next.is_none_or(|(_, at)| mark <= at),
             (Some(&Mark::Row(first)), Some((event, _))) => {
-                u64::from(self.rows[event.sequence as usize]) >= first
+                self.row(event.sequence).is_none_or(|row| row as u64 >= first)
             }
             (Some(Mark::Row(_)), None) => false,
         };
@@ -234,7 +237,7 @@ impl<'a, C: Clock> Sender<'a, C> {
         }
         let at = C::after_nanos(at, self.answer_ns);
         if let Some(places) = &mut self.places {
-            places.push_back(at);
+            places.freed.push_back(at);
         }
         if let Some(links) = &mut self.links {
             links.answered(sequence, at, &mut self.called);
@@ -257,7 +260,8 @@ impl<'a, C: Clock> Sender<'a, C> {
         };
         match &self.places {
             None => Some((event, event.at)),
-            Some(places) => Some((event, C::later(event.at, *places.front()?))),
+            Some(places) if places.new > 0 => Some((event, event.at)),
+            Some(places) => Some((event, C::later(event.at, *places.freed.front()?))),
         }
     }
 
@@ -267,8 +271,10 @@ impl<'a, C: Clock> Sender<'a, C> {
         } else {
             self.called.pop();
         }
-        if let Some(places) = &mut self.places {
-            places.pop_front();
+        match &mut self.places {
+            Some(places) if places.new > 0 => places.new -= 1,
+            Some(places) => drop(places.freed.pop_front()),
+            None => {}
         }
     }
 
@@ -279,32 +285,44 @@ impl<'a, C: Clock> Sender<'a, C> {
                 sequence += 1;
             }
         }
-        let row = self.rows.get(sequence as usize);
-        self.listed = row.map(|&row| Event { at: self.workload.arrival::<C>(row as usize), sequence });
+        let row = self.row(sequence);
+        self.listed = row.map(|row| Event { at: self.workload.arrival::<C>(row), sequence });
     }
 
-    /// A user begins the next unit, its requests as far apart as in the trace or when what they wait for is answered.
-    fn begin_unit(&mut self, at: C::Instant) {
-        let Some(users) = &mut self.users else { return };
-        if users.next == users.units {
-            return;
-        }
+    /// The row of a sequence, if there is such a one.
+    #[inline]
+    fn row(&self, sequence: u32) -> Option<usize> {
+        self.rows.row(sequence).map(|row| row as usize).filter(|&row| self.workload.has(row))
+    }
+
+    /// A user begins the next unit, its requests as far apart as in the trace or when what they wait for is answered;
+    /// whether there was one.
+    fn begin_unit(&mut self, at: C::Instant) -> bool {
+        let Some(users) = &mut self.users else { return false };
         let unit = users.next;
-        users.next += 1;
         let Some(members) = &users.members else {
+            if self.row(unit).is_none() {
+                return false;
+            }
             self.called.push(Reverse(Event { at, sequence: unit }));
-            return;
+            self.users.iter_mut().for_each(|users| users.next += 1);
+            return true;
         };
-        let arrival = |sequence: u32| self.workload.trace().arrival_ns[self.rows[sequence as usize] as usize];
+        if unit as usize == members.left.len() {
+            return false;
+        }
+        users.next += 1;
+        let row = |sequence: u32| self.rows.row(sequence).map_or(0, |row| row as usize);
         let sequences = members.of_unit(unit);
-        let first_ns = sequences.first().map_or(0, |&first| arrival(first));
+        let first_ns = sequences.first().map_or(0, |&first| self.workload.arrival_ns(row(first)));
         for &sequence in sequences {
-            let at = C::after_nanos(at, arrival(sequence) - first_ns);
+            let at = C::after_nanos(at, self.workload.arrival_ns(row(sequence)) - first_ns);
             match &mut self.links {
                 Some(links) if links.waits[sequence as usize] => links.earliest[sequence as usize] = at,
                 _ => self.called.push(Reverse(Event { at, sequence })),
             }
         }
+        true
     }
 
     fn look_ahead(&mut self) {
@@ -329,8 +347,9 @@ fn marks<C: Clock>(client: &Client) -> Vec<Mark<C::Instant>> {
 
 impl<C: Clock> Links<C> {
     /// The links among `rows` of the workload; `None` if there are none.
-    fn of(workload: Workload<'_>, rows: &[u32]) -> Option<Links<C>> {
-        let sessions = workload.trace().sessions.as_ref().filter(|sessions| sessions.waiting() > 0)?;
+    fn of(workload: Workload<'_>, rows: Rows<'_>) -> Option<Links<C>> {
+        let sessions = workload.trace()?.sessions.as_ref().filter(|sessions| sessions.waiting() > 0)?;
+        let rows: Vec<u32> = rows.iter(workload.len()).collect();
         let mut sequence_of = vec![u32::MAX; workload.len()];
         for (sequence, &row) in rows.iter().enumerate() {
             sequence_of[row as usize] = sequence as u32;
@@ -435,9 +454,9 @@ mod tests {
 
     /// When each request is sent, in ms, if each is answered `service` ms after it was sent.
     fn sent(trace: &Trace, client: &Client, service: u64) -> Vec<(u32, u64)> {
-        let (units, rows) = (Units::of(trace), (0..trace.len() as u32).collect::<Vec<_>>());
+        let units = Units::of(trace);
         let workload = Workload::new(trace, None).unwrap();
-        let mut sender = Sender::<FixedClock>::new(client, workload, &units, &rows, (0, 1));
+        let mut sender = Sender::<FixedClock>::new(client, workload, &units, Rows::ALL, (0, 1));
         let (mut sent, mut answers) = (Vec::new(), Vec::<(i128, u32)>::new());
         let milli = at(1);
         loop {

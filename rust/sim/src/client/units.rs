@@ -1,9 +1,10 @@
 //! Requests that belong together: what stays on one replica, and what a user does from beginning to end.
 
+use crate::request::Rows;
 use crate::trace::{Sessions, Trace};
 
 /// The requests of a trace in units: a session, those that wait for each other, or a single request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Units {
     /// The unit of each request, numbered in the order of their first requests; empty where each is one of its own.
     of: Vec<u32>,
@@ -39,33 +40,37 @@ impl Units {
         Units { of: of.collect() }
     }
 
-    /// The unit of a request.
-    pub fn unit(&self, row: usize) -> u32 {
-        self.of.get(row).copied().unwrap_or(row as u32)
+    /// The requests of each of `served` replicas, which get units in turn; `None` where every request is one and they
+    /// are simply taken in turn.
+    pub fn deal(&self, served: u32) -> Option<Vec<Vec<u32>>> {
+        if self.of.is_empty() || served == 1 {
+            return None;
+        }
+        let mut dealt = vec![Vec::with_capacity(self.of.len() / served as usize + 1); served as usize];
+        for (row, unit) in self.of.iter().enumerate() {
+            dealt[(unit % served) as usize].push(row as u32);
+        }
+        Some(dealt)
     }
 
-    /// The requests of each of `served` replicas, which get units in turn.
-    pub fn deal(&self, requests: usize, served: u32) -> Vec<Vec<u32>> {
-        if served == 1 {
-            return vec![(0..requests as u32).collect()];
+    /// The requests that the replica of that number serves, of so many, as they were dealt.
+    pub fn rows(dealt: Option<&[Vec<u32>]>, replica: u32, served: u32) -> Rows<'_> {
+        match dealt {
+            Some(dealt) => Rows::Listed(&dealt[replica as usize]),
+            None => Rows::Every { first: replica, step: served },
         }
-        let mut dealt = vec![Vec::with_capacity(requests / served as usize + 1); served as usize];
-        for row in 0..requests {
-            dealt[(self.unit(row) % served) as usize].push(row as u32);
-        }
-        dealt
     }
 
     /// For the requests `rows` the unit of each, numbered anew in the order of their first requests, and how many there
     /// are; `None` where each is one of its own.
-    pub(super) fn among(&self, rows: &[u32]) -> Option<(Vec<u32>, u32)> {
+    pub(super) fn among(&self, rows: Rows<'_>) -> Option<(Vec<u32>, u32)> {
         if self.of.is_empty() {
             return None;
         }
-        let most = rows.iter().map(|&row| self.of[row as usize]).max()?;
+        let most = rows.iter(self.of.len()).map(|row| self.of[row as usize]).max()?;
         let mut number = vec![Sessions::NONE; most as usize + 1];
         let mut count = 0;
-        let of = rows.iter().map(|&row| {
+        let of = rows.iter(self.of.len()).map(|row| {
             let number = &mut number[self.of[row as usize] as usize];
             if *number == Sessions::NONE {
                 *number = count;
@@ -116,14 +121,19 @@ mod tests {
         let trace = Trace { arrival_ns: vec![0; 6], sessions: Some(sessions), ..Trace::default() };
         let units = Units::of(&trace);
         assert_eq!(units.of, [0, 1, 2, 0, 1, 2]);
-        assert_eq!(units.deal(6, 2), [vec![0, 2, 3, 5], vec![1, 4]]);
-        assert_eq!(units.among(&[1, 4]), Some((vec![0, 0], 1)));
+        let dealt = units.deal(2).unwrap();
+        assert_eq!(dealt, [vec![0, 2, 3, 5], vec![1, 4]]);
+        let second = Units::rows(Some(&dealt), 1, 2);
+        assert_eq!(units.among(second), Some((vec![0, 0], 1)));
     }
 
     #[test]
     fn requests_without_company_are_dealt_in_turn() {
         let units = Units::of(&Trace { arrival_ns: vec![0; 5], ..Trace::default() });
-        assert_eq!(units.deal(5, 2), [vec![0, 2, 4], vec![1, 3]]);
-        assert_eq!(units.among(&[0, 2]), None);
+        assert_eq!(units.deal(2), None);
+        let rows = [0, 1].map(|replica| Units::rows(None, replica, 2));
+        assert_eq!(rows.map(|rows| rows.iter(5).collect::<Vec<_>>()), [vec![0, 2, 4], vec![1, 3]]);
+        assert_eq!(rows.map(|rows| rows.count(5)), [3, 2]);
+        assert_eq!(units.among(rows[0]), None);
     }
 }

@@ -12,9 +12,9 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
     /// Admits from the front of the queue until somebody does not fit.
     pub(super) fn admit(&mut self, step: &mut Draft<P::Sums>, pass: Pass) {
         while step.room > 0 && self.running < self.limits.running {
-            let Some((number, sequence)) = self.waiting.front() else { return };
+            let Some((_, sequence)) = self.waiting.front() else { return };
             let known = self.sequences[sequence as usize].tokens;
-            let hits = self.cache.look_up(number, known);
+            let hits = self.cache.look_up(sequence, known);
             let cached = hits.blocks * self.config.block_size;
             let has_prompt = cached + 1 < known;
             if pass.deferring && has_prompt {
@@ -28,9 +28,9 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             if !self.fits(known, cached + tokens, hits) {
                 return;
             }
-            self.cache.take_hits(number, hits);
+            self.cache.take_hits(sequence, hits);
             self.cache.allocate(self.cache.blocks_for(cached + tokens) - hits.blocks);
-            self.cache.register(number, cached + tokens);
+            self.cache.register(sequence, cached + tokens);
             self.waiting.pop();
             self.start(sequence, cached, step);
             step.prefills |= has_prompt;

@@ -12,7 +12,7 @@ use crate::kv::blocks::NONE;
 struct Run {
     /// The node of the tree it is (the beginning of), or [`NONE`] for content of one sequence.
     node: u32,
-    /// The preempted sequence whose content it is, or [`NONE`].
+    /// The slot of the preempted sequence whose content it is, or [`NONE`].
     owner: u32,
     /// Its blocks.
     present: u32,
@@ -46,7 +46,7 @@ pub(super) struct Hits {
     pub(super) free: u32,
 }
 
-/// Blocks and prefixes of one engine.
+/// Blocks and prefixes of one engine, whose sequences are named by their slots.
 #[derive(Debug, Clone)]
 pub(super) struct Cache {
     prefix_caching: bool,
@@ -61,23 +61,24 @@ pub(super) struct Cache {
     runs_of: Vec<(u32, u32)>,
     runs: Vec<Run>,
     spare: Vec<u32>,
-    /// For each sequence the runs of its path that it uses, in order.
+    /// For each slot the number of the sequence in it.
+    numbers: Vec<u32>,
+    /// For each slot the runs of its sequence's path that it uses, in order.
     held: Vec<Vec<u32>>,
     /// Lists that held such runs, and are empty.
     unused: Vec<Vec<u32>>,
-    /// For each preempted sequence what is left of its own content.
+    /// For each slot of a preempted sequence what is left of its own content.
     left: Vec<u32>,
     /// The runs that the last look-up found.
     found: Vec<u32>,
 }
 
 impl Cache {
-    /// An empty cache of `blocks` blocks (the null block included) for `sequences`, whose shared prefixes are `tree`;
-    /// `None` where prefixes are not found again.
-    pub(super) fn new(blocks: u32, block_size: u32, sequences: usize, tree: Option<Tree>) -> Cache {
+    /// An empty cache of `blocks` blocks (the null block included) for sequences whose shared prefixes are `tree`; `None`
+    /// where prefixes are not found again.
+    pub(super) fn new(blocks: u32, block_size: u32, tree: Option<Tree>) -> Cache {
         let prefix_caching = tree.is_some();
         let tree = tree.unwrap_or_default();
-        let listed = if prefix_caching { sequences } else { 0 };
         Cache {
             prefix_caching,
             block_size,
@@ -87,12 +88,36 @@ impl Cache {
             runs_of: vec![(NONE, NONE); tree.nodes().len()],
             runs: vec![EMPTY],
             spare: Vec::new(),
-            held: vec![Vec::new(); if tree.nodes().is_empty() { 0 } else { listed }],
+            numbers: Vec::new(),
+            held: Vec::new(),
             unused: Vec::new(),
-            left: vec![NONE; listed],
+            left: Vec::new(),
             found: Vec::new(),
             tree,
         }
+    }
+
+    /// A sequence takes a slot, whose last one is done.
+    pub(super) fn enter(&mut self, slot: u32, number: u32) {
+        if !self.prefix_caching {
+            return;
+        }
+        if slot as usize == self.numbers.len() {
+            self.numbers.push(number);
+            self.held.push(Vec::new());
+            self.left.push(NONE);
+            return;
+        }
+        self.numbers[slot as usize] = number;
+        let left = std::mem::replace(&mut self.left[slot as usize], NONE);
+        if left != NONE {
+            self.runs[left as usize].owner = NONE;
+        }
+    }
+
+    /// The nodes of the prompt of the sequence in a slot.
+    fn path(&self, slot: u32) -> &[u32] {
+        self.numbers.get(slot as usize).map_or(&[], |&number| self.tree.path(number))
     }
 
     /// Blocks no sequence uses.
@@ -111,15 +136,15 @@ impl Cache {
     }
 
     /// The longest cached beginning of a sequence of `tokens` tokens; the last token is never taken from the cache.
-    pub(super) fn look_up(&mut self, sequence: u32, tokens: u32) -> Hits {
+    pub(super) fn look_up(&mut self, slot: u32, tokens: u32) -> Hits {
         self.found.clear();
         let mut hits = Hits::default();
         if !self.prefix_caching {
             return hits;
         }
         let most = (tokens - 1) / self.block_size;
-        let path = self.tree.path(sequence);
-        for &node in path {
+        for place in 0..self.path(slot).len() {
+            let node = self.path(slot)[place];
             let node_end = self.tree.nodes()[node as usize].end;
             let oldest = self.runs_of[node as usize].0;
             if oldest == NONE || node_end > most {
@@ -133,7 +158,7 @@ impl Cache {
                 return hits;
             }
         }
-        let left = self.left[sequence as usize];
+        let left = self.left[slot as usize];
         if left != NONE {
             let present = self.runs[left as usize].present.min(most - hits.blocks);
             (hits.blocks, hits.free) = (hits.blocks + present, hits.free + present);
@@ -142,7 +167,7 @@ impl Cache {
     }
 
     /// Gives a sequence the blocks that its look-up has just found.
-    pub(super) fn take_hits(&mut self, sequence: u32, hits: Hits) {
+    pub(super) fn take_hits(&mut self, slot: u32, hits: Hits) {
         if hits.blocks == 0 {
             return;
         }
@@ -154,10 +179,10 @@ impl Cache {
                 self.unlink(run);
             }
             self.runs[run as usize].references += 1;
-            self.hold(sequence, run);
+            self.hold(slot, run);
         }
         if blocks < hits.blocks {
-            let run = std::mem::replace(&mut self.left[sequence as usize], NONE);
+            let run = std::mem::replace(&mut self.left[slot as usize], NONE);
             self.unlink(run);
             self.spare.push(run);
         }
@@ -207,24 +232,23 @@ impl Cache {
     }
 
     /// The first `tokens` tokens of a sequence's prompt, for which it has blocks, can now be found by others.
-    pub(super) fn register(&mut self, sequence: u32, tokens: u32) {
-        let path = self.tree.path(sequence);
-        if path.is_empty() {
+    pub(super) fn register(&mut self, slot: u32, tokens: u32) {
+        if self.path(slot).is_empty() {
             return;
         }
         let blocks = tokens / self.block_size;
-        let mut place = self.held[sequence as usize].len().saturating_sub(1);
-        while let Some(&node) = self.tree.path(sequence).get(place) {
+        let mut place = self.held[slot as usize].len().saturating_sub(1);
+        while let Some(&node) = self.path(slot).get(place) {
             let extent = self.tree.nodes()[node as usize];
             if extent.start >= blocks {
                 return;
             }
             let present = extent.end.min(blocks) - extent.start;
-            match self.held[sequence as usize].get(place) {
+            match self.held[slot as usize].get(place) {
                 Some(&run) => self.runs[run as usize].present = self.runs[run as usize].present.max(present),
                 None => {
                     let run = self.create(node, present);
-                    self.hold(sequence, run);
+                    self.hold(slot, run);
                 }
             }
             place += 1;
@@ -232,8 +256,8 @@ impl Cache {
     }
 
     /// A sequence uses one more run of its path.
-    fn hold(&mut self, sequence: u32, run: u32) {
-        let held = &mut self.held[sequence as usize];
+    fn hold(&mut self, slot: u32, run: u32) {
+        let held = &mut self.held[slot as usize];
         if held.capacity() == 0 {
             *held = self.unused.pop().unwrap_or_default();
         }
@@ -263,7 +287,7 @@ impl Cache {
 
     /// Takes the blocks of `computed` tokens from a sequence, of which the first `registered` can be found again;
     /// `returns` if it was only preempted.
-    pub(super) fn release(&mut self, sequence: u32, computed: u32, registered: u32, returns: bool) {
+    pub(super) fn release(&mut self, slot: u32, computed: u32, registered: u32, returns: bool) {
         let blocks = self.blocks_for(computed);
         if !self.prefix_caching {
             self.blank += blocks;
@@ -271,16 +295,16 @@ impl Cache {
         }
         let registered = registered / self.block_size;
         self.blank += blocks - registered;
-        let own = registered.saturating_sub(self.tree.shared_blocks(sequence));
+        let own = registered.saturating_sub(self.shared_blocks(slot));
         if own > 0 {
-            let owner = if returns { sequence } else { NONE };
+            let owner = if returns { slot } else { NONE };
             let run = self.put(Run { owner, present: own, ..EMPTY });
             self.link(run);
             if returns {
-                self.left[sequence as usize] = run;
+                self.left[slot as usize] = run;
             }
         }
-        let Some(held) = self.held.get_mut(sequence as usize) else { return };
+        let Some(held) = self.held.get_mut(slot as usize) else { return };
         let mut held = std::mem::take(held);
         for run in held.drain(..).rev() {
             self.runs[run as usize].references -= 1;
@@ -289,10 +313,15 @@ impl Cache {
             }
         }
         if returns {
-            self.held[sequence as usize] = held;
+            self.held[slot as usize] = held;
         } else if held.capacity() > 0 {
             self.unused.push(held);
         }
+    }
+
+    /// Blocks of the prompt of the sequence in a slot that others may have, too.
+    fn shared_blocks(&self, slot: u32) -> u32 {
+        self.path(slot).last().map_or(0, |&leaf| self.tree.nodes()[leaf as usize].end)
     }
 
     /// A run that nobody uses becomes the most recently used.

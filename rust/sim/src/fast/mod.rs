@@ -44,14 +44,14 @@ pub fn covers(config: &EngineConfig, workload: Workload<'_>, record: Record) -> 
 /// Whether the blocks of a prefix always stand together, as runs of them are kept.
 ///
 /// Not so with segments, or hashed blocks that are not whole numbers of the engine's; where hashed prompts are under way
-/// several at once, each with a part of the same prefix (long-prefill thresholds); and where somebody gives way in the
-/// step that would have filled its block, which then is cached before it is computed (priorities, unless that block is
-/// found one step later only).
+/// several at once, each with a part of the same prefix (long-prefill thresholds); where hashed prompts come part by part;
+/// and where somebody gives way in the step that would have filled its block, which then is cached before it is computed
+/// (priorities, unless that block is found one step later only).
 fn caches_by_runs(config: &EngineConfig, workload: Workload<'_>) -> bool {
     let plain = config.long_prefill_token_threshold == 0;
     let together = config.async_scheduling && plain && config.prefill_schedule_interval == 1;
-    let hashes = workload.trace().hashes.as_ref();
+    let kept = |block: u32| plain && workload.whole().is_some() && block.is_multiple_of(config.block_size);
     !workload.has_segments()
-        && hashes.is_none_or(|hashes| plain && hashes.block_size.is_multiple_of(config.block_size))
+        && workload.hashed_block().is_none_or(kept)
         && (config.scheduling_policy == Policy::Fcfs || together)
 }

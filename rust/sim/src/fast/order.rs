@@ -44,7 +44,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         self.cache.allocate(blocks);
         let state = &self.sequences[sequence as usize];
         if state.place == Place::Prefilling {
-            self.cache.register(state.number, state.computed + tokens);
+            self.cache.register(sequence, state.computed + tokens);
         }
     }
 

@@ -13,9 +13,10 @@ use crate::client::{Due, Sender};
 use crate::engine::Monitor;
 use crate::error::Result;
 use crate::metrics::journal::{Journal, Moments, Note};
-use crate::metrics::records::{Epoch, Outcome, Records, Requests};
+use crate::metrics::records::{Epoch, One, Outcome, Records};
 use crate::metrics::steps::Record;
-use crate::request::Workload;
+use crate::metrics::told::Told;
+use crate::request::{Rows, Workload};
 use crate::scheduler::config::{EngineConfig, Limits, Policy};
 use crate::scheduler::queue::Queue;
 use crate::scheduler::sequence::Status;
@@ -46,15 +47,17 @@ pub struct FastReplica<'a, C: Clock, P: StepCost> {
     pub(super) monitor: &'a Monitor,
     /// Whether stretches in which nothing is decided are run through at once.
     pub(super) jumps: bool,
-    workload: Workload<'a>,
-    /// For each request of the replica its row of the workload.
-    requests: &'a [u32],
+    pub(super) workload: Workload<'a>,
+    /// The rows of the workload that it serves.
+    rows: Rows<'a>,
     pub(super) client: Sender<'a, C>,
     /// Requests from their arrival to their end, each in a slot that others use after it; what follows names them by it.
     pub(super) sequences: Vec<Sequence>,
     pub(super) timelines: Vec<Timeline<C::Instant>>,
     vacant: Vec<u32>,
-    told: Requests,
+    /// Requests that were sent.
+    sent: u32,
+    told: Told,
     pub(super) decode: DecodeSet,
     pub(super) cache: Cache,
     /// Requests running, the last admitted on top, each with its admission; some have ended.
@@ -102,33 +105,33 @@ pub struct FastReplica<'a, C: Clock, P: StepCost> {
 }
 
 impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
-    /// An idle replica that is to serve `requests`, rows of the workload in order of arrival, as `client` sends them,
-    /// under settings that [`super::covers`].
+    /// An idle replica that is to serve these rows of the workload as `client` sends them, under settings that
+    /// [`super::covers`]; what comes of them goes to `told`.
     ///
     /// # Errors
     /// Settings no engine could start with.
     pub fn new(
         config: &'a EngineConfig,
         workload: Workload<'a>,
-        requests: &'a [u32],
+        rows: Rows<'a>,
         client: Sender<'a, C>,
         cost: &'a P,
-        record: Record,
+        (record, told): (Record, Told),
         jumps: bool,
         monitor: &'a Monitor,
     ) -> Result<FastReplica<'a, C, P>> {
         let limits = config.limits()?;
-        let tree = config.enable_prefix_caching.then(|| Tree::of(&workload, requests, config.block_size));
-        let count = requests.len();
+        let tree = config.enable_prefix_caching.then(|| Tree::of(&workload, rows, config.block_size));
+        let gaps = told.gaps();
         Ok(FastReplica {
-            told: Requests::expected(workload, requests, client.holds_back()),
             workload,
-            requests,
+            rows,
             sequences: Vec::new(),
             timelines: Vec::new(),
             vacant: Vec::new(),
+            sent: 0,
             decode: DecodeSet::new(config.block_size, cost.needs_each_context(), cost.needs_longest()),
-            cache: Cache::new(config.num_gpu_blocks, config.block_size, count, tree),
+            cache: Cache::new(config.num_gpu_blocks, config.block_size, tree),
             config,
             limits,
             cost,
@@ -155,25 +158,27 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             completing: Vec::new(),
             idle_calls: 0,
             barren_preemptions: 0,
-            noted: Epoch::default(),
+            noted: Epoch { gaps, ..Epoch::default() },
             epochs: Vec::new(),
             calls_before: 0,
             spent_before: Causes::default(),
             least_free: config.num_gpu_blocks - 1,
             journal: match record {
-                Record::Summary => Journal::new(false),
-                _ => Journal::keeping(count),
+                Record::Summary => told.journal(false),
+                _ => Journal::keeping(rows.count(workload.len())),
             },
+            told,
         })
     }
 
     /// Serves all requests.
     ///
     /// # Errors
-    /// A step cost that is negative or not finite; requests that preempt each other for ever; a stop asked for.
+    /// A step cost that is negative or not finite; requests that preempt each other for ever; a stop asked for; a stream
+    /// that ends early.
     pub fn run(mut self) -> Result<Records> {
         while self.advance()? {}
-        Ok(self.finish())
+        self.finish()
     }
 
     /// Moves on to the next decision or result; `false` when nothing is left to happen.
@@ -219,18 +224,21 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
 
     /// The request of that number is sent: it waits, or is refused.
     fn arrive(&mut self, number: u32, at: C::Instant, ready: C::Instant) {
-        let row = self.requests[number as usize] as usize;
-        self.told.sent::<C>(number as usize, at, ready);
-        let mut sequence = Sequence::waiting(&self.workload, number, row, self.limits.model_len);
+        let row = self.row(number);
+        let mut sequence = Sequence::waiting(&self.workload, number, row as usize, self.limits.model_len);
         let by_rank = self.config.scheduling_policy == Policy::Priority;
         if by_rank {
             self.moments += u32::from(self.last_arrival != Some(at));
             self.last_arrival = Some(at);
-            (sequence.priority, sequence.moment) = (self.workload.priority(row), self.moments);
+            (sequence.priority, sequence.moment) = (self.workload.priority(row as usize), self.moments);
         }
-        let timeline = Timeline { arrival: at, ..Timeline::default() };
+        let timeline = Timeline { arrival: at, ready, ..Timeline::default() };
         let full = self.config.max_num_queued_reqs.is_some_and(|most| self.waiting.len() >= most as usize);
-        if full || sequence.prompt >= self.limits.model_len {
+        let accepted = !full && sequence.prompt < self.limits.model_len;
+        self.sent = self.sent.max(number + 1);
+        self.told.sent(row, || C::seconds(at), accepted);
+        self.workload.forget(|| self.client.oldest_unsent().and_then(|number| self.rows.row(number)));
+        if !accepted {
             self.tell(&sequence, &timeline, Status::Rejected);
             self.client.completed(number, at);
             self.monitor.done.fetch_add(1, Ordering::Relaxed);
@@ -248,11 +256,18 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
                 self.sequences.len() as u32 - 1
             }
         };
+        self.workload.limit(self.sequences.len() - self.vacant.len());
+        self.cache.enter(slot, number);
         self.waiting.push(self.sequences[slot as usize].rank(slot));
         if by_rank && self.waiting.front() == Some((number, slot)) {
             // It may fit where others do not.
             self.blocked = false;
         }
+    }
+
+    /// The row of the workload of a request.
+    fn row(&self, number: u32) -> u32 {
+        self.rows.row(number).unwrap_or(number)
     }
 
     /// Writes down what came of a request.
@@ -267,12 +282,12 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             preemptions: sequence.preemptions,
             status,
         };
-        let number = sequence.number as usize;
         if self.journal.writes() {
-            self.journal.moments[number] = Moments::of::<C>(timeline.arrival, &outcome);
+            self.journal.moments[sequence.number as usize] = Moments::of::<C>(timeline.arrival, &outcome);
         }
-        let asked = self.workload.trace().output_tokens[self.requests[number] as usize];
-        self.told.set::<C>(number, &outcome, asked);
+        let lengths = (sequence.prompt, sequence.asked);
+        let one = One::of::<C>((timeline.arrival, timeline.ready), &outcome, lengths);
+        self.told.tell(sequence.number, self.row(sequence.number), &one, &mut self.journal);
     }
 
     /// What is noted from now on belongs to another epoch.
@@ -284,7 +299,8 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         let usable = self.cache.usable();
         self.noted.totals.kv_peak = f64::from(usable - self.least_free) / f64::from(usable.max(1));
         self.least_free = usable;
-        self.epochs.push(std::mem::take(&mut self.noted));
+        let next = Epoch { gaps: self.told.gaps(), ..Epoch::default() };
+        self.epochs.push(std::mem::replace(&mut self.noted, next));
     }
 
     fn jump_to_arrival(&mut self) -> bool {
@@ -328,7 +344,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         } else {
             let computed = state.end - 1;
             self.running -= 1;
-            self.cache.release(state.number, computed, computed, false);
+            self.cache.release(slot, computed, computed, false);
         }
         self.sequences[slot as usize].place = Place::Finished;
         let (state, timeline) = (self.sequences[slot as usize].clone(), self.timelines[slot as usize]);
@@ -363,7 +379,11 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
     }
 
     /// Everything written down.
-    fn finish(mut self) -> Records {
+    ///
+    /// # Errors
+    /// Why a stream ended early.
+    fn finish(mut self) -> Result<Records> {
+        self.workload.check_whole()?;
         self.noted.totals.end_s = C::seconds(self.now);
         self.end_epoch();
         self.journal.usable_blocks = self.cache.usable();
@@ -373,11 +393,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
                 self.tell(&state, &timeline, state.place.status());
             }
         }
-        for (number, &row) in self.requests.iter().enumerate() {
-            if self.told.status[number] == Status::Expected {
-                self.told.arrival_s[number] = C::seconds(self.workload.arrival::<C>(row as usize));
-            }
-        }
-        Records { requests: self.told, epochs: self.epochs, journal: self.journal, ..Records::default() }
+        self.told.expect_others::<C>(self.workload, self.rows, self.sent)?;
+        Ok(Records { told: self.told, epochs: self.epochs, journal: self.journal, ..Records::default() })
     }
 }

@@ -80,8 +80,11 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         if let Some(passes) = &mut self.passes {
             passes.close(step.tokens == 0, step.prefills);
         }
-        if (self.calls as u64).is_multiple_of(CALLS_PER_LOOK) && self.monitor.cancel.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
+        if (self.calls as u64).is_multiple_of(CALLS_PER_LOOK) {
+            self.workload.check_whole()?;
+            if self.monitor.cancel.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
         }
         self.check_progress(&step)?;
         self.launch(&mut step)
@@ -195,7 +198,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             if is_single { state.computed } else { state.prefilled.max(state.computed - under_way) };
         let number = state.number;
         self.journal.preempted(number, C::ticks(C::later(self.now, self.busy_until)));
-        self.cache.release(number, state.computed, registered, true);
+        self.cache.release(sequence, state.computed, registered, true);
         state.computed = 0;
         state.place = Place::Waiting;
         state.preemptions += 1;

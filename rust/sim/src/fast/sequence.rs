@@ -46,6 +46,8 @@ pub(super) struct Sequence {
     pub(super) number: u32,
     /// Tokens of its prompt.
     pub(super) prompt: u32,
+    /// Tokens it asks for.
+    pub(super) asked: u32,
     /// Tokens at which it ends.
     pub(super) end: u32,
     /// Tokens known, those among them whose step is under way.
@@ -70,12 +72,12 @@ pub(super) struct Sequence {
 impl Sequence {
     /// A request that waits, row `row` of the workload.
     pub(super) fn waiting(workload: &Workload<'_>, number: u32, row: usize, model_len: u32) -> Sequence {
-        let trace = workload.trace();
-        let prompt = trace.prompt_tokens[row];
-        let limit = prompt.saturating_add(trace.output_tokens[row].max(1));
+        let (prompt, asked) = (workload.prompt_tokens(row), workload.output_tokens(row));
+        let limit = prompt.saturating_add(asked.max(1));
         Sequence {
             number,
             prompt,
+            asked,
             end: limit.min(model_len),
             tokens: prompt,
             computed: 0,
@@ -106,6 +108,8 @@ impl Sequence {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Timeline<T> {
     pub(super) arrival: T,
+    /// Since when it was ready to be sent.
+    pub(super) ready: T,
     pub(super) first_scheduled: T,
     pub(super) first_token: T,
     pub(super) last_token: T,

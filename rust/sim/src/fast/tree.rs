@@ -6,7 +6,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::kv::blocks::NONE;
-use crate::request::Workload;
+use crate::request::{Rows, Workload};
 use crate::trace::BlockHashes;
 
 /// A run of blocks.
@@ -34,11 +34,15 @@ pub(super) struct Tree {
 impl Tree {
     /// The tree of the prompts of `requests` (rows of the workload), in blocks of `block_size` tokens, of which trace
     /// blocks are whole multiples.
-    pub(super) fn of(workload: &Workload<'_>, requests: &[u32], block_size: u32) -> Tree {
-        let Some(hashes) = &workload.trace().hashes else { return Tree::default() };
+    pub(super) fn of(workload: &Workload<'_>, rows: Rows<'_>, block_size: u32) -> Tree {
+        let Some((trace, hashes)) = workload.trace().and_then(|trace| Some((trace, trace.hashes.as_ref()?)))
+        else {
+            return Tree::default();
+        };
+        let requests: Vec<u32> = rows.iter(trace.len()).collect();
         let mut builder = Builder {
             hashes,
-            requests,
+            requests: &requests,
             ratio: (hashes.block_size / block_size).max(1),
             // A prompt adds a node at its end, and one at most where it parts from another.
             nodes: Vec::with_capacity(2 * requests.len()),
@@ -46,7 +50,7 @@ impl Tree {
         };
         let mut leaves = Vec::with_capacity(requests.len());
         for (sequence, &request) in requests.iter().enumerate() {
-            let prompt = workload.trace().prompt_tokens[request as usize];
+            let prompt = trace.prompt_tokens[request as usize];
             let blocks = builder.shared_blocks(sequence as u32, prompt, block_size);
             if blocks > 0 && u64::from(blocks) * u64::from(block_size) == u64::from(prompt) {
                 builder.insert(sequence as u32, blocks - 1);
@@ -82,11 +86,6 @@ impl Tree {
             Some(&[from, to]) => &self.steps[from as usize..to as usize],
             _ => &[],
         }
-    }
-
-    /// Blocks of a sequence's prompt that others may have, too.
-    pub(super) fn shared_blocks(&self, sequence: u32) -> u32 {
-        self.path(sequence).last().map_or(0, |&leaf| self.nodes[leaf as usize].end)
     }
 }
 
@@ -174,8 +173,11 @@ mod tests {
             hashes: Some(hashes),
             ..Trace::default()
         };
-        let rows: Vec<u32> = (0..prompts.len() as u32).collect();
-        Tree::of(&Workload::new(&trace, None).unwrap(), &rows, block_size)
+        Tree::of(&Workload::new(&trace, None).unwrap(), Rows::ALL, block_size)
+    }
+
+    fn shared_blocks(tree: &Tree, sequence: u32) -> u32 {
+        tree.path(sequence).last().map_or(0, |&leaf| tree.nodes()[leaf as usize].end)
     }
 
     fn cuts(tree: &Tree, sequence: u32) -> Vec<u32> {
@@ -188,7 +190,7 @@ mod tests {
         assert_eq!((cuts(&tree, 0), cuts(&tree, 1), cuts(&tree, 2)), (vec![4, 7], vec![4, 7], vec![7]));
         assert_eq!(tree.path(0)[0], tree.path(1)[0]);
         assert_ne!(tree.path(0)[1], tree.path(1)[1]);
-        assert_eq!(tree.shared_blocks(0), 7);
+        assert_eq!(shared_blocks(&tree, 0), 7);
     }
 
     #[test]
@@ -201,7 +203,7 @@ mod tests {
     #[test]
     fn without_hashes_nothing_is_shared() {
         let tree = tree(&[(23, &[]), (16, &[1, NONE])], 4);
-        assert_eq!((tree.path(0), tree.shared_blocks(1)), (&[][..], 2));
+        assert_eq!((tree.path(0), shared_blocks(&tree, 1)), (&[][..], 2));
         assert_eq!(Tree::default().path(7), &[] as &[u32]);
     }
 }

@@ -4,7 +4,8 @@ use roofline_core::groups::{Groups, POOLS};
 
 use super::blocks::{Blocks, NONE};
 use super::prefix::Prefixes;
-use crate::request::{Cursor, Piece, Workload};
+use crate::living::Living;
+use crate::request::{Cursor, Piece, Rows, Workload};
 
 /// What a sequence has in the cache.
 #[derive(Debug, Clone, Default)]
@@ -66,11 +67,11 @@ impl CacheShape {
 pub struct KvCache<'a> {
     workload: Workload<'a>,
     /// For each sequence its request in the workload.
-    requests: &'a [u32],
+    rows: Rows<'a>,
     shape: CacheShape,
     blocks: Blocks,
     prefixes: Prefixes,
-    tables: Vec<Table>,
+    tables: Living<Table>,
     /// The blocks the last lookup found.
     hits: Vec<u32>,
     /// The pieces of the block that is being hashed.
@@ -82,20 +83,26 @@ pub struct KvCache<'a> {
 }
 
 impl<'a> KvCache<'a> {
-    /// An empty cache for sequences `0..requests.len()`, each a request of the workload.
-    pub fn new(workload: Workload<'a>, requests: &'a [u32], shape: CacheShape) -> KvCache<'a> {
+    /// An empty cache for sequences that are these rows of the workload.
+    pub fn new(workload: Workload<'a>, rows: Rows<'a>, shape: CacheShape) -> KvCache<'a> {
         KvCache {
             workload,
-            requests,
+            rows,
             shape,
             blocks: Blocks::new(shape.blocks),
             prefixes: Prefixes::new(if shape.prefix_caching { shape.blocks } else { 0 }),
-            tables: vec![Table::default(); requests.len()],
+            tables: Living::default(),
             hits: Vec::new(),
             content: Vec::new(),
             states: vec![false; if shape.has_states() { shape.blocks as usize } else { 0 }],
             apart: shape.groups.apart.map(|apart| apart.blocks),
         }
+    }
+
+    /// A sequence comes; all before the oldest that is under way are forgotten.
+    pub fn enter(&mut self, sequence: u32, oldest: usize) {
+        self.tables.forget_before(oldest);
+        self.tables.reach(sequence as usize, |_| Table::default());
     }
 
     /// The first `tokens` tokens of a sequence are known: prefixes of full blocks follow.
@@ -105,7 +112,7 @@ impl<'a> KvCache<'a> {
         }
         let CacheShape { block_size, hash_lookahead, .. } = self.shape;
         let table = &mut self.tables[sequence as usize];
-        let request = self.requests[sequence as usize] as usize;
+        let request = self.rows.row(sequence).unwrap_or(sequence) as usize;
         while (table.prefixes.len() as u64 + 1) * u64::from(block_size) + u64::from(hash_lookahead)
             <= u64::from(tokens)
         {
@@ -389,7 +396,7 @@ impl<'a> KvCache<'a> {
             }
         }
         let mut uses = vec![0u32; self.blocks.usable() as usize + 1];
-        for table in &self.tables {
+        for table in self.tables.iter() {
             for &block in table.blocks.iter().skip(table.passed as usize).chain(&table.others) {
                 uses[block as usize] += 1;
             }
@@ -466,8 +473,9 @@ mod tests {
                 groups: Groups::default(),
                 step_tokens: 64,
             };
-            let mut cache = KvCache::new(workload, &[0, 1], shape);
+            let mut cache = KvCache::new(workload, Rows::ALL, shape);
             for sequence in [0, 1] {
+                cache.enter(sequence, 0);
                 cache.know(sequence, 20);
             }
             assert_eq!(cache.look_up(1, 20), (0, 0));
@@ -503,7 +511,8 @@ mod tests {
             groups: Groups::default(),
             step_tokens: 64,
         };
-        let mut cache = KvCache::new(Workload::new(&trace, None).unwrap(), &[0], shape);
+        let mut cache = KvCache::new(Workload::new(&trace, None).unwrap(), Rows::ALL, shape);
+        cache.enter(0, 0);
         cache.know(0, 8);
         cache.grow(0, 8);
         cache.register(0, 8);

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::account::{Meter, Split, kind_names};
 use super::journal::{Journal, Moments, Stretch};
-use super::records::Requests;
+use super::requests::Requests;
 use super::times::{Setback, Times, setbacks};
 use crate::scheduler::config::{EngineConfig, Limits};
 use crate::scheduler::rules::Rules;

@@ -4,6 +4,7 @@ use roofline_core::cause::Causes;
 use rustc_hash::FxHashMap;
 
 use super::requests::Outcome;
+use crate::request::Rows;
 use crate::scheduler::sequence::Status;
 use crate::time::{Clock, Ticks};
 
@@ -117,6 +118,9 @@ impl Moments {
     }
 }
 
+/// Where the interruptions of each request stand, and which places are free.
+type Kept = (FxHashMap<u32, Vec<usize>>, Vec<usize>);
+
 /// What one replica has written down.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Journal {
@@ -134,6 +138,8 @@ pub struct Journal {
     /// For each request that gave way and has no token yet its last interruption, and the one before if its token may
     /// still be under way.
     open: FxHashMap<u32, (usize, Option<usize>)>,
+    /// There where interruptions are taken out when their requests have ended.
+    of: Option<Kept>,
     spent: Causes,
     last_end: Ticks,
 }
@@ -142,6 +148,11 @@ impl Journal {
     /// An empty one; `writes` for one that keeps stretches.
     pub fn new(writes: bool) -> Journal {
         Journal { writes, ..Journal::default() }
+    }
+
+    /// An empty one that keeps neither stretches nor, once they were [taken](Journal::take), interruptions.
+    pub fn forgetting() -> Journal {
+        Journal { of: Some(Default::default()), ..Journal::default() }
     }
 
     /// An empty one that keeps stretches, and instants of so many requests.
@@ -156,9 +167,32 @@ impl Journal {
 
     /// A request gave way to a step that begins at `at`, or later if the device is busy.
     pub fn preempted(&mut self, request: u32, at: Ticks) {
+        let interruption = Interruption { request, preempted: at, readmitted: None, resumed: None };
+        let place = match self.of.as_mut().and_then(|(_, free)| free.pop()) {
+            Some(place) => {
+                self.interruptions[place] = interruption;
+                place
+            }
+            None => {
+                self.interruptions.push(interruption);
+                self.interruptions.len() - 1
+            }
+        };
+        if let Some((of, _)) = &mut self.of {
+            of.entry(request).or_default().push(place);
+        }
         let before = self.open.get(&request).map(|open| open.0);
-        self.open.insert(request, (self.interruptions.len(), before));
-        self.interruptions.push(Interruption { request, preempted: at, readmitted: None, resumed: None });
+        self.open.insert(request, (place, before));
+    }
+
+    /// The interruptions of a request that has ended, in order; they are kept no more.
+    pub fn take(&mut self, request: u32) -> Vec<Interruption> {
+        self.open.remove(&request);
+        let Some((of, free)) = &mut self.of else { return Vec::new() };
+        let places = of.remove(&request).unwrap_or_default();
+        let taken = places.iter().map(|&place| self.interruptions[place]).collect();
+        free.extend(places);
+        taken
     }
 
     /// A request that gave way runs again from a step on that begins at `at`.
@@ -211,14 +245,15 @@ impl Journal {
     }
 
     /// Nothing is open any more: what the replica's requests are called in the trace is filled in.
-    pub fn close(&mut self, rows: &[u32]) {
+    pub fn close(&mut self, rows: Rows<'_>) {
         self.open = FxHashMap::default();
         for interruption in &mut self.interruptions {
-            interruption.request = rows[interruption.request as usize];
+            interruption.request = rows.row(interruption.request).unwrap_or(interruption.request);
         }
         if self.writes {
-            let sent = rows.iter().zip(&self.moments).filter(|(_, of)| of.sent);
-            self.rows = sent.map(|(&row, _)| row).collect();
+            let sent =
+                (0..).map_while(|number| rows.row(number)).zip(&self.moments).filter(|(_, of)| of.sent);
+            self.rows = sent.map(|(row, _)| row).collect();
             self.moments.retain(|of| of.sent);
         }
     }
@@ -302,9 +337,24 @@ mod tests {
         journal.resumed(0, 9);
         journal.resumed(0, 10);
         journal.note(note(0, 5), after(1.0));
-        journal.close(&[4]);
+        journal.close(Rows::Listed(&[4]));
         let whole = Interruption { request: 4, preempted: 5, readmitted: Some(7), resumed: Some(9) };
         assert_eq!((journal.interruptions, journal.stretches.len()), (vec![whole], 0));
+    }
+
+    #[test]
+    fn interruptions_that_were_taken_make_room_for_others() {
+        let mut journal = Journal::forgetting();
+        for request in 0..100 {
+            journal.preempted(request, 5);
+            journal.readmitted(request, 7);
+            journal.resumed(request, 9);
+            journal.preempted(request, 11);
+            let taken: Vec<_> =
+                journal.take(request).iter().map(|one| (one.preempted, one.resumed)).collect();
+            assert_eq!(taken, [(5, Some(9)), (11, None)]);
+        }
+        assert_eq!((journal.interruptions.len(), journal.take(3).len(), journal.open.len()), (2, 0, 0));
     }
 
     #[test]

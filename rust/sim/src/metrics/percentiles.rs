@@ -29,6 +29,80 @@ impl Default for Distribution {
     }
 }
 
+/// Values as they come, kept as long as they are few: what becomes of them does not depend on their order.
+#[derive(Debug, Clone)]
+pub struct Gathered {
+    most: usize,
+    kept: Vec<(f64, u64)>,
+    sketch: Option<Box<Sketch>>,
+}
+
+impl Default for Gathered {
+    fn default() -> Gathered {
+        Gathered::within(MOST_EXACT)
+    }
+}
+
+impl PartialEq for Gathered {
+    fn eq(&self, other: &Gathered) -> bool {
+        match (self.distribution(), other.distribution()) {
+            (Distribution::Exact(mine), Distribution::Exact(theirs)) => mine == theirs,
+            (Distribution::Sketched(mine), Distribution::Sketched(theirs)) => mine == theirs,
+            _ => false,
+        }
+    }
+}
+
+impl Gathered {
+    /// No values yet; up to `most` entries are kept.
+    pub fn within(most: usize) -> Gathered {
+        Gathered { most, kept: Vec::new(), sketch: None }
+    }
+
+    /// A value came so many times.
+    #[inline]
+    pub fn add(&mut self, value: f64, count: u64) {
+        if count == 0 {
+            return;
+        }
+        match &mut self.sketch {
+            Some(sketch) => sketch.add(value, count),
+            None if self.kept.len() < self.most => self.kept.push((value, count)),
+            None => self.sketched().add(value, count),
+        }
+    }
+
+    /// Adds what was gathered elsewhere.
+    pub fn append(&mut self, other: Gathered) {
+        match other.sketch {
+            Some(theirs) => self.sketched().merge(&theirs),
+            None if self.sketch.is_none() && self.kept.len() + other.kept.len() <= self.most => {
+                self.kept.extend(other.kept);
+            }
+            None => {
+                let sketch = self.sketched();
+                other.kept.into_iter().for_each(|(value, count)| sketch.add(value, count));
+            }
+        }
+    }
+
+    /// The sketch, to which all that was kept goes.
+    fn sketched(&mut self) -> &mut Sketch {
+        let kept = std::mem::take(&mut self.kept);
+        let sketch = self.sketch.get_or_insert_default();
+        kept.into_iter().for_each(|(value, count)| sketch.add(value, count));
+        sketch
+    }
+
+    /// What is known of them.
+    pub fn distribution(&self) -> Distribution {
+        match &self.sketch {
+            Some(sketch) => Distribution::Sketched(Sketch::clone(sketch)),
+            None => Distribution::Exact(Sorted::of(self.kept.clone())),
+        }
+    }
+}
+
 impl Distribution {
     /// The distribution of values with counts; values must be numbers, not NaN.
     pub fn of(values: impl IntoIterator<Item = (f64, u64)>) -> Distribution {
@@ -37,12 +111,9 @@ impl Distribution {
 
     /// The same, exact up to `most` entries.
     pub fn within(most: usize, values: impl IntoIterator<Item = (f64, u64)>) -> Distribution {
-        let mut values = values.into_iter().filter(|&(_, count)| count > 0);
-        let kept: Vec<(f64, u64)> = values.by_ref().take(most).collect();
-        let Some(beyond) = values.next() else { return Distribution::Exact(Sorted::of(kept)) };
-        let mut sketch = Sketch::default();
-        kept.into_iter().chain([beyond]).chain(values).for_each(|(value, count)| sketch.add(value, count));
-        Distribution::Sketched(sketch)
+        let mut gathered = Gathered::within(most);
+        values.into_iter().for_each(|(value, count)| gathered.add(value, count));
+        gathered.distribution()
     }
 
     /// Whether its percentiles are exact.

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::account::{Split, kind_names};
 use super::journal::{Journal, Stretch};
-use super::records::Requests;
+use super::requests::Requests;
 use super::times::setbacks;
 use crate::time::{Ticks, whole_nanos};
 

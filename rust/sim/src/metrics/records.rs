@@ -4,9 +4,12 @@ use roofline_core::cause::Causes;
 
 use super::gaps::Gaps;
 use super::journal::{Journal, Moments, Note};
-pub use super::requests::{Outcome, Requests, Seconds};
+pub use super::requests::{One, Outcome, Requests, Seconds};
 use super::steps::{Decisions, Record, Steps};
-use crate::request::Workload;
+use super::told::Told;
+use crate::error::Result;
+use crate::living::Living;
+use crate::request::{Rows, Workload};
 use crate::scheduler::Scheduler;
 use crate::scheduler::sequence::Status;
 use crate::step::Step;
@@ -72,12 +75,15 @@ impl Totals {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Timeline<T> {
     arrival: T,
+    ready: T,
     first_scheduled: T,
     first_token: T,
     last_token: T,
     /// Tokens delivered.
     delivered: u32,
     scheduled: bool,
+    /// Whether it has ended, and what came of it was told.
+    told: bool,
 }
 
 /// An epoch of a simulation: what comes before what is measured, what is measured, and what comes after.
@@ -106,10 +112,10 @@ pub struct Recorder<'a, C: Clock> {
     record: Record,
     replica: u32,
     /// For each sequence its row of the trace.
-    requests: &'a [u32],
+    rows: Rows<'a>,
     workload: Workload<'a>,
-    told: Requests,
-    timelines: Vec<Timeline<C::Instant>>,
+    told: Told,
+    timelines: Living<Timeline<C::Instant>>,
     /// The last of them is the present one.
     epochs: Vec<Epoch>,
     /// Calls of the scheduler before the present epoch.
@@ -126,8 +132,8 @@ pub struct Recorder<'a, C: Clock> {
 /// What one replica has written down.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Records {
-    /// What came of each sequence.
-    pub requests: Requests,
+    /// What came of the sequences.
+    pub told: Told,
     /// What was noted in each epoch.
     pub epochs: Vec<Epoch>,
     /// The steps, if recorded.
@@ -148,42 +154,65 @@ pub struct Span<T> {
 }
 
 impl<'a, C: Clock> Recorder<'a, C> {
-    /// Nothing has happened yet to the requests; `held` if some may be held back.
+    /// Nothing has happened yet to the requests, these rows of the workload; what comes of them goes to `told`.
     pub fn new(
         record: Record,
         replica: u32,
         workload: Workload<'a>,
-        requests: &'a [u32],
-        held: bool,
+        rows: Rows<'a>,
+        told: Told,
     ) -> Recorder<'a, C> {
         let decisions = (record == Record::Decisions).then(Decisions::default);
+        let mut journal = told.journal(record != Record::Summary);
+        if journal.writes() {
+            journal.moments.resize(rows.count(workload.len()), Moments::default());
+        }
         Recorder {
             record,
             replica,
-            requests,
+            rows,
             workload,
-            told: Requests::expected(workload, requests, held),
-            timelines: vec![Timeline::default(); requests.len()],
-            epochs: vec![Epoch::default()],
+            timelines: Living::default(),
+            epochs: vec![Epoch { gaps: told.gaps(), ..Epoch::default() }],
             calls_before: 0,
             spent: Causes::default(),
             spent_before: Causes::default(),
             steps: Steps { decisions, ..Steps::default() },
-            journal: Journal::new(record != Record::Summary),
+            journal,
             last_end: C::Instant::default(),
+            told,
         }
     }
 
-    /// A request was sent, having been ready for some time.
-    pub fn sent(&mut self, sequence: u32, at: C::Instant, ready: C::Instant) {
-        self.timelines[sequence as usize].arrival = at;
-        self.told.sent::<C>(sequence as usize, at, ready);
+    /// A request was sent, having been ready for some time; what became of it at once.
+    pub fn sent(&mut self, sequence: u32, at: C::Instant, ready: C::Instant, status: Status) {
+        self.timelines.forget_while(|timeline| timeline.told);
+        self.timelines.reach(sequence as usize, |_| Timeline::default());
+        let timeline = &mut self.timelines[sequence as usize];
+        (timeline.arrival, timeline.ready) = (at, ready);
+        let accepted = status != Status::Rejected;
+        self.told.sent(self.row(sequence), || C::seconds(at), accepted);
+        if !accepted {
+            self.tell(sequence, (status, 0, None));
+        }
+    }
+
+    /// Passes on why a stream ended early, if it did.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check_whole(&self) -> Result<()> {
+        self.workload.check_whole()
+    }
+
+    fn row(&self, sequence: u32) -> u32 {
+        self.rows.row(sequence).unwrap_or(sequence)
     }
 
     /// Another epoch begins, after so many calls of the scheduler.
     pub fn mark(&mut self, calls: u64) {
         self.end_epoch(calls);
-        self.epochs.push(Epoch::default());
+        self.epochs.push(Epoch { gaps: self.told.gaps(), ..Epoch::default() });
     }
 
     fn end_epoch(&mut self, calls: u64) {
@@ -295,7 +324,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
         rows.preempted.push(step.preempted.len() as u32);
         rows.replica.push(self.replica);
         if let Some(decisions) = &mut rows.decisions {
-            let request = |sequence: u32| self.requests[sequence as usize];
+            let request = |sequence: u32| self.rows.row(sequence).unwrap_or(sequence);
             decisions.request.push(step.entries().iter().map(|entry| request(entry.request)));
             decisions.tokens.push(step.entries().iter().map(|entry| entry.tokens));
             decisions.context.push(step.entries().iter().map(|entry| entry.context));
@@ -308,7 +337,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
 
     /// The result of a step (or of a call that only preempted) scheduled in that epoch was processed; it was there at
     /// `end`.
-    pub fn delivered(&mut self, step: &Step, end: C::Instant, epoch: usize) {
+    pub fn delivered(&mut self, scheduler: &Scheduler<'_>, step: &Step, end: C::Instant, epoch: usize) {
         // Almost all of a step's requests were last given a token at the same instant.
         let mut previous = (end, 0.0);
         for delivery in &step.deliveries {
@@ -324,31 +353,46 @@ impl<'a, C: Clock> Recorder<'a, C> {
             timeline.last_token = end;
             timeline.delivered += delivery.tokens;
             self.journal.resumed(delivery.request, C::ticks(end));
+            if let Some(outcome) = scheduler.outcome(delivery.request).filter(|_| delivery.finished) {
+                self.tell(delivery.request, outcome);
+            }
         }
         if let Some(decisions) = &mut self.steps.decisions
             && !(step.is_empty() && step.preempted.is_empty())
         {
             let finished = step.deliveries.iter().filter(|delivery| delivery.finished);
-            decisions.finished.push(finished.map(|delivery| self.requests[delivery.request as usize]));
+            let rows = self.rows;
+            let row = |sequence: u32| rows.row(sequence).unwrap_or(sequence);
+            decisions.finished.push(finished.map(|delivery| row(delivery.request)));
         }
     }
 
     /// Everything written down.
-    pub fn finish(mut self, scheduler: &Scheduler<'_>, end: C::Instant) -> Records {
+    ///
+    /// # Errors
+    /// Why a stream ended early.
+    pub fn finish(mut self, scheduler: &Scheduler<'_>, end: C::Instant) -> Result<Records> {
+        self.workload.check_whole()?;
         self.end_epoch(scheduler.calls());
         if let Some(epoch) = self.epochs.last_mut() {
             epoch.totals.end_s = C::seconds(end);
         }
         self.journal.usable_blocks = scheduler.kv().usable();
-        for sequence in 0..self.requests.len() {
-            self.tell(sequence, scheduler.outcome(sequence as u32));
+        for sequence in self.timelines.first() as u32..self.timelines.end() as u32 {
+            let outcome = scheduler.outcome(sequence).filter(|(status, ..)| *status != Status::Expected);
+            if let Some(outcome) = outcome.filter(|_| !self.timelines[sequence as usize].told) {
+                self.tell(sequence, outcome);
+            }
         }
-        Records { requests: self.told, epochs: self.epochs, steps: self.steps, journal: self.journal }
+        let sent = self.timelines.end() as u32;
+        self.told.expect_others::<C>(self.workload, self.rows, sent)?;
+        Ok(Records { told: self.told, epochs: self.epochs, steps: self.steps, journal: self.journal })
     }
 
     /// What came of a sequence: where it stands, how often it was preempted, the tokens it found cached.
-    fn tell(&mut self, sequence: usize, (status, preemptions, cached): (Status, u32, Option<u32>)) {
-        let timeline = self.timelines[sequence];
+    fn tell(&mut self, sequence: u32, (status, preemptions, cached): (Status, u32, Option<u32>)) {
+        let timeline = &mut self.timelines[sequence as usize];
+        timeline.told = true;
         let outcome = Outcome {
             first_scheduled: timeline.scheduled.then_some(timeline.first_scheduled),
             first_token: (timeline.delivered > 0).then_some(timeline.first_token),
@@ -358,13 +402,13 @@ impl<'a, C: Clock> Recorder<'a, C> {
             preemptions,
             status,
         };
+        let sent = (timeline.arrival, timeline.ready);
         if self.journal.writes() {
-            self.journal.moments.push(Moments::of::<C>(timeline.arrival, &outcome));
+            self.journal.moments[sequence as usize] = Moments::of::<C>(sent.0, &outcome);
         }
-        let row = self.requests[sequence] as usize;
-        if status == Status::Expected {
-            self.told.arrival_s[sequence] = C::seconds(self.workload.arrival::<C>(row));
-        }
-        self.told.set::<C>(sequence, &outcome, self.workload.trace().output_tokens[row]);
+        let row = self.row(sequence);
+        let lengths = (self.workload.prompt_tokens(row as usize), self.workload.output_tokens(row as usize));
+        let one = One::of::<C>(sent, &outcome, lengths);
+        self.told.tell(sequence, row, &one, &mut self.journal);
     }
 }

@@ -2,9 +2,10 @@
 
 use roofline_core::table::{Column, Table, Texts};
 
-use crate::request::Workload;
+use crate::request::{Rows, Workload};
 use crate::scheduler::sequence::Status;
 use crate::time::Clock;
+use crate::trace::Trace;
 
 /// Seconds that may be absent, in the space of a number: millions of requests have several of them each.
 #[derive(Clone, Copy)]
@@ -85,6 +86,106 @@ pub struct Requests {
     pub held_s: Vec<f64>,
 }
 
+/// A row of [`Requests`], under the names of its columns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct One {
+    /// When it arrived: was sent; or would have been at the earliest, if it never was.
+    pub arrival_s: f64,
+    /// How long the client held it back before.
+    pub held_s: f64,
+    /// When the first step it was in began.
+    pub first_scheduled_s: Seconds,
+    /// When its first token was there.
+    pub first_token_s: Seconds,
+    /// When its last token was there.
+    pub finish_s: Seconds,
+    /// Tokens of its prompt.
+    pub prompt_tokens: u32,
+    /// Tokens it was given.
+    pub output_tokens: u32,
+    /// Tokens of the prompt found cached at its first admission.
+    pub cached_tokens: u32,
+    /// How often it was preempted.
+    pub preemptions: u32,
+    /// Where it stood at the end.
+    pub status: Status,
+}
+
+impl One {
+    /// A request of `prompt` tokens that was sent at `at`, having been ready for some time, and asked for `asked` tokens.
+    pub fn of<C: Clock>(
+        (at, ready): (C::Instant, C::Instant),
+        outcome: &Outcome<C::Instant>,
+        (prompt, asked): (u32, u32),
+    ) -> One {
+        let seconds = |instant: Option<C::Instant>| Seconds::from(instant.map(C::seconds));
+        One {
+            // As the clock has it: nothing is scheduled before it arrives, not even by a rounding.
+            arrival_s: C::seconds(at),
+            held_s: C::seconds_between(ready, at),
+            first_scheduled_s: seconds(outcome.first_scheduled),
+            first_token_s: seconds(outcome.first_token),
+            finish_s: seconds(outcome.finish),
+            prompt_tokens: prompt,
+            // A request for no output ends with the token its prompt yields, which nobody asked for.
+            output_tokens: outcome.delivered.min(asked),
+            cached_tokens: outcome.cached,
+            preemptions: outcome.preemptions,
+            status: outcome.status,
+        }
+    }
+
+    /// A request of `prompt` tokens that was never sent.
+    pub fn expected(arrival_s: f64, prompt: u32) -> One {
+        One {
+            arrival_s,
+            held_s: 0.0,
+            first_scheduled_s: Seconds::NONE,
+            first_token_s: Seconds::NONE,
+            finish_s: Seconds::NONE,
+            prompt_tokens: prompt,
+            output_tokens: 0,
+            cached_tokens: 0,
+            preemptions: 0,
+            status: Status::Expected,
+        }
+    }
+
+    /// The same as a client sees it who waits `seconds` longer for whatever the engine does.
+    #[must_use]
+    pub fn delayed(self, seconds: f64) -> One {
+        let later = |instant: Seconds| Seconds(instant.0 + seconds);
+        One {
+            first_scheduled_s: later(self.first_scheduled_s),
+            first_token_s: later(self.first_token_s),
+            finish_s: later(self.finish_s),
+            ..self
+        }
+    }
+
+    /// When it was ready to be sent: its arrival, or before it if the client held it back.
+    pub fn ready_s(&self) -> f64 {
+        self.arrival_s - self.held_s
+    }
+
+    /// Time to first token, queueing included.
+    pub fn ttft_s(&self) -> Option<f64> {
+        self.first_token_s.get().map(|first| first - self.arrival_s)
+    }
+
+    /// Time per output token after the first: (E2E − TTFT)/(output − 1); absent for a single token.
+    pub fn tpot_s(&self) -> Option<f64> {
+        let (first, last) = (self.first_token_s.get()?, self.finish_s.get()?);
+        let gaps = self.output_tokens.checked_sub(1).filter(|&gaps| gaps > 0)?;
+        Some((last - first) / f64::from(gaps))
+    }
+
+    /// Arrival to last token.
+    pub fn e2e_s(&self) -> Option<f64> {
+        self.finish_s.get().map(|last| last - self.arrival_s)
+    }
+}
+
 /// What came of one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome<T> {
@@ -105,20 +206,16 @@ pub struct Outcome<T> {
 }
 
 impl Requests {
-    /// The requests `rows` of a workload, none of which was sent yet; `held` if some may be held back.
-    pub fn expected(workload: Workload<'_>, rows: &[u32], held: bool) -> Requests {
-        let (trace, count) = (workload.trace(), rows.len());
-        let whole = count == workload.len();
-        let pick = |column: &[u32]| {
-            if whole { column.to_vec() } else { rows.iter().map(|&row| column[row as usize]).collect() }
-        };
+    /// All requests of a trace, none of which was sent yet; `held` if some may be held back.
+    pub fn expected(trace: &Trace, held: bool) -> Requests {
+        let count = trace.len();
         Requests {
-            request_id: rows.iter().filter_map(|&row| trace.ids.get(row as usize)).collect(),
+            request_id: trace.ids.iter().collect(),
             arrival_s: vec![0.0; count],
             first_scheduled_s: vec![Seconds::NONE; count],
             first_token_s: vec![Seconds::NONE; count],
             finish_s: vec![Seconds::NONE; count],
-            prompt_tokens: pick(&trace.prompt_tokens),
+            prompt_tokens: trace.prompt_tokens.clone(),
             output_tokens: vec![0; count],
             cached_tokens: vec![0; count],
             preemptions: vec![0; count],
@@ -128,36 +225,71 @@ impl Requests {
         }
     }
 
-    /// A request was sent, having been ready for some time.
-    #[inline]
-    pub fn sent<C: Clock>(&mut self, row: usize, at: C::Instant, ready: C::Instant) {
-        // As the clock has it: nothing is scheduled before it arrives, not even by a rounding.
-        self.arrival_s[row] = C::seconds(at);
-        if let Some(held) = self.held_s.get_mut(row) {
-            *held = C::seconds_between(ready, at);
+    /// Those of them that a replica is to serve, without identifiers.
+    pub fn expected_of(workload: Workload<'_>, rows: Rows<'_>, held: bool) -> Requests {
+        let count = rows.count(workload.len());
+        if let Some(trace) = workload.trace().filter(|trace| trace.len() == count) {
+            return Requests::expected(trace, held);
         }
+        let prompt = |row: u32| workload.prompt_tokens(row as usize);
+        let mut requests = Requests::default();
+        requests.resize(count, held);
+        requests.prompt_tokens = rows.iter(workload.len()).map(prompt).collect();
+        requests
     }
 
-    /// What came of a request for `asked` tokens. Zeros are not written: memory that is never touched costs nothing.
-    pub fn set<C: Clock>(&mut self, row: usize, outcome: &Outcome<C::Instant>, asked: u32) {
-        let seconds = |instant: Option<C::Instant>| Seconds::from(instant.map(C::seconds));
-        self.first_scheduled_s[row] = seconds(outcome.first_scheduled);
-        self.first_token_s[row] = seconds(outcome.first_token);
-        self.finish_s[row] = seconds(outcome.finish);
-        // A request for no output ends with the token its prompt yields, which nobody asked for.
-        self.output_tokens[row] = outcome.delivered.min(asked);
-        if outcome.cached > 0 {
-            self.cached_tokens[row] = outcome.cached;
+    fn resize(&mut self, count: usize, held: bool) {
+        self.arrival_s.resize(count, 0.0);
+        self.first_scheduled_s.resize(count, Seconds::NONE);
+        self.first_token_s.resize(count, Seconds::NONE);
+        self.finish_s.resize(count, Seconds::NONE);
+        self.output_tokens.resize(count, 0);
+        self.cached_tokens.resize(count, 0);
+        self.preemptions.resize(count, 0);
+        self.replica.resize(count, 0);
+        self.status.resize(count, Status::Expected);
+        self.held_s.resize(if held { count } else { 0 }, 0.0);
+    }
+
+    /// What came of a request. Zeros are not written: memory that is never touched costs nothing.
+    pub fn set(&mut self, row: usize, one: &One) {
+        self.arrival_s[row] = one.arrival_s;
+        if let Some(held) = self.held_s.get_mut(row) {
+            *held = one.held_s;
         }
-        if outcome.preemptions > 0 {
-            self.preemptions[row] = outcome.preemptions;
+        self.first_scheduled_s[row] = one.first_scheduled_s;
+        self.first_token_s[row] = one.first_token_s;
+        self.finish_s[row] = one.finish_s;
+        self.output_tokens[row] = one.output_tokens;
+        if one.cached_tokens > 0 {
+            self.cached_tokens[row] = one.cached_tokens;
         }
-        self.status[row] = outcome.status;
+        if one.preemptions > 0 {
+            self.preemptions[row] = one.preemptions;
+        }
+        self.status[row] = one.status;
+    }
+
+    /// A row.
+    #[inline]
+    pub fn one(&self, row: usize) -> One {
+        One {
+            arrival_s: self.arrival_s[row],
+            held_s: self.held_s.get(row).copied().unwrap_or(0.0),
+            first_scheduled_s: self.first_scheduled_s[row],
+            first_token_s: self.first_token_s[row],
+            finish_s: self.finish_s[row],
+            prompt_tokens: self.prompt_tokens[row],
+            output_tokens: self.output_tokens[row],
+            cached_tokens: self.cached_tokens[row],
+            preemptions: self.preemptions[row],
+            status: self.status[row],
+        }
     }
 
     /// Puts the rows of a replica in their places.
-    pub fn scatter(&mut self, rows: &[u32], replica: u32, part: &Requests) {
-        for (place, &row) in rows.iter().enumerate() {
+    pub fn scatter(&mut self, rows: Rows<'_>, replica: u32, part: &Requests) {
+        for (place, row) in rows.iter(self.len()).enumerate() {
             let row = row as usize;
             self.arrival_s[row] = part.arrival_s[place];
             self.first_scheduled_s[row] = part.first_scheduled_s[place];
@@ -196,52 +328,24 @@ impl Requests {
         }
     }
 
-    /// When a request was ready to be sent: its arrival, or before it if the client held it back.
-    pub fn ready_s(&self, row: usize) -> f64 {
-        self.arrival_s[row] - self.held_s.get(row).copied().unwrap_or(0.0)
-    }
-
     /// Time to first token, queueing included.
     pub fn ttft_s(&self, row: usize) -> Option<f64> {
-        self.first_token_s[row].get().map(|first| first - self.arrival_s[row])
+        self.one(row).ttft_s()
     }
 
     /// Time per output token after the first: (E2E − TTFT)/(output − 1); absent for a single token.
     pub fn tpot_s(&self, row: usize) -> Option<f64> {
-        let (first, last) = (self.first_token_s[row].get()?, self.finish_s[row].get()?);
-        let gaps = self.output_tokens[row].checked_sub(1).filter(|&gaps| gaps > 0)?;
-        Some((last - first) / f64::from(gaps))
+        self.one(row).tpot_s()
     }
 
     /// Arrival to last token.
     pub fn e2e_s(&self, row: usize) -> Option<f64> {
-        self.finish_s[row].get().map(|last| last - self.arrival_s[row])
+        self.one(row).e2e_s()
     }
 
     /// How many stand there.
     pub fn count(&self, status: Status) -> usize {
         self.status.iter().filter(|&&known| known == status).count()
-    }
-
-    /// Some of the rows, in that order, without identifiers.
-    pub fn select(&self, rows: &[u32]) -> Requests {
-        fn pick<T: Copy>(column: &[T], rows: &[u32]) -> Vec<T> {
-            rows.iter().filter_map(|&row| column.get(row as usize).copied()).collect()
-        }
-        Requests {
-            request_id: Texts::default(),
-            arrival_s: pick(&self.arrival_s, rows),
-            first_scheduled_s: pick(&self.first_scheduled_s, rows),
-            first_token_s: pick(&self.first_token_s, rows),
-            finish_s: pick(&self.finish_s, rows),
-            prompt_tokens: pick(&self.prompt_tokens, rows),
-            output_tokens: pick(&self.output_tokens, rows),
-            cached_tokens: pick(&self.cached_tokens, rows),
-            preemptions: pick(&self.preemptions, rows),
-            replica: pick(&self.replica, rows),
-            status: pick(&self.status, rows),
-            held_s: pick(&self.held_s, rows),
-        }
     }
 
     /// The columns.
@@ -291,6 +395,11 @@ mod tests {
             first_token_s: vec![Seconds::from(2.0), Seconds::from(2.0), Seconds::NONE],
             finish_s: vec![Seconds::from(2.0), Seconds::from(5.0), Seconds::NONE],
             output_tokens: vec![1, 4, 0],
+            first_scheduled_s: vec![Seconds::NONE; 3],
+            prompt_tokens: vec![1; 3],
+            cached_tokens: vec![0; 3],
+            preemptions: vec![0; 3],
+            status: vec![Status::Finished; 3],
             ..Requests::default()
         };
         let told = |row: usize| (requests.ttft_s(row), requests.tpot_s(row), requests.e2e_s(row));

@@ -232,7 +232,7 @@ impl Timeline {
 
 /// A number that rises and falls over time, integrated over intervals.
 #[derive(Debug, Clone, PartialEq)]
-struct Level {
+pub(super) struct Level {
     /// What is added in a row alone.
     part: Vec<Ticks>,
     /// By how much the number that covers whole rows changes at the start of each.
@@ -240,12 +240,12 @@ struct Level {
 }
 
 impl Level {
-    fn new(rows: usize) -> Level {
+    pub(super) fn new(rows: usize) -> Level {
         Level { part: vec![0; rows], change: vec![0; rows + 1] }
     }
 
     /// Adds one from `from` to `to`, both counted from the start of the first row.
-    fn add(&mut self, from: Ticks, to: Ticks, interval: Ticks) {
+    pub(super) fn add(&mut self, from: Ticks, to: Ticks, interval: Ticks) {
         if to <= from {
             return;
         }
@@ -262,7 +262,7 @@ impl Level {
     }
 
     /// The integral over each row.
-    fn sums(&self, interval: Ticks) -> Vec<Ticks> {
+    pub(super) fn sums(&self, interval: Ticks) -> Vec<Ticks> {
         let mut whole = 0;
         let rows = self.part.iter().zip(&self.change);
         rows.map(|(part, change)| {
@@ -270,6 +270,21 @@ impl Level {
             part + whole * interval
         })
         .collect()
+    }
+
+    /// The same in intervals twice as long.
+    pub(super) fn coarsened(&self, interval: Ticks) -> Level {
+        let mut coarser = Level::new(self.part.len());
+        for (place, sum) in self.sums(interval).into_iter().enumerate() {
+            coarser.part[place / 2] += sum;
+        }
+        coarser
+    }
+
+    /// Adds another one of the same intervals.
+    pub(super) fn append(&mut self, other: &Level) {
+        self.part.iter_mut().zip(&other.part).for_each(|(mine, theirs)| *mine += theirs);
+        self.change.iter_mut().zip(&other.change).for_each(|(mine, theirs)| *mine += theirs);
     }
 }
 

@@ -4,8 +4,8 @@ use roofline_core::table::{Column, Table};
 use rustc_hash::FxHashMap;
 
 use super::account::{KINDS, Meter, Split, kind_names};
-use super::journal::{Journal, Moments};
-use super::records::Requests;
+use super::journal::{Interruption, Journal, Moments};
+use super::requests::{One, Requests};
 use crate::time::{Ticks, tick_seconds, ticks_in};
 
 /// A span of a request's life after it gave way: until it ran again, until its next token.
@@ -75,19 +75,34 @@ impl Times {
 
 /// The setbacks of each request that gave way, in order and without overlap, within its life.
 pub fn setbacks(journal: &Journal, finish: impl Fn(u32) -> Option<Ticks>) -> FxHashMap<u32, Vec<Setback>> {
-    let mut found: FxHashMap<u32, Vec<Setback>> = FxHashMap::default();
+    let found = by_request(journal).into_iter().filter_map(|(request, interruptions)| {
+        Some((request, setbacks_of(&interruptions, finish(request)?)))
+    });
+    found.collect()
+}
+
+/// How each request that gave way did so, in order.
+pub fn by_request(journal: &Journal) -> FxHashMap<u32, Vec<Interruption>> {
+    let mut found: FxHashMap<u32, Vec<Interruption>> = FxHashMap::default();
+    for interruption in &journal.interruptions {
+        found.entry(interruption.request).or_default().push(*interruption);
+    }
+    found
+}
+
+/// The setbacks of one request that ended at `finish`.
+pub fn setbacks_of(interruptions: &[Interruption], finish: Ticks) -> Vec<Setback> {
+    let mut known: Vec<Setback> = Vec::with_capacity(interruptions.len());
     // From the last to the first: what follows an interruption ends it.
-    for interruption in journal.interruptions.iter().rev() {
-        let Some(finish) = finish(interruption.request) else { continue };
-        let known = found.entry(interruption.request).or_default();
+    for interruption in interruptions.iter().rev() {
         let next = known.last().map_or(finish, |next| next.from).min(finish);
         let from = interruption.preempted.min(next);
         let to = interruption.resumed.unwrap_or(next).clamp(from, next);
         let runs = interruption.readmitted.unwrap_or(to).clamp(from, to);
         known.push(Setback { from, runs, to });
     }
-    found.values_mut().for_each(|of_one| of_one.reverse());
-    found
+    known.reverse();
+    known
 }
 
 /// The time of each request of the trace, in its order; `None` where it did not finish. Needs journals with stretches.
@@ -139,59 +154,62 @@ impl Phases {
             ("outside", self.outside_s),
         ]
     }
+}
 
-    /// The means over finished requests, which add up to their mean E2E; `None` without any. Any journal will do;
-    /// `rows` says which the requests are in it, where they are not all.
-    pub fn mean(
-        requests: &Requests,
-        journals: &[Journal],
-        rows: Option<&[u32]>,
-        outside_s: f64,
-    ) -> Option<Phases> {
-        let places: Option<FxHashMap<u32, usize>> =
-            rows.map(|rows| rows.iter().enumerate().map(|(place, &row)| (row, place)).collect());
-        let place = |row: u32| match &places {
-            Some(places) => places.get(&row).copied(),
-            None => Some(row as usize),
+/// The time of finished requests by phase, added up.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct PhaseSums {
+    count: u64,
+    /// In whole units, which add up alike in any order; each may be less than nothing by a rounding.
+    queue: Ticks,
+    prefill: Ticks,
+    decode: Ticks,
+    preempted: Ticks,
+}
+
+impl PhaseSums {
+    /// Adds a request as a client sees it who waits `outside_s` seconds longer; nothing of one that did not finish.
+    pub fn add(&mut self, one: &One, interruptions: &[Interruption], outside_s: f64) {
+        let (Some(scheduled), Some(first), Some(finish)) =
+            (one.first_scheduled_s.get(), one.first_token_s.get(), one.finish_s.get())
+        else {
+            return;
         };
-        let mut sum = Phases::default();
-        let mut count = 0u64;
-        for row in 0..requests.len() {
-            if let (Some(scheduled), Some(first), Some(finish)) = (
-                requests.first_scheduled_s[row].get(),
-                requests.first_token_s[row].get(),
-                requests.finish_s[row].get(),
-            ) {
-                count += 1;
-                sum.queue_s += scheduled - requests.arrival_s[row] - outside_s;
-                sum.prefill_s += first - scheduled;
-                sum.decode_s += finish - first;
-            }
+        self.count += 1;
+        let queue = ticks_in(scheduled) - ticks_in(one.arrival_s) - ticks_in(outside_s);
+        self.queue = self.queue.saturating_add(queue);
+        self.prefill = self.prefill.saturating_add(ticks_in(first) - ticks_in(scheduled));
+        self.decode = self.decode.saturating_add(ticks_in(finish) - ticks_in(first));
+        if interruptions.is_empty() {
+            return;
         }
-        for journal in journals {
-            let in_engine = |seconds: f64| ticks_in((seconds - outside_s).max(0.0));
-            let finish = |row: u32| requests.finish_s[place(row)?].get().map(in_engine);
-            let mut by_request: Vec<_> = setbacks(journal, finish).into_iter().collect();
-            by_request.sort_unstable_by_key(|&(row, _)| row);
-            for (row, of_one) in by_request {
-                let first =
-                    place(row).and_then(|place| requests.first_token_s[place].get()).map_or(0, in_engine);
-                for Setback { from, to, .. } in of_one {
-                    let early = tick_seconds(to.min(first) - from.min(first));
-                    let whole = tick_seconds(to - from);
-                    sum.prefill_s -= early;
-                    sum.decode_s -= whole - early;
-                    sum.preempted_s += whole;
-                }
-            }
+        let in_engine = |seconds: f64| ticks_in((seconds - outside_s).max(0.0));
+        let first = in_engine(first);
+        for Setback { from, to, .. } in setbacks_of(interruptions, in_engine(finish)) {
+            let early = to.min(first) - from.min(first);
+            self.prefill -= early;
+            self.decode -= to - from - early;
+            self.preempted += to - from;
         }
-        let mean = |seconds: f64| seconds / count as f64;
-        (count > 0).then(|| Phases {
-            // The place in the queue is a difference of sums in floats, which may end just below nothing.
-            queue_s: mean(sum.queue_s).max(0.0),
-            prefill_s: mean(sum.prefill_s),
-            decode_s: mean(sum.decode_s),
-            preempted_s: mean(sum.preempted_s),
+    }
+
+    /// Adds those of other requests.
+    pub fn append(&mut self, other: &PhaseSums) {
+        self.count += other.count;
+        self.queue = self.queue.saturating_add(other.queue);
+        self.prefill = self.prefill.saturating_add(other.prefill);
+        self.decode = self.decode.saturating_add(other.decode);
+        self.preempted = self.preempted.saturating_add(other.preempted);
+    }
+
+    /// The means over finished requests, which add up to their mean E2E; `None` without any.
+    pub fn mean(&self, outside_s: f64) -> Option<Phases> {
+        let mean = |ticks: Ticks| tick_seconds(ticks) / self.count as f64;
+        (self.count > 0).then(|| Phases {
+            queue_s: mean(self.queue).max(0.0),
+            prefill_s: mean(self.prefill),
+            decode_s: mean(self.decode),
+            preempted_s: mean(self.preempted),
             outside_s,
         })
     }
@@ -223,7 +241,6 @@ pub fn to_table(requests: &Requests, times: &[Option<Times>]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::journal::Interruption;
 
     #[test]
     fn setbacks_follow_each_other_within_a_request_s_life() {

@@ -30,7 +30,7 @@ use self::sequence::Status;
 use self::sglang::Sglang;
 use self::vllm::Vllm;
 use crate::kv::cache::KvCache;
-use crate::request::Workload;
+use crate::request::{Rows, Workload};
 use crate::step::Step;
 
 /// Who chooses, with what it keeps from call to call.
@@ -53,15 +53,11 @@ pub struct Scheduler<'a> {
 }
 
 impl<'a> Scheduler<'a> {
-    /// An idle engine that is to serve `requests` (rows of the workload), which it numbers `0..requests.len()`.
+    /// An idle engine that is to serve these rows of the workload, which it numbers from 0 on.
     ///
     /// # Errors
     /// Settings no engine could start with.
-    pub fn new(
-        config: &'a EngineConfig,
-        workload: Workload<'a>,
-        requests: &'a [u32],
-    ) -> Result<Scheduler<'a>> {
+    pub fn new(config: &'a EngineConfig, workload: Workload<'a>, rows: Rows<'a>) -> Result<Scheduler<'a>> {
         let policy = match config.rules {
             Rules::Vllm => Policy::Vllm(Vllm::new(config)),
             Rules::VllmV0 => Policy::VllmV0,
@@ -71,7 +67,7 @@ impl<'a> Scheduler<'a> {
             Rules::Sglang(settings) => Policy::Sglang(Sglang::new(settings)),
             Rules::Trtllm(capacity) => Policy::Trtllm(capacity),
         };
-        Ok(Scheduler { room: Room::new(config, workload, requests)?, policy })
+        Ok(Scheduler { room: Room::new(config, workload, rows)?, policy })
     }
 
     /// Decides what the next step processes.
@@ -144,10 +140,11 @@ impl<'a> Scheduler<'a> {
         &self.room.limits
     }
 
-    /// Where a request stands, how often it was preempted, and the tokens it found cached at its first admission.
-    pub fn outcome(&self, sequence: u32) -> (Status, u32, Option<u32>) {
-        let state = &self.room.sequences[sequence as usize];
-        (state.status, state.preemptions, state.cached)
+    /// Where a request stands that has come, how often it was preempted, and the tokens it found cached at its first
+    /// admission; `None` for one that is long gone.
+    pub fn outcome(&self, sequence: u32) -> Option<(Status, u32, Option<u32>)> {
+        let state = self.room.sequences.get(sequence as usize)?;
+        Some((state.status, state.preemptions, state.cached))
     }
 
     /// Checks what must always hold between two calls, when `arrived` requests have arrived.

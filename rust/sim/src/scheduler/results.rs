@@ -43,7 +43,8 @@ impl Room<'_> {
         }
         let accepted = match &self.config.speculation {
             Some(speculation) if entry.drafts > 0 && !entry.padded => {
-                let request = self.workload.given_row(self.requests[entry.request as usize]);
+                let row = self.rows.row(entry.request).unwrap_or(entry.request);
+                let request = self.workload.given_row(row);
                 state.verifications += 1;
                 speculation.accepted(request, state.verifications - 1, entry.drafts)
             }

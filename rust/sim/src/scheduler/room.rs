@@ -13,7 +13,8 @@ use super::sequence::{Sequence, Status};
 use super::speculation::Speculation;
 use super::swap::Swapped;
 use crate::kv::cache::KvCache;
-use crate::request::Workload;
+use crate::living::Living;
+use crate::request::{Rows, Workload};
 use crate::step::{Entry, Step};
 
 /// What an admission takes.
@@ -37,8 +38,9 @@ pub struct Room<'a> {
     pub(super) kv: KvCache<'a>,
     pub(super) workload: Workload<'a>,
     /// For each sequence its request in the workload.
-    pub(super) requests: &'a [u32],
-    pub(super) sequences: Vec<Sequence>,
+    pub(super) rows: Rows<'a>,
+    /// Those that have come, from the oldest that is under way on.
+    pub(super) sequences: Living<Sequence>,
     /// In order of admission.
     pub(super) running: Vec<u32>,
     pub(super) waiting: Queue<u32>,
@@ -53,19 +55,17 @@ pub struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    /// An empty room that is to serve `requests` (rows of the workload), numbered `0..requests.len()`.
+    /// An empty room that is to serve these rows of the workload, numbered from 0 on.
     ///
     /// # Errors
     /// Settings no engine could start with.
-    pub fn new(config: &'a EngineConfig, workload: Workload<'a>, requests: &'a [u32]) -> Result<Room<'a>> {
+    pub fn new(config: &'a EngineConfig, workload: Workload<'a>, rows: Rows<'a>) -> Result<Room<'a>> {
         let limits = config.limits()?;
-        let sequence = |&row: &u32| Sequence::expected(&workload, row as usize, limits.model_len);
-        let sequences = requests.iter().map(sequence).collect();
         Ok(Room {
-            kv: KvCache::new(workload, requests, config.cache_shape()),
+            kv: KvCache::new(workload, rows, config.cache_shape()),
+            sequences: Living::default(),
             workload,
-            sequences,
-            requests,
+            rows,
             running: Vec::new(),
             waiting: Queue::of(config.scheduling_policy),
             swapped: Swapped::default(),
@@ -79,6 +79,16 @@ impl<'a> Room<'a> {
 
     /// A request arrives: it waits, or is rejected if its prompt leaves no room for an answer.
     pub(super) fn arrive(&mut self, sequence: u32, moment: u64) -> Status {
+        self.sequences.forget_while(Sequence::is_gone);
+        let (workload, rows, model_len) = (self.workload, self.rows, self.limits.model_len);
+        self.sequences.reach(sequence as usize, |number| {
+            let row = rows.row(number as u32).unwrap_or(number as u32);
+            Sequence::expected(&workload, row as usize, model_len)
+        });
+        let oldest = self.sequences.first();
+        self.kv.enter(sequence, oldest);
+        self.workload.forget(|| rows.row(oldest as u32));
+        self.workload.limit(self.sequences.end() - oldest);
         let state = &mut self.sequences[sequence as usize];
         state.moment = moment;
         let rules = self.config.rules;
@@ -389,7 +399,7 @@ impl<'a> Room<'a> {
         if count(Status::Running) != self.running.len() || count(Status::Waiting) != waiting {
             return Err("every living request must run or wait, once".into());
         }
-        if count(Status::Expected) + arrived != self.sequences.len() {
+        if self.sequences.end() - count(Status::Expected) != arrived {
             return Err(format!("every request that arrived must be known: {arrived}"));
         }
         Ok(())

@@ -102,11 +102,6 @@ impl Rules {
         matches!(self, Rules::Sglang(_))
     }
 
-    /// Whether a request holds memory for its longest answer from its start on.
-    pub fn reserves_answers(self) -> bool {
-        matches!(self, Rules::Orca | Rules::Static | Rules::Trtllm(Capacity::GuaranteedNoEvict))
-    }
-
     /// Whether running requests count towards the tokens of a step; where not, only prompts do.
     pub fn counts_answers(self) -> bool {
         !matches!(self, Rules::Sglang(_))

@@ -73,13 +73,13 @@ pub struct Sequence {
 impl Sequence {
     /// A request that has not arrived, row `row` of the workload.
     pub(super) fn expected(workload: &Workload<'_>, row: usize, model_len: u32) -> Sequence {
-        let trace = workload.trace();
-        let limit = trace.prompt_tokens[row].saturating_add(trace.output_tokens[row].max(1));
+        let prompt = workload.prompt_tokens(row);
+        let limit = prompt.saturating_add(workload.output_tokens(row).max(1));
         Sequence {
-            prompt: trace.prompt_tokens[row],
+            prompt,
             limit,
             end: limit.min(model_len),
-            tokens: trace.prompt_tokens[row],
+            tokens: prompt,
             computed: 0,
             placeholders: 0,
             drafts: 0,
@@ -96,6 +96,11 @@ impl Sequence {
             chunk: false,
             set_aside: false,
         }
+    }
+
+    /// Whether nothing of it will be asked again: it has ended, and no result of it is under way.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.status, Status::Finished | Status::Rejected) && self.in_flight == 0
     }
 
     /// Everything it holds is taken from it; its answer so far is kept and will be recomputed.

@@ -10,6 +10,8 @@ pub enum DraftMethod {
     Ngram,
     /// A smaller model.
     DraftModel,
+    /// Medusa heads, one a position.
+    Medusa,
     /// EAGLE heads.
     Eagle,
     /// A multi-token-prediction module of the model itself.
@@ -22,9 +24,10 @@ pub enum DraftMethod {
 
 impl DraftMethod {
     /// Those that a user names: how many modules a model has, it says itself.
-    const NAMED: [DraftMethod; 5] = [
+    const NAMED: [DraftMethod; 6] = [
         DraftMethod::Ngram,
         DraftMethod::DraftModel,
+        DraftMethod::Medusa,
         DraftMethod::Eagle,
         DraftMethod::Mtp,
         DraftMethod::Dflash,
@@ -35,6 +38,7 @@ impl DraftMethod {
         match self {
             DraftMethod::Ngram => "ngram",
             DraftMethod::DraftModel => "draft-model",
+            DraftMethod::Medusa => "medusa",
             DraftMethod::Eagle => "eagle",
             DraftMethod::Mtp | DraftMethod::MtpModules => "mtp",
             DraftMethod::Dflash => "dflash",
@@ -153,8 +157,9 @@ impl Speculation {
 
     /// KV slots reserved beyond the tokens of a step.
     pub fn lookahead(&self) -> u32 {
+        // What keeps a cache of its own writes ahead of what is verified.
         match self.method {
-            DraftMethod::Ngram => 0,
+            DraftMethod::Ngram | DraftMethod::Medusa => 0,
             DraftMethod::Dflash => self.tokens.saturating_add(1),
             _ => self.tokens,
         }
@@ -165,7 +170,7 @@ impl Speculation {
         match self.method {
             DraftMethod::Eagle | DraftMethod::Mtp => 1,
             DraftMethod::MtpModules => self.tokens,
-            DraftMethod::Ngram | DraftMethod::DraftModel | DraftMethod::Dflash => 0,
+            DraftMethod::Ngram | DraftMethod::DraftModel | DraftMethod::Medusa | DraftMethod::Dflash => 0,
         }
     }
 
@@ -283,6 +288,7 @@ mod tests {
         for (method, lookahead, hashed, slots) in [
             (DraftMethod::Ngram, 0, 0, 0),
             (DraftMethod::DraftModel, 4, 0, 1),
+            (DraftMethod::Medusa, 0, 0, 0),
             (DraftMethod::Eagle, 4, 1, 0),
             (DraftMethod::Mtp, 4, 1, 0),
             (DraftMethod::MtpModules, 4, 4, 0),

@@ -340,7 +340,7 @@ fn shared_prefixes(trace: &mut Trace, block_size: u32, report: &mut Report) {
         ));
     }
     if let (Some(hashes), Some(lora)) = (&mut trace.hashes, &trace.carried.lora) {
-        prefix_groups::part_adapters(hashes, lora);
+        prefix_groups::Adapters::default().part(hashes, lora);
     }
 }
 

@@ -30,6 +30,7 @@ mod flat;
 mod json;
 mod csv;
 mod finish;
+mod check;
 mod select;
 mod cut;
 mod read;
@@ -40,6 +41,7 @@ mod write;
 use roofline_core::table::Texts;
 
 pub use carried::{Carried, Labels, NOT_OBSERVED, Prefixes};
+pub(crate) use check::{check_length, check_offsets};
 pub use detect::{Detection, detect};
 pub use files::{paths, read_files};
 pub use format::Format;
@@ -48,7 +50,7 @@ pub use inspect::{Inspection, Lengths, inspect};
 pub(crate) use number::TOKENS_MAX;
 pub use options::{FieldMap, ReadOptions};
 pub use policy::{OnError, OverContext, PriorityOrder, TimeUnit, TurnLengths, ZeroOutput};
-pub(crate) use prefix_groups::{GroupPaths, part_adapters};
+pub(crate) use prefix_groups::{Adapters, GroupPaths};
 pub use read::{Reader, read, read_file};
 pub use report::{Report, Warning};
 pub use write::{Written, left_out, write, write_file, write_parts};
@@ -68,13 +70,6 @@ impl BlockHashes {
     /// The hash path of a request: the ids of its leading blocks, first block first.
     pub fn path(&self, request: usize) -> &[u32] {
         &self.ids[self.offsets[request] as usize..self.offsets[request + 1] as usize]
-    }
-
-    /// How many whole blocks of an engine that holds `engine_block` tokens a block lie on the hash path of a request
-    /// with `prompt_tokens`: only those can be found in, or added to, a prefix cache.
-    pub fn engine_blocks(&self, request: usize, prompt_tokens: u32, engine_block: u32) -> u32 {
-        let hashed = self.path(request).len() as u64 * u64::from(self.block_size);
-        (hashed.min(u64::from(prompt_tokens)) / u64::from(engine_block.max(1))) as u32
     }
 
     /// What block `k` of an engine holds: the id of the trace block in which its last token lies, and how many tokens

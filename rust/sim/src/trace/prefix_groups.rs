@@ -72,13 +72,20 @@ pub(super) fn paths(prefixes: &Prefixes, block_size: u32) -> BlockHashes {
 }
 
 /// Keeps prompts for different adapters apart: what an adapter made of a prefix serves no other one.
-pub(crate) fn part_adapters(hashes: &mut BlockHashes, lora: &Labels) {
-    let mut dense: FxHashMap<(u32, u32), u32> = FxHashMap::default();
-    for (request, adapter) in lora.of.iter().enumerate() {
-        let path = hashes.offsets[request] as usize..hashes.offsets[request + 1] as usize;
-        for id in &mut hashes.ids[path] {
-            let next = dense.len() as u32;
-            *id = *dense.entry((*adapter, *id)).or_insert(next);
+#[derive(Debug, Default)]
+pub(crate) struct Adapters {
+    dense: FxHashMap<(u32, u32), u32>,
+}
+
+impl Adapters {
+    /// Gives the blocks of each request an id for its adapter alone, the same whenever they come again.
+    pub fn part(&mut self, hashes: &mut BlockHashes, lora: &Labels) {
+        for (request, adapter) in lora.of.iter().enumerate() {
+            let path = hashes.offsets[request] as usize..hashes.offsets[request + 1] as usize;
+            for id in &mut hashes.ids[path] {
+                let next = self.dense.len() as u32;
+                *id = *self.dense.entry((*adapter, *id)).or_insert(next);
+            }
         }
     }
 }
@@ -98,7 +105,8 @@ mod tests {
     #[test]
     fn adapters_share_no_blocks() {
         let mut hashes = BlockHashes { block_size: 16, offsets: vec![0, 1, 2, 3], ids: vec![5, 5, 5] };
-        part_adapters(&mut hashes, &Labels { names: vec!["x".into()], of: vec![0, Labels::NONE, 0] });
+        Adapters::default()
+            .part(&mut hashes, &Labels { names: vec!["x".into()], of: vec![0, Labels::NONE, 0] });
         assert_eq!(hashes.ids, [0, 1, 0]);
     }
 }

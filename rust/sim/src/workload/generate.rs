@@ -15,7 +15,8 @@ use super::servegen::{Sending, Sent};
 use super::spec::Spec;
 use super::stream::Purpose;
 use crate::error::{Error, Result};
-use crate::trace::{GroupPaths, TOKENS_MAX, Trace, part_adapters};
+use crate::stream::Source;
+use crate::trace::{Adapters, GroupPaths, TOKENS_MAX, Trace};
 
 /// Draws requests, in order of arrival.
 #[derive(Debug)]
@@ -122,13 +123,40 @@ pub fn generate(spec: &Spec, done: &AtomicU64, cancel: &AtomicBool) -> Result<Tr
     };
     trace.model.clone_from(&spec.model);
     name(&mut trace, spec);
-    part(&mut trace);
-    let short = spec.end_s.is_infinite() && spec.count.is_some_and(|count| count > trace.len() as u64);
-    if trace.is_empty() || (short && spec.conversations.is_none()) {
-        let must = "must bring every request within 292 years, at least one before its end";
-        return Err(CoreError::spec("request_rate", must, format!("{} requests", trace.len()), "").into());
-    }
+    part(&mut trace, &mut Adapters::default());
+    check_drawn(spec, trace.len() as u64)?;
     Ok(trace)
+}
+
+/// Checks that all requests came that were asked for, and any at all.
+fn check_drawn(spec: &Spec, drawn: u64) -> Result<()> {
+    let short = spec.end_s.is_infinite() && spec.count.is_some_and(|count| count > drawn);
+    if drawn > 0 && !(short && spec.conversations.is_none()) {
+        return Ok(());
+    }
+    let must = "must bring every request within 292 years, at least one before its end";
+    Err(CoreError::spec("request_rate", must, format!("{drawn} requests"), "").into())
+}
+
+/// Traffic that is drawn again whenever it is wanted, part by part.
+#[derive(Debug)]
+pub struct Generated<'a> {
+    spec: &'a Spec,
+    drawn: AtomicU64,
+    cancel: &'a AtomicBool,
+}
+
+impl<'a> Generated<'a> {
+    /// The traffic of `spec`; `cancel` ends it early.
+    pub fn new(spec: &'a Spec, cancel: &'a AtomicBool) -> Generated<'a> {
+        Generated { spec, drawn: AtomicU64::new(0), cancel }
+    }
+}
+
+impl Source for Generated<'_> {
+    fn parts(&self) -> Result<Box<dyn Iterator<Item = Result<Trace>> + '_>> {
+        Ok(Box::new(Parts::new(self.spec, &self.drawn, self.cancel)?))
+    }
 }
 
 /// The same requests some at a time, in memory that does not grow with their number: prefixes alone are remembered.
@@ -137,6 +165,9 @@ pub struct Parts<'a> {
     spec: &'a Spec,
     requests: Requests<'a>,
     paths: Option<GroupPaths>,
+    adapters: Adapters,
+    drawn: u64,
+    is_over: bool,
     done: &'a AtomicU64,
     cancel: &'a AtomicBool,
 }
@@ -158,7 +189,8 @@ impl<'a> Parts<'a> {
         }
         let paths =
             spec.prefixes.as_ref().map(|prefixes| GroupPaths::new(prefixes.block_size, prefixes.groups));
-        Ok(Parts { spec, requests: Requests::new(spec), paths, done, cancel })
+        let (adapters, requests) = (Adapters::default(), Requests::new(spec));
+        Ok(Parts { spec, requests, paths, adapters, drawn: 0, is_over: false, done, cancel })
     }
 }
 
@@ -177,12 +209,15 @@ impl Iterator for Parts<'_> {
             }
         }
         if part.is_empty() {
-            return None;
+            let over = std::mem::replace(&mut self.is_over, true);
+            return check_drawn(self.spec, self.drawn).err().filter(|_| !over).map(Err);
         }
+        self.drawn += part.len() as u64;
         self.done.fetch_add(part.len() as u64, Ordering::Relaxed);
         part.hashes = self.paths.as_mut().map(GroupPaths::take);
         part.model.clone_from(&self.spec.model);
         name(&mut part, self.spec);
+        self::part(&mut part, &mut self.adapters);
         Some(Ok(part))
     }
 }
@@ -229,8 +264,8 @@ fn name(trace: &mut Trace, spec: &Spec) {
 }
 
 /// Keeps the prompts of adapters apart.
-fn part(trace: &mut Trace) {
+fn part(trace: &mut Trace, adapters: &mut Adapters) {
     if let (Some(hashes), Some(lora)) = (&mut trace.hashes, &trace.carried.lora) {
-        part_adapters(hashes, lora);
+        adapters.part(hashes, lora);
     }
 }

@@ -26,7 +26,7 @@ mod reshape;
 pub use arrivals::Process;
 pub use conversations::Conversations;
 pub use fit::{Fitted, fit};
-pub use generate::{Parts, Requests, generate};
+pub use generate::{Generated, Parts, Requests, generate};
 pub use labels::Names;
 pub use lengths::Length;
 pub use mixes::Lengths;

@@ -2,8 +2,10 @@
 
 use roofline_sim::client::{Client, Sender, Units};
 use roofline_sim::engine::{Monitor, Replica};
+use roofline_sim::metrics::requests::Requests;
 use roofline_sim::metrics::steps::Record;
-use roofline_sim::request::{Segments, Workload};
+use roofline_sim::metrics::told::Told;
+use roofline_sim::request::{Rows, Segments, Workload};
 use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::step_cost::LinearCost;
 use roofline_sim::time::FixedClock;
@@ -19,12 +21,11 @@ pub fn conserved(
     cost: &LinearCost,
 ) -> Result<(), String> {
     let workload = Workload::new(trace, Some(segments)).unwrap();
-    let rows: Vec<u32> = (0..trace.len() as u32).collect();
     let monitor = Monitor::default();
-    let client = Sender::new(&Client::default(), workload, &Units::of(trace), &rows, (0, 1));
+    let client = Sender::new(&Client::default(), workload, &Units::of(trace), Rows::ALL, (0, 1));
+    let told = (Record::Summary, Told::Rows(Requests::expected(trace, false)));
     let mut replica =
-        Replica::<FixedClock, _>::new(config, workload, &rows, client, 0, cost, Record::Summary, &monitor)
-            .unwrap();
+        Replica::<FixedClock, _>::new(config, workload, Rows::ALL, client, 0, cost, told, &monitor).unwrap();
     for _ in 0..200_000 {
         if !replica.advance().unwrap_or(false) {
             return replica.check();

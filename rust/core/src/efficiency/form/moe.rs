@@ -9,6 +9,8 @@ pub struct MoeKernel {
     pub tokens: f64,
     /// Visits to this device's experts (`tokens · top_k`, shared out over the devices).
     pub visits: f64,
+    /// Visits of all tokens that meet, to experts anywhere (`tokens · top_k`).
+    pub meeting: f64,
     /// Experts on this device.
     pub experts: f64,
     /// Experts of them that are visited.
@@ -49,14 +51,15 @@ form! {
         reread: 0.0..3.0,
         /// An expert, visited or not.
         per_expert_s: 0.0..1e-6,
-        /// Passes over every token that meets, visited here or not (sorting, adding up).
+        /// Passes over the activations of every visit of the tokens that meet, to experts here or elsewhere: kernels that
+        /// fill in zeros for the others' (sorting, activation, adding up).
         c_token: 0.0..40.0,
     }
     seconds = Moe::time;
 }
 
 impl Moe {
-    /// `t0 + max(C, M) + s·min(C, M) + 2·(c_act·visits·(2H + 3I) + c_token·tokens·H)/B + tE·E`: half a tile per active
+    /// `t0 + max(C, M) + s·min(C, M) + 2·(c_act·visits + c_token·meeting)·(2H + 3I)/B + tE·E`: half a tile per active
     /// expert is padding in `C`, and `M` reads the active experts `1 + reread·min((visits/active − 1)/16, 1)` times.
     #[inline]
     pub fn time(&self, device: &Device, kernel: &MoeKernel) -> f64 {
@@ -69,8 +72,7 @@ impl Moe {
         let read = active + self.reread * again;
         let traffic = read * elements * weight_bytes / (device.bandwidth * self.em);
         let joined = compute.max(traffic) + self.exposed * compute.min(traffic);
-        let passes =
-            self.c_act * visits * (2.0 * hidden + 3.0 * inner) + self.c_token * kernel.tokens * hidden;
+        let passes = (self.c_act * visits + self.c_token * kernel.meeting) * (2.0 * hidden + 3.0 * inner);
         self.t0_s + joined + 2.0 * passes / device.bandwidth + self.per_expert_s * experts
     }
 }
@@ -100,6 +102,7 @@ mod tests {
                 form.time(&device, &MoeKernel {
                     tokens,
                     visits: 8.0 * tokens,
+                    meeting: 8.0 * tokens,
                     experts: 128.0,
                     active,
                     hidden: 4096.0,

@@ -84,8 +84,9 @@ impl Predicted {
                 let lanes = other.iter().zip(&*active).zip(&part.tokens);
                 for (out, ((tokens, share), own)) in seconds.iter_mut().zip(lanes) {
                     let active = experts.experts * share;
-                    let kernel =
-                        MoeKernel { tokens: *tokens, visits: own * experts.visits, active, ..*kernel };
+                    let visits = own * experts.visits;
+                    let meeting = visits * experts.ranks;
+                    let kernel = MoeKernel { tokens: *tokens, visits, meeting, active, ..*kernel };
                     let usual = form.seconds(device, &kernel);
                     *out = experts.share
                         * quick.map_or(usual, |quick| quick.seconds(device, &kernel).min(usual));

@@ -1,0 +1,147 @@
+"""Names and techniques in files of settings: every mistake, each with its path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from roofline_fast import _core
+from roofline_fast.errors import RooflineError, UnknownNameError
+from roofline_fast.suggest import nearest, unknown
+
+# A device to ask engines about: which ones there are does not depend on it.
+ANY_DEVICE = "h100-sxm"
+
+
+def mistakes(settings: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Give what is wrong with the names among some settings, ``path: what must hold: what was (hint)``.
+
+    Parameters
+    ----------
+    settings : mapping
+        Names of settings and their values: one, or a list of alternatives. Other values than texts are left alone.
+    path : str
+        What stands before each setting (``axes.``).
+    """
+    for name, given in settings.items():
+        if name == "techniques":
+            yield from of_choices(given, f"{path}{name}")
+        elif name in _CHECKS:
+            values = given if isinstance(given, list | tuple) else str(given).split(",")
+            for place, value in enumerate(values):
+                where = f"{path}{name}[{place}]" if len(values) > 1 else f"{path}{name}"
+                if isinstance(value, str):
+                    yield from _said(where, partial(_CHECKS[name], value.strip()))
+
+
+def of_value(name: str, path: str, value: Any) -> list[str]:
+    """Return what is wrong with a value that names something, under the path that the user wrote."""
+    if name not in _CHECKS or not isinstance(value, str):
+        return []
+    return list(_said(path, partial(_CHECKS[name], value)))
+
+
+def of_choices(given: Any, path: str) -> Iterator[str]:
+    """Give what is wrong with alternatives, each one text or several that are applied together."""
+    from roofline_fast import sweep_axes
+
+    if isinstance(given, str):
+        parts = [part.strip() for part in given.split(",")]
+        choices: Sequence[Any] = sweep_axes.values("techniques", given) if all(parts) else []
+    else:
+        choices = given if isinstance(given, list | tuple) else []
+    for place, choice in enumerate(choices):
+        where = f"{path}[{place}]" if len(choices) > 1 or not isinstance(given, str) else path
+        if isinstance(choice, str):
+            yield from _of_texts([choice], [where])
+        elif isinstance(choice, list | tuple):
+            texts = [text for text in choice if isinstance(text, str)]
+            yield from _of_texts(texts, [f"{where}[{inner}]" for inner in range(len(texts))])
+
+
+def of_set(given: Any, path: str) -> Iterator[str]:
+    """Give what is wrong with techniques that are applied together: one text, or a list of texts."""
+    texts = [given] if isinstance(given, str) else list(given)
+    alone = isinstance(given, str)
+    yield from _of_texts(texts, [path if alone else f"{path}[{place}]" for place in range(len(texts))])
+
+
+def _of_texts(texts: Sequence[str], paths: Sequence[str]) -> Iterator[str]:
+    for text, part, key, said, hint in _core.Deployment.mistakes(texts):
+        parts = [each for each in texts[text].split("+") if each.strip() not in ("", "none")]
+        of = f".{parts[part].partition(':')[0].strip()}" if len(parts) > 1 else ""
+        told = f"{paths[text]}{of}{f'.{key}' if key else ''} {said}"
+        yield f"{told} ({hint})" if hint else told
+
+
+def not_known(path: str, name: str, known: Sequence[str]) -> str:
+    """Return what is said of a setting that there is none of."""
+    return f"{path} is not known (nearest: {', '.join(nearest(name, known))})"
+
+
+def of_names(path: str, names: Any, kind: str, known: Sequence[str]) -> Iterator[str]:
+    """Give which of a list of names are none of those known."""
+    for place, name in enumerate(names if isinstance(names, list) else ()):
+        if isinstance(name, str) and name not in known:
+            yield _told(f"{path}[{place}]", unknown(kind, name, known))
+
+
+def _said(path: str, check: Callable[[], Any]) -> Iterator[str]:
+    try:
+        check()
+    except RooflineError as error:
+        yield _told(path, error)
+
+
+def _told(path: str, error: RooflineError) -> str:
+    message = str(error)
+    if isinstance(error, UnknownNameError):
+        message = f"{path} must be a known {error.field}: {error.value}"
+    elif message.startswith(f"{error.field} "):
+        message = f"{path}{message[len(error.field) :]}"
+    else:
+        message = f"{path}: {message}"
+    return f"{message} ({error.hint})" if error.hint else message
+
+
+def _model(name: str) -> None:
+    from roofline_fast.model import find_model
+
+    find_model(name)
+
+
+def _hardware(name: str) -> None:
+    from roofline_fast.hardware import find_hardware
+
+    find_hardware(name)
+
+
+def _engine(name: str) -> None:
+    from roofline_fast.hardware import find_hardware
+
+    _core.Engine(name).memory(find_hardware(ANY_DEVICE).compiled)
+
+
+def _named(axis: str) -> Callable[[str], None]:
+    return lambda name: _core.Space.check(axis, name)
+
+
+# Which settings are names of something, and how a name is looked up.
+_CHECKS: dict[str, Callable[[str], None]] = {
+    "model": _model,
+    "hw": _hardware,
+    "engine": _engine,
+    **{
+        axis: _named(axis)
+        for axis in (
+            "quantization",
+            "kv_cache_dtype",
+            "fusion",
+            "mode",
+            "phase",
+            "spec_method",
+            "spec_acceptance",
+        )
+    },
+}

@@ -1,0 +1,126 @@
+"""Requests that are drawn as they are served: the same figures as of the same requests in memory, and none kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import roofline_fast as rf
+
+SERVED: dict[str, Any] = {"model": "llama-3.1-8b", "hw": "h100", "num_prompts": 1500, "input_len": "50:900"}
+# What a summary of a stream says about itself, and what every run takes anew.
+ABOUT = {"notes"}
+
+
+def told(**asked: Any) -> dict[str, Any]:
+    run = rf.simulate(**{**SERVED, "output_len": "5:60", "request_rate": 12, **asked})
+    return {name: value for name, value in run.to_dict().items() if name not in ABOUT}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"engine": "vllm-sync", "enable_prefix_caching": False},
+        {"engine": "sglang"},
+        {"engine": "trtllm", "max_num_seqs": 8},
+        {"engine": "static"},
+        {"dp": 3, "request_rate": 40},
+        {"model": "qwen3-30b-a3b", "dp": 2, "ep": 2, "request_rate": 30},
+        {"concurrency": 8, "think_time": 20},
+        {"max_concurrency": 6},
+        {"warmup": 200, "measure": 500},
+        {"warmup": "10s", "measure": "30s", "dp": 2},
+        {"prefix_len": 64, "prefix_groups": 5},
+        {"num_gpu_blocks_override": 700, "max_model_len": 4000, "request_rate": 60},
+        {"max_model_len": 700, "over_context": "truncate"},
+        {"slo": "ttft:40 tpot:9 e2e@p90:800"},
+        {"burstiness": 0.3, "loras": 4},
+        {"spec_method": "eagle", "num_speculative_tokens": 2, "spec_acceptance": 0.6},
+        {"step_cost": "linear:0.005,2e-5,2e-8"},
+    ],
+    ids=lambda asked: " ".join(asked) or "plain",
+)
+def test_a_stream_tells_what_its_requests_in_memory_tell(asked: dict[str, Any]) -> None:
+    assert told(**asked, stream=True) == told(**asked, stream=False)
+
+
+def test_what_is_not_kept_is_refused_with_what_to_do() -> None:
+    run = rf.simulate(**SERVED, stream=True)
+    for ask in (lambda: run.requests, lambda: run.timeline(), lambda: run.explain(1), lambda: run.steps):
+        with pytest.raises(
+            rf.SpecError, match="drawn as they were served|drawn as they are served"
+        ) as caught:
+            ask()
+        assert "num_prompts" in caught.value.hint
+    for ask in (
+        lambda: run.trace.requests,
+        lambda: run.trace.inspect(),
+        lambda: run.trace.scaled(sample=0.5),
+        lambda: run.trace.arriving(request_rate=3),
+        lambda: run.trace.write("t.jsonl"),
+    ):
+        with pytest.raises(rf.SpecError, match="trace must be all in memory"):
+            ask()
+    assert len(run.trace) == 1500
+    assert run.trace.metrics["requests"] == 1500
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"record": "steps"}, "record must be summary where requests are drawn as they are served"),
+        ({"turns": 3}, "turns must be left out of traffic in parts"),
+        ({"sample": 0.5}, "stream must be left out beside sample"),
+        (
+            {"techniques": "prefix-sharing:tokens=32"},
+            "prefix-sharing must be left out where requests are drawn",
+        ),
+        ({"dp": 2, "warmup": 100}, "warmup must be a time where requests are streamed to several replicas"),
+        ({"warmup": 5000}, "warmup must leave requests to be measured"),
+    ],
+)
+def test_what_a_stream_cannot_have_is_refused(asked: dict[str, Any], says: str) -> None:
+    with pytest.raises(rf.SpecError, match=says):
+        rf.simulate(**SERVED, **asked, stream=True)
+
+
+def test_a_trace_is_not_drawn() -> None:
+    with pytest.raises(rf.SpecError, match="stream must be left out for a trace"):
+        rf.simulate("examples/chat.jsonl", hw="h100", stream=True)
+
+
+def test_more_requests_under_way_than_memory_holds_end_a_stream() -> None:
+    # 10,000,000 arrive at once, of which 8,388,608 may be under way.
+    with pytest.raises(rf.SpecError, match="must leave at most 8388608 requests under way") as caught:
+        rf.simulate(**{**SERVED, "num_prompts": 10_000_000}, request_rate="inf", stream=True)
+    assert "max_concurrency" in caught.value.hint
+
+
+def test_many_requests_are_drawn_as_they_are_served_unless_a_file_is_to_hold_them() -> None:
+    from roofline_fast.cli import telling
+    from roofline_fast.drawn import MANY, Drawn
+    from roofline_fast.workload import load
+
+    many = {"num_prompts": MANY, "request_rate": 5}
+    assert isinstance(load(None, many, 0, stream=None), Drawn)
+    asked = dict.fromkeys(("record", "explain", "request_times", "steps", "timeline", "perfetto", "requests"))
+    assert telling.stream(asked, None, None) is None
+    assert telling.stream({**asked, "explain": 3}, None, None) is False
+    assert telling.stream({**asked, "requests": "r.parquet"}, None, None) is False
+    assert telling.stream({**asked, "record": "steps"}, None, True) is True
+
+
+def test_the_command_streams_on_request(command: Callable[..., Any]) -> None:
+    words = "simulate --num-prompts 500 --request-rate 5 -m llama-3.1-8b --hw h100 --format json --quiet"
+    streamed, whole = (json.loads(command(f"{words} {flag}").out) for flag in ("--stream", "--no-stream"))
+    assert {name for name in whole if whole[name] != streamed[name]} == {"notes"}
+    for line, says in (
+        ("simulate examples/chat.jsonl --hw h100 --stream", "--stream must be left out with a TRACE"),
+        (f"{words} --stream --upsample 2", "--stream must be left out with --upsample"),
+    ):
+        refused = command(line)
+        assert refused.code == 2
+        assert says in refused.err
