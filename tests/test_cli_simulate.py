@@ -40,6 +40,24 @@ def test_screen(name: str, snapshot: Callable[[str, str], None]) -> None:
     snapshot(name, SCREENS[name])
 
 
+def test_a_screen_counts_a_rate_one_way(command: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "three.jsonl"
+    row = '{"arrival_s": %s, "prompt_tokens": 10, "output_tokens": 2}\n'
+    file.write_text(row % 0 + row % 0.5 + row % 1)
+    out = command(f"simulate {file} --hw h100").out
+    assert "3 requests, 1.00 s, 2.00 req/s" in out
+    assert "offered 2.00 req/s" in out
+    measured = command(f"simulate {file} --hw h100 --warmup 1 --measure 1").out
+    assert "load        too few are measured to offer a rate, served " in measured
+    assert "at once" not in measured
+
+
+def test_commands_that_make_one_file_promise_one_rate(command: Callable[..., Any]) -> None:
+    for made in ("generate", "convert"):
+        assert "gives a row each" not in command(f"trace {made} --help").out
+    assert "gives a row each" in command("simulate --help").out
+
+
 def test_json_has_the_names_of_vllms_benchmark(command: Callable[..., Any]) -> None:
     answer = json.loads(command(f"simulate {CHAT} --hw h100 --format json --quiet").out)
     names = ["mean_ttft_ms", "p99_itl_ms", "median_tpot_ms", "std_e2el_ms", "request_throughput"]

@@ -50,7 +50,9 @@ def test_a_stream_tells_what_its_requests_in_memory_tell(asked: dict[str, Any]) 
 def test_what_is_not_kept_is_refused_with_what_to_do() -> None:
     run = rf.simulate(**SERVED, stream=True)
     for ask in (lambda: run.requests, lambda: run.timeline(), lambda: run.explain(1), lambda: run.steps):
-        with pytest.raises(rf.SpecError, match="drawn as they were served|drawn as they are served") as caught:
+        with pytest.raises(
+            rf.SpecError, match="drawn as they were served|drawn as they are served"
+        ) as caught:
             ask()
         assert "num_prompts" in caught.value.hint
     for ask in (
@@ -72,7 +74,10 @@ def test_what_is_not_kept_is_refused_with_what_to_do() -> None:
         ({"record": "steps"}, "record must be summary where requests are drawn as they are served"),
         ({"turns": 3}, "turns must be left out of traffic in parts"),
         ({"sample": 0.5}, "stream must be left out beside sample"),
-        ({"techniques": "prefix-sharing:tokens=32"}, "prefix-sharing must be left out where requests are drawn"),
+        (
+            {"techniques": "prefix-sharing:tokens=32"},
+            "prefix-sharing must be left out where requests are drawn",
+        ),
         ({"dp": 2, "warmup": 100}, "warmup must be a time where requests are streamed to several replicas"),
         ({"warmup": 5000}, "warmup must leave requests to be measured"),
     ],

@@ -281,6 +281,29 @@ def test_requests_over_context_are_rejected_cut_or_refused() -> None:
         rf.simulate(told, over_context="truncate", **ask)
 
 
+def test_answers_that_the_context_cuts_are_counted() -> None:
+    trace = rf.Trace([0.0, 1.0, 2.0], [99, 10, 100], [40, 40, 1])
+    notes = rf.simulate(trace, hw="h100-sxm", max_model_len=100).notes
+    assert "answers that end early, longer with their prompts than max-model-len 100: 1" in notes
+    short = rf.Trace([0.0], [10], [40])
+    assert not any("end early" in note for note in rf.simulate(short, hw="h100-sxm", max_model_len=100).notes)
+
+
+def test_what_reading_repaired_is_among_the_notes(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("arrived_at,num_prefill_tokens,num_decode_tokens\n5,9,2\n1,9,2\n")
+    run = rf.simulate(path, hw="h100-sxm", model="llama-3.1-8b")
+    assert run.trace.warnings
+    assert {*run.trace.warnings, *run.trace.information} <= {*run.notes}
+    assert not {*run.trace.warnings} & {*run.to_dict()["notes"]}
+
+
+def test_a_warning_about_the_whole_file_counts_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"timestamp": -5, "input_length": 9, "output_length": 2}\n')
+    assert not any("0 rows" in warning for warning in rf.Trace.read(path).warnings)
+
+
 def test_what_else_a_file_has_is_carried(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text(

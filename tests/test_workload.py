@@ -37,6 +37,56 @@ def test_a_simulation_needs_no_file() -> None:
     assert run.trace.information == []
 
 
+PAIRS = {
+    "request_rate must be left out with concurrency: 3": {"concurrency": 2, "request_rate": 3},
+    "burstiness must be left out with concurrency: 2": {"concurrency": 2, "burstiness": 2},
+    "target_rps must be left out with request_rate: 5": {"request_rate": 3, "target_rps": 5},
+    "request_rate must be one rate: [1, 2]": {"request_rate": [1, 2]},
+}
+
+
+@pytest.mark.parametrize("message", PAIRS)
+@pytest.mark.parametrize("generated", [True, False])
+def test_words_of_which_one_could_hold_are_refused(message: str, generated: bool) -> None:
+    trace = None if generated else rf.Trace([0.0, 1.0], [10, 10], [2, 2])
+    count = {"num_prompts": 5} if generated else {}
+    with pytest.raises(rf.SpecError) as error:
+        rf.simulate(trace, hw="h100-sxm", **count, **PAIRS[message])
+    assert str(error.value) == message
+    assert error.value.hint
+
+
+def test_a_faster_trace_at_another_rate_is_refused() -> None:
+    for word in ("speedup", "time_scale", "idle_gap_cap"):
+        with pytest.raises(rf.SpecError, match=f"{word} must be left out with request_rate: 2"):
+            rf.simulate("examples/chat.jsonl", hw="h100-sxm", request_rate=5, **{word: 2})
+
+
+def test_users_may_be_asked_for_beside_no_rate() -> None:
+    run = rf.simulate(num_prompts=5, request_rate="inf", output_len=3, concurrency=2, hw="h100-sxm")
+    assert run.summary["completed"] == 5
+
+
+def test_arrivals_may_be_said_to_be_those_of_the_trace() -> None:
+    trace = rf.Trace([0.0, 1.0], [10, 10], [2, 2])
+    run = rf.simulate(trace, hw="h100-sxm", arrivals="trace")
+    assert run.trace is trace
+    assert rf.simulate("examples/chat.jsonl", speedup=2, arrivals="trace", hw="h100-sxm").summary["completed"]
+    with pytest.raises(rf.SpecError, match="arrivals must be given with a trace: trace"):
+        rf.simulate(num_prompts=5, arrivals="trace", hw="h100-sxm")
+    with pytest.raises(rf.SpecError, match="arrivals must be given with servegen, a folder of its clients"):
+        rf.simulate(trace, arrivals="servegen", hw="h100-sxm")
+    with pytest.raises(rf.SpecError, match="request_rate must be left out with arrivals as in the trace: 3"):
+        rf.simulate(trace, arrivals="trace", request_rate=3, hw="h100-sxm")
+
+
+def test_turns_wait_no_longer_than_the_cap() -> None:
+    trace = rf.Trace([0.0, 0.0], [10, 20], [2, 2], session=["s", "s"], delay_s=[0, 50])
+    capped = trace.scaled(turn_delay_cap=2)
+    slow, quick = (rf.simulate(one, hw="h100-sxm").summary["duration"] for one in (trace, capped))
+    assert slow - quick == pytest.approx(48)
+
+
 def test_a_trace_and_a_generator_together_are_refused() -> None:
     trace = rf.Trace.generate(5)
     with pytest.raises(rf.SpecError, match="num_prompts must be left out with a trace: 9"):

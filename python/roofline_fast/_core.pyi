@@ -487,6 +487,7 @@ class Trace:
         max_isl: int | None = None,
         max_osl: int | None = None,
         idle_gap_cap: float | None = None,
+        turn_delay_cap: float | None = None,
     ) -> Trace: ...
     def arriving(self, words: Sequence[tuple[str, str]]) -> Trace: ...
     def write(

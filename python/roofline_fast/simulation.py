@@ -570,8 +570,8 @@ class Simulation:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about what was assumed."""
-        return self._notes + self._served.notes
+        """Sentences about what was assumed, and what reading the trace repaired."""
+        return [*self._notes, *self._served.notes, *self.trace.information, *self.trace.warnings]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summary and what it was made from as one dictionary: what ``--format json`` prints."""
@@ -582,7 +582,7 @@ class Simulation:
             "bounds_s": self.bounds,
             "operators_s": self.operators,
             "settings": self.settings,
-            "notes": self.notes,
+            "notes": [*self._notes, *self._served.notes],
             "trace_notes": [*self.trace.information, *self.trace.warnings],
         }
 

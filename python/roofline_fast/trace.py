@@ -324,6 +324,7 @@ class Trace:
         max_isl: int | None = None,
         max_osl: int | None = None,
         idle_gap_cap: float | None = None,
+        turn_delay_cap: float | None = None,
         seed: int = 0,
     ) -> Trace:
         """Return more or less of the same traffic.
@@ -339,6 +340,8 @@ class Trace:
             Tokens they have at most, after that.
         idle_gap_cap : float, optional
             Seconds without an arrival at most: longer pauses are cut.
+        turn_delay_cap : float, optional
+            Seconds between an answer and the turn that waits for it, at most.
         upsample : int, optional
             How many copies to put side by side, after sampling: each shifted by up to 1 % of the span, with
             sessions and prefixes of its own.
@@ -355,6 +358,7 @@ class Trace:
         checks.numbers(sample=sample, target_rps=target_rps)
         checks.counts(upsample=upsample, max_isl=max_isl, max_osl=max_osl)
         checks.numbers(isl_scale=isl_scale, osl_scale=osl_scale, idle_gap_cap=idle_gap_cap)
+        checks.numbers(turn_delay_cap=turn_delay_cap)
         checks.counts(64, seed=seed)
         return self._changed(
             self.compiled.scaled(
@@ -366,6 +370,7 @@ class Trace:
                 max_isl=max_isl,
                 max_osl=max_osl,
                 idle_gap_cap=idle_gap_cap,
+                turn_delay_cap=turn_delay_cap,
                 seed=seed,
             )
         )
@@ -501,7 +506,8 @@ class Trace:
 def _warning(text: str, count: int, first_line: int, hint: str) -> str:
     rows = "1 row" if count == 1 else f"{count:,} rows"
     place = f", first in line {first_line}" if first_line else ""
-    return f"{text} ({rows}{place})" + (f"; {hint}" if hint else "")
+    told = f" ({rows}{place})" if count else ""
+    return text + told + (f"; {hint}" if hint else "")
 
 
 def _pace(speedup: float | None, time_scale: float | None) -> tuple[float | None, tuple[str, ...]]:

@@ -19,7 +19,7 @@ TRAFFIC = {
     "request_rate": "requests a second, or inf",
     "burstiness": "Gamma shape of the gaps, CV = 1/√b",
     "cv": "coefficient of variation of the gaps, instead",
-    "arrivals": "constant, poisson, gamma, weibull or mmpp(ratio=10,busy=0.2,cycle=200)",
+    "arrivals": "constant, poisson, gamma, weibull, mmpp(ratio=10,busy=0.2,cycle=200), or trace: as recorded",
     "ramp_up_strategy": "linear or exponential, from request to request",
     "ramp_up_start_rps": "rate of the first request",
     "ramp_up_end_rps": "rate of the last request",
@@ -40,6 +40,7 @@ TRAFFIC = {
     "output_len_stddev": "the same of an answer",
     "turns": "requests of a conversation, likewise: each prompt is all that was said and what is new",
     "turn_delay": "ms from an answer to the next turn, likewise",
+    "turn_delay_stddev": "standard deviation of a fixed delay",
     "sessions": "how many conversations",
     "loras": "how many adapters",
     "lora_dist": "how they are drawn: uniform or zipf:1.5",
@@ -70,6 +71,7 @@ SCALES = (
     "max_isl",
     "max_osl",
     "idle_gap_cap",
+    "turn_delay_cap",
     "upsample",
     "target_rps",
 )
@@ -121,6 +123,8 @@ def load(
         message = f"trace must be a path or a Trace: {trace!r}"
         raise SpecError(message, field="trace", value=repr(trace), hint=hint)
     given = {word: value for word, value in options.items() if value is not None}
+    refuse_pairs(given, generated=trace is None, users=not arrivals_needed)
+    _as_recorded(given, generated=trace is None)
     scale = {word: given.pop(word) for word in SCALES if word in given}
     if "trace_format" in given:
         given["format"] = given.pop("trace_format")
@@ -141,6 +145,56 @@ def load(
         requests = Trace.read(trace, **{**given, **elsewhere})
     requests = requests.scaled(**scale, seed=seed) if scale else requests
     return requests.arriving(**arrivals, seed=seed) if arrivals else requests
+
+
+# What says when requests arrive, too, and would have no effect beside a rate.
+TIMES = ("target_rps", "speedup", "time_scale", "idle_gap_cap")
+# Arrivals that are not drawn.
+RECORDED = ("trace", "servegen")
+
+
+def refuse_pairs(options: Mapping[str, Any], *, generated: bool, users: bool) -> None:
+    """Refuse two words about arrivals of which only one could hold.
+
+    Raises
+    ------
+    SpecError
+        A rate that is a list; users of a closed loop beside arrivals; other words about times beside a rate.
+    """
+    given = {word: value for word, value in options.items() if value is not None}
+    rate = given.get("request_rate")
+    if isinstance(rate, Sequence) and not isinstance(rate, str):
+        hint = "one simulation a rate: `[rf.simulate(trace, hw=hw, request_rate=rate) for rate in (1, 2, 4)]`"
+        message = f"request_rate must be one rate: {rate!r}"
+        raise SpecError(message, field="request_rate", value=repr(rate), hint=hint)
+    drawn = [word for word in ARRIVALS if word in given]
+    paced = [word for word in drawn if word != "request_rate" or str(given[word]).strip() != "inf"]
+    if users and paced:
+        hint = "users send when they were answered; `max_concurrency` caps the requests in flight at any rate"
+        message = f"{paced[0]} must be left out with concurrency: {given[paced[0]]}"
+        raise SpecError(message, field=paced[0], value=str(given[paced[0]]), hint=hint)
+    idle = [word for word in TIMES if word in given]
+    drawn = [word for word in drawn if str(given[word]).strip() not in RECORDED]
+    if idle and drawn and (not generated or "request_rate" in drawn):
+        message = f"{idle[0]} must be left out with {drawn[0]}: {given[idle[0]]}"
+        hint = f"{drawn[0]} says when requests arrive; `{idle[0]}` is about the arrivals of a trace"
+        raise SpecError(message, field=idle[0], value=str(given[idle[0]]), hint=hint)
+
+
+def _as_recorded(given: dict[str, Any], *, generated: bool) -> None:
+    """Take out the words for arrivals as they are: those of a trace, or of ServeGen's clients."""
+    arrivals = str(given.get("arrivals", "")).strip()
+    if arrivals not in RECORDED:
+        return
+    held = "servegen" in given if arrivals == "servegen" else not generated
+    rated = [word for word in ARRIVALS if word in given and word != "arrivals"]
+    if not held:
+        wanted = "servegen, a folder of its clients" if arrivals == "servegen" else "a trace"
+        raise SpecError(f"arrivals must be given with {wanted}: {arrivals}", field="arrivals", value=arrivals)
+    if rated and arrivals == "trace":
+        message = f"{rated[0]} must be left out with arrivals as in the trace: {given[rated[0]]}"
+        raise SpecError(message, field=rated[0], value=str(given[rated[0]]))
+    del given["arrivals"]
 
 
 def _generated(options: dict[str, Any], seed: int, *, stream: bool | None) -> Trace:

@@ -55,8 +55,7 @@ def heading(simulation: Simulation) -> list[str]:
 
 def notes(simulation: Simulation) -> list[str]:
     """Return what was assumed, one line each."""
-    repaired = [*simulation.trace.information, *simulation.trace.warnings]
-    return [f"  note: {note}" for note in [*simulation.notes, *repaired]]
+    return [f"  note: {note}" for note in simulation.notes]
 
 
 def one_row(summary: dict[str, Any]) -> pl.DataFrame:
@@ -83,7 +82,11 @@ def _rate(metrics: dict[str, float | None], rate: float) -> str:
 
 
 def _traffic(simulation: Simulation) -> str:
-    described = traffic(simulation.trace.metrics)
+    # The rate of the whole trace, counted as that of the load is: gaps, of which there is one fewer than requests.
+    metrics = dict(simulation.trace.metrics)
+    if metrics["rate"] is not None and metrics["requests"]:
+        metrics["rate"] *= 1 - 1 / metrics["requests"]
+    described = traffic(metrics)
     return f"{traffic_name(simulation)}{described}   seed {simulation.inputs['seed']}"
 
 
@@ -133,6 +136,8 @@ def _load(simulation: Simulation) -> str:
     if summary["load"] == "closed loop":
         users = simulation.inputs["concurrency"]
         return f"  load        closed loop of {users:,} users, served {digits(served or 0.0)} req/s"
+    if offered is None and simulation.trace.metrics["rate"] is not None:
+        return f"  load        too few are measured to offer a rate, served {digits(served or 0.0)} req/s"
     if offered is None:
         return "  load        all requests at once"
     verdict = summary["load"]

@@ -69,7 +69,7 @@ def inspect(
 
 @with_flags("reading", trace_flags.READING)
 @with_flags("scaling", trace_flags.SCALING)
-@with_flags("arrivals", traffic.ARRIVALS)
+@with_flags("arrivals", {**traffic.ARRIVALS, **traffic.ONE_RATE})
 def convert(
     trace: flags.TraceArgument = None,
     out: Out = None,
@@ -89,7 +89,7 @@ def convert(
     return _write(read, path, to, seed, quiet)
 
 
-@with_flags("words", traffic.TRAFFIC)
+@with_flags("words", {**traffic.TRAFFIC, **traffic.ONE_RATE})
 @with_flags("scaling", trace_flags.SCALING)
 def generate(
     out: Out = None,

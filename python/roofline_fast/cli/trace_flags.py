@@ -47,6 +47,13 @@ SCALING: dict[str, Any] = {
     "idle_gap_cap": _flag(
         float, "Seconds without an arrival at most.", "--idle-gap-cap", "--idle-gap-cap-s", panel=TAKEN
     ),
+    "turn_delay_cap": _flag(
+        float,
+        "Seconds from an answer to the next turn at most.",
+        "--turn-delay-cap",
+        "--turn-delay-cap-s",
+        panel=TAKEN,
+    ),
     "upsample": _flag(int, "Put so many shifted copies side by side.", panel=TAKEN),
     "target_rps": _flag(float, "Stretch time to so many requests a second.", panel=TAKEN),
 }

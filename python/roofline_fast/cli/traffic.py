@@ -32,7 +32,9 @@ ARRIVALS: dict[str, Any] = {
     "burstiness": _flag(ARRIVING, "Gamma shape of the gaps, CV = 1/√b.", "--burstiness"),
     "cv": _flag(ARRIVING, "Coefficient of variation of the gaps, instead.", "--cv"),
     "arrivals": _flag(
-        ARRIVING, "constant, poisson, gamma, weibull or mmpp(ratio=10,busy=0.2,cycle=200).", "--arrivals"
+        ARRIVING,
+        "constant, poisson, gamma, weibull, mmpp(ratio=10,busy=0.2,cycle=200), or trace.",
+        "--arrivals",
     ),
     "ramp_up_strategy": _flag(ARRIVING, "linear or exponential, request by request.", "--ramp-up-strategy"),
     "ramp_up_start_rps": _flag(ARRIVING, "Rate of the first request.", "--ramp-up-start-rps"),
@@ -66,6 +68,9 @@ TRAFFIC: dict[str, Any] = {
     "turn_delay": _flag(
         GENERATED, "ms from an answer to the next turn, likewise.", "--turn-delay", "--turn-delay-ms"
     ),
+    "turn_delay_stddev": _flag(
+        GENERATED, "Deviation of a fixed turn delay.", "--turn-delay-stddev", "--turn-delay-stddev-ms"
+    ),
     "sessions": _flag(GENERATED, "How many conversations.", "--sessions"),
     "loras": _flag(GENERATED, "How many adapters.", "--loras"),
     "lora_dist": _flag(GENERATED, "How they are drawn: uniform or zipf:1.5.", "--lora-dist"),
@@ -80,6 +85,12 @@ TRAFFIC: dict[str, Any] = {
     "servegen": _flag(GENERATED, "Folder of ServeGen's clients, instead of rates and lengths.", "--servegen"),
     "servegen_from": _flag(GENERATED, "Second of their recording to begin at.", "--servegen-from"),
     **ARRIVALS,
+}
+
+
+# The same where a command makes one file: a list of rates would be several.
+ONE_RATE: dict[str, Any] = {
+    "request_rate": _flag(ARRIVING, "Requests a second, or inf.", "--request-rate", "-r", "--qps")
 }
 
 
@@ -122,11 +133,12 @@ def loaded(
     stream: bool | None,
 ) -> list[Trace]:
     """Return the traffic, once for each rate that is asked for."""
-    from roofline_fast.workload import load
+    from roofline_fast.workload import load, refuse_pairs
 
     if stream:
         _check_streamed(trace, scaling)
     options = {**reading, **scaling}
+    refuse_pairs({**options, **traffic}, generated=not trace, users=not arrivals_needed)
     each = [{**traffic, "request_rate": rate} for rate in rates(traffic)] or [dict(traffic)]
     if not trace:
         return [load(None, {**options, **words}, seed, stream=stream) for words in each]

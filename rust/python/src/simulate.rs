@@ -337,9 +337,14 @@ impl Taken {
     /// The requests cut to the engine's context, where they are; and says how many were.
     fn within_context(&self, trace: &Trace, server: &mut Server) -> Result<Option<Assembled>> {
         let longest = server.engine.max_model_len.unwrap_or(u32::MAX);
-        let Some((cut, count)) = trace.requests.trace.within_context(longest, self.over_context)? else {
-            return Ok(None);
-        };
+        let cut = trace.requests.trace.within_context(longest, self.over_context)?;
+        let answers = cut.as_ref().map_or(&trace.requests.trace, |(cut, _)| cut).answers_cut(longest);
+        if answers > 0 {
+            server.notes.push(format!(
+                "answers that end early, longer with their prompts than max-model-len {longest}: {answers}"
+            ));
+        }
+        let Some((cut, count)) = cut else { return Ok(None) };
         if trace.requests.segments.is_some() {
             let hint = "prompts told by segments cannot be cut";
             return Err(CoreError::spec("over_context", "must be reject or fail", "truncate", hint).into());

@@ -240,7 +240,7 @@ impl Trace {
     /// A sample of it, then copies of that side by side, then at another rate.
     #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
     #[pyo3(signature = (*, sample=None, upsample=None, target_rps=None, seed=0, isl_scale=None, osl_scale=None,
-        max_isl=None, max_osl=None, idle_gap_cap=None))]
+        max_isl=None, max_osl=None, idle_gap_cap=None, turn_delay_cap=None))]
     fn scaled(
         &self,
         py: Python<'_>,
@@ -253,12 +253,14 @@ impl Trace {
         max_isl: Option<u32>,
         max_osl: Option<u32>,
         idle_gap_cap: Option<f64>,
+        turn_delay_cap: Option<f64>,
     ) -> PyResult<Trace> {
         let trace = self.without_segments(py)?;
         let reshape = Reshape {
             scales: (isl_scale, osl_scale),
             most: (max_isl, max_osl),
             idle_gap_cap_s: idle_gap_cap,
+            turn_delay_cap_s: turn_delay_cap,
         };
         let scale = |_: &_| workload::scaled(trace, sample, upsample, target_rps, seed, &reshape);
         let requests = enter_long(py, None, scale)?;

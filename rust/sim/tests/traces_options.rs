@@ -2,7 +2,7 @@
 
 use roofline_sim::error::Error;
 use roofline_sim::trace::{
-    FieldMap, Format, OnError, ReadOptions, Report, Trace, TurnLengths, paths, read, read_files,
+    FieldMap, Format, OnError, ReadOptions, Report, TimeUnit, Trace, TurnLengths, paths, read, read_files,
 };
 
 fn reading(text: &str, options: ReadOptions) -> Result<(Trace, Report), Error> {
@@ -48,6 +48,147 @@ fn a_map_of_one_field_keeps_the_format_that_is_seen() {
     let (trace, report) = reading(text, options).unwrap();
     assert_eq!((report.format, trace.output_tokens.as_slice()), (Format::Mooncake, &[2][..]));
     assert_eq!(report.warnings[0].text, "left out: gen must be at least 0: -3");
+}
+
+fn mapped(maps: &[&str]) -> ReadOptions {
+    let map = maps.iter().map(|text| FieldMap::parse(text).unwrap()).collect();
+    ReadOptions { map, ..ReadOptions::default() }
+}
+
+#[test]
+fn a_map_of_a_field_that_is_not_there_is_refused() {
+    let text = format!("{HEADER}5,7,1\n");
+    let error = reading(&text, mapped(&["output=num_decode_tokenz"])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "t: `--map` must name a field of the file: num_decode_tokenz (found arrived_at, num_prefill_tokens, \
+         num_decode_tokens)"
+    );
+    assert_eq!(error.hint(), "did you mean `num_decode_tokens`?");
+    let json = "{\"timestamp\": 0, \"input_length\": 5, \"output_length\": 2}\n";
+    let error = reading(json, mapped(&["input=nosuch"])).unwrap_err();
+    assert!(error.to_string().contains("`--map` must name a field of the file: nosuch (found"), "{error}");
+}
+
+#[test]
+fn a_map_of_what_a_format_does_not_hold_is_refused() {
+    let text = format!("{HEADER}5,7,1\n");
+    let error = reading(&text, mapped(&["session=num_decode_tokens"])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "t: `--map` must name what the format holds: session (vidur has no such thing)"
+    );
+    let twice = reading(&text, mapped(&["input=num_decode_tokens", "output=num_decode_tokens"])).unwrap_err();
+    assert_eq!(twice.to_string(), "map must name a field once: num_decode_tokens");
+}
+
+#[test]
+fn a_mapped_field_stands_in_for_the_one_of_the_format() {
+    let csv = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n\
+               5,ChatGPT,472,18,490,Conversation log\n";
+    let (trace, report) = reading(csv, mapped(&["output=Total tokens"])).unwrap();
+    assert_eq!((report.format, trace.output_tokens[0]), (Format::BurstGpt, 490));
+    assert!(report.information.contains(&"ignored fields: Response tokens".to_string()), "{report:?}");
+    let json = "{\"timestamp\": 1, \"input_length\": 100, \"output_length\": 5}\n\
+                {\"timestamp\": 2, \"input_length\": 100, \"output_length\": 5}\n";
+    let (trace, report) = reading(json, mapped(&["arrival=timestamp:s"])).unwrap();
+    assert_eq!((report.format, report.time_unit), (Format::Mooncake, TimeUnit::Seconds));
+    assert_eq!(trace.arrival_ns, [0, 1_000_000_000]);
+}
+
+#[test]
+fn native_rows_may_use_the_names_of_other_formats() {
+    let row = "{\"arrival_s\": 1, \"input_length\": 32, \"output_length\": 4, \"hash_ids\": [1, 2]}\n";
+    let second = row.replace("_s\": 1", "_s\": 3");
+    for header in ["{\"trace\": \"roofline-fast/1\"}\n", ""] {
+        let (trace, report) = reading(&format!("{header}{row}{second}"), ReadOptions::default()).unwrap();
+        assert_eq!(report.format, Format::Native);
+        assert_eq!(trace.arrival_ns, [0, 2_000_000_000]);
+        assert_eq!((trace.prompt_tokens[1], trace.output_tokens[1]), (32, 4));
+        assert_eq!(trace.hashes.unwrap().path(0).len(), 2);
+    }
+    for (prompt, output) in [
+        ("ContextTokens", "GeneratedTokens"),
+        ("prompt_tokens", "completion_tokens"),
+        ("input_toks", "output_toks"),
+        ("num_prefill_tokens", "num_decode_tokens"),
+        ("prompt_size", "token_size"),
+    ] {
+        let json = format!("{{\"arrival_ms\": 5, \"{prompt}\": 7, \"{output}\": 2}}\n");
+        let csv = format!("arrival_ms,{prompt},{output}\n5,7,2\n");
+        for text in [json, csv] {
+            let (trace, report) = reading(&text, ReadOptions::default()).unwrap();
+            assert_eq!(report.format, Format::Native, "{text}");
+            assert_eq!((report.origin_ns, trace.prompt_tokens[0]), (5_000_000, 7), "{text}");
+            assert_eq!(trace.output_tokens[0], 2, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_timestamp_beside_prompt_tokens_is_an_arrival() {
+    let rows: String = [0, 1500]
+        .map(|at| format!("{{\"timestamp\":{at},\"prompt_tokens\":5,\"completion_tokens\":4}}\n"))
+        .concat();
+    let (trace, report) = reading(&rows, ReadOptions::default()).unwrap();
+    assert_eq!((report.format, report.time_unit), (Format::Mooncake, TimeUnit::Millis));
+    assert_eq!(trace.arrival_ns, [0, 1_500_000_000]);
+}
+
+#[test]
+fn the_header_tells_the_unit_of_times_whose_name_does_not() {
+    let rows = "{\"timestamp\":0,\"input_length\":5,\"output_length\":4}\n\
+                {\"timestamp\":1500,\"input_length\":5,\"output_length\":4}\n";
+    for (unit, span) in [("ms", 1_500_000_000), ("s", 1_500_000_000_000)] {
+        let header = format!("{{\"trace\": \"roofline-fast/1\", \"time_unit\": \"{unit}\"}}\n");
+        let (trace, _) = reading(&format!("{header}{rows}"), ReadOptions::default()).unwrap();
+        assert_eq!(trace.arrival_ns[1], span);
+    }
+}
+
+#[test]
+fn an_arrival_that_names_its_unit_goes_before_a_timestamp() {
+    let told = "\"arrival_s\": 2, \"prompt_tokens\": 5, \"output_tokens\": 4";
+    for row in [
+        format!("{{\"timestamp\": \"2026-01-01\", {told}}}\n"),
+        format!("{{{told}, \"timestamp\": \"2026-01-01\"}}\n"),
+    ] {
+        let (_, report) = reading(&row, ReadOptions::default()).unwrap();
+        assert_eq!((report.format, report.origin_ns), (Format::Native, 2_000_000_000));
+    }
+}
+
+#[test]
+fn a_misspelling_after_the_first_rows_is_told() {
+    let row = "{\"timestamp\": 0, \"input_length\": 5, \"output_length\": 2}\n";
+    let text = row.repeat(70) + &row.replace("input_length", "input_lenght");
+    let error = reading(&text, ReadOptions::default()).unwrap_err();
+    assert_eq!(error.to_string(), "t:71: input_length must be given: missing");
+    assert_eq!(error.hint(), "did you mean `input_length` for `input_lenght`?");
+}
+
+#[test]
+fn a_quote_that_never_ends_is_told_where_it_begins() {
+    let text =
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-05-10 00:00:00,\"5,5\n2024-05-10 00:00:01,5,5\n";
+    let error = reading(text, ReadOptions::default()).unwrap_err();
+    assert_eq!(error.to_string(), "t:2: a quoted cell must end with a quote: the file ends within it");
+}
+
+#[test]
+fn dates_without_a_header_ask_for_one() {
+    let error = reading("2024-05-10 00:00:00.01,5,5\n", ReadOptions::default()).unwrap_err();
+    assert_eq!(error.to_string(), "t:1: the first line must name the columns: 2024-05-10 00:00:00.01,5,5");
+}
+
+#[test]
+fn what_is_left_out_does_not_count_among_those_that_arrive_at_once() {
+    let text = "{\"id\":\"a\",\"arrival_s\":0,\"after\":[\"zz\"],\"prompt_tokens\":5,\"output_tokens\":5}\n\
+                {\"id\":\"b\",\"arrival_s\":1,\"prompt_tokens\":5,\"output_tokens\":5}\n";
+    let options = ReadOptions { on_error: OnError::Skip, ..ReadOptions::default() };
+    let (trace, report) = reading(text, options).unwrap();
+    assert_eq!(trace.len(), 1);
+    assert!(!report.information.iter().any(|told| told.contains("at once")), "{report:?}");
 }
 
 #[test]

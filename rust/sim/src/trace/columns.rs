@@ -1,6 +1,9 @@
 //! From fields to columns: every rule a request must keep, and what is repaired with a warning.
 
+use roofline_core::names;
+
 use super::carried::{CarriedColumns, CarriedRow};
+use super::detect;
 use super::format::{Alias, Format, Schema, Slot, Turns};
 use super::hashes::HashColumn;
 use super::links::{Link, On};
@@ -11,10 +14,19 @@ use super::policy::{BlockRule, OnError, TurnLengths, ZeroOutput};
 use super::row::{Row, text_of};
 use super::schemas;
 use super::sessions::{Last, SessionColumns, Turn};
-use super::values::Values;
+use super::values::{MISSING, Values};
 
 /// What a row waits for, each with the nanoseconds in between.
 type Waits = Vec<(On, u64)>;
+
+/// Why a field that the user named has no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// No row has it.
+    Absent,
+    /// The format knows nothing of what it is to hold.
+    Meaningless,
+}
 
 /// The columns of the rows read so far, in the order of the file.
 pub(super) struct Columns {
@@ -38,6 +50,8 @@ pub(super) struct Columns {
     pub unknown: Vec<String>,
     /// Which of the aliases were seen.
     pub seen: u64,
+    /// Which of the fields that the user named were seen.
+    mapped_seen: u64,
     pub rows: u64,
     pub mistakes: Mistakes,
 }
@@ -61,6 +75,7 @@ impl Columns {
             models: Vec::new(),
             unknown: Vec::new(),
             seen: 0,
+            mapped_seen: 0,
             rows: 0,
             mistakes: Mistakes::default(),
         }
@@ -80,6 +95,24 @@ impl Columns {
         !self.values.options.map.is_empty()
     }
 
+    /// The field without meaning whose name is nearly that.
+    fn misspelling_of(&self, name: &str) -> Option<&str> {
+        let distance = |other: &str| names::edit_distance(&name.to_lowercase(), &other.to_lowercase());
+        let near = self.unknown.iter().min_by_key(|unknown| distance(unknown))?;
+        (distance(near) <= detect::slip(name)).then_some(near.as_str())
+    }
+
+    /// What the user calls an alias: the field named for it, or its own name.
+    pub fn called(&self, alias: u8) -> String {
+        let map = self.values.options.map.iter().find(|map| self.mapped(map) == Some(alias));
+        map.map_or_else(|| self.values.name(alias).to_string(), |map| map.field.clone())
+    }
+
+    /// Whether the user said what this field holds.
+    pub fn is_named(&self, field: &str) -> bool {
+        self.values.options.map.iter().any(|map| map.field == field)
+    }
+
     pub fn aliases(&self) -> &'static [Alias] {
         self.values.schema.aliases
     }
@@ -92,21 +125,43 @@ impl Columns {
         native.or_else(|| same(schemas::slot_of(&map.native)?)).map(|alias| alias as u8)
     }
 
+    /// Whether another field stands in for this alias, because the user named it.
+    fn replaced(&self, alias: u8) -> bool {
+        let slot = self.aliases()[usize::from(alias)].slot;
+        slot != Slot::Unused
+            && self.values.options.map.iter().any(|map| schemas::slot_of(&map.native) == Some(slot))
+    }
+
+    /// The first field that the user named and that no row has, or that the format has no use for; and why.
+    pub fn idle_map(&self) -> Option<(&FieldMap, Idle)> {
+        self.values.options.map.iter().enumerate().find_map(|(place, map)| {
+            let idle = match self.mapped(map) {
+                None => Idle::Meaningless,
+                Some(_) if self.mapped_seen >> place.min(63) & 1 == 0 => Idle::Absent,
+                Some(_) => return None,
+            };
+            Some((map, idle))
+        })
+    }
+
     /// Which alias a field name is; an unknown one is remembered.
     pub fn alias_of(&mut self, name: &str, guess: Option<u8>) -> Option<u8> {
         let aliases = self.values.schema.aliases;
-        let mapped = self.values.options.map.iter().find(|map| map.field == name);
-        if let Some(alias) = mapped.and_then(|map| self.mapped(map)) {
-            self.seen |= 1 << alias;
-            return Some(alias);
+        if let Some(place) = self.values.options.map.iter().position(|map| map.field == name) {
+            self.mapped_seen |= 1 << place.min(63);
+            if let Some(alias) = self.mapped(&self.values.options.map[place]) {
+                self.seen |= 1 << alias;
+                return Some(alias);
+            }
         }
         let is = |alias: &u8| aliases.get(usize::from(*alias)).is_some_and(|alias| alias.name == name);
-        if let Some(alias) = guess.filter(is) {
+        if let Some(alias) = guess.filter(is).filter(|alias| !self.replaced(*alias)) {
             return Some(alias);
         }
-        if let Some(alias) = aliases.iter().position(|alias| alias.name == name) {
+        let named = aliases.iter().position(|alias| alias.name == name).map(|alias| alias as u8);
+        if let Some(alias) = named.filter(|alias| !self.replaced(*alias)) {
             self.seen |= 1 << alias;
-            return Some(alias as u8);
+            return Some(alias);
         }
         if self.unknown.len() < 64 && !self.unknown.iter().any(|known| known == name) {
             self.unknown.push(shortened(name));
@@ -138,6 +193,12 @@ impl Columns {
             |map: &&FieldMap| self.mapped(map).is_some_and(|alias| self.values.name(alias) == mistake.field);
         if let Some(map) = self.values.options.map.iter().find(named) {
             mistake.field.clone_from(&map.field);
+        }
+        if mistake.must == MISSING
+            && mistake.hint.is_empty()
+            && let Some(near) = self.misspelling_of(&mistake.field)
+        {
+            mistake.hint = format!("did you mean `{}` for `{near}`?", mistake.field);
         }
         self.mistakes.add(line, mistake) || self.values.options.on_error == OnError::Skip
     }

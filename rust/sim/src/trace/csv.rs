@@ -1,6 +1,7 @@
 //! Rows of comma-separated values: columns are found by the names in the header, never by position.
 
 use super::columns::Columns;
+use super::format::Alias;
 use super::mistakes::Mistake;
 use super::row::Row;
 use crate::error::{Error, Result};
@@ -117,6 +118,7 @@ fn read_any(origin: &str, text: &[u8], delimiter: u8, columns: &mut Columns) -> 
         };
         let goes_on = match row(line, &record, header, columns) {
             Ok(row) => columns.push(&row),
+            Err(_) if is_open(&record, &reader, text) => columns.refuse(line, unended()),
             Err(mistake) => columns.refuse(line, mistake),
         };
         if !goes_on {
@@ -124,6 +126,19 @@ fn read_any(origin: &str, text: &[u8], delimiter: u8, columns: &mut Columns) -> 
         }
     }
     Ok(())
+}
+
+/// Whether a row runs to the end of the text because a quote is never closed.
+fn is_open(record: &csv::ByteRecord, reader: &csv::Reader<&[u8]>, text: &[u8]) -> bool {
+    let Some(start) = record.position().map(|position| position.byte() as usize) else { return false };
+    let at_end = reader.position().byte() as usize == text.len();
+    let quotes = memchr::memchr_iter(b'"', text.get(start..).unwrap_or_default()).count();
+    at_end && quotes % 2 == 1
+}
+
+fn unended() -> Mistake {
+    Mistake::new("", "a quoted cell must end with a quote", "the file ends within it")
+        .hinted("remove the quote that opens it, or close it")
 }
 
 /// The line a row begins in: the parser places it before the line ends that it passes over.
@@ -138,7 +153,8 @@ fn aliases(origin: &str, header: &csv::ByteRecord, columns: &mut Columns) -> Res
     let mut found: Vec<Option<u8>> = Vec::with_capacity(header.len());
     for cell in header {
         let name = String::from_utf8_lossy(cell.trim_ascii()).into_owned();
-        let known = columns.aliases().iter().find(|alias| alias.name.eq_ignore_ascii_case(&name));
+        let same = |alias: &&Alias| alias.name.eq_ignore_ascii_case(&name);
+        let known = columns.aliases().iter().find(same).filter(|_| !columns.is_named(&name));
         let alias = columns.alias_of(known.map_or(name.as_str(), |alias| alias.name), None);
         if alias.is_some() && found.contains(&alias) {
             return Err(Error::trace(origin, 1, name, "must be the name of one column", "it appears twice")
@@ -172,7 +188,7 @@ fn row<'a>(
 mod tests {
     use super::*;
     use crate::trace::schemas;
-    use crate::trace::{Format, ReadOptions};
+    use crate::trace::{Format, OnError, ReadOptions};
     use proptest::prelude::*;
 
     type Seen = (Vec<i64>, Vec<u32>, Vec<u32>, u64, String);
@@ -181,8 +197,11 @@ mod tests {
         let mut columns = Columns::new(schemas::of(Format::Vidur)?, &ReadOptions::default());
         let failed = read(&mut columns).err().map_or(String::new(), |error| error.to_string());
         let mistakes = std::mem::take(&mut columns.mistakes);
-        let told =
-            if mistakes.is_empty() { failed } else { mistakes.into_error(text, columns.rows).to_string() };
+        let told = if mistakes.is_empty() {
+            failed
+        } else {
+            mistakes.into_error(text, columns.rows, OnError::Stop).to_string()
+        };
         Some((columns.arrival, columns.prompt, columns.output, columns.rows, told))
     }
 

@@ -99,6 +99,16 @@ impl Trace {
         Ok(Some((cut, count)))
     }
 
+    /// How many answers end early at a context of `longest` tokens, though their prompts leave room for one.
+    pub fn answers_cut(&self, longest: u32) -> usize {
+        let lengths = self.prompt_tokens.iter().zip(&self.output_tokens);
+        lengths
+            .filter(|(prompt, output)| {
+                **prompt < longest && u64::from(**prompt) + u64::from(**output) > u64::from(longest)
+            })
+            .count()
+    }
+
     /// Rows `from..to` of every column.
     fn rows(&self, from: usize, to: usize) -> Trace {
         self.select(&(from as u32..to as u32).collect::<Vec<_>>())
@@ -160,6 +170,21 @@ mod tests {
         assert_eq!(part.sessions.unwrap().waiting(), 0);
         let open = trace().window(1.0, 9.0).unwrap().sessions.unwrap();
         assert_eq!((open.offsets, open.after), (vec![0, 0, 0, 1], vec![0]));
+    }
+
+    #[test]
+    fn answers_that_end_early_are_counted_without_prompts_that_leave_no_room() {
+        let lengths = |trace: &Trace| {
+            let pairs = trace.prompt_tokens.iter().zip(&trace.output_tokens);
+            pairs.map(|(prompt, output)| (*prompt, *output)).collect::<Vec<_>>()
+        };
+        let trace = trace();
+        for longest in 1..70 {
+            let cut = |(prompt, output): &(u32, u32)| *prompt < longest && prompt + output > longest;
+            let expected = lengths(&trace).iter().filter(|pair| cut(pair)).count();
+            assert_eq!(trace.answers_cut(longest), expected);
+        }
+        assert_eq!(trace.answers_cut(u32::MAX), 0);
     }
 
     #[test]

@@ -4,11 +4,12 @@ use roofline_core::names;
 
 use super::container::{self, Content};
 use super::diagnose::{broken, is_comment};
-use super::format::{Format, Slot};
+use super::format::Format;
 use super::mistakes::shortened;
-use super::options::{FieldMap, ReadOptions};
+use super::options::ReadOptions;
 use super::records::{Lines, Records, fields};
 use super::schemas;
+use super::values::is_date;
 use crate::error::{Error, Result};
 
 /// How many records are looked at.
@@ -68,8 +69,24 @@ const fn rule(format: Format, groups: &'static [&'static [&'static str]]) -> Rul
     Rule { format, groups, within: "" }
 }
 
+/// Arrivals whose name tells the unit: wherever they stand beside a length, the file is a native one.
+const ARRIVALS: &[&str] = &["arrival_s", "arrival_ms", "arrival_us", "arrival_ns"];
+
+/// What formats call the tokens of a prompt.
+const PROMPTS: &[&str] = &[
+    "prompt_tokens",
+    "input_tokens",
+    "input_length",
+    "ContextTokens",
+    "contexttokens",
+    "num_prefill_tokens",
+    "prompt_size",
+    "input_toks",
+];
+
 const JSON_RULES: &[Rule] = &[
     rule(Format::Native, &[&["trace"]]),
+    rule(Format::Native, &[ARRIVALS, PROMPTS]),
     rule(Format::DynamoRequest, &[&["schema", "event"], &["event_type", "event"]]),
     rule(Format::SageMaker, &[&["captureData"], &["eventMetadata"]]),
     rule(Format::TraceLab, &[&["prefix_tokens"], &["newly_append_tokens"], &["timing_events"]]),
@@ -91,14 +108,11 @@ const JSON_RULES: &[Rule] = &[
     rule(Format::OpenAiResponse, &[&["usage"], &["created", "created_at"]]),
     rule(Format::LiteLlm, &[&["startTime"], &["prompt_tokens"]]),
     rule(Format::OpenAiBatch, &[&["custom_id"], &["body"]]),
+    rule(Format::Native, &[&["arrival"], PROMPTS]),
     rule(
-        Format::Native,
-        &[
-            &["arrival_s", "arrival_ms", "arrival_us", "arrival_ns", "arrival"],
-            &["prompt_tokens", "input_tokens"],
-        ],
+        Format::Mooncake,
+        &[&["timestamp", "created_time"], &["input_length", "input_tokens", "prompt_tokens"]],
     ),
-    rule(Format::Mooncake, &[&["timestamp", "created_time"], &["input_length", "input_tokens"]]),
     rule(Format::Vidur, &[&["arrived_at"], &["num_prefill_tokens"]]),
     Rule { format: Format::AiperfDag, groups: &[&["turns"]], within: "\"spawns\"" },
     Rule { format: Format::AiperfDag, groups: &[&["turns"]], within: "\"forks\"" },
@@ -111,6 +125,7 @@ const JSON_RULES: &[Rule] = &[
 ];
 
 const CSV_RULES: &[Rule] = &[
+    rule(Format::Native, &[ARRIVALS, PROMPTS]),
     rule(Format::AzureLmm, &[&["contexttokens"], &["generatedtokens"], &["numimages"]]),
     rule(Format::AzureLlm, &[&["contexttokens"], &["generatedtokens"]]),
     rule(Format::BurstGpt, &[&["request tokens"], &["response tokens"]]),
@@ -120,14 +135,11 @@ const CSV_RULES: &[Rule] = &[
     rule(Format::TraceLabSession, &[&["prefix_len"], &["input_len"]]),
     rule(Format::Blis, &[&["arrival_time_us"], &["slo_class"]]),
     rule(Format::LiteLlm, &[&["starttime"], &["prompt_tokens"]]),
+    rule(Format::Native, &[&["arrival"], PROMPTS]),
     rule(
-        Format::Native,
-        &[
-            &["arrival_s", "arrival_ms", "arrival_us", "arrival_ns", "arrival"],
-            &["prompt_tokens", "input_tokens"],
-        ],
+        Format::Mooncake,
+        &[&["timestamp", "created_time"], &["input_length", "input_tokens", "prompt_tokens"]],
     ),
-    rule(Format::Mooncake, &[&["timestamp", "created_time"], &["input_length", "input_tokens"]]),
     rule(Format::Native, &[&["prompt_tokens"], &["output_tokens"]]),
     rule(Format::Mooncake, &[&["input_length", "input_tokens"], &["output_length", "output_tokens"]]),
 ];
@@ -174,8 +186,9 @@ pub(super) fn find<'a>(
         options.format.map(|format| Detection { format, why: "chosen with `--trace-format`".to_string() });
     let native =
         || Detection { format: Format::Native, why: "its fields are named with `--map`".to_string() };
-    let arrival = |map: &FieldMap| schemas::slot_of(&map.native) == Some(Slot::Arrival);
-    let mapped = (options.map.iter().any(arrival) || found.is_none() && !options.map.is_empty()).then(native);
+    // A nested record has no fields to name: whoever names some means those of flat rows.
+    let nested = |found: &Detection| schemas::of(found.format).is_none_or(|schema| schema.unfold.is_some());
+    let mapped = (!options.map.is_empty() && found.as_ref().is_none_or(nested)).then(native);
     match chosen.or(mapped).or(found) {
         Some(detection) => Ok((detection, layout)),
         None => Err(unknown(origin, text, &layout)),
@@ -284,7 +297,7 @@ fn unknown(origin: &str, text: &[u8], layout: &Layout) -> Error {
         Layout::Csv(delimiter) => {
             let header = Lines::new(text).next().map_or(&[][..], |record| record.text);
             let cells = header_cells(header, *delimiter);
-            if cells.iter().all(|cell| cell.parse::<f64>().is_ok()) {
+            if cells.iter().all(|cell| cell.parse::<f64>().is_ok() || is_date(cell)) {
                 return Error::trace(origin, 1, "", "the first line must name the columns", cells.join(","))
                     .hinted(
                         "add a line such as `arrived_at,num_prefill_tokens,num_decode_tokens` before it",

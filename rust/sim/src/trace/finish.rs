@@ -3,10 +3,11 @@
 use roofline_core::names;
 use rustc_hash::FxHashMap;
 
-use super::columns::Columns;
+use super::columns::{Columns, Idle};
 use super::detect;
 use super::format::{Alias, Format, Parents, Slot};
 use super::links::Resolved;
+use super::mistakes::shortened;
 use super::options::ReadOptions;
 use super::policy::{OnError, TimeUnit, TurnLengths, ZeroOutput};
 use super::report::Report;
@@ -22,6 +23,7 @@ use crate::error::{Error, Result};
 pub(super) fn finish(mut columns: Columns, report: &mut Report, options: &ReadOptions) -> Result<Trace> {
     report.rows = columns.rows;
     report.time_unit = columns.values.arrival_unit();
+    named_in_vain(&columns, &report.origin)?;
     columns_everywhere_missing(&columns, &report.origin)?;
     let (resolved, kept) = resolve(&mut columns, report);
     let mistakes = std::mem::take(&mut columns.mistakes);
@@ -33,7 +35,7 @@ pub(super) fn finish(mut columns: Columns, report: &mut Report, options: &ReadOp
     if broken
         && (options.on_error == OnError::Stop || kept.as_ref().map_or(columns.arrival.len(), Vec::len) == 0)
     {
-        return Err(mistakes.into_error(&report.origin, columns.rows));
+        return Err(mistakes.into_error(&report.origin, columns.rows, options.on_error));
     }
     if broken {
         let (kept, rows) = (kept.as_ref().map_or(columns.arrival.len(), Vec::len), columns.rows);
@@ -76,6 +78,29 @@ fn resolve(columns: &mut Columns, report: &mut Report) -> (Resolved, Option<Vec<
     (resolved, Some(kept))
 }
 
+/// The names of the fields that any row has.
+fn found(columns: &Columns) -> Vec<String> {
+    let known = (0..columns.aliases().len()).filter(|place| columns.seen >> place & 1 == 1);
+    known.map(|place| columns.called(place as u8)).chain(columns.unknown.iter().cloned()).collect()
+}
+
+/// The error for a field that the user named and that has no effect.
+fn named_in_vain(columns: &Columns, origin: &str) -> Result<()> {
+    let Some((map, idle)) = columns.idle_map().filter(|_| columns.rows > 0) else { return Ok(()) };
+    let (field, format) = (map.field.as_str(), columns.format().name());
+    let given = format!("{} ({format} has no such thing)", map.native);
+    if idle == Idle::Meaningless {
+        return Err(Error::trace(origin, 0, "", "`--map` must name what the format holds", given)
+            .hinted("`--trace-format native` takes every field by the names it is given"));
+    }
+    let found = found(columns);
+    let near = names::nearest(field, found.iter().map(String::as_str), 1).into_iter().next();
+    let near = near.filter(|name| names::edit_distance(name, field) <= detect::slip(name));
+    let hint = near.map_or_else(String::new, |name| format!("did you mean `{name}`?"));
+    let value = format!("{field} (found {})", shortened(&found.join(", ")));
+    Err(Error::trace(origin, 0, "", "`--map` must name a field of the file", value).hinted(hint))
+}
+
 /// The error for a file in which no row at all has a field that no request is without.
 fn columns_everywhere_missing(columns: &Columns, origin: &str) -> Result<()> {
     let aliases = columns.values.schema.aliases;
@@ -88,10 +113,10 @@ fn columns_everywhere_missing(columns: &Columns, origin: &str) -> Result<()> {
         if columns.mistakes.count(first, MISSING) < columns.rows {
             continue;
         }
-        let seen = |index: &usize| columns.seen >> index & 1 == 1;
-        let known = (0..aliases.len()).filter(seen).map(|index| aliases[index].name.to_string());
-        let found: Vec<String> = known.chain(columns.unknown.iter().cloned()).collect();
-        let value = format!("no {what} (looked for {}; found {})", names.join(", "), found.join(", "));
+        let found = found(columns);
+        let more = if names.len() > LOOKED_FOR { ", …" } else { "" };
+        let looked = names[..names.len().min(LOOKED_FOR)].join(", ");
+        let value = format!("no {what} (looked for {looked}{more}; found {})", found.join(", "));
         let hint = detect::misspelt(&found).unwrap_or_else(|| match slot {
             Slot::Arrival => NO_ARRIVALS.to_string(),
             Slot::Output => {
@@ -103,6 +128,9 @@ fn columns_everywhere_missing(columns: &Columns, origin: &str) -> Result<()> {
     }
     Ok(())
 }
+
+/// How many names of a field are told.
+const LOOKED_FOR: usize = 5;
 
 /// What helps a file that says how long requests are, not when they come.
 pub(super) const NO_ARRIVALS: &str =
@@ -260,9 +288,9 @@ fn assemble(
     kept: Option<Vec<u32>>,
     report: &mut Report,
 ) -> Result<Trace> {
-    let order = time_order(&columns.arrival, kept);
     let first = columns.arrival.iter().copied().min().unwrap_or(0);
-    told_of_origin(first, &columns, report);
+    told_of_origin(first, &columns, kept.as_ref().map_or(columns.arrival.len(), Vec::len), report);
+    let order = time_order(&columns.arrival, kept);
     let (requests, by_parents) =
         (columns.arrival.len(), columns.values.schema.parents == Parents::MayBeAbsent);
     let delta = columns.turn_lengths == TurnLengths::Delta;
@@ -326,7 +354,7 @@ fn time_order(arrival: &[i64], kept: Option<Vec<u32>>) -> Option<Vec<u32>> {
     Some(order)
 }
 
-fn told_of_origin(first: i64, columns: &Columns, report: &mut Report) {
+fn told_of_origin(first: i64, columns: &Columns, kept: usize, report: &mut Report) {
     report.origin_ns = first;
     let last = columns.arrival.iter().copied().max().unwrap_or(first);
     // Unix times of the years 1990 to 2100 are taken for dates; no trace is that far from its own beginning.
@@ -340,11 +368,8 @@ fn told_of_origin(first: i64, columns: &Columns, report: &mut Report) {
     } else if first != 0 {
         report.inform(format!("the first arrival is at {} s, shifted to 0", first as f64 / 1e9));
     }
-    if first == last && columns.arrival.len() > 1 {
-        report.inform(format!(
-            "all {} requests arrive at once: a burst, its rate is infinite",
-            columns.arrival.len()
-        ));
+    if first == last && kept > 1 {
+        report.inform(format!("all {kept} requests arrive at once: a burst, its rate is infinite"));
     }
 }
 

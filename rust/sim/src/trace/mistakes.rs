@@ -1,5 +1,6 @@
 //! Collecting what is wrong with a file: each kind of mistake once, with how often it happens.
 
+use super::policy::OnError;
 use crate::error::Error;
 
 /// Kinds after which reading stops.
@@ -11,16 +12,16 @@ pub(super) struct Mistake {
     pub field: String,
     pub must: String,
     pub value: String,
-    pub hint: &'static str,
+    pub hint: String,
 }
 
 impl Mistake {
     pub fn new(field: &str, must: impl Into<String>, value: impl Into<String>) -> Mistake {
-        Mistake { field: field.to_string(), must: must.into(), value: value.into(), hint: "" }
+        Mistake { field: field.to_string(), must: must.into(), value: value.into(), hint: String::new() }
     }
 
-    pub fn hinted(mut self, hint: &'static str) -> Mistake {
-        self.hint = hint;
+    pub fn hinted(mut self, hint: &str) -> Mistake {
+        self.hint = hint.to_string();
         self
     }
 }
@@ -77,8 +78,11 @@ impl Mistakes {
     }
 
     /// The error that refuses the file, of which `rows` were read.
-    pub fn into_error(self, file: &str, rows: u64) -> Error {
-        let skip = format!("`--on-error skip` leaves out {} of {rows} rows", self.rows);
+    pub fn into_error(self, file: &str, rows: u64, policy: OnError) -> Error {
+        let skip = match policy {
+            OnError::Stop => format!("`--on-error skip` leaves out {} of {rows} rows", self.rows),
+            OnError::Skip => "without them no row is left".to_string(),
+        };
         let mut errors: Vec<Error> =
             self.kinds.into_iter().map(|kind| kind.into_error(file, &skip)).collect();
         match errors.len() {
@@ -96,7 +100,7 @@ impl Kind {
             count if count as usize > self.lines.len() => format!("{count} lines (first: {lines})"),
             count => format!("{count} lines ({lines})"),
         };
-        let hint = if self.first.hint.is_empty() { skip } else { self.first.hint };
+        let hint = if self.first.hint.is_empty() { skip } else { &self.first.hint };
         let hint = if more.is_empty() { hint.to_string() } else { format!("{more}; {hint}") };
         Error::trace(file, self.lines[0], self.first.field, self.first.must, self.first.value).hinted(hint)
     }
@@ -119,9 +123,17 @@ mod tests {
         let mut mistakes = Mistakes::default();
         mistakes.add(2, Mistake::new("input_length", "must be at least 0", "-5"));
         mistakes.add(7, Mistake::new("input_length", "must be at least 0", "-9"));
-        let error = mistakes.into_error("t.jsonl", 9);
+        let error = mistakes.into_error("t.jsonl", 9, OnError::Stop);
         assert_eq!(error.to_string(), "t.jsonl:2: input_length must be at least 0: -5");
         assert_eq!(error.hint(), "2 lines (2, 7); `--on-error skip` leaves out 2 of 9 rows");
+    }
+
+    #[test]
+    fn whoever_skips_already_is_not_told_to() {
+        let mut mistakes = Mistakes::default();
+        mistakes.add(2, Mistake::new("input_length", "must be at least 0", "-5"));
+        let error = mistakes.into_error("t.jsonl", 1, OnError::Skip);
+        assert_eq!(error.hint(), "without them no row is left");
     }
 
     #[test]
@@ -129,7 +141,7 @@ mod tests {
         let mut mistakes = Mistakes::default();
         mistakes.add(1, Mistake::new("a", "must be given", "missing"));
         mistakes.add(3, Mistake::new("b", "must be given", "missing").hinted("name it"));
-        let error = mistakes.into_error("t.jsonl", 4);
+        let error = mistakes.into_error("t.jsonl", 4, OnError::Stop);
         assert_eq!(
             error.to_string(),
             "t.jsonl has mistakes of 2 kinds:\n  t.jsonl:1: a must be given: missing \

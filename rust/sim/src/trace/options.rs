@@ -81,7 +81,8 @@ pub struct ReadOptions {
     pub default_output_tokens: Option<u32>,
     /// What the prompt lengths of a session's turns count, instead of the format's rule (`--turn-lengths`).
     pub turn_lengths: Option<TurnLengths>,
-    /// Which fields hold what (`--map`); a file whose arrivals are mapped is read as native, whatever it looks like.
+    /// Which fields hold what (`--map`); they stand in for the format's own fields of
+    /// that meaning, and a file of no known format is read as native.
     pub map: Vec<FieldMap>,
     /// Arrivals come from elsewhere: requests and sessions without any are at 0.
     pub arrivals_elsewhere: bool,
@@ -115,6 +116,11 @@ impl ReadOptions {
             let must = format!("must be at most {TOKENS_MAX}");
             let value = self.default_output_tokens.unwrap_or_default();
             return Err(Error::spec("default_output_tokens", must, value, "").into());
+        }
+        for (place, map) in self.map.iter().enumerate() {
+            if self.map[..place].iter().any(|before| before.field == map.field) {
+                return Err(Error::spec("map", "must name a field once", &map.field, "").into());
+            }
         }
         let quoting = |byte: u8| matches!(byte, b'"' | b'\n' | b'\r');
         match self.csv_delimiter {

@@ -148,7 +148,7 @@ impl Reader {
     pub fn stop_at_mistakes(&mut self, origin: &str) -> Result<()> {
         match &mut self.reading {
             Some((columns, _)) if self.options.on_error == OnError::Stop && !columns.mistakes.is_empty() => {
-                Err(std::mem::take(&mut columns.mistakes).into_error(origin, columns.rows))
+                Err(std::mem::take(&mut columns.mistakes).into_error(origin, columns.rows, OnError::Stop))
             }
             _ => Ok(()),
         }
@@ -334,7 +334,10 @@ fn header(
                 Ok(size) if size > 0 => columns.block_size = options.trace_block_size.unwrap_or(size),
                 _ => return refuse(key, "must be a whole number of tokens, at least 1", value),
             },
-            ("time_unit", value) if TimeUnit::named(value).is_some() => {}
+            ("time_unit", value) if TimeUnit::named(value).is_some() => {
+                let unit = &mut columns.values.options.time_unit;
+                *unit = unit.or(TimeUnit::named(value));
+            }
             ("trace", value) => return refuse(key, "must be `roofline-fast/1`", value),
             ("hash_scope", value) => return refuse(key, "must be `global`", value),
             ("turn_lengths", value) => return refuse(key, "must be `full` or `delta`", value),

@@ -145,8 +145,21 @@ fn elements<'a>(origin: &str, array: &'a [u8], text: &'a [u8]) -> Result<Vec<Rec
     let mut json = serde_json::Deserializer::from_slice(array);
     let elements = json.deserialize_seq(Elements).and_then(|elements| json.end().map(|()| elements));
     let elements = elements.map_err(|error| {
-        let value = format!("{} (column {})", plain(&error), error.column());
-        Error::trace(origin, error.line() as u64, "", "the JSON array must be valid and complete", value)
+        // An end that comes too soon is told in the last line that holds anything.
+        let held = array.trim_ascii_end();
+        let last = 1 + memchr::memchr_iter(b'\n', held).count();
+        let column = match error.line() > last {
+            true => held.len() - memchr::memrchr(b'\n', held).map_or(0, |end| end + 1),
+            false => error.column(),
+        };
+        let value = format!("{} (column {column})", plain(&error));
+        Error::trace(
+            origin,
+            error.line().min(last) as u64,
+            "",
+            "the JSON array must be valid and complete",
+            value,
+        )
     })?;
     Ok(placed(elements.into_iter().map(|element| element.get().as_bytes()), text))
 }
@@ -218,6 +231,13 @@ mod tests {
         let (key, inside) = records.unwrapped(text).unwrap();
         assert_eq!(key, "requests");
         assert_eq!(inside.iter().map(|record| record.line).collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn an_array_that_ends_too_soon_is_told_in_its_last_line() {
+        let error = Records::cut("f.json", b"[[[\n", &mut Vec::new()).err().unwrap();
+        let told = "f.json:1: the JSON array must be valid and complete: EOF while parsing a list (column 3)";
+        assert_eq!(error.to_string(), told);
     }
 
     #[test]

@@ -63,8 +63,12 @@ impl<'a> Row<'a> {
             return;
         };
         if self.has >> slot as u32 & 1 == 1 {
+            let tells = |alias: u8| aliases[usize::from(alias)].unit.is_some();
             match value {
                 (same, _) if *same == alias => self.repeated = Some(alias),
+                // An arrival whose name tells its unit goes before one whose name does not.
+                (other, _) if slot == Slot::Arrival && tells(*other) && !tells(alias) => return,
+                (other, _) if slot == Slot::Arrival && tells(alias) && !tells(*other) => {}
                 (other, before) if *before != text => self.conflict = Some((*other, alias)),
                 _ => {}
             }

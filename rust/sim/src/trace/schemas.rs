@@ -35,14 +35,20 @@ pub(super) fn of(format: Format) -> Option<&'static Schema> {
     })
 }
 
-/// The names of the native fields.
+/// The names of the native fields, without what other formats call them.
 pub(super) fn native() -> impl Iterator<Item = &'static str> {
-    NATIVE.aliases.iter().map(|alias| alias.name)
+    NATIVE.aliases.iter().map(|alias| alias.name).take_while(|name| *name != "timestamp")
 }
 
 /// What a native field means.
 pub(super) fn slot_of(native: &str) -> Option<Slot> {
     NATIVE.aliases.iter().find(|alias| alias.name == native).map(|alias| alias.slot)
+}
+
+/// The unit of an arrival by its native name; none for any other field.
+pub(super) fn unit_of_arrival(native: &str) -> Option<TimeUnit> {
+    let own = NATIVE.aliases.iter().find(|alias| alias.name == native)?;
+    own.unit.filter(|_| own.slot == Slot::Arrival)
 }
 
 /// What most formats are like.
@@ -100,6 +106,31 @@ static NATIVE: Schema = Schema {
         timed("observed_ttft_s", Slot::Ttft, TimeUnit::Seconds),
         timed("observed_e2e_s", Slot::E2e, TimeUnit::Seconds),
         timed("observed_tpot_s", Slot::Tpot, TimeUnit::Seconds),
+        // What other formats call the same.
+        alias("timestamp", Slot::Arrival),
+        alias("arrived_at", Slot::Arrival),
+        timed("arrival_time_us", Slot::Arrival, TimeUnit::Micros),
+        timed("arrival_time_ns", Slot::Arrival, TimeUnit::Nanos),
+        timed("timestamp_start_unix_ms", Slot::Arrival, TimeUnit::Millis),
+        timed("StartTimeOffset", Slot::Arrival, TimeUnit::Nanos),
+        alias("input_length", Slot::Prompt),
+        alias("ContextTokens", Slot::Prompt),
+        alias("num_prefill_tokens", Slot::Prompt),
+        alias("prompt_size", Slot::Prompt),
+        alias("input_toks", Slot::Prompt),
+        alias("output_length", Slot::Output),
+        alias("completion_tokens", Slot::Output),
+        alias("GeneratedTokens", Slot::Output),
+        alias("num_decode_tokens", Slot::Output),
+        alias("token_size", Slot::Output),
+        alias("output_toks", Slot::Output),
+        alias("request_id", Slot::Id),
+        alias("session_id", Slot::Session),
+        alias("wait_for", Slot::After),
+        timed("delay_ms", Slot::Delay, TimeUnit::Millis),
+        alias("hash_ids", Slot::Hashes),
+        alias("adapter", Slot::Lora),
+        alias("tenant_id", Slot::Tenant),
     ],
     ..PLAIN
 };
@@ -117,6 +148,7 @@ static MOONCAKE: Schema = Schema {
         alias("prompt_tokens", Slot::Prompt),
         alias("output_length", Slot::Output),
         alias("output_tokens", Slot::Output),
+        alias("completion_tokens", Slot::Output),
         alias("hash_ids", Slot::Hashes),
         alias("request_id", Slot::Id),
         alias("session_id", Slot::Session),
@@ -564,6 +596,13 @@ mod tests {
             }
             assert!(schema.aliases.len() <= 64, "{:?}: one bit an alias", schema.format);
         }
+    }
+
+    #[test]
+    fn the_native_names_end_where_those_of_other_formats_begin() {
+        let names: Vec<&str> = native().collect();
+        assert_eq!(names.last(), Some(&"observed_tpot_s"));
+        assert!(names.contains(&"arrival_s") && !names.contains(&"hash_ids"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::number::{self, Broken};
 use super::options::ReadOptions;
 use super::policy::{PriorityOrder, TimeUnit};
 use super::row::Row;
+use super::schemas;
 
 /// A text without the quotes JSON puts around it.
 fn bare(raw: &str) -> &str {
@@ -16,7 +17,7 @@ fn bare(raw: &str) -> &str {
 }
 
 /// Whether a text has the shape of a date.
-fn is_date(raw: &str) -> bool {
+pub(super) fn is_date(raw: &str) -> bool {
     let text = bare(raw).as_bytes();
     text.len() >= 10 && text[4] == b'-' && text[7] == b'-'
 }
@@ -63,6 +64,8 @@ pub(super) struct Values {
     pub options: ReadOptions,
     pub tallies: Tallies,
     arrival_alias: Option<u8>,
+    /// The unit of the arrivals, where the user named their field.
+    mapped_unit: Option<TimeUnit>,
     /// Whether the arrivals are dates, where the format leaves it open.
     dated: Option<bool>,
     /// The last arrival that stood in the file.
@@ -72,12 +75,14 @@ pub(super) struct Values {
 impl Values {
     pub fn new(schema: &'static Schema, options: &ReadOptions) -> Values {
         let (options, tallies) = (options.clone(), Tallies::default());
-        Values { schema, options, tallies, arrival_alias: None, dated: None, last_given: None }
+        let mapped_unit = options.map.iter().find_map(|map| schemas::unit_of_arrival(&map.native));
+        Values { schema, options, tallies, arrival_alias: None, mapped_unit, dated: None, last_given: None }
     }
 
     /// The unit of a field's times. Only an arrival can be a date: a delay keeps the format's unit.
     pub fn unit(&self, alias: u8) -> TimeUnit {
         let Alias { slot, unit: own, .. } = self.schema.aliases[usize::from(alias)];
+        let own = self.mapped_unit.filter(|_| slot == Slot::Arrival).or(own);
         let chosen =
             self.options.time_unit.filter(|unit| slot == Slot::Arrival || *unit != TimeUnit::DateTime);
         own.or(chosen).unwrap_or(self.schema.unit)
@@ -88,8 +93,8 @@ impl Values {
         if self.dated == Some(true) {
             return TimeUnit::DateTime;
         }
-        self.arrival_alias
-            .map_or(self.options.time_unit.unwrap_or(self.schema.unit), |alias| self.unit(alias))
+        let unnamed = self.mapped_unit.or(self.options.time_unit).unwrap_or(self.schema.unit);
+        self.arrival_alias.map_or(unnamed, |alias| self.unit(alias))
     }
 
     /// The name a user knows a field by.
@@ -164,7 +169,7 @@ impl Values {
 
     /// A point in time on the clock of the arrivals.
     pub fn instant(&mut self, row: &Row, alias: u8, raw: &str) -> Result<i64, Mistake> {
-        if self.schema.dates && self.options.time_unit.is_none() {
+        if self.schema.dates && self.options.time_unit.is_none() && self.mapped_unit.is_none() {
             let dated = is_date(raw);
             if *self.dated.get_or_insert(dated) != dated {
                 let kind = if dated { "numbers" } else { "dates" };

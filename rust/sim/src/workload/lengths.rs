@@ -91,7 +91,7 @@ impl Length {
         Length { shape: Shape::Fixed(f64::from(tokens)), min: 0, max: TOKENS_MAX }
     }
 
-    /// Reads `512`, `100:200`, `lognormal(mean=300,std=200,min=1,max=4096)`, `empirical(lengths.csv)`, …
+    /// Reads `512`, `100:200`, `4+-2` (a mean and a standard deviation), `lognormal(mean=300,std=200,min=1,max=4096)`, `empirical(lengths.csv)`, …
     ///
     /// `field` is what the text is the value of (`input_len`), for messages, and for the column of a file.
     ///
@@ -106,13 +106,16 @@ impl Length {
     /// A distribution that is not known, arguments that are missing, unknown or out of bounds, a file of no lengths.
     pub fn parse(field: &str, text: &str) -> Result<Length> {
         let text = text.trim();
-        let most = u64::from(TOKENS_MAX);
+        let (least, most) = (u64::from(field == "input_len"), u64::from(TOKENS_MAX));
+        if let Some((mean, std)) = text.split_once("+-").or_else(|| text.split_once('±')) {
+            return Length::parse(field, &format!("normal(mean={mean},std={std})"));
+        }
         if let Some((low, high)) = text.split_once(':').filter(|_| !text.contains('(')) {
-            let (low, high) = (whole(field, low, 0, most)?, whole(field, high, 0, most)?);
+            let (low, high) = (whole(field, low, least, most)?, whole(field, high, least, most)?);
             return uniform(field, text, low as u32, high as u32);
         }
         if text.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '-' | '+' | '.')) {
-            return Ok(Length::fixed(whole(field, text, 0, most)? as u32));
+            return Ok(Length::fixed(whole(field, text, least, most)? as u32));
         }
         named(field, &Call::parse(field, text)?)
     }
@@ -374,7 +377,7 @@ mod tests {
         must("zipf(1,5,4)", "input_len: zipf must have min <= max, at most 4,194,303 apart: zipf(1,5,4)");
         must("-5", "input_len must be a whole number: -5");
         must("1.5", "input_len must be a whole number: 1.5");
-        must("3000000000", "input_len must be between 0 and 2147483647: 3000000000");
+        must("3000000000", "input_len must be between 1 and 2147483647: 3000000000");
         let error = Length::parse("input_len", "lognormall(1,2)").unwrap_err();
         assert!(error.hint().starts_with("nearest: lognormal"), "{}", error.hint());
     }

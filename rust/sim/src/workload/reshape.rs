@@ -14,6 +14,8 @@ pub struct Reshape {
     pub most: (Option<u32>, Option<u32>),
     /// Seconds without an arrival, at most: longer ones are cut to this.
     pub idle_gap_cap_s: Option<f64>,
+    /// Seconds between an answer and the turn that waits for it, at most.
+    pub turn_delay_cap_s: Option<f64>,
 }
 
 impl Trace {
@@ -23,8 +25,13 @@ impl Trace {
     /// # Errors
     /// Scales and caps that are not above 0.
     pub fn reshaped(&self, reshape: &Reshape) -> Result<Trace> {
-        let Reshape { scales, most, idle_gap_cap_s } = *reshape;
-        let positive = [("isl_scale", scales.0), ("osl_scale", scales.1), ("idle_gap_cap", idle_gap_cap_s)];
+        let Reshape { scales, most, idle_gap_cap_s, turn_delay_cap_s } = *reshape;
+        let positive = [
+            ("isl_scale", scales.0),
+            ("osl_scale", scales.1),
+            ("idle_gap_cap", idle_gap_cap_s),
+            ("turn_delay_cap", turn_delay_cap_s),
+        ];
         for (field, value) in positive {
             if value.is_some_and(|value| !(value > 0.0 && value.is_finite())) {
                 let value = value.unwrap_or_default();
@@ -55,8 +62,12 @@ impl Trace {
             }
             (hashes.ids, hashes.offsets) = (ids, offsets);
         }
+        let nanos = |seconds: f64| (seconds * 1e9).min(u64::MAX as f64) as u64;
+        if let (Some(cap_s), Some(sessions)) = (turn_delay_cap_s, &mut reshaped.sessions) {
+            sessions.delay_ns.iter_mut().for_each(|delay| *delay = (*delay).min(nanos(cap_s)));
+        }
         if let Some(cap_s) = idle_gap_cap_s {
-            let cap = (cap_s * 1e9).min(u64::MAX as f64) as u64;
+            let cap = nanos(cap_s);
             let (mut before, mut cut) = (0, 0);
             for arrival in &mut reshaped.arrival_ns {
                 cut += (*arrival - before).saturating_sub(cap);
@@ -88,6 +99,29 @@ mod tests {
             hashes: Some(BlockHashes { block_size: 16, offsets: vec![0, 6, 9, 9], ids: (0..9).collect() }),
             ..Trace::default()
         }
+    }
+
+    #[test]
+    fn longer_waits_for_a_turn_are_cut_and_shorter_ones_stay() {
+        let sessions = crate::trace::Sessions {
+            count: 1,
+            session: vec![0, 0, 0],
+            offsets: vec![0, 0, 1, 2],
+            after: vec![0, 1],
+            delay_ns: vec![9_000_000_000, 1],
+        };
+        let trace = Trace {
+            arrival_ns: vec![0, 1, 2],
+            prompt_tokens: vec![1, 2, 3],
+            output_tokens: vec![1, 1, 1],
+            sessions: Some(sessions),
+            ..Trace::default()
+        };
+        let capped = Reshape { turn_delay_cap_s: Some(2.0), ..Reshape::default() };
+        assert_eq!(trace.reshaped(&capped).unwrap().sessions.unwrap().delay_ns, [2_000_000_000, 1]);
+        let never = Reshape { turn_delay_cap_s: Some(0.0), ..Reshape::default() };
+        let error = trace.reshaped(&never).unwrap_err().to_string();
+        assert_eq!(error, "turn_delay_cap must be above 0 and finite: 0");
     }
 
     #[test]

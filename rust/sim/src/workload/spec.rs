@@ -48,7 +48,7 @@ pub struct Spec {
 }
 
 /// Every word that is understood: the flags of the command line with `_`.
-const WORDS: [&str; 34] = [
+const WORDS: [&str; 35] = [
     "num_prompts",
     "duration",
     "seed",
@@ -78,6 +78,7 @@ const WORDS: [&str; 34] = [
     "output_len_stddev",
     "turns",
     "turn_delay",
+    "turn_delay_stddev",
     "sessions",
     "loras",
     "lora_dist",
@@ -388,10 +389,15 @@ fn labels(said: &Said, count: &str, how: &str) -> Result<Option<Names>> {
 
 fn conversations(said: &Said) -> Result<Option<Conversations>> {
     let Some(turns) = said.get("turns") else {
-        said.only_with(&["turn_delay", "sessions"], "turns")?;
+        said.only_with(&["turn_delay", "turn_delay_stddev", "sessions"], "turns")?;
         return Ok(None);
     };
+    said.only_with(&["turn_delay_stddev"], "turn_delay")?;
     let delay = said.get("turn_delay").map_or(Ok(Length::fixed(0)), |text| Length::parse("turn_delay", text));
+    let delay = match said.number("turn_delay_stddev", 0.0, f64::INFINITY)? {
+        Some(std) => delay?.deviating("turn_delay_stddev", std),
+        None => delay,
+    };
     Ok(Some(Conversations {
         count: said.whole("sessions", 1, COUNT_MOST)?,
         turns: Length::parse("turns", turns)?,
@@ -450,6 +456,30 @@ mod tests {
             ]
         );
         assert_eq!(spec.rate, Rate::Infinite);
+    }
+
+    #[test]
+    fn a_deviation_is_one_thing_however_it_is_written() {
+        let turns = |words: &[(&str, &str)]| {
+            let words: Vec<_> =
+                [("num_prompts", "10"), ("turns", "3")].iter().chain(words).copied().collect();
+            Spec::parse(&words, None).unwrap().conversations.unwrap().delay_ms
+        };
+        let named = turns(&[("turn_delay", "normal(mean=40,std=20)")]);
+        assert_eq!(turns(&[("turn_delay", "40+-20")]), named);
+        assert_eq!(turns(&[("turn_delay", "40"), ("turn_delay_stddev", "20")]), named);
+        assert_eq!(
+            refused(&[("num_prompts", "10"), ("turns", "3"), ("turn_delay_stddev", "2")]),
+            "turn_delay_stddev must be left out without turn_delay: 2"
+        );
+    }
+
+    #[test]
+    fn a_prompt_of_no_tokens_is_refused() {
+        let prompts = |text| refused(&[("num_prompts", "10"), ("input_len", text)]);
+        assert_eq!(prompts("0"), prompts("0:5"));
+        assert!(prompts("0").starts_with("input_len must be"), "{}", prompts("0"));
+        assert!(Spec::parse(&[("num_prompts", "10"), ("output_len", "0")], None).is_ok());
     }
 
     #[test]
