@@ -29,7 +29,7 @@ def told(**asked: Any) -> dict[str, Any]:
         {"engine": "static"},
         {"dp": 3, "request_rate": 40},
         {"model": "qwen3-30b-a3b", "dp": 2, "ep": 2, "request_rate": 30},
-        {"concurrency": 8, "think_time": 20},
+        {"concurrency": 8, "think_time": 20, "request_rate": None},
         {"max_concurrency": 6},
         {"warmup": 200, "measure": 500},
         {"warmup": "10s", "measure": "30s", "dp": 2},

@@ -51,7 +51,7 @@ fn a_map_of_one_field_keeps_the_format_that_is_seen() {
 }
 
 fn mapped(maps: &[&str]) -> ReadOptions {
-    let map = maps.iter().map(|text| FieldMap::parse(text).unwrap()).collect();
+    let map = maps.iter().map(|text| FieldMap::parse(text).expect("a map")).collect();
     ReadOptions { map, ..ReadOptions::default() }
 }
 
