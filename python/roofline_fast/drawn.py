@@ -52,7 +52,7 @@ class Drawn(Trace):
         """Refuse: they are not all known."""
         self._refuse("arriving")
 
-    def write(self, path: str | PathLike[str], *, format: str | None = None) -> list[str]:  # noqa: A002, ARG002
+    def write(self, path: str | PathLike[str], *, format: str | None = None) -> list[str]:  # noqa: A002
         """Refuse: they are not all known."""
         self._refuse("write")
 
