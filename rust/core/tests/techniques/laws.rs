@@ -10,7 +10,7 @@ use roofline_core::technique::{KINDS, Technique, expand};
 use super::toy::*;
 
 /// Each kind with the settings that change nothing.
-const NEUTRAL: [&str; 26] = [
+const NEUTRAL: [&str; 27] = [
     "prune:ffn=1,heads=1,layers=1",
     "attention:kind=full",
     "attention:kind=window,layers=0",
@@ -37,6 +37,15 @@ const NEUTRAL: [&str; 26] = [
     "spec:gamma=0",
     "parallel-decoding:width=1",
     "offload:share=0",
+    "hybrid:processor=xeon-8592,share=0",
+];
+
+/// Kinds without such a setting, and why.
+const NEVER_NEUTRAL: [(&str, &str); 4] = [
+    ("distill", "another model is served"),
+    ("experts", "its neutral settings are those of a mixture, below"),
+    ("afd", "layers are always spread over two groups of devices"),
+    ("pim", "operators it names always run beside memory"),
 ];
 
 /// One example of each kind that does something.
@@ -79,6 +88,15 @@ fn every_kind_has_an_example_of_what_it_does() {
         for text in [kind.about, kind.changes, kind.formula, kind.source, kind.pays, kind.loses, kind.class] {
             assert!(!text.is_empty(), "{}", kind.name);
         }
+    }
+}
+
+#[test]
+fn every_kind_has_a_neutral_setting_or_a_reason() {
+    for kind in KINDS {
+        let neutral = NEUTRAL.iter().any(|text| text.split(':').next() == Some(kind.name));
+        let excused = NEVER_NEUTRAL.iter().any(|(name, _)| *name == kind.name);
+        assert!(neutral != excused, "{}", kind.name);
     }
 }
 
