@@ -167,7 +167,7 @@ class Deployment:
         act_quant: str | None = None,
         launch: str | None = None,
         p2p: bool | None = None,
-        host: tuple[float, float] | None = None,
+        host: tuple[float, float, float | None] | None = None,
     ) -> Deployment: ...
     def scaled(self, factor: float) -> Deployment: ...
     @property
@@ -299,7 +299,7 @@ class Configurations:
         act_quant: str | None = None,
         launch: str | None = None,
         p2p: bool | None = None,
-        host: tuple[float, float] | None = None,
+        host: tuple[float, float, float | None] | None = None,
     ) -> Configurations: ...
     def evaluate(self, results: Sequence[str], progress: Progress | None = None) -> Table: ...
 
@@ -316,7 +316,7 @@ class Space:
         act_quant: str | None = None,
         launch: str | None = None,
         p2p: bool | None = None,
-        host: tuple[float, float] | None = None,
+        host: tuple[float, float, float | None] | None = None,
     ) -> Space: ...
     @staticmethod
     def settings() -> list[str]: ...

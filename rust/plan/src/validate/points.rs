@@ -15,7 +15,7 @@ use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
 
-use super::driven::{Driven, MEMORY, launches};
+use super::driven::{Driven, MEMORY};
 use super::report::{Report, Tally};
 use super::servers::{self, Server};
 use super::serving::{Costs, Served, closed_loop};
@@ -161,7 +161,10 @@ fn answer(server: &Server) -> Result<Answer> {
     let share = |bound: Option<f64>| bound.map_or(1.0, |bound| bound / step.seconds);
     let budget = driven.budget();
     let priced = |analyst: &Analyst| costs(analyst, running, prompt, context, budget);
-    let served = closed_loop(&driven.under_load(priced(&predicted)?, launches(&predicted)), &load);
+    // Between batches the device's time is interpolated, and what launching takes at least holds for each step of the loop.
+    let device = server.analyst(&hardware, Efficiency::predicted(server.engine).launched_at_once())?;
+    let priced_apart = Costs { launched: predicted.pricer().launched(), ..priced(&device)? };
+    let served = closed_loop(&priced_apart, &load);
     Ok(Answer {
         served: driven.seen(served),
         ideal: closed_loop(&priced(&ideal)?, &load),
@@ -211,8 +214,7 @@ fn costs(analyst: &Analyst, running: u64, prompt: u64, context: u64, budget: u64
         prompt: prompts,
         beside: (1.0, running as f64),
         further,
-        launching: 0.0,
-        captured: 0.0,
+        launched: analyst.pricer().launched(),
     })
 }
 
