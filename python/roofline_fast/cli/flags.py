@@ -304,7 +304,9 @@ def host(text: str | None) -> dict[str, float] | None:
         times = []
     if len(times) not in (1, 2, 3):
         hint = "for example `--host 0.7` or `--host 0.7,0.01`"
-        message = f"--host must be milliseconds a step, a sequence of it, a kernel launched for prompts: {text}"
+        message = (
+            f"--host must be milliseconds a step, a sequence of it, a kernel launched for prompts: {text}"
+        )
         raise SpecError(message, field="--host", value=text, hint=hint)
     return dict(zip(("h0", "h1", "launch"), times, strict=False))
 

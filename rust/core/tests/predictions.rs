@@ -228,7 +228,8 @@ fn vllm_replays_graphs_up_to_512_tokens_and_decodes_are_replayed_everywhere() {
             pricer.reaches().add_item(&mut sums, Phase::Decode, 64.0, 1, 500, 1);
             pricer.seconds(&sums).step.seconds
         };
-        let at_once = Deployment { efficiency: deployment.efficiency.launched_at_once(), ..deployment.clone() };
+        let at_once =
+            Deployment { efficiency: deployment.efficiency.launched_at_once(), ..deployment.clone() };
         assert_eq!(decode(&deployment), decode(&at_once));
     }
 }

@@ -1,14 +1,14 @@
 //! Points of real servers, each a model on a machine under so many users: time to first token and per token, predicted.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use roofline_core::analysis::Analyst;
-use roofline_core::catalog;
-use roofline_core::efficiency::Efficiency;
-use roofline_core::efficiency::switches::as_run_by;
+use roofline_core::efficiency::file::Set;
+use roofline_core::efficiency::switches::{as_run_by, kernels_of};
+use roofline_core::efficiency::{Efficiency, Prediction};
 use roofline_core::error::Result;
-use roofline_core::hardware::Hardware;
 use roofline_core::lower::Lowering;
 use roofline_core::memory::EngineMemory;
 use roofline_core::point::{Point, Question};
@@ -21,6 +21,7 @@ use super::servers::{self, Server};
 use super::serving::{Costs, Served, closed_loop};
 use crate::calibrate::errors::Outcome;
 use crate::calibrate::frame::Frame;
+use crate::calibrate::read::Defaults;
 
 /// Half-widths of the bands of served times beside a step's own, as log ratios low and high: batches, lengths and settings
 /// are not known exactly. Chosen on the MiniMax-M2.5 and Llama-3.1-8B rows of the shared servers.
@@ -39,23 +40,27 @@ struct Answer {
     band: (f64, f64),
 }
 
-/// Prices every row.
+/// Prices every row, the fits of `sets` before the shipped ones; `defaults` hold where no column says.
 ///
 /// # Errors
 /// Columns that are missing.
-pub fn points(frame: &Frame) -> Result<Report> {
+pub fn points(frame: &Frame, defaults: &Defaults, sets: &[Set]) -> Result<Report> {
     let ttft = servers::needed(frame, "silicon_ttft_ms")?;
     let tpot = servers::needed(frame, "silicon_tpot_ms")?;
-    let servers: Vec<Result<Server, String>> = (0..frame.rows()).map(|row| Server::of(frame, row)).collect();
+    let servers: Vec<Result<Server, String>> =
+        (0..frame.rows()).map(|row| Server::of(frame, row, defaults)).collect();
     let answers: Vec<Result<Answer, String>> = servers
         .par_iter()
         .map(|server| {
-            server.as_ref().map_err(Clone::clone).and_then(|server| answer(server).map_err(|e| e.to_string()))
+            server
+                .as_ref()
+                .map_err(Clone::clone)
+                .and_then(|server| answer(server, sets).map_err(|e| e.to_string()))
         })
         .collect();
     let mut tally = Tally::default();
     for (row, answer) in answers.iter().enumerate() {
-        let groups = groups(frame, row);
+        let groups = groups(frame, row, defaults);
         for (metric, measured) in [("ttft_ms", ttft[row]), ("tpot_ms", tpot[row])] {
             let usable = measured.is_finite() && measured > 0.0;
             match answer {
@@ -88,14 +93,19 @@ fn band(step: (f64, f64), width: (f64, f64)) -> std::ops::RangeInclusive<f64> {
     (-both(step.0, width.0)).exp()..=both(step.1, width.1).exp()
 }
 
-fn groups(frame: &Frame, row: usize) -> Vec<String> {
-    let gpu = catalog::hardware::hardware(servers::word(frame, "system", row)).map(|found| found.item.name);
+fn groups(frame: &Frame, row: usize, defaults: &Defaults) -> Vec<String> {
+    let said = servers::word(frame, "system", row);
+    let gpu = servers::hardware(said, defaults).map_or_else(|_| said.to_string(), |hardware| hardware.name);
     let model = servers::word(frame, "model_path", row);
     let kind =
         if servers::named(model).is_ok_and(|model| servers::is_dense(&model)) { "dense" } else { "moe" };
+    let engine = match servers::word(frame, "backend", row) {
+        "" => kernels_of(&defaults.engine),
+        said => said,
+    };
     vec![
-        format!("gpu={}", gpu.unwrap_or_else(|_| servers::word(frame, "system", row).to_string())),
-        format!("engine={}", servers::word(frame, "backend", row)),
+        format!("gpu={gpu}"),
+        format!("engine={engine}"),
         format!("model={model}"),
         format!("mode={}", servers::word(frame, "mode", row)),
         format!("kind={kind}"),
@@ -103,23 +113,19 @@ fn groups(frame: &Frame, row: usize) -> Vec<String> {
 }
 
 impl Server {
-    fn hardware(&self) -> Result<Hardware> {
-        Ok(catalog::hardware::hardware(&self.hw)?.item)
-    }
-
-    fn driven<'a>(&'a self, hardware: &'a Hardware) -> Driven<'a> {
+    fn driven(&self) -> Driven<'_> {
         Driven {
             engine: self.engine,
-            hardware,
+            hardware: &self.hardware,
             users: (self.users.div_ceil(self.layout.dp).max(1), self.users),
             lengths: self.lengths,
             exact: self.exact,
         }
     }
 
-    fn analyst(&self, hardware: &Hardware, efficiency: Efficiency) -> Result<Analyst> {
+    fn analyst(&self, efficiency: Efficiency) -> Result<Analyst> {
         let model = self.model.clone();
-        let driven = self.driven(hardware);
+        let driven = self.driven();
         let narrow = self.narrow && driven.narrow_cache();
         let request = Request {
             quantization: Some(self.quantization().into()),
@@ -130,7 +136,7 @@ impl Server {
         let deployment = Deployment {
             precision,
             model,
-            hardware: hardware.clone(),
+            hardware: self.hardware.clone(),
             layout: self.layout,
             lowering: Lowering::default(),
             overlap: 0.0,
@@ -147,11 +153,13 @@ impl Server {
     }
 }
 
-fn answer(server: &Server) -> Result<Answer> {
-    let hardware = server.hardware()?;
-    let driven = server.driven(&hardware);
-    let predicted = server.analyst(&hardware, Efficiency::predicted(server.engine))?;
-    let ideal = server.analyst(&hardware, Efficiency::Ideal)?;
+fn answer(server: &Server, sets: &[Set]) -> Result<Answer> {
+    let driven = server.driven();
+    let prediction =
+        Prediction { engine: server.engine.into(), sets: sets.to_vec(), ..Prediction::default() };
+    let efficiency = Efficiency::Predicted(Arc::new(prediction));
+    let predicted = server.analyst(efficiency.clone())?;
+    let ideal = server.analyst(Efficiency::Ideal)?;
     let (prompt, answer) = driven.mean();
     let context = prompt + (answer / 2).max(1);
     let held = predicted.outcome(&decode(driven.users.0, context))?.memory.engine_sequences.max(1);
@@ -162,7 +170,7 @@ fn answer(server: &Server) -> Result<Answer> {
     let budget = driven.budget();
     let priced = |analyst: &Analyst| costs(analyst, running, prompt, context, budget);
     // Between batches the device's time is interpolated, and what launching takes at least holds for each step of the loop.
-    let device = server.analyst(&hardware, Efficiency::predicted(server.engine).launched_at_once())?;
+    let device = server.analyst(efficiency.launched_at_once())?;
     let priced_apart = Costs { launched: predicted.pricer().launched(), ..priced(&device)? };
     let served = closed_loop(&priced_apart, &load);
     Ok(Answer {
@@ -231,8 +239,8 @@ mod tests {
         for (name, word) in [("model_path", "llama-3.1-8b"), ("system", "h100_sxm"), ("backend", "vllm")] {
             frame.push_words(name, crate::calibrate::frame::Words::of(&[word])).unwrap();
         }
-        let server = Server::of(&frame, 0).unwrap();
-        let analyst = server.analyst(&server.hardware().unwrap(), Efficiency::Ideal).unwrap();
+        let server = Server::of(&frame, 0, &Defaults::default()).unwrap();
+        let analyst = server.analyst(Efficiency::Ideal).unwrap();
         let chunk =
             |prompt: u64| costs(&analyst, 4, prompt, 2048, 8192).unwrap().prompt.last().copied().unwrap();
         let (fits, longer) = (chunk(8192), chunk(65536));
