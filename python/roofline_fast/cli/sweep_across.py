@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 # Points that a table may have; more belong into a file.
 MOST_POINTS = 10_000
+# Characters of all values of the axis that fit above columns.
+MOST_HEADS = 72
 # How results are shown: what they are divided by, and the unit that remains.
 SUFFIXES = (
     ("tokens_per_gpu_s", 1.0, ""),
@@ -41,6 +44,12 @@ def axis(run: Any, name: str) -> str:
                 f"--across must name an axis of several values: {name}", field="--across", hint=hint
             )
         raise unknown("axis of several values", plain, run.varied)
+    if len(run.varied[plain]) > len(string.ascii_uppercase):
+        most = len(string.ascii_uppercase)
+        message = (
+            f"--across must name an axis of at most {most} values: {plain} has {len(run.varied[plain]):,}"
+        )
+        raise SpecError(message, field="--across", hint="name another axis; this one becomes the rows")
     if run.points > MOST_POINTS:
         message = f"--across must be asked of at most {MOST_POINTS:,} points: {run.points:,}"
         raise SpecError(message, field="--across", hint="leave --across out, and write to a folder with -o")
@@ -83,12 +92,16 @@ def tables(
 
 
 def screen(run: Any, found: dict[str, pl.DataFrame], across: str, *, relative: bool) -> list[str]:
-    """Return the lines of all tables."""
+    """Return the lines of all tables; where they would be too wide, values of `across` have letters."""
     others = [name for name in run.varied if name != across]
     heads = [_text(value) for value in run.varied[across]]
+    short, legend = heads, []
+    if sum(map(len, heads)) > MOST_HEADS:
+        short = list(string.ascii_uppercase[: len(heads)])
+        legend = ["", *(f"  {letter}  {head}" for letter, head in zip(short, heads, strict=True))]
     lines: list[str] = []
     for result, frame in found.items():
-        unit = f"as a share of {heads[0]}" if relative else _unit(result)[1]
+        unit = f"as a share of {short[0]}" if relative else _unit(result)[1]
         lines += ["", f"{result}{', ' + unit if unit else ''}, by {across}"]
         cells = [
             [_text(row[name]) for name in others]
@@ -96,8 +109,8 @@ def screen(run: Any, found: dict[str, pl.DataFrame], across: str, *, relative: b
             for row in frame.iter_rows(named=True)
         ]
         texts = tuple(place for place, name in enumerate(others) if not frame[name].dtype.is_numeric())
-        lines += ["  " + line for line in table([*others, *heads], cells, left=texts)]
-    return lines
+        lines += ["  " + line for line in table([*others, *short], cells, left=texts)]
+    return lines + legend
 
 
 def wide(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
@@ -125,7 +138,9 @@ def _cell(result: str, value: Any, *, relative: bool) -> str:
         return "–"
     if isinstance(value, bool | str):
         return _text(value)
-    return f"{100 * value:.2f} %" if relative else digits(value / _unit(result)[0])
+    if relative:
+        return f"{100 * value:.2f} %"
+    return f"{value:,}" if isinstance(value, int) else digits(value / _unit(result)[0])
 
 
 def _text(value: Any) -> str:
