@@ -313,7 +313,7 @@ def _position(found: Comparison) -> list[str]:
     work = {name: [side.totals["gpu"][name] for side in sides] for name in found.a.totals["gpu"]}
     add("FLOP", work["flops"], scaled)
     if work["vector_flops"][0] != work["vector_flops"][1]:
-        add("on vectors", work["vector_flops"], scaled)
+        add("vector FLOP", work["vector_flops"], scaled)
     add("bytes", work["bytes"], size)
     if any(work["link_bytes"]):
         add("over links", work["link_bytes"], size)

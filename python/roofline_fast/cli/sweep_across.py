@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 MOST_POINTS = 10_000
 # Characters of all values of the axis that fit above columns.
 MOST_HEADS = 72
-# How results are shown: what they are divided by, and the unit that remains.
-SUFFIXES = (
-    ("tokens_per_gpu_s", 1.0, ""),
-    ("tokens_per_user_s", 1.0, ""),
-    ("_s", 1e-3, "ms"),
-    ("_bytes", GIB, "GiB"),
-)
+# Results of another tool: what they are divided by, and the unit that remains.
 UNITS = {"inference_time": (1e-3, "ms"), "throughput": (1.0, "tok/s"), "OPs": (1e9, "GOP")}
 
 
@@ -71,7 +65,7 @@ def tables(
     import polars as pl
 
     others = [name for name in run.varied if name != across]
-    heads = {_text(value): value for value in run.varied[across]}
+    heads = [_key(value) for value in run.varied[across]]
     found = {}
     for result in results:
         if relative and not rows[result].dtype.is_numeric():
@@ -81,12 +75,11 @@ def tables(
         cells: dict[tuple[Any, ...], dict[str, Any]] = {}
         for row in rows.iter_rows(named=True):
             line = cells.setdefault(tuple(row[name] for name in others), dict.fromkeys(heads))
-            line[_text(row[across])] = row[result]
+            line[_key(row[across])] = row[result]
         lines = [{**dict(zip(others, key, strict=True)), **line} for key, line in cells.items()]
         frame = pl.DataFrame(lines, infer_schema_length=None)
         if relative:
-            first = next(iter(heads))
-            frame = frame.with_columns([(pl.col(head) / pl.col(first)).alias(head) for head in heads])
+            frame = frame.with_columns([(pl.col(head) / pl.col(heads[0])).alias(head) for head in heads])
         found[result] = frame
     return found
 
@@ -94,6 +87,7 @@ def tables(
 def screen(run: Any, found: dict[str, pl.DataFrame], across: str, *, relative: bool) -> list[str]:
     """Return the lines of all tables; where they would be too wide, values of `across` have letters."""
     others = [name for name in run.varied if name != across]
+    keys = [_key(value) for value in run.varied[across]]
     heads = [_text(value) for value in run.varied[across]]
     short, legend = heads, []
     if sum(map(len, heads)) > MOST_HEADS:
@@ -101,11 +95,12 @@ def screen(run: Any, found: dict[str, pl.DataFrame], across: str, *, relative: b
         legend = ["", *(f"  {letter}  {head}" for letter, head in zip(short, heads, strict=True))]
     lines: list[str] = []
     for result, frame in found.items():
-        unit = f"as a share of {short[0]}" if relative else _unit(result)[1]
+        size, unit = _unit(result, frame.select(keys))
+        unit = f"as a share of {short[0]}" if relative else unit
         lines += ["", f"{result}{', ' + unit if unit else ''}, by {across}"]
         cells = [
             [_text(row[name]) for name in others]
-            + [_cell(result, row[head], relative=relative) for head in heads]
+            + [_cell(row[key], 0.01 if relative else size, relative=relative) for key in keys]
             for row in frame.iter_rows(named=True)
         ]
         texts = tuple(place for place, name in enumerate(others) if not frame[name].dtype.is_numeric())
@@ -123,27 +118,34 @@ def wide(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(named, how="diagonal_relaxed")
 
 
-def _unit(result: str) -> tuple[float, str]:
+def _unit(result: str, values: pl.DataFrame) -> tuple[float, str]:
+    """Return what the values of a result are divided by, and the unit that remains."""
     if result in UNITS:
         return UNITS[result]
     if result.startswith("memory_consumption"):
         return GIB, "GiB"
     if result.startswith(("load_", "store_", "memory_access")):
         return 1e9, "GB"
-    return next(((size, unit) for end, size, unit in SUFFIXES if result.endswith(end)), (1.0, ""))
+    if result.endswith("_s") and not result.startswith("tokens"):
+        most = max((value for row in values.rows() for value in row if value is not None), default=0.0)
+        return (1e-3, "ms") if most >= 1e-3 else (1e-6, "us")
+    return (GIB, "GiB") if result.endswith("_bytes") else (1.0, "")
 
 
-def _cell(result: str, value: Any, *, relative: bool) -> str:
+def _cell(value: Any, size: float, *, relative: bool) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool | str):
         return _text(value)
     if relative:
-        return f"{100 * value:.2f} %"
-    return f"{value:,}" if isinstance(value, int) else digits(value / _unit(result)[0])
+        return f"{value / size:.2f} %"
+    return f"{value:,}" if isinstance(value, int) else digits(value / size)
+
+
+def _key(value: Any) -> str:
+    """Return a value as the name of a column that programs read."""
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _key(value)
