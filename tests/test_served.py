@@ -494,3 +494,42 @@ def test_offline_batches_are_times_until_all_are_done() -> None:
     told = {row["group"]: (row["n"], row["refused"]) for row in found.iter_rows(named=True)}
     assert (told["all"], told["engine=vllm"], told["engine=llama.cpp"]) == ((1, 1), (1, 0), (0, 1))
     assert told["gpu=h100-sxm"] == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"backend": "zzz"}, "`backend` must name vllm, sglang or trtllm: `zzz`"),
+        ({"silicon_tpot_ms": 0.007}, "times are off by a factor of 1000: another unit?"),
+        ({"silicon_tpot_ms": 7000.0}, "times are off by a factor of 1000: another unit?"),
+        ({"silicon_tpot_ms": 0.0}, "the measured time must be a positive number"),
+        ({"concurrency": 0}, "`concurrency` must be a positive number"),
+        ({"system": "abacus"}, "no hardware is called `abacus`"),
+    ],
+)
+def test_a_point_that_cannot_be_held_to_says_why(change: dict[str, Any], why: str) -> None:
+    found = rf.validate(pl.DataFrame([POINT | change]))
+    assert found.refused.filter(metric="tpot_ms")["reason"].to_list() == [why]
+    assert found.errors.filter(metric="tpot_ms")["n"].to_list()[0] == 0
+
+
+def test_points_need_their_columns_and_one_of_both_times() -> None:
+    alone = rf.validate(pl.DataFrame([POINT]).drop("silicon_ttft_ms"))
+    assert alone.errors["metric"].unique().to_list() == ["tpot_ms"]
+    first = rf.validate(pl.DataFrame([POINT]).drop("silicon_tpot_ms"))
+    assert first.errors["metric"].unique().to_list() == ["ttft_ms"]
+    with pytest.raises(rf.SpecError, match="points must have a column of numbers `concurrency`"):
+        rf.validate(pl.DataFrame([POINT]).drop("concurrency"))
+
+
+def test_the_host_launches_kernels_in_the_time_it_is_given() -> None:
+    of = {"phase": "prefill", "batch_size": 1, "input_len": 1024, "tp": 8, "engine": "sglang"}
+    said = [
+        rf.analyze("llama-3.1-8b", "h100-sxm", host={"h0": 0.0, "launch": launch}, **of)
+        for launch in (0.0, 45e-6, 90e-6)
+    ]
+    assert said[0].step_s < said[1].step_s
+    assert said[2].step_s == pytest.approx(2 * said[1].step_s, rel=1e-3), "it is launching alone"
+    assert said[2].bounds[0][0] == "launch" if isinstance(said[2].bounds, list) else True
+    with pytest.raises(rf.SpecError, match="host.launch must be seconds from 0 to 10: -1"):
+        rf.analyze("llama-3.1-8b", "h100-sxm", host={"launch": -1.0}, **of)

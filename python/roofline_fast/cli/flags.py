@@ -121,8 +121,8 @@ P2p = Annotated[
 Host = Annotated[
     str | None,
     typer.Option(
-        metavar="H0[,H1]",
-        help="What no kernel hides: ms a step, ms a sequence of it.",
+        metavar="H0[,H1[,LAUNCH]]",
+        help="The host: ms a step and a sequence of it that no kernel hides, ms to launch a kernel for prompts.",
         rich_help_panel=LOWERING,
     ),
 ]

@@ -176,7 +176,7 @@ impl<'a> Predictor<'a> {
     pub fn launching(&self, launches: f64) -> Option<Predicted> {
         let Launching { kernel_s, captured } = self.prediction.switches.launching(&self.prediction.engine);
         let seconds = launches * kernel_s;
-        (seconds > 0.0).then(|| Predicted {
+        (seconds > 0.0).then_some(Predicted {
             price: Price::Launching(seconds, captured),
             device: self.device,
             floor: 0.0,

@@ -28,6 +28,10 @@ use crate::calibrate::read::Defaults;
 const TPOT_WIDTH: (f64, f64) = (0.05, 0.05);
 const TTFT_WIDTH: (f64, f64) = (0.30, 0.40);
 
+/// Predicted over measured beyond which the time was written in another unit; a first wave that stalls while kernels are
+/// compiled takes 40 times as long as predicted.
+const SAME_UNIT: std::ops::Range<f64> = 1.0 / 300.0..100.0;
+
 /// Sequences an engine runs at most.
 const MOST: u64 = 1024;
 
@@ -45,8 +49,13 @@ struct Answer {
 /// # Errors
 /// Columns that are missing.
 pub fn points(frame: &Frame, defaults: &Defaults, sets: &[Set]) -> Result<Report> {
-    let ttft = servers::needed(frame, "silicon_ttft_ms")?;
-    let tpot = servers::needed(frame, "silicon_tpot_ms")?;
+    let columns = [("ttft_ms", "silicon_ttft_ms"), ("tpot_ms", "silicon_tpot_ms")];
+    let times: Vec<(&str, &[f64])> =
+        columns.into_iter().filter_map(|(metric, name)| Some((metric, frame.number(&[name])?))).collect();
+    let counts = ["concurrency", "isl", "osl", "tp_size"];
+    for name in counts.into_iter().chain(times.is_empty().then_some("silicon_tpot_ms")) {
+        servers::needed(frame, name)?;
+    }
     let servers: Vec<Result<Server, String>> =
         (0..frame.rows()).map(|row| Server::of(frame, row, defaults)).collect();
     let answers: Vec<Result<Answer, String>> = servers
@@ -61,30 +70,34 @@ pub fn points(frame: &Frame, defaults: &Defaults, sets: &[Set]) -> Result<Report
     let mut tally = Tally::default();
     for (row, answer) in answers.iter().enumerate() {
         let groups = groups(frame, row, defaults);
-        for (metric, measured) in [("ttft_ms", ttft[row]), ("tpot_ms", tpot[row])] {
-            let usable = measured.is_finite() && measured > 0.0;
-            match answer {
-                Ok(answer) if usable => {
-                    let of = |served: &Served| {
-                        1e3 * if metric == "ttft_ms" { served.ttft_s } else { served.tpot_s }
-                    };
-                    let ratio = of(&answer.served) / measured;
-                    let width = if metric == "ttft_ms" { TTFT_WIDTH } else { TPOT_WIDTH };
-                    let inside = Some(band(answer.band, width).contains(&(1.0 / ratio)));
-                    let ideal = Outcome { ratio: of(&answer.ideal) / measured, inside: None };
-                    tally.add(metric, &groups, &[Outcome { ratio, inside }], &[ideal], 0);
-                }
-                _ => {
-                    let why = answer
-                        .as_ref()
-                        .err()
-                        .map_or("the measured time must be a positive number", String::as_str);
-                    tally.refuse(metric, &groups, why, 1);
-                }
+        for (metric, measured) in times.iter().map(|(metric, times)| (*metric, times[row])) {
+            match answer.as_ref().map_err(String::as_str).and_then(|answer| answer.held(metric, measured)) {
+                Ok((predicted, ideal)) => tally.add(metric, &groups, &[predicted], &[ideal], 0),
+                Err(why) => tally.refuse(metric, &groups, why, 1),
             }
         }
     }
     Ok(tally.report())
+}
+
+impl Answer {
+    /// How far a measured time is from what was predicted, and from the roofline.
+    ///
+    /// # Errors
+    /// Why it is no time of this server.
+    fn held(&self, metric: &str, measured: f64) -> Result<(Outcome, Outcome), &'static str> {
+        if !(measured.is_finite() && measured > 0.0) {
+            return Err("the measured time must be a positive number");
+        }
+        let of = |served: &Served| 1e3 * if metric == "ttft_ms" { served.ttft_s } else { served.tpot_s };
+        let ratio = of(&self.served) / measured;
+        if !SAME_UNIT.contains(&ratio) {
+            return Err("times are off by a factor of 1000: another unit?");
+        }
+        let width = if metric == "ttft_ms" { TTFT_WIDTH } else { TPOT_WIDTH };
+        let inside = Some(band(self.band, width).contains(&(1.0 / ratio)));
+        Ok((Outcome { ratio, inside }, Outcome { ratio: of(&self.ideal) / measured, inside: None }))
+    }
 }
 
 /// Measured over predicted, P10 to P90: a step's own band and what is not known of the server, independent of each other.

@@ -69,10 +69,10 @@ impl Server {
         let precision = word(frame, "precision", row).to_lowercase();
         Ok(Server {
             hardware: hardware(word(frame, "system", row), defaults).map_err(|why| why.to_string())?,
-            engine: match word(frame, "backend", row) {
-                "" => engine(&defaults.engine),
-                said => engine(said),
-            },
+            engine: engine(match word(frame, "backend", row) {
+                "" => &defaults.engine,
+                said => said,
+            })?,
             layout: Layout { tp, pp: count("pp_size").unwrap_or(1), dp, ep },
             users: must("concurrency")?,
             lengths: (must("isl")?, must("osl")?),
@@ -113,13 +113,14 @@ pub fn hardware(said: &str, defaults: &Defaults) -> Result<Hardware> {
     }
 }
 
-/// The engine that a table's word stands for (`dynamo-trtllm`).
-fn engine(backend: &str) -> &'static str {
-    let backend = backend.to_lowercase();
+/// The engine that a table's word stands for (`dynamo-trtllm`); vLLM where it says nothing.
+fn engine(backend: &str) -> Result<&'static str, String> {
+    let lower = backend.to_lowercase();
     match () {
-        () if backend.contains("sglang") => "sglang",
-        () if backend.contains("trt") || backend.contains("tensorrt") => "trtllm",
-        () => "vllm",
+        () if lower.contains("sglang") => Ok("sglang"),
+        () if lower.contains("trt") || lower.contains("tensorrt") => Ok("trtllm"),
+        () if lower.is_empty() || lower.contains("vllm") => Ok("vllm"),
+        () => Err(format!("`backend` must name vllm, sglang or trtllm: `{backend}`")),
     }
 }
 
@@ -226,9 +227,10 @@ mod tests {
     #[test]
     fn engines_are_known_by_their_names_in_tables() {
         assert_eq!(
-            ["dynamo-trt", "TensorRT-LLM", "SGLang", "vllm"].map(engine),
-            ["trtllm", "trtllm", "sglang", "vllm"]
+            ["dynamo-trt", "TensorRT-LLM", "SGLang", "vllm", ""].map(|name| engine(name).unwrap()),
+            ["trtllm", "trtllm", "sglang", "vllm", "vllm"]
         );
+        assert_eq!(engine("zzz").unwrap_err(), "`backend` must name vllm, sglang or trtllm: `zzz`");
     }
 
     #[test]
