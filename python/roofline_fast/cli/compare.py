@@ -32,6 +32,8 @@ a measured file simulates the traffic that the file tells of.
 """
 # Below this share of the whole a difference is rounding.
 LEAST = 1e-9
+# From so many times on a change is told as times, not in percent.
+MANY = 10.0
 # What is a text even where it looks like a number.
 TEXTS = (
     "model",
@@ -305,7 +307,9 @@ def _position(found: Comparison) -> list[str]:
     def add(head: str, values: Sequence[float | None], shown: Callable[[float], str]) -> None:
         a, b = values
         cells = ["–" if value is None else shown(value) for value in values]
-        rows.append([head, *cells, change(b / a - 1) if a and b is not None else ""])
+        ratio = b / a if a and b is not None else None
+        by = "" if ratio is None else change(ratio - 1) if ratio < MANY else f"{digits(ratio)}x"
+        rows.append([head, *cells, by])
 
     def size(value: float) -> str:
         return scaled(value, "B")
