@@ -213,6 +213,18 @@ def test_a_comparison_says_where_both_lie_under_the_roof(command: Callable[..., 
         assert int(rows["seqs that fit"][3 + place]) == side.memory["engine_sequences"]
 
 
+def test_equal_sides_take_as_long(command: Callable[..., Any]) -> None:
+    out = command("compare base base -m llama-3.1-8b --hw h100-sxm").out
+    assert "\nB takes as long\n" in out
+    assert "by resource  no difference" in out
+
+
+def test_many_times_more_is_told_as_times(command: Callable[..., Any]) -> None:
+    out = command("compare base 'batch_size=32' -m llama-3.1-8b --hw h100-sxm --mode ideal").out
+    (flops,) = [line.split() for line in out.splitlines() if line.startswith("  FLOP  ")]
+    assert flops[-1] == "32.0x"
+
+
 def test_a_map_is_of_the_sizes_that_are_asked_for(command: Callable[..., Any], tmp_path: Path) -> None:
     line = "break-even llama-3.1-8b --hw h100-sxm --map"
     table = command(f"{line} -b 512,1 --input-len 128:8192:x8").out.splitlines()

@@ -267,10 +267,11 @@ def _screen(found: Comparison, top: int) -> str:
 
     what = "a token" if found.a.inputs["phase"] in ("decode", "mixed") else found.a.inputs["phase"]
     lines = [f"{name}  {_title(side)}: {seconds(time)} {what}" for name, side, time in _sides(found)]
-    more = "more" if found.delta_s > 0 else "less"
-    lines += [f"B takes {seconds(abs(found.delta_s))} {more} ({change(found.b_s / found.a_s - 1)})", ""]
-    lines += [*_position(found), ""]
     least = LEAST * max(found.a_s, found.b_s)
+    more = "more" if found.delta_s > 0 else "less"
+    longer = f"{seconds(abs(found.delta_s))} {more} ({change(found.b_s / found.a_s - 1)})"
+    lines += [f"B takes {longer if abs(found.delta_s) >= least else 'as long'}", ""]
+    lines += [*_position(found), ""]
 
     def cells(a: float, b: float, delta: float) -> list[str]:
         rounded = [0.0 if abs(value) < least else value for value in (a, b, delta)]
