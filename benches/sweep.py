@@ -25,10 +25,8 @@ from pathlib import Path
 from typing import Any
 
 THREADS = 2
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
+for variable in ("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(variable, "1")
-# A sweep never has more threads than this.
-os.environ.setdefault("RAYON_NUM_THREADS", str(THREADS) if "--two" in sys.argv else "1")
 
 import numpy as np  # noqa: E402
 import polars as pl  # noqa: E402
