@@ -192,16 +192,27 @@ fn swept(space: &Space, from: u64, to: u64, ask: &Ask) -> Swept {
     read(space, from, to, ask, &Monitor::default()).unwrap()
 }
 
+/// The points of a sweep.
+fn points(swept: &Swept) -> Runs {
+    swept.parts.iter().flat_map(|part| part.points.points()).collect()
+}
+
+/// One measure of each of them.
+fn lane(swept: &Swept, measure: Measure) -> Vec<f64> {
+    swept.parts.iter().flat_map(|part| part.results.lane(measure)).collect()
+}
+
 #[test]
 fn a_space_prices_each_point_as_if_it_were_alone() {
     let space = space();
     let all = swept(&space, 0, space.points(), &ask(Keep::All));
-    assert_eq!(all.points, (0..space.points()).collect());
-    let reasons: Vec<u32> =
-        all.reason.iter().flat_map(|(reason, rows)| std::iter::repeat_n(*reason, *rows)).collect();
+    assert_eq!(points(&all), (0..space.points()).collect());
+    let reasons = all.parts.iter().flat_map(|part| &part.reason);
+    let reasons: Vec<u32> = reasons.flat_map(|(reason, rows)| std::iter::repeat_n(*reason, *rows)).collect();
+    let steps = lane(&all, Measure::Step);
     let mut priced = 0;
-    for (row, point) in all.points.points().enumerate() {
-        let step = all.results.lane(Measure::Step)[row];
+    for (row, point) in points(&all).points().enumerate() {
+        let step = steps[row];
         let alone =
             space.deployed(point).and_then(|deployed| deployed.analyst().outcome(&space.point(point)));
         match alone {
@@ -214,8 +225,8 @@ fn a_space_prices_each_point_as_if_it_were_alone() {
             Err(_) => assert!(step.is_nan() && reasons[row] != u32::MAX, "{point}"),
         }
     }
-    assert!(priced > 500 && priced < all.points.len(), "{priced}");
-    assert_eq!(all.dropped.points() as usize, all.points.len() - priced);
+    assert!(priced > 500 && priced < all.len(), "{priced}");
+    assert_eq!(all.dropped.points() as usize, all.len() - priced);
 }
 
 #[test]
@@ -224,23 +235,23 @@ fn ranges_put_together_are_the_whole() {
     for keep in [Keep::All, Keep::Feasible] {
         let ask = ask(keep);
         let whole = swept(&space, 0, space.points(), &ask);
-        let (mut points, mut steps, mut dropped) = (Runs::default(), Vec::new(), 0);
+        let (mut kept, mut steps, mut dropped) = (Runs::default(), Vec::new(), 0);
         let mut from = 0;
         for size in [1, 5, 100, 333].into_iter().cycle() {
             let to = (from + size).min(space.points());
             let part = swept(&space, from, to, &ask);
-            steps.extend_from_slice(part.results.spelled_out().lane(Measure::Step));
+            steps.extend(lane(&part, Measure::Step));
             dropped += part.dropped.points();
-            points.append(part.points);
+            kept.append(points(&part));
             from = to;
             if from == space.points() {
                 break;
             }
         }
-        assert_eq!(points, whole.points);
+        assert_eq!(kept, points(&whole));
         let bits = |lane: &[f64]| lane.iter().map(|value| value.to_bits()).collect::<Vec<u64>>();
         // To the bit: what a range holds never depends on how the space was cut.
-        assert_eq!(bits(&steps), bits(whole.results.lane(Measure::Step)));
+        assert_eq!(bits(&steps), bits(&lane(&whole, Measure::Step)));
         assert_eq!(dropped, whole.dropped.points());
     }
 }
@@ -255,7 +266,7 @@ fn what_is_dropped_is_counted_by_reason() {
         ..Limits::default()
     };
     let all = swept(&space, 0, space.points(), &Ask { limits, ..ask(Keep::Feasible) });
-    assert_eq!(all.dropped.points() + all.points.len() as u64, space.points());
+    assert_eq!(all.dropped.points() + all.len() as u64, space.points());
     let reasons: Vec<&str> = all.dropped.iter().map(|(reason, ..)| reason).collect();
     for reason in [
         "chunk is not possible",
@@ -265,8 +276,8 @@ fn what_is_dropped_is_counted_by_reason() {
     ] {
         assert!(reasons.contains(&reason), "{reason}: {reasons:?}");
     }
-    assert!(all.results.lane(Measure::Step).iter().all(|step| *step <= 0.5));
-    assert!(all.results.lane(Measure::Fits).iter().all(|fits| *fits == 1.0));
+    assert!(lane(&all, Measure::Step).iter().all(|step| *step <= 0.5));
+    assert!(lane(&all, Measure::Fits).iter().all(|fits| *fits == 1.0));
 }
 
 #[test]
@@ -275,14 +286,16 @@ fn a_front_found_in_parts_is_that_of_all_feasible_points() {
     let objectives = ["tokens_per_gpu_s", "tokens_per_user_s"].map(|name| Objective::parse(name).unwrap());
     let front = swept(&space, 0, space.points(), &ask(Keep::Pareto(objectives.to_vec())));
     let feasible = swept(&space, 0, space.points(), &ask(Keep::Feasible));
-    let rows = Keep::Pareto(objectives.to_vec()).pick(&feasible.results, feasible.points.len());
-    let points: Vec<u64> = feasible.points.points().collect();
-    let expected: Runs = rows.iter().map(|row| points[*row]).collect();
-    assert_eq!(front.points, expected);
-    assert!(!front.points.is_empty() && front.points.len() < feasible.points.len() / 4);
+    let mut results = feasible.parts[0].results.clone();
+    feasible.parts[1..].iter().for_each(|part| results.append(&part.results));
+    let rows = Keep::Pareto(objectives.to_vec()).pick(&results);
+    let all: Vec<u64> = points(&feasible).points().collect();
+    let expected: Runs = rows.iter().map(|row| all[*row]).collect();
+    assert_eq!(points(&front), expected);
+    assert!(!front.is_empty() && front.len() < feasible.len() / 4);
     let best = swept(&space, 0, space.points(), &ask(Keep::TopK(objectives[0], 3)));
-    let most = |swept: &Swept| swept.results.lane(Measure::TokensPerGpu).iter().copied().fold(0.0, f64::max);
-    assert_eq!((best.points.len(), most(&best)), (3, most(&feasible)));
+    let most = |swept: &Swept| lane(swept, Measure::TokensPerGpu).into_iter().fold(0.0, f64::max);
+    assert_eq!((best.len(), most(&best)), (3, most(&feasible)));
 }
 
 #[test]
@@ -292,10 +305,10 @@ fn a_narrowed_space_has_the_rows_of_those_values() {
     assert_eq!(narrow.points() * 4, space.points());
     let ask = ask(Keep::Feasible);
     let (all, some) = (swept(&space, 0, space.points(), &ask), swept(&narrow, 0, narrow.points(), &ask));
-    let steps = some.results.lane(Measure::Step).to_vec();
-    let rows = |space: &Space, swept: Swept| swept.table(space, None, &ask).unwrap();
+    let steps = lane(&some, Measure::Step);
+    let rows = |space: &Space, swept: Swept| swept.tables(space, None, &ask).unwrap().remove(0);
     let (all, some) = (rows(&space, all), rows(&narrow, some));
-    let (Some(Column::NameRuns(hw, devices)), Some(Column::U32(batch)), Some(Column::NanF64(step))) =
+    let (Some(Column::NameRuns(hw, devices)), Some(Column::U32(batch)), Some(Column::F64(step))) =
         (all.column("hw"), all.column("batch_size"), all.column("step_s"))
     else {
         panic!("{all:?}")

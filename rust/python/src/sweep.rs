@@ -171,7 +171,7 @@ impl Space {
             within(threads, || {
                 let swept = plan::read(&self.space, start, stop, &ask, &shared.monitor)?;
                 let dropped = swept.dropped.clone();
-                Ok::<_, PlanError>((Table::of(swept.table(&self.space, axes.as_deref(), &ask)?), dropped))
+                Ok::<_, PlanError>((Table::of(swept.tables(&self.space, axes.as_deref(), &ask)?), dropped))
             })?
         })?;
         let reasons =
