@@ -218,7 +218,8 @@ impl Lane {
             let first = numbers.clone().next().unwrap_or(*value);
             let all = if rows == 0 { first } else { *value };
             *value = all;
-            if numbers.clone().all(|number| is_same(number, all)) {
+            // No early end: such a loop is vectorised, and neighbours that differ are asked once.
+            if numbers.clone().fold(0, |apart, number| apart | (number.to_bits() ^ all.to_bits())) == 0 {
                 return false;
             }
             let mut lane = Vec::with_capacity(room.max(rows));
@@ -227,9 +228,11 @@ impl Lane {
         }
         let Lane::Each(lane) = self else { return false };
         // No early end: such a loop is vectorised.
-        let unknown = numbers.clone().fold(false, |any, number| any | number.is_nan());
+        let unknown = numbers
+            .clone()
+            .fold(lane.first().is_some_and(|first| first.is_nan()), |any, number| any | number.is_nan());
         lane.extend(numbers);
-        unknown || lane[0].is_nan()
+        unknown
     }
 
     fn at(&self, row: usize) -> f64 {
@@ -238,11 +241,6 @@ impl Lane {
             Lane::Each(lane) => lane[row],
         }
     }
-}
-
-/// Whether two numbers are the same to the bit, or both unknown.
-fn is_same(a: f64, b: f64) -> bool {
-    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
 }
 
 /// Measures of points that follow one another.
@@ -275,7 +273,7 @@ impl Results {
         let mut results = Results { rows, ..Results::room(wanted, rows) };
         for (measure, lane) in lanes {
             let first = lane.first().copied().unwrap_or(f64::NAN);
-            results.lanes[measure as usize] = if lane.iter().all(|value| is_same(*value, first)) {
+            results.lanes[measure as usize] = if lane.iter().all(|value| value.to_bits() == first.to_bits()) {
                 Lane::Same(first)
             } else {
                 if lane.iter().any(|value| value.is_nan()) {

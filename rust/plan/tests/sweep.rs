@@ -31,44 +31,95 @@ const ENGINE: EngineMemory = EngineMemory {
     cuda_graphs: true,
     share: MemoryShare::Device,
 };
-const MODELS: [&str; 7] = [
+/// Dense, experts, latent attention, windows, chunks, states, linear attention, pictures, encoders.
+const MODELS: [&str; 13] = [
     "llama-3.1-8b",
+    "opt-6.7b",
     "mixtral-8x7b",
     "deepseek-v3",
+    "deepseek-v3.2",
     "gemma-3-27b",
+    "gpt-oss-20b",
     "llama-4-scout-17b-16e",
+    "falcon-mamba-7b",
     "jamba-v0.1",
+    "qwen3-next-80b-a3b",
     "qwen2.5-vl-7b",
+    "bert-base-uncased",
 ];
 
-const TECHNIQUES: [&str; 6] = [
+const TECHNIQUES: [&str; 14] = [
     "kv-evict:ratio=0.5",
     "prefix-sharing:tokens=700",
     "paging:block=64",
     "spec:method=eagle,gamma=3,accept=0.6",
     "offload:what=weights,share=0.3",
     "weight-quant:bits=4",
+    "attention:kind=window,window=200",
+    "early-exit:at=0.5,share=0.3",
+    "contextual-sparsity:active=0.3",
+    "n-m:n=2,m=4",
+    "lora:rank=8,adapters=3",
+    "parallel-decoding:width=4,tokens=1.4",
+    "pim:ops=attention",
+    "context-parallel:ranks=2",
 ];
 
-fn deployed(
-    model: &str,
-    hardware: &str,
+/// What is deployed: formats, how it is lowered, who predicts, and with which techniques.
+#[derive(Debug, Clone)]
+struct How {
+    model: &'static str,
+    hardware: &'static str,
     layout: Layout,
-    (flash_attention, overlap, predicted): (bool, f64, bool),
-    techniques: &str,
-) -> Option<Deployed> {
-    let model = catalog::models::model(model).unwrap();
+    formats: (&'static str, &'static str),
+    lowering: (bool, f64),
+    predicted: Option<&'static str>,
+    techniques: &'static str,
+}
+
+fn how() -> impl Strategy<Value = How> {
+    let some = prop::sample::select::<&'static str>;
+    let counts = |counts: &[u64]| prop::sample::select(counts.to_vec());
+    (
+        some(MODELS.to_vec()),
+        some(vec!["h100-sxm", "b200-sxm", "mi300x", "l40s", "tpu-v5e"]),
+        (counts(&[1, 2, 8]), counts(&[1, 2]), counts(&[1, 2]), any::<bool>()),
+        (some(vec!["auto", "bf16", "fp8", "w4a16"]), some(vec!["auto", "fp8"])),
+        (any::<bool>(), prop::sample::select(vec![0.0, 0.5])),
+        prop::sample::select(vec![None, None, Some("vllm"), Some("sglang"), Some("trtllm")]),
+        prop_oneof![2 => Just("none"), 1 => some(TECHNIQUES.to_vec())],
+    )
+        .prop_map(|(model, hardware, (tp, pp, dp, spread), formats, lowering, predicted, techniques)| {
+            How {
+                model,
+                hardware,
+                layout: Layout { tp, pp, dp, ep: if spread { tp * dp } else { 1 } },
+                formats,
+                lowering,
+                predicted,
+                techniques,
+            }
+        })
+}
+
+fn deployed(how: &How) -> Option<Deployed> {
+    let model = catalog::models::model(how.model).unwrap();
+    let request = Request {
+        quantization: Some(how.formats.0.to_string()),
+        kv_cache_dtype: Some(how.formats.1.to_string()),
+        ..Request::default()
+    };
     let deployment = Deployment {
-        precision: Precision::resolve(&model, &Request::default()).ok()?,
+        precision: Precision::resolve(&model, &request).ok()?,
         model,
-        hardware: catalog::hardware::hardware(hardware).unwrap().item,
-        layout,
-        lowering: Lowering { flash_attention, ..Lowering::default() },
-        overlap,
-        efficiency: if predicted { Efficiency::predicted("vllm") } else { Efficiency::Ideal },
+        hardware: catalog::hardware::hardware(how.hardware).unwrap().item,
+        layout: how.layout,
+        lowering: Lowering { flash_attention: how.lowering.0, ..Lowering::default() },
+        overlap: how.lowering.1,
+        efficiency: how.predicted.map_or(Efficiency::Ideal, Efficiency::predicted),
         techniques: Default::default(),
     };
-    let deployment = deployment.with(&Technique::parse_all(&[techniques]).unwrap()).ok()?;
+    let deployment = deployment.with(&Technique::parse_all(&[how.techniques]).unwrap()).ok()?;
     Some(Deployed::new(Analyst::new(deployment, &ENGINE).ok()?))
 }
 
@@ -83,15 +134,11 @@ proptest! {
 
     #[test]
     fn every_measure_of_a_block_is_that_of_each_point(
-        model in prop::sample::select(MODELS.to_vec()),
-        hardware in prop::sample::select(vec!["h100-sxm", "mi300x", "l40s", "tpu-v5e"]),
-        (tp, pp, dp) in (prop::sample::select(vec![1u64, 2, 8]), 1u64..3, 1u64..3),
-        how in (any::<bool>(), prop::sample::select(vec![0.0, 0.5]), any::<bool>()),
-        techniques in prop_oneof![2 => Just("none"), 1 => prop::sample::select(TECHNIQUES.to_vec())],
+        how in how(),
         question in prop::sample::select(Question::ALL.map(|(_, question)| question).to_vec()),
         sizes in prop::collection::vec((1u64..3000, 1u64..9000, 1u64..40, 0u64..2000, 0u64..3000), 1..12),
     ) {
-        let deployed = deployed(model, hardware, Layout { tp, pp, dp, ep: 1 }, how, techniques);
+        let deployed = deployed(&how);
         prop_assume!(deployed.is_some());
         let deployed = deployed.unwrap();
         let points: Vec<Point> = sizes.iter().map(|&(batch_size, input_len, output_len, prefix_len, chunk)| {
