@@ -173,6 +173,40 @@ proptest! {
     }
 }
 
+#[test]
+fn a_short_answer_to_a_long_prompt_is_more_than_rounding() {
+    let how = How {
+        model: "llama-4-scout-17b-16e",
+        hardware: "b200-sxm",
+        layout: Layout { pp: 2, ..Layout::default() },
+        formats: ("w4a16", "fp8"),
+        lowering: (true, 0.0),
+        predicted: Some("vllm"),
+        techniques: "none",
+    };
+    let deployed = deployed(&how).unwrap();
+    let point = |question, input_len, chunk| Point {
+        question,
+        batch_size: 1601,
+        input_len,
+        output_len: 3,
+        prefix_len: 1358,
+        chunk,
+    };
+    let chat = point(Question::Chat, 6576, 3);
+    let decode = |context| deployed.analyst().outcome(&point(Question::Decode, context, 0)).unwrap();
+    let expected =
+        [6576, 6577].map(|context| decode(context).times.step.step.seconds).iter().sum::<f64>() / 2.0;
+    let sizes =
+        Sizes { batch_size: &[1601], input_len: &[6576], output_len: &[3], prefix_len: &[1358], chunk: &[3] };
+    let (mut desk, mut block) = (Desk::default(), Block::default());
+    deployed.price(Question::Chat, &sizes, Wanted::all(), &mut desk, &mut block);
+    let alone = deployed.analyst().outcome(&chat).unwrap().times.tpot.unwrap();
+    for tpot in [block.lane(Measure::Tpot)[0], alone] {
+        assert!((tpot - expected).abs() <= 1e-13 * expected, "{tpot} is not {expected}");
+    }
+}
+
 /// One measure of an outcome: what every lane of a block must be.
 fn of_outcome(deployed: &Deployed, outcome: &Outcome, measure: Measure) -> Option<f64> {
     let (times, memory) = (&outcome.times, &outcome.memory);
