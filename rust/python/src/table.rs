@@ -167,7 +167,8 @@ impl Table {
     }
 }
 
-fn record_batch(columns: Vec<(String, Column)>) -> Result<RecordBatch, ArrowError> {
+/// Columns in order, constants written out.
+pub(crate) fn record_batch(columns: Vec<(String, Column)>) -> Result<RecordBatch, ArrowError> {
     let rows = columns.first().map_or(0, |(_, column)| column.len());
     let convert = |(name, values): (String, Column)| column(&name, values);
     batch_of(columns.into_par_iter().map(convert).collect::<Result<_, ArrowError>>()?, rows)
