@@ -135,7 +135,11 @@ impl Effect for ContextParallel {
     }
 
     fn cache(&self, cache: &mut Cache, _: &Context<'_>) -> Result<()> {
-        cache.factor /= self.ranks as f64;
+        // Each device has the table of its own blocks, and what goes with its own keys.
+        let share = 1.0 / self.ranks as f64;
+        cache.factor *= share;
+        cache.held.table *= share;
+        cache.added.iter_mut().for_each(|(bytes, _)| *bytes *= share);
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
 use roofline_core::technique::Technique;
 
-pub use techniques::of_kind;
+pub use techniques::{of_kind, sets};
 
 pub const ENGINE: EngineMemory = EngineMemory {
     gpu_memory_utilization: 0.92,
@@ -128,7 +128,11 @@ impl std::fmt::Debug for Made {
         let Deployment { model, hardware, layout, lowering, efficiency, .. } = &self.0;
         let first = model.layers.first().map(|group| (group.count, &group.mixer, &group.ffn));
         let mode = if *efficiency == Efficiency::Ideal { "ideal" } else { "predicted" };
-        write!(out, "{} h={} {first:?} on {} {layout:?} {lowering:?} {mode}", model.name, model.hidden, hardware.name)
+        write!(
+            out,
+            "{} h={} {first:?} on {} {layout:?} {lowering:?} {mode}",
+            model.name, model.hidden, hardware.name
+        )
     }
 }
 

@@ -34,10 +34,9 @@ fn drafts() -> Text {
         let gamma = tree.split('/').count();
         format!("spec:method=eagle,gamma={gamma},accept={accept},tree={tree}")
     });
-    let ahead = (1..4u32, share(0), 1..8u32)
-        .prop_map(|(gamma, accept, window)| {
-            format!("spec:method=lookahead,gamma={gamma},accept={accept},window={window}")
-        });
+    let ahead = (1..4u32, share(0), 1..8u32).prop_map(|(gamma, accept, window)| {
+        format!("spec:method=lookahead,gamma={gamma},accept={accept},window={window}")
+    });
     prop_oneof![4 => chain, 1 => tree, 1 => ahead].boxed()
 }
 
@@ -95,7 +94,9 @@ fn systems(kind: &str) -> Text {
             let how = select(vec!["", ",route=always", ",memory=added"]);
             let what = select(vec!["attention", "gemm", "all"]);
             (select(vec!["hbm-pim", "gddr6-aim"]), 1..9u32, what, how)
-                .prop_map(|(device, stacks, ops, how)| format!("pim:device={device},stacks={stacks},ops={ops}{how}"))
+                .prop_map(|(device, stacks, ops, how)| {
+                    format!("pim:device={device},stacks={stacks},ops={ops}{how}")
+                })
                 .boxed()
         }
         "hybrid" => (processors(), select(vec!["attention", "ffn", "experts"]), share(0), share(0))
@@ -115,10 +116,13 @@ fn of_cache(kind: &str) -> Text {
     match kind {
         "kv-quant" => stored().prop_map(|stored| format!("kv-quant:{stored}")).boxed(),
         "kv-evict" => prop_oneof![
-            (share(1), any::<bool>())
-                .prop_map(|(ratio, score)| format!("kv-evict:ratio={ratio}{}", if score { ",score=yes" } else { "" })),
+            (share(1), any::<bool>()).prop_map(|(ratio, score)| format!(
+                "kv-evict:ratio={ratio}{}",
+                if score { ",score=yes" } else { "" }
+            )),
             (1..6000u64, 1..6000u64).prop_map(|(one, other)| format!("kv-evict:budget={one}/{other}")),
-            (1..6000u64, 0..9u64).prop_map(|(window, sinks)| format!("kv-evict:window={window},sinks={sinks}")),
+            (1..6000u64, 0..9u64)
+                .prop_map(|(window, sinks)| format!("kv-evict:window={window},sinks={sinks}")),
         ]
         .boxed(),
         "paging" => prop_oneof![
@@ -179,12 +183,14 @@ pub fn of_kind(kind: &str) -> Text {
             .boxed(),
         "attention" => attention(),
         "experts" => {
-            let skew = (share(0), 0..5u32, select(vec!["dealt", "contiguous"])).prop_map(|(alpha, replicas, how)| {
-                format!("experts:alpha={alpha},replicas={replicas},placement={how}")
-            });
+            let skew = (share(0), 0..5u32, select(vec!["dealt", "contiguous"])).prop_map(
+                |(alpha, replicas, how)| format!("experts:alpha={alpha},replicas={replicas},placement={how}"),
+            );
             prop_oneof![2 => skew, 1 => (1..8u32).prop_map(|top_k| format!("experts:top-k={top_k}"))].boxed()
         }
-        "fusion" => select(vec!["full", "engine", "none"]).prop_map(|level| format!("fusion:level={level}")).boxed(),
+        "fusion" => {
+            select(vec!["full", "engine", "none"]).prop_map(|level| format!("fusion:level={level}")).boxed()
+        }
         "flash" => select(vec!["attention=on", "attention=off", "splits=4"])
             .prop_map(|how| format!("flash:{how}"))
             .boxed(),

@@ -65,7 +65,6 @@ fn every_kind_has_a_neutral_setting_or_a_reason() {
     }
 }
 
-
 /// Each neutral setting, as it must be written for a deployment that has a layout, fusion and kernel of its own.
 fn neutral_for(deployment: &Deployment) -> Vec<String> {
     let layout = deployment.layout;

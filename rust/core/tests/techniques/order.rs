@@ -122,8 +122,9 @@ fn pairs_that_do_not_commute_differ_or_are_refused_the_other_way() {
         let model = catalog::models::model(model).unwrap();
         let hardware = catalog::hardware::hardware("h100-sxm").unwrap().item;
         let base = random::plain(model, hardware, Layout::default());
-        let in_turn =
-            |one: &str, two: &str| cost(base.clone().with(&techniques(one)).and_then(|made| made.with(&techniques(two))));
+        let in_turn = |one: &str, two: &str| {
+            cost(base.clone().with(&techniques(one)).and_then(|made| made.with(&techniques(two))))
+        };
         let (ahead, behind) = (in_turn(first, second), in_turn(second, first));
         assert!(ahead.is_ok() && !equal(&ahead, &behind), "{first} {second}: {:?}", ahead.err());
         // Written together they are applied in the order of the catalogue.
