@@ -1,6 +1,6 @@
 //! Random models, devices, layouts, points and techniques, for laws.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, unused_imports, reason = "each test takes what it needs")]
 
 mod techniques;
 
