@@ -12,7 +12,7 @@ use roofline_core::error::Result;
 use roofline_core::hardware::Hardware;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
+use roofline_core::memory::EngineMemory;
 use roofline_core::model::Model;
 use roofline_core::model::hf::model_from_json;
 use roofline_core::op::elementwise::Fusion;
@@ -23,15 +23,7 @@ use roofline_core::technique::Technique;
 
 pub use techniques::{of_kind, sets};
 
-pub const ENGINE: EngineMemory = EngineMemory {
-    gpu_memory_utilization: 0.92,
-    share: MemoryShare::Device,
-    block_size: BlockSize::VLLM,
-    pages: Pages::Groups { caching: true, drafts: 0 },
-    max_num_batched_tokens: 8192,
-    max_num_seqs: 256,
-    cuda_graphs: true,
-};
+pub const ENGINE: EngineMemory = EngineMemory { max_num_seqs: 256, ..EngineMemory::VLLM };
 
 /// Devices whose every peak, link, power and price is known well enough for all laws.
 pub const DEVICES: [&str; 8] =
