@@ -149,6 +149,10 @@ struct Reader<'a> {
 /// Hidden width, experts and visits of layers whose experts have no gate, where a row does not say so (Nemotron 3).
 const UNGATED: [(u64, u64, u64); 3] = [(2688, 128, 6), (2048, 512, 22), (8192, 512, 22)];
 
+/// Hidden width, experts and visits of layers whose experts are chosen by groups (DeepSeek-V3): visits that are dealt out
+/// evenly before they pass such a choice reach half of the experts, except where the collector goes round it.
+const GROUPED: (f64, u64, u64) = (7168.0, 256, 8);
+
 /// A dimension that must be there, and positive.
 fn positive(column: Option<&[f64]>, row: usize, name: &'static str) -> Result<f64, Refused> {
     at(column, row).filter(|value| *value > 0.0).ok_or(Refused::Missing(name))
@@ -467,8 +471,12 @@ impl<'a> Reader<'a> {
         let row = one.row;
         let (numbers, peak) = self.numbers(row, known)?;
         let case = self.case(row)?;
-        let load = self.loads.get(&case).unwrap_or_else(|| super::routing::load(&case));
+        let mut load = self.loads.get(&case).unwrap_or_else(|| super::routing::load(&case));
         let hidden = positive(self.columns.hidden, row, "hidden")?;
+        let balanced = case.routing == Routing::Balanced;
+        if balanced && (hidden, case.experts, case.top_k) == GROUPED && self.engines[one.engine] != "trtllm" {
+            load.active = load.active.min(0.5 * GROUPED.1 as f64 / case.ep as f64).max(1.0);
+        }
         let inner = positive(self.columns.inner, row, "inter")?
             / at(self.columns.moe_tp, row).unwrap_or(1.0).max(1.0);
         let kernel_name = self.kernels.map_or("", |words| words.at(row));
@@ -489,7 +497,7 @@ impl<'a> Reader<'a> {
         };
         let dtype = vocabulary::experts(numbers.name, kernel_name, &self.engines[one.engine]);
         let usual = case.ep == 1
-            && case.routing != Routing::Uniform
+            && !balanced
             && inner >= 128.0
             && case.tokens <= 16384
             && gated
