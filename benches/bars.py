@@ -144,6 +144,10 @@ if __name__ == "__main__":
         lines += larger(kernels, Path(folder))
     for line in lines:
         r = line.row
-        print(f"{line.what:<45}{line.most!s:<20}{r['n']:>9,}{r['median_ape']:>7.1f}{r['p90_ape']:>7.1f}{r['bias']:>+7.1f}{r['coverage']:>7.1f}  {'' if line.holds() else 'MISSES'}")
+        print(
+            f"{line.what:<45}{line.most!s:<20}{r['n']:>9,}{r['median_ape']:>7.1f}{r['p90_ape']:>7.1f}{r['bias']:>+7.1f}{r['coverage']:>7.1f}  {'' if line.holds() else 'MISSES'}"
+        )
     for b in bands:
-        print(f"{b['family']:<25}{b['gpu']:<16}{b['n']:>9,}{b['median_ape']:>7.1f}{b['coverage']:>7.1f} {'' if 70<=b['coverage']<=90 else 'MISSES'}")
+        print(
+            f"{b['family']:<25}{b['gpu']:<16}{b['n']:>9,}{b['median_ape']:>7.1f}{b['coverage']:>7.1f} {'' if 70 <= b['coverage'] <= 90 else 'MISSES'}"
+        )

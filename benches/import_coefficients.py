@@ -274,7 +274,9 @@ def text_of(
         lines += [f"held_out = {c['n_test']}"]
     ranges = valid_of(device, family, dtype)
     if ranges:
-        told = ", ".join(f"{name} = [{number(least)}, {number(most)}]" for name, (least, most) in ranges.items())
+        told = ", ".join(
+            f"{name} = [{number(least)}, {number(most)}]" for name, (least, most) in ranges.items()
+        )
         lines += [f"valid = {{ {told} }}"]
     remark = "blind: as published" + ("; low confidence" if c.get("low_confidence") else "")
     if "error_q" not in c and quantiles:
@@ -310,13 +312,27 @@ def fits_of(
 
 def families_of(table: dict[str, Any], name: str, hardware: dict[str, float]) -> list[str]:
     engines = {family: table.get(family, {}).get(name, {}) for family in FAMILIES}
-    fits = fits_of(table, DEVICES[name], engines, hardware)
+    return fits_of(table, DEVICES[name], engines, hardware) + quantise_of(table, name)
+
+
+def quantise_of(table: dict[str, Any], name: str) -> list[str]:
+    """Return the fits of kernels that quantise, of which no measurements are at hand for any device."""
+    device = DEVICES[name]
+    fits = []
     for engine, kinds in table.get("quantise", {}).get(name, {}).items():
         for kind, family in (("computescale", "compute_scale"), ("scale_matrix", "scale_matrix")):
             if kind in kinds:
-                numbers = passes(kinds[kind], BANDWIDTH.get(DEVICES[name], 1.0))
-                fits.append(text_of(DEVICES[name], engine, family, "bf16", numbers, kinds[kind]))
+                numbers = passes(kinds[kind], BANDWIDTH.get(device, 1.0))
+                fits.append(text_of(device, engine, family, "bf16", numbers, kinds[kind]))
     return fits
+
+
+def with_quantise(text: str, fits: list[str]) -> str:
+    """Return a file of measured fits with other fits of kernels that quantise."""
+    start, *kept = text.split("\n[[fit]]\n")
+    own = [block for block in kept if "_scale" not in block and "scale_matrix" not in block]
+    blocks = [start, *own]
+    return "\n[[fit]]\n".join(blocks).rstrip("\n") + "\n" + "".join(fits)
 
 
 def defaults_of(table: dict[str, Any]) -> list[str]:
@@ -351,8 +367,12 @@ def main(path: str, wanted: list[str]) -> None:
             "sm": hardware["SM"],
             "l2": hardware["L2"],
         }
+        path_of = TARGET / f"{device}.toml"
+        if device in MEASURED:
+            path_of.write_text(with_quantise(path_of.read_text(), quantise_of(table, name)))
+            continue
         text = head(device, architecture, facts) + "".join(families_of(table, name, hardware))
-        (TARGET / f"{device}.toml").write_text(text)
+        path_of.write_text(text)
     if not wanted or "any" in wanted:
         (TARGET / "any.toml").write_text(head("any", "any", {}) + "".join(defaults_of(table)))
 

@@ -57,9 +57,7 @@ def prefill_rows(c: dict[str, Any], hardware: dict[str, float], dtype: str) -> R
         latency = c["t0_us"] * MICRO + compute + c["w_item"] * item + c["c_mem"] * moved / hardware["B"]
         shape = {"batch": n, "q_len": length, "kv_len": length, "heads": query, "kv_heads": kv}
         kv_dtype = "fp8" if "fp8" in dtype else "bfloat16"
-        rows.append(
-            shape | {"head_dim": width, "window": window, "kv_dtype": kv_dtype, "latency_s": latency}
-        )
+        rows.append(shape | {"head_dim": width, "window": window, "kv_dtype": kv_dtype, "latency_s": latency})
     return rows
 
 
