@@ -290,7 +290,8 @@ mod tests {
         };
         let bounds = [Bounds { least: 0.0, most: 10.0 }];
         let weights = vec![1.0; seconds.len()];
-        let search = Search { rows: seconds.len(), weights: &weights, bounds: &bounds, residuals, pulls: Vec::new() };
+        let search =
+            Search { rows: seconds.len(), weights: &weights, bounds: &bounds, residuals, pulls: Vec::new() };
         let found = search.best(&[vec![1.4]]).unwrap().values[0];
         assert!((found - 1.0).abs() < 0.02, "{found}");
     }

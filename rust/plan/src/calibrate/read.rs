@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
+use roofline_core::catalog;
 use roofline_core::efficiency::form::collective::CollectiveKernel;
 use roofline_core::efficiency::form::decode::{DecodeKernel, usual_heads};
 use roofline_core::efficiency::form::elementwise::ElementwiseKernel;
@@ -496,12 +497,8 @@ impl<'a> Reader<'a> {
             input_bytes: numbers.input_bytes,
         };
         let dtype = vocabulary::experts(numbers.name, kernel_name, &self.engines[one.engine]);
-        let usual = case.ep == 1
-            && !balanced
-            && inner >= 128.0
-            && case.tokens <= 16384
-            && gated
-            && case.top_k <= 16;
+        let usual =
+            case.ep == 1 && !balanced && inner >= 128.0 && case.tokens <= 16384 && gated && case.top_k <= 16;
         Ok(Measurement { dtype, kernel: Kernel::Moe(kernel), usual, ..one })
     }
 
@@ -578,16 +575,24 @@ impl<'a> Reader<'a> {
         match refused {
             Refused::Op(code) => Op::parse(&self.ops.list[code as usize]).err().unwrap_or_default(),
             Refused::Device(code) => {
-                format!(
-                    "device `{}` is not in the catalogue with what a form needs",
-                    word(self.device_words, code)
-                )
+                let name = word(self.device_words, code);
+                match catalog::hardware::hardware(&name) {
+                    Err(error) => format!("{error} ({})", error.hint()),
+                    Ok(_) => {
+                        format!("device `{name}` lacks the peak, bandwidth or number of cores a form needs")
+                    }
+                }
             }
             Refused::Time => "time must be a positive number".into(),
-            Refused::NotAFormat(code) => format!("unknown dtype `{}`", word(self.dtypes, code)),
+            Refused::NotAFormat(code) => {
+                format!("dtype must be one of {}: `{}`", Numbers::names().join(", "), word(self.dtypes, code))
+            }
             Refused::NoPeak(what) => format!("the device's datasheet gives no rate for {what}"),
             Refused::Missing(name) => format!("`{name}` must be a positive number"),
-            Refused::Routing(code) => format!("unknown distribution `{}`", word(self.routings, code)),
+            Refused::Routing(code) => {
+                let name = word(self.routings, code);
+                format!("distribution must be uniform, balanced or power_law_1.2 (an exponent): `{name}`")
+            }
             Refused::Links => "links are not those of the catalogue's machine".into(),
         }
     }

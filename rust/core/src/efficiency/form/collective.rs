@@ -45,7 +45,9 @@ impl Nccl {
     pub fn time(&self, _: &Device, kernel: &CollectiveKernel) -> f64 {
         let latency = self.a0_s + self.a1_s * (kernel.ranks - 1.0);
         let ramp = self.ramp_s * (kernel.bytes * 1e-6).sqrt();
-        latency + ramp + kernel.crossing * kernel.bytes * crowd(self.shared, kernel) / (kernel.link * self.eff)
+        latency
+            + ramp
+            + kernel.crossing * kernel.bytes * crowd(self.shared, kernel) / (kernel.link * self.eff)
     }
 }
 
