@@ -96,7 +96,7 @@ def test_the_screen_shows_the_errors_and_what_was_refused(
     said = capsys.readouterr().out
     assert "kernel:gemm" in said
     assert "not priced:" in said
-    assert "unknown op `warp`" in said
+    assert "op must be one of gemm, " in said
 
 
 def shown(mark: str) -> dict[tuple[str, str], list[float]]:

@@ -176,7 +176,7 @@ def calibrate(
         named = ", ".join(serving)
         message = f"{named} must be given with steps or served requests: {name} holds kernels"
         raise SpecError(message, field=next(iter(serving)), value=named)
-    if kind is None:
+    if kind is None and not measured.is_timed(rows.columns):
         raise measured.unknown(name, rows.columns)
     rows, noisy = measured.without_noise(rows)
     read = measured.kernels(rows, find_hardware(hw) if hw is not None else None, engine)

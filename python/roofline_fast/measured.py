@@ -148,6 +148,11 @@ def kind(columns: list[str]) -> str | None:
     return next((kind for name, kind in KINDS if name in columns), None)
 
 
+def is_timed(columns: list[str]) -> bool:
+    """Return whether columns look like those of kernels, but for the operation."""
+    return any(name.startswith(("latency", "duration")) for name in columns)
+
+
 def steps(frame: pl.DataFrame) -> pl.DataFrame:
     """Return steps under the documented names of their columns.
 

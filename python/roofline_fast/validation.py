@@ -109,9 +109,9 @@ def validate(
     frames = _frames(measurements)
     for name, rows in frames:
         kind = measured.kind(rows.columns)
-        if kind is None and len(frames) == 1:
+        if kind is None and len(frames) == 1 and not measured.is_timed(rows.columns):
             raise measured.unknown(name, rows.columns)
-        if kind == "kernels":
+        if kind == "kernels" or (kind is None and len(frames) == 1):
             kernels.append(measured.kernels(rows, device, engine))
         elif kind == "requests" and (found_runs := _runs(measurements, name, rows, given)):
             runs += found_runs

@@ -319,6 +319,7 @@ def experts(ep: int, enable_expert_parallel: bool, tp: int, dp: int) -> int:
         )
     return tp * dp
 
+
 SERVED = "How steps or requests were served; what is recorded beside the file holds where nothing is said"
 ServedModel = Annotated[
     str | None, typer.Option("--model", "-m", help="What was served.", rich_help_panel=SERVED)
@@ -338,9 +339,7 @@ ServedMaxModelLen = Annotated[int | None, typer.Option(help="Tokens of a request
 ServedNumGpuBlocksOverride = Annotated[
     int | None, typer.Option(help="Blocks of the cache.", rich_help_panel=SERVED)
 ]
-ServedMaxConcurrency = Annotated[
-    int | None, typer.Option(help="Requests in flight.", rich_help_panel=SERVED)
-]
+ServedMaxConcurrency = Annotated[int | None, typer.Option(help="Requests in flight.", rich_help_panel=SERVED)]
 SERVED_NAMES = (
     "model",
     "tp",

@@ -90,7 +90,7 @@ fitted!(
     anchors = |kernel| {
         let four_bits = kernel.weight_bytes < 1.0 && kernel.input_bytes < 1.0;
         vec![
-            Anchor { place: 1, centre: if four_bits { 0.62 } else { 0.78 }, share: if four_bits { 0.5 } else { 0.15 } },
+            Anchor { place: 1, centre: if four_bits { 0.62 } else { 0.78 }, share: if four_bits { 0.5 } else { 0.3 } },
             Anchor { place: 3, centre: 150.0, share: 0.03 },
         ]
     };
