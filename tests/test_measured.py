@@ -132,7 +132,7 @@ def test_a_floor_is_told_from_a_few_rows_if_not_one_is_quicker() -> None:
 def test_errors_of_odd_shapes_are_told_beside_those_of_usual_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    odd = gemms().with_columns(n=pl.col("n") // 16, latency_ms=pl.col("latency_ms") * 0.5)
+    odd = gemms().with_columns(n=pl.col("n") // 32, latency_ms=pl.col("latency_ms") * 0.5)
     pl.concat([gemms(), odd], how="vertical_relaxed").write_csv(tmp_path / "k.csv")
     fit = rf.calibrate(tmp_path / "k.csv", prior=False).fits.row(0, named=True)
     assert fit["odd"] == odd.height
