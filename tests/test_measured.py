@@ -212,3 +212,47 @@ def test_requests_may_say_milliseconds_and_are_refused_in_another_unit(tmp_path:
         rf.calibrate(slipped, "h100-sxm", **settings)
     with pytest.raises(rf.SpecError, match="observed_ttft_s must be a positive time: -1 in row 1"):
         rf.calibrate(requests(observed_ttft_s=pl.lit(-1.0)), "h100-sxm", **settings)
+
+
+def test_loops_in_the_cache_and_tables_that_beat_the_datasheet_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [(m, n, k) for m in (1, 4, 16) for n in (1024, 1536, 2048) for k in (1024, 1536)]
+    hot = pl.DataFrame(small, schema=["m", "n", "k"], orient="row").with_columns(
+        op=pl.lit("gemm"),
+        system=pl.lit("h100_sxm"),
+        latency_ms=3.5e-3 + 1e3 * 2.0 * pl.col("n") * pl.col("k") / (1.6 * BANDWIDTH),
+    )
+    pl.concat([gemms(), hot], how="diagonal_relaxed").write_csv(tmp_path / "hot.csv")
+    assert run(["calibrate", str(tmp_path / "hot.csv")]) == 0
+    assert "loops of 18 rows read from the last-level cache" in capsys.readouterr().out
+    beats = gemms().with_columns(latency_ms=pl.col("latency_ms") * (0.5 + 0.5 * (pl.int_range(pl.len()) % 2)))
+    beats.write_csv(tmp_path / "beats.csv")
+    run(["calibrate", str(tmp_path / "beats.csv")])
+    assert "beat the datasheet: are the others of this device" in capsys.readouterr().out
+
+
+def test_an_engine_of_which_nothing_was_fitted_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gemms().with_columns(backend=pl.lit("llamacpp")).write_csv(tmp_path / "k.csv")
+    assert run(["validate", str(tmp_path / "k.csv")]) == 0
+    assert "llamacpp: no kernels of this engine were fitted" in capsys.readouterr().err
+    assert run(["validate", str(tmp_path / "k.csv"), "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("mine.csv", "output must end in .toml, or be a folder"),
+        ("nowhere/mine.toml", "output must lie in a folder that exists"),
+    ],
+)
+def test_a_file_that_is_none_for_efficiencies_is_refused(
+    name: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gemms().write_csv(tmp_path / "k.csv")
+    assert run(["calibrate", str(tmp_path / "k.csv"), "-o", str(tmp_path / name)]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / name).exists()

@@ -26,8 +26,9 @@ class Calibration:
     Attributes
     ----------
     fits : polars.DataFrame
-        One row a group of kernels (`hw`, `engine`, `family`, `dtype`): `rows` that were sound, how many
-        were dropped (`beats_roofline`, `unit_slip`, `launch_floor`), errors in percent on rows that were
+        One row a group of kernels (`hw`, `engine`, `family`, `dtype`): `rows` that were sound, those of them
+        whose loops read from the last-level cache (`hot`), how many were dropped (`beats_roofline`, `unit_slip`, `launch_floor`),
+        errors in percent on rows that were
         not fitted (`median_ape`, `mape`, `p90_ape`, `bias`), the pure roofline's (`ideal_median_ape`), those
         of the `odd` such rows whose shapes serving hardly meets (`odd_median_ape`, `odd_p90_ape`), what the
         numbers were `drawn_to`, and why a group was `refused`.
@@ -72,8 +73,16 @@ class Calibration:
                 names = ", ".join(self.files)
                 message = f"--output must be a folder for measurements of several devices: {names}"
                 raise SpecError(message, field="output", value=str(place))
+            if not place.parent.is_dir():
+                message = f"output must lie in a folder that exists: {place}"
+                raise SpecError(message, field="output", value=str(place), hint=f"make {place.parent} first")
             write_text(place, next(iter(self.files.values())))
             return [place]
+        if place.suffix and not place.is_dir():
+            message = f"output must end in .toml, or be a folder: {place}"
+            raise SpecError(
+                message, field="output", value=str(place), hint=f"write {place.with_suffix('.toml')}"
+            )
         place.mkdir(parents=True, exist_ok=True)
         written = []
         for device, text in self.files.items():

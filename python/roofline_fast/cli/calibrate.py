@@ -26,6 +26,8 @@ factor a family. Rows that cannot be right are left out and counted. Errors are 
 """
 
 
+# Share of a table's rows that may beat the datasheet before the others are doubted.
+BEATEN = 0.1
 # Kinds of rows that cannot be used, shown at most.
 MOST = 12
 
@@ -102,6 +104,8 @@ def calibrate(
         for path in fitted.write(out):
             talk.note(f"efficiencies written to {path}; use them with --efficiency {path}", quiet=quiet)
     output.show(form, screen=lambda: screen(fitted), record=fitted.fits.to_dicts, frame=lambda: fitted.fits)
+    if fitted.errors.height and (fitted.errors["median_ape"] > fitted.errors["before_median_ape"]).any():
+        talk.note("some errors are larger than before: these measurements tell too little", quiet=quiet)
     return _verdict(fitted)
 
 
@@ -180,12 +184,33 @@ def _kernels(fitted: Calibration) -> list[str]:
         "launch_floor": "measuring an eager launch",
     }
     lines += [f"  left out: {count:,} rows {why[flaw]}" for flaw, count in left_out.items() if count]
+    lines += [f"  {line}" for line in suspicious(fitted)]
     if fitted.noisy:
         lines.append(f"  left out: {fitted.noisy:,} rows marked noisy")
     lines.append(
         "  errors of rows that were not fitted: median and P90 of the absolute error, median of the signed; odd:"
         " those of shapes that serving hardly meets"
     )
+    return lines
+
+
+def suspicious(fitted: Calibration) -> list[str]:
+    """Return what is told of rows that were fitted: loops in the cache, tables much of which cannot be."""
+    lines = []
+    hot = fitted.fits["hot"].sum()
+    if hot:
+        lines.append(
+            f"in the cache: loops of {hot:,} rows read from the last-level cache, not from memory; their gain is fitted"
+            " beside and no part of predictions"
+        )
+    for row in fitted.fits.iter_rows(named=True):
+        wrong = row["beats_roofline"]
+        if wrong > BEATEN * (wrong + row["rows"]) and row["rows"]:
+            name = f"{row['hw']} / {row['engine']}, {row['family']} {row['dtype']}"
+            lines.append(
+                f"warning: {wrong:,} of {wrong + row['rows']:,} rows of {name} beat the datasheet: are the others of"
+                " this device, and from memory?"
+            )
     return lines
 
 

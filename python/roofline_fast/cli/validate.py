@@ -20,6 +20,8 @@ Errors in percent: median, mean and P90 of the absolute error, bias (median of t
 (share inside the 80 % band), beside the pure roofline's median. What was not priced is listed with its
 reason.
 """
+# Whose kernels the shipped fits are of.
+ENGINES = {"vllm", "sglang", "trtllm", "nccl", "any"}
 # Errors that published simulators report on other data of this kind, percent (median absolute).
 PEERS = {
     "tpot_ms": "aiconfigurator's tables 12 on dense models, 17 on all it prices",
@@ -72,11 +74,23 @@ def validate(
     if found.skipped:
         several = f" and {len(found.skipped) - 1} more" if len(found.skipped) > 1 else ""
         talk.note(f"skipped {found.skipped[0]}{several}: no measurements that can be predicted", quiet=quiet)
+    for name in strangers(found) if efficiency is None else ():
+        talk.note(
+            f"{name}: no kernels of this engine were fitted; predicted by others', with wider bands",
+            quiet=quiet,
+        )
     if out is not None:
         output.save(found.errors, out)
         talk.note(f"{found.errors.height} lines written to {out}", quiet=quiet)
     output.show(form, screen=lambda: screen(found), record=found.to_list, frame=lambda: found.errors)
     return _verdict(found)
+
+
+def strangers(found: Validation) -> list[str]:
+    """Return the engines of kernels that no shipped fit is of."""
+    groups = found.errors.filter(found.errors["metric"].str.starts_with("kernel:"))["group"]
+    named = groups.filter(groups.str.starts_with("engine=") & ~groups.str.contains(","))
+    return sorted({name.removeprefix("engine=") for name in named} - ENGINES)
 
 
 def _verdict(found: Validation) -> int:

@@ -271,6 +271,7 @@ fn fates_table(found: &read::Measurements, fates: &[Fate]) -> Rows {
         .with("family", text(&|fate| fate.group.family.to_string()))
         .with("dtype", text(&|fate| fate.group.dtype.to_string()))
         .with("rows", Column::U64(fates.iter().map(|fate| fate.rows).collect()))
+        .with("hot", Column::U64(fates.iter().map(|fate| fate.hot).collect()))
         .with("beats_roofline", dropped(Flaw::BeatsRoofline))
         .with("unit_slip", dropped(Flaw::UnitSlip))
         .with("launch_floor", dropped(Flaw::LaunchFloor))
