@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import polars as pl
 import pytest
@@ -153,6 +155,43 @@ def test_a_roof_is_drawn_of_every_kind_of_model(model: str, phase: str, mode: st
     drawn = [line.partition("│")[2] for line in lines if "│" in line]
     assert len(drawn) == roofline_chart.HEIGHT
     assert all(len(line) <= roofline_chart.WIDTH for line in drawn)
+
+
+def test_a_picture_has_a_circle_an_operator_and_a_roof_a_format(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "roof.svg"
+    done = command(f"analyze llama-3.1-8b --hw h100-sxm -q fp8 -b 32 -o {file}")
+    assert done.code == 0, done.err
+    drawn = ElementTree.parse(file).getroot()
+    ops = rf.analyze("llama-3.1-8b", "h100-sxm", quantization="fp8", batch_size=32).ops
+    multiplied = ops.filter(ops["flops"] > 0)["op"].to_list()
+    assert len(drawn.findall(".//{*}circle/{*}title")) == len(multiplied)
+    texts = [text.text or "" for text in drawn.findall(".//{*}text")]
+    assert {"fp8: 1,979", "bf16: 990"} <= set(texts)
+    assert len([path for path in drawn.findall(".//{*}path") if path.get("class") == "roof"]) == 2
+    listed = [text.split(":")[0] for text in texts if "of the time" in text]
+    assert sorted(listed) == sorted(multiplied)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "analyze llama-2-7b --hw a6000 --compat llm-viewer -o roof.svg",
+        "compare base tp=2 -m llama-2-7b --hw a6000 -o roof.svg",
+    ],
+)
+def test_only_a_roofline_is_a_picture(line: str, command: Callable[..., Any]) -> None:
+    done = command(line)
+    assert done.code == 2
+    assert "--output must end in one of .parquet, .csv, .jsonl, .json, .html: roof.svg" in done.err
+
+
+def test_chips_that_work_as_one_have_one_roof() -> None:
+    asked = {"techniques": "spatial:chips=144,gb-s=100", "mode": "ideal"}
+    lines = roofline_chart.chart(rf.analyze("llama-2-7b", "groq-lpu", **asked))  # type: ignore[arg-type]
+    assert "11,520,000 GB/s" in lines[0]
+    assert all("100 %" in line for line in lines[-6:])
 
 
 def test_a_comparison_says_where_both_lie_under_the_roof(command: Callable[..., Any]) -> None:

@@ -48,7 +48,7 @@ pub static KIND: Kind = Kind {
               beside it",
     source: "Deja Vu (arXiv 2310.17157), PowerInfer (arXiv 2312.12456); the survey",
     pays: "single sequences: > 2x in decode at 80 % sparsity (Deja Vu)",
-    loses: "batches: the union of what tens of tokens need is everything",
+    loses: "batches: tens of tokens together need all of the weights; only the cache of the heads that each leaves out stays unread",
     slots: &[Slot::FfnSite],
     read: |settings| {
         let active = settings.part("active")?;
