@@ -27,11 +27,11 @@ class Calibration:
     ----------
     fits : polars.DataFrame
         One row a group of kernels (`hw`, `engine`, `family`, `dtype`): `rows` that were sound, those of them
-        whose loops read from the last-level cache (`hot`), how many were dropped (`beats_roofline`, `unit_slip`, `launch_floor`),
-        errors in percent on rows that were
-        not fitted (`median_ape`, `mape`, `p90_ape`, `bias`), the pure roofline's (`ideal_median_ape`), those
-        of the `odd` such rows whose shapes serving hardly meets (`odd_median_ape`, `odd_p90_ape`), what the
-        numbers were `drawn_to`, and why a group was `refused`.
+        whose loops read from the last-level cache (`hot`), how many were dropped (`beats_roofline`,
+        `unit_slip`, `launch_floor`), errors in percent on rows that were not fitted (`median_ape`, `mape`,
+        `p90_ape`, `bias`), the pure roofline's (`ideal_median_ape`), those of the `odd` such rows whose shapes
+        serving hardly meets (`odd_median_ape`, `odd_p90_ape`), what the numbers were `drawn_to`, and why a
+        group was `refused`.
         Of whole steps and served requests: one row a number found (`family`, `number`, `value`, what it was
         drawn to as `prior`), or why none was.
     files : dict of str to str
