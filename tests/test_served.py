@@ -530,6 +530,5 @@ def test_the_host_launches_kernels_in_the_time_it_is_given() -> None:
     ]
     assert said[0].step_s < said[1].step_s
     assert said[2].step_s == pytest.approx(2 * said[1].step_s, rel=1e-3), "it is launching alone"
-    assert said[2].bounds[0][0] == "launch" if isinstance(said[2].bounds, list) else True
-    with pytest.raises(rf.SpecError, match="host.launch must be seconds from 0 to 10: -1"):
+    with pytest.raises(rf.SpecError, match=r"host\.launch must be seconds from 0 to 10: -1"):
         rf.analyze("llama-3.1-8b", "h100-sxm", host={"launch": -1.0}, **of)

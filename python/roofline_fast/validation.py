@@ -37,12 +37,23 @@ class Validation:
         Why rows were not priced: `metric`, `reason`, `rows`.
     skipped : list of str
         Files of a folder that hold no measurements.
+    unusable : polars.DataFrame
+        Of kernels: the first `row` (from 1) of each kind that cannot be priced, why, and what was there.
     """
 
-    def __init__(self, errors: pl.DataFrame, refused: pl.DataFrame, skipped: list[str]) -> None:
+    def __init__(
+        self,
+        errors: pl.DataFrame,
+        refused: pl.DataFrame,
+        skipped: list[str],
+        unusable: pl.DataFrame | None = None,
+    ) -> None:
+        import polars as pl
+
         self.errors = errors
         self.refused = refused
         self.skipped = skipped
+        self.unusable = pl.DataFrame() if unusable is None else unusable
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return the errors as a list of objects."""
@@ -97,9 +108,12 @@ def validate(
     whole = _whole(measurements)
     if whole is not None:
         return _joined(served.requests(_replayable([whole], given), fits), [])
-    for name, rows in _frames(measurements):
+    frames = _frames(measurements)
+    for name, rows in frames:
         kind = measured.kind(rows.columns)
-        if kind == "kernels":
+        if kind is None and len(frames) == 1 and not measured.is_timed(rows.columns):
+            raise measured.unknown(name, rows.columns)
+        if kind == "kernels" or (kind is None and len(frames) == 1):
             kernels.append(measured.kernels(rows, device, engine))
         elif kind == "requests" and (found_runs := _runs(measurements, name, rows, given)):
             runs += found_runs
@@ -124,7 +138,8 @@ def validate(
     tables += served.requests(runs, fits)
     if batches := found.get("batches"):
         tables += served.batches(_together(batches), fits)
-    return _joined(tables, skipped)
+    unusable = measured.unusable(frame(kernels[0].refused)) if kernels else None
+    return _joined(tables, skipped, unusable)
 
 
 def _one(efficiency: Any) -> str | None:
@@ -200,7 +215,7 @@ def _frames(measurements: Any) -> list[tuple[str, pl.DataFrame]]:
     if not isinstance(measurements, str | PathLike):
         import polars as pl
 
-        return [("a data frame", pl.DataFrame(measurements))]
+        return [("a data frame", measured.tidy(pl.DataFrame(measurements)))]
     files = measured.files(Path(measurements))
     if len(files) == 1:
         return [(str(files[0]), measured.read(files[0]))]
@@ -218,15 +233,11 @@ def _known(path: Path) -> pl.DataFrame:
         return nothing
 
 
-def _joined(tables: list[Judged], skipped: list[str]) -> Validation:
+def _joined(tables: list[Judged], skipped: list[str], unusable: pl.DataFrame | None = None) -> Validation:
     import polars as pl
 
     if not tables:
-        names = ", ".join(skipped)
-        message = f"measurements must be of a kind that is known by its columns: {names}"
-        raise SpecError(
-            message, field="measurements", hint="kernels have a column `op`, servers `silicon_tpot_ms`"
-        )
+        raise measured.unknown("one of these files", skipped)
     errors: list[pl.DataFrame] = []
     seen: set[str] = set()
     for judged in tables:
@@ -238,4 +249,4 @@ def _joined(tables: list[Judged], skipped: list[str]) -> Validation:
         seen.update(rows["metric"])
         errors.append(rows)
     refused = pl.concat([frame(judged.refused) for judged in tables])
-    return Validation(pl.concat(errors), refused, skipped)
+    return Validation(pl.concat(errors), refused, skipped, unusable)
