@@ -54,7 +54,7 @@ const CAPTURED: f64 = 512.0;
 
 /// Share of its peaks that data-centre Blackwell holds while it serves, of what it holds in the loops in which kernels are
 /// timed: their weights are one number repeated, which draws less power than a model's, and no data-centre GPU has less
-/// power for its rate (0.44 W for 1 TFLOP/s in 16 bits; an H100 has 0.71, an RTX PRO 6000 1.19). Chosen on the served
+/// power for its rate (0.44 W for 1 TFLOP/s in 16 bits; an H100 has 0.71, an RTX PRO 6000 1.28). Chosen on the served
 /// MiniMax-M2.5.
 const UNDER_LOAD: f64 = 0.8;
 
