@@ -367,7 +367,9 @@ impl<'a, C: Clock> Recorder<'a, C> {
             }
             timeline.last_token = end;
             self.journal.resumed(delivery.request, C::ticks(end));
-            if let Some(outcome) = scheduler.outcome(delivery.request).filter(|_| delivery.finished) {
+            if delivery.finished
+                && let Some(outcome) = scheduler.outcome(delivery.request)
+            {
                 self.tell(delivery.request, outcome);
             }
         }
