@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -318,3 +318,41 @@ def experts(ep: int, enable_expert_parallel: bool, tp: int, dp: int) -> int:
             f"--ep must be left out with --enable-expert-parallel: {ep}", field="--ep", value=str(ep)
         )
     return tp * dp
+
+
+SERVED = "How steps or requests were served; what is recorded beside the file holds where nothing is said"
+ServedModel = Annotated[
+    str | None, typer.Option("--model", "-m", help="What was served.", rich_help_panel=SERVED)
+]
+ServedTp = Annotated[int | None, typer.Option("--tp", help="GPUs of a layer.", rich_help_panel=SERVED)]
+ServedQuantization = Annotated[
+    str | None, typer.Option("--quantization", "-q", help="Weights.", rich_help_panel=SERVED)
+]
+ServedKvCacheDtype = Annotated[str | None, typer.Option(help="Its cache.", rich_help_panel=SERVED)]
+ServedMaxNumSeqs = Annotated[
+    int | None, typer.Option(help="Sequences running at once.", rich_help_panel=SERVED)
+]
+ServedMaxNumBatchedTokens = Annotated[
+    int | None, typer.Option(help="Tokens of a step.", rich_help_panel=SERVED)
+]
+ServedMaxModelLen = Annotated[int | None, typer.Option(help="Tokens of a request.", rich_help_panel=SERVED)]
+ServedNumGpuBlocksOverride = Annotated[
+    int | None, typer.Option(help="Blocks of the cache.", rich_help_panel=SERVED)
+]
+ServedMaxConcurrency = Annotated[int | None, typer.Option(help="Requests in flight.", rich_help_panel=SERVED)]
+SERVED_NAMES = (
+    "model",
+    "tp",
+    "quantization",
+    "kv_cache_dtype",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "max_model_len",
+    "num_gpu_blocks_override",
+    "max_concurrency",
+)
+
+
+def served(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return what a command's parameters say of how requests were served."""
+    return {name: parameters[name] for name in SERVED_NAMES if parameters[name] is not None}
