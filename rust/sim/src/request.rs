@@ -327,6 +327,14 @@ impl<'a> Workload<'a> {
         }
     }
 
+    /// The hashed blocks of a request's prompt, and its tokens.
+    pub fn hashed_prompt(&self, request: usize) -> (Vec<u32>, u32) {
+        self.at(request, |trace, row| {
+            let ids = trace.hashes.as_ref().map_or(Vec::new(), |hashes| hashes.path(row).to_vec());
+            (ids, trace.prompt_tokens[row])
+        })
+    }
+
     /// Whether prompts consist of segments rather than of hashed blocks.
     pub fn has_segments(&self) -> bool {
         self.whole().is_some_and(|whole| whole.segments.is_some())

@@ -85,6 +85,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             passes.close(step.tokens == 0, step.prefills);
         }
         if (self.calls as u64).is_multiple_of(CALLS_PER_LOOK) {
+            self.told.check_taken()?;
             self.workload.check_whole()?;
             if self.monitor.cancel.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);

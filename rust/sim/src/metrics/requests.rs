@@ -245,6 +245,17 @@ impl Requests {
         }
     }
 
+    /// These rows of a replica, numbers standing for their identifiers.
+    pub fn listed(rows: &[(u32, One)], replica: u32, held: bool) -> Requests {
+        let mut requests = Requests::default();
+        requests.resize(rows.len(), held);
+        requests.prompt_tokens = rows.iter().map(|(_, one)| one.prompt_tokens).collect();
+        requests.request_id = rows.iter().map(|(row, _)| row.to_string()).collect();
+        requests.replica.fill(replica);
+        rows.iter().enumerate().for_each(|(place, (_, one))| requests.set(place, one));
+        requests
+    }
+
     /// Those of them that a replica is to serve, without identifiers.
     pub fn expected_of(workload: Workload<'_>, rows: Rows<'_>, held: bool) -> Requests {
         let count = rows.count(workload.len());

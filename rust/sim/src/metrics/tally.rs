@@ -5,6 +5,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::fmt;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -16,6 +18,7 @@ use super::requests::{One, Requests};
 use super::slo::Slo;
 use super::times::{PhaseSums, by_request};
 use crate::client::Extent;
+use crate::error::{Error, Result};
 use crate::scheduler::sequence::Status;
 use crate::time::{Ticks, tick_seconds, ticks_in};
 
@@ -30,13 +33,48 @@ pub struct Asked {
     pub window: Option<(Extent, Option<Extent>)>,
     /// Requests up to which percentiles are exact.
     pub most: usize,
+    /// Where rows of requests go.
+    pub taker: Option<Taker>,
 }
 
 impl Default for Asked {
     fn default() -> Asked {
-        Asked { slo: None, outside_s: 0.0, window: None, most: MOST_EXACT }
+        Asked { slo: None, outside_s: 0.0, window: None, most: MOST_EXACT, taker: None }
     }
 }
+
+/// Takes rows of requests in the order in which they end, and keeps or writes them.
+pub trait TakeRequests: Send + Sync {
+    /// Takes some.
+    ///
+    /// # Errors
+    /// Why no more can be taken.
+    fn take(&self, requests: Requests) -> Result<()>;
+}
+
+/// Whoever takes rows of requests.
+#[derive(Clone)]
+pub struct Taker {
+    /// Who.
+    pub to: Arc<dyn TakeRequests>,
+    /// Whether some requests may be held back, which rows then tell.
+    pub held: bool,
+}
+
+impl fmt::Debug for Taker {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Taker")
+    }
+}
+
+impl PartialEq for Taker {
+    fn eq(&self, other: &Taker) -> bool {
+        Arc::ptr_eq(&self.to, &other.to) && self.held == other.held
+    }
+}
+
+/// Rows that are handed on together.
+const ROWS_HANDED_ON: usize = 1 << 16;
 
 /// What was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -133,6 +171,10 @@ pub struct Tally {
     within: Served,
     /// Answers that came after the last request was sent, the first on top: seconds as bits, prompt and answer.
     recent: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    /// The replica, and what came of its requests that is still to be handed on.
+    replica: u32,
+    kept: Vec<(u32, One)>,
+    failure: Option<Error>,
 }
 
 /// Requests that one thread adds up at a time, where all are known.
@@ -187,8 +229,39 @@ impl Tally {
             looks_out: matches!(asked.window, Some((Extent::Requests(_), _))),
             within: Served::default(),
             recent: BinaryHeap::new(),
+            replica: 0,
+            kept: Vec::new(),
+            failure: None,
             asked,
         }
+    }
+
+    /// The same, of the requests of that replica.
+    #[must_use]
+    pub fn of_replica(self, replica: u32) -> Tally {
+        Tally { replica, ..self }
+    }
+
+    /// Hands on what came of requests, if somebody takes it.
+    ///
+    /// # Errors
+    /// Why it was not taken, now or before.
+    pub fn hand_on(&mut self) -> Result<()> {
+        if let (Some(taker), false) = (&self.asked.taker, self.kept.is_empty()) {
+            let requests = Requests::listed(&std::mem::take(&mut self.kept), self.replica, taker.held);
+            if let Err(error) = taker.to.take(requests) {
+                self.failure.get_or_insert(error);
+            }
+        }
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// Why somebody took no more, if that is so.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check_taken(&self) -> Result<()> {
+        self.failure.clone().map_or(Ok(()), Err)
     }
 
     /// All requests of a simulation, as clients see them who wait `outside_s` seconds longer than the engine takes; where
@@ -282,7 +355,15 @@ impl Tally {
     /// What came of a request, in the engine's own time; and how it gave way, if it did.
     pub fn add(&mut self, row: u32, one: &One, interruptions: &[Interruption]) {
         let outside_s = self.asked.outside_s;
-        self.count(row, &one.delayed(outside_s), outside_s, interruptions);
+        let one = one.delayed(outside_s);
+        self.count(row, &one, outside_s, interruptions);
+        if self.asked.taker.is_some() {
+            self.kept.push((row, one));
+            if self.kept.len() == ROWS_HANDED_ON {
+                // What fails is told where it can be ([`Tally::check_taken`]).
+                let _ = self.hand_on();
+            }
+        }
     }
 
     /// The same of a request as a client sees it who waits `outside_s` seconds longer than the engine takes.
