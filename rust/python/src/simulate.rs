@@ -17,6 +17,7 @@ use roofline_sim::assemble::Assembled;
 use roofline_sim::client::{Client, Extent, SessionMode};
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::{Error as SimError, Result};
+use roofline_sim::images;
 use roofline_sim::knobs::Knobs;
 use roofline_sim::metrics::band::{self, Band};
 use roofline_sim::metrics::explain::{self, Slowness};
@@ -223,6 +224,8 @@ impl Engine {
                 let first = &trace.requests.trace;
                 let drawn = Drawn { spec, first, over_context: taken.over_context, asked: &asked, step_cost };
                 let mut server = Server::new(deployment.deployed.clone(), &self.name, &self.knobs, first)?;
+                let model = &deployment.deployed.model;
+                server.notes.extend(images::notes(first, model, step_cost.is_none()));
                 let served = drawn.serve(&mut server, &client, record, &shared.monitor)?;
                 return Ok(Simulation::of(served, server));
             }
@@ -309,6 +312,7 @@ impl Engine {
     ) -> Result<Simulation> {
         let mut server = Server::new(deployment.clone(), &self.name, &self.knobs, &trace.requests.trace)?;
         let cost = step_cost.map(LinearCost::parse).transpose()?;
+        server.notes.extend(images::notes(&trace.requests.trace, &deployment.model, cost.is_none()));
         // Decisions at a linear cost are compared with recorded schedules, which add seconds as floats do.
         let recorded = cost.is_some() && record == Record::Decisions;
         let cut = taken.within_context(trace, &mut server)?;

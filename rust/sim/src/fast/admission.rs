@@ -72,6 +72,9 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
         if state.admission == 0 {
             state.cached = cached;
             step.newcomers.push(sequence);
+            if self.cost.encodes() {
+                state.images.encoded_beyond(cached, &mut step.images);
+            }
         } else {
             self.journal.readmitted(state.number, C::ticks(C::later(self.now, self.busy_until)));
         }

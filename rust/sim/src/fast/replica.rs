@@ -290,7 +290,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             self.journal.moments[sequence.number as usize] = Moments::of::<C>(timeline.arrival, &outcome);
         }
         let lengths = (sequence.prompt, sequence.asked);
-        let one = One::of::<C>((timeline.arrival, timeline.ready), &outcome, lengths);
+        let one = One::of::<C>((timeline.arrival, timeline.ready), &outcome, lengths, sequence.deadline_s);
         self.told.tell(sequence.number, self.row(sequence.number), &one, &mut self.journal);
     }
 

@@ -424,7 +424,8 @@ impl<'a, C: Clock> Recorder<'a, C> {
         }
         let row = self.row(sequence);
         let lengths = (self.workload.prompt_tokens(row as usize), self.workload.output_tokens(row as usize));
-        let one = One::of::<C>(sent, &outcome, lengths);
+        let deadline_s = self.workload.deadline_s(row as usize).into();
+        let one = One::of::<C>(sent, &outcome, lengths, deadline_s);
         self.told.tell(sequence, row, &one, &mut self.journal);
     }
 }

@@ -101,6 +101,15 @@ impl Served {
     }
 }
 
+/// Requests that say by when their answers must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Deadlines {
+    /// How many.
+    pub all: u64,
+    /// Those whose answers were there in time.
+    pub met: u64,
+}
+
 /// The first and the last of some instants, seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ends {
@@ -145,8 +154,9 @@ pub struct Tally {
     finished: Served,
     /// TTFT, TPOT and E2E of those that finished.
     latencies: [Gathered; 3],
-    /// How many met every objective.
+    /// How many met every objective, and their own deadlines.
     met: u64,
+    deadlines: Deadlines,
     /// Prompt tokens of those that ran, and how many of them were found cached.
     prompts: u64,
     cached: u64,
@@ -178,6 +188,7 @@ impl PartialEq for Tally {
             |tally: &Tally| (tally.ready, tally.answered, tally.finished, tally.within, tally.span_s());
         (counts(self), spans(self), self.phases) == (counts(other), spans(other), other.phases)
             && self.latencies == other.latencies
+            && self.deadlines == other.deadlines
             && self.most_at_once() == other.most_at_once()
     }
 }
@@ -201,6 +212,7 @@ impl Tally {
             finished: Served::default(),
             latencies: [gathered(), gathered(), gathered()],
             met: 0,
+            deadlines: Deadlines::default(),
             prompts: 0,
             cached: 0,
             queue: Queue::within(asked.most),
@@ -371,6 +383,10 @@ impl Tally {
         if !sent {
             return;
         }
+        if let Some(met) = one.meets_deadline() {
+            self.deadlines.all += 1;
+            self.deadlines.met += u64::from(met);
+        }
         self.queue.add(Span {
             ready: one.ready_s(),
             scheduled: one.first_scheduled_s.get().map_or(f64::INFINITY, |at| at - outside_s),
@@ -405,7 +421,9 @@ impl Tally {
             seconds.into_iter().for_each(|seconds| gathered.add(seconds, 1));
         }
         if let [Some(ttft), tpot, Some(e2e)] = latencies {
-            self.met += u64::from(self.asked.slo.as_ref().is_some_and(|slo| slo.is_met_by(ttft, tpot, e2e)));
+            let in_time = one.meets_deadline() != Some(false);
+            let slo = self.asked.slo.as_ref();
+            self.met += u64::from(in_time && slo.is_none_or(|slo| slo.is_met_by(ttft, tpot, e2e)));
             self.e2e.0 = self.e2e.0.saturating_add(ticks_in(e2e));
             self.e2e.1 += 1;
         }
@@ -427,6 +445,8 @@ impl Tally {
             mine.append(theirs);
         }
         self.met += other.met;
+        self.deadlines.all += other.deadlines.all;
+        self.deadlines.met += other.deadlines.met;
         self.prompts += other.prompts;
         self.cached += other.cached;
         self.queue.append(other.queue);
@@ -466,7 +486,12 @@ impl Tally {
         &self.latencies
     }
 
-    /// How many met every objective.
+    /// Requests with a deadline.
+    pub fn deadlines(&self) -> Deadlines {
+        self.deadlines
+    }
+
+    /// How many met every objective, and their own deadlines.
     pub fn met(&self) -> u64 {
         self.met
     }
