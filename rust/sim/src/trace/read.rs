@@ -322,16 +322,19 @@ fn header(
         match (key.as_str(), value.trim_matches('"')) {
             ("trace", "roofline-fast/1") | ("hash_scope", "global") | ("models", _) => {}
             ("turn_lengths", "full") => {
-                columns.turn_lengths = options.turn_lengths.unwrap_or(TurnLengths::Full)
+                columns.turn_lengths = options.turn_lengths.or(Some(TurnLengths::Full))
             }
             ("turn_lengths", "delta") => {
-                columns.turn_lengths = options.turn_lengths.unwrap_or(TurnLengths::Delta)
+                columns.turn_lengths = options.turn_lengths.or(Some(TurnLengths::Delta))
             }
             ("block_rule", "ceil") => columns.block_rule = BlockRule::Ceil,
             ("block_rule", "floor") => columns.block_rule = BlockRule::Floor,
             ("block_rule", "leading") => columns.block_rule = BlockRule::Leading,
             ("block_size", value) => match number::tokens(value.as_bytes()) {
-                Ok(size) if size > 0 => columns.block_size = options.trace_block_size.unwrap_or(size),
+                Ok(size) if size > 0 => {
+                    columns.block_size = options.trace_block_size.unwrap_or(size);
+                    columns.block_size_told = true;
+                }
                 _ => return refuse(key, "must be a whole number of tokens, at least 1", value),
             },
             ("time_unit", value) if TimeUnit::named(value).is_some() => {
