@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import roofline_fast as rf
@@ -15,15 +13,6 @@ import roofline_fast as rf
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "docs" / name for name in ("techniques.md", "survey.md")]
 BLOCK = re.compile(r"^```console\n(.*?)^```$", flags=re.M | re.S)
-
-
-def survey() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_survey", ROOT / "docs" / "make_survey.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def commands(block: str) -> list[str]:
@@ -40,14 +29,10 @@ def shown(page: Path) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_shows_what_its_commands_print(
-    page: Path, command: Callable, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+    page: Path, command: Callable, request: pytest.FixtureRequest
 ) -> None:
     def run(line: str) -> str:
         words = shlex.split(line)
-        if words[:2] == ["python", "docs/make_survey.py"]:
-            capsys.readouterr()
-            survey().main(words[2:])
-            return capsys.readouterr().out
         assert words[0] == "roofline-fast", line
         done = command(words[1:])
         assert done.code == 0, f"{line}\n{done.err}"
@@ -76,12 +61,6 @@ def test_every_technique_has_a_section_that_says_what_the_catalogue_says() -> No
         for field in ("about", "changes", "formula", "source", "pays", "loses"):
             assert facts[field] in section, f"{name}: {field}"
         assert f"{name}" in "".join(BLOCK.findall(section)), f"{name} has no worked example"
-
-
-def test_every_figure_of_the_survey_is_on_its_page() -> None:
-    page = PAGES[1].read_text()
-    for name in survey().TABLES:
-        assert f"$ python docs/make_survey.py {name}\n" in page, name
 
 
 # The survey's sections, 2 to 7.

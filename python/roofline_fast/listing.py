@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from roofline_fast import _core, data
 from roofline_fast.frames import frame
-from roofline_fast.hardware import Hardware
+from roofline_fast.hardware import find_hardware
 from roofline_fast.model import Model, find_model
 from roofline_fast.suggest import choice
 
@@ -24,7 +24,8 @@ def catalog(kind: str, name: str | None = None) -> pl.DataFrame:
     kind : {"hardware", "models", "techniques"}
         What to list.
     name : str, optional
-        One device, model or technique, all about it; everything, one row each, unless said.
+        One device, model or technique, or a device's or model's file, all about it; everything, one row each, unless
+        said.
 
     Returns
     -------
@@ -52,7 +53,7 @@ def catalog(kind: str, name: str | None = None) -> pl.DataFrame:
         return frame(_core.Deployment.technique_catalog(name))
     if kind == "hardware":
         if name is not None:
-            return Hardware(name).facts
+            return find_hardware(name).facts
         return frame(_core.Hardware.catalog())
     if name is not None:
         return pl.DataFrame(_model_facts(find_model(name)), schema=["field", "value"], orient="row")

@@ -25,6 +25,7 @@ COUNTS = (
     "max_num_batched_tokens",
     "w_bits",
     "a_bits",
+    "kv_bits",
     "num_speculative_tokens",
 )
 NUMBERS = ("compute_scale", "bandwidth_scale", "link_scale", "overlap", "gpu_memory_utilization")

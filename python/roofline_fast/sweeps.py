@@ -39,6 +39,7 @@ def sweep(
     launch: str | None = None,
     p2p: bool | None = None,
     host: Mapping[str, float] | None = None,
+    compat: str | None = None,
 ) -> pl.LazyFrame:
     """Price every combination of some axes, lazily: what is not asked for is not computed.
 
@@ -68,6 +69,9 @@ def sweep(
         Threads to use, never more than there are cores; as many unless said.
     efficiency, act_quant, launch, p2p, host : optional
         What predictions are told of the engine's configuration, as for `analyze`.
+    compat : str, optional
+        ``"llm-viewer"`` or ``"llm-viewer@VERSION"``: that tool's totals at every point, its mistakes included. Axes are
+        its arguments (``w_bits``, ``a_bits``, ``kv_bits`` or the survey's schemes as ``quantization``, …).
 
     Returns
     -------
@@ -95,7 +99,20 @@ def sweep(
     checks.several(objectives=objectives)
     if limits is not None and not isinstance(limits, Mapping):
         raise SpecError(f"limits must be values by name: {limits!r}", field="limits", value=repr(limits))
-    space = Space(axes, switches=switches(efficiency, act_quant, launch, p2p, host))
+    switched = switches(efficiency, act_quant, launch, p2p, host)
+    if compat is not None:
+        from roofline_fast.sweep_viewer import ViewerRun
+
+        checks.texts(compat=compat)
+        asked = {"keep": keep != "feasible", "objectives": bool(objectives), "limits": limits is not None}
+        asked |= {name: value is not None for name, value in switched.items()}
+        for name, given in asked.items():
+            if given:
+                message = f"{name} must be left out with compat, whose rows are all of its points"
+                raise SpecError(message, field=name)
+        run = ViewerRun(axes, compat)
+        return run.read(0, run.points)[0].lazy()
+    space = Space(axes, switches=switched)
     return space.lazy(keep=keep, objectives=objectives, top=top, limits=limits, threads=threads)
 
 

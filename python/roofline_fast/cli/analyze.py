@@ -8,6 +8,7 @@ import typer
 
 from roofline_fast.cli import flags, output, scenario, talk
 from roofline_fast.cli.grammar import Command
+from roofline_fast.errors import SpecError
 
 if TYPE_CHECKING:
     from roofline_fast.analysis import Analysis
@@ -86,12 +87,21 @@ def analyze(
     compat: Annotated[
         str | None, typer.Option(help="llm-viewer[@version]: that tool's figures, its mistakes included.")
     ] = None,
+    roofline: Annotated[
+        bool,
+        typer.Option(
+            "--roofline", help="Draw operators under the device's roof, too.", rich_help_panel=flags.OUTPUT
+        ),
+    ] = False,
     form: flags.Format = "table",
     out: flags.Output = None,
     quiet: flags.Quiet = False,
 ) -> int:
     """Answer one question and return the exit code."""
     output.checked(form, out, model, model_flag, hw)
+    if roofline and compat is not None:
+        message = "--roofline must be left out with --compat, whose operators are of one layer"
+        raise SpecError(message, field="--roofline")
     from roofline_fast.analysis import analyze as ask
     from roofline_fast.cli import analyze_screen
 
@@ -138,8 +148,17 @@ def analyze(
     if out is not None:
         output.save(analysis.ops, out)
         talk.note(f"{analysis.ops.height} operators written to {out}", quiet=quiet)
-    screen = analyze_screen.viewer_screen if compat is not None else analyze_screen.screen
-    output.show(form, screen=lambda: screen(analysis), record=analysis.to_dict, frame=lambda: analysis.ops)
+
+    def screen() -> str:
+        if compat is not None:
+            return analyze_screen.viewer_screen(analysis)
+        if not roofline:
+            return analyze_screen.screen(analysis)
+        from roofline_fast.cli.roofline_chart import chart
+
+        return "\n".join([analyze_screen.screen(analysis), "", *chart(analysis)])
+
+    output.show(form, screen=screen, record=analysis.to_dict, frame=lambda: analysis.ops)
     return 0 if compat is not None else _verdict(analysis)
 
 

@@ -190,13 +190,14 @@ def viewer_screen(analysis: Analysis) -> str:
     if inputs["phase"] == "chat":
         lines += [f"  {name}  {seconds(value)}" for name, value in analysis.totals.items()]
         return "\n".join(lines)
-    header = ["operator of one layer", "OPs", "bytes", "OP/B", "time", "bound"]
+    header = ["operator of one layer", "OPs", "bytes", "OP/B", "OP/s", "time", "bound"]
     rows = [
         [
             op["op"],
             scaled(op["OPs"]),
             scaled(op["memory_access"], "B"),
             digits(op["arithmetic_intensity"]),
+            scaled(op["performance"]),
             seconds(op["inference_time"]),
             op["bound"],
         ]
@@ -207,7 +208,7 @@ def viewer_screen(analysis: Analysis) -> str:
     memory = (
         f"weights {gib(totals['memory_consumption_weight'])}, KV {gib(totals['memory_consumption_kv_cache'])}"
     )
-    lines += ["  " + line for line in table(header, rows, left=(0, 5))]
+    lines += ["  " + line for line in table(header, rows, left=(0, 6))]
     lines += [
         "",
         f"  {inputs['phase']}: {seconds(totals['inference_time'])}, {scaled(totals['OPs'])}OP, "

@@ -8,6 +8,8 @@ import typer
 
 from roofline_fast.cli import flags, output, talk
 from roofline_fast.cli.grammar import Command, Group
+from roofline_fast.errors import SpecError
+from roofline_fast.suggest import unknown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,12 +48,19 @@ def register(app: typer.Typer) -> None:
 
 def hardware(
     name: Annotated[str | None, NAME] = None,
+    field: Annotated[
+        str | None,
+        typer.Option(metavar="PREFIX", help="Of one device, the fields that begin so: ridge, memory.device."),
+    ] = None,
     form: flags.Format = "table",
     out: flags.Output = None,
     quiet: flags.Quiet = False,
 ) -> int:
     """List devices, or one of them."""
-    return _list("hardware", name, HARDWARE, form, out, quiet)
+    if field is not None and name is None:
+        hint = "for example `catalog hardware h100 --field ridge`"
+        raise SpecError("NAME must be given with --field", field="NAME", hint=hint)
+    return _list("hardware", name, HARDWARE, form, out, quiet, field)
 
 
 def models(
@@ -74,11 +83,24 @@ def techniques(
     return _list("techniques", name, TECHNIQUES, form, out, quiet)
 
 
-def _list(kind: str, name: str | None, columns: tuple[str, ...], form: str, out: Any, quiet: bool) -> int:
+def _list(
+    kind: str,
+    name: str | None,
+    columns: tuple[str, ...],
+    form: str,
+    out: Any,
+    quiet: bool,
+    prefix: str | None = None,
+) -> int:
     output.checked(form, out, name)
     from roofline_fast.listing import catalog, own_names
 
     rows = catalog(kind, name)
+    if prefix is not None:
+        known = rows["field"].to_list()
+        rows = rows.filter(rows["field"].str.starts_with(prefix))
+        if rows.is_empty():
+            raise unknown("field", prefix, known)
     if out is not None:
         output.save(rows, out)
         talk.note(f"{rows.height} rows written to {out}", quiet=quiet)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -266,6 +267,7 @@ def _screen(found: Comparison, top: int) -> str:
     lines = [f"{name}  {_title(side)}: {seconds(time)} {what}" for name, side, time in _sides(found)]
     more = "more" if found.delta_s > 0 else "less"
     lines += [f"B takes {seconds(abs(found.delta_s))} {more} ({change(found.b_s / found.a_s - 1)})", ""]
+    lines += [*_position(found), ""]
     least = LEAST * max(found.a_s, found.b_s)
 
     def cells(a: float, b: float, delta: float) -> list[str]:
@@ -291,6 +293,42 @@ def _screen(found: Comparison, top: int) -> str:
     )
     lines += ["", f"  by resource  {parts or 'no difference'}"]
     return "\n".join([*lines, *(f"  note: {note}" for note in found.notes)])
+
+
+def _position(found: Comparison) -> list[str]:
+    """Return where both lie under the roofline: what a GPU computes and moves, holds, and is bound by."""
+    from roofline_fast.cli.figures import change, digits, gib, percent, scaled, table
+
+    rows: list[list[str]] = []
+    sides = (found.a, found.b)
+
+    def add(head: str, values: Sequence[float | None], shown: Callable[[float], str]) -> None:
+        a, b = values
+        cells = ["–" if value is None else shown(value) for value in values]
+        rows.append([head, *cells, change(b / a - 1) if a and b is not None else ""])
+
+    def size(value: float) -> str:
+        return scaled(value, "B")
+
+    work = {name: [side.totals["gpu"][name] for side in sides] for name in found.a.totals["gpu"]}
+    add("FLOP", work["flops"], scaled)
+    if work["vector_flops"][0] != work["vector_flops"][1]:
+        add("vector FLOP", work["vector_flops"], scaled)
+    add("bytes", work["bytes"], size)
+    if any(work["link_bytes"]):
+        add("over links", work["link_bytes"], size)
+    add("FLOP/B", work["intensity"], digits)
+    add("GiB held", [side.memory["memory_bytes"] for side in sides], gib)
+    if all(side.memory["block_bytes"] > 0 for side in sides) and found.a.inputs["phase"] != "encode":
+        add(
+            "seqs that fit",
+            [side.memory["engine_sequences"] for side in sides],
+            lambda value: f"{value:,.0f}",
+        )
+    bounds = [next(iter(side.bounds.items()), ("", 0.0)) for side in sides]
+    rows.append(["bound", *(f"{name} {percent(share)}" for name, share in bounds), ""])
+    what = "a step" if found.a.inputs["phase"] in ("decode", "mixed") else found.a.inputs["phase"]
+    return ["  " + line for line in table([f"one GPU, {what}", "A", "B", ""], rows)]
 
 
 def _sides(found: Comparison) -> list[tuple[str, Any, float]]:

@@ -19,6 +19,7 @@ from roofline_fast.suggest import choice
 if TYPE_CHECKING:
     import polars as pl
 
+    from roofline_fast.cli.sweep_spec import AnyRun
     from roofline_fast.sweep_dataset import DataSet, Dropped
     from roofline_fast.sweep_run import Run
     from roofline_fast.sweep_simulate import SimulateRun
@@ -28,7 +29,7 @@ HELP = """Price every combination of some axes; with --trace or --simulate, simu
 Axes come from a scenario file, from flags, or from both (flags win): values with commas between them, ranges
 (1:64, every one; 16:4096:16, a step; 1:1024:x2, a factor). A repeated axis adds its values, a repeated --with
 joins its techniques to the others'. With -o a folder of Parquet parts, which the same command resumes; without
-it the best few on the screen.
+it the best few on the screen, or with --across one column for each value of an axis.
 """
 
 AXES = "Axes (1,2,4 · 1:64 · 16:4096:16 · 1:1024:x2)"
@@ -82,6 +83,13 @@ def sweep(
             "--techniques",
             about="Techniques, joined by + or by repeating it (none,kv-quant:bits=4).",
         ),
+    ] = None,
+    w_bits: Annotated[list[str] | None, _axis("--w-bits", about="Bits of a weight, instead of -q.")] = None,
+    a_bits: Annotated[
+        list[str] | None, _axis("--a-bits", about="Bits of an activation, instead of -q.")
+    ] = None,
+    kv_bits: Annotated[
+        list[str] | None, _axis("--kv-bits", about="Bits of a KV element; with --compat.")
     ] = None,
     mode: Annotated[list[str] | None, _axis("--mode", about="predicted, ideal.")] = None,
     phase: Annotated[list[str] | None, _axis("--phase", about="decode, prefill, mixed, chat.")] = None,
@@ -157,6 +165,12 @@ def sweep(
         bool,
         typer.Option("--within-context", help="No context longer than made for.", rich_help_panel=POINTS),
     ] = False,
+    compat: Annotated[
+        str | None,
+        typer.Option(
+            help="llm-viewer[@version]: that tool's figures at every point.", rich_help_panel=POINTS
+        ),
+    ] = None,
     columns: Annotated[
         list[str] | None,
         typer.Option(metavar="A,B", help="Results to write; all unless said.", rich_help_panel=POINTS),
@@ -193,6 +207,18 @@ def sweep(
             rich_help_panel=FILE,
         ),
     ] = None,
+    across: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AXIS",
+            help="One column for each value of this axis, a table for each of --columns (step_s unless said).",
+            rich_help_panel=flags.OUTPUT,
+        ),
+    ] = None,
+    relative: Annotated[
+        bool,
+        typer.Option("--relative", help="Shares of the first column.", rich_help_panel=flags.OUTPUT),
+    ] = False,
     schema: Annotated[
         bool,
         typer.Option(
@@ -219,6 +245,7 @@ def sweep(
     choice("format", form, FORMATS)
     choice("executor", executor, EXECUTORS)
     _check_folder(out, shard, executor)
+    _check_across(across, out, relative=relative)
     given: dict[str, list[str] | None] = {
         "model": model,
         "hw": hw,
@@ -229,6 +256,9 @@ def sweep(
         "quantization": quantization,
         "kv_cache_dtype": kv_cache_dtype,
         "techniques": techniques,
+        "w_bits": w_bits,
+        "a_bits": a_bits,
+        "kv_bits": kv_bits,
         "mode": mode,
         "phase": phase,
         "batch_size": batch_size,
@@ -263,14 +293,24 @@ def sweep(
         "points_a_part": points_a_part,
         "threads": threads,
         "simulate": simulate,
+        "compat": compat,
     }
+    results = ",".join(columns) if columns else None
+    if across is not None and results is None and not (simulate or trace):
+        results = asked["columns"] = "step_s" if compat is None else "inference_time"
     from roofline_fast.cli import sweep_file, sweep_spec
+    from roofline_fast.sweep_viewer import ViewerRun
 
     axes = {name: texts for name, texts in given.items() if texts}
     run = sweep_spec.run_of(sweep_file.named(space, config), assignments or (), axes, trace, asked)
     began = time.perf_counter()
+    if across is not None:
+        return _across(run, across, results, form, relative=relative, quiet=quiet)
     if out is None:
         found = _in_memory(run, form, quiet=quiet)
+    elif isinstance(run, ViewerRun):
+        hint = "redirect `--format csv` to a file"
+        raise SpecError("--output must be left out with --compat", field="--output", hint=hint)
     else:
         done = _to_folder(run, out, shard, fresh=fresh, executor=executor, address=address, quiet=quiet)
         if isinstance(done, int):
@@ -300,6 +340,43 @@ def _check_folder(out: Path | None, shard: str | None, executor: str) -> None:
             )
 
 
+def _check_across(across: str | None, out: Path | None, *, relative: bool) -> None:
+    """Refuse what does not go with a table on the screen."""
+    if across is not None and out is not None:
+        hint = "redirect `--format csv` to a file"
+        raise SpecError("--output must be left out with --across", field="--output", hint=hint)
+    if relative and across is None:
+        hint = "for example `--across techniques --relative`"
+        raise SpecError("--across must be given with --relative", field="--across", hint=hint)
+
+
+def _across(run: AnyRun, across: str, columns: str | None, form: str, *, relative: bool, quiet: bool) -> int:
+    """Show every point, one column for each value of an axis."""
+    from roofline_fast.cli import sweep_across, sweep_screen
+
+    axis = sweep_across.axis(run, across)
+    began = time.perf_counter()
+    rows, dropped = run.read(0, run.points)
+    talk.note(sweep_screen.speed(run.points, rows.height, time.perf_counter() - began, ""), quiet=quiet)
+    if rows.height == 0:
+        return _nothing(dropped)
+    results = (
+        columns.split(",") if columns else [name for name in sweep_screen.RESULTS if name in rows.columns]
+    )
+    results = [name.strip() for name in results]
+    found = sweep_across.tables(run, rows, axis, results, relative=relative)
+    if form == "csv":
+        sys.stdout.write(sweep_across.wide(found).write_csv())
+    elif form == "json":
+        said = {"points": run.points, "across": axis, "relative": relative}
+        record = {**said, "tables": {name: frame.to_dicts() for name, frame in found.items()}}
+        sys.stdout.write(json.dumps(record, indent=2) + "\n")
+    else:
+        lines = sweep_across.screen(run, found, axis, relative=relative)
+        sys.stdout.write(sweep_screen.across(run, lines, rows.height, dropped) + "\n")
+    return 0
+
+
 def _others(axes: list[str] | None) -> list[tuple[str, str]]:
     found = []
     for text in axes or ():
@@ -321,7 +398,7 @@ class _Counter:
 Found = tuple["pl.DataFrame", int, "Dropped", str]
 
 
-def _in_memory(run: Run | SimulateRun, form: str, *, quiet: bool) -> Found:
+def _in_memory(run: AnyRun, form: str, *, quiet: bool) -> Found:
     """Sweep in windows, keep the best few rows (all of a front), and write rows as CSV where asked for."""
     import polars as pl
 

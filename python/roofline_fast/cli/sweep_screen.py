@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast.cli.figures import digits, milliseconds, scaled
-from roofline_fast.cli.sweep_spec import picks, ranked_by
+from roofline_fast.cli.sweep_spec import AnyRun, in_order, picks, ranked_by
 from roofline_fast.sweep_simulate import SimulateRun
+from roofline_fast.sweep_viewer import ViewerRun
 
 if TYPE_CHECKING:
     import polars as pl
 
     from roofline_fast.sweep_dataset import Dropped
-    from roofline_fast.sweep_run import Run
 
 MOST_ROWS = 12
 MOST_REASONS = 6
@@ -31,6 +31,10 @@ RESULTS = {
     "output_throughput": "out tok/s",
     "request_goodput": "goodput/s",
     "completed": "completed",
+    "inference_time": "time ms",
+    "throughput": "tok/s",
+    "memory_access": "bytes",
+    "memory_consumption": "held",
 }
 
 
@@ -40,7 +44,7 @@ def speed(points: int, kept: int, seconds: float, note: str) -> str:
     return f"{points:,} points, {kept:,} kept, in {seconds:.1f} s, {rate} points/s{note}"
 
 
-def screen(run: Run | SimulateRun, rows: pl.DataFrame, kept: int, dropped: Dropped) -> str:
+def screen(run: AnyRun, rows: pl.DataFrame, kept: int, dropped: Dropped) -> str:
     """Return the whole screen."""
     lines = [_space(run), *_fixed(run), *_dropped(run, kept, dropped), ""]
     shown = _ordered(run, rows).head(MOST_ROWS)
@@ -49,16 +53,25 @@ def screen(run: Run | SimulateRun, rows: pl.DataFrame, kept: int, dropped: Dropp
     return "\n".join(lines)
 
 
-def _space(run: Run | SimulateRun) -> str:
+def across(run: AnyRun, lines: list[str], kept: int, dropped: Dropped) -> str:
+    """Return the screen of a table with a column for each value of an axis."""
+    left_out = _dropped(run, kept, dropped) if dropped else []
+    return "\n".join([_space(run), *_fixed(run), *left_out, *lines])
+
+
+def _space(run: AnyRun) -> str:
     axes = " x ".join(f"{len(values):,} {name}" for name, values in run.varied.items())
     what = "scenarios" if isinstance(run, SimulateRun) else "points"
     return f"{run.points:,} {what}" + (f" = {axes}" if axes else "")
 
 
-def _fixed(run: Run | SimulateRun) -> list[str]:
+def _fixed(run: AnyRun) -> list[str]:
     """Return what all points have in common, said or assumed, and how names were taken."""
     if isinstance(run, SimulateRun):
         return []
+    if isinstance(run, ViewerRun):
+        settings = [f"{name} {values[0]}" for name, values in run.axes.items() if len(values) == 1]
+        return [f"  all with  {', '.join(settings)}", f"  figures of {run.compat}, its mistakes included"]
     from roofline_fast.evaluation import DEFAULTS
 
     axes = {name: values[0] for name, values in run.space.axes.items() if len(values) == 1}
@@ -70,7 +83,7 @@ def _fixed(run: Run | SimulateRun) -> list[str]:
     return [f"  all with  {', '.join(settings)}", *(f"  note: {note}" for note in run.space.notes)]
 
 
-def _dropped(run: Run | SimulateRun, kept: int, dropped: Dropped) -> list[str]:
+def _dropped(run: AnyRun, kept: int, dropped: Dropped) -> list[str]:
     lines = [f"  {kept:>14,}  kept"]
     beaten = run.points - kept - sum(points for _, points, _ in dropped)
     if picks(run) and beaten:
@@ -84,16 +97,16 @@ def _dropped(run: Run | SimulateRun, kept: int, dropped: Dropped) -> list[str]:
     return lines
 
 
-def _heading(run: Run | SimulateRun, rows: pl.DataFrame, shown: int) -> str:
-    if isinstance(run, SimulateRun) and not run.objectives:
+def _heading(run: AnyRun, rows: pl.DataFrame, shown: int) -> str:
+    if in_order(run):
         return f"first {shown:,}" if rows.height > shown else f"all {shown:,}"
     if run.keep == "pareto":
         return f"{shown:,} of {rows.height:,} that nothing beats in {' and '.join(run.objectives)}"
     return f"best {shown:,} by {ranked_by(run)}"
 
 
-def _ordered(run: Run | SimulateRun, rows: pl.DataFrame) -> pl.DataFrame:
-    if isinstance(run, SimulateRun) and not run.objectives:
+def _ordered(run: AnyRun, rows: pl.DataFrame) -> pl.DataFrame:
+    if in_order(run):
         return rows
     objective = ranked_by(run)
     name = objective.rpartition(":")[2]
@@ -113,7 +126,7 @@ def _ordered(run: Run | SimulateRun, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.sort(name, descending=not smaller)
 
 
-def _table(run: Run | SimulateRun, rows: pl.DataFrame) -> list[str]:
+def _table(run: AnyRun, rows: pl.DataFrame) -> list[str]:
     axes = [name for name in rows.columns if name in run.varied]
     results = [name for name in RESULTS if name in rows.columns and rows[name].null_count() < rows.height]
     named = {objective.rpartition(":")[2] for objective in run.objectives}
@@ -132,14 +145,18 @@ def _cell(name: str, value: Any) -> str:
         return "–"
     if isinstance(value, bool | str):
         return str(value)
-    if name in RESULTS and name.endswith("_s") and not name.startswith("tokens"):
+    if name == "inference_time" or (
+        name in RESULTS and name.endswith("_s") and not name.startswith("tokens")
+    ):
         return milliseconds(value)
+    if name in ("memory_access", "memory_consumption"):
+        return scaled(value, "B")
     if isinstance(value, int):
         return f"{value:,}" if name in RESULTS else str(value)
     return digits(value)
 
 
-def record(run: Run | SimulateRun, rows: pl.DataFrame, kept: int, dropped: Dropped) -> dict[str, Any]:
+def record(run: AnyRun, rows: pl.DataFrame, kept: int, dropped: Dropped) -> dict[str, Any]:
     """Return what the screen shows, for machines."""
     reasons = [
         {"reason": reason, "points": points, "example": example} for reason, points, example in dropped

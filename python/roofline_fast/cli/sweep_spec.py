@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from roofline_fast.errors import SpecError
 from roofline_fast.sweep_run import POINTS_A_PART, Run, limits_of
 from roofline_fast.sweep_simulate import SCENARIOS_A_PART, SimulateRun
+from roofline_fast.sweep_viewer import ViewerRun
 from roofline_fast.sweeps import Space
 
 if TYPE_CHECKING:
     import polars as pl
 
 RANKED_BY = "tokens_per_gpu_s"
+AnyRun = Run | SimulateRun | ViewerRun
 
 
 def run_of(
@@ -23,7 +25,7 @@ def run_of(
     flags: Mapping[str, Sequence[str]],
     trace: str | None,
     asked: Mapping[str, Any],
-) -> Run | SimulateRun:
+) -> AnyRun:
     """Return the sweep that is asked for.
 
     Flags, each with every text it was given, win over what is set of the file, and that over the file.
@@ -59,6 +61,8 @@ def run_of(
     if scenario is not None:
         given = scenario.model_dump(exclude={"axes", "trace", "simulate"})
     axes |= {name: _values(name, texts) for name, texts in flags.items()}
+    if asked["compat"] is not None:
+        return _viewer(axes, asked, simulate=simulate)
     if simulate:
         return _simulate(trace, axes, asked, given)
     return _priced(axes, asked, given)
@@ -139,6 +143,25 @@ def _simulate(
     )
 
 
+def _viewer(axes: Mapping[str, Any], asked: Mapping[str, Any], *, simulate: bool) -> ViewerRun:
+    """Return the sweep of another tool's figures, which ranks nothing and has no limits."""
+    ranks = {
+        "--trace": simulate,
+        "--keep": asked["keep"] is not None,
+        "--pareto": asked["pareto"] is not None,
+        "--by": asked["by"] is not None,
+        "--top": asked["top"] is not None,
+        "--slo": asked["slo"] is not None,
+        "limits": bool(asked["limits"]),
+    }
+    for flag, given in ranks.items():
+        if given:
+            hint = "its rows come in the order of the axes"
+            raise SpecError(f"{flag} must be left out with --compat", field=flag, hint=hint)
+    results = None if asked["columns"] is None else _names("--columns", asked["columns"])
+    return ViewerRun(axes, asked["compat"], results)
+
+
 def _of_simulate(axis: str, given: Any) -> Any:
     from roofline_fast import sweep_axes
 
@@ -176,21 +199,26 @@ def _names(flag: str, text: str) -> list[str]:
     return names
 
 
-def picks(run: Run | SimulateRun) -> bool:
+def picks(run: AnyRun) -> bool:
     """Return whether only the best rows are kept."""
     return run.picks
 
 
-def window(run: Run | SimulateRun, points: int) -> int:
+def in_order(run: AnyRun) -> bool:
+    """Return whether rows keep the order of the axes, because nothing ranks them."""
+    return isinstance(run, ViewerRun) or (isinstance(run, SimulateRun) and not run.objectives)
+
+
+def window(run: AnyRun, points: int) -> int:
     """Return how many points are read at a time."""
     return points if isinstance(run, Run) else run.points_a_part
 
 
-def best(run: Run | SimulateRun, rows: pl.DataFrame, count: int) -> pl.DataFrame:
+def best(run: AnyRun, rows: pl.DataFrame, count: int) -> pl.DataFrame:
     """Return the best of some rows: a front whole, otherwise the first few by what the sweep ranks by."""
-    if run.picks:
+    if not isinstance(run, ViewerRun) and run.picks:
         return run.pick(rows)
-    if isinstance(run, SimulateRun) and not run.objectives:
+    if in_order(run):
         return rows.head(200)
     from roofline_fast import _core
     from roofline_fast.sweep_dataset import columns_of
@@ -202,6 +230,6 @@ def best(run: Run | SimulateRun, rows: pl.DataFrame, count: int) -> pl.DataFrame
     return known[_core.Space.pick(columns_of(known, [objective]), "topk", [objective], count)]
 
 
-def ranked_by(run: Run | SimulateRun) -> str:
+def ranked_by(run: AnyRun) -> str:
     """Return what its best rows are ranked by."""
     return run.objectives[0] if run.objectives else RANKED_BY

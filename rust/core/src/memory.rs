@@ -109,6 +109,19 @@ pub struct EngineMemory {
     pub cuda_graphs: bool,
 }
 
+impl EngineMemory {
+    /// What vLLM's server chooses on an H100 or H200 (0.33).
+    pub const VLLM: EngineMemory = EngineMemory {
+        gpu_memory_utilization: 0.92,
+        share: MemoryShare::Device,
+        block_size: BlockSize::VLLM,
+        pages: Pages::Groups { caching: true, drafts: 0 },
+        max_num_batched_tokens: 8192,
+        max_num_seqs: 1024,
+        cuda_graphs: true,
+    };
+}
+
 /// The size of a block that holds a sequence whatever its length: that of states.
 const WHOLE: u64 = u32::MAX as u64;
 

@@ -9,7 +9,7 @@ use roofline_core::efficiency::Efficiency;
 use roofline_core::hardware::Hardware;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
+use roofline_core::memory::EngineMemory;
 use roofline_core::model::Model;
 use roofline_core::model::hf::model_from_json;
 use roofline_core::op::elementwise::Fusion;
@@ -17,15 +17,7 @@ use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
 
-const ENGINE: EngineMemory = EngineMemory {
-    gpu_memory_utilization: 0.92,
-    share: MemoryShare::Device,
-    block_size: BlockSize::VLLM,
-    pages: Pages::Groups { caching: true, drafts: 0 },
-    max_num_batched_tokens: 8192,
-    max_num_seqs: 256,
-    cuda_graphs: true,
-};
+const ENGINE: EngineMemory = EngineMemory { max_num_seqs: 256, ..EngineMemory::VLLM };
 
 /// Devices whose every peak, link, power and price is known well enough for all laws.
 const DEVICES: [&str; 8] = ["h100-sxm", "a100-80gb-sxm", "l40s", "b200", "mi300x", "rtx-4090", "t4", "h20"];

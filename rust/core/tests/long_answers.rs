@@ -11,21 +11,13 @@ use roofline_core::cause::Causes;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
+use roofline_core::memory::EngineMemory;
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
 use roofline_core::technique::Technique;
 
-const ENGINE: EngineMemory = EngineMemory {
-    gpu_memory_utilization: 0.92,
-    share: MemoryShare::Device,
-    block_size: BlockSize::VLLM,
-    pages: Pages::Groups { caching: true, drafts: 0 },
-    max_num_batched_tokens: 8192,
-    max_num_seqs: 256,
-    cuda_graphs: true,
-};
+const ENGINE: EngineMemory = EngineMemory { max_num_seqs: 256, ..EngineMemory::VLLM };
 
 /// Model, devices that work together, techniques.
 const CASES: [(&str, u64, &str); 10] = [

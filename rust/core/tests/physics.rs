@@ -8,22 +8,14 @@ use roofline_core::efficiency::Efficiency;
 use roofline_core::hardware::Hardware;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
+use roofline_core::memory::EngineMemory;
 use roofline_core::model::Model;
 use roofline_core::op::elementwise::Fusion;
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
 
-const ENGINE: EngineMemory = EngineMemory {
-    gpu_memory_utilization: 0.92,
-    share: MemoryShare::Device,
-    block_size: BlockSize::VLLM,
-    pages: Pages::Groups { caching: true, drafts: 0 },
-    max_num_batched_tokens: 8192,
-    max_num_seqs: 1024,
-    cuda_graphs: true,
-};
+const ENGINE: EngineMemory = EngineMemory::VLLM;
 
 fn model(name: &str) -> Model {
     catalog::models::model(name).unwrap()
@@ -107,7 +99,6 @@ fn vllm_blocks_on_an_rtx_4090_are_predicted_within_five_percent() {
     let d = deployment(model("llama-3.1-8b"), hardware("rtx-4090"), 1);
     let engine = EngineMemory {
         gpu_memory_utilization: 0.9,
-        share: MemoryShare::Device,
         max_num_batched_tokens: 2048,
         max_num_seqs: 256,
         cuda_graphs: false,

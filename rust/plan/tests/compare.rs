@@ -8,7 +8,7 @@ use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
+use roofline_core::memory::EngineMemory;
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
@@ -16,15 +16,8 @@ use roofline_core::table::Column;
 use roofline_core::technique::Technique;
 use roofline_plan::compare::{By, compare};
 
-const ENGINE: EngineMemory = EngineMemory {
-    gpu_memory_utilization: 0.9,
-    share: MemoryShare::Device,
-    block_size: BlockSize::VLLM,
-    pages: Pages::Groups { caching: true, drafts: 0 },
-    max_num_batched_tokens: 8192,
-    max_num_seqs: 256,
-    cuda_graphs: true,
-};
+const ENGINE: EngineMemory =
+    EngineMemory { gpu_memory_utilization: 0.9, max_num_seqs: 256, ..EngineMemory::VLLM };
 
 fn deployment(model: &str, hardware: &str, efficiency: Efficiency, with: &str) -> Deployment {
     let model = catalog::models::model(model).unwrap();

@@ -9,7 +9,7 @@ use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
+use roofline_core::memory::EngineMemory;
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
@@ -22,15 +22,7 @@ use roofline_plan::sweep::{
 };
 use roofline_sim::engine::Monitor;
 
-const ENGINE: EngineMemory = EngineMemory {
-    gpu_memory_utilization: 0.92,
-    block_size: BlockSize::VLLM,
-    pages: Pages::Groups { caching: true, drafts: 0 },
-    max_num_batched_tokens: 8192,
-    max_num_seqs: 1024,
-    cuda_graphs: true,
-    share: MemoryShare::Device,
-};
+const ENGINE: EngineMemory = EngineMemory::VLLM;
 const MODELS: [&str; 7] = [
     "llama-3.1-8b",
     "mixtral-8x7b",

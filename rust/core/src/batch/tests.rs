@@ -11,7 +11,7 @@ use crate::catalog;
 use crate::efficiency::Efficiency;
 use crate::layout::Layout;
 use crate::lower::Lowering;
-use crate::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
+use crate::memory::EngineMemory;
 use crate::op::elementwise::Fusion;
 use crate::point::{Point, Question};
 use crate::precision::{Precision, Request};
@@ -39,15 +39,7 @@ const MODELS: [&str; 16] = [
 ];
 const DEVICES: [&str; 7] =
     ["h100-sxm", "h200-sxm", "b200-sxm", "mi300x", "l40s", "a100-sxm-80gb", "rtx-4090"];
-const ENGINE: EngineMemory = EngineMemory {
-    gpu_memory_utilization: 0.92,
-    share: MemoryShare::Device,
-    block_size: BlockSize::VLLM,
-    pages: Pages::Groups { caching: true, drafts: 0 },
-    max_num_batched_tokens: 8192,
-    max_num_seqs: 1024,
-    cuda_graphs: true,
-};
+const ENGINE: EngineMemory = EngineMemory::VLLM;
 
 const EVERYTHING: Want = Want { work: true, bounds: true, band: true };
 

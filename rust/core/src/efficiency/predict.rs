@@ -54,9 +54,9 @@ enum Price {
     /// It runs inside another kernel.
     Nothing,
     Gemm(Gemm, GemmKernel, Rate),
-    Attention(Option<(Prefill, PrefillKernel)>, Option<(Decode, DecodeKernel)>, f64),
+    Attention(Option<(Prefill, PrefillKernel)>, Option<(Decode, DecodeKernel)>, Seen),
     Expanded(MlaPrefill, PrefillKernel),
-    Absorbed(MlaDecode, MlaDecodeKernel, f64),
+    Absorbed(MlaDecode, MlaDecodeKernel, Seen),
     /// With the kernels that the engine would rather launch where they are quicker.
     Experts(Moe, Option<Moe>, kernel::Experts, MoeKernel),
     Pass(Elementwise, Rate),
@@ -66,6 +66,15 @@ enum Price {
     Nccl(Nccl, CollectiveKernel),
     CustomAllReduce(CustomAllReduce, CollectiveKernel),
     Host(Host),
+}
+
+/// What one launch of attention sees.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Seen {
+    /// Most keys of a query.
+    window: f64,
+    /// Share of a decoding sequence's new tokens.
+    at_once: f64,
 }
 
 /// A price with what is known of it.
@@ -277,7 +286,7 @@ impl<'a> Predictor<'a> {
         let price = Price::Attention(
             prefill.map(|chosen| (chosen.form, prompts)),
             decode.map(|chosen| (chosen.form, answers)),
-            attention.window,
+            Seen { window: attention.window, at_once: attention.at_once },
         );
         Some(Compiled { price, spread, source, like })
     }
@@ -295,7 +304,8 @@ impl<'a> Predictor<'a> {
             lora: absorbed.lora,
             kv_bytes: absorbed.kv.bytes(),
         };
-        Some(chosen.priced(|form| Price::Absorbed(form, kernel, absorbed.window)))
+        let seen = Seen { window: absorbed.window, at_once: absorbed.at_once };
+        Some(chosen.priced(|form| Price::Absorbed(form, kernel, seen)))
     }
 
     fn experts(&self, experts: &kernel::Experts, priced: &Priced) -> Option<Compiled> {
@@ -474,11 +484,11 @@ impl Predicted {
             Price::Gemm(form, kernel, rows) => {
                 form.seconds(device, &GemmKernel { m: rows.of(part, op.reach), ..*kernel })
             }
-            Price::Attention(prefill, decode, window) => {
+            Price::Attention(prefill, decode, seen) => {
                 let prompts = (parts.prefill.tokens > 0.0).then_some(prefill.as_ref()).flatten();
                 let answers = (parts.decode.tokens > 0.0).then_some(decode.as_ref()).flatten();
                 let prompts = prompts.map_or((0.0, 0.0), |(form, kernel)| {
-                    let kernel = prompts_of(kernel, parts.prefill, op.reach, *window);
+                    let kernel = prompts_of(kernel, parts.prefill, op.reach, seen.window);
                     (form.seconds(device, &kernel), form.t0_s)
                 });
                 let answers = answers.map_or((0.0, 0.0), |(form, kernel)| {
@@ -486,8 +496,8 @@ impl Predicted {
                     let kernel = DecodeKernel {
                         sequences: parts.decode.sequences,
                         keys: sums.keys,
-                        pairs: sums.pairs,
-                        longest: parts.decode.longest.min(*window),
+                        pairs: sums.pairs * seen.at_once,
+                        longest: parts.decode.longest.min(seen.window),
                         ..*kernel
                     };
                     (form.seconds(device, &kernel), form.t0_s)
@@ -498,16 +508,17 @@ impl Predicted {
             Price::Expanded(form, kernel) => {
                 form.seconds(device, &prompts_of(kernel, part, op.reach, f64::INFINITY))
             }
-            Price::Absorbed(form, kernel, window) => {
+            Price::Absorbed(form, kernel, seen) => {
                 let sums = &part.reach[op.reach];
-                let (sequences, keys, pairs) = (part.sequences, sums.keys, sums.pairs);
-                let longest = part.longest.min(*window);
+                let (sequences, keys, pairs) = (part.sequences, sums.keys, sums.pairs * seen.at_once);
+                let longest = part.longest.min(seen.window);
                 form.seconds(device, &MlaDecodeKernel { sequences, keys, pairs, longest, ..*kernel })
             }
             Price::Experts(form, quick, experts, kernel) => {
-                let tokens = part.tokens * experts.ranks;
+                let own = part.tokens * experts.at_once;
+                let tokens = own * experts.ranks;
                 let active = experts.experts * (1.0 - experts.missed.powf(tokens));
-                let visits = part.tokens * experts.visits;
+                let visits = own * experts.visits;
                 let meeting = visits * experts.ranks;
                 let kernel = MoeKernel { tokens, visits, meeting, active, ..*kernel };
                 let usual = form.seconds(device, &kernel);
@@ -542,13 +553,13 @@ impl Predicted {
     /// it is not made of straight lines.
     pub(crate) fn straight(&self, sequences: f64, ideal: &[Straight]) -> Option<Greatest> {
         let device = &self.device;
-        let all = |window: &f64| *window == f64::INFINITY;
+        let all = |seen: &Seen| *seen == Seen { window: f64::INFINITY, at_once: 1.0 };
         let form = match &self.price {
             Price::Nothing => Greatest::default(),
-            Price::Attention(_, Some((form, kernel)), window) if all(window) => {
+            Price::Attention(_, Some((form, kernel)), seen) if all(seen) => {
                 form.straight(device, &DecodeKernel { sequences, ..*kernel })
             }
-            Price::Absorbed(form, kernel, window) if all(window) => {
+            Price::Absorbed(form, kernel, seen) if all(seen) => {
                 form.straight(device, &MlaDecodeKernel { sequences, ..*kernel })
             }
             Price::Pass(form, bytes) => {

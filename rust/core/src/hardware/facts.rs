@@ -5,7 +5,8 @@ use super::{Fact, Hardware, Link};
 use crate::table::{Column, Table};
 
 /// Every field of a device as rows of `field, value, unit, source`; an unknown value is null, and its source says
-/// where it was looked for (empty where the file is silent).
+/// where it was looked for (empty where the file is silent). Then what follows from them: the ridge points of each
+/// format, dense peak over bandwidth, of the device's memory and of what lies behind the host's link.
 pub fn facts(hardware: &Hardware) -> Table {
     let mut rows = Rows::default();
     rows.text("name", &hardware.name);
@@ -49,6 +50,20 @@ pub fn facts(hardware: &Hardware) -> Table {
     rows.fact("power.tdp", &hardware.tdp, Quantity::Power);
     rows.fact("power.idle", &hardware.idle, Quantity::Power);
     rows.fact("price.rent", &hardware.price, Quantity::Price);
+    let reached = [
+        ("memory.device.bandwidth", &hardware.memory.bandwidth),
+        ("memory.host.bandwidth", &hardware.host.bandwidth),
+        ("link.host.bandwidth", &hardware.host_link.bandwidth),
+    ];
+    // What has no tensor unit multiplies on its vector unit.
+    let dense = hardware.tensor_dense.iter().any(|(_, peak)| peak.value.is_some());
+    let (unit, peaks) =
+        if dense { ("tensor.dense", &hardware.tensor_dense) } else { ("vector", &hardware.vector) };
+    for (field, bandwidth) in reached {
+        for (format, peak) in peaks {
+            rows.ridge(field, bandwidth, &format!("{unit}.{format}"), peak);
+        }
+    }
     rows.table()
 }
 
@@ -76,6 +91,16 @@ impl Rows {
         let shown = fact.value.map(|value| quantity.shown(value));
         let value = shown.map(|(value, _)| six_digits(value));
         self.push(field, value, shown.map(|(_, unit)| unit), &fact.source);
+    }
+
+    /// FLOP a byte from which `rate` bounds an operator, not what `field` delivers; no row where one is unknown.
+    fn ridge(&mut self, field: &str, bandwidth: &Fact, rate: &str, peak: &Fact) {
+        let (Some(bytes_per_s), Some(flops_per_s)) = (bandwidth.value, peak.value) else { return };
+        let level = field.trim_end_matches(".bandwidth").trim_start_matches("memory.");
+        let format = rate.rsplit('.').next().unwrap_or(rate);
+        let value = six_digits(flops_per_s / bytes_per_s);
+        let source = format!("{rate} / {field}");
+        self.push(format!("ridge.{level}.{format}"), Some(value), Some("FLOP/B"), &source);
     }
 
     fn link(&mut self, level: &str, link: &Link) {
@@ -151,6 +176,10 @@ mod tests {
         assert_eq!(row("link.scale_up.topology"), "link.scale_up.topology | switch | null | ");
         assert_eq!(row("power.tdp"), "power.tdp | null | null | looked in the sheet");
         assert_eq!(row("power.idle"), "power.idle | null | null | ");
+        let from = "tensor.dense.bf16 / memory.device.bandwidth";
+        assert_eq!(row("ridge.device.bf16"), format!("ridge.device.bf16 | 447.761 | FLOP/B | {from}"));
+        let ridges = columns[0].iter().filter(|field| field.as_ref().unwrap().starts_with("ridge.")).count();
+        assert_eq!(ridges, 2, "a ridge whose bandwidth is not known is left out");
     }
 
     #[test]

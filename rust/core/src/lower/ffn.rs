@@ -84,6 +84,7 @@ impl Builder<'_> {
         let kernel = |share: f64| {
             Kernel::Experts(Experts {
                 share: share / (matrices + 1.0),
+                at_once: 1.0,
                 experts: moe.experts as f64 / place.ep,
                 missed: 1.0 - moe.top_k as f64 / moe.experts as f64,
                 ranks: place.ranks,

@@ -67,6 +67,7 @@ impl Builder<'_> {
                 kv: if attention.causal { self.precision.kv.format } else { self.activation },
                 window: window(attention.span),
                 latent: false,
+                at_once: 1.0,
             });
             let work = attention::fused(heads);
             self.attend(format!("attention{suffix}"), Family::Attention, work, reach, Over::All, kernel);
@@ -117,6 +118,7 @@ impl Builder<'_> {
             lora: latent.kv_lora as f64,
             window: latent.indexer.as_ref().map_or(f64::INFINITY, |indexer| indexer.top_k as f64),
             kv: self.precision.kv.format,
+            at_once: 1.0,
         });
         let expansion = mla::expansion(latent, heads, linear, self.bytes);
         match &latent.indexer {
@@ -138,6 +140,7 @@ impl Builder<'_> {
                     kv: self.activation,
                     window: f64::INFINITY,
                     latent: true,
+                    at_once: 1.0,
                 });
                 self.over("kv_b_proj", linear, expansion, Over::Prefill, expand);
                 self.attend("mla_prefill".into(), Family::Mla, expanded, 0, Over::Prefill, expanded_heads);

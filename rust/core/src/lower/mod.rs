@@ -61,7 +61,7 @@ pub fn stage_share(model: &Model, layout: Layout) -> f64 {
 }
 
 /// `rows` times a resident weight of `inputs × outputs`, as an engine launches it.
-fn multiplied(rows: Rate, inputs: f64, outputs: f64, linear: Linear) -> Kernel {
+pub(crate) fn multiplied(rows: Rate, inputs: f64, outputs: f64, linear: Linear) -> Kernel {
     let Linear { weight, activation: input, .. } = linear;
     Kernel::Gemm(kernel::Gemm { rows, inputs, outputs, heads: 0.0, weight, input })
 }

@@ -7,14 +7,13 @@ use super::{Cache, Context, Drafting, Effect, Generation, Kind, Parameter, Progr
 use crate::catalog;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
-use crate::lower::{Lowering, lower};
+use crate::lower::{Lowering, lower, multiplied};
 use crate::model::{LayerGroup, Mixer, Model, Span, Task};
 use crate::op::linear::gemm;
 use crate::precision::{Precision, Request};
 use crate::shape::Reaches;
 use crate::site::DrawnBy;
-use crate::work::kernel::Gemm;
-use crate::work::{Family, Kernel, Op, Over, Rate, Resident, Work};
+use crate::work::{Family, Op, Over, Rate, Resident, Work};
 
 /// What the catalogue says.
 pub static KIND: Kind = Kind {
@@ -260,8 +259,10 @@ impl Spec {
         if !own {
             let linear = crate::model::Linear::plain(precision.activation);
             let hidden = drafter.hidden as f64;
-            let work = gemm(self.states() * hidden, hidden, linear, context.activation_bytes());
-            ops.push(Op::new("fuse_proj", Family::Gemm, linear.activation, work));
+            let inputs = self.states() * hidden;
+            let work = gemm(inputs, hidden, linear, context.activation_bytes());
+            let kernel = multiplied(Rate::token(1.0), inputs, hidden, linear);
+            ops.push(Op::new("fuse_proj", Family::Gemm, linear.activation, work).run_as(kernel));
         }
         let mut passes = Vec::new();
         for mut op in ops {
@@ -316,11 +317,7 @@ impl Spec {
             touched.drawn_by = DrawnBy::Sequence;
             touched.ranks *= breadth;
         }
-        op.kernel = match op.kernel {
-            Kernel::Gemm(gemm) => Kernel::Gemm(Gemm { rows: of(gemm.rows), ..gemm }),
-            Kernel::Inside => Kernel::Inside,
-            _ => Kernel::Bound,
-        };
+        op.kernel = op.kernel.of_each(breadth / width, of);
         (op.over, op.needs_logits) = (Over::Decode, false);
         op.repeat *= rounds;
         op.stage_repeat *= rounds;
@@ -337,7 +334,8 @@ impl Spec {
             let work = gemm(hidden, outputs, linear, context.activation_bytes());
             let work =
                 Work { flops: once(work.flops), activation_bytes: once(work.activation_bytes), ..work };
-            let mut op = Op::new(name, Family::Gemm, linear.activation, work);
+            let kernel = multiplied(once(Rate::token(1.0)), hidden, outputs, linear);
+            let mut op = Op::new(name, Family::Gemm, linear.activation, work).run_as(kernel);
             (op.over, op.repeat, op.stage_repeat) = (Over::Decode, self.gamma as f64, self.gamma as f64);
             op
         };

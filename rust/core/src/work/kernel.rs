@@ -81,6 +81,9 @@ pub struct Attention {
     pub window: f64,
     /// Whether keys and values are expanded from a latent first.
     pub latent: bool,
+    /// Share of a decoding sequence's new tokens that attend in one launch: less than 1 where they come one after another,
+    /// as a drafting model's.
+    pub at_once: f64,
 }
 
 /// Attention of every head over one cached vector a token.
@@ -96,6 +99,8 @@ pub struct Absorbed {
     pub window: f64,
     /// How a cached element is stored.
     pub kv: Format,
+    /// As [`Attention::at_once`].
+    pub at_once: f64,
 }
 
 /// The experts of a layer on one device.
@@ -103,6 +108,8 @@ pub struct Absorbed {
 pub struct Experts {
     /// This operator's share of the whole.
     pub share: f64,
+    /// Share of the step's tokens that meet the experts in one launch, as [`Attention::at_once`].
+    pub at_once: f64,
     /// Experts on this device.
     pub experts: f64,
     /// Chance that one token leaves a given expert alone.
@@ -147,6 +154,22 @@ impl Kernel {
             Kernel::Other | Kernel::Bound | Kernel::Inside | Kernel::State | Kernel::Transfer => {
                 Counts::default()
             }
+        }
+    }
+
+    /// The same over so many times the new tokens of each decoding sequence, whose rates `of` tells.
+    #[must_use]
+    pub fn of_each(self, at_once: f64, of: impl Fn(Rate) -> Rate) -> Kernel {
+        match self {
+            Kernel::Gemm(gemm) => Kernel::Gemm(Gemm { rows: of(gemm.rows), ..gemm }),
+            Kernel::Pass(bytes) => Kernel::Pass(of(bytes)),
+            Kernel::Quantise(quantise) => {
+                Kernel::Quantise(Quantise { bytes: of(quantise.bytes), ..quantise })
+            }
+            Kernel::Attention(attention) => Kernel::Attention(Attention { at_once, ..attention }),
+            Kernel::Absorbed(absorbed) => Kernel::Absorbed(Absorbed { at_once, ..absorbed }),
+            Kernel::Experts(experts) => Kernel::Experts(Experts { at_once, ..experts }),
+            same => same,
         }
     }
 

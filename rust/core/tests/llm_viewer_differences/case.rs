@@ -7,7 +7,7 @@ use roofline_core::compat::llm_viewer::{Inputs, OpRow, Version, ViewerAnalysis, 
 use roofline_core::efficiency::Efficiency;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
+use roofline_core::memory::EngineMemory;
 use roofline_core::op::elementwise::Fusion;
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
@@ -51,15 +51,7 @@ pub fn opt(hidden: u32, heads: u32, layers: u32) -> Value {
     })
 }
 
-pub const ENGINE: EngineMemory = EngineMemory {
-    gpu_memory_utilization: 0.92,
-    share: MemoryShare::Device,
-    block_size: BlockSize::VLLM,
-    pages: Pages::Groups { caching: true, drafts: 0 },
-    max_num_batched_tokens: 8192,
-    max_num_seqs: 1024,
-    cuda_graphs: true,
-};
+pub const ENGINE: EngineMemory = EngineMemory::VLLM;
 
 /// A case of the page: what the tool and this library are both asked.
 #[derive(Clone, Copy)]

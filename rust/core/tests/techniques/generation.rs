@@ -1,5 +1,7 @@
 //! Speculative and parallel decoding: worked out by hand on the toy.
 
+use roofline_core::catalog;
+use roofline_core::efficiency::Efficiency;
 use roofline_core::layout::Layout;
 use roofline_core::point::Question;
 use roofline_core::step::Deployment;
@@ -85,6 +87,28 @@ fn a_draft_model_runs_once_a_draft() {
     assert!((more / 2.0 / 1.235_8e9 - 1.0).abs() < 1e-3, "{more}");
     // Room for the three drafts too
     is(step.outcome.memory.kv, 2.0 * 1004.0 * (3200.0 + 32_768.0));
+}
+
+#[test]
+fn a_draft_is_predicted_as_a_step_of_its_own_model() {
+    for (name, tp) in [("llama-3.1-8b", 2), ("qwen3-30b-a3b", 2), ("deepseek-v3", 8)] {
+        let served = || {
+            let hardware = catalog::hardware::hardware("h200").unwrap().item;
+            Deployment {
+                layout: Layout { tp, ..Layout::default() },
+                efficiency: Efficiency::predicted("vllm"),
+                ..deployment(catalog::models::model(name).unwrap(), hardware)
+            }
+        };
+        let plain = ask(served(), "none", &decode(16, 4001)).unwrap();
+        let with = format!("spec:method=draft-model,draft={name},gamma=2,accept=0.5");
+        let drafted = ask(served(), &with, &decode(16, 4001)).unwrap();
+        for own in plain.ops.iter().filter(|op| op.name != "host" && op.name != "sampling") {
+            let draft = op(&drafted, &format!("draft.{}", own.name));
+            let off = draft.predicted.seconds / (2.0 * own.predicted.seconds) - 1.0;
+            assert!(own.predicted.seconds == 0.0 || off.abs() < 1e-3, "{name} {}: {off}", own.name);
+        }
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use roofline_core::error::{Error, Result};
 use roofline_core::hardware::{Hardware, hardware_from_toml};
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
+use roofline_core::memory::EngineMemory;
 use roofline_core::model::Model;
 use roofline_core::model::hf::model_from_json;
 use roofline_core::point::{Point, Question};
@@ -25,12 +25,10 @@ use roofline_core::technique::Technique;
 
 pub const ENGINE: EngineMemory = EngineMemory {
     gpu_memory_utilization: 0.9,
-    share: MemoryShare::Device,
-    block_size: BlockSize::VLLM,
-    pages: Pages::Groups { caching: true, drafts: 0 },
     max_num_batched_tokens: 2048,
     max_num_seqs: 64,
     cuda_graphs: false,
+    ..EngineMemory::VLLM
 };
 
 pub const GIB: f64 = 1_073_741_824.0;

@@ -12,7 +12,7 @@ use roofline_core::error::{Error, Result};
 use roofline_core::hardware::Hardware;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
+use roofline_core::memory::EngineMemory;
 use roofline_core::precision::{Precision, Request};
 use roofline_core::shape::Phase;
 use roofline_core::step::{Deployment, Pricer, StepTime};
@@ -382,15 +382,7 @@ impl<'a> Reader<'a> {
 
 /// How an engine divides memory; what steps cost does not depend on it.
 pub fn memory() -> EngineMemory {
-    EngineMemory {
-        gpu_memory_utilization: 0.9,
-        share: MemoryShare::Device,
-        block_size: BlockSize::VLLM,
-        pages: Pages::Groups { caching: true, drafts: 0 },
-        max_num_batched_tokens: 8192,
-        max_num_seqs: 256,
-        cuda_graphs: true,
-    }
+    EngineMemory { gpu_memory_utilization: 0.9, max_num_seqs: 256, ..EngineMemory::VLLM }
 }
 
 impl std::fmt::Display for Refused {

@@ -10,7 +10,7 @@ use roofline_core::efficiency::switches::as_run_by;
 use roofline_core::error::Result;
 use roofline_core::hardware::Hardware;
 use roofline_core::lower::Lowering;
-use roofline_core::memory::{BlockSize, EngineMemory, MemoryShare, Pages};
+use roofline_core::memory::EngineMemory;
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
@@ -139,12 +139,9 @@ impl Server {
         };
         let engine = EngineMemory {
             gpu_memory_utilization: MEMORY,
-            share: MemoryShare::Device,
-            block_size: BlockSize::VLLM,
-            pages: Pages::Groups { caching: true, drafts: 0 },
             max_num_batched_tokens: driven.budget(),
             max_num_seqs: MOST,
-            cuda_graphs: true,
+            ..EngineMemory::VLLM
         };
         Analyst::new(deployment, &engine)
     }

@@ -31,12 +31,12 @@ impl Predicted {
                 rows.of_each(part, op.reach, other);
                 each(seconds, other, |m| form.seconds(device, &GemmKernel { m: *m, ..*kernel }));
             }
-            Price::Attention(prefill, decode, window) => {
+            Price::Attention(prefill, decode, seen) => {
                 let prompts = prefill.as_ref().zip(parts.prefill);
                 let answers = decode.as_ref().zip(parts.decode);
                 seconds.fill(0.0);
                 if let Some(((form, kernel), part)) = prompts {
-                    prompts_of_each(form, device, kernel, part, op.reach, *window, seconds);
+                    prompts_of_each(form, device, kernel, part, op.reach, seen.window, seconds);
                 }
                 if let Some(((form, kernel), part)) = answers {
                     let sums = &part.reach[op.reach];
@@ -45,8 +45,8 @@ impl Predicted {
                         let kernel = DecodeKernel {
                             sequences: *sequences,
                             keys: *keys,
-                            pairs: *pairs,
-                            longest: longest.min(*window),
+                            pairs: *pairs * seen.at_once,
+                            longest: longest.min(seen.window),
                             ..*kernel
                         };
                         *out += form.seconds(device, &kernel);
@@ -62,15 +62,15 @@ impl Predicted {
                 seconds.fill(0.0);
                 prompts_of_each(form, device, kernel, part, op.reach, f64::INFINITY, seconds);
             }
-            Price::Absorbed(form, kernel, window) => {
+            Price::Absorbed(form, kernel, seen) => {
                 let sums = &part.reach[op.reach];
                 let lanes = part.sequences.iter().zip(&sums.keys).zip(&sums.pairs).zip(&part.longest);
                 for (out, (((sequences, keys), pairs), longest)) in seconds.iter_mut().zip(lanes) {
                     let kernel = MlaDecodeKernel {
                         sequences: *sequences,
                         keys: *keys,
-                        pairs: *pairs,
-                        longest: longest.min(*window),
+                        pairs: *pairs * seen.at_once,
+                        longest: longest.min(seen.window),
                         ..*kernel
                     };
                     *out = form.seconds(device, &kernel);
@@ -79,12 +79,12 @@ impl Predicted {
             Price::Experts(form, quick, experts, kernel) => {
                 let mut active: Lane = part.tokens;
                 let active = &mut active[..count];
-                each(other, &part.tokens, |tokens| tokens * experts.ranks);
+                each(other, &part.tokens, |tokens| tokens * experts.at_once * experts.ranks);
                 visited(active, other, experts.missed.ln());
                 let lanes = other.iter().zip(&*active).zip(&part.tokens);
                 for (out, ((tokens, share), own)) in seconds.iter_mut().zip(lanes) {
                     let active = experts.experts * share;
-                    let visits = own * experts.visits;
+                    let visits = own * experts.at_once * experts.visits;
                     let meeting = visits * experts.ranks;
                     let kernel = MoeKernel { tokens: *tokens, visits, meeting, active, ..*kernel };
                     let usual = form.seconds(device, &kernel);
