@@ -430,6 +430,8 @@ class TraceOptions:
         turn_lengths: str | None = None,
         strict: bool = False,
         map: Sequence[str] | None = None,
+        columns: str | None = None,
+        time_format: str | None = None,
         arrivals_elsewhere: bool = False,
     ) -> TraceOptions: ...
 
@@ -467,6 +469,8 @@ class Trace:
         words: Sequence[tuple[str, str]], like: Trace | None = None, progress: Progress | None = None
     ) -> tuple[Trace, list[str]]: ...
     @staticmethod
+    def check(words: Sequence[tuple[str, str]]) -> None: ...
+    @staticmethod
     def draw(words: Sequence[tuple[str, str]]) -> tuple[Trace, list[str]]: ...
     @staticmethod
     def generate_to(
@@ -484,6 +488,7 @@ class Trace:
         seed: int = 0,
         isl_scale: float | None = None,
         osl_scale: float | None = None,
+        prefix_scale: float | None = None,
         max_isl: int | None = None,
         max_osl: int | None = None,
         idle_gap_cap: float | None = None,
@@ -501,6 +506,9 @@ class Trace:
     def inspect(self) -> Table: ...
     @property
     def metrics(self) -> list[tuple[str, float | None]]: ...
+    @property
+    def outline(self) -> list[tuple[str, float | None]]: ...
+    def windows(self, window_s: float | None = None) -> Table: ...
     @property
     def origin(self) -> str | None: ...
     @property
@@ -575,6 +583,8 @@ class Engine:
         concurrency: int | None = None,
         max_concurrency: int | None = None,
     ) -> tuple[Table, Table, list[tuple[str, str]], Table]: ...
+    @staticmethod
+    def check(word: str, text: str) -> None: ...
     def simulate(
         self,
         deployment: Deployment,

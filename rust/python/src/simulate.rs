@@ -38,7 +38,7 @@ use crate::analysis::EngineMemory;
 use crate::columns;
 use crate::deployment::Deployment;
 use crate::drafts::Accepted;
-use crate::drawn::Drawn;
+use crate::drawn::{Drawn, cut_notes};
 use crate::enter::{Progress, enter, enter_long};
 use crate::files;
 use crate::hardware::Hardware;
@@ -164,6 +164,19 @@ impl Engine {
     fn memory(&self, py: Python<'_>, hardware: &Hardware) -> PyResult<EngineMemory> {
         let division = enter(py, || self.knobs.memory(&self.knobs.on(&self.name, &hardware.device)?))?;
         Ok(EngineMemory { division })
+    }
+
+    /// Checks the text of a keyword of `simulate`.
+    #[staticmethod]
+    fn check(py: Python<'_>, word: &str, text: &str) -> PyResult<()> {
+        enter(py, || match word {
+            "slo" => Slo::parse(text).map(drop).map_err(SimError::from),
+            "session_mode" => SessionMode::parse(text).map(drop).map_err(SimError::from),
+            "over_context" => over_context_named(text).map(drop).map_err(SimError::from),
+            "step_cost" => LinearCost::parse(text).map(drop).map_err(SimError::from),
+            "warmup" | "measure" => Extent::parse(word, text).map(drop).map_err(SimError::from),
+            _ => Ok(()),
+        })
     }
 
     /// Serves the trace; a `step_cost` of `linear:A,B,C` replaces the cost model, and clients wait `api_latency_s` longer
@@ -339,17 +352,13 @@ impl Taken {
         let longest = server.engine.max_model_len.unwrap_or(u32::MAX);
         let cut = trace.requests.trace.within_context(longest, self.over_context)?;
         let answers = cut.as_ref().map_or(&trace.requests.trace, |(cut, _)| cut).answers_cut(longest);
-        if answers > 0 {
-            server.notes.push(format!(
-                "answers that end early, longer with their prompts than max-model-len {longest}: {answers}"
-            ));
-        }
-        let Some((cut, count)) = cut else { return Ok(None) };
+        let prompts = cut.as_ref().map_or(0, |(_, count)| *count);
+        server.notes.extend(cut_notes(longest, prompts as u64, answers as u64));
+        let Some((cut, _)) = cut else { return Ok(None) };
         if trace.requests.segments.is_some() {
             let hint = "prompts told by segments cannot be cut";
             return Err(CoreError::spec("over_context", "must be reject or fail", "truncate", hint).into());
         }
-        server.notes.push(format!("{count} prompts are cut so that they fit max-model-len {longest}"));
         Ok(Some(cut.into()))
     }
 }

@@ -223,6 +223,12 @@ impl Trace {
         Ok((Trace { requests: requests.into(), report: None, drawn: None }, notes))
     }
 
+    /// Checks words and their texts; what they are about need not be there yet.
+    #[staticmethod]
+    fn check(py: Python<'_>, words: Vec<(String, String)>) -> PyResult<()> {
+        workload::check(py, &words)
+    }
+
     /// The same, of which only the first are drawn before it is served; and what was assumed.
     #[staticmethod]
     fn draw(py: Python<'_>, words: Vec<(String, String)>) -> PyResult<(Trace, Vec<String>)> {

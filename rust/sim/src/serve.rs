@@ -16,7 +16,7 @@ use crate::knobs::Knobs;
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::preset::LONGEST_WHOLE_PROMPT;
 use crate::scheduler::rules::Rules;
-use crate::sizing::divide;
+use crate::sizing::{divide, hinted};
 use crate::step_cost::{Decodes, Phase, Run, StepCost, StepItem};
 use crate::techniques;
 use crate::time::Period;
@@ -235,7 +235,7 @@ impl Server {
                 ));
             }
         }
-        engine.limits()?;
+        engine.limits().map_err(|error| hinted(error, &engine, &analyst, knobs))?;
         Ok(Server { engine, cost: ModelCost::new(analyst.pricer().clone()), held, notes })
     }
 }

@@ -112,6 +112,26 @@ fn least_share(engine: &EngineConfig, memory: &Memory, beside: f64) -> Option<f6
     (worth > 0.0 && least > share && least <= 1.0).then_some(least)
 }
 
+/// The error of a cache too small for the longest request, with the share of memory that would do, if there is one.
+///
+/// Nothing is added where blocks were set, or where states or pools of their own take memory before the cache does.
+pub(crate) fn hinted(error: Error, engine: &EngineConfig, analyst: &Analyst, knobs: &Knobs) -> Error {
+    let set = knobs.num_gpu_blocks_override.is_some() || knobs.kv_cache_memory_bytes.is_some();
+    let plain = analyst.memory().cut().is_none()
+        && kinds(analyst.deployment())
+            .is_ok_and(|kinds| kinds.iter().all(|kind| kind.window == 0 && kind.state_bytes == 0.0));
+    match error {
+        Error::Spec { field, must, value, hint } if field == "num_gpu_blocks" && plain && !set => {
+            let memory = analyst.memory().with(1, u64::from(engine.model_len()), 0.0);
+            let more = least_share(engine, &memory, 0.0).map_or_else(String::new, |least| {
+                format!("; gpu_memory_utilization {least:.3} leaves enough")
+            });
+            Error::Spec { field, must, value, hint: hint + &more }
+        }
+        other => other,
+    }
+}
+
 /// Shares of memory that no engine could start with.
 fn check_ratios(knobs: &Knobs) -> Result<()> {
     let (windows, states) = (knobs.swa_full_tokens_ratio, knobs.mamba_full_memory_ratio);

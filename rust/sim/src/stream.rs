@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use roofline_core::error::Error as CoreError;
 
@@ -21,21 +22,39 @@ pub trait Source: Sync {
 
 /// Traffic whose requests are taken as an engine takes them whose context is limited.
 pub struct Cut<'a> {
-    /// The traffic.
-    pub source: &'a dyn Source,
-    /// Tokens of the engine's context.
-    pub longest: u32,
-    /// What becomes of requests that are longer.
-    pub over_context: OverContext,
+    source: &'a dyn Source,
+    longest: u32,
+    over_context: OverContext,
+    prompts: AtomicU64,
+    answers: AtomicU64,
+}
+
+impl<'a> Cut<'a> {
+    /// The traffic, for an engine of a context of `longest` tokens.
+    pub fn new(source: &'a dyn Source, longest: u32, over_context: OverContext) -> Cut<'a> {
+        Cut { source, longest, over_context, prompts: AtomicU64::new(0), answers: AtomicU64::new(0) }
+    }
+
+    /// How many prompts were cut, and how many answers ended early, among the requests that were drawn.
+    pub fn cut(&self) -> (u64, u64) {
+        (self.prompts.load(Ordering::Relaxed), self.answers.load(Ordering::Relaxed))
+    }
 }
 
 impl Source for Cut<'_> {
     fn parts(&self) -> Result<Box<dyn Iterator<Item = Result<Trace>> + '_>> {
-        let cut = |part: Trace| {
-            let changed = part.within_context(self.longest, self.over_context)?;
-            Ok(changed.map_or(part, |(cut, _)| cut))
+        let (mut prompts, mut answers) = (0, 0);
+        let cut = move |part: Trace| {
+            let (part, count) = part.within_context(self.longest, self.over_context)?.unwrap_or((part, 0));
+            prompts += count as u64;
+            answers += part.answers_cut(self.longest) as u64;
+            // Whoever draws all of it counts all: several who do are not added up.
+            self.prompts.fetch_max(prompts, Ordering::Relaxed);
+            self.answers.fetch_max(answers, Ordering::Relaxed);
+            Ok(part)
         };
-        Ok(Box::new(self.source.parts()?.map(move |part| part.and_then(cut))))
+        let mut cut = cut;
+        Ok(Box::new(self.source.parts()?.map(move |part| part.and_then(&mut cut))))
     }
 }
 

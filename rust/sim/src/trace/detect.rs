@@ -183,9 +183,9 @@ fn rules(json: bool) -> impl Iterator<Item = (&'static Rule, bool)> {
     let (records, texts) = if json { (RECORD_RULES, TEXT_RULES) } else { (&[][..], &[][..]) };
     let own = records.iter().take(1).chain(OWN).chain(records.iter().skip(1));
     let own = own.map(move |rule| (rule, !json));
+    let own = own.chain(TONGUE.iter().map(move |rule| (rule, !json)));
     let tables = TABLE_RULES.iter().map(|rule| (rule, true));
-    let rest = TONGUE.iter().chain(texts).chain(LENGTH_RULES).map(move |rule| (rule, !json));
-    own.chain(tables).chain(rest)
+    own.chain(tables).chain(texts.iter().chain(LENGTH_RULES).map(move |rule| (rule, !json)))
 }
 
 impl Rule {
@@ -302,7 +302,7 @@ fn csv<'a>(origin: &str, text: &'a [u8], options: &ReadOptions) -> Result<Found<
     }
     let mut cells = header_cells(first, delimiter);
     if !options.columns.is_empty() {
-        check_named(origin, &cells, options)?;
+        check_named(origin, &parted(first, delimiter), options)?;
         cells.clone_from(&options.columns);
     }
     let named = Named::of(cells.iter().map(|cell| (cell.clone(), cell.as_str())).collect());
@@ -316,6 +316,14 @@ fn csv<'a>(origin: &str, text: &'a [u8], options: &ReadOptions) -> Result<Found<
         clients.then_some(Detection { format: Format::ServeGenClients, why })
     });
     Ok((found, Layout::Csv(delimiter)))
+}
+
+/// The cells of a line, quoted ones as they are read.
+fn parted(line: &[u8], delimiter: u8) -> Vec<String> {
+    let mut reader =
+        csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(line);
+    let record = reader.byte_records().next().and_then(|record| record.ok()).unwrap_or_default();
+    record.iter().map(|cell| String::from_utf8_lossy(cell.trim_ascii()).into_owned()).collect()
 }
 
 /// Checks that a file whose columns the user names has as many, and no names of its own.

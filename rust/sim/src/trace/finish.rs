@@ -105,13 +105,19 @@ fn named_in_vain(columns: &Columns, origin: &str) -> Result<()> {
 /// The error for a file in which no row at all has a field that no request is without.
 fn columns_everywhere_missing(columns: &Columns, origin: &str) -> Result<()> {
     let aliases = columns.values.schema.aliases;
+    let options = &columns.values.options;
+    let dropped = match options.zero_output.unwrap_or(columns.values.schema.zero_output) {
+        ZeroOutput::Drop => columns.values.tallies.zero_output.count,
+        _ => 0,
+    };
     for (slot, what) in
         [(Slot::Arrival, "arrival times"), (Slot::Prompt, "prompt lengths"), (Slot::Output, "output lengths")]
     {
         let names: Vec<&str> =
             aliases.iter().filter(|alias| alias.slot == slot).map(|alias| alias.name).collect();
         let (Some(first), false) = (names.first(), columns.rows == 0) else { continue };
-        if columns.mistakes.count(first, MISSING) < columns.rows {
+        let missing = columns.mistakes.count(first, MISSING);
+        if missing == 0 || missing + dropped < columns.rows {
             continue;
         }
         let found = found(columns);
