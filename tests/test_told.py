@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import roofline_fast as rf
+from polars.testing import assert_frame_equal
 
 CHAT = "examples/chat.jsonl"
 CAUSES = ["weights", "kv", "activations", "compute", "vector", "link", "launch", "unattributed", "idle"]
@@ -119,6 +120,48 @@ def test_the_slowest_are_explained_in_full(busy: rf.Simulation) -> None:
     assert slowest["waited_for_blocks_s"].sum() > 0
     by_ttft = busy.explain(1, by="ttft")["ttft_s"].item()
     assert by_ttft == busy.requests["ttft_s"].max()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"num_prompts": 70_000, "dp": 2, "num_gpu_blocks_override": 900, "max_model_len": 2000},
+        {"num_prompts": 300, "record": "steps"},
+        {"num_prompts": 300, "record": "decisions", "max_concurrency": 4},
+    ],
+    ids=["stretches of two replicas in parts", "steps", "decisions"],
+)
+def test_a_table_that_is_written_in_parts_is_the_frame(asked: dict[str, Any], tmp_path: Path) -> None:
+    run = rf.simulate(
+        model="llama-3.1-8b",
+        hw="h100",
+        request_rate=100,
+        input_len="50:300",
+        output_len="1:20",
+        step_cost="linear:0.005,2e-5,2e-8",
+        **asked,
+    )
+    frames = {
+        "requests": run.requests,
+        "request_times": run.request_times,
+        "steps": run.steps,
+        "timeline": run.timeline(0.5),
+    }
+    file = tmp_path / "table.parquet"
+    for name, frame in frames.items():
+        assert run.write_parquet(name, file, interval_s=0.5) == frame.height
+        assert_frame_equal(pl.read_parquet(file), frame, check_exact=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["table.parquet"]
+
+
+def test_a_table_that_cannot_be_written_leaves_no_file(busy: rf.Simulation, tmp_path: Path) -> None:
+    with pytest.raises(rf.UnknownNameError, match="table"):
+        busy.write_parquet("rows", tmp_path / "rows.parquet")
+    with pytest.raises(FileNotFoundError):
+        busy.write_parquet("requests", tmp_path / "absent" / "requests.parquet")
+    with pytest.raises(rf.SpecError, match="timeline_interval must be above 0 s"):
+        busy.write_parquet("timeline", tmp_path / "timeline.parquet", interval_s=0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_told_is_refused(busy: rf.Simulation) -> None:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from roofline_fast.hardware import Hardware
     from roofline_fast.listing import catalog
     from roofline_fast.model import Model
-    from roofline_fast.simulation import Simulation, simulate
+    from roofline_fast.simulated import Simulation
+    from roofline_fast.simulation import simulate
     from roofline_fast.sweeps import sweep
     from roofline_fast.trace import Trace
     from roofline_fast.validation import Validation, validate
@@ -68,7 +69,7 @@ _HOME = {
     "Hardware": "roofline_fast.hardware",
     "Layout": "roofline_fast._core",
     "Model": "roofline_fast.model",
-    "Simulation": "roofline_fast.simulation",
+    "Simulation": "roofline_fast.simulated",
     "Trace": "roofline_fast.trace",
     "Validation": "roofline_fast.validation",
     "__version__": "roofline_fast._core",

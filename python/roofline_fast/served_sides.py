@@ -12,7 +12,8 @@ from typing import Any
 
 from roofline_fast import workload
 from roofline_fast.errors import MissingFileError, SpecError
-from roofline_fast.simulation import Simulation, simulate
+from roofline_fast.simulated import Simulation
+from roofline_fast.simulation import simulate
 from roofline_fast.suggest import nearest
 from roofline_fast.technique_files import short
 from roofline_fast.trace import Trace

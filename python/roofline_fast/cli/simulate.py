@@ -14,7 +14,7 @@ from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 
 if TYPE_CHECKING:
-    from roofline_fast.simulation import Simulation
+    from roofline_fast.simulated import Simulation
 
 HELP = """Replay a trace, or generated traffic, through an engine: latencies, throughput, where the time went.
 
@@ -341,7 +341,7 @@ def _curve(
     rows = simulate_curve.rows(simulations, rates)
     if out is not None and output.is_folder(out):
         record = simulate_curve.record(simulations, rates)
-        telling.save_folder(out, record, {"curve": lambda: rows}, quiet)
+        telling.save_folder(out, record, {"curve": lambda file: output.save(rows, file)}, quiet)
     elif out is not None:
         output.save(rows, out)
         talk.note(f"{len(simulations)} rates written to {out}", quiet=quiet)

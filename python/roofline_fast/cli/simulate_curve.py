@@ -10,7 +10,7 @@ from roofline_fast.cli.figures import digits, percent, table
 if TYPE_CHECKING:
     import polars as pl
 
-    from roofline_fast.simulation import Simulation
+    from roofline_fast.simulated import Simulation
     from roofline_fast.trace import Trace
 
 

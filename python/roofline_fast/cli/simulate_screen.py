@@ -14,7 +14,7 @@ from roofline_fast.technique_files import short
 if TYPE_CHECKING:
     import polars as pl
 
-    from roofline_fast.simulation import Simulation
+    from roofline_fast.simulated import Simulation
 
 # Fewer arrivals, or a shorter span, tell no rate.
 FEWEST_ARRIVALS = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,9 +16,7 @@ from roofline_fast.errors import SpecError
 from roofline_fast.suggest import choice
 
 if TYPE_CHECKING:
-    import polars as pl
-
-    from roofline_fast.simulation import Simulation
+    from roofline_fast.simulated import Simulation
 
 RECORDS = ("summary", "stretches", "steps", "decisions")
 PERFETTO = ".perfetto.json"
@@ -165,43 +164,43 @@ def stream(asked: Mapping[str, Any], out: Path | None, said: bool | None) -> boo
 def write(simulation: Simulation, asked: Mapping[str, Any], out: Path | None, quiet: bool) -> None:
     """Write the files that were asked for, each whole or not at all."""
     interval = asked["timeline_interval"] or 1.0
-    tables: dict[str, Callable[[], pl.DataFrame]] = {
-        "requests": lambda: simulation.requests,
-        "request_times": lambda: simulation.request_times,
-        "steps": lambda: simulation.steps,
-        "timeline": lambda: simulation.timeline(interval),
-    }
-    for name, made in tables.items():
+    for name in TABLES:
         if asked[name] is not None:
-            _save(made(), asked[name], name, quiet)
+            _save(simulation, name, asked[name], interval, quiet)
     if asked["perfetto"] is not None:
         _perfetto(simulation, asked["perfetto"], quiet)
     if out is None:
         return
     if output.is_folder(out):
+        tables = {name: partial(simulation.write_parquet, name, interval_s=interval) for name in TABLES}
         save_folder(out, simulation.to_dict(), tables, quiet)
     elif out.name.endswith(PERFETTO):
         _perfetto(simulation, out, quiet)
     else:
-        _save(simulation.requests, out, "requests", quiet)
+        _save(simulation, "requests", out, interval, quiet)
 
 
 def save_folder(
-    out: Path, record: Mapping[str, Any], tables: Mapping[str, Callable[[], pl.DataFrame]], quiet: bool
+    out: Path, record: Mapping[str, Any], tables: Mapping[str, Callable[[Path], object]], quiet: bool
 ) -> None:
-    """Write a summary and tables to a folder, all of them or nothing."""
+    """Write a summary and tables to a folder, one after the other; all of them or nothing."""
     with output.folder(out) as place:
         output.save_record(record, place / "summary.json")
-        for name, made in tables.items():
-            output.save(made(), place / f"{name}.parquet")
+        for name, write_table in tables.items():
+            write_table(place / f"{name}.parquet")
     names = ["summary.json", *(f"{name}.parquet" for name in tables)]
     talk.note(f"{', '.join(names)} written to {out}", quiet=quiet)
 
 
-def _save(table: pl.DataFrame, file: Path, name: str, quiet: bool) -> None:
-    output.save(table, file)
+def _save(simulation: Simulation, name: str, file: Path, interval_s: float, quiet: bool) -> None:
+    if file.suffix.lower() == ".parquet":
+        count = simulation.write_parquet(name, file, interval_s=interval_s)
+    else:
+        table = simulation.timeline(interval_s) if name == "timeline" else getattr(simulation, name)
+        output.save(table, file)
+        count = table.height
     rows = {"requests": "requests", "request_times": "requests' times"}.get(name, f"rows of {name}")
-    talk.note(f"{table.height:,} {rows} written to {file}", quiet=quiet)
+    talk.note(f"{count:,} {rows} written to {file}", quiet=quiet)
 
 
 def _perfetto(simulation: Simulation, file: Path, quiet: bool) -> None:

@@ -17,6 +17,8 @@ mod whole;
 mod measured;
 mod workload;
 mod trace;
+mod row_groups;
+mod told;
 mod drawn;
 mod simulate;
 mod llm_viewer;

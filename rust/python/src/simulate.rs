@@ -44,7 +44,9 @@ use crate::files;
 use crate::hardware::Hardware;
 use crate::measured::{Answer, answer};
 use crate::model::Model;
+use crate::row_groups::RowGroups;
 use crate::table::Table;
+use crate::told;
 use crate::trace::Trace;
 use crate::whole::{self, Notes};
 
@@ -287,8 +289,7 @@ impl Engine {
 /// Seconds a column of requests holds, NaN where there are none.
 fn seconds_of(table: &Rows, name: &str) -> Vec<f64> {
     match table.column(name) {
-        Some(Column::OptF64(rows)) => rows.iter().map(|one| one.unwrap_or(f64::NAN)).collect(),
-        Some(Column::F64(rows)) => rows.clone(),
+        Some(Column::F64(rows) | Column::NanF64(rows)) => rows.clone(),
         _ => Vec::new(),
     }
 }
@@ -412,14 +413,8 @@ impl Simulation {
     /// One row a request, in the order of the trace.
     #[getter]
     fn requests(&self, py: Python<'_>) -> PyResult<Table> {
-        if self.served.tally.is_some() {
-            let hint = "simulate fewer requests (num_prompts), which memory holds";
-            let error =
-                CoreError::spec("requests", "must be kept to be shown", "drawn as they were served", hint);
-            return enter(py, || Err::<Table, _>(error));
-        }
-        let columns = ["ttft_s", "tpot_s", "e2e_s"];
-        Table::new(py, band::of_table(self.served.requests.to_table(), &columns, self.band))
+        enter(py, || self.needs_requests())?;
+        Table::new(py, told::of_requests(&self.served.requests, self.band))
     }
 
     /// One row a stretch of steps that decode alike, or any other step.
@@ -436,9 +431,8 @@ impl Simulation {
     /// One row a request: where its time went.
     #[getter]
     fn times(&self, py: Python<'_>) -> PyResult<Table> {
-        let table =
-            enter(py, || self.served.times().map(|times| times::to_table(&self.served.requests, &times)))?;
-        Table::new(py, table)
+        let ids = || self.served.requests.ids();
+        Table::new(py, enter(py, || self.served.times().map(|times| times::to_table(ids(), &times)))?)
     }
 
     /// The slowest requests and why, one row each.
@@ -448,6 +442,13 @@ impl Simulation {
             Ok::<_, CoreError>(explain::to_table(&self.served.requests, &slowest))
         })?;
         Table::new(py, table)
+    }
+
+    /// Writes one of its tables to a Parquet file, part by part; how many rows it has. A timeline has one row an interval
+    /// of so many seconds.
+    fn write_parquet(&self, py: Python<'_>, table: &str, path: PathBuf, interval_s: f64) -> PyResult<usize> {
+        enter(py, || self.needs_requests())?;
+        enter(py, || told::write(RowGroups::new(&path), &self.served, self.band, table, interval_s))
     }
 
     /// Writes a Chrome trace to a file.
@@ -539,6 +540,17 @@ impl Simulation {
 }
 
 type Dict<'py> = pyo3::Bound<'py, PyDict>;
+
+impl Simulation {
+    /// Refuses to show requests that were forgotten as they were served.
+    fn needs_requests(&self) -> CoreResult<()> {
+        if self.served.tally.is_none() {
+            return Ok(());
+        }
+        let hint = "simulate fewer requests (num_prompts), which memory holds";
+        Err(CoreError::spec("requests", "must be kept to be shown", "drawn as they were served", hint))
+    }
+}
 
 fn record_named(name: &str) -> CoreResult<Record> {
     match name {

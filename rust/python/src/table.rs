@@ -148,7 +148,8 @@ impl Table {
     }
 }
 
-fn record_batch(rows: Rows) -> Result<RecordBatch, ArrowError> {
+/// All columns in order, constants written out.
+pub(crate) fn record_batch(rows: Rows) -> Result<RecordBatch, ArrowError> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     let mut fields = Vec::new();
     let mut arrays = Vec::new();

@@ -14,6 +14,7 @@ pub mod client;
 pub mod step_cost;
 pub mod step;
 mod living;
+mod pages;
 pub mod kv;
 pub mod scheduler;
 pub mod metrics;

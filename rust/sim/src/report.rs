@@ -6,12 +6,12 @@ use roofline_core::cause::Causes;
 use roofline_core::error::{Error, Result};
 use roofline_core::table::{Column, Table};
 
-use crate::metrics::account::{IDLE, Meter, Split, kind_names};
+use crate::metrics::account::{IDLE, Meter, Split, bound_of, kind_names};
 use crate::metrics::explain::{self, Explained, Hindrances, Slowness};
-use crate::metrics::journal::{Journal, Stretch};
+use crate::metrics::journal::{Journal, Note, Stretch};
 use crate::metrics::perfetto;
 use crate::metrics::timeline::Timeline;
-use crate::metrics::times::{self, Times};
+use crate::metrics::times::{Divider, Times};
 use crate::run::Simulation;
 use crate::scheduler::config::EngineConfig;
 use crate::time::{Ticks, tick_seconds, ticks_in};
@@ -52,13 +52,16 @@ impl Simulation {
     /// # Errors
     /// A simulation that kept no stretches.
     pub fn times(&self) -> Result<Vec<Option<Times>>> {
+        Ok(self.divider()?.of(0..self.requests.len()))
+    }
+
+    /// The same, as many requests at a time as one likes.
+    ///
+    /// # Errors
+    /// A simulation that kept no stretches.
+    pub fn divider(&self) -> Result<Divider<'_>> {
         self.needs_stretches()?;
-        Ok(times::of_requests(
-            self.requests.len(),
-            &self.journals,
-            self.extent().0,
-            ticks_in(self.client.outside_s),
-        ))
+        Ok(Divider::new(&self.journals, self.extent().0, ticks_in(self.client.outside_s)))
     }
 
     /// The `count` slowest requests, and why.
@@ -134,46 +137,77 @@ impl Simulation {
         (busy, all - busy)
     }
 
+    /// How many stretches all replicas kept.
+    pub fn count_stretches(&self) -> usize {
+        self.journals.iter().map(|journal| journal.stretches.len()).sum()
+    }
+
     /// Steps in stretches: one row for those in a row that hold the same requests and decode only, and for any other.
     ///
     /// # Errors
     /// A simulation that kept no stretches.
     pub fn stretches(&self) -> Result<Table> {
-        self.needs_stretches()?;
-        let rows = || self.journals.iter().flat_map(|journal| &journal.stretches);
-        let u64s = |of: &dyn Fn(&Stretch) -> u64| Column::U64(rows().map(of).collect());
-        let u32s = |of: &dyn Fn(&Stretch) -> u32| Column::U32(rows().map(of).collect());
-        let names = kind_names();
-        let mut first = Vec::new();
-        let mut free = Vec::new();
-        let mut replicas = Vec::new();
-        for (replica, journal) in self.journals.iter().enumerate() {
-            let mut before = 0;
-            for stretch in &journal.stretches {
-                first.push(before);
-                before += stretch.note.steps.max(1);
-                free.push(journal.usable_blocks - stretch.note.used_last);
-                replicas.push(replica as u32);
-            }
-        }
-        let bound = rows().map(|stretch| Split::of(stretch).largest().map(|kind| names[kind].to_string()));
-        let mut table = Table::new()
-            .with("step", Column::U64(first))
-            .with("steps", u64s(&|row| row.note.steps))
-            .with("start_s", Column::F64(rows().map(|row| tick_seconds(row.note.start)).collect()))
-            .with("end_s", Column::F64(rows().map(|row| tick_seconds(row.note.end)).collect()))
-            .with("sequences", u32s(&|row| row.note.sequences))
-            .with("scheduled_tokens", u64s(&|row| row.note.scheduled_tokens))
-            .with("prefill_tokens", u64s(&|row| row.note.prefill_tokens))
-            .with("context_tokens", u64s(&|row| row.note.context_tokens))
-            .with("running", u32s(&|row| row.note.running))
-            .with("waiting", u32s(&|row| row.note.waiting))
-            .with("free_blocks", Column::U32(free))
-            .with("preempted", u32s(&|row| row.note.preempted))
-            .with("bound", Column::OptStr(bound.collect()));
-        if self.journals.len() > 1 {
-            table.push("replica", Column::U32(replicas));
-        }
+        let (table, _) = self.stretches_from(Mark::default(), usize::MAX)?;
         Ok(table)
     }
+
+    /// The same, of `count` stretches from there on; and where the next ones begin.
+    ///
+    /// # Errors
+    /// A simulation that kept no stretches.
+    pub fn stretches_from(&self, from: Mark, count: usize) -> Result<(Table, Mark)> {
+        self.needs_stretches()?;
+        let rows: Vec<(usize, &Stretch)> = (self.journals.iter().enumerate().skip(from.replica))
+            .flat_map(|(replica, journal)| {
+                let first = if replica == from.replica { from.place } else { 0 };
+                journal.stretches.from(first).map(move |stretch| (replica, stretch))
+            })
+            .take(count)
+            .collect();
+        let mut mark = from;
+        let (mut first, mut free) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        for &(replica, stretch) in &rows {
+            if replica != mark.replica {
+                mark = Mark { replica, ..Mark::default() };
+            }
+            first.push(mark.step);
+            free.push(self.journals[replica].usable_blocks - stretch.note.used_last);
+            (mark.place, mark.step) = (mark.place + 1, mark.step + stretch.note.steps.max(1));
+        }
+        let u64s = |of: fn(&Note) -> u64| Column::U64(rows.iter().map(|(_, row)| of(&row.note)).collect());
+        let u32s = |of: fn(&Note) -> u32| Column::U32(rows.iter().map(|(_, row)| of(&row.note)).collect());
+        let f64s = |of: fn(&Note) -> Ticks| {
+            Column::F64(rows.iter().map(|(_, row)| tick_seconds(of(&row.note))).collect())
+        };
+        let nothing = kind_names().len() as u32;
+        let bound = |stretch: &Stretch| bound_of(stretch).map_or(nothing, |kind| kind as u32);
+        let bounds = rows.iter().map(|(_, stretch)| bound(stretch)).collect();
+        let mut table = Table::new()
+            .with("step", Column::U64(first))
+            .with("steps", u64s(|row| row.steps))
+            .with("start_s", f64s(|row| row.start))
+            .with("end_s", f64s(|row| row.end))
+            .with("sequences", u32s(|row| row.sequences))
+            .with("scheduled_tokens", u64s(|row| row.scheduled_tokens))
+            .with("prefill_tokens", u64s(|row| row.prefill_tokens))
+            .with("context_tokens", u64s(|row| row.context_tokens))
+            .with("running", u32s(|row| row.running))
+            .with("waiting", u32s(|row| row.waiting))
+            .with("free_blocks", Column::U32(free))
+            .with("preempted", u32s(|row| row.preempted))
+            .with("bound", Column::Names(bounds, kind_names().map(str::to_string).to_vec()));
+        if self.journals.len() > 1 {
+            table.push("replica", Column::U32(rows.iter().map(|(replica, _)| *replica as u32).collect()));
+        }
+        Ok((table, mark))
+    }
+}
+
+/// A place among the stretches of all replicas.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mark {
+    replica: usize,
+    /// Stretches of the replica before it, and their steps.
+    place: usize,
+    step: u64,
 }

@@ -182,21 +182,12 @@ impl Server {
         let held = deployment.cache()?.held;
         techniques::reserve(&mut engine, held, knobs.max_model_len)?;
         let own = deployment.model.max_context.map_or(u32::MAX, |own| u32::try_from(own).unwrap_or(u32::MAX));
-        if !engine.rules.cuts_prompts()
-            && !engine.enable_chunked_prefill
-            && knobs.max_num_batched_tokens.is_none()
-        {
-            let longest = knobs.max_model_len.unwrap_or(own.min(LONGEST_WHOLE_PROMPT));
-            engine.max_num_batched_tokens = engine.max_num_batched_tokens.max(longest);
-        }
         let reserved = u32::try_from(held.reserved).ok().filter(|&tokens| tokens > 0);
         let set = knobs.max_model_len.or(reserved.map(|tokens| tokens.min(own)));
-        // Memory is sized for the largest step, so that is decided first wherever the longest request is known.
-        let whole = !engine.rules.cuts_prompts() && !engine.enable_chunked_prefill;
-        let most = if whole { LONGEST_WHOLE_PROMPT } else { u32::MAX };
-        let longest = set.or(deployment.model.max_context.is_some().then_some(own.min(most)));
-        if let (Some(length), None) = (longest, knobs.max_num_batched_tokens) {
-            engine = engine.adjusted_to(length);
+        // Memory is sized for the largest step, so that is decided first, as far as the longest request is known.
+        let most = if engine.computes_prompts_whole() { LONGEST_WHOLE_PROMPT } else { u32::MAX };
+        if let Some(longest) = set.or(Some(own.min(most)).filter(|&longest| longest < u32::MAX)) {
+            adjust(&mut engine, knobs, longest);
         }
         let analyst = Analyst::new(deployment, &knobs.memory(&engine)?)?;
         let started = engine.max_num_seqs;
@@ -218,9 +209,8 @@ impl Server {
         engine.max_model_len = Some(length);
         // States alone take a block a sequence, as vLLM writes it: of the longest context.
         engine.block_size = engine.block_size.min(length);
-        if let (Some(length), None) = (engine.max_model_len, knobs.max_num_batched_tokens) {
-            engine = engine.adjusted_to(length);
-        }
+        // The cache may hold less than the model could, and fewer sequences.
+        adjust(&mut engine, knobs, length);
         if matches!(engine.rules, Rules::Sglang(_)) && knobs.max_num_seqs.is_none() {
             // Fewer where states have no room for more.
             let most = if engine.max_num_seqs < started { engine.max_num_seqs } else { u32::MAX };
@@ -240,6 +230,13 @@ impl Server {
     }
 }
 
+/// Tokens of a step and its sequences, for requests of at most `longest` tokens, unless the user set the tokens.
+fn adjust(engine: &mut EngineConfig, knobs: &Knobs, longest: u32) {
+    if knobs.max_num_batched_tokens.is_none() {
+        *engine = engine.clone().adjusted_to(longest);
+    }
+}
+
 /// Context length: as set, or the model's own, or what the cache holds if that is less (said aloud).
 fn model_len(
     analyst: &Analyst,
@@ -252,7 +249,7 @@ fn model_len(
     }
     let holds = engine.longest_held();
     let own = analyst.deployment().model.max_context.map(|own| u32::try_from(own).unwrap_or(u32::MAX));
-    let whole = !engine.rules.cuts_prompts() && !engine.enable_chunked_prefill;
+    let whole = engine.computes_prompts_whole();
     match own {
         Some(own) if whole && own.min(holds) > LONGEST_WHOLE_PROMPT => {
             notes.push(format!(

@@ -169,6 +169,7 @@ impl Cache {
     /// Gives a sequence the blocks that its look-up has just found.
     pub(super) fn take_hits(&mut self, slot: u32, hits: Hits) {
         if hits.blocks == 0 {
+            self.check_nothing_left(slot);
             return;
         }
         let mut blocks = 0;
@@ -186,6 +187,17 @@ impl Cache {
             self.unlink(run);
             self.spare.push(run);
         }
+        self.check_nothing_left(slot);
+    }
+
+    /// A sequence that runs has nothing left of what it lost: it took it when it was admitted, or it was evicted before.
+    ///
+    /// For what is left of it is found behind all of its path, and all of its path is there as long as anything is left: a
+    /// sequence gives up its own content first and the runs of its path after it, so these are used more recently, and
+    /// what is evicted is what was used least recently. Were it not so, another preemption would forget what was left
+    /// ([`Cache::release`]), and its eviction would take away what is left then ([`Cache::forget`]).
+    fn check_nothing_left(&self, slot: u32) {
+        debug_assert_eq!(self.left.get(slot as usize).copied().unwrap_or(NONE), NONE);
     }
 
     /// Takes `count` free blocks (there must be so many), those without content first.
@@ -301,6 +313,7 @@ impl Cache {
             let run = self.put(Run { owner, present: own, ..EMPTY });
             self.link(run);
             if returns {
+                self.check_nothing_left(slot);
                 self.left[slot as usize] = run;
             }
         }
@@ -340,5 +353,75 @@ impl Cache {
         self.cached -= present;
         self.runs[previous as usize].next = next;
         self.runs[next as usize].previous = previous;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{Rows, Workload};
+    use crate::trace::{BlockHashes, Trace};
+
+    /// Of prompts of 40 tokens whose first 32 are shared, in blocks of 4: 8 blocks of the path, then their own.
+    fn cache(blocks: u32) -> Cache {
+        let trace = Trace {
+            arrival_ns: vec![0; 2],
+            prompt_tokens: vec![40; 2],
+            output_tokens: vec![20; 2],
+            hashes: Some(BlockHashes { block_size: 16, offsets: vec![0, 2, 4], ids: vec![1, 2, 1, 2] }),
+            ..Trace::default()
+        };
+        let tree = Tree::of(&Workload::new(&trace, None).unwrap(), Rows::ALL, 4);
+        let mut cache = Cache::new(blocks, 4, Some(tree));
+        (0..2).for_each(|slot| cache.enter(slot, slot));
+        cache
+    }
+
+    /// Admits the sequence in a slot and gives way after `tokens` tokens; what it found.
+    fn comes_and_goes(cache: &mut Cache, slot: u32, tokens: u32) -> u32 {
+        let hits = cache.look_up(slot, tokens + 1);
+        cache.take_hits(slot, hits);
+        cache.allocate(cache.blocks_for(tokens) - hits.blocks);
+        cache.register(slot, tokens);
+        cache.release(slot, tokens, tokens, true);
+        hits.blocks
+    }
+
+    #[test]
+    fn who_gives_way_twice_finds_what_is_left_of_the_second_time() {
+        let mut cache = cache(31);
+        assert_eq!(comes_and_goes(&mut cache, 0, 48), 0);
+        assert_eq!(comes_and_goes(&mut cache, 0, 56), 12);
+        assert_eq!(comes_and_goes(&mut cache, 0, 56), 14);
+        assert_eq!((cache.free(), cache.cached), (30, 14));
+    }
+
+    #[test]
+    fn what_is_left_of_a_sequence_goes_before_its_path() {
+        // Another one takes its blocks, one more every time: its own go from their end, then those of its path.
+        for taken in 0..=30 {
+            let mut cache = cache(31);
+            comes_and_goes(&mut cache, 0, 56);
+            cache.allocate(taken);
+            let there = 14 - taken.saturating_sub(16).min(14);
+            assert_eq!(cache.look_up(0, 57), Hits { blocks: there, free: there });
+            cache.blank += taken;
+            assert_eq!(comes_and_goes(&mut cache, 0, 60), there);
+            assert_eq!(comes_and_goes(&mut cache, 0, 60), 15);
+        }
+    }
+
+    #[test]
+    fn a_path_that_others_use_outlives_what_is_left() {
+        let mut cache = cache(31);
+        let first = cache.look_up(1, 40);
+        cache.take_hits(1, first);
+        cache.allocate(10);
+        cache.register(1, 40);
+        comes_and_goes(&mut cache, 0, 48);
+        cache.allocate(cache.free() - 2);
+        assert_eq!(cache.look_up(0, 49), Hits { blocks: 10, free: 2 });
+        comes_and_goes(&mut cache, 0, 40);
+        assert_eq!(cache.look_up(0, 49).blocks, 10);
     }
 }

@@ -13,15 +13,14 @@ pub type Band = (f64, f64);
 #[must_use]
 pub fn of_table(mut table: Table, columns: &[&str], band: Option<Band>) -> Table {
     for name in columns {
-        let seconds = match table.column(name) {
-            Some(Column::OptF64(rows)) => rows.clone(),
-            Some(Column::F64(rows)) => rows.iter().copied().map(Some).collect(),
-            _ => continue,
+        let Some(Column::F64(seconds) | Column::NanF64(seconds)) = table.column(name).cloned() else {
+            continue;
         };
         let stem = name.strip_suffix("_s").unwrap_or(name);
         for (end, factor) in ends(band) {
-            let times = |seconds: &Option<f64>| Some((*seconds)? * factor?);
-            table.push(format!("{stem}_{end}_s"), Column::OptF64(seconds.iter().map(times).collect()));
+            let factor = factor.unwrap_or(f64::NAN);
+            let times = seconds.iter().map(|seconds| seconds * factor).collect();
+            table.push(format!("{stem}_{end}_s"), Column::NanF64(times));
         }
     }
     table
@@ -36,8 +35,8 @@ pub fn of_steps(mut table: Table, band: Option<Band>) -> Table {
     };
     let seconds: Vec<f64> = start.iter().zip(end).map(|(start, end)| end - start).collect();
     for (name, factor) in ends(band) {
-        let rows = seconds.iter().map(|seconds| Some(seconds * factor?)).collect();
-        table.push(format!("{name}_s"), Column::OptF64(rows));
+        let rows = seconds.iter().map(|seconds| seconds * factor.unwrap_or(f64::NAN)).collect();
+        table.push(format!("{name}_s"), Column::NanF64(rows));
     }
     table
 }
@@ -69,14 +68,20 @@ mod tests {
 
     #[test]
     fn every_time_stands_within_its_band() {
-        let table = Table::new().with("ttft_s", Column::OptF64(vec![Some(2.0), None]));
+        let table = Table::new().with("ttft_s", Column::NanF64(vec![2.0, f64::NAN]));
         let known = of_table(table.clone(), &["ttft_s", "absent_s"], Some((0.9, 1.2)));
-        assert_eq!(known.column("ttft_low_s"), Some(&Column::OptF64(vec![Some(1.8), None])));
-        assert_eq!(known.column("ttft_high_s"), Some(&Column::OptF64(vec![Some(2.4), None])));
+        let seconds = |table: &Table, name: &str| match table.column(name) {
+            Some(Column::NanF64(rows)) => {
+                rows.iter().map(|row| (!row.is_nan()).then_some(*row)).collect::<Vec<_>>()
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(seconds(&known, "ttft_low_s"), [Some(1.8), None]);
+        assert_eq!(seconds(&known, "ttft_high_s"), [Some(2.4), None]);
         let steps =
             Table::new().with("start_s", Column::F64(vec![1.0])).with("end_s", Column::F64(vec![3.0]));
-        assert_eq!(of_steps(steps, Some((0.9, 1.2))).column("low_s"), Some(&Column::OptF64(vec![Some(1.8)])));
+        assert_eq!(seconds(&of_steps(steps, Some((0.9, 1.2))), "low_s"), [Some(1.8)]);
         let unknown = of_table(table, &["ttft_s"], None);
-        assert_eq!(unknown.column("ttft_low_s"), Some(&Column::OptF64(vec![None, None])));
+        assert_eq!(seconds(&unknown, "ttft_low_s"), [None, None]);
     }
 }

@@ -9,6 +9,7 @@ use super::account::{Meter, Split, kind_names};
 use super::journal::{Journal, Moments, Stretch};
 use super::requests::Requests;
 use super::times::{Setback, Times, setbacks};
+use crate::pages::Pages;
 use crate::scheduler::config::{EngineConfig, Limits};
 use crate::scheduler::rules::Rules;
 use crate::time::{Ticks, tick_seconds};
@@ -160,9 +161,7 @@ pub fn slowest(
     let mut found: Vec<(usize, Explained)> = Vec::new();
     for (replica, journal) in journals.iter().enumerate() {
         let meter = Meter::new(journal, origin);
-        let ends: FxHashMap<u32, Option<Ticks>> =
-            journal.rows.iter().zip(&journal.moments).map(|(&row, of)| (row, of.finish)).collect();
-        let setbacks = setbacks(journal, |row| ends.get(&row).copied().flatten());
+        let setbacks = setbacks(journal, |row| journal.moments_of(row)?.finish);
         for (&row, moments) in journal.rows.iter().zip(&journal.moments) {
             let Some(&rank) = chosen.get(&row) else { continue };
             let of_one = setbacks.get(&row).map_or(&[][..], Vec::as_slice);
@@ -203,7 +202,7 @@ fn waiting(
 }
 
 /// What stood in the way from `from` to `to`: as each call of the scheduler found it, until the next one.
-fn held(stretches: &[Stretch], limits: &Hindrances, from: Ticks, to: Ticks, waited: &mut Waited) {
+fn held(stretches: &Pages<Stretch>, limits: &Hindrances, from: Ticks, to: Ticks, waited: &mut Waited) {
     let mut place = stretches.partition_point(|stretch| stretch.note.start <= from);
     let mut now = from;
     if let Some(under_way) = place.checked_sub(1).map(|before| &stretches[before]) {
@@ -242,10 +241,9 @@ pub fn to_table(requests: &Requests, slowest: &[Explained]) -> Table {
             slowest.iter().map(|one| of(one).largest().map(|kind| names[kind].to_string())).collect(),
         )
     };
-    let ids = requests.ids();
-    let id = |one: &Explained| ids.row(one.row as usize);
+    let ids: Vec<String> = slowest.iter().map(|one| requests.id(one.row as usize)).collect();
     Table::new()
-        .with("request_id", Column::Texts(slowest.iter().map(id).collect()))
+        .with("request_id", Column::Texts(ids.iter().collect()))
         .with("row", Column::U32(slowest.iter().map(|one| one.row).collect()))
         .with("replica", Column::U32(slowest.iter().map(|one| one.replica).collect()))
         .with("prompt_tokens", counts(&requests.prompt_tokens))

@@ -4,6 +4,7 @@ use roofline_core::cause::Causes;
 use rustc_hash::FxHashMap;
 
 use super::requests::Outcome;
+use crate::pages::Pages;
 use crate::request::Rows;
 use crate::scheduler::sequence::Status;
 use crate::time::{Clock, Ticks};
@@ -74,17 +75,8 @@ impl Note {
 pub struct Stretch {
     /// What was noted of them together; the first began at its start, the device being free.
     pub note: Note,
-    /// What all steps before it were spent on.
-    spent_before: Causes,
-    /// The same with its own.
-    spent_after: Causes,
-}
-
-impl Stretch {
     /// What its steps were spent on, in seconds as priced.
-    pub fn spent(&self) -> Causes {
-        self.spent_after.since(&self.spent_before)
-    }
+    pub spent: Causes,
 }
 
 /// Instants of one request.
@@ -127,7 +119,7 @@ pub struct Journal {
     /// Who gave way, in the order of the preemptions.
     pub interruptions: Vec<Interruption>,
     /// Stretches in order; none unless asked for.
-    pub stretches: Vec<Stretch>,
+    pub stretches: Pages<Stretch>,
     /// Instants of the requests that were sent, in the order of the replica's; none unless asked for.
     pub moments: Vec<Moments>,
     /// The rows of the trace of those requests; none unless asked for.
@@ -140,7 +132,9 @@ pub struct Journal {
     open: FxHashMap<u32, (usize, Option<usize>)>,
     /// There where interruptions are taken out when their requests have ended.
     of: Option<Kept>,
+    /// What all steps were spent on, and all before the last stretch.
     spent: Causes,
+    spent_before: Causes,
     last_end: Ticks,
 }
 
@@ -238,10 +232,17 @@ impl Journal {
             known.scheduled_tokens += note.scheduled_tokens;
             known.context_tokens += note.context_tokens;
             (known.waiting, known.used_last) = (note.waiting, note.used_last);
-            last.spent_after = spent;
+            last.spent = spent.since(&self.spent_before);
             return;
         }
-        self.stretches.push(Stretch { note, spent_before: before, spent_after: spent });
+        self.spent_before = before;
+        self.stretches.push(Stretch { note, spent: spent.since(&before) });
+    }
+
+    /// Instants of a request of the trace, if they are kept and it was sent.
+    pub fn moments_of(&self, row: u32) -> Option<&Moments> {
+        // Requests are numbered in the order of the trace.
+        self.moments.get(self.rows.binary_search(&row).ok()?)
     }
 
     /// Nothing is open any more: what the replica's requests are called in the trace is filled in.
@@ -304,7 +305,7 @@ mod tests {
             (merged.note.scheduled_tokens, merged.note.context_tokens, merged.note.waiting),
             (4, 20, 1)
         );
-        assert_eq!((merged.note.used_first, merged.note.used_last, merged.spent().total()), (4, 6, 3.0));
+        assert_eq!((merged.note.used_first, merged.note.used_last, merged.spent.total()), (4, 6, 3.0));
     }
 
     #[test]

@@ -2,9 +2,7 @@
 
 use std::io::{self, Write};
 
-use rustc_hash::FxHashMap;
-
-use super::account::{Split, kind_names};
+use super::account::{bound_of, kind_names};
 use super::journal::{Journal, Stretch};
 use super::requests::Requests;
 use super::times::setbacks;
@@ -47,9 +45,7 @@ fn write_requests(
     journal: &Journal,
     end: Ticks,
 ) -> io::Result<()> {
-    let ends: FxHashMap<u32, Option<Ticks>> =
-        journal.rows.iter().zip(&journal.moments).map(|(&row, of)| (row, of.finish)).collect();
-    let setbacks = setbacks(journal, |row| ends.get(&row).map(|finish| finish.unwrap_or(end)));
+    let setbacks = setbacks(journal, |row| journal.moments_of(row).map(|of| of.finish.unwrap_or(end)));
     let ids = requests.ids();
     for (&row, moments) in journal.rows.iter().zip(&journal.moments) {
         let place = row as usize;
@@ -98,7 +94,7 @@ fn write_steps(out: &mut impl Write, journal: &Journal, stretch: &Stretch, pid: 
         (_, 0) => "prefill",
         _ => "mixed",
     };
-    let bound = Split::of(stretch).largest().map_or("none", |kind| kind_names()[kind]);
+    let bound = bound_of(stretch).map_or("none", |kind| kind_names()[kind]);
     let args = format!(
         "\"steps\":{},\"sequences\":{},\"prefill_tokens\":{},\"decode_tokens\":{},\"preempted\":{},\"bound\":\"{bound}\"",
         stretch.note.steps,

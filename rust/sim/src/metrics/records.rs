@@ -242,7 +242,10 @@ impl<'a, C: Clock> Recorder<'a, C> {
         // The tokens of a request that gives way come with the steps still under way.
         let free = C::ticks(C::later(span.start, self.last_end));
         for &sequence in &step.preempted {
-            self.journal.preempted(sequence, free);
+            // Replicas that step together begin a step later than they decide it: its last token may have come before.
+            if self.timelines.get(sequence as usize).is_some_and(|timeline| !timeline.told) {
+                self.journal.preempted(sequence, free);
+            }
         }
         for &(sequence, _) in &step.admitted {
             let timeline = &mut self.timelines[sequence as usize];

@@ -1,5 +1,7 @@
 //! What came of each request, as columns.
 
+use std::ops::Range;
+
 use roofline_core::table::{Column, Table, Texts};
 
 use crate::request::{Rows, Workload};
@@ -321,6 +323,35 @@ impl Requests {
         if self.request_id.is_empty() { Texts::numbers(self.len()) } else { self.request_id.clone() }
     }
 
+    /// The identifier of a row.
+    pub fn id(&self, row: usize) -> String {
+        if self.request_id.is_empty() { row.to_string() } else { self.request_id.row(row).to_string() }
+    }
+
+    /// Identifiers of some rows.
+    pub fn ids_of(&self, rows: Range<usize>) -> Texts {
+        rows.map(|row| self.id(row)).collect()
+    }
+
+    /// Some rows, each under its identifier.
+    #[must_use]
+    pub fn part(&self, rows: Range<usize>) -> Requests {
+        Requests {
+            request_id: self.ids_of(rows.clone()),
+            arrival_s: self.arrival_s[rows.clone()].to_vec(),
+            first_scheduled_s: self.first_scheduled_s[rows.clone()].to_vec(),
+            first_token_s: self.first_token_s[rows.clone()].to_vec(),
+            finish_s: self.finish_s[rows.clone()].to_vec(),
+            prompt_tokens: self.prompt_tokens[rows.clone()].to_vec(),
+            output_tokens: self.output_tokens[rows.clone()].to_vec(),
+            cached_tokens: self.cached_tokens[rows.clone()].to_vec(),
+            preemptions: self.preemptions[rows.clone()].to_vec(),
+            replica: self.replica[rows.clone()].to_vec(),
+            status: self.status[rows.clone()].to_vec(),
+            held_s: self.held_s.get(rows).map_or(Vec::new(), <[f64]>::to_vec),
+        }
+    }
+
     /// The same as a client sees them who waits `seconds` longer for whatever the engine does.
     pub fn delay(&mut self, seconds: f64) {
         for column in [&mut self.first_scheduled_s, &mut self.first_token_s, &mut self.finish_s] {
@@ -350,12 +381,12 @@ impl Requests {
 
     /// The columns.
     pub fn to_table(&self) -> Table {
-        let seconds =
-            |column: &[Seconds]| Column::OptF64(column.iter().map(|seconds| seconds.get()).collect());
+        let seconds = |column: &[Seconds]| Column::NanF64(column.iter().map(|seconds| seconds.0).collect());
         let derived = |of: fn(&Requests, usize) -> Option<f64>| {
-            Column::OptF64((0..self.len()).map(|row| of(self, row)).collect())
+            Column::NanF64((0..self.len()).map(|row| of(self, row).unwrap_or(f64::NAN)).collect())
         };
-        let names = self.status.iter().map(|status| status.name()).collect();
+        let status = self.status.iter().map(|&status| status as u32).collect();
+        let names = Status::ALL.map(|status| status.name().to_string()).to_vec();
         let table = Table::new()
             .with("request_id", Column::Texts(self.ids()))
             .with("arrival_s", Column::F64(self.arrival_s.clone()))
@@ -370,7 +401,7 @@ impl Requests {
             .with("tpot_s", derived(Requests::tpot_s))
             .with("e2e_s", derived(Requests::e2e_s))
             .with("replica", Column::U32(self.replica.clone()))
-            .with("status", Column::Texts(names));
+            .with("status", Column::Names(status, names));
         if self.held_s.is_empty() { table } else { table.with("held_s", Column::F64(self.held_s.clone())) }
     }
 }

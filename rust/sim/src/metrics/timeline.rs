@@ -7,7 +7,6 @@ use super::account::{IDLE, KINDS, Split, kind_names};
 use super::journal::{Journal, Stretch};
 use super::times::setbacks;
 use crate::time::{Ticks, tick_seconds, ticks_in};
-use rustc_hash::FxHashMap;
 
 /// Most rows of a timeline.
 pub const MOST_ROWS: i128 = 10_000_000;
@@ -143,12 +142,8 @@ impl Timeline {
     }
 
     fn add_requests(&mut self, journal: &Journal) {
-        let ends: FxHashMap<u32, Option<Ticks>> = match journal.interruptions.is_empty() {
-            true => FxHashMap::default(),
-            false => journal.rows.iter().zip(&journal.moments).map(|(&row, of)| (row, of.finish)).collect(),
-        };
         let end = self.end;
-        let setbacks = setbacks(journal, |row| ends.get(&row).map(|finish| finish.unwrap_or(end)));
+        let setbacks = setbacks(journal, |row| journal.moments_of(row).map(|of| of.finish.unwrap_or(end)));
         for (row, moments) in journal.rows.iter().zip(&journal.moments) {
             let arrived = ((moments.arrival - self.first) / self.interval) as usize;
             let last = self.rows.len() - 1;

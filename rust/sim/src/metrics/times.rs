@@ -1,11 +1,13 @@
 //! Where each request's time went: queueing, prefill, decode, preempted; and what bound the engine while it ran.
 
-use roofline_core::table::{Column, Table};
+use std::ops::Range;
+
+use roofline_core::table::{Column, Table, Texts};
 use rustc_hash::FxHashMap;
 
 use super::account::{KINDS, Meter, Split, kind_names};
 use super::journal::{Interruption, Journal, Moments};
-use super::requests::{One, Requests};
+use super::requests::One;
 use crate::time::{Ticks, tick_seconds, ticks_in};
 
 /// A span of a request's life after it gave way: until it ran again, until its next token.
@@ -46,6 +48,16 @@ impl Times {
 
     /// Of a request with those instants and setbacks; `None` if it did not finish.
     pub fn of(moments: &Moments, setbacks: &[Setback], meter: &Meter<'_>) -> Option<Times> {
+        let mut times = Times::by_phase(moments, setbacks)?;
+        let mut reading = meter.reading();
+        for (moment, ends) in bounds_of(moments, setbacks) {
+            times.running.shift(&reading.at(moment), ends);
+        }
+        Some(times)
+    }
+
+    /// The same, without what bound the engine while it ran.
+    fn by_phase(moments: &Moments, setbacks: &[Setback]) -> Option<Times> {
         let (Some(scheduled), Some(first), Some(finish)) =
             (moments.scheduled, moments.first_token, moments.finish)
         else {
@@ -59,7 +71,7 @@ impl Times {
             preempted: 0,
             outside: 0,
             waiting: queue,
-            running: meter.between(scheduled, finish),
+            running: Split::default(),
         };
         for setback in setbacks {
             let early = setback.to.min(first) - setback.from.min(first);
@@ -67,18 +79,32 @@ impl Times {
             times.decode -= setback.to - setback.from - early;
             times.preempted += setback.to - setback.from;
             times.waiting += setback.runs - setback.from;
-            times.running = times.running.since(&meter.between(setback.from, setback.runs));
         }
         Some(times)
     }
 }
 
-/// The setbacks of each request that gave way, in order and without overlap, within its life.
+/// When a request that finished began to run, and when (`true`) it ended to.
+fn bounds_of<'a>(
+    moments: &Moments,
+    setbacks: &'a [Setback],
+) -> impl Iterator<Item = (Ticks, bool)> + use<'a> {
+    let (scheduled, finish) = (moments.scheduled.unwrap_or_default(), moments.finish.unwrap_or_default());
+    let back = setbacks.iter().flat_map(|back| [(back.from, true), (back.runs, false)]);
+    [(scheduled, false)].into_iter().chain(back).chain([(finish, true)])
+}
+
+/// The setbacks of each request that gave way, in order and without overlap, within its life; of those that have a `finish`.
 pub fn setbacks(journal: &Journal, finish: impl Fn(u32) -> Option<Ticks>) -> FxHashMap<u32, Vec<Setback>> {
-    let found = by_request(journal).into_iter().filter_map(|(request, interruptions)| {
-        Some((request, setbacks_of(&interruptions, finish(request)?)))
-    });
-    found.collect()
+    let mut found: FxHashMap<u32, (Ticks, Vec<Interruption>)> = FxHashMap::default();
+    for interruption in &journal.interruptions {
+        if let Some((_, known)) = found.get_mut(&interruption.request) {
+            known.push(*interruption);
+        } else if let Some(finish) = finish(interruption.request) {
+            found.insert(interruption.request, (finish, vec![*interruption]));
+        }
+    }
+    found.into_iter().map(|(row, (finish, known))| (row, setbacks_of(&known, finish))).collect()
 }
 
 /// How each request that gave way did so, in order.
@@ -105,27 +131,48 @@ pub fn setbacks_of(interruptions: &[Interruption], finish: Ticks) -> Vec<Setback
     known
 }
 
-/// The time of each request of the trace, in its order; `None` where it did not finish. Needs journals with stretches.
-pub fn of_requests(
-    requests: usize,
-    journals: &[Journal],
-    origin: Ticks,
+/// Divides the time of requests: made once, and asked for as many of them at a time as one likes.
+#[derive(Debug, Clone)]
+pub struct Divider<'a> {
+    journals: &'a [Journal],
+    meters: Vec<Meter<'a>>,
     outside: Ticks,
-) -> Vec<Option<Times>> {
-    let mut times = vec![None; requests];
-    for journal in journals {
-        let meter = Meter::new(journal, origin);
-        let ends: FxHashMap<u32, Option<Ticks>> = match journal.interruptions.is_empty() {
-            true => FxHashMap::default(),
-            false => journal.rows.iter().zip(&journal.moments).map(|(&row, of)| (row, of.finish)).collect(),
-        };
-        let setbacks = setbacks(journal, |row| ends.get(&row).copied().flatten());
-        for (&row, moments) in journal.rows.iter().zip(&journal.moments) {
-            let of_one = setbacks.get(&row).map_or(&[][..], Vec::as_slice);
-            times[row as usize] = Times::of(moments, of_one, &meter).map(|of| Times { outside, ..of });
-        }
+}
+
+impl<'a> Divider<'a> {
+    /// For requests of a simulation that began at `origin`, whose clients wait `outside` longer. Needs journals with
+    /// stretches.
+    pub fn new(journals: &'a [Journal], origin: Ticks, outside: Ticks) -> Divider<'a> {
+        let meters = journals.iter().map(|journal| Meter::new(journal, origin)).collect();
+        Divider { journals, meters, outside }
     }
-    times
+
+    /// The times of these requests of the trace, in its order; `None` where one did not finish.
+    pub fn of(&self, rows: Range<usize>) -> Vec<Option<Times>> {
+        let mut times = vec![None; rows.len()];
+        for (journal, meter) in self.journals.iter().zip(&self.meters) {
+            let number = |row: usize| journal.rows.partition_point(|&known| (known as usize) < row);
+            let numbers = number(rows.start)..number(rows.end);
+            let within = |row: u32| rows.contains(&(row as usize));
+            let setbacks = setbacks(journal, |row| journal.moments_of(row).filter(|_| within(row))?.finish);
+            let mut bounds: Vec<(Ticks, u32, bool)> = Vec::with_capacity(2 * numbers.len());
+            for (&row, moments) in journal.rows[numbers.clone()].iter().zip(&journal.moments[numbers]) {
+                let back = setbacks.get(&row).map_or(&[][..], Vec::as_slice);
+                let Some(of) = Times::by_phase(moments, back) else { continue };
+                let place = (row as usize - rows.start) as u32;
+                times[place as usize] = Some(Times { outside: self.outside, ..of });
+                bounds.extend(bounds_of(moments, back).map(|(moment, ends)| (moment, place, ends)));
+            }
+            bounds.sort_unstable();
+            let mut reading = meter.reading();
+            for (moment, place, ends) in bounds {
+                if let Some(of) = &mut times[place as usize] {
+                    of.running.shift(&reading.at(moment), ends);
+                }
+            }
+        }
+        times
+    }
 }
 
 /// Mean seconds of finished requests by phase.
@@ -217,14 +264,14 @@ impl PhaseSums {
 
 /// One row a request: its phases, which add up to its E2E, and what bound the engine while it ran, which adds up to it
 /// with `waiting_s` and `outside_s`.
-pub fn to_table(requests: &Requests, times: &[Option<Times>]) -> Table {
+pub fn to_table(ids: Texts, times: &[Option<Times>]) -> Table {
     let column = |of: &dyn Fn(&Times) -> Ticks| {
-        Column::OptF64(
-            times.iter().map(|times| times.as_ref().map(|times| tick_seconds(of(times)))).collect(),
-        )
+        let seconds =
+            |times: &Option<Times>| times.as_ref().map_or(f64::NAN, |times| tick_seconds(of(times)));
+        Column::NanF64(times.iter().map(seconds).collect())
     };
     let mut table = Table::new()
-        .with("request_id", Column::Texts(requests.ids()))
+        .with("request_id", Column::Texts(ids))
         .with("e2e_s", column(&|times| times.total()))
         .with("queue_s", column(&|times| times.queue))
         .with("prefill_s", column(&|times| times.prefill))

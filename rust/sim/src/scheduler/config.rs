@@ -254,6 +254,11 @@ impl EngineConfig {
         mistakes
     }
 
+    /// Whether no prompt is ever computed in several steps.
+    pub fn computes_prompts_whole(&self) -> bool {
+        !self.rules.cuts_prompts() && !self.enable_chunked_prefill
+    }
+
     /// Whether without chunked prefill a step must have room for the longest request.
     pub fn takes_whole_prompts(&self) -> bool {
         matches!(self.rules, Rules::Vllm | Rules::VllmV0 | Rules::Orca | Rules::Static)

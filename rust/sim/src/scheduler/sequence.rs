@@ -18,6 +18,10 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them, in their order.
+    pub const ALL: [Status; 5] =
+        [Status::Expected, Status::Waiting, Status::Running, Status::Finished, Status::Rejected];
+
     /// As written in results.
     pub fn name(self) -> &'static str {
         match self {
