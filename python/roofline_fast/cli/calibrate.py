@@ -9,6 +9,7 @@ import typer
 
 from roofline_fast.aside import write_text
 from roofline_fast.cli import flags, output, talk
+from roofline_fast.cli.bundle import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 
@@ -35,6 +36,7 @@ def register(app: typer.Typer) -> None:
     app.command("calibrate", cls=Command, help=HELP)(calibrate)
 
 
+@with_flags("served", flags.served(SERVED))
 def calibrate(
     measurements: Annotated[
         str | None, typer.Argument(metavar="MEASUREMENTS", help="CSV, Parquet or JSON Lines.")
@@ -61,29 +63,7 @@ def calibrate(
     run: Annotated[
         str | None, typer.Option(help="Which run of a file of requests.", rich_help_panel=SERVED)
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="What was served.", rich_help_panel=SERVED)
-    ] = None,
-    tp: Annotated[int | None, typer.Option(help="GPUs of a layer.", rich_help_panel=SERVED)] = None,
-    quantization: Annotated[
-        str | None, typer.Option("--quantization", "-q", help="Weights.", rich_help_panel=SERVED)
-    ] = None,
-    kv_cache_dtype: Annotated[str | None, typer.Option(help="Its cache.", rich_help_panel=SERVED)] = None,
-    max_num_seqs: Annotated[
-        int | None, typer.Option(help="Sequences running at once.", rich_help_panel=SERVED)
-    ] = None,
-    max_num_batched_tokens: Annotated[
-        int | None, typer.Option(help="Tokens of a step.", rich_help_panel=SERVED)
-    ] = None,
-    max_model_len: Annotated[
-        int | None, typer.Option(help="Tokens of a request.", rich_help_panel=SERVED)
-    ] = None,
-    num_gpu_blocks_override: Annotated[
-        int | None, typer.Option(help="Blocks of the cache.", rich_help_panel=SERVED)
-    ] = None,
-    max_concurrency: Annotated[
-        int | None, typer.Option(help="Requests in flight.", rich_help_panel=SERVED)
-    ] = None,
+    served: dict[str, Any] | None = None,
     form: flags.Format = "table",
     out: Annotated[
         Path | None,
@@ -95,17 +75,6 @@ def calibrate(
 ) -> int:
     """Fit and return the exit code."""
     output.checked(form, None, measurements)
-    served: dict[str, Any] = {
-        "model": model,
-        "tp": tp,
-        "quantization": quantization,
-        "kv_cache_dtype": kv_cache_dtype,
-        "max_num_seqs": max_num_seqs,
-        "max_num_batched_tokens": max_num_batched_tokens,
-        "max_model_len": max_model_len,
-        "num_gpu_blocks_override": num_gpu_blocks_override,
-        "max_concurrency": max_concurrency,
-    }
     if plan:
         return _plan(form, out, hw, engine, quiet=quiet)
     from roofline_fast.calibration import calibrate as ask
@@ -120,7 +89,7 @@ def calibrate(
         update=update,
         efficiency=efficiency,
         run=run,
-        **{key: value for key, value in served.items() if value is not None},
+        **{key: value for key, value in (served or {}).items() if value is not None},
     )
     if out is not None and fitted.files:
         for path in fitted.write(out):

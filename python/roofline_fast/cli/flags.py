@@ -237,6 +237,26 @@ DRAFTS: dict[str, Any] = {
     "spec_acceptance": SpecAcceptance,
 }
 
+
+def served(panel: str) -> dict[str, Any]:
+    """Return the flags that say how measured requests were served."""
+
+    def flag(kind: Any, text: str, *names: str) -> Any:
+        return Annotated[kind | None, typer.Option(*names, help=text, rich_help_panel=panel)]
+
+    return {
+        "model": flag(str, "What was served.", "--model", "-m"),
+        "tp": flag(int, "GPUs of a layer."),
+        "quantization": flag(str, "Weights.", "--quantization", "-q"),
+        "kv_cache_dtype": flag(str, "Its cache."),
+        "max_num_seqs": flag(int, "Sequences running at once."),
+        "max_num_batched_tokens": flag(int, "Tokens of a step."),
+        "max_model_len": flag(int, "Tokens of a request."),
+        "num_gpu_blocks_override": flag(int, "Blocks of the cache."),
+        "max_concurrency": flag(int, "Requests in flight."),
+    }
+
+
 CLIENT = "How requests are sent, and which are measured"
 SessionMode = Annotated[
     str,

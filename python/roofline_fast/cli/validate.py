@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from roofline_fast.cli import flags, output, talk
+from roofline_fast.cli.bundle import with_flags
 from roofline_fast.cli.grammar import Command
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command("validate", cls=Command, help=HELP)(validate)
 
 
+@with_flags("served", flags.served(SERVED))
 def validate(
     measurements: Annotated[
         str | None,
@@ -44,29 +46,7 @@ def validate(
     efficiency: Annotated[
         list[Path] | None, typer.Option(help="Efficiency files that come before the shipped ones.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="What was served.", rich_help_panel=SERVED)
-    ] = None,
-    tp: Annotated[int | None, typer.Option(help="GPUs of a layer.", rich_help_panel=SERVED)] = None,
-    quantization: Annotated[
-        str | None, typer.Option("--quantization", "-q", help="Weights.", rich_help_panel=SERVED)
-    ] = None,
-    kv_cache_dtype: Annotated[str | None, typer.Option(help="Its cache.", rich_help_panel=SERVED)] = None,
-    max_num_seqs: Annotated[
-        int | None, typer.Option(help="Sequences running at once.", rich_help_panel=SERVED)
-    ] = None,
-    max_num_batched_tokens: Annotated[
-        int | None, typer.Option(help="Tokens of a step.", rich_help_panel=SERVED)
-    ] = None,
-    max_model_len: Annotated[
-        int | None, typer.Option(help="Tokens of a request.", rich_help_panel=SERVED)
-    ] = None,
-    num_gpu_blocks_override: Annotated[
-        int | None, typer.Option(help="Blocks of the cache.", rich_help_panel=SERVED)
-    ] = None,
-    max_concurrency: Annotated[
-        int | None, typer.Option(help="Requests in flight.", rich_help_panel=SERVED)
-    ] = None,
+    served: dict[str, Any] | None = None,
     form: flags.Format = "table",
     out: flags.Output = None,
     quiet: flags.Quiet = False,
@@ -75,23 +55,12 @@ def validate(
     output.checked(form, out, measurements)
     from roofline_fast.validation import validate as ask
 
-    serving = {
-        "model": model,
-        "tp": tp,
-        "quantization": quantization,
-        "kv_cache_dtype": kv_cache_dtype,
-        "max_num_seqs": max_num_seqs,
-        "max_num_batched_tokens": max_num_batched_tokens,
-        "max_model_len": max_model_len,
-        "num_gpu_blocks_override": num_gpu_blocks_override,
-        "max_concurrency": max_concurrency,
-    }
     found = ask(
         flags.required("FILE_OR_FOLDER", measurements),
         hw,
         engine=engine,
         efficiency=efficiency or None,
-        **{key: value for key, value in serving.items() if value is not None},
+        **{key: value for key, value in (served or {}).items() if value is not None},
     )
     if found.skipped:
         several = f" and {len(found.skipped) - 1} more" if len(found.skipped) > 1 else ""
