@@ -216,7 +216,7 @@ def _reader(option: str) -> Callable[[str], Any]:
 
 
 def _window(text: str) -> None:
-    from roofline_fast.trace import window
+    from roofline_fast.trace_words import window
 
     window(text)
 

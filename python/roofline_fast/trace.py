@@ -194,6 +194,7 @@ class Trace:
         SpecError
             An option that is not possible.
         """
+        from roofline_fast.trace_words import columns_text, pace, pairs, seconds
         from roofline_fast.traces import files_of, parts, unit_of
 
         checks.counts(trace_block_size=trace_block_size, limit=limit)
@@ -203,15 +204,15 @@ class Trace:
             message = f"csv_delimiter must be one character: {csv_delimiter!r}"
             raise SpecError(message, field="csv_delimiter", value=csv_delimiter, hint="for example `;`")
         checks.numbers(speedup=speedup, time_scale=time_scale)
-        speedup, slower = _pace(speedup, time_scale)
+        speedup, slower = pace(speedup, time_scale)
         names = [path] if isinstance(path, str | PathLike) else list(path)
         files, columnar = files_of([str(fspath(name)) for name in names])
         if columnar and time_unit is None and time_format is None:
             time_unit = unit_of(files)
         options = _core.TraceOptions(
             format=format,
-            map=_pairs(map) if isinstance(map, Mapping) else map,
-            columns=_columns(columns),
+            map=pairs(map) if isinstance(map, Mapping) else map,
+            columns=columns_text(columns),
             time_unit=time_unit,
             time_format=time_format,
             on_error=on_error,
@@ -225,7 +226,7 @@ class Trace:
             csv_delimiter=csv_delimiter,
             csv_decimal=csv_decimal,
             arrivals_elsewhere=arrivals_elsewhere,
-            window_s=_seconds(window),
+            window_s=seconds(window),
             speedup=speedup,
             limit=limit,
         )
@@ -557,53 +558,3 @@ def _warning(text: str, count: int, first_line: int, hint: str) -> str:
     place = f", first in line {first_line}" if first_line else ""
     told = f" ({rows}{place})" if count else ""
     return text + told + (f"; {hint}" if hint else "")
-
-
-def _pace(speedup: float | None, time_scale: float | None) -> tuple[float | None, tuple[str, ...]]:
-    """Return how much faster a trace goes, and what is to be said where that was told the other way."""
-    if time_scale is None:
-        return speedup, ()
-    if speedup is not None:
-        hint = "they are two words for one thing"
-        message = f"time_scale must be left out with speedup: {time_scale}"
-        raise SpecError(message, field="time_scale", value=str(time_scale), hint=hint)
-    if not 0 < time_scale < float("inf"):
-        message = f"time_scale must be above 0 and finite: {time_scale}"
-        raise SpecError(message, field="time_scale", value=str(time_scale), hint="2 is half as fast")
-    pace = "slower" if time_scale > 1 else "faster"
-    told = f"time_scale {time_scale:g}: arrivals come {pace}, as with speedup {1 / time_scale:g}"
-    return 1 / time_scale, (told,)
-
-
-def _seconds(given: tuple[float, float] | str | None) -> tuple[float, float] | None:
-    return window(given) if isinstance(given, str) else given
-
-
-def _pairs(fields: Mapping[str, str]) -> list[str]:
-    return [f"{what}={field}" for what, field in fields.items()]
-
-
-def _columns(columns: str | Sequence[str] | Mapping[str, str] | None) -> str | None:
-    """Return columns as a flag has them."""
-    if columns is None or isinstance(columns, str):
-        return columns
-    parts = _pairs(columns) if isinstance(columns, Mapping) else list(columns)
-    if any(not isinstance(part, str) or "," in part for part in parts):
-        hint = "a name with a comma in it is given with map"
-        message = f"columns must be names without commas: {parts!r}"
-        raise SpecError(message, field="columns", value=repr(parts), hint=hint)
-    return ",".join(parts)
-
-
-def window(text: str) -> tuple[float, float]:
-    """Read ``A:B`` in seconds; an end left out is open."""
-    begin, colon, end = text.partition(":")
-    try:
-        if not colon:
-            raise ValueError
-        return float(begin or 0.0), float(end or "inf")
-    except ValueError:
-        hint = "for example `600:1200`, or `600:` for everything from there on"
-        raise SpecError(
-            f"window must read A:B in seconds: {text}", field="window", value=text, hint=hint
-        ) from None

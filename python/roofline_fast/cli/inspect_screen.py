@@ -101,9 +101,10 @@ def _prefixes(trace: Trace, metrics: dict[str, float | None]) -> list[str]:
             f"{block}: {percent(metrics[f'prefix_hit_block_{block}'] or 0.0)}" for block in BLOCKS
         )
         own = f"in blocks of {trace.block_size}, an infinite cache"
-        lines.append(
-            f"  prefixes    {percent(hit)} of prompt tokens came before ({own}); by engine block {blocks}"
-        )
+        lines += [
+            f"  prefixes    {percent(hit)} of prompt tokens came before ({own})",
+            f"              by an engine's blocks of {blocks}",
+        ]
     if (recorded := metrics["recorded_hit"]) is not None:
         lines.append(f"  recorded    {percent(recorded)} of prompt tokens were found in a cache")
     return lines

@@ -546,3 +546,23 @@ fn what_benchmarks_measured_is_read_with_its_times() {
     let error = reading(text, ReadOptions::default()).unwrap_err();
     assert!(error.to_string().contains("a GenAI-Perf export, which holds none"), "{error}");
 }
+
+#[test]
+fn the_nearest_format_is_told_with_what_it_lacks() {
+    let hint = |text: &str| reading(text, ReadOptions::default()).unwrap_err().hint();
+    let near = hint("{\"timestamp\": 0, \"q\": 5, \"output_length\": 2}");
+    assert!(
+        near.starts_with("the nearest format is native, which has also `prompt_tokens`; name its"),
+        "{near}"
+    );
+    assert!(hint("{\"q\": 0, \"r\": 5}").starts_with("name its fields: `--map arrival=FIELD:s"));
+}
+
+#[test]
+fn a_line_that_names_the_schema_of_agents_is_no_request() {
+    let rows = "{\"request_id\": \"a\", \"timestamp\": 0, \"input_length\": 5, \"output_length\": 2, \"wait_for\": []}\n";
+    let text = format!("{{\"schema\": \"agentic_mooncake\", \"version\": 2}}\n{rows}");
+    let (trace, report) = reading(&text, ReadOptions::default()).unwrap();
+    assert_eq!((trace.len(), report.format), (1, Format::AgenticMooncake));
+    assert!(report.information.iter().any(|told| told.starts_with("the first line names a schema")));
+}

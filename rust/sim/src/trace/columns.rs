@@ -12,7 +12,7 @@ use super::mistakes::{Mistake, Mistakes, shortened};
 use super::number::TOKENS_MAX;
 use super::options::{FieldMap, ReadOptions};
 use super::policy::{BlockRule, OnError, TurnLengths, ZeroOutput};
-use super::row::{Row, text_of};
+use super::row::{Row, named, text_of};
 use super::schemas;
 use super::sessions::{Last, SessionColumns, Turn};
 use super::values::{MISSING, Values};
@@ -582,20 +582,4 @@ impl Columns {
             self.models.push((model.to_string(), 1));
         }
     }
-}
-
-/// The ids that a field names: a list of them, one alone, or none (an empty list, or Bailian's -1).
-fn named(field: &str, text: &str) -> Result<Vec<String>, Mistake> {
-    if !text.starts_with('[') {
-        return match text {
-            "-1" => Ok(Vec::new()),
-            _ if text.starts_with('{') => {
-                Err(Mistake::new(field, "must be a list of ids of other requests", shortened(text)))
-            }
-            one => Ok(vec![text_of(one).into_owned()]),
-        };
-    }
-    let list: Vec<&serde_json::value::RawValue> = serde_json::from_str(text)
-        .map_err(|_| Mistake::new(field, "must be a list of ids of other requests", shortened(text)))?;
-    Ok(list.into_iter().map(|id| text_of(id.get()).into_owned()).collect())
 }

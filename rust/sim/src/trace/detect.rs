@@ -4,7 +4,7 @@ use roofline_core::names;
 
 use super::container::{self, Content};
 use super::diagnose::{broken, is_comment};
-use super::format::Format;
+use super::format::{Format, Slot};
 use super::mistakes::shortened;
 use super::options::ReadOptions;
 use super::records::{Lines, Records, fields};
@@ -409,6 +409,24 @@ pub(super) fn slip(name: &str) -> usize {
     (name.len() / 4).clamp(1, 2)
 }
 
+/// The format of flat rows that has most of what a request needs under names among `found`, and what it lacks.
+fn nearest(found: &[String]) -> Option<String> {
+    let has = |name: &str| found.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let lacks = |format: &Format| {
+        let schema = schemas::of(*format).filter(|schema| schema.unfold.is_none())?;
+        let names =
+            |slot| schema.aliases.iter().filter(move |alias| alias.slot == slot).map(|alias| alias.name);
+        let needed = [Slot::Arrival, Slot::Prompt, Slot::Output].into_iter();
+        let lacking: Vec<&str> =
+            needed.filter(|slot| !names(*slot).any(has)).filter_map(|slot| names(slot).next()).collect();
+        (lacking.len() < 3).then_some((lacking, format.name()))
+    };
+    let (lacking, name) = Format::ALL.iter().filter_map(lacks).min_by_key(|(lacking, _)| lacking.len())?;
+    let lacking: Vec<String> = lacking.into_iter().map(|name| format!("`{name}`")).collect();
+    Some(format!("the nearest format is {name}, which has also {}", lacking.join(" and ")))
+        .filter(|_| !lacking.is_empty())
+}
+
 /// What may have been meant by the fields `found`: misspelt names first, else the known formats.
 fn remedy(found: &[String]) -> String {
     let has = |fields: &[&str]| fields.iter().all(|field| found.iter().any(|known| known == field));
@@ -431,8 +449,9 @@ fn remedy(found: &[String]) -> String {
     }
     misspelt(found).unwrap_or_else(|| {
         let read = Format::ALL.iter().filter(|format| schemas::of(**format).is_some()).map(|format| format.name());
+        let near = nearest(found).map_or_else(String::new, |near| format!("{near}; "));
         format!(
-            "name its fields: `--map arrival=FIELD:s --map input=FIELD --map output=FIELD`; or name one of {} with \
+            "{near}name its fields: `--map arrival=FIELD:s --map input=FIELD --map output=FIELD`; or name one of {} with \
              `--trace-format`",
             read.collect::<Vec<_>>().join(", ")
         )

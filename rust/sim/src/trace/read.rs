@@ -298,6 +298,14 @@ fn rows_of_json(
             header(place.origin, &record, &head, columns, report, options)?;
         }
     }
+    if columns.format() == Format::AgenticMooncake {
+        let head = rows.peek().and_then(|record| fields(record.text).ok()).unwrap_or_default();
+        let has = |name: &str| head.iter().any(|(key, _)| key == name);
+        if has("schema") && !has("input_length") && !has("input_tokens") {
+            rows.next();
+            report.inform("the first line names a schema and is no request: passed over");
+        }
+    }
     match columns.values.schema.unfold {
         Some(unfold) => unfolded::read(rows, unfold, columns, report),
         None => json::read(rows, columns),
