@@ -566,3 +566,13 @@ fn a_line_that_names_the_schema_of_agents_is_no_request() {
     assert_eq!((trace.len(), report.format), (1, Format::AgenticMooncake));
     assert!(report.information.iter().any(|told| told.starts_with("the first line names a schema")));
 }
+
+#[test]
+fn files_put_one_behind_the_other_repeat_their_header() {
+    let file = "{\"trace\": \"roofline-fast/1\", \"time_unit\": \"s\"}\n\
+                {\"timestamp\": 5, \"prompt_tokens\": 7, \"output_tokens\": 2}\n";
+    let (trace, report) = reading(&file.repeat(3), ReadOptions::default()).unwrap();
+    assert_eq!((trace.len(), report.rows), (3, 3));
+    let other = file.to_string() + &file.replace("\"s\"", "\"ms\"");
+    assert!(reading(&other, ReadOptions::default()).is_err());
+}

@@ -47,7 +47,12 @@ pub fn detect(origin: &str, bytes: &[u8], options: &ReadOptions) -> Result<Detec
 /// A Parquet file by the column names in its footer, where they stand as plain text.
 pub(super) fn parquet(bytes: &[u8]) -> Detection {
     let footer = bytes[bytes.len().saturating_sub(1 << 20)..].to_ascii_lowercase();
-    let holds = |name: &&&str| memchr::memmem::find(&footer, name.to_ascii_lowercase().as_bytes()).is_some();
+    // A name stands behind its length.
+    let holds = |name: &&&str| {
+        let mut text = vec![name.len() as u8];
+        text.extend_from_slice(name.to_ascii_lowercase().as_bytes());
+        memchr::memmem::find(&footer, &text).is_some()
+    };
     let named = |names: &&[&'static str]| names.iter().find(holds).copied();
     let names = |rule: &Rule| rule.groups.iter().map(named).collect::<Option<Vec<_>>>();
     let found = rules(false).find_map(|(rule, _)| Some((rule.format, names(rule)?)));

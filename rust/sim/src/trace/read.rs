@@ -291,13 +291,17 @@ fn rows_of_json(
 ) -> Result<()> {
     let mut rows =
         records.iter().map(|record| Record { line: record.line + place.lines_before, ..record }).peekable();
+    let mut repeated = None;
     if columns.format() == Format::Native {
         let head = rows.peek().and_then(|record| fields(record.text).ok());
         let head = head.filter(|head| head.iter().any(|(key, _)| key == "trace"));
         if let Some((head, record)) = head.and_then(|head| Some((head, rows.next()?))) {
             header(place.origin, &record, &head, columns, report, options)?;
+            repeated = Some(record.text);
         }
     }
+    // Files put one behind the other repeat their header.
+    let rows = &mut rows.filter(|row| repeated != Some(row.text)).peekable();
     if columns.format() == Format::AgenticMooncake {
         let head = rows.peek().and_then(|record| fields(record.text).ok()).unwrap_or_default();
         let has = |name: &str| head.iter().any(|(key, _)| key == name);

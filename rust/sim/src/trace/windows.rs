@@ -28,21 +28,19 @@ pub struct Window {
     pub gap_cv: Option<f64>,
 }
 
-/// Sums of what arrives in a window.
+/// What arrives in a window so far: gaps as their mean and the sum of squares around it (Welford, 1962).
 #[derive(Default)]
 struct Sums {
     window: Window,
-    gaps: f64,
+    mean: f64,
     squares: f64,
 }
 
 impl Sums {
     fn window(self) -> Window {
-        let count = self.window.requests as f64;
-        let mean = self.gaps / count;
-        let variance = (self.squares / count - mean * mean).max(0.0);
-        let tells = self.window.requests >= TELLING && mean > 0.0;
-        Window { gap_cv: tells.then(|| variance.sqrt() / mean), ..self.window }
+        let variance = self.squares / self.window.requests as f64;
+        let tells = self.window.requests >= TELLING && self.mean > 0.0;
+        Window { gap_cv: tells.then(|| variance.sqrt() / self.mean), ..self.window }
     }
 }
 
@@ -75,8 +73,9 @@ impl Trace {
             sum.window.requests += 1;
             sum.window.tokens.0 += u64::from(self.prompt_tokens[row]);
             sum.window.tokens.1 += u64::from(self.output_tokens[row]);
-            sum.gaps += gap;
-            sum.squares += gap * gap;
+            let off = gap - sum.mean;
+            sum.mean += off / sum.window.requests as f64;
+            sum.squares += off * (gap - sum.mean);
         }
         Ok(sums.into_iter().map(Sums::window).collect())
     }
