@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import polars as pl
 import pytest
@@ -86,6 +88,9 @@ def test_times_below_a_millisecond_are_shown_in_microseconds(command: Callable[.
         ("sweep -m llama-2-7b --hw nvidia_A600 --compat llm-viewer", "nearest: nvidia_A6000"),
         ("sweep --hw nvidia_A6000 --compat llm-viewer", "model must be given"),
         ("analyze llama-2-7b --hw a6000 --compat llm-viewer --roofline", "--roofline must be left out"),
+        ("break-even llama-3.1-8b --hw h100-sxm -b 1,2", "batch_size must be one number: 1,2"),
+        ("break-even llama-3.1-8b --hw h100-sxm --input-len 1:4", "input_len must be one number: 1:4"),
+        ("break-even llama-3.1-8b --hw h100-sxm --map -b 0,1", "batch_size must be at least 1: 0"),
         ("catalog hardware --field ridge", "NAME must be given with --field"),
         ("catalog hardware h100 --field rigde", "nearest: ridge."),
     ],
@@ -155,6 +160,43 @@ def test_a_roof_is_drawn_of_every_kind_of_model(model: str, phase: str, mode: st
     assert all(len(line) <= roofline_chart.WIDTH for line in drawn)
 
 
+def test_a_picture_has_a_circle_an_operator_and_a_roof_a_format(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "roof.svg"
+    done = command(f"analyze llama-3.1-8b --hw h100-sxm -q fp8 -b 32 -o {file}")
+    assert done.code == 0, done.err
+    drawn = ElementTree.parse(file).getroot()
+    ops = rf.analyze("llama-3.1-8b", "h100-sxm", quantization="fp8", batch_size=32).ops
+    multiplied = ops.filter(ops["flops"] > 0)["op"].to_list()
+    assert len(drawn.findall(".//{*}circle/{*}title")) == len(multiplied)
+    texts = [text.text or "" for text in drawn.findall(".//{*}text")]
+    assert {"fp8: 1,979", "bf16: 990"} <= set(texts)
+    assert len([path for path in drawn.findall(".//{*}path") if path.get("class") == "roof"]) == 2
+    listed = [text.split(":")[0] for text in texts if "of the time" in text]
+    assert sorted(listed) == sorted(multiplied)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "analyze llama-2-7b --hw a6000 --compat llm-viewer -o roof.svg",
+        "compare base tp=2 -m llama-2-7b --hw a6000 -o roof.svg",
+    ],
+)
+def test_only_a_roofline_is_a_picture(line: str, command: Callable[..., Any]) -> None:
+    done = command(line)
+    assert done.code == 2
+    assert "--output must end in one of .parquet, .csv, .jsonl, .json, .html: roof.svg" in done.err
+
+
+def test_chips_that_work_as_one_have_one_roof() -> None:
+    asked = {"techniques": "spatial:chips=144,gb-s=100", "mode": "ideal"}
+    lines = roofline_chart.chart(rf.analyze("llama-2-7b", "groq-lpu", **asked))  # type: ignore[arg-type]
+    assert "11,520,000 GB/s" in lines[0]
+    assert all("100 %" in line for line in lines[-6:])
+
+
 def test_a_comparison_says_where_both_lie_under_the_roof(command: Callable[..., Any]) -> None:
     out = command("compare base with=weight-quant:bits=4 -m llama-3.1-8b --hw h100-sxm --mode ideal").out
     rows = {line[:15].strip(): line.split() for line in out.splitlines()}
@@ -169,6 +211,40 @@ def test_a_comparison_says_where_both_lie_under_the_roof(command: Callable[..., 
             side.memory["memory_bytes"] / 2**30, abs=0.05
         )
         assert int(rows["seqs that fit"][3 + place]) == side.memory["engine_sequences"]
+
+
+def test_equal_sides_take_as_long(command: Callable[..., Any]) -> None:
+    out = command("compare base base -m llama-3.1-8b --hw h100-sxm").out
+    assert "\nB takes as long\n" in out
+    assert "by resource  no difference" in out
+
+
+def test_many_times_more_is_told_as_times(command: Callable[..., Any]) -> None:
+    out = command("compare base 'batch_size=32' -m llama-3.1-8b --hw h100-sxm --mode ideal").out
+    (flops,) = [line.split() for line in out.splitlines() if line.startswith("  FLOP  ")]
+    assert flops[-1] == "32.0x"
+
+
+def test_a_map_is_of_the_sizes_that_are_asked_for(command: Callable[..., Any], tmp_path: Path) -> None:
+    line = "break-even llama-3.1-8b --hw h100-sxm --map"
+    table = command(f"{line} -b 512,1 --input-len 128:8192:x8").out.splitlines()
+    assert table[2].split() == ["batch", "\\", "context", "128", "1,024", "8,192"]
+    assert [row.split()[0] for row in table[3:]] == ["1", "512"]
+    file = tmp_path / "map.toml"
+    file.write_text('batch_size = [1, 512]\ninput_len = "128:8192:x8"\n')
+    assert command(f"{line} -c {file}").out.splitlines() == table
+    steps = rf.sweep(
+        {
+            "model": "llama-3.1-8b",
+            "hw": "h100-sxm",
+            "mode": "ideal",
+            "batch_size": [1, 512],
+            "input_len": "128:8192:x8",
+        },
+        keep="all",
+    ).collect()
+    mapped = json.loads(command(f"{line} -b 512,1 --input-len 128:8192:x8 --format json").out)
+    assert [row["bound"] for row in mapped] == steps.sort("batch_size", "input_len")["bound"].to_list()
 
 
 def test_ridges_are_peaks_over_bandwidths(command: Callable[..., Any]) -> None:

@@ -52,7 +52,10 @@ MISTAKES = {
     f"{STEP} --enable-expert-parallel --ep 2": ("--ep must be left out with --enable-expert-parallel: 2", ""),
     f"{STEP} --gpu-memory-utilization 1.5": ("gpu_memory_utilization must be above 0 and at most 1: 1.5", ""),
     f"{STEP} --format yaml": ("no format is called `yaml`", "json"),
-    f"{STEP} -o ops.xlsx": ("--output must end in one of .parquet, .csv, .jsonl, .json, .html: ops.xlsx", ""),
+    f"{STEP} -o ops.xlsx": (
+        "--output must end in one of .parquet, .csv, .jsonl, .json, .html, .svg: ops.xlsx",
+        "",
+    ),
     f"{STEP} -o nowhere/ops.csv": (
         "--output must lie in a folder that exists: nowhere/ops.csv",
         "make nowhere first, or choose another folder",

@@ -11,7 +11,7 @@ import pytest
 import roofline_fast as rf
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "docs" / name for name in ("techniques.md", "survey.md")]
+PAGES = [ROOT / "docs" / name for name in ("techniques.md", "survey.md", "sweeps.md", "llm-viewer.md")]
 BLOCK = re.compile(r"^```console\n(.*?)^```$", flags=re.M | re.S)
 
 

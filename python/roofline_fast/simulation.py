@@ -338,6 +338,11 @@ def simulate(
         slo=slo,
     )
     served = serve(record=record, progress=progress)
+    drafter = None if spec_model is None else find_model(spec_model).name
+    drafts = _core.Deployment.drafts(
+        spec_method, num_speculative_tokens, checks.chances(spec_acceptance=spec_acceptance), drafter
+    )
+    shorthands = _core.Deployment.expand(quantization, kv_cache_dtype)
     inputs = {
         "trace": requests.origin,
         "model": found.name,
@@ -349,11 +354,7 @@ def simulate(
         "ep": ep,
         "quantization": deployment.weights_format,
         "kv_cache_dtype": deployment.kv_format,
-        "techniques": [
-            *_core.Deployment.expand(quantization, kv_cache_dtype),
-            *deployment.techniques,
-            *_drafts(spec_method, num_speculative_tokens, spec_acceptance, spec_model),
-        ],
+        "techniques": [*shorthands, *deployment.techniques, *([] if drafts is None else [drafts])],
         "mode": mode,
         "api_latency": api_latency_s(api_latency, mode, step_cost, efficiency) * 1e3,
         "step_cost": step_cost,
@@ -382,15 +383,6 @@ def simulate(
         deployment,
         server,
     )
-
-
-def _drafts(method: str | None, tokens: int | None, acceptance: Any, model: Any) -> list[str]:
-    """Return the drafts that flags of an engine ask for, as the technique they stand for."""
-    if method is None and tokens is None:
-        return []
-    named = None if model is None else find_model(model).name
-    text = _core.Deployment.drafts(method, tokens, checks.chances(spec_acceptance=acceptance), named)
-    return [] if text is None else [text]
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

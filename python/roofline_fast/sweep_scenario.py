@@ -105,6 +105,9 @@ class SimulateScenario(Kept):
         description="Says without a trace that points are simulated: axes say how traffic is made.",
     )
     axes: dict[str, Any] = Field(description="Keywords of simulate, each one value or a list.")
+    limits: dict[Literal["min_gpus", "max_gpus"], Annotated[int, Field(ge=1, strict=True)]] = Field(
+        default_factory=dict, description="Fewest and most GPUs of a scenario."
+    )
 
 
 def read(path: Path, field: str = "SPACE") -> dict[str, Any]:

@@ -36,12 +36,23 @@ class Validation:
         Why rows were not priced: `metric`, `reason`, `rows`.
     skipped : list of str
         Files of a folder that hold no measurements.
+    unusable : polars.DataFrame
+        Of kernels: the first `row` (from 1) of each kind that cannot be priced, why, and what was there.
     """
 
-    def __init__(self, errors: pl.DataFrame, refused: pl.DataFrame, skipped: list[str]) -> None:
+    def __init__(
+        self,
+        errors: pl.DataFrame,
+        refused: pl.DataFrame,
+        skipped: list[str],
+        unusable: pl.DataFrame | None = None,
+    ) -> None:
+        import polars as pl
+
         self.errors = errors
         self.refused = refused
         self.skipped = skipped
+        self.unusable = pl.DataFrame() if unusable is None else unusable
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return the errors as a list of objects."""
@@ -95,9 +106,12 @@ def validate(
     whole = _whole(measurements)
     if whole is not None:
         return _joined(served.requests(_replayable([whole], given), efficiency), [])
-    for name, rows in _frames(measurements):
+    frames = _frames(measurements)
+    for name, rows in frames:
         kind = measured.kind(rows.columns)
-        if kind == "kernels":
+        if kind is None and len(frames) == 1 and not measured.is_timed(rows.columns):
+            raise measured.unknown(name, rows.columns)
+        if kind == "kernels" or (kind is None and len(frames) == 1):
             kernels.append(measured.kernels(rows, device, engine))
         elif kind == "requests" and (found_runs := _runs(measurements, name, rows, given)):
             runs += found_runs
@@ -106,8 +120,8 @@ def validate(
         else:
             skipped.append(name)
     tables = []
-    for kind, frames in found.items():
-        rows = _together(frames)
+    for kind, parts in found.items():
+        rows = _together(parts)
         if kind == "points":
             tables.append(_core.Measurements.points(rows.height, measured.columns(rows)))
         elif kind == "steps":
@@ -115,9 +129,10 @@ def validate(
         else:
             tables += served.batches(rows, efficiency)
     tables += served.requests(runs, efficiency)
-    if kernels:
-        tables.insert(0, kernels[0].validate(_sets(efficiency), kernels[1:]))
-    return _joined(tables, skipped)
+    if not kernels:
+        return _joined(tables, skipped)
+    tables.insert(0, kernels[0].validate(_sets(efficiency), kernels[1:]))
+    return _joined(tables, skipped, measured.unusable(frame(kernels[0].refused)))
 
 
 def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
@@ -166,7 +181,7 @@ def _frames(measurements: Any) -> list[tuple[str, pl.DataFrame]]:
     if not isinstance(measurements, str | PathLike):
         import polars as pl
 
-        return [("a data frame", pl.DataFrame(measurements))]
+        return [("a data frame", measured.tidy(pl.DataFrame(measurements)))]
     files = measured.files(Path(measurements))
     if len(files) == 1:
         return [(str(files[0]), measured.read(files[0]))]
@@ -191,14 +206,12 @@ def _sets(efficiency: Any) -> list[tuple[str, str]]:
     return [(str(path), Path(path).read_text()) for path in paths]
 
 
-def _joined(tables: list[tuple[_core.Table, _core.Table]], skipped: list[str]) -> Validation:
+def _joined(
+    tables: list[tuple[_core.Table, _core.Table]], skipped: list[str], unusable: pl.DataFrame | None = None
+) -> Validation:
     import polars as pl
 
     if not tables:
-        names = ", ".join(skipped)
-        message = f"measurements must be of a kind that is known by its columns: {names}"
-        raise SpecError(
-            message, field="measurements", hint="kernels have a column `op`, servers `silicon_tpot_ms`"
-        )
+        raise measured.unknown("one of these files", skipped)
     errors, refused = zip(*tables, strict=True)
-    return Validation(pl.concat(map(frame, errors)), pl.concat(map(frame, refused)), skipped)
+    return Validation(pl.concat(map(frame, errors)), pl.concat(map(frame, refused)), skipped, unusable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -85,11 +86,19 @@ def analyze(
         ),
     ] = False,
     form: flags.Format = "table",
-    out: flags.Output = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the table to FILE.parquet|csv|jsonl|json|html, or its roofline to FILE.svg.",
+            rich_help_panel=flags.OUTPUT,
+        ),
+    ] = None,
     quiet: flags.Quiet = False,
 ) -> int:
     """Answer one question and return the exit code."""
-    output.checked(form, out, model, model_flag, hw)
+    output.checked(form, out, model, model_flag, hw, pictures=compat is None)
     if roofline and compat is not None:
         message = "--roofline must be left out with --compat, whose operators are of one layer"
         raise SpecError(message, field="--roofline")
@@ -125,7 +134,12 @@ def analyze(
         compat=compat,
     )
     if out is not None:
-        output.save(analysis.ops, out)
+        if out.suffix.lower() == output.PICTURE:
+            from roofline_fast.cli import roofline_picture
+
+            roofline_picture.save(analysis, out)
+        else:
+            output.save(analysis.ops, out)
         talk.note(f"{analysis.ops.height} operators written to {out}", quiet=quiet)
 
     def screen() -> str:

@@ -238,25 +238,6 @@ DRAFTS: dict[str, Any] = {
 }
 
 
-def served(panel: str) -> dict[str, Any]:
-    """Return the flags that say how measured requests were served."""
-
-    def flag(kind: Any, text: str, *names: str) -> Any:
-        return Annotated[kind | None, typer.Option(*names, help=text, rich_help_panel=panel)]
-
-    return {
-        "model": flag(str, "What was served.", "--model", "-m"),
-        "tp": flag(int, "GPUs of a layer."),
-        "quantization": flag(str, "Weights.", "--quantization", "-q"),
-        "kv_cache_dtype": flag(str, "Its cache."),
-        "max_num_seqs": flag(int, "Sequences running at once."),
-        "max_num_batched_tokens": flag(int, "Tokens of a step."),
-        "max_model_len": flag(int, "Tokens of a request."),
-        "num_gpu_blocks_override": flag(int, "Blocks of the cache."),
-        "max_concurrency": flag(int, "Requests in flight."),
-    }
-
-
 CLIENT = "How requests are sent, and which are measured"
 SessionMode = Annotated[
     str,
@@ -372,3 +353,41 @@ def experts(ep: int, enable_expert_parallel: bool, tp: int, dp: int) -> int:
             f"--ep must be left out with --enable-expert-parallel: {ep}", field="--ep", value=str(ep)
         )
     return tp * dp
+
+
+SERVED = "How steps or requests were served; what is recorded beside the file holds where nothing is said"
+ServedModel = Annotated[
+    str | None, typer.Option("--model", "-m", help="What was served.", rich_help_panel=SERVED)
+]
+ServedTp = Annotated[int | None, typer.Option("--tp", help="GPUs of a layer.", rich_help_panel=SERVED)]
+ServedQuantization = Annotated[
+    str | None, typer.Option("--quantization", "-q", help="Weights.", rich_help_panel=SERVED)
+]
+ServedKvCacheDtype = Annotated[str | None, typer.Option(help="Its cache.", rich_help_panel=SERVED)]
+ServedMaxNumSeqs = Annotated[
+    int | None, typer.Option(help="Sequences running at once.", rich_help_panel=SERVED)
+]
+ServedMaxNumBatchedTokens = Annotated[
+    int | None, typer.Option(help="Tokens of a step.", rich_help_panel=SERVED)
+]
+ServedMaxModelLen = Annotated[int | None, typer.Option(help="Tokens of a request.", rich_help_panel=SERVED)]
+ServedNumGpuBlocksOverride = Annotated[
+    int | None, typer.Option(help="Blocks of the cache.", rich_help_panel=SERVED)
+]
+ServedMaxConcurrency = Annotated[int | None, typer.Option(help="Requests in flight.", rich_help_panel=SERVED)]
+SERVED_NAMES = (
+    "model",
+    "tp",
+    "quantization",
+    "kv_cache_dtype",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "max_model_len",
+    "num_gpu_blocks_override",
+    "max_concurrency",
+)
+
+
+def served(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return what a command's parameters say of how requests were served."""
+    return {name: parameters[name] for name in SERVED_NAMES if parameters[name] is not None}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "csv")
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".json", ".html")
+PICTURE = ".svg"
 STYLE = (
     "body{font:14px sans-serif}table{border-collapse:collapse}th,td{padding:.2em .6em;text-align:left}"
     "th{position:sticky;top:0;background:#eee}tr:nth-child(even){background:#f7f7f7}"
@@ -38,17 +39,19 @@ FOLDER = (
 )
 
 
-def checked(form: str, output: Path | None, *inputs: str | None) -> None:
+def checked(form: str, output: Path | None, *inputs: str | None, pictures: bool = False) -> None:
     """Refuse an unknown format or suffix, or a file that is read too, before any work is done."""
     choice("format", form, FORMATS)
     if output is not None:
-        checked_file("--output", output, inputs)
+        checked_file("--output", output, inputs, (*SUFFIXES, PICTURE) if pictures else SUFFIXES)
 
 
-def checked_file(flag: str, output: Path, inputs: Iterable[str | None]) -> None:
+def checked_file(
+    flag: str, output: Path, inputs: Iterable[str | None], suffixes: tuple[str, ...] = SUFFIXES
+) -> None:
     """Refuse a file of another format, in a folder that is absent, or that is read too."""
-    if output.suffix.lower() not in SUFFIXES:
-        known = ", ".join(SUFFIXES)
+    if output.suffix.lower() not in suffixes:
+        known = ", ".join(suffixes)
         raise SpecError(f"{flag} must end in one of {known}: {output}", field=flag, value=str(output))
     check_place(output, *inputs, flag=flag)
 

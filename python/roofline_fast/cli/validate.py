@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from roofline_fast.cli import flags, output, talk
-from roofline_fast.cli.bundle import with_flags
+from roofline_fast.cli.calibrate import MOST, unusable
 from roofline_fast.cli.grammar import Command
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ Errors in percent: median, mean and P90 of the absolute error, bias (median of t
 (share inside the 80 % band), beside the pure roofline's median. What was not priced is listed with its
 reason.
 """
-SERVED = "How requests were served, where nothing recorded beside the file says it"
+# Whose kernels the shipped fits are of.
+ENGINES = {"vllm", "sglang", "trtllm", "nccl", "any"}
 # Errors that published simulators report on other data of this kind, percent (median absolute).
 PEERS = {
     "tpot_ms": "aiconfigurator's tables 12 on dense models, 17 on all it prices",
@@ -33,7 +34,6 @@ def register(app: typer.Typer) -> None:
     app.command("validate", cls=Command, help=HELP)(validate)
 
 
-@with_flags("served", flags.served(SERVED))
 def validate(
     measurements: Annotated[
         str | None,
@@ -46,7 +46,15 @@ def validate(
     efficiency: Annotated[
         list[Path] | None, typer.Option(help="Efficiency files that come before the shipped ones.")
     ] = None,
-    served: dict[str, Any] | None = None,
+    model: flags.ServedModel = None,
+    tp: flags.ServedTp = None,
+    quantization: flags.ServedQuantization = None,
+    kv_cache_dtype: flags.ServedKvCacheDtype = None,
+    max_num_seqs: flags.ServedMaxNumSeqs = None,
+    max_num_batched_tokens: flags.ServedMaxNumBatchedTokens = None,
+    max_model_len: flags.ServedMaxModelLen = None,
+    num_gpu_blocks_override: flags.ServedNumGpuBlocksOverride = None,
+    max_concurrency: flags.ServedMaxConcurrency = None,
     form: flags.Format = "table",
     out: flags.Output = None,
     quiet: flags.Quiet = False,
@@ -55,21 +63,47 @@ def validate(
     output.checked(form, out, measurements)
     from roofline_fast.validation import validate as ask
 
+    serving = flags.served(locals())
     found = ask(
         flags.required("FILE_OR_FOLDER", measurements),
         hw,
         engine=engine,
         efficiency=efficiency or None,
-        **{key: value for key, value in (served or {}).items() if value is not None},
+        **serving,
     )
     if found.skipped:
         several = f" and {len(found.skipped) - 1} more" if len(found.skipped) > 1 else ""
         talk.note(f"skipped {found.skipped[0]}{several}: no measurements that can be predicted", quiet=quiet)
+    for name in strangers(found) if efficiency is None else ():
+        talk.note(
+            f"{name}: no kernels of this engine were fitted; predicted by others', with wider bands",
+            quiet=quiet,
+        )
     if out is not None:
         output.save(found.errors, out)
         talk.note(f"{found.errors.height} lines written to {out}", quiet=quiet)
     output.show(form, screen=lambda: screen(found), record=found.to_list, frame=lambda: found.errors)
-    return 0
+    return _verdict(found)
+
+
+def strangers(found: Validation) -> list[str]:
+    """Return the engines of kernels that no shipped fit is of."""
+    groups = found.errors.filter(found.errors["metric"].str.starts_with("kernel:"))["group"]
+    named = groups.filter(groups.str.starts_with("engine=") & ~groups.str.contains(","))
+    return sorted({name.removeprefix("engine=") for name in named} - ENGINES)
+
+
+def _verdict(found: Validation) -> int:
+    """Say on stderr why nothing could be priced, if so, which is bad input."""
+    if found.errors["n"].sum():
+        return 0
+    talk.say("error: measurements must hold a row that can be priced: none can")
+    lines = unusable(found)
+    reasons = found.refused.sort("rows", descending=True).head(MOST)
+    lines = lines or [f"{metric}: {why} ({rows:,} rows)" for metric, why, rows in reasons.iter_rows()]
+    for line in lines:
+        talk.say(f"  {line}")
+    return talk.BAD_INPUT
 
 
 def screen(found: Validation) -> str:

@@ -252,6 +252,13 @@ fn fates_table(found: &read::Measurements, fates: &[Fate]) -> Rows {
         };
         Column::OptF64(fates.iter().map(one).collect())
     };
+    let odd = |of: &dyn Fn(&Errors) -> f64| {
+        let one = |fate: &Fate| {
+            let fitting = fate.outcome.as_ref().ok().map(|(entry, _)| &entry.fitting)?;
+            fitting.odd_errors.as_ref().and_then(|errors| known(of(errors)))
+        };
+        Column::OptF64(fates.iter().map(one).collect())
+    };
     let dropped = |flaw: Flaw| {
         let count = |fate: &Fate| {
             fate.group.dropped.iter().find(|(known, _)| *known == flaw).map_or(0, |(_, count)| *count)
@@ -264,6 +271,7 @@ fn fates_table(found: &read::Measurements, fates: &[Fate]) -> Rows {
         .with("family", text(&|fate| fate.group.family.to_string()))
         .with("dtype", text(&|fate| fate.group.dtype.to_string()))
         .with("rows", Column::U64(fates.iter().map(|fate| fate.rows).collect()))
+        .with("hot", Column::U64(fates.iter().map(|fate| fate.hot).collect()))
         .with("beats_roofline", dropped(Flaw::BeatsRoofline))
         .with("unit_slip", dropped(Flaw::UnitSlip))
         .with("launch_floor", dropped(Flaw::LaunchFloor))
@@ -272,6 +280,9 @@ fn fates_table(found: &read::Measurements, fates: &[Fate]) -> Rows {
         .with("p90_ape", errors(&|errors| errors.p90_ape, false))
         .with("bias", errors(&|errors| errors.bias, false))
         .with("ideal_median_ape", errors(&|errors| errors.median_ape, true))
+        .with("odd_median_ape", odd(&|errors| errors.median_ape))
+        .with("odd_p90_ape", odd(&|errors| errors.p90_ape))
+        .with("odd", odd(&|errors| errors.n as f64))
         .with(
             "drawn_to",
             Column::OptStr(

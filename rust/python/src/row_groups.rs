@@ -90,7 +90,7 @@ impl RowGroups {
     }
 
     fn append(&mut self, rows: Rows) -> io::Result<()> {
-        let batch = record_batch(rows).map_err(of_arrow)?;
+        let batch = record_batch(rows.into_columns()).map_err(of_arrow)?;
         let open = match &mut self.open {
             Some(open) => open,
             None => self.open.insert(Open::new(&self.path, batch.schema())?),

@@ -110,12 +110,6 @@ impl Simulation {
         span_s(window, ready, answered)
     }
 
-    /// The first and the last second of all of it.
-    pub fn whole_span_s(&self) -> (f64, f64) {
-        let (ready, answered) = self.extremes();
-        span_s(None, ready, answered)
-    }
-
     /// When the first and the last request could be sent, and when they were answered.
     fn extremes(&self) -> (Ends, Ends) {
         if let Some(tally) = &self.tally {

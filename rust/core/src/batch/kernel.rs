@@ -53,6 +53,8 @@ pub struct Answers {
     pub stage: Lane,
     /// The prompt's steps among them.
     pub ttft: Lane,
+    /// The steps behind them; only of requests.
+    pub decoding: Lane,
     /// Operations on the tensor unit of the busiest device; only where `work` was asked for.
     pub flops: Lane,
     /// Bytes its memory moves; only where `work` was asked for.
@@ -75,6 +77,7 @@ impl Default for Answers {
             high: lane,
             stage: lane,
             ttft: lane,
+            decoding: lane,
             flops: lane,
             bytes: lane,
             by_bound: [lane; BOUNDS],
@@ -204,7 +207,10 @@ impl Kernel {
                 answers.ttft = answers.step;
                 if self.question == Question::Chat {
                     later.iter_mut().zip(sizes.output_len).for_each(|(later, output)| *later = output - 1);
-                    forms.add_runs(batch, context, &later[..count], want, desk, answers);
+                    let runs = |answers: &mut Answers| {
+                        forms.add_runs(batch, context, &later[..count], want, desk, answers);
+                    };
+                    answers.behind_prompt(count, runs);
                 }
             }
         }
@@ -252,6 +258,18 @@ impl Answers {
         }
         if want.work {
             [&mut self.flops, &mut self.bytes].into_iter().for_each(forget);
+        }
+    }
+
+    /// Adds the steps behind the prompt of the first `count` points, and tells their seconds apart: seen as a difference, a
+    /// short answer to a long prompt is rounding.
+    pub(super) fn behind_prompt(&mut self, count: usize, decode: impl FnOnce(&mut Answers)) {
+        let (step, stage) = (self.step, self.stage);
+        [&mut self.step, &mut self.stage].into_iter().for_each(|lane| lane[..count].fill(0.0));
+        decode(self);
+        self.decoding = self.step;
+        for (sum, before) in [(&mut self.step, step), (&mut self.stage, stage)] {
+            sum[..count].iter_mut().zip(&before).for_each(|(sum, before)| *sum += before);
         }
     }
 

@@ -123,8 +123,10 @@ impl<'a> Predictor<'a> {
             ..self.device
         };
         let (factor, left) = self.chooser.factor(op.family).unwrap_or((1.0, None));
-        if alone {
-            spread = left.unwrap_or(spread);
+        if let Some(left) = left.filter(|_| alone) {
+            // A factor found on another's fits makes up for what they share, not for what each kernel is off.
+            let own = matches!(source, Source::Fitted(_));
+            spread = if own { left } else { left.or_wider(spread.widened(0.5)) };
         }
         Some(Predicted { price, device, floor, launch, factor, spread, source })
     }
@@ -198,7 +200,7 @@ impl<'a> Predictor<'a> {
             k: gemm.inputs,
             peak: priced.peak() * float_peak(chosen.like, gemm.input),
             weight_bytes: gemm.weight.bits() / 8.0,
-            input_bytes: gemm.input.bytes(),
+            input_bytes: with_scales(gemm.input),
         };
         Some(chosen.priced(|form| Price::Gemm(form, kernel, gemm.rows)))
     }
@@ -275,9 +277,7 @@ impl<'a> Predictor<'a> {
         };
         let (spread, source) = match (&prefill, &decode) {
             (Some(one), Some(other)) => {
-                let low = one.spread.low.min(other.spread.low);
-                let spread = Spread { low, high: one.spread.high.max(other.spread.high) };
-                (spread, one.source.clone().max(other.source.clone()))
+                (one.spread.or_wider(other.spread), one.source.clone().max(other.source.clone()))
             }
             (Some(one), None) => (one.spread, one.source.clone()),
             (None, Some(one)) => (one.spread, one.source.clone()),
@@ -335,7 +335,7 @@ impl<'a> Predictor<'a> {
             matrices: experts.matrices,
             peak: priced.peak() * float_peak(chosen.like, experts.input),
             weight_bytes: experts.weight.bits() / 8.0,
-            input_bytes: experts.input.bytes(),
+            input_bytes: with_scales(experts.input),
         };
         let quick = (self.prediction.engine == "trtllm").then(|| self.quick_experts(dtypes[0])).flatten();
         Some(chosen.priced(|form| Price::Experts(form, quick, *experts, kernel)))
@@ -426,6 +426,11 @@ fn float_peak(like: Like, input: Format) -> f64 {
 /// Whether a fit is of an engine's own multiplications in a format.
 fn is_own(fit: &Fit, engine: &str, dtype: &str) -> bool {
     fit.family == Gemm::FAMILY && fit.engine == engine && fit.dtype == dtype
+}
+
+/// Bytes of an activation as it is multiplied, scales included, as fits count them.
+fn with_scales(input: Format) -> f64 {
+    if input == Format::Fp4 { Storage::NVFP4.bits() / 8.0 } else { input.bytes() }
 }
 
 /// The names that a multiplication's fit is looked for under, best first.

@@ -38,7 +38,7 @@ pub static KIND: Kind = Kind {
               cache holds as much. Layers with a window of their own keep it",
     source: "H2O (arXiv 2306.14048), StreamingLLM (arXiv 2309.17453), SnapKV (arXiv 2404.14469), PyramidKV (arXiv 2406.02069); the survey",
     pays: "long contexts, and batches that did not fit",
-    loses: "contexts below the budget; scores cost what the keys of few heads save",
+    loses: "contexts below the budget; where many query heads share few keys, the scores that choose (score=yes) cost much of what evicted keys save",
     slots: &[Slot::CacheContent],
     read: |settings| {
         let ratio = settings.maybe("ratio", 0.0, 1.0)?;

@@ -36,7 +36,7 @@ pub static KIND: Kind = Kind {
               cache, each offloaded, share the link; the host and an SSD deliver at the same time",
     source: "FlexGen (arXiv 2303.06865), ZeRO-Inference (arXiv 2207.00032); the survey, figure 18",
     pays: "models that do not fit, at batches beyond the link's ridge",
-    loses: "latency: a decode step waits for the link, whose bandwidth is a fiftieth of HBM's",
+    loses: "latency: a decode step waits for the link, whose bandwidth is a twentieth to a hundredth of the device's memory",
     slots: &[Slot::WeightSite, Slot::CacheSite],
     read: |settings| {
         let gb_s = settings.maybe("gb-s", 1e-9, f64::INFINITY)?;
