@@ -167,7 +167,7 @@ class Deployment:
         act_quant: str | None = None,
         launch: str | None = None,
         p2p: bool | None = None,
-        host: tuple[float, float] | None = None,
+        host: tuple[float, float, float | None] | None = None,
     ) -> Deployment: ...
     def scaled(self, factor: float) -> Deployment: ...
     @property
@@ -299,7 +299,7 @@ class Configurations:
         act_quant: str | None = None,
         launch: str | None = None,
         p2p: bool | None = None,
-        host: tuple[float, float] | None = None,
+        host: tuple[float, float, float | None] | None = None,
     ) -> Configurations: ...
     def evaluate(self, results: Sequence[str], progress: Progress | None = None) -> Table: ...
 
@@ -316,7 +316,7 @@ class Space:
         act_quant: str | None = None,
         launch: str | None = None,
         p2p: bool | None = None,
-        host: tuple[float, float] | None = None,
+        host: tuple[float, float, float | None] | None = None,
     ) -> Space: ...
     @staticmethod
     def settings() -> list[str]: ...
@@ -392,12 +392,21 @@ class Measurements:
         present: Sequence[tuple[str, str]] = ...,
     ) -> tuple[Table, list[tuple[str, str]]]: ...
     def validate(
-        self, sets: Sequence[tuple[str, str]] = ..., beside: Sequence[Measurements] = ...
+        self, efficiency: str | PathLike[str] | None = None, beside: Sequence[Measurements] = ...
     ) -> tuple[Table, Table]: ...
     @staticmethod
-    def line(sequences: Any, measured: Any, groups: Sequence[str]) -> list[float]: ...
+    def line(
+        sequences: Any, measured: Any, groups: Sequence[str]
+    ) -> tuple[list[float], list[float], list[float]]: ...
     @staticmethod
-    def points(rows: int, columns: Mapping[str, Any]) -> tuple[Table, Table]: ...
+    def points(
+        rows: int,
+        columns: Mapping[str, Any],
+        *,
+        hw: Hardware | None = None,
+        engine: str = "",
+        efficiency: str | PathLike[str] | None = None,
+    ) -> tuple[Table, Table]: ...
     @staticmethod
     def compare(
         metric: str,
@@ -557,6 +566,7 @@ class Engine:
         kv_cache_memory_bytes: float | None = None,
         max_num_scheduled_tokens: int | None = None,
         max_num_queued_reqs: int | None = None,
+        stream_interval: int | None = None,
     ) -> Engine: ...
     def memory(self, hardware: Hardware) -> EngineMemory: ...
     def calibrate(
@@ -593,6 +603,7 @@ class Engine:
         over_context: str = "reject",
         use_recorded_cache: bool = False,
         slo: str | None = None,
+        requests_file: str | PathLike[str] | None = None,
     ) -> Simulation: ...
 
 @final

@@ -98,6 +98,9 @@ class SimulateScenario(BaseModel):
         description="Says without a trace that points are simulated: axes say how traffic is made.",
     )
     axes: dict[str, Any] = Field(description="Keywords of simulate, each one value or a list.")
+    limits: dict[Literal["min_gpus", "max_gpus"], Annotated[int, Field(ge=1, strict=True)]] = Field(
+        default_factory=dict, description="Fewest and most GPUs of a scenario."
+    )
     keep: Literal["feasible", "all", "pareto", "topk"] = "feasible"
     objectives: list[Text] = Field(
         default_factory=list, description="Summary figures to weigh, best way known or min:/max:."

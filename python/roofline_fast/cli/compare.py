@@ -32,6 +32,8 @@ a measured file simulates the traffic that the file tells of.
 """
 # Below this share of the whole a difference is rounding.
 LEAST = 1e-9
+# From so many times on a change is told as times, not in percent.
+MANY = 10.0
 # What is a text even where it looks like a number.
 TEXTS = (
     "model",
@@ -265,10 +267,11 @@ def _screen(found: Comparison, top: int) -> str:
 
     what = "a token" if found.a.inputs["phase"] in ("decode", "mixed") else found.a.inputs["phase"]
     lines = [f"{name}  {_title(side)}: {seconds(time)} {what}" for name, side, time in _sides(found)]
-    more = "more" if found.delta_s > 0 else "less"
-    lines += [f"B takes {seconds(abs(found.delta_s))} {more} ({change(found.b_s / found.a_s - 1)})", ""]
-    lines += [*_position(found), ""]
     least = LEAST * max(found.a_s, found.b_s)
+    more = "more" if found.delta_s > 0 else "less"
+    longer = f"{seconds(abs(found.delta_s))} {more} ({change(found.b_s / found.a_s - 1)})"
+    lines += [f"B takes {longer if abs(found.delta_s) >= least else 'as long'}", ""]
+    lines += [*_position(found), ""]
 
     def cells(a: float, b: float, delta: float) -> list[str]:
         rounded = [0.0 if abs(value) < least else value for value in (a, b, delta)]
@@ -305,7 +308,9 @@ def _position(found: Comparison) -> list[str]:
     def add(head: str, values: Sequence[float | None], shown: Callable[[float], str]) -> None:
         a, b = values
         cells = ["–" if value is None else shown(value) for value in values]
-        rows.append([head, *cells, change(b / a - 1) if a and b is not None else ""])
+        ratio = b / a if a and b is not None else None
+        by = "" if ratio is None else change(ratio - 1) if ratio < MANY else f"{digits(ratio)}x"
+        rows.append([head, *cells, by])
 
     def size(value: float) -> str:
         return scaled(value, "B")
