@@ -4,102 +4,21 @@
 
 use proptest::prelude::*;
 use roofline_core::analysis::Analyst;
-use roofline_core::catalog;
-use roofline_core::efficiency::Efficiency;
 use roofline_core::hardware::Hardware;
 use roofline_core::layout::Layout;
-use roofline_core::lower::Lowering;
-use roofline_core::memory::EngineMemory;
 use roofline_core::model::Model;
-use roofline_core::model::hf::model_from_json;
 use roofline_core::op::elementwise::Fusion;
-use roofline_core::point::{Point, Question};
+use roofline_core::point::Point;
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
 
-const ENGINE: EngineMemory = EngineMemory { max_num_seqs: 256, ..EngineMemory::VLLM };
+mod random;
 
-/// Devices whose every peak, link, power and price is known well enough for all laws.
-const DEVICES: [&str; 8] = ["h100-sxm", "a100-80gb-sxm", "l40s", "b200", "mi300x", "rtx-4090", "t4", "h20"];
-
-/// A random dense, mixture-of-experts, latent-attention, windowed or state-space model.
-fn models() -> impl Strategy<Value = Model> {
-    (0u32..6, 1u64..6, 0u32..3, 1u64..12, 1u64..24).prop_map(|(kind, layers, kv, width, ffn)| {
-        let (heads, kv_heads) = (8 << kv, 8u64);
-        let hidden = 512 * width;
-        let common = format!(
-            r#""num_hidden_layers": {layers}, "hidden_size": {hidden}, "num_attention_heads": {heads},
-            "intermediate_size": {}, "vocab_size": 32000, "max_position_embeddings": 1000000, "torch_dtype": "bfloat16""#,
-            512 * ffn
-        );
-        let gqa = format!(r#"{common}, "num_key_value_heads": {kv_heads}, "head_dim": 128"#);
-        let text = match kind {
-            0 => format!(r#"{{"model_type": "llama", {gqa}}}"#),
-            1 => format!(r#"{{"model_type": "mixtral", {gqa}, "num_local_experts": 16, "num_experts_per_tok": 2}}"#),
-            2 => format!(
-                r#"{{"model_type": "deepseek_v3", {common}, "num_key_value_heads": {heads}, "q_lora_rank": 384,
-                "kv_lora_rank": 256, "qk_nope_head_dim": 64, "qk_rope_head_dim": 32, "v_head_dim": 64,
-                "n_routed_experts": 32, "num_experts_per_tok": 4, "moe_intermediate_size": 512,
-                "n_shared_experts": 1, "first_k_dense_replace": 1, "moe_layer_freq": 1}}"#
-            ),
-            3 => format!(r#"{{"model_type": "mistral", {gqa}, "sliding_window": 300}}"#),
-            4 => format!(
-                r#"{{"model_type": "falcon_mamba", "num_hidden_layers": {layers}, "hidden_size": {hidden},
-                "intermediate_size": {}, "state_size": 16, "conv_kernel": 4, "time_step_rank": 32, "expand": 2,
-                "vocab_size": 32000, "torch_dtype": "bfloat16", "tie_word_embeddings": false}}"#,
-                2 * hidden
-            ),
-            _ => format!(r#"{{"model_type": "qwen3", {gqa}, "tie_word_embeddings": true}}"#),
-        };
-        model_from_json("random", &text).unwrap()
-    })
-}
-
-fn layouts() -> impl Strategy<Value = Layout> {
-    (0u32..4, 1u64..3, 0u32..2).prop_map(|(tp, pp, dp)| Layout { tp: 1 << tp, pp, dp: 1 << dp, ep: 1 })
-}
-
-fn points() -> impl Strategy<Value = Point> {
-    let question = prop_oneof![
-        Just(Question::Prefill),
-        Just(Question::Decode),
-        Just(Question::Mixed),
-        Just(Question::Chat)
-    ];
-    (question, 1u64..300, 1u64..5000, 1u64..20, 0u64..3000, 1u64..3000).prop_map(
-        |(question, batch_size, input_len, output_len, prefix_len, chunk)| Point {
-            question,
-            batch_size,
-            input_len,
-            output_len,
-            prefix_len,
-            chunk,
-        },
-    )
-}
-
-fn device(index: usize) -> Hardware {
-    catalog::hardware::hardware(DEVICES[index]).unwrap().item
-}
+use random::*;
 
 fn deployment(model: Model, hardware: Hardware, layout: Layout, quantization: &str) -> Deployment {
     let request = Request { quantization: Some(quantization.into()), ..Request::default() };
-    let precision = Precision::resolve(&model, &request).unwrap();
-    Deployment {
-        model,
-        hardware,
-        layout,
-        precision,
-        lowering: Lowering::default(),
-        overlap: 0.0,
-        efficiency: Efficiency::Ideal,
-        techniques: Default::default(),
-    }
-}
-
-/// One machine: not every device has a known link beyond it.
-fn possible(model: &Model, layout: Layout) -> bool {
-    layout.gpus() <= 8 && layout.check(model).is_ok()
+    Deployment { precision: Precision::resolve(&model, &request).unwrap(), ..plain(model, hardware, layout) }
 }
 
 fn seconds(deployment: &Deployment, point: &Point) -> f64 {

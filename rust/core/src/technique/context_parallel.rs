@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ops::{beside, decode_beside_prompts, is_attention, replace, scale_tokens};
-use super::{Cache, Context, Effect, Kind, Parameter, Program};
+use super::{Cache, Context, Effect, Kind, Parameter, Program, Slot};
 use crate::error::Result;
 use crate::work::{Collective, Family, Op, Over, Rate, Resident, Transfer, Work};
 
@@ -31,7 +31,7 @@ pub static KIND: Kind = Kind {
     source: "Ring Attention (arXiv 2310.01889), DeepSpeed-Ulysses (arXiv 2309.14509), Llama 3 (arXiv 2407.21783, §3.3.2)",
     pays: "prompts of 100k tokens and more, caches that do not fit",
     loses: "short contexts: every device reads all weights for a share of the tokens",
-    slots: &[],
+    slots: &[Slot::Contexts],
     read: |settings| {
         Ok(Arc::new(ContextParallel {
             ranks: settings.count("ranks", 1, 1 << 16)?,
@@ -135,7 +135,11 @@ impl Effect for ContextParallel {
     }
 
     fn cache(&self, cache: &mut Cache, _: &Context<'_>) -> Result<()> {
-        cache.factor /= self.ranks as f64;
+        // Each device has the table of its own blocks, and what goes with its own keys.
+        let share = 1.0 / self.ranks as f64;
+        cache.factor *= share;
+        cache.held.table *= share;
+        cache.added.iter_mut().for_each(|(bytes, _)| *bytes *= share);
         Ok(())
     }
 

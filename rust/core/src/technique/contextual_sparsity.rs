@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::hybrid::processor;
 use super::ops::{
     Parts, apart, beside, decode_beside_prompts, in_lane, is_attention, projected_by, read_if_needed,
-    replace, scale_tokens,
+    replace, scale_tokens, share_of_tokens,
 };
 use super::{Context, Effect, Kind, Parameter, Program, Settings, Slot};
 use crate::error::Result;
@@ -172,9 +172,10 @@ impl Contextual {
         let plain = Linear::plain(context.precision.activation);
         let mut work = gemm(hidden, self.predictor, plain, bytes);
         let second = gemm(self.predictor, of, plain, bytes);
-        work.flops = work.flops + second.flops;
+        let tokens = op.matrix.map_or(1.0, |matrix| share_of_tokens(op, matrix));
+        work.flops = (work.flops + second.flops).times(tokens);
         work.weight_bytes = work.weight_bytes + second.weight_bytes;
-        work.activation_bytes = work.activation_bytes + second.activation_bytes;
+        work.activation_bytes = (work.activation_bytes + second.activation_bytes).times(tokens);
         work.resident.bytes += second.resident.bytes;
         work.resident.elements += second.resident.elements;
         let predictor = beside(op, format!("predictor[{}]", op.name), Family::Gemm, work);

@@ -58,7 +58,7 @@ pub static KIND: Kind = Kind {
             return Err(settings.wrong("share", "must add up to at most 1", ""));
         }
         Ok(Arc::new(EarlyExit {
-            exits: at.into_iter().zip(share).filter(|(_, share)| *share > 0.0).collect(),
+            exits: at.into_iter().zip(share).filter(|(at, share)| *at < 1.0 && *share > 0.0).collect(),
             head: settings.choice("head", &[("none", false), ("lm", true)])?,
             fill: settings.choice("kv", &[("fill", true), ("skip", false)])?,
             settings: settings.clone(),
@@ -68,7 +68,7 @@ pub static KIND: Kind = Kind {
 
 #[derive(Debug)]
 struct EarlyExit {
-    /// (depth, share that leaves), ascending.
+    /// (depth, share that leaves), ascending; who leaves at the end leaves nothing out.
     exits: Vec<(f64, f64)>,
     head: bool,
     fill: bool,

@@ -80,18 +80,21 @@ fn moes(model: &crate::model::Model) -> impl Iterator<Item = &Moe> {
 
 /// Chances that one token visits each expert, hottest first: they add up to `top_k`, each at most 1.
 fn visits(weights: &[f64], top_k: f64) -> Vec<f64> {
-    let mut chances = vec![0.0; weights.len()];
-    let mut order: Vec<usize> = (0..weights.len()).collect();
-    order.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]));
-    let (mut left, mut rest) = (top_k, weights.iter().sum::<f64>());
-    for (place, expert) in order.into_iter().enumerate() {
-        let even = left / (weights.len() - place) as f64;
-        let share = if rest > 0.0 { left * weights[expert] / rest } else { even };
-        chances[place] = share.min(1.0);
-        left -= chances[place];
-        rest -= weights[expert];
+    let mut falling = weights.to_vec();
+    falling.sort_by(|a, b| b.total_cmp(a));
+    // Added up from the least on: the steepest law has weights that vanish beside the greatest.
+    let mut rests = falling.clone();
+    for place in (1..rests.len()).rev() {
+        rests[place - 1] += rests[place];
     }
-    chances
+    let (count, mut left) = (weights.len(), top_k);
+    let chance = |(place, (weight, rest)): (usize, (f64, f64))| {
+        let even = left / (count - place) as f64;
+        let share = if rest > 0.0 { left * weight / rest } else { even };
+        left -= share.min(1.0);
+        share.min(1.0)
+    };
+    falling.into_iter().zip(rests).enumerate().map(chance).collect()
 }
 
 /// What the busiest rank holds: the chance that a token of the whole group visits each of its experts.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ops::{Parts, beside, projected_by, replace, smaller_side, unless_fused};
+use super::ops::{Parts, beside, projected_by, replace, share_of_tokens, smaller_side, unless_fused};
 use super::{Context, Effect, Kind, Parameter, Program, Settings};
 use crate::error::Result;
 use crate::model::Attention;
@@ -108,9 +108,10 @@ impl Effect for Lora {
                 }
                 let pairs = modules(&op, matrix, context);
                 let numbers = self.rank * (pairs * matrix.inputs + matrix.outputs);
-                let moved = (matrix.inputs + 2.0 * pairs * self.rank + 2.0 * matrix.outputs) * bytes;
+                let tokens = share_of_tokens(&op, matrix);
+                let moved = tokens * (matrix.inputs + 2.0 * pairs * self.rank + 2.0 * matrix.outputs) * bytes;
                 let work = Work {
-                    flops: Rate::token(2.0 * numbers),
+                    flops: Rate::token(2.0 * tokens * numbers),
                     touched: Some(Touched {
                         bytes_per_expert: numbers * bytes,
                         conversions_per_expert: 0.0,

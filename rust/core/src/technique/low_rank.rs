@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ops::{Parts, replace, smaller_side, unless_fused};
+use super::ops::{Parts, replace, share_of_tokens, smaller_side, unless_fused};
 use super::{Context, Effect, Kind, Parameter, Program, Settings, Slot};
 use crate::error::Result;
 use crate::layout::Layout;
@@ -93,9 +93,10 @@ impl Effect for LowRank {
         replace(&mut program.ops, wanted, |op| {
             let Some(matrix @ Matrix { inputs, outputs }) = op.matrix else { return Ok(vec![op]) };
             let Some(rank) = self.rank_of(&op, matrix, context.layout)? else { return Ok(vec![op]) };
-            let written = outputs * bytes;
+            let tokens = share_of_tokens(&op, matrix);
+            let written = tokens * outputs * bytes;
             let read = op.work.activation_bytes.token - written;
-            let between = unless_fused(context.lowering, rank * bytes);
+            let between = unless_fused(context.lowering, tokens * rank * bytes);
             Ok(vec![
                 factor(&op, "a", Matrix { inputs, outputs: rank }, Rate::token(read) + between),
                 factor(&op, "b", Matrix { inputs: rank, outputs }, Rate::token(written) + between),

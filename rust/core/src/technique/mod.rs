@@ -40,6 +40,7 @@ mod hybrid;
 mod offload;
 mod mistakes;
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -80,6 +81,8 @@ pub enum Slot {
     Attention,
     /// Which model is run.
     Model,
+    /// How much of its layers is kept.
+    Shapes,
     /// Which layers are run.
     Depth,
     /// Which experts are visited.
@@ -92,6 +95,10 @@ pub enum Slot {
     Overlap,
     /// How the model is spread.
     Layout,
+    /// How many chips are one machine.
+    Machine,
+    /// Over how many devices contexts are cut.
+    Contexts,
     /// On what attention runs.
     AttentionSite,
     /// On what the FFN runs.
@@ -120,12 +127,15 @@ impl Slot {
             Slot::Generation => "how many tokens a step brings",
             Slot::Attention => "which tokens a query sees",
             Slot::Model => "which model is run",
+            Slot::Shapes => "how much of the layers is kept",
             Slot::Depth => "which layers are run",
             Slot::Routing => "which experts are visited",
             Slot::Fusion => "what is fused",
             Slot::AttentionKernel => "the attention kernel",
             Slot::Overlap => "how much communication is hidden",
             Slot::Layout => "how the model is spread",
+            Slot::Machine => "how many chips are one machine",
+            Slot::Contexts => "over how many devices contexts are cut",
             Slot::AttentionSite => "where attention runs",
             Slot::FfnSite => "where the FFN runs",
             Slot::HostWork => "what the host's processor computes",
@@ -395,7 +405,7 @@ impl Technique {
     /// ```
     pub fn canonical<T: AsRef<str>>(texts: &[T]) -> Result<String> {
         let mut found = Technique::parse_all(texts)?;
-        found.sort_by(|one, other| (one.rank(), &one.text).cmp(&(other.rank(), &other.text)));
+        found.sort_by(Technique::order);
         let texts: Vec<&str> = found.iter().map(|technique| technique.text.as_str()).collect();
         Ok(if texts.is_empty() { "none".to_string() } else { texts.join("+") })
     }
@@ -419,6 +429,11 @@ impl Technique {
     fn is_apart_from(&self, other: &Technique) -> bool {
         let both = self.effect.parts().zip(other.effect.parts());
         both.is_some_and(|(own, others)| !own.meets(others))
+    }
+
+    /// Which of two is applied first, whatever order they are written in: by kind, then by what they say.
+    fn order(&self, other: &Technique) -> Ordering {
+        (self.rank(), &self.text).cmp(&(other.rank(), &other.text))
     }
 
     fn rank(&self) -> usize {

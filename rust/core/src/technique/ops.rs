@@ -127,6 +127,12 @@ pub(super) fn smaller_side(op: &Op, matrix: Matrix, layout: Layout) -> f64 {
     if by_rows { outputs.min(inputs * tp) } else { inputs.min(outputs * tp) }
 }
 
+/// Share of a step's tokens that a device multiplies by `matrix`: ranks that share experts share out the tokens of what all
+/// of them hold.
+pub(super) fn share_of_tokens(op: &Op, matrix: Matrix) -> f64 {
+    op.work.flops.token / (2.0 * matrix.inputs * matrix.outputs)
+}
+
 /// The attention whose queries, keys and values `matrix` makes on a device.
 pub(super) fn projected_by(model: &Model, matrix: Matrix, layout: Layout) -> Option<&Attention> {
     let tp = layout.tp as f64;

@@ -7,6 +7,7 @@ use super::settings::LARGEST;
 use super::{Cache, Context, Effect, Kind, Parameter, Program, Slot};
 use crate::error::Result;
 use crate::lower::stage_share;
+use crate::model::{LayerGroup, Mixer};
 use crate::work::{Op, Rate};
 
 /// What the catalogue says.
@@ -76,8 +77,12 @@ impl Effect for Paging {
 
     fn cache(&self, cache: &mut Cache, context: &Context<'_>) -> Result<()> {
         (cache.held.block, cache.held.reserved) = (self.block, self.reserved);
-        let layers: u64 =
-            context.model.layers.iter().filter(|group| group.mixer.is_some()).map(|group| group.count).sum();
+        // States lie in no blocks.
+        let in_blocks = |group: &&LayerGroup| match &group.mixer {
+            Some(Mixer::Attention(attention)) => attention.causal,
+            mixer => matches!(mixer, Some(Mixer::Mla(_))),
+        };
+        let layers: u64 = context.model.layers.iter().filter(in_blocks).map(|group| group.count).sum();
         if self.block > 1 {
             cache.held.table = layers as f64 * stage_share(context.model, context.layout) * self.table();
             cache.added.push((cache.held.table, None));

@@ -61,7 +61,9 @@ impl Effect for Sharing {
     }
 
     fn cache(&self, cache: &mut Cache, _: &Context<'_>) -> Result<()> {
-        (cache.held.prefix, cache.held.groups) = (self.tokens, self.groups);
+        if self.tokens > 0 {
+            (cache.held.prefix, cache.held.groups) = (self.tokens, self.groups);
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Effect, Kind, Parameter, Settings, Target};
+use super::{Effect, Kind, Parameter, Settings, Slot, Target};
 use crate::error::{Error, Result};
 use crate::model::{Ffn, Mixer};
 
@@ -26,7 +26,7 @@ pub static KIND: Kind = Kind {
     source: "LLM-Pruner (arXiv 2305.11627); the survey",
     pays: "everywhere, on any hardware: what is left is dense",
     loses: "nowhere in time; quality has to be trained back",
-    slots: &[],
+    slots: &[Slot::Shapes],
     read: |settings| {
         let (ffn, heads, layers) = (settings.part("ffn")?, settings.part("heads")?, settings.part("layers")?);
         Ok(Arc::new(Prune { ffn, heads, layers, settings: settings.clone() }))

@@ -91,11 +91,12 @@ impl Techniques {
     /// # Errors
     /// Two that contradict; one that does not suit the deployment.
     pub fn and(&self, more: &[Technique], target: &mut Target<'_>) -> Result<Techniques> {
-        let mut fresh = more.to_vec();
-        fresh.sort_by_key(Technique::rank);
-        let mut list: Vec<Technique> = self.list.iter().chain(&fresh).cloned().collect();
+        let mut list: Vec<Technique> = self.list.iter().chain(more).cloned().collect();
         list.sort_by_key(Technique::rank);
         contradictions(&list)?;
+        let mut fresh = more.to_vec();
+        fresh.sort_by(Technique::order);
+        list.sort_by(Technique::order);
         let mut applied = self.applied.clone();
         for technique in &fresh {
             let before = target.remembered();

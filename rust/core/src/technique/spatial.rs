@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ops::link;
-use super::{Context, Effect, Kind, Parameter, Program, Settings, Target};
+use super::{Context, Effect, Kind, Parameter, Program, Settings, Slot, Target};
 use crate::error::Result;
 use crate::hardware::Fact;
 use crate::lower::stage_share;
@@ -30,7 +30,7 @@ pub static KIND: Kind = Kind {
     source: "Groq TSP (Abts et al., ISCA 2022); the survey",
     pays: "latency of small batches: 230 MB chips together read a model at N·80 TB/s",
     loses: "cost a token at large batches; a model takes hundreds of chips before it fits, and prompts wait for the links",
-    slots: &[],
+    slots: &[Slot::Machine],
     read: |settings| {
         Ok(Arc::new(Spatial {
             chips: settings.count("chips", 1, 1 << 20)?,

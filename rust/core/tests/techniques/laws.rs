@@ -7,49 +7,11 @@ use roofline_core::precision::{Precision, Request, SCHEMES};
 use roofline_core::step::Deployment;
 use roofline_core::technique::{KINDS, Technique, expand};
 
+use super::neutral::NEUTRAL;
 use super::toy::*;
 
-/// Each kind with the settings that change nothing.
-const NEUTRAL: [&str; 27] = [
-    "prune:ffn=1,heads=1,layers=1",
-    "attention:kind=full",
-    "attention:kind=window,layers=0",
-    "parallel:tp=1,pp=1,dp=1,ep=1",
-    "spatial:chips=1",
-    "weight-quant:bits=16",
-    "activation-quant:format=bf16",
-    "kv-quant:bits=16",
-    "fusion:level=full",
-    "flash:attention=on",
-    "overlap:share=0",
-    "low-rank",
-    "low-rank:parts=ffn",
-    "sparsity:format=dense",
-    "n-m:n=4,m=4",
-    "kv-evict",
-    "kv-evict:ratio=1",
-    "prefix-sharing:tokens=0",
-    "paging:block=1",
-    "context-parallel:ranks=1",
-    "contextual-sparsity:active=1",
-    "early-exit:share=0",
-    "lora:rank=0",
-    "spec:gamma=0",
-    "parallel-decoding:width=1",
-    "offload:share=0",
-    "hybrid:processor=xeon-8592,share=0",
-];
-
-/// Kinds without such a setting, and why.
-const NEVER_NEUTRAL: [(&str, &str); 4] = [
-    ("distill", "another model is served"),
-    ("experts", "its neutral settings are those of a mixture, below"),
-    ("afd", "layers are always spread over two groups of devices"),
-    ("pim", "operators it names always run beside memory"),
-];
-
 /// One example of each kind that does something.
-const ACTIVE: [&str; 28] = [
+pub const ACTIVE: [&str; 28] = [
     "distill:student=llama-3.2-1b",
     "prune:ffn=0.5",
     "attention:kind=window,window=200",
@@ -91,15 +53,6 @@ fn every_kind_has_an_example_of_what_it_does() {
     }
 }
 
-#[test]
-fn every_kind_has_a_neutral_setting_or_a_reason() {
-    for kind in KINDS {
-        let neutral = NEUTRAL.iter().any(|text| text.split(':').next() == Some(kind.name));
-        let excused = NEVER_NEUTRAL.iter().any(|(name, _)| *name == kind.name);
-        assert!(neutral != excused, "{}", kind.name);
-    }
-}
-
 fn points() -> impl Strategy<Value = roofline_core::point::Point> {
     prop_oneof![
         (1u64..200, 300u64..5000).prop_map(|(batch, keys)| decode(batch, keys)),
@@ -107,7 +60,7 @@ fn points() -> impl Strategy<Value = roofline_core::point::Point> {
     ]
 }
 
-fn same(one: &Analysis, other: &Analysis) {
+pub fn same(one: &Analysis, other: &Analysis) {
     assert_eq!(seconds(one), seconds(other));
     assert_eq!(one.outcome.memory.weights, other.outcome.memory.weights);
     assert_eq!(one.outcome.memory.kv, other.outcome.memory.kv);
@@ -117,18 +70,6 @@ fn same(one: &Analysis, other: &Analysis) {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
-
-    #[test]
-    fn a_neutral_setting_changes_nothing(point in points()) {
-        let plain = run("none", &point);
-        for with in NEUTRAL {
-            same(&run(with, &point), &plain);
-        }
-        let plain = run_moe("none", &point);
-        for with in ["experts", "experts:top-k=2", "experts:alpha=0"] {
-            same(&run_moe(with, &point), &plain);
-        }
-    }
 
     #[test]
     fn even_loads_are_no_skew(point in points()) {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
+#[path = "../random/mod.rs"]
+mod random;
 mod toy;
 mod quantization;
 mod sparsity;
@@ -9,6 +11,11 @@ mod cache;
 mod generation;
 mod systems;
 mod laws;
+mod neutral;
+mod far_ends;
+mod order;
+mod bytes;
+mod routing;
 mod layouts;
 mod published;
 mod refusals;

@@ -315,7 +315,7 @@ fn two_that_contradict_say_why() {
         ),
         (
             "offload:what=weights,share=0.5 + offload:what=kv,share=0.5,overlap=0",
-            "offload:overlap must be the same for all that comes over one link, 1 for the rest: 0",
+            "offload:overlap must be the same for all that comes over one link, 0 for the rest: 1",
         ),
         (
             "pim:memory=added + offload:what=kv,share=0.5",
@@ -336,6 +336,21 @@ fn two_that_contradict_say_why() {
             "afd + early-exit:share=0.5",
             "techniques must not be combined with `early-exit:share=0.5`: tokens that leave empty the micro-batches, and how \
              they are filled again is not known: `afd`",
+        ),
+        (
+            "spatial:chips=2 + spatial:chips=4",
+            "techniques must not be combined with `spatial:chips=2`: both decide how many chips are one machine: \
+             `spatial:chips=4`",
+        ),
+        (
+            "prune:ffn=0.5 + prune:heads=0.5",
+            "techniques must not be combined with `prune:ffn=0.5`: both decide how much of the layers is kept: \
+             `prune:heads=0.5`",
+        ),
+        (
+            "context-parallel:ranks=2 + context-parallel:ranks=4",
+            "techniques must not be combined with `context-parallel:ranks=2`: both decide over how many devices contexts \
+             are cut: `context-parallel:ranks=4`",
         ),
         (
             "paging:contiguous=4096 + prefix-sharing:tokens=10",
