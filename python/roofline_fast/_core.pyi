@@ -566,6 +566,7 @@ class Engine:
         kv_cache_memory_bytes: float | None = None,
         max_num_scheduled_tokens: int | None = None,
         max_num_queued_reqs: int | None = None,
+        stream_interval: int | None = None,
     ) -> Engine: ...
     def memory(self, hardware: Hardware) -> EngineMemory: ...
     def calibrate(
@@ -602,6 +603,7 @@ class Engine:
         over_context: str = "reject",
         use_recorded_cache: bool = False,
         slo: str | None = None,
+        requests_file: str | PathLike[str] | None = None,
     ) -> Simulation: ...
 
 @final

@@ -222,6 +222,9 @@ def simulate(
     max_num_queued_reqs: Annotated[
         int | None, typer.Option(help="Requests that may wait (vllm).", rich_help_panel=flags.ENGINE)
     ] = None,
+    stream_interval: Annotated[
+        int | None, typer.Option(help="Tokens sent together (vllm, sglang).", rich_help_panel=flags.ENGINE)
+    ] = None,
     spec_method: flags.SpecMethod = None,
     spec_model: flags.SpecModel = None,
     num_speculative_tokens: flags.NumSpeculativeTokens = None,
@@ -257,6 +260,7 @@ def simulate(
     )
     if len(requests) > 1:
         telling.one_rate_only(asked_to_tell)
+    written = telling.streamed(asked_to_tell, out, stream)
     run = simulate_curve.each(one)
     progress = _core.Progress()
     began = time.perf_counter()
@@ -312,6 +316,7 @@ def simulate(
             kv_cache_memory_bytes=flags.size("--kv-cache-memory-bytes", kv_cache_memory_bytes),
             max_num_scheduled_tokens=max_num_scheduled_tokens,
             max_num_queued_reqs=max_num_queued_reqs,
+            stream_interval=stream_interval,
             spec_method=spec_method,
             spec_model=spec_model,
             num_speculative_tokens=num_speculative_tokens,
@@ -329,13 +334,14 @@ def simulate(
             percentiles=ranks,
             seed=seed,
             record=telling.record(asked_to_tell, out),
+            requests_file=written,
             progress=progress,
         )
     talk.note(simulate_screen.speed(simulations, time.perf_counter() - began), quiet=quiet)
     if len(simulations) > 1:
         return _curve(simulations, traffic.rates(asked), ranks, form, out, quiet)
     simulation = simulations[0]
-    telling.write(simulation, asked_to_tell, out, quiet)
+    telling.write(simulation, asked_to_tell, out, written, quiet)
     count = asked_to_tell["explain"] or 0
     output.show(
         form,

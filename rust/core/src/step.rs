@@ -246,6 +246,13 @@ impl Pricer {
         &self.reaches
     }
 
+    /// The same for what runs as a part of a step, which the host prepares but once.
+    #[must_use]
+    pub fn within_a_step(mut self) -> Pricer {
+        self.lines.retain(|line| line.priced.op().family != Family::Host);
+        self
+    }
+
     /// Whether each operator takes the greatest of a few multiples of its work, and the prediction is their sum.
     pub(crate) fn is_linear(&self) -> bool {
         !self.predicted && self.lines.iter().all(|line| line.priced.is_linear())
