@@ -132,7 +132,7 @@ def test_a_simulated_request_pays_what_its_steps_cost(kind: str) -> None:
 def test_a_neutral_setting_changes_no_simulation(text: str) -> None:
     traffic: dict[str, Any] = {"num_prompts": 12, "input_len": 300, "output_len": 20, "request_rate": 50}
     # Blocks of one token are what they are without paging, if the engine's own are of one token as well.
-    block = {"block_size": 1} if text.startswith("paging") else {}
+    block: dict[str, Any] = {"block_size": 1} if text.startswith("paging") else {}
     plain = rf.simulate(model=MODEL, hw=HW, **block, **traffic)
     neutral = rf.simulate(model=MODEL, hw=HW, techniques=text, **traffic)
     assert neutral.summary == plain.summary
