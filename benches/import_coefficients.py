@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from itertools import product
+from functools import cache
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import polars as pl
 import roofline_fast as rf
+from published import decode_rows, moe_rows
 
 TARGET = Path(__file__).parent.parent / "rust" / "core" / "data" / "efficiency"
 SOURCE = "published coefficients of these forms, from NVIDIA aiconfigurator's measured kernels (Apache-2.0)"
@@ -67,17 +69,28 @@ COLLECTIVES = {
 }
 # The catalogue keeps another bandwidth than these were fitted with: shares of it grow, passes through it shrink.
 BANDWIDTH = {"rtx-pro-6000-server": 1792e9 / 1597e9}
+# Rates of exponentials that the catalogue tells apart and the published fits hold in their width of a score.
+EXPONENTIALS = {"b300-sxm": 2.0, "gb300": 2.0}
+# Whose measurements, of the same collector, tell the ranges of shapes that were measured.
+LIKE = {"h200-sxm": "h100-sxm", "gb200": "b200-sxm", "b300-sxm": "b200-sxm", "gb300": "b200-sxm"}
+LIKE |= {"rtx-pro-6000-server": "l40s", "arc-pro-b60": "l40s"}
+# Shapes outside these were not among the published fits' rows.
+LEAST = {"gemm": {"n": 512.0, "k": 512.0}, "decode": {"context": 128.0}}
+# How much of a log-normal scatter lies below its middle error: P90 over the median of its size.
+NINTH = 1.2816 / 0.6745
 # Whose measurements tell what of experts' passes is over visits to other devices: one device's experts do not.
 SIBLINGS = {"h200-sxm": "h100-sxm", "gb200": "b200-sxm", "b300-sxm": "b200-sxm", "gb300": "b200-sxm"}
 SIBLINGS |= {"any": "b200-sxm", "rtx-pro-6000-server": "l40s"}
-MICRO, NANO = 1e-6, 1e-9
+# Devices with measurements at hand.
+MEASURED = ("a100-80gb-sxm", "h100-sxm", "b200-sxm", "l40s")
+MICRO = 1e-6
 
 
 def between(value: float, least: float, most: float) -> float:
     return min(max(float(value), least), most)
 
 
-def gemm(c: dict[str, Any], memory: float) -> dict[str, float]:
+def gemm(c: dict[str, Any], memory: float, device: str) -> dict[str, float]:
     return {
         "t0_s": c["t0_us"] * MICRO,
         "ec": c["ec"],
@@ -88,11 +101,11 @@ def gemm(c: dict[str, Any], memory: float) -> dict[str, float]:
     }
 
 
-def prefill(c: dict[str, Any], memory: float) -> dict[str, float]:
+def prefill(c: dict[str, Any], memory: float, device: str) -> dict[str, float]:
     return {
         "t0_s": c["t0_us"] * MICRO,
         "ec": c["ec"],
-        "x0": 100 * c["x0_100"],
+        "x0": 100 * c["x0_100"] * EXPONENTIALS.get(device, 1.0),
         "w_item": c["w_item"],
         "c_mem": c["c_mem"] / memory,
         "c_kv": c["c_mem"] / memory,
@@ -101,13 +114,13 @@ def prefill(c: dict[str, Any], memory: float) -> dict[str, float]:
     }
 
 
-def mla_prefill(c: dict[str, Any], memory: float) -> dict[str, float]:
-    numbers = prefill(c, memory)
+def mla_prefill(c: dict[str, Any], memory: float, device: str) -> dict[str, float]:
+    numbers = prefill(c, memory, device)
     del numbers["c_kv"], numbers["c_item_s"]
     return numbers
 
 
-def mla_decode(c: dict[str, Any], memory: float) -> dict[str, float]:
+def mla_decode(c: dict[str, Any], memory: float, device: str) -> dict[str, float]:
     return {
         "t0_s": c["t0_us"] * MICRO,
         "c_wave_s": c["c_wave_us"] * MICRO,
@@ -120,115 +133,29 @@ def mla_decode(c: dict[str, Any], memory: float) -> dict[str, float]:
     }
 
 
-def nccl(c: dict[str, Any], memory: float) -> dict[str, float]:
+def nccl(c: dict[str, Any], memory: float, device: str) -> dict[str, float]:
     return {
         "a0_s": c["a0_us"] * MICRO,
         "a1_s": c["a1_us_per_peer"] * MICRO,
         "eff": c["eff"],
         "ramp_s": c["ramp_us_sqrtMB"] * MICRO,
+        "shared": 0.0,
     }
 
 
-def custom_all_reduce(c: dict[str, Any], memory: float) -> dict[str, float]:
+def custom_all_reduce(c: dict[str, Any], memory: float, device: str) -> dict[str, float]:
     return {
         "a0_s": c["a0_us"] * MICRO,
         "a1_s": c["a1_us_per_peer"] * MICRO,
         "eff_one_shot": c["eff_oneshot"],
         "d_s": c["d_us"] * MICRO,
         "eff_two_shot": c["eff_twoshot"],
+        "shared": 0.0,
     }
 
 
 def passes(c: dict[str, Any], memory: float = 1.0) -> dict[str, float]:
     return {"t0_s": c["t0_us"] * MICRO, "passes": c["passes"] / memory}
-
-
-def decode_rows(c: dict[str, Any], hardware: dict[str, float], dtype: str) -> list[dict[str, Any]]:
-    """Return decode attention over a grid of shapes, as the published form times it."""
-    rows = []
-    element = 1 if dtype.startswith("fp8") else 2
-    windows = [128, 1024, 4096] if dtype.endswith("window") else [0]
-    sequences = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
-    contexts = [128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072]
-    heads = [(2, 1, 64), (8, 1, 128), (8, 2, 64), (32, 8, 128), (8, 8, 128), (32, 32, 128)]
-    for n, context, (query, kv, width), window in product(sequences, contexts, heads, windows):
-        keys = n * min(context, window or context)
-        cache = keys * kv * 2 * width * element
-        if cache > 60e9:
-            continue
-        gain = c.get("l2_hot", 1.0) if cache < hardware["L2"] else 1.0
-        waves = max(n * kv / hardware["SM"] - 1, 0)
-        traffic = cache / (hardware["B"] * gain * c["em"])
-        compute = 4 * query * width * keys / (hardware["P16"] * c["ec"])
-        chain = c.get("s_ns_per_tok", 0.0) * NANO * keys / n
-        rows.append(
-            {
-                "batch": n,
-                "kv_len": context,
-                "heads": query,
-                "kv_heads": kv,
-                "head_dim": width,
-                "window": window,
-                "kv_dtype": "fp8" if element == 1 else "bfloat16",
-                "latency_s": c["t0_us"] * MICRO
-                + c["c_wave_us"] * MICRO * waves
-                + max(traffic, compute, chain),
-            }
-        )
-    return rows
-
-
-def routed(tokens: int, experts: int, top_k: int, alpha: float) -> list[float]:
-    """Return the visits of each expert under a power law, as the published fits counted them."""
-    visits = tokens * top_k
-    least, most = (1.0, tokens * 0.8) if visits > experts else (0.01, 2.0)
-    low, high = (bound ** (1 - alpha) for bound in (least, max(most, least * 1.01)))
-    drawn = [((high - low) * (place + 0.5) / experts + low) ** (1 / (1 - alpha)) for place in range(experts)]
-    loads = sorted((float(round(load / sum(drawn) * visits)) for load in drawn), reverse=True)
-    for place in range(int(visits - sum(loads))):
-        loads[place % experts] += 1
-    return loads
-
-
-def moe_rows(c: dict[str, Any], hardware: dict[str, float], dtype: str) -> list[dict[str, Any]]:
-    """Return experts over a grid of shapes, as the published form times them."""
-    formats = {"bf16": (2, "P16"), "fp8": (1, "P8"), "fp8_block": (1, "P8"), "nvfp4": (0.5625, "P4")}
-    formats |= {"int4_wo": (0.53, "P16"), "mxfp4": (0.53125, "P16"), "mxfp4_mxfp8": (0.53125, "P8")}
-    weight, peak = formats[dtype]
-    models = [(4096, 14336, 8, 2), (5120, 8192, 16, 1), (2880, 2880, 32, 4), (2048, 768, 128, 8)]
-    models += [(4096, 1536, 128, 8), (6144, 2560, 160, 8), (7168, 2048, 256, 8), (4096, 1024, 512, 10)]
-    rows = []
-    for power, (hidden, inner, experts, top_k), tp, alpha in product(range(15), models, (1, 4), (1.01, 1.2)):
-        m = 2**power
-        if inner // tp < 128:
-            continue
-        loads = routed(m, experts, top_k, alpha)
-        small, large = (sum(-(-load // tile) * tile for load in loads) for tile in (64, 128))
-        padded = small + c["tile128_share"] * (large - small)
-        elements = 3 * hidden * (inner // tp)
-        compute = 2 * padded * elements / (hardware[peak] * c["ec"])
-        active = sum(load > 0 for load in loads)
-        traffic = active * elements * weight / (hardware["B"] * c["em"])
-        joined = max(compute, traffic) * (1 + (min(compute, traffic) / max(compute, traffic)) ** c["p"]) ** (
-            1 / c["p"]
-        )
-        passes = c["c_act"] * 2 * m * top_k * (2 * hidden + 3 * inner // tp) / hardware["B"]
-        rows.append(
-            {
-                "m": m,
-                "hidden": hidden,
-                "inter": inner,
-                "moe_tp": tp,
-                "experts": experts,
-                "topk": top_k,
-                "distribution": f"power_law_{alpha}",
-                "latency_s": c["t0_us"] * MICRO
-                + joined
-                + passes
-                + c.get("t_expert_ns", 0.0) * NANO * experts,
-            }
-        )
-    return rows
 
 
 class Refitted:
@@ -245,8 +172,10 @@ class Refitted:
         frames = []
         for (engine, dtype), c in entries.items():
             plain = "bfloat16" if family == "decode" else next(k for k, v in DTYPES.items() if v == dtype)
-            frame = pl.DataFrame(rows_of(c, hardware, dtype), infer_schema_length=None)
-            frames.append(frame.with_columns(op=pl.lit(op), backend=pl.lit(engine), dtype=pl.lit(plain)))
+            # Nothing stays in a cache: what loops gain there is no part of what is carried over.
+            frame = pl.DataFrame(rows_of(c, hardware | {"L2": 0.0}, dtype), infer_schema_length=None)
+            names = {"op": op, "backend": engine, "dtype": plain, "copies": 1e6}
+            frames.append(frame.with_columns(**{name: pl.lit(value) for name, value in names.items()}))
         hw = "b200-sxm" if device == "any" else device
         text = rf.calibrate(pl.concat(frames), hw, prior=False).files[hw]
         for fit in tomllib.loads(text)["fit"]:
@@ -293,21 +222,65 @@ def number(value: float) -> str:
     return text if any(mark in text for mark in ".e") else f"{text}.0"
 
 
-def text_of(engine: str, family: str, dtype: str, numbers: dict[str, float], c: dict[str, Any]) -> str:
+@cache
+def known(device: str) -> list[dict[str, Any]]:
+    """Return the fits of a device's file."""
+    return tomllib.loads((TARGET / f"{device}.toml").read_text())["fit"]
+
+
+def valid_of(device: str, family: str, dtype: str) -> dict[str, tuple[float, float]]:
+    """Return the ranges of shapes measured, as the devices of the same collector's measurements tell them."""
+    ranges: dict[str, tuple[float, float]] = {}
+    for like in [LIKE[device]] if device in LIKE else MEASURED:
+        for fit in known(like):
+            if (fit["family"], fit["dtype"]) != (family, dtype):
+                continue
+            for name, (least, most) in fit.get("valid", {}).items():
+                low, high = ranges.get(name, (least, most))
+                ranges[name] = (min(low, least), max(high, most))
+    floors = LEAST.get(family, {})
+    return {name: (max(low, floors.get(name, low)), high) for name, (low, high) in ranges.items()}
+
+
+def quantiles_of(c: dict[str, Any], family: str, dtype: str) -> list[float]:
+    """Return measured over predicted at P05, P10, P50, P90, P95: published, of a median error, or what is typical."""
+    if "error_q" in c:
+        return sorted(c["error_q"])
+    if "med_ape" in c:
+        wide = 1 + NINTH * c["med_ape"] / 100
+        wider = wide**1.2835
+        return [1 / wider, 1 / wide, 1.0, wide, wider]
+    fits = [fit for device in MEASURED for fit in known(device) if fit["family"] == family]
+    alike = [fit["error_q"] for fit in fits if fit["dtype"] == dtype and "error_q" in fit]
+    return [median(known) for known in zip(*alike, strict=True)]
+
+
+def text_of(
+    device: str, engine: str, family: str, dtype: str, numbers: dict[str, float], c: dict[str, Any]
+) -> str:
     lines = ["", "[[fit]]", f'engine = "{engine}"', f'version = "{c.get("version", "")}"']
     lines += [f'family = "{family}"', f'dtype = "{dtype}"']
     lines += [f"{name} = {number(value)}" for name, value in numbers.items()]
     if "l2_hot" not in numbers:
         lines += [f"l2_hot = {number(c.get('l2_hot', 1.0))}"]
-    if "error_q" in c:
-        lines += [f"error_q = [{', '.join(number(q) for q in sorted(c['error_q']))}]"]
+    quantiles = quantiles_of(c, family, dtype)
+    if quantiles:
+        lines += [f"error_q = [{', '.join(number(q) for q in quantiles)}]"]
     errors = {"med_ape": "median_ape", "mape": "mape", "p90_ape": "p90_ape", "bias": "bias"}
     lines += [
         f"{ours} = {number(c[theirs])}" for theirs, ours in errors.items() if theirs in c and "error_q" in c
     ]
     if "n_test" in c:
         lines += [f"held_out = {c['n_test']}"]
+    ranges = valid_of(device, family, dtype)
+    if ranges:
+        told = ", ".join(
+            f"{name} = [{number(least)}, {number(most)}]" for name, (least, most) in ranges.items()
+        )
+        lines += [f"valid = {{ {told} }}"]
     remark = "blind: as published" + ("; low confidence" if c.get("low_confidence") else "")
+    if "error_q" not in c and quantiles:
+        remark += "; band " + ("of its median error" if "med_ape" in c else "as of measured devices")
     if c.get("host_bound"):
         remark += "; measured eagerly, host-bound"
     lines += [f'source = "{SOURCE}"', f'date = "{DATE}"', f'remark = "{remark}"']
@@ -332,32 +305,46 @@ def fits_of(
             refitted.learn(device, family, entries, hardware)
         for (engine, dtype), c in entries.items():
             key = (device, engine, family, dtype)
-            ours = refitted.numbers[key] if numbers is None else numbers(c, memory)
-            fits.append(text_of(engine, family, dtype, ours, c))
+            ours = refitted.numbers[key] if numbers is None else numbers(c, memory, device)
+            fits.append(text_of(device, engine, family, dtype, ours, c))
     return fits
 
 
 def families_of(table: dict[str, Any], name: str, hardware: dict[str, float]) -> list[str]:
     engines = {family: table.get(family, {}).get(name, {}) for family in FAMILIES}
-    fits = fits_of(table, DEVICES[name], engines, hardware)
+    return fits_of(table, DEVICES[name], engines, hardware) + quantise_of(table, name)
+
+
+def quantise_of(table: dict[str, Any], name: str) -> list[str]:
+    """Return the fits of kernels that quantise, of which no measurements are at hand for any device."""
+    device = DEVICES[name]
+    fits = []
     for engine, kinds in table.get("quantise", {}).get(name, {}).items():
         for kind, family in (("computescale", "compute_scale"), ("scale_matrix", "scale_matrix")):
             if kind in kinds:
-                numbers = passes(kinds[kind], BANDWIDTH.get(DEVICES[name], 1.0))
-                fits.append(text_of(engine, family, "bf16", numbers, kinds[kind]))
+                numbers = passes(kinds[kind], BANDWIDTH.get(device, 1.0))
+                fits.append(text_of(device, engine, family, "bf16", numbers, kinds[kind]))
     return fits
+
+
+def with_quantise(text: str, fits: list[str]) -> str:
+    """Return a file of measured fits with other fits of kernels that quantise."""
+    start, *kept = text.split("\n[[fit]]\n")
+    own = [block for block in kept if "_scale" not in block and "scale_matrix" not in block]
+    blocks = [start, *own]
+    return "\n[[fit]]\n".join(blocks).rstrip("\n") + "\n" + "".join(fits)
 
 
 def defaults_of(table: dict[str, Any]) -> list[str]:
     engines = {family: {"any": table["default"].get(family, {})} for family in FAMILIES}
     fits = fits_of(table, "any", engines, table["hardware_used_in_fit"]["b200_sxm"])
     fused = passes(table["elementwise"]["default_fused"])
-    fits.append(text_of("any", "elementwise", "bf16", fused | {"clocks": 0.0}, {}))
-    fits.append(text_of("any", "state", "bf16", fused, {}))
+    fits.append(text_of("any", "any", "elementwise", "bf16", fused | {"clocks": 0.0}, {}))
+    fits.append(text_of("any", "any", "state", "bf16", fused, {}))
     for family in ("scale_matrix", "compute_scale"):
-        fits.append(text_of("any", family, "bf16", passes({"t0_us": 2.0, "passes": 1.0}), {}))
+        fits.append(text_of("any", "any", family, "bf16", passes({"t0_us": 2.0, "passes": 1.0}), {}))
     host = {"h0_s": 0.66e-3, "h1_s": 0.0}
-    return [*fits, text_of("any", "host", "bf16", host, {})]
+    return [*fits, text_of("any", "any", "host", "bf16", host, {})]
 
 
 def head(device: str, architecture: str, facts: dict[str, float]) -> str:
@@ -380,8 +367,12 @@ def main(path: str, wanted: list[str]) -> None:
             "sm": hardware["SM"],
             "l2": hardware["L2"],
         }
+        path_of = TARGET / f"{device}.toml"
+        if device in MEASURED:
+            path_of.write_text(with_quantise(path_of.read_text(), quantise_of(table, name)))
+            continue
         text = head(device, architecture, facts) + "".join(families_of(table, name, hardware))
-        (TARGET / f"{device}.toml").write_text(text)
+        path_of.write_text(text)
     if not wanted or "any" in wanted:
         (TARGET / "any.toml").write_text(head("any", "any", {}) + "".join(defaults_of(table)))
 

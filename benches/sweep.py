@@ -1,13 +1,16 @@
 """Sweeps beside the same sweep written by hand in NumPy, and beside one point at a time.
 
 One core: seconds of this process's own work, which is what other work on the machine moves least. Two cores (`--two`):
-wall clock; the machine must be idle. What is compared is run in turn (A B A B), each as often, and the fewest seconds
-of each are divided: whatever else the machine does can only add.
+wall clock; the machine must be idle. Beside them stands what two processes of one thread each do at the same time,
+which share nothing but the machine, and the rate at which one and two of them move memory: where two processes are no
+quicker than two threads, the machine is the limit. What is compared is run in turn (A B A B), each as often, and the
+fewest seconds of each are divided: whatever else the machine does can only add.
 
 What is compared with NumPy is the whole of one and the same sweep: from the values of two axes to a polars frame with
 the step time of a whole model at each of their combinations. NumPy makes the grid, evaluates the formula of each
 operator over it, and hands the column over; so does the sweep, from a model's configuration and a datasheet.
-`python benches/sweep.py [--json FILE] [--two]`.
+`python benches/sweep.py [--json FILE] [--two]`; `--save` does both, one after the other, and puts what they measure
+into `benches/results/` in place of what was there.
 """
 
 from __future__ import annotations
@@ -25,10 +28,8 @@ from pathlib import Path
 from typing import Any
 
 THREADS = 2
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
+for variable in ("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(variable, "1")
-# A sweep never has more threads than this.
-os.environ.setdefault("RAYON_NUM_THREADS", str(THREADS) if "--two" in sys.argv else "1")
 
 import numpy as np  # noqa: E402
 import polars as pl  # noqa: E402
@@ -106,6 +107,10 @@ class Report:
     def most(self, case: str, value: float, unit: str, bar: float) -> None:
         """Tell what must be at most so much."""
         self._add(case, f"{value:8.3f} {unit}", value, unit, bar, holds=value <= bar)
+
+    def note(self, case: str, value: float, unit: str) -> None:
+        """Tell what there is no bar for."""
+        self._add(case, f"{value:8.2f} {unit}", value, unit, None, holds=True)
 
     def times(self, case: str, value: float, bar: float) -> None:
         """Tell what must be at least so many times something."""
@@ -205,28 +210,85 @@ print(used.ru_utime + used.ru_stime, int(peak.split()[1]) / 1024)
     report.most("  peak memory of its process", peak, "MiB", 400.0)
 
 
+# What one of several processes does at the same time: as often as it can until the time is over.
+CHILD = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+import sweep
+what, model, mode, start = sys.argv[2:6]
+if what == "memory":
+    source = np.ones(1 << 23)
+    target = np.ones(1 << 23)
+    units, work = 16 * source.size, lambda: np.copyto(target, source)
+else:
+    grid = sweep.space(model, mode)
+    some = sweep.POINTS // 4
+    rows = lambda: grid.read(0, some, keep="all", threads=1)
+    units, work = (sweep.POINTS, lambda: sweep.steps(grid)) if what == "steps" else (some, rows)
+for _ in range(3):
+    work()
+time.sleep(max(0.0, float(start) - time.time()))
+done, began = 0, time.perf_counter()
+while time.perf_counter() - began < 1.5:
+    work()
+    done += 1
+print(done * units / (time.perf_counter() - began))
+"""
+
+
+def at_once(processes: int, what: str, model: str = "", mode: str = "") -> float:
+    """Return units a second of so many processes together, each of one thread."""
+    start = f"{time.time() + 2.5}"
+    words = [sys.executable, "-c", CHILD, str(Path(__file__).parent), what, model, mode, start]
+    running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    return sum(float(process.communicate()[0]) for process in running)
+
+
 def two_cores(report: Report) -> None:
-    """One and two threads in turn, and NumPy beside them."""
+    """One and two threads in turn, two processes, and NumPy beside them."""
+    alone, both = (at_once(processes, "memory") for processes in (1, 2))
+    report.note("memory moved by one process (NumPy copies, read and written)", alone / 1e9, "GB/s")
+    report.note("  by two at once", both / 1e9, "GB/s")
     for model, mode in (("llama-3.1-8b", "ideal"), ("llama-3.1-8b", "predicted"), ("qwen3-30b-a3b", "ideal")):
         grid = space(model, mode)
 
-        def alone(threads: int, grid: Space = grid) -> Callable[[], object]:
+        def by(threads: int, grid: Space = grid) -> Callable[[], object]:
             return lambda: steps(grid, threads)
 
         by_numpy = (
             [lambda: over_axes(BATCHES, CONTEXTS)] if (model, mode) == ("llama-3.1-8b", "ideal") else []
         )
-        one, two, *numpy = in_turn([alone(1), alone(THREADS), *by_numpy], time.perf_counter)
-        report.times(f"two cores over one, {model} {mode} decode, step times", one / two, 1.8)
+        one, two, *numpy = in_turn([by(1), by(THREADS), *by_numpy], time.perf_counter)
+        report.rate(f"{model} {mode} decode, step times, one thread", POINTS, one)
+        report.rate("  two threads", POINTS, two)
+        report.times("  two threads over one", one / two, 1.8)
+        alone, both = (at_once(processes, "steps", model, mode) for processes in (1, 2))
+        report.note("  two processes over one", both / alone, "x")
         for seconds in numpy:
-            report.times("  two cores, as many a second as NumPy", seconds / two, 9.0)
+            report.times("  two threads, as many a second as NumPy", seconds / two, 9.0)
         some = POINTS // 4
 
         def rows(threads: int, grid: Space = grid, some: int = some) -> Callable[[], object]:
             return lambda: grid.read(0, some, keep="all", threads=threads)
 
         one, two = in_turn([rows(1), rows(THREADS)], time.perf_counter)
-        report.times("  all columns", one / two, 1.8)
+        report.rate("  all columns, one thread", some, one)
+        report.rate("  all columns, two threads", some, two)
+        report.times("  all columns, two threads over one", one / two, 1.8)
+        alone, both = (at_once(processes, "rows", model, mode) for processes in (1, 2))
+        report.note("  all columns, two processes over one", both / alone, "x")
+
+
+def save(commit: str) -> None:
+    """Measure one core and two, each in a process of its own; what was there goes once both are done."""
+    results = Path(__file__).parent / "results"
+    before = set(results.glob("sweep-*.json"))
+    files = {results / f"sweep-{commit}.json": [], results / f"sweep-two-{commit}.json": ["--two"]}
+    for file, more in files.items():
+        subprocess.run([sys.executable, __file__, "--json", str(file), *more], check=True)
+    for file in before - files.keys():
+        file.unlink()
 
 
 def main() -> None:
@@ -234,10 +296,14 @@ def main() -> None:
     words = argparse.ArgumentParser(description="Sweeps beside NumPy, on one core or two.")
     words.add_argument("--json", type=Path, help="write the rows here as well")
     words.add_argument("--two", action="store_true", help="measure two cores against one, by the wall clock")
+    words.add_argument("--save", action="store_true", help="both, into benches/results/")
     asked = words.parse_args()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     )
+    if asked.save:
+        save(commit.stdout.strip())
+        return
     load = os.getloadavg()[0]
     head = {
         "commit": commit.stdout.strip(),

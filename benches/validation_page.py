@@ -10,34 +10,12 @@ from pathlib import Path
 
 import polars as pl
 import roofline_fast as rf
+from bars import COLLECTIVES, USUAL, bars, shapes
 
 DOCS = Path(__file__).parent.parent / "docs"
 SHIPPED = Path(__file__).parent.parent / "rust" / "core" / "data" / "efficiency"
 # Groups of few rows, and combinations, stay out of the page.
 SIMPLE = ("all", "gpu=", "engine=", "kind=", "mode=agg", "model=")
-USUAL = {
-    "gemm": (pl.col("n") >= 512)
-    & (pl.col("k") >= 512)
-    & (pl.col("m") <= 32768)
-    & ((pl.col("m") <= 16) | (pl.col("m") % 8 == 0)),
-    "generation_attention": (pl.col("kv_len") >= 128)
-    & (pl.col("batch") <= 512)
-    & pl.col("head_dim").is_in([64, 128])
-    & (pl.col("heads") <= 16 * pl.col("kv_heads")),
-    "context_attention": (pl.col("q_len") >= 64)
-    & (pl.col("batch") * pl.col("q_len") <= 65536)
-    & pl.col("head_dim").is_in([64, 128])
-    & (pl.col("heads") <= 16 * pl.col("kv_heads")),
-    "context_mla": pl.col("q_len") >= 64,
-    "generation_mla": (pl.col("kv_len") >= 128) & (pl.col("batch") <= 512),
-    "moe": (pl.col("moe_ep") == 1)
-    & (pl.col("distribution") != "balanced")
-    & (pl.col("inter") >= 128 * pl.col("moe_tp"))
-    & (pl.col("m") <= 16384)
-    & (pl.col("topk") <= 16)
-    & (pl.col("hidden") != 2688)
-    & ~pl.col("kernel").str.contains("nongated|min_latency"),
-}
 
 
 def number(value: float | None) -> str:
@@ -68,8 +46,8 @@ def usual(kernels: pl.DataFrame) -> str:
         "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     datacentre = kernels.filter(pl.col("system") != "l40s")
-    for op, shapes in USUAL.items():
-        errors = rf.validate(datacentre.filter((pl.col("op") == op) & shapes)).errors
+    for op in (op for op in USUAL if op not in COLLECTIVES):
+        errors = rf.validate(datacentre.filter(shapes(op))).errors
         for row in errors.iter_rows(named=True):
             if row["group"] == "all" or (row["group"].startswith("dtype=") and "," not in row["group"]):
                 figures = ("median_ape", "mape", "p90_ape", "bias", "coverage", "ideal_median_ape")
@@ -181,10 +159,11 @@ def main(data: Path) -> None:
     refused = pl.concat([one.refused for one in judged]).sort("metric", "rows", descending=[False, True])
     lines = [f"| `{metric}` | {why} | {rows:,} |" for metric, why, rows in refused.iter_rows()]
     replace(page, "refused", "\n".join(["| metric | reason | rows |", "|---|---|--:|", *lines]))
-    e2e = [
-        data / "e2e" / name for name in ("h100_steps", "static_batch", "llmservingsim_vllm/requests.parquet")
-    ]
-    replace(page, "served", table(pl.concat([rf.validate(path).errors for path in e2e])))
+    served = [data / "e2e" / name for name in ("h100_steps", "llmservingsim_vllm/requests.parquet")]
+    replace(page, "served", table(pl.concat([rf.validate(path).errors for path in served])))
+    replace(page, "batches", table(rf.validate(data / "e2e" / "static_batch").errors))
+    for mark, text in zip(("bars", "bands"), bars(data), strict=True):
+        replace(page, mark, text)
     replace(page, "usual", usual(kernels))
     replace(page, "extrapolated", extrapolated(kernels))
     with tempfile.TemporaryDirectory() as folder:

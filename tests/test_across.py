@@ -52,6 +52,25 @@ def test_a_result_that_was_dropped_is_empty(command: Callable[..., Any]) -> None
     assert row[-1] == "–"
 
 
+def test_rows_stand_in_the_order_of_the_axes_whatever_is_kept(command: Callable[..., Any]) -> None:
+    line = f"{OURS} --hw h100-sxm,l40s --tp 1,2 -b 64,1,16 --pareto tokens_per_gpu_s,tokens_per_user_s"
+    rows = json.loads(command(f"{line.replace('--hw h100-sxm ', '', 1)} --across tp --format json").out)
+    (rows,) = rows["tables"].values()
+    order = [("h100-sxm", "l40s").index(row["hw"]) * 3 + (64, 1, 16).index(row["batch_size"]) for row in rows]
+    assert order == sorted(order)
+    assert len(order) > 2
+
+
+def test_a_simulated_sweep_shows_the_figures_it_has(command: Callable[..., Any]) -> None:
+    line = (
+        "sweep --simulate -m llama-3.1-8b --hw h100-sxm --axis num_prompts=5 --isl 64 --osl 8 -r 2,8 --quiet"
+    )
+    out = command(f"{line} --across request-rate").out
+    assert "mean_tpot_ms, by request_rate" in out
+    assert "request_goodput" not in out
+    assert "request_goodput, by request_rate" in command(f"{line} --across request-rate --slo tpot:50").out
+
+
 def test_long_values_have_letters_and_a_legend(command: Callable[..., Any]) -> None:
     values = [f"spec:method=eagle,gamma={gamma},accept=0.7" for gamma in (1, 2, 3)]
     out = command(f"{OURS} -b 1,8 --with {','.join(values)} --columns tpot_s --across with").out
@@ -88,6 +107,9 @@ def test_times_below_a_millisecond_are_shown_in_microseconds(command: Callable[.
         ("sweep -m llama-2-7b --hw nvidia_A600 --compat llm-viewer", "nearest: nvidia_A6000"),
         ("sweep --hw nvidia_A6000 --compat llm-viewer", "model must be given"),
         ("analyze llama-2-7b --hw a6000 --compat llm-viewer --roofline", "--roofline must be left out"),
+        ("break-even llama-3.1-8b --hw h100-sxm -b 1,2", "batch_size must be one number: 1,2"),
+        ("break-even llama-3.1-8b --hw h100-sxm --input-len 1:4", "input_len must be one number: 1:4"),
+        ("break-even llama-3.1-8b --hw h100-sxm --map -b 0,1", "batch_size must be at least 1: 0"),
         ("catalog hardware --field ridge", "NAME must be given with --field"),
         ("catalog hardware h100 --field rigde", "nearest: ridge."),
     ],
@@ -208,6 +230,40 @@ def test_a_comparison_says_where_both_lie_under_the_roof(command: Callable[..., 
             side.memory["memory_bytes"] / 2**30, abs=0.05
         )
         assert int(rows["seqs that fit"][3 + place]) == side.memory["engine_sequences"]
+
+
+def test_equal_sides_take_as_long(command: Callable[..., Any]) -> None:
+    out = command("compare base base -m llama-3.1-8b --hw h100-sxm").out
+    assert "\nB takes as long\n" in out
+    assert "by resource  no difference" in out
+
+
+def test_many_times_more_is_told_as_times(command: Callable[..., Any]) -> None:
+    out = command("compare base 'batch_size=32' -m llama-3.1-8b --hw h100-sxm --mode ideal").out
+    (flops,) = [line.split() for line in out.splitlines() if line.startswith("  FLOP  ")]
+    assert flops[-1] == "32.0x"
+
+
+def test_a_map_is_of_the_sizes_that_are_asked_for(command: Callable[..., Any], tmp_path: Path) -> None:
+    line = "break-even llama-3.1-8b --hw h100-sxm --map"
+    table = command(f"{line} -b 512,1 --input-len 128:8192:x8").out.splitlines()
+    assert table[2].split() == ["batch", "\\", "context", "128", "1,024", "8,192"]
+    assert [row.split()[0] for row in table[3:]] == ["1", "512"]
+    file = tmp_path / "map.toml"
+    file.write_text('batch_size = [1, 512]\ninput_len = "128:8192:x8"\n')
+    assert command(f"{line} -c {file}").out.splitlines() == table
+    steps = rf.sweep(
+        {
+            "model": "llama-3.1-8b",
+            "hw": "h100-sxm",
+            "mode": "ideal",
+            "batch_size": [1, 512],
+            "input_len": "128:8192:x8",
+        },
+        keep="all",
+    ).collect()
+    mapped = json.loads(command(f"{line} -b 512,1 --input-len 128:8192:x8 --format json").out)
+    assert [row["bound"] for row in mapped] == steps.sort("batch_size", "input_len")["bound"].to_list()
 
 
 def test_ridges_are_peaks_over_bandwidths(command: Callable[..., Any]) -> None:

@@ -202,19 +202,19 @@ def test_a_device_must_be_named_somewhere() -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"op": pl.lit("warp_drive")}, "unknown op `warp_drive`"),
+        ({"op": pl.lit("warp_drive")}, "op must be one of gemm, "),
         ({"latency_us": pl.lit(-1.0)}, "time must be a positive number"),
         ({"latency_us": pl.lit(0.0)}, "time must be a positive number"),
         ({"latency_us": pl.lit(float("nan"))}, "time must be a positive number"),
         ({"m": pl.lit(0)}, "`m` must be a positive number"),
-        ({"dtype": pl.lit("fp7")}, "unknown dtype `fp7`"),
-        ({"system": pl.lit("abacus")}, "device `abacus` is not in the catalogue with what a form needs"),
+        ({"dtype": pl.lit("fp7")}, "dtype must be one of bf16, fp8, "),
+        ({"system": pl.lit("h10")}, "no hardware is called `h10` (nearest: h100-"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_refused_with_the_reason(change: dict[str, pl.Expr], why: str) -> None:
     rows = gemms().head(1).with_columns(**change)
     found = rf.validate(pl.concat([gemms(), rows], how="diagonal_relaxed"), "h100-sxm")
-    assert why in found.refused["reason"].to_list()
+    assert any(why in reason for reason in found.refused["reason"].to_list())
     assert found.errors["n"].max() == 240
 
 
@@ -348,11 +348,11 @@ def test_files_that_are_no_measurements_are_refused(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"op": pl.lit("warp_drive")}, "row 1: warp_drive: unknown op `warp_drive` (and 2 more)"),
+        ({"op": pl.lit("warp_drive")}, "row 1: warp_drive: op must be one of gemm, "),
         ({"latency_us": pl.lit(-1.0)}, "row 1: gemm: time must be a positive number: -1 (and 2 more)"),
         ({"latency_us": pl.lit(float("nan"))}, "row 1: gemm: time must be a positive number: NaN"),
         ({"n": pl.lit(0)}, "row 1: gemm: `n` must be a positive number: 0"),
-        ({"dtype": pl.lit("fp7")}, "row 1: gemm: unknown dtype `fp7` (and 2 more)"),
+        ({"dtype": pl.lit("fp7")}, "mxfp4, mxfp4_mxfp8: `fp7` (and 2 more)"),
     ],
 )
 def test_where_no_row_can_be_used_each_kind_is_told_with_its_first_row(
@@ -376,7 +376,9 @@ def test_odd_shapes_have_a_band_of_their_own(tmp_path: Path) -> None:
         {"op": "gemm", "m": m, "n": 256, "k": k, "latency_us": 1e6 * slower * seconds(m, 256, k)}
         for m, k, slower in shapes
     ]
-    rows = pl.concat([gemms(), pl.DataFrame(odd)], how="vertical_relaxed")
+    noise = 1 + 0.02 * (pl.int_range(pl.len()) % 7 - 3)
+    usual_rows = gemms().with_columns(latency_us=pl.col("latency_us") * noise)
+    rows = pl.concat([usual_rows, pl.DataFrame(odd)], how="vertical_relaxed")
     fitted = rf.calibrate(rows, "h100-sxm", prior=False)
     file = fitted.files["h100-sxm"]
     found = (re.findall(rf"{key} = \[(.*)\]", file)[0].split(",") for key in ("error_q", "odd_q"))

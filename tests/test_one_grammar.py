@@ -63,6 +63,20 @@ def test_sweeps_and_frames_draft_by_the_same_words(command: Callable[..., Any]) 
     assert by_keyword["tpot_s"].item() == pytest.approx(asked, rel=1e-12)
 
 
+def test_a_simulation_says_what_its_flags_draft(command: Callable[..., Any]) -> None:
+    line = f"{COMMANDS['simulate']} -q fp8 --with paging:block=16"
+    by_flags, by_technique, plain = (
+        json.loads(command(f"{line} {more} --format json").out)["techniques"]
+        for more in (FLAGS, f"--with {SAME}", "")
+    )
+    assert by_flags == [*plain, "spec:method=eagle,gamma=3,accept=0.7/0.7/0.7"]
+    assert sorted(by_technique) == sorted([*plain, SAME])
+    recorded = FLAGS.replace("0.7", "pattern:2,1")
+    assert any(
+        "spec:" in each for each in json.loads(command(f"{line} {recorded} --format json").out)["techniques"]
+    )
+
+
 def test_frames_join_drafts_to_the_techniques_of_each_row() -> None:
     rows = pl.DataFrame(
         {

@@ -173,18 +173,28 @@ MISTAKES = {
         "SLURM_ARRAY_TASK_ID",
     ),
     f"{SWEEP} --format yaml": ("no format is called `yaml`", "json"),
-    f"{SWEEP} -o README.md/out": ("Not a directory", ""),
+    f"{SWEEP} -o README.md/out": ("--output must be a folder that can be written: README.md/out", "or made"),
+    f"{SWEEP} -o README.md": ("--output must be a folder that can be written: README.md", ""),
+    f"{SWEEP} -o /proc/nowhere/out": ("--output must be a folder that can be written: /proc/nowhere/out", ""),
+    f"{SWEEP} --keep topk": ("--by must be given with --keep topk", "--by tokens_per_gpu_s"),
+    f"{SWEEP} --keep pareto": ("--pareto must be given with --keep pareto", "tokens_per_user_s"),
     f"{SWEEP} -o examples": ("examples holds other files", "another folder"),
     "sweep --trace examples/chat.jsonl --hw h100-sxm --pareto step_s": ("no figure is called `step_s`", ""),
     "sweep --trace examples/chat.jsonl --hw h100-sxm --pareto completed": (
         "completed must say which way it is better",
         "min:completed or max:completed",
     ),
-    "sweep --trace examples/chat.jsonl --hw h100-sxm --keep topk": ("objectives must name at least one", ""),
+    "sweep --trace examples/chat.jsonl --hw h100-sxm --keep topk": (
+        "--by must be given with --keep topk",
+        "",
+    ),
     "sweep --trace examples/chat.jsonl --hw h100-sxm --columns step_s": ("no figure is called `step_s`", ""),
     f"{SWEEP} --spec-method eagles --num-speculative-tokens 2": ("spec:method must be one of", "eagle"),
     f"{SWEEP} --spec-acceptance 2": ("accept", ""),
-    "sweep --trace examples/chat.jsonl --hw h100-sxm --max-gpus 2": ("must be left out with --trace", ""),
+    "sweep --trace examples/chat.jsonl --hw h100-sxm --within-context": (
+        "--within-context must be left out of simulations",
+        "over_context",
+    ),
 }
 
 
@@ -351,6 +361,30 @@ def test_scenarios_of_a_trace_are_swept(command: Callable[..., Any]) -> None:
     assert rows.select("hw", "speedup").rows() == [("h100-sxm", 1), ("h100-sxm", 4), ("l40s", 1), ("l40s", 4)]
     screen = command(f"{line} --quiet")
     assert "4 scenarios = 2 hw x 2 speedup" in screen.out
+
+
+def test_scenarios_of_too_few_or_too_many_gpus_are_not_simulated(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    line = "sweep --trace examples/chat.jsonl -m llama-3.1-8b --hw h100-sxm --tp 1,2,4,8 --format csv"
+    done = command(f"{line} --min-gpus 2 --max-gpus 4 --columns completed")
+    assert done.code == 0, done
+    assert [row.split(",")[:3] for row in done.out.splitlines()[1:]] == [
+        ["h100-sxm", "llama-3.1-8b", tp] for tp in ("2", "4")
+    ]
+    file = tmp_path / "space.toml"
+    file.write_text(
+        'trace = "examples/chat.jsonl"\n[axes]\nhw = "h100-sxm"\nmodel = "llama-3.1-8b"\ntp = [1, 2, 4, 8]\n'
+        "[limits]\nmin_gpus = 2\nmax_gpus = 4\n"
+    )
+    assert command(f"sweep {file} --format csv --columns completed").out == done.out
+    none = command(f"{line} --min-gpus 16")
+    assert none.code == 3, none
+    assert "4 gpus must be at least 16" in " ".join(none.err.split())
+    file.write_text(file.read_text().replace("min_gpus = 2", "min_gpus = 8"))
+    wrong = command(f"sweep {file}")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "min_gpus must be at most max_gpus, 4: 8" in wrong.err
 
 
 def test_the_best_scenarios_of_the_simulator_are_kept(command: Callable[..., Any], tmp_path: Path) -> None:

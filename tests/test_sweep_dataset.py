@@ -191,6 +191,15 @@ def test_a_shard_is_one_of_so_many(text: str) -> None:
         sweep_dataset.shard_of(text)
 
 
+def test_the_order_of_axes_changes_no_scenario() -> None:
+    axes = {"hw": ["h100-sxm", "l40s"], "tp": [1, 2], "model": "llama-3.1-8b"}
+    one, other = (SimulateRun(None, dict(each)) for each in (axes.items(), reversed(axes.items())))
+    assert one.plan.id == other.plan.id
+    scenarios = [[run.scenario(point) for point in range(run.points)] for run in (one, other)]
+    assert scenarios[0] == scenarios[1]
+    assert one.columns == other.columns
+
+
 def test_scenarios_of_the_simulator_are_rows_and_parts_too(tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
     lines = [{"timestamp": 100 * at, "input_length": 100 + at, "output_length": 5} for at in range(20)]

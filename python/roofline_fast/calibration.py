@@ -26,10 +26,12 @@ class Calibration:
     Attributes
     ----------
     fits : polars.DataFrame
-        One row a group of kernels (`hw`, `engine`, `family`, `dtype`): `rows` that were sound, how many
-        were dropped (`beats_roofline`, `unit_slip`, `launch_floor`), errors in percent on rows that were
-        not fitted (`median_ape`, `mape`, `p90_ape`, `bias`), the pure roofline's (`ideal_median_ape`), what
-        the numbers were `drawn_to`, and why a group was `refused`.
+        One row a group of kernels (`hw`, `engine`, `family`, `dtype`): `rows` that were sound, those of them
+        whose loops read from the last-level cache (`hot`), how many were dropped (`beats_roofline`,
+        `unit_slip`, `launch_floor`), errors in percent on rows that were not fitted (`median_ape`, `mape`,
+        `p90_ape`, `bias`), the pure roofline's (`ideal_median_ape`), those of the `odd` such rows whose shapes
+        serving hardly meets (`odd_median_ape`, `odd_p90_ape`), what the numbers were `drawn_to`, and why a
+        group was `refused`.
         Of whole steps and served requests: one row a number found (`family`, `number`, `value`, what it was
         drawn to as `prior`), or why none was.
     files : dict of str to str
@@ -71,8 +73,16 @@ class Calibration:
                 names = ", ".join(self.files)
                 message = f"--output must be a folder for measurements of several devices: {names}"
                 raise SpecError(message, field="output", value=str(place))
+            if not place.parent.is_dir():
+                message = f"output must lie in a folder that exists: {place}"
+                raise SpecError(message, field="output", value=str(place), hint=f"make {place.parent} first")
             write_text(place, next(iter(self.files.values())))
             return [place]
+        if place.suffix and not place.is_dir():
+            message = f"output must end in .toml, or be a folder: {place}"
+            raise SpecError(
+                message, field="output", value=str(place), hint=f"write {place.with_suffix('.toml')}"
+            )
         place.mkdir(parents=True, exist_ok=True)
         written = []
         for device, text in self.files.items():
@@ -175,12 +185,14 @@ def calibrate(
         named = ", ".join(serving)
         message = f"{named} must be given with steps or served requests: {name} holds kernels"
         raise SpecError(message, field=next(iter(serving)), value=named)
+    if kind is None and not measured.is_timed(rows.columns):
+        raise measured.unknown(name, rows.columns)
     rows, noisy = measured.without_noise(rows)
     read = measured.kernels(rows, find_hardware(hw) if hw is not None else None, engine)
     table, files = read.calibrate(
         prior=prior, extrapolate=extrapolate, present=_present(update), **_texts(notes)
     )
-    return Calibration(frame(table), dict(files), noisy, _unusable(frame(read.refused)))
+    return Calibration(frame(table), dict(files), noisy, measured.unusable(frame(read.refused)))
 
 
 def _texts(notes: dict[str, str | None]) -> dict[str, str]:
@@ -192,13 +204,6 @@ def _whole(measurements: Any) -> Observed | None:
     from roofline_fast.observed import by_suffix
 
     return by_suffix(Path(measurements)) if isinstance(measurements, str | PathLike) else None
-
-
-def _unusable(refused: pl.DataFrame) -> pl.DataFrame:
-    """Return why rows of kernels cannot be used, under the names that steps have."""
-    import polars as pl
-
-    return refused.select("row", field="op", must="reason", was="was", rows=pl.col("rows"))
 
 
 def _steps(
@@ -227,7 +232,7 @@ def _steps(
         present=present,
         **_texts(notes),
     )
-    return Calibration(frame(numbers), dict(files), 0, frame(refused), frame(errors))
+    return Calibration(frame(numbers), dict(files), 0, measured.together(frame(refused)), frame(errors))
 
 
 def _run(path: Path | None, rows: pl.DataFrame, run: str | None) -> Observed:
@@ -288,7 +293,7 @@ def _rows(measurements: Any) -> tuple[pl.DataFrame, str, Path | None]:
     if not isinstance(measurements, str | PathLike):
         import polars as pl
 
-        return pl.DataFrame(measurements), "a data frame", None
+        return measured.tidy(pl.DataFrame(measurements)), "a data frame", None
     files = measured.files(Path(measurements))
     if len(files) > 1:
         message = f"measurements must be one file: {measurements} holds {len(files)}"

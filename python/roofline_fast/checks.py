@@ -6,7 +6,7 @@ import functools
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from roofline_fast.errors import MissingFileError, RooflineError, SpecError
@@ -29,6 +29,20 @@ KINDS = {
 
 # Counts are kept in this many bits where nothing larger makes sense.
 BITS = 32
+
+
+def limits(given: Mapping[str, Any]) -> None:
+    """Refuse limits of GPUs that are no counts, or leave none.
+
+    Raises
+    ------
+    SpecError
+        The first such limit, by its name.
+    """
+    least, most = given.get("min_gpus"), given.get("max_gpus")
+    counts(min_gpus=least, max_gpus=most)
+    if least is not None and most is not None and least > most:
+        raise _refused("min_gpus", f"must be at most max_gpus, {most}", least)
 
 
 def counts(bits: int = BITS, **values: Any) -> None:

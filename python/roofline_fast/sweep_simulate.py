@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Scenarios of one part: seconds of work, so that little is lost with a machine.
 SCENARIOS_A_PART = 64
 KEEPS = ("feasible", "all", "pareto", "topk")
+LIMITS = ("min_gpus", "max_gpus")
 NOT_AXES = ("trace", "record", "progress", "percentiles", "trace_options", "path", "format")
 
 
@@ -57,6 +58,8 @@ class SimulateRun:
         How many ``topk`` keeps.
     figures : sequence of str, optional
         Summary figures of a row; all unless said.
+    limits : mapping
+        ``min_gpus`` and ``max_gpus``: scenarios beyond them are dropped before they are simulated.
     points_a_part : int
         Scenarios of one part of a data set.
     threads : int, optional
@@ -79,6 +82,7 @@ class SimulateRun:
     objectives: tuple[str, ...] = ()
     top: int = 10
     figures: tuple[str, ...] | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
     points_a_part: int = SCENARIOS_A_PART
     threads: int | None = None
     _values: dict[str, list[Any]] = field(init=False, repr=False, compare=False)
@@ -97,6 +101,9 @@ class SimulateRun:
             raise SpecError("hw must be given, as an axis of one or more values", field="hw")
         choice("keep", self.keep, KEEPS)
         checks.positive(threads=self.threads)
+        for name in self.limits:
+            choice("limit", name, LIMITS)
+        checks.limits(self.limits)
         if self.picks:
             import polars as pl
 
@@ -104,7 +111,7 @@ class SimulateRun:
             nothing = pl.Series([], dtype=pl.Float64)
             columns = dict.fromkeys(self._ranked, nothing)
             _core.Space.pick(columns, self.keep, list(self.objectives), self.top)
-        object.__setattr__(self, "_values", values)
+        object.__setattr__(self, "_values", {name: values[name] for name in known if name in values})
 
     @property
     def points(self) -> int:
@@ -116,7 +123,7 @@ class SimulateRun:
 
     @property
     def columns(self) -> list[str]:
-        """Its axes, in the order given: the last one changes fastest."""
+        """Its axes, in the order of `simulate`, whatever the order given: the last one changes fastest."""
         return list(self._values)
 
     @property
@@ -158,14 +165,13 @@ class SimulateRun:
         trace = self._read_once() if scenarios else None
         cores = os.cpu_count() or 1
         with ThreadPoolExecutor(min(self.threads or cores, cores)) as pool:
-            done = list(pool.map(lambda scenario: _summary(trace, scenario), scenarios))
+            done = list(pool.map(lambda scenario: _summary(trace, scenario, self.limits), scenarios))
         rows: list[dict[str, Any]] = []
         dropped: dict[str, tuple[int, str]] = {}
         for scenario, (summary, error) in zip(scenarios, done, strict=True):
             shown = {name: _shown(value) for name, value in scenario.items()}
             if error is not None:
-                field_or_kind = "memory" if isinstance(error, DoesNotFitError) else error.field or "scenario"
-                reason = f"{field_or_kind} is not possible"
+                reason = _reason(error)
                 count, example = dropped.get(reason, (0, str(error).splitlines()[0]))
                 dropped[reason] = (count + 1, example)
                 if self.keep == "all":
@@ -231,6 +237,7 @@ class SimulateRun:
             "objectives": list(self.objectives),
             "top": self.top,
             "figures": None if self.figures is None else list(self.figures),
+            "limits": dict(self.limits),
         }
 
     @classmethod
@@ -244,17 +251,43 @@ class SimulateRun:
             objectives=tuple(recipe["objectives"]),
             top=recipe["top"],
             figures=None if figures is None else tuple(figures),
+            limits=recipe["limits"],
             points_a_part=recipe["points_a_part"],
         )
 
 
+def _reason(error: RooflineError) -> str:
+    """Return under what a scenario is counted that is left out."""
+    if error.field == "gpus":
+        return str(error).partition(":")[0]
+    field_or_kind = "memory" if isinstance(error, DoesNotFitError) else error.field or "scenario"
+    return f"{field_or_kind} is not possible"
+
+
+def _within(scenario: Mapping[str, Any], limits: Mapping[str, int]) -> None:
+    """Refuse scenarios of fewer or more GPUs than the limits say."""
+    if not limits:
+        return
+    given = {name: scenario[name] for name in ("tp", "pp", "dp", "ep") if name in scenario}
+    checks.counts(**given)
+    gpus = _core.Layout(**given).gpus
+    for name, side, broken in (
+        ("max_gpus", "most", gpus > limits.get("max_gpus", gpus)),
+        ("min_gpus", "least", gpus < limits.get("min_gpus", gpus)),
+    ):
+        if broken:
+            message = f"gpus must be at {side} {limits[name]}: {gpus}"
+            raise SpecError(message, field="gpus", value=str(gpus))
+
+
 def _summary(
-    trace: str | PathLike[str] | Trace | None, scenario: Mapping[str, Any]
+    trace: str | PathLike[str] | Trace | None, scenario: Mapping[str, Any], limits: Mapping[str, int]
 ) -> tuple[dict[str, Any], RooflineError | None]:
     """Return the summary of a scenario, or why it is not possible."""
     from roofline_fast.simulation import simulate
 
     try:
+        _within(scenario, limits)
         return simulate(trace, **scenario).summary, None
     except TraceError:
         raise  # what is wrong with the traffic is wrong with every scenario

@@ -311,6 +311,7 @@ def _limits(limits: Mapping[str, Any] | None) -> dict[str, Any]:
             checks.numbers(**{name: value})
         else:
             checks.switches(within_context=value)
+    checks.limits(found)
     return found
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from roofline_fast.cli import flags, output, scenario, talk
+from roofline_fast.cli.bundle import with_flags
 from roofline_fast.cli.grammar import Command
+from roofline_fast.errors import SpecError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,11 +18,12 @@ HELP = """Solve where techniques begin and cease to pay in decode, on the exact 
 
 From which batch linear layers are compute-bound; of each technique and format, compared with the same without
 it alone, from and up to which batch it gains; from which acceptance drafts pay; at which context the cache
-outweighs the weights. --map shows what bounds a step over batch and context.
+outweighs the weights. --map shows what bounds a step over batch and context, of those sizes (1:1024:x4) if they
+are given.
 """
-# What the map asks about.
-BATCHES = (1, 4, 16, 64, 256, 1024)
-CONTEXTS = (256, 1024, 4096, 16384, 65536)
+# What the map asks about unless said.
+BATCHES = "1:1024:x4"
+CONTEXTS = "256:65536:x4"
 
 
 def register(app: typer.Typer) -> None:
@@ -28,34 +31,35 @@ def register(app: typer.Typer) -> None:
     app.command("break-even", cls=Command, help=HELP)(break_even)
 
 
+@with_flags("deployed", flags.DEPLOYED)
+@with_flags("lowered", flags.LOWERED)
+@with_flags("drafts", flags.DRAFTS)
 def break_even(
     model: flags.ModelArgument = None,
     hw: flags.Hw = None,
     model_flag: flags.ModelFlag = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Sequences of each rank.")] = 1,
+    batch_size: Annotated[
+        str | None,
+        typer.Option(
+            "--batch-size", "-b", metavar="N", help="Sequences of each rank, 1 unless said; of --map several."
+        ),
+    ] = None,
     input_len: Annotated[
-        int, typer.Option("--input-len", "--isl", help="Tokens in the cache of each.")
-    ] = 2048,
-    tp: flags.Tp = 1,
-    pp: flags.Pp = 1,
-    dp: flags.Dp = 1,
-    ep: flags.Ep = 1,
-    enable_expert_parallel: flags.EnableExpertParallel = False,
-    quantization: flags.Quantization = None,
-    kv_cache_dtype: flags.KvCacheDtype = None,
-    w_bits: flags.WBits = None,
-    a_bits: flags.ABits = None,
-    fusion: flags.Fusion = None,
-    flash_attention: flags.FlashAttention = None,
-    overlap: flags.Overlap = 0.0,
+        str | None,
+        typer.Option(
+            "--input-len",
+            "--isl",
+            metavar="N",
+            help="Tokens in the cache of each, 2048 unless said; of --map several.",
+        ),
+    ] = None,
+    deployed: dict[str, Any] | None = None,
+    lowered: dict[str, Any] | None = None,
     techniques: flags.With = None,
     mode: flags.Mode = "ideal",
     efficiency: flags.Efficiency = None,
     engine: flags.Engine = "vllm",
-    spec_method: flags.SpecMethod = None,
-    spec_model: flags.SpecModel = None,
-    num_speculative_tokens: flags.NumSpeculativeTokens = None,
-    spec_acceptance: flags.SpecAcceptance = None,
+    drafts: dict[str, Any] | None = None,
     config: scenario.Config = None,
     assignments: scenario.Assignments = None,
     bounds: Annotated[
@@ -69,23 +73,18 @@ def break_even(
     output.checked(form, out, model, model_flag, hw)
     from roofline_fast import comparison
 
-    experts = flags.experts(ep, enable_expert_parallel, tp, dp)
-    asked: dict[str, Any] = {"techniques": techniques, "tp": tp, "pp": pp, "dp": dp, "ep": experts}
-    asked |= {
-        "quantization": quantization,
-        "kv_cache_dtype": kv_cache_dtype,
-        "w_bits": w_bits,
-        "a_bits": a_bits,
-    }
-    asked |= {"fusion": fusion, "flash_attention": flash_attention, "overlap": overlap}
-    asked |= {"mode": mode, "efficiency": efficiency, "engine": engine}
-    asked |= {"spec_method": spec_method, "spec_model": spec_model, "spec_acceptance": spec_acceptance}
-    asked |= {"num_speculative_tokens": num_speculative_tokens}
+    asked: dict[str, Any] = {**flags.deployed(deployed or {}), **(lowered or {}), **(drafts or {})}
+    asked |= {"techniques": techniques, "mode": mode, "efficiency": efficiency, "engine": engine}
     named, device = flags.one_model(model, model_flag), flags.required("--hw", hw)
     if bounds:
-        answers = comparison.bound_map(named, device, batch_size=BATCHES, context=CONTEXTS, **asked)
+        batches, contexts = (
+            _sizes("batch_size", batch_size or BATCHES),
+            _sizes("input_len", input_len or CONTEXTS),
+        )
+        answers = comparison.bound_map(named, device, batch_size=batches, context=contexts, **asked)
     else:
-        answers = comparison.break_even(named, device, batch_size=batch_size, input_len=input_len, **asked)
+        batch, context = _one("batch_size", batch_size or "1"), _one("input_len", input_len or "2048")
+        answers = comparison.break_even(named, device, batch_size=batch, input_len=context, **asked)
     if out is not None:
         output.save(answers, out)
         talk.note(f"{answers.height} answers written to {out}", quiet=quiet)
@@ -94,16 +93,33 @@ def break_even(
     return 0
 
 
+def _sizes(name: str, text: str) -> list[int]:
+    """Return the sizes that a flag of the map names, in order and once each."""
+    from roofline_fast import sweep_axes
+
+    return sorted(set(sweep_axes.values(name, text)))
+
+
+def _one(name: str, text: str) -> int:
+    """Return the one size that answers are about."""
+    sizes = _sizes(name, text)
+    if len(sizes) > 1:
+        hint = "only --map takes several"
+        raise SpecError(f"{name} must be one number: {text}", field=name, value=text, hint=hint)
+    return sizes[0]
+
+
 def _map(found: pl.DataFrame) -> str:
     """Return a row a batch, a column a context: what bounds the step, and the cache's share of the bytes."""
     from roofline_fast.cli.figures import percent, table
 
+    batches, contexts = (found[name].unique(maintain_order=True) for name in ("batch_size", "context"))
     cells = {
         (row["batch_size"], row["context"]): f"{row['bound']} {percent(row['kv_share'])}"
         for row in found.iter_rows(named=True)
     }
-    rows = [[f"{batch:,}", *(cells[batch, context] for context in CONTEXTS)] for batch in BATCHES]
-    header = ["batch \\ context", *(f"{context:,}" for context in CONTEXTS)]
+    rows = [[f"{batch:,}", *(cells[batch, context] for context in contexts)] for batch in batches]
+    header = ["batch \\ context", *(f"{context:,}" for context in contexts)]
     said = "what bounds a decode step, and the share of its bytes that is cache"
     return "\n".join([said, "", *table(header, rows)])
 

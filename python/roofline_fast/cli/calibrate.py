@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from roofline_fast.errors import SpecError
 if TYPE_CHECKING:
     from roofline_fast.calibration import Calibration
     from roofline_fast.hardware import Hardware
+    from roofline_fast.validation import Validation
 
 HELP = """Fit efficiencies to measured kernels, steps or requests, or say what to measure (--plan).
 
@@ -23,9 +24,10 @@ Steps (`step_ms` with what a step consisted of) and served requests (`observed_t
 the JSON of `vllm bench serve --save-detailed`): the host's time, what clients wait outside the engine, and a
 factor a family. Rows that cannot be right are left out and counted. Errors are those on what was not fitted.
 """
-SERVED = "How steps or requests were served; what is recorded beside the file holds where nothing is said"
 
 
+# Share of a table's rows that may beat the datasheet before the others are doubted.
+BEATEN = 0.1
 # Kinds of rows that cannot be used, shown at most.
 MOST = 12
 
@@ -56,34 +58,20 @@ def calibrate(
     plan: Annotated[bool, typer.Option("--plan", help="Print the kernels worth measuring.")] = False,
     efficiency: Annotated[
         Path | None,
-        typer.Option(help="What steps and requests are predicted with before.", rich_help_panel=SERVED),
+        typer.Option(help="What steps and requests are predicted with before.", rich_help_panel=flags.SERVED),
     ] = None,
     run: Annotated[
-        str | None, typer.Option(help="Which run of a file of requests.", rich_help_panel=SERVED)
+        str | None, typer.Option(help="Which run of a file of requests.", rich_help_panel=flags.SERVED)
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="What was served.", rich_help_panel=SERVED)
-    ] = None,
-    tp: Annotated[int | None, typer.Option(help="GPUs of a layer.", rich_help_panel=SERVED)] = None,
-    quantization: Annotated[
-        str | None, typer.Option("--quantization", "-q", help="Weights.", rich_help_panel=SERVED)
-    ] = None,
-    kv_cache_dtype: Annotated[str | None, typer.Option(help="Its cache.", rich_help_panel=SERVED)] = None,
-    max_num_seqs: Annotated[
-        int | None, typer.Option(help="Sequences running at once.", rich_help_panel=SERVED)
-    ] = None,
-    max_num_batched_tokens: Annotated[
-        int | None, typer.Option(help="Tokens of a step.", rich_help_panel=SERVED)
-    ] = None,
-    max_model_len: Annotated[
-        int | None, typer.Option(help="Tokens of a request.", rich_help_panel=SERVED)
-    ] = None,
-    num_gpu_blocks_override: Annotated[
-        int | None, typer.Option(help="Blocks of the cache.", rich_help_panel=SERVED)
-    ] = None,
-    max_concurrency: Annotated[
-        int | None, typer.Option(help="Requests in flight.", rich_help_panel=SERVED)
-    ] = None,
+    model: flags.ServedModel = None,
+    tp: flags.ServedTp = None,
+    quantization: flags.ServedQuantization = None,
+    kv_cache_dtype: flags.ServedKvCacheDtype = None,
+    max_num_seqs: flags.ServedMaxNumSeqs = None,
+    max_num_batched_tokens: flags.ServedMaxNumBatchedTokens = None,
+    max_model_len: flags.ServedMaxModelLen = None,
+    num_gpu_blocks_override: flags.ServedNumGpuBlocksOverride = None,
+    max_concurrency: flags.ServedMaxConcurrency = None,
     form: flags.Format = "table",
     out: Annotated[
         Path | None,
@@ -95,17 +83,7 @@ def calibrate(
 ) -> int:
     """Fit and return the exit code."""
     output.checked(form, None, measurements)
-    served: dict[str, Any] = {
-        "model": model,
-        "tp": tp,
-        "quantization": quantization,
-        "kv_cache_dtype": kv_cache_dtype,
-        "max_num_seqs": max_num_seqs,
-        "max_num_batched_tokens": max_num_batched_tokens,
-        "max_model_len": max_model_len,
-        "num_gpu_blocks_override": num_gpu_blocks_override,
-        "max_concurrency": max_concurrency,
-    }
+    served = flags.served(locals())
     if plan:
         return _plan(form, out, hw, engine, quiet=quiet)
     from roofline_fast.calibration import calibrate as ask
@@ -120,12 +98,14 @@ def calibrate(
         update=update,
         efficiency=efficiency,
         run=run,
-        **{key: value for key, value in served.items() if value is not None},
+        **served,
     )
     if out is not None and fitted.files:
         for path in fitted.write(out):
             talk.note(f"efficiencies written to {path}; use them with --efficiency {path}", quiet=quiet)
     output.show(form, screen=lambda: screen(fitted), record=fitted.fits.to_dicts, frame=lambda: fitted.fits)
+    if fitted.errors.height and (fitted.errors["median_ape"] > fitted.errors["before_median_ape"]).any():
+        talk.note("some errors are larger than before: these measurements tell too little", quiet=quiet)
     return _verdict(fitted)
 
 
@@ -136,10 +116,10 @@ def screen(fitted: Calibration) -> str:
     return "\n".join(lines)
 
 
-def unusable(fitted: Calibration) -> list[str]:
+def unusable(found: Calibration | Validation) -> list[str]:
     """Return for each kind of row that cannot be used how many there are, why, and what the first holds."""
     lines = []
-    for row in fitted.unusable.iter_rows(named=True):
+    for row in found.unusable.iter_rows(named=True):
         count = "" if row.get("rows", 1) == 1 else f" (and {row['rows'] - 1:,} more)"
         # What names itself is not named again.
         parts = [row["must"]]
@@ -182,7 +162,7 @@ def _shown(number: str, value: float) -> str:
 def _kernels(fitted: Calibration) -> list[str]:
     """Return the fits of kernels."""
     start = f"{'device / engine':<28}{'family':<19}{'dtype':<20}{'rows':>9}"
-    head = f"{start}{'median':>8}{'P90':>7}{'bias':>7}{'roofline':>10}"
+    head = f"{start}{'median':>8}{'P90':>7}{'bias':>7}{'roofline':>10}{'odd':>8}{'P90':>7}"
     lines = [head]
     left_out = {"beats_roofline": 0, "unit_slip": 0, "launch_floor": 0}
     for row in fitted.fits.iter_rows(named=True):
@@ -194,18 +174,43 @@ def _kernels(fitted: Calibration) -> list[str]:
             lines.append(f"{start}  refused: {row['refused']}")
             continue
         errors = f"{row['median_ape']:>6.1f} %{row['p90_ape']:>5.0f} %{row['bias']:>+5.1f} %"
-        lines.append(f"{start}{errors}{row['ideal_median_ape']:>8.0f} %")
+        odd = ""
+        if row["odd"]:
+            odd = f"{row['odd_median_ape']:>6.1f} %{row['odd_p90_ape']:>5.0f} %"
+        lines.append(f"{start}{errors}{row['ideal_median_ape']:>8.0f} %{odd}")
     why = {
         "beats_roofline": "faster than the datasheet roofline",
         "unit_slip": "of another unit, it seems",
         "launch_floor": "measuring an eager launch",
     }
     lines += [f"  left out: {count:,} rows {why[flaw]}" for flaw, count in left_out.items() if count]
+    lines += [f"  {line}" for line in suspicious(fitted)]
     if fitted.noisy:
         lines.append(f"  left out: {fitted.noisy:,} rows marked noisy")
     lines.append(
-        "  errors of rows that were not fitted: median and P90 of the absolute error, median of the signed"
+        "  errors of rows that were not fitted: median and P90 of the absolute error, median of the signed; odd:"
+        " those of shapes that serving hardly meets"
     )
+    return lines
+
+
+def suspicious(fitted: Calibration) -> list[str]:
+    """Return what is told of rows that were fitted: loops in the cache, tables much of which cannot be."""
+    lines = []
+    hot = fitted.fits["hot"].sum()
+    if hot:
+        lines.append(
+            f"in the cache: loops of {hot:,} rows read from the last-level cache, not from memory; their gain is fitted"
+            " beside and no part of predictions"
+        )
+    for row in fitted.fits.iter_rows(named=True):
+        wrong = row["beats_roofline"]
+        if wrong > BEATEN * (wrong + row["rows"]) and row["rows"]:
+            name = f"{row['hw']} / {row['engine']}, {row['family']} {row['dtype']}"
+            lines.append(
+                f"warning: {wrong:,} of {wrong + row['rows']:,} rows of {name} beat the datasheet: are the others of"
+                " this device, and from memory?"
+            )
     return lines
 
 

@@ -102,6 +102,10 @@ def _kept(asked: Mapping[str, Any], file: Mapping[str, Any]) -> tuple[str, tuple
                 "--by must be left out with --pareto, which ranks by its first result", field="--by"
             )
         objectives = (asked["by"],)
+    for way, flag in (("pareto", "--pareto"), ("topk", "--by")):
+        if keep == way and not objectives:
+            hint = f"for example `{flag} {'tokens_per_gpu_s,tokens_per_user_s' if way == 'pareto' else RANKED_BY}`"
+            raise SpecError(f"{flag} must be given with --keep {way}", field=flag, hint=hint)
     return keep, objectives
 
 
@@ -124,8 +128,12 @@ def _priced(axes: Mapping[str, Any], asked: Mapping[str, Any], file: Mapping[str
 def _simulate(
     trace: str | None, axes: Mapping[str, Any], asked: Mapping[str, Any], file: Mapping[str, Any]
 ) -> SimulateRun:
-    if asked["limits"]:
-        raise SpecError("limits of GPUs and contexts must be left out with --trace", field="--trace")
+    limits = {**(file.get("limits") or {}), **asked["limits"]}
+    if "within_context" in limits:
+        hint = "simulate refuses contexts that are longer, or cuts them: --axis over_context=..."
+        raise SpecError(
+            "--within-context must be left out of simulations", field="--within-context", hint=hint
+        )
     values = {name: _of_simulate(name, given) for name, given in axes.items()}
     if asked["slo"] is not None:
         values["slo"] = asked["slo"]
@@ -138,6 +146,7 @@ def _simulate(
         objectives=objectives,
         top=asked["top"] or file.get("top", 10),
         figures=None if figures is None else tuple(figures),
+        limits=limits,
         points_a_part=asked["points_a_part"] or file.get("points_a_part") or SCENARIOS_A_PART,
         threads=asked["threads"],
     )

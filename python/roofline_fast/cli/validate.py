@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from roofline_fast.cli import flags, output, talk
+from roofline_fast.cli.calibrate import MOST, unusable
 from roofline_fast.cli.grammar import Command
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ Errors in percent: median, mean and P90 of the absolute error, bias (median of t
 (share inside the 80 % band), beside the pure roofline's median. What was not priced is listed with its
 reason.
 """
-SERVED = "How requests were served, where nothing recorded beside the file says it"
+# Whose kernels the shipped fits are of.
+ENGINES = {"vllm", "sglang", "trtllm", "nccl", "any"}
 # Errors that published simulators report on other data of this kind, percent (median absolute).
 PEERS = {
     "tpot_ms": "aiconfigurator's tables 12 on dense models, 17 on all it prices",
@@ -44,29 +46,15 @@ def validate(
     efficiency: Annotated[
         list[Path] | None, typer.Option(help="Efficiency files that come before the shipped ones.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="What was served.", rich_help_panel=SERVED)
-    ] = None,
-    tp: Annotated[int | None, typer.Option(help="GPUs of a layer.", rich_help_panel=SERVED)] = None,
-    quantization: Annotated[
-        str | None, typer.Option("--quantization", "-q", help="Weights.", rich_help_panel=SERVED)
-    ] = None,
-    kv_cache_dtype: Annotated[str | None, typer.Option(help="Its cache.", rich_help_panel=SERVED)] = None,
-    max_num_seqs: Annotated[
-        int | None, typer.Option(help="Sequences running at once.", rich_help_panel=SERVED)
-    ] = None,
-    max_num_batched_tokens: Annotated[
-        int | None, typer.Option(help="Tokens of a step.", rich_help_panel=SERVED)
-    ] = None,
-    max_model_len: Annotated[
-        int | None, typer.Option(help="Tokens of a request.", rich_help_panel=SERVED)
-    ] = None,
-    num_gpu_blocks_override: Annotated[
-        int | None, typer.Option(help="Blocks of the cache.", rich_help_panel=SERVED)
-    ] = None,
-    max_concurrency: Annotated[
-        int | None, typer.Option(help="Requests in flight.", rich_help_panel=SERVED)
-    ] = None,
+    model: flags.ServedModel = None,
+    tp: flags.ServedTp = None,
+    quantization: flags.ServedQuantization = None,
+    kv_cache_dtype: flags.ServedKvCacheDtype = None,
+    max_num_seqs: flags.ServedMaxNumSeqs = None,
+    max_num_batched_tokens: flags.ServedMaxNumBatchedTokens = None,
+    max_model_len: flags.ServedMaxModelLen = None,
+    num_gpu_blocks_override: flags.ServedNumGpuBlocksOverride = None,
+    max_concurrency: flags.ServedMaxConcurrency = None,
     form: flags.Format = "table",
     out: flags.Output = None,
     quiet: flags.Quiet = False,
@@ -75,32 +63,47 @@ def validate(
     output.checked(form, out, measurements)
     from roofline_fast.validation import validate as ask
 
-    serving = {
-        "model": model,
-        "tp": tp,
-        "quantization": quantization,
-        "kv_cache_dtype": kv_cache_dtype,
-        "max_num_seqs": max_num_seqs,
-        "max_num_batched_tokens": max_num_batched_tokens,
-        "max_model_len": max_model_len,
-        "num_gpu_blocks_override": num_gpu_blocks_override,
-        "max_concurrency": max_concurrency,
-    }
+    serving = flags.served(locals())
     found = ask(
         flags.required("FILE_OR_FOLDER", measurements),
         hw,
         engine=engine,
         efficiency=efficiency or None,
-        **{key: value for key, value in serving.items() if value is not None},
+        **serving,
     )
     if found.skipped:
         several = f" and {len(found.skipped) - 1} more" if len(found.skipped) > 1 else ""
         talk.note(f"skipped {found.skipped[0]}{several}: no measurements that can be predicted", quiet=quiet)
+    for name in strangers(found) if efficiency is None else ():
+        talk.note(
+            f"{name}: no kernels of this engine were fitted; predicted by others', with wider bands",
+            quiet=quiet,
+        )
     if out is not None:
         output.save(found.errors, out)
         talk.note(f"{found.errors.height} lines written to {out}", quiet=quiet)
     output.show(form, screen=lambda: screen(found), record=found.to_list, frame=lambda: found.errors)
-    return 0
+    return _verdict(found)
+
+
+def strangers(found: Validation) -> list[str]:
+    """Return the engines of kernels that no shipped fit is of."""
+    groups = found.errors.filter(found.errors["metric"].str.starts_with("kernel:"))["group"]
+    named = groups.filter(groups.str.starts_with("engine=") & ~groups.str.contains(","))
+    return sorted({name.removeprefix("engine=") for name in named} - ENGINES)
+
+
+def _verdict(found: Validation) -> int:
+    """Say on stderr why nothing could be priced, if so, which is bad input."""
+    if found.errors["n"].sum():
+        return 0
+    talk.say("error: measurements must hold a row that can be priced: none can")
+    lines = unusable(found)
+    reasons = found.refused.sort("rows", descending=True).head(MOST)
+    lines = lines or [f"{metric}: {why} ({rows:,} rows)" for metric, why, rows in reasons.iter_rows()]
+    for line in lines:
+        talk.say(f"  {line}")
+    return talk.BAD_INPUT
 
 
 def screen(found: Validation) -> str:
@@ -110,7 +113,8 @@ def screen(found: Validation) -> str:
     for row in found.errors.iter_rows(named=True):
         if "," in row["group"]:
             continue
-        metric = row["metric"] if row["group"] == "all" else ""
+        first = row["group"] == "all" or row["group"].startswith("variant=")
+        metric = row["metric"] if first else ""
         numbers = [f"{row['n']:>10,}", f"{row['refused']:>10,}"]
         for name in ("median_ape", "mape", "p90_ape", "bias", "coverage", "ideal_median_ape"):
             numbers.append(f"{'–':>10}" if row[name] is None else f"{row[name]:>10.1f}")

@@ -133,6 +133,11 @@ impl Analyst {
         &self.model
     }
 
+    /// Its compiled vision tower, if it has one.
+    pub fn tower(&self) -> Option<&Pricer> {
+        self.tower.as_ref()
+    }
+
     /// How its memory is divided.
     pub fn memory(&self) -> &MemoryPlan {
         &self.memory
@@ -305,14 +310,14 @@ fn times(pricer: &Pricer, point: &Point, generation: &Generation) -> Times {
     if point.question == Question::Chat && point.chunk > 0 {
         prompts = point.input_len.div_ceil(point.chunk);
     }
-    let (mut total, mut first, mut count) = (Sum::default(), Sum::default(), 0);
+    // What comes behind the prompt is added up apart: seen as a difference, a short answer to a long prompt is rounding.
+    let (mut first, mut behind, mut count) = (Sum::default(), Sum::default(), 0);
     each_step(pricer, point, generation, Told::Steps, |sums, steps| {
-        total.add(pricer.seconds(sums), steps);
+        let sum = if count < prompts { &mut first } else { &mut behind };
+        sum.add(pricer.seconds(sums), steps);
         count += 1;
-        if count == prompts {
-            first = total;
-        }
     });
+    let total = first.and(&behind);
     let ttft = first.step;
     let batch = point.batch_size as f64;
     let step: StepTime = total.into();
@@ -350,11 +355,8 @@ fn times(pricer: &Pricer, point: &Point, generation: &Generation) -> Times {
                 step,
                 ttft: Some(ttft),
                 ttft_band: band(first),
-                tpot: (decodes > 0).then(|| (seconds - ttft) / decodes as f64),
-                tpot_band: band(total)
-                    .zip(band(first))
-                    .filter(|_| decodes > 0)
-                    .map(|(all, first)| each((all.0 - first.0, all.1 - first.1), decodes as f64)),
+                tpot: (decodes > 0).then(|| behind.step / decodes as f64),
+                tpot_band: band(behind).filter(|_| decodes > 0).map(|band| each(band, decodes as f64)),
                 e2e: Some(seconds),
                 tokens: batch * point.output_len as f64,
             }
@@ -385,6 +387,18 @@ impl Sum {
         self.step += time.step.seconds * steps;
         self.ideal += time.ideal * steps;
         self.stage += time.stage * steps;
+    }
+
+    fn and(&self, more: &Sum) -> Sum {
+        Sum {
+            priced: self.priced + more.priced,
+            banded: self.banded + more.banded,
+            step: self.step + more.step,
+            low: self.low + more.low,
+            high: self.high + more.high,
+            ideal: self.ideal + more.ideal,
+            stage: self.stage + more.stage,
+        }
     }
 }
 

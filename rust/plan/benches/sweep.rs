@@ -160,7 +160,7 @@ fn rows(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new(format!("{mode}_{phase}_{name}"), model), |bencher| {
                 bencher.iter(|| {
                     let swept = read(&space, 0, space.points(), &ask, &monitor);
-                    swept.and_then(|swept| swept.table(&space, None, &ask)).map(|t| t.len())
+                    swept.and_then(|swept| swept.tables(&space, None, &ask)).map(|tables| tables.len())
                 });
             });
         }

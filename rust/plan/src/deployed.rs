@@ -159,9 +159,8 @@ impl Deployed {
         if wanted.has(Measure::Tpot) {
             fill(block, Measure::Tpot, count, |point| {
                 let steps = (sizes.output_len[point] - 1) as f64;
-                let decoding = answers.step[point] - answers.ttft[point];
                 match chat {
-                    true if steps > 0.0 => decoding / steps,
+                    true if steps > 0.0 => answers.decoding[point] / steps,
                     true => f64::NAN,
                     false => answers.step[point] / each_step,
                 }

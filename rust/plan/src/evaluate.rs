@@ -21,7 +21,7 @@ use roofline_core::technique::{Said, Technique};
 
 use crate::deployed::{Deployed, Desk, at_desk};
 use crate::error::{Error, Result};
-use crate::results::{Block, Results, Rows as Share, Wanted};
+use crate::results::{Block, Measure, Results, Wanted};
 
 /// What `mode` may be.
 pub const MODES: [&str; 2] = ["predicted", "ideal"];
@@ -198,59 +198,41 @@ impl Rows {
     }
 }
 
-/// Prices every row; only `columns` are returned (all results if empty).
+/// Prices every row; only `columns` are returned (all results if empty), in tables that follow one another.
 ///
 /// # Errors
 /// An unknown column; the first row that is not possible, with its number; more than 2^32 rows.
-pub fn evaluate(configurations: &Configurations, columns: &[String]) -> Result<Table> {
+pub fn evaluate(configurations: &Configurations, columns: &[String]) -> Result<Vec<Table>> {
     let wanted = Wanted::named(columns)?;
     let groups = grouped(configurations)?;
-    let mut results = Results::room(wanted, configurations.rows);
-    for group in &groups {
-        let unknown = group.deployed.unknown(group.question);
-        // Pieces are whole blocks, so that what a block shares is shared on any number of threads.
-        const PIECE: usize = 64 * BLOCK;
-        let starts = (0..group.rows.len()).step_by(PIECE);
-        let places = |start: usize| start..(start + PIECE).min(group.rows.len());
-        if let Rows::All(rows) = group.rows {
-            let mut left = results.rows_mut(wanted);
-            let mut shares = Vec::new();
-            for start in starts {
-                let (mine, others) = left.split(places(start).len());
-                shares.push((start, mine));
-                left = others;
-            }
-            let price = |(start, mut share): (usize, Share<'_>)| {
-                let write = |row: usize, block: &Block, count: usize| share.write(row, block, count, unknown);
-                at_desk(|desk, block| {
-                    piece(configurations, group, wanted, places(start), (desk, block), write)
-                })
-            };
-            shares.into_par_iter().map(price).collect::<Result<()>>()?;
-            results.close_up(wanted, &[(rows, rows, unknown)]);
-            continue;
-        }
-        let starts: Vec<usize> = starts.collect();
-        let priced: Vec<Result<Results>> = starts
-            .par_iter()
-            .map(|start| {
-                let places = places(*start);
-                let mut part = Results::room(wanted, places.len());
-                let mut share = part.rows_mut(wanted);
-                let write = |row: usize, block: &Block, count: usize| {
-                    share.write(row, block, count, Wanted::default());
-                };
-                at_desk(|desk, block| piece(configurations, group, wanted, places, (desk, block), write))?;
-                Ok(part)
-            })
-            .collect();
-        for (start, part) in starts.into_iter().zip(priced) {
-            place(group, wanted, start, &part?, &mut results);
-        }
+    let table = |results: Results| {
+        let mut table = Table::new();
+        results.into_table(wanted, &mut table);
+        table
+    };
+    // Pieces are whole blocks, so that what a block shares is shared on any number of threads.
+    const PIECE: usize = 64 * BLOCK;
+    let priced = |group: &Group| -> Result<Vec<Results>> {
+        let starts: Vec<usize> = (0..group.rows.len()).step_by(PIECE).collect();
+        let price = |start: usize| {
+            let places = start..(start + PIECE).min(group.rows.len());
+            at_desk(|desk, block| piece(configurations, group, wanted, places, (desk, block)))
+        };
+        starts.into_par_iter().map(price).collect()
+    };
+    if let [group] = &*groups {
+        return Ok(priced(group)?.into_par_iter().map(table).collect());
     }
-    let mut table = Table::new();
-    results.into_table(wanted, &mut table);
-    Ok(table)
+    let mut lanes: Vec<(Measure, Vec<f64>)> =
+        wanted.each().map(|measure| (measure, vec![0.0; configurations.rows])).collect();
+    for group in &groups {
+        let parts = priced(group)?;
+        lanes.par_iter_mut().for_each(|(measure, lane)| {
+            let values = parts.iter().flat_map(|part| part.lane(*measure));
+            values.enumerate().for_each(|(place, value)| lane[group.rows.at(place)] = value);
+        });
+    }
+    Ok(vec![table(Results::of(wanted, lanes))])
 }
 
 /// Tells the rows apart by what must be compiled for them, in the order in which it first occurs.
@@ -343,17 +325,17 @@ impl Ids {
     }
 }
 
-/// Prices some rows of a group, by their places in it, and hands each block to `write` with its first row among them.
+/// Prices some rows of a group, by their places in it.
 fn piece(
     configurations: &Configurations,
     group: &Group,
     wanted: Wanted,
     places: std::ops::Range<usize>,
     (desk, block): (&mut Desk, &mut Block),
-    mut write: impl FnMut(usize, &Block, usize),
-) -> Result<()> {
+) -> Result<Results> {
+    let mut results = Results::room(wanted, places.len());
     let model = &group.deployed.analyst().deployment().model;
-    let unknown = group.deployed.unknown(group.question);
+    let unknown = group.deployed.unknown(group.question).both(wanted);
     let mut start = places.start;
     let mut columns = [[0u64; BLOCK]; 5];
     while start < places.end {
@@ -376,14 +358,15 @@ fn piece(
             }
         }
         // Rules about sizes are rules about the least and the greatest of them: one look tells whether any row breaks one.
-        let extreme = |of: fn(u64, u64) -> u64| {
-            columns.each_ref().map(|column| column[1..count].iter().fold(column[0], |a, b| of(a, *b)))
-        };
+        let ends = columns.each_ref().map(|column| {
+            let ends = |(least, most): (u64, u64), size: &u64| (least.min(*size), most.max(*size));
+            column[..count].iter().fold((u64::MAX, 0), ends)
+        });
         let possible = |[batch_size, input_len, output_len, prefix_len, chunk]: [u64; 5]| {
             let question = group.question;
             Point { question, batch_size, input_len, output_len, prefix_len, chunk }.check(model).is_ok()
         };
-        if !possible(extreme(u64::min)) || !possible(extreme(u64::max)) {
+        if !possible(ends.map(|(least, _)| least)) || !possible(ends.map(|(_, most)| most)) {
             for at in 0..count {
                 let row = group.rows.at(start + at);
                 let point = configurations.point(row, group.question);
@@ -395,17 +378,8 @@ fn piece(
         let sizes = Sizes { batch_size, input_len, output_len, prefix_len, chunk };
         group.deployed.price(group.question, &sizes, wanted, desk, block);
         unknown.each().for_each(|measure| block.lane_mut(measure)[..count].fill(f64::NAN));
-        write(start - places.start, block, count);
+        results.push(block, count);
         start += count;
     }
-    Ok(())
-}
-
-/// Writes a piece's results into its rows.
-fn place(group: &Group, wanted: Wanted, start: usize, part: &Results, results: &mut Results) {
-    let Rows::Some(rows) = &group.rows else { return };
-    for (measure, to) in results.rows_mut(wanted).lanes() {
-        let from = part.lane(measure);
-        rows[start..].iter().zip(from).for_each(|(row, value)| to[*row as usize] = *value);
-    }
+    Ok(results)
 }

@@ -1,6 +1,5 @@
 //! The columns of results: their names and units, and how a block of them becomes a table.
 
-use rayon::prelude::*;
 use roofline_core::batch::BLOCK;
 use roofline_core::names;
 use roofline_core::roof::Bound;
@@ -152,6 +151,12 @@ impl Wanted {
         Wanted(self.0 | 1 << measure as u32)
     }
 
+    /// Those that are also among others.
+    #[must_use]
+    pub fn both(self, others: Wanted) -> Wanted {
+        Wanted(self.0 & others.0)
+    }
+
     /// These but for those.
     #[must_use]
     pub fn without(self, others: Wanted) -> Wanted {
@@ -198,161 +203,160 @@ impl Block {
     }
 }
 
-/// Measures of many points, column by column; those not wanted stay empty.
-#[derive(Debug, Clone, Default)]
+/// Numbers of one measure, row by row: most measures of some neighbours do not differ, and are then kept once.
+#[derive(Debug, Clone)]
+enum Lane {
+    Same(f64),
+    Each(Vec<f64>),
+}
+
+impl Lane {
+    /// Appends numbers to `rows` others, and lays out `room` rows where they begin to differ. Whether any of them is
+    /// unknown is returned where they do.
+    fn push(&mut self, rows: usize, room: usize, numbers: impl Iterator<Item = f64> + Clone) -> bool {
+        if let Lane::Same(value) = self {
+            let first = numbers.clone().next().unwrap_or(*value);
+            let all = if rows == 0 { first } else { *value };
+            *value = all;
+            // No early end: such a loop is vectorised, and neighbours that differ are asked once.
+            if numbers.clone().fold(0, |apart, number| apart | (number.to_bits() ^ all.to_bits())) == 0 {
+                return false;
+            }
+            let mut lane = Vec::with_capacity(room.max(rows));
+            lane.resize(rows, all);
+            *self = Lane::Each(lane);
+        }
+        let Lane::Each(lane) = self else { return false };
+        // No early end: such a loop is vectorised.
+        let unknown = numbers
+            .clone()
+            .fold(lane.first().is_some_and(|first| first.is_nan()), |any, number| any | number.is_nan());
+        lane.extend(numbers);
+        unknown
+    }
+
+    fn at(&self, row: usize) -> f64 {
+        match self {
+            Lane::Same(value) => *value,
+            Lane::Each(lane) => lane[row],
+        }
+    }
+}
+
+/// Measures of points that follow one another.
+#[derive(Debug, Clone)]
 pub struct Results {
     rows: usize,
-    lanes: [Vec<f64>; COUNT],
-    /// Measures that are unknown in every row, whatever their lanes hold.
+    room: usize,
+    wanted: Wanted,
+    /// Measures that are unknown in some rows, and known in others.
     unknown: Wanted,
+    lanes: [Lane; COUNT],
+}
+
+impl Default for Results {
+    fn default() -> Results {
+        Results::room(Wanted::default(), 0)
+    }
 }
 
 impl Results {
-    /// Room for `rows` rows, to be written by way of [`Results::rows_mut`].
+    /// No rows yet, but room for so many.
     pub fn room(wanted: Wanted, rows: usize) -> Results {
-        let mut results = Results { rows, ..Results::default() };
-        let lanes = results.lanes.par_iter_mut().with_min_len(lanes_at_a_time(rows)).zip(Measure::ALL);
-        lanes.filter(|(_, measure)| wanted.has(*measure)).for_each(|(lane, _)| *lane = vec![0.0; rows]);
+        let lanes = [const { Lane::Same(f64::NAN) }; COUNT];
+        Results { rows: 0, room: rows, wanted, unknown: Wanted::default(), lanes }
+    }
+
+    /// Columns of equal length, one a wanted measure.
+    pub fn of(wanted: Wanted, lanes: Vec<(Measure, Vec<f64>)>) -> Results {
+        let rows = lanes.first().map_or(0, |(_, lane)| lane.len());
+        let mut results = Results { rows, ..Results::room(wanted, rows) };
+        for (measure, lane) in lanes {
+            let first = lane.first().copied().unwrap_or(f64::NAN);
+            results.lanes[measure as usize] = if lane.iter().all(|value| value.to_bits() == first.to_bits()) {
+                Lane::Same(first)
+            } else {
+                if lane.iter().any(|value| value.is_nan()) {
+                    results.unknown = results.unknown.and(measure);
+                }
+                Lane::Each(lane)
+            };
+        }
         results
     }
 
-    /// The numbers of one measure; none where it is unknown in every row (see [`Results::spelled_out`]).
-    pub fn lane(&self, measure: Measure) -> &[f64] {
-        &self.lanes[measure as usize]
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows
     }
 
-    /// Every row of the wanted measures, to be written.
-    pub fn rows_mut(&mut self, wanted: Wanted) -> Rows<'_> {
-        let lanes = Measure::ALL.into_iter().zip(&mut self.lanes);
-        Rows {
-            lanes: lanes.filter(|(measure, _)| wanted.has(*measure)).map(|(m, l)| (m, &mut l[..])).collect(),
-        }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
     }
 
-    /// Puts together what parts wrote at the front of their shares: `parts` says how long each share is, how many of its
-    /// rows were written, and which measures were left out because they are unknown in all of them.
-    pub fn close_up(&mut self, wanted: Wanted, parts: &[(usize, usize, Wanted)]) {
-        let written = || parts.iter().filter(|(_, rows, _)| *rows > 0);
-        self.rows = written().map(|(_, rows, _)| rows).sum();
-        let everywhere = |measure: &Measure| written().all(|(_, _, unknown)| unknown.has(*measure));
-        let unknown = wanted.each().filter(|measure| self.rows > 0 && everywhere(measure));
-        self.unknown = unknown.fold(self.unknown, Wanted::and);
-        let unknown = self.unknown;
-        let lanes = self.lanes.par_iter_mut().with_min_len(lanes_at_a_time(self.rows)).zip(Measure::ALL);
-        lanes.filter(|(_, measure)| wanted.has(*measure)).for_each(|(lane, measure)| {
-            if unknown.has(measure) {
-                *lane = Vec::new();
-                return;
-            }
-            let (mut from, mut to) = (0, 0);
-            for (share, rows, unknown) in parts {
-                if unknown.has(measure) {
-                    lane[to..to + rows].fill(f64::NAN);
-                } else if from != to {
-                    lane.copy_within(from..from + rows, to);
-                }
-                from += share;
-                to += rows;
-            }
-            lane.truncate(to);
-        });
+    /// The numbers of one measure, NaN where unknown.
+    pub fn lane(&self, measure: Measure) -> impl Iterator<Item = f64> + '_ {
+        let lane = &self.lanes[measure as usize];
+        (0..self.rows).map(|row| lane.at(row))
     }
 
-    /// The same with a value in every lane: unknown ones say so row by row.
-    #[must_use]
-    pub fn spelled_out(mut self) -> Results {
-        for measure in std::mem::take(&mut self.unknown).each() {
-            self.lanes[measure as usize] = vec![f64::NAN; self.rows];
-        }
-        self
+    /// Appends the first `count` points of a block.
+    pub fn push(&mut self, block: &Block, count: usize) {
+        self.push_each(count, |measure| block.lane(measure)[..count].iter().copied());
     }
 
-    /// Appends other rows.
+    /// Appends some points of a block.
+    pub fn push_some(&mut self, block: &Block, points: &[usize]) {
+        self.push_each(points.len(), |measure| points.iter().map(move |point| block.lane(measure)[*point]));
+    }
+
+    /// Appends rows of which nothing is known.
+    pub fn push_unknown(&mut self, rows: usize) {
+        self.push_each(rows, |_| std::iter::repeat_n(f64::NAN, rows));
+    }
+
+    /// Appends other rows of the same measures.
     pub fn append(&mut self, other: &Results) {
-        self.rows += other.rows;
-        for (mine, theirs) in self.lanes.iter_mut().zip(&other.lanes) {
-            mine.extend_from_slice(theirs);
-        }
+        self.wanted = if self.is_empty() { other.wanted } else { self.wanted };
+        self.push_each(other.rows, |measure| other.lane(measure).collect::<Vec<f64>>().into_iter());
     }
 
-    /// Keeps these rows, in this order.
+    fn push_each<I: Iterator<Item = f64> + Clone>(&mut self, rows: usize, of: impl Fn(Measure) -> I) {
+        if rows == 0 {
+            return;
+        }
+        for measure in self.wanted.each() {
+            if self.lanes[measure as usize].push(self.rows, self.room, of(measure)) {
+                self.unknown = self.unknown.and(measure);
+            }
+        }
+        self.rows += rows;
+    }
+
+    /// These rows, in this order.
     #[must_use]
     pub fn take(&self, rows: &[usize]) -> Results {
-        let picked = |lane: &Vec<f64>| {
-            if lane.is_empty() { Vec::new() } else { rows.iter().map(|row| lane[*row]).collect() }
-        };
-        Results { rows: rows.len(), lanes: self.lanes.each_ref().map(picked), unknown: self.unknown }
+        let mut taken = Results::room(self.wanted, rows.len());
+        let lane = |measure: Measure| rows.iter().map(move |row| self.lanes[measure as usize].at(*row));
+        taken.push_each(rows.len(), lane);
+        taken
     }
 
     /// Appends the wanted measures to a table, in their order.
-    pub fn into_table(self, wanted: Wanted, table: &mut Table) {
-        let Results { rows, lanes, unknown } = self;
-        let lanes: Vec<(Measure, Vec<f64>)> =
-            Measure::ALL.into_iter().zip(lanes).filter(|(measure, _)| wanted.has(*measure)).collect();
-        let columns: Vec<(Measure, Column)> = lanes
-            .into_par_iter()
-            .map(|(measure, lane)| {
-                let column = if unknown.has(measure) {
-                    constant(measure, f64::NAN, rows)
-                } else {
-                    column(measure, lane)
-                };
-                (measure, column)
-            })
-            .collect();
-        columns.into_iter().for_each(|(measure, column)| table.push(measure.name(), column));
-    }
-}
-
-/// How many lanes of so many rows a thread takes at once: for a few thousand rows another thread is not worth waking.
-fn lanes_at_a_time(rows: usize) -> usize {
-    const WORTH_WAKING: usize = 1 << 18;
-    WORTH_WAKING / rows.max(1) + 1
-}
-
-/// Some rows of the wanted measures, to be written in place.
-#[derive(Debug)]
-pub struct Rows<'a> {
-    lanes: Vec<(Measure, &'a mut [f64])>,
-}
-
-impl<'a> Rows<'a> {
-    /// The first `rows` of them, and the others.
-    pub fn split(self, rows: usize) -> (Rows<'a>, Rows<'a>) {
-        let halves = self.lanes.into_iter().map(|(measure, lane)| {
-            let (first, rest) = lane.split_at_mut(rows);
-            ((measure, first), (measure, rest))
-        });
-        let (lanes, rest) = halves.unzip();
-        (Rows { lanes }, Rows { lanes: rest })
-    }
-
-    /// Writes the first `count` points of a block, from `row` on; leaves out what is `unknown` in all of them.
-    pub fn write(&mut self, row: usize, block: &Block, count: usize, unknown: Wanted) {
-        for (measure, lane) in self.lanes.iter_mut().filter(|(measure, _)| !unknown.has(*measure)) {
-            lane[row..row + count].copy_from_slice(&block.lane(*measure)[..count]);
+    pub fn into_table(mut self, wanted: Wanted, table: &mut Table) {
+        for measure in wanted.each() {
+            let lane = std::mem::replace(&mut self.lanes[measure as usize], Lane::Same(f64::NAN));
+            let column = match lane {
+                Lane::Same(value) => constant(measure, value, self.rows),
+                Lane::Each(lane) => column(measure, lane, self.unknown.has(measure)),
+            };
+            table.push(measure.name(), column);
         }
     }
-
-    /// Writes some points of a block.
-    pub fn write_some(&mut self, row: usize, block: &Block, points: &[usize], unknown: Wanted) {
-        for (measure, lane) in self.lanes.iter_mut().filter(|(measure, _)| !unknown.has(*measure)) {
-            let from = block.lane(*measure);
-            lane[row..].iter_mut().zip(points).for_each(|(to, point)| *to = from[*point]);
-        }
-    }
-
-    /// The numbers of each measure.
-    pub fn lanes(&mut self) -> impl Iterator<Item = (Measure, &mut [f64])> {
-        self.lanes.iter_mut().map(|(measure, lane)| (*measure, &mut **lane))
-    }
 }
 
-fn column(measure: Measure, lane: Vec<f64>) -> Column {
-    let same = |first: &&f64| lane.iter().all(|value| value.to_bits() == first.to_bits());
-    if let Some(value) = lane.first().filter(same) {
-        return constant(measure, *value, lane.len());
-    }
+fn column(measure: Measure, lane: Vec<f64>, unknown: bool) -> Column {
     match measure {
         Measure::Bound => {
             let mut names = vec![String::new(); Bound::ALL.len()];
@@ -362,11 +366,12 @@ fn column(measure: Measure, lane: Vec<f64>) -> Column {
             Column::Names(lane.into_iter().map(place).collect(), names)
         }
         Measure::Fits => Column::Bool(lane.into_iter().map(|value| value == 1.0).collect()),
-        Measure::MaxConcurrency if lane.iter().any(|value| value.is_nan()) => {
+        Measure::MaxConcurrency if unknown => {
             Column::OptU64(lane.into_iter().map(|value| (!value.is_nan()).then_some(value as u64)).collect())
         }
         Measure::MaxConcurrency => Column::U64(lane.into_iter().map(|value| value as u64).collect()),
-        _ => Column::NanF64(lane),
+        _ if unknown => Column::NanF64(lane),
+        _ => Column::F64(lane),
     }
 }
 

@@ -23,44 +23,95 @@ use roofline_plan::sweep::{
 use roofline_sim::engine::Monitor;
 
 const ENGINE: EngineMemory = EngineMemory::VLLM;
-const MODELS: [&str; 7] = [
+/// Dense, experts, latent attention, windows, chunks, states, linear attention, pictures, encoders.
+const MODELS: [&str; 13] = [
     "llama-3.1-8b",
+    "opt-6.7b",
     "mixtral-8x7b",
     "deepseek-v3",
+    "deepseek-v3.2",
     "gemma-3-27b",
+    "gpt-oss-20b",
     "llama-4-scout-17b-16e",
+    "falcon-mamba-7b",
     "jamba-v0.1",
+    "qwen3-next-80b-a3b",
     "qwen2.5-vl-7b",
+    "bert-base-uncased",
 ];
 
-const TECHNIQUES: [&str; 6] = [
+const TECHNIQUES: [&str; 14] = [
     "kv-evict:ratio=0.5",
     "prefix-sharing:tokens=700",
     "paging:block=64",
     "spec:method=eagle,gamma=3,accept=0.6",
     "offload:what=weights,share=0.3",
     "weight-quant:bits=4",
+    "attention:kind=window,window=200",
+    "early-exit:at=0.5,share=0.3",
+    "contextual-sparsity:active=0.3",
+    "n-m:n=2,m=4",
+    "lora:rank=8,adapters=3",
+    "parallel-decoding:width=4,tokens=1.4",
+    "pim:ops=attention",
+    "context-parallel:ranks=2",
 ];
 
-fn deployed(
-    model: &str,
-    hardware: &str,
+/// What is deployed: formats, how it is lowered, who predicts, and with which techniques.
+#[derive(Debug, Clone)]
+struct How {
+    model: &'static str,
+    hardware: &'static str,
     layout: Layout,
-    (flash_attention, overlap, predicted): (bool, f64, bool),
-    techniques: &str,
-) -> Option<Deployed> {
-    let model = catalog::models::model(model).unwrap();
+    formats: (&'static str, &'static str),
+    lowering: (bool, f64),
+    predicted: Option<&'static str>,
+    techniques: &'static str,
+}
+
+fn how() -> impl Strategy<Value = How> {
+    let some = prop::sample::select::<&'static str>;
+    let counts = |counts: &[u64]| prop::sample::select(counts.to_vec());
+    (
+        some(MODELS.to_vec()),
+        some(vec!["h100-sxm", "b200-sxm", "mi300x", "l40s", "tpu-v5e"]),
+        (counts(&[1, 2, 8]), counts(&[1, 2]), counts(&[1, 2]), any::<bool>()),
+        (some(vec!["auto", "bf16", "fp8", "w4a16"]), some(vec!["auto", "fp8"])),
+        (any::<bool>(), prop::sample::select(vec![0.0, 0.5])),
+        prop::sample::select(vec![None, None, Some("vllm"), Some("sglang"), Some("trtllm")]),
+        prop_oneof![2 => Just("none"), 1 => some(TECHNIQUES.to_vec())],
+    )
+        .prop_map(|(model, hardware, (tp, pp, dp, spread), formats, lowering, predicted, techniques)| {
+            How {
+                model,
+                hardware,
+                layout: Layout { tp, pp, dp, ep: if spread { tp * dp } else { 1 } },
+                formats,
+                lowering,
+                predicted,
+                techniques,
+            }
+        })
+}
+
+fn deployed(how: &How) -> Option<Deployed> {
+    let model = catalog::models::model(how.model).unwrap();
+    let request = Request {
+        quantization: Some(how.formats.0.to_string()),
+        kv_cache_dtype: Some(how.formats.1.to_string()),
+        ..Request::default()
+    };
     let deployment = Deployment {
-        precision: Precision::resolve(&model, &Request::default()).ok()?,
+        precision: Precision::resolve(&model, &request).ok()?,
         model,
-        hardware: catalog::hardware::hardware(hardware).unwrap().item,
-        layout,
-        lowering: Lowering { flash_attention, ..Lowering::default() },
-        overlap,
-        efficiency: if predicted { Efficiency::predicted("vllm") } else { Efficiency::Ideal },
+        hardware: catalog::hardware::hardware(how.hardware).unwrap().item,
+        layout: how.layout,
+        lowering: Lowering { flash_attention: how.lowering.0, ..Lowering::default() },
+        overlap: how.lowering.1,
+        efficiency: how.predicted.map_or(Efficiency::Ideal, Efficiency::predicted),
         techniques: Default::default(),
     };
-    let deployment = deployment.with(&Technique::parse_all(&[techniques]).unwrap()).ok()?;
+    let deployment = deployment.with(&Technique::parse_all(&[how.techniques]).unwrap()).ok()?;
     Some(Deployed::new(Analyst::new(deployment, &ENGINE).ok()?))
 }
 
@@ -75,15 +126,11 @@ proptest! {
 
     #[test]
     fn every_measure_of_a_block_is_that_of_each_point(
-        model in prop::sample::select(MODELS.to_vec()),
-        hardware in prop::sample::select(vec!["h100-sxm", "mi300x", "l40s", "tpu-v5e"]),
-        (tp, pp, dp) in (prop::sample::select(vec![1u64, 2, 8]), 1u64..3, 1u64..3),
-        how in (any::<bool>(), prop::sample::select(vec![0.0, 0.5]), any::<bool>()),
-        techniques in prop_oneof![2 => Just("none"), 1 => prop::sample::select(TECHNIQUES.to_vec())],
+        how in how(),
         question in prop::sample::select(Question::ALL.map(|(_, question)| question).to_vec()),
         sizes in prop::collection::vec((1u64..3000, 1u64..9000, 1u64..40, 0u64..2000, 0u64..3000), 1..12),
     ) {
-        let deployed = deployed(model, hardware, Layout { tp, pp, dp, ep: 1 }, how, techniques);
+        let deployed = deployed(&how);
         prop_assume!(deployed.is_some());
         let deployed = deployed.unwrap();
         let points: Vec<Point> = sizes.iter().map(|&(batch_size, input_len, output_len, prefix_len, chunk)| {
@@ -115,6 +162,40 @@ proptest! {
                 same(measure.name(), block.lane(measure)[at], expected)?;
             }
         }
+    }
+}
+
+#[test]
+fn a_short_answer_to_a_long_prompt_is_more_than_rounding() {
+    let how = How {
+        model: "llama-4-scout-17b-16e",
+        hardware: "b200-sxm",
+        layout: Layout { pp: 2, ..Layout::default() },
+        formats: ("w4a16", "fp8"),
+        lowering: (true, 0.0),
+        predicted: Some("vllm"),
+        techniques: "none",
+    };
+    let deployed = deployed(&how).unwrap();
+    let point = |question, input_len, chunk| Point {
+        question,
+        batch_size: 1601,
+        input_len,
+        output_len: 3,
+        prefix_len: 1358,
+        chunk,
+    };
+    let chat = point(Question::Chat, 6576, 3);
+    let decode = |context| deployed.analyst().outcome(&point(Question::Decode, context, 0)).unwrap();
+    let expected =
+        [6576, 6577].map(|context| decode(context).times.step.step.seconds).iter().sum::<f64>() / 2.0;
+    let sizes =
+        Sizes { batch_size: &[1601], input_len: &[6576], output_len: &[3], prefix_len: &[1358], chunk: &[3] };
+    let (mut desk, mut block) = (Desk::default(), Block::default());
+    deployed.price(Question::Chat, &sizes, Wanted::all(), &mut desk, &mut block);
+    let alone = deployed.analyst().outcome(&chat).unwrap().times.tpot.unwrap();
+    for tpot in [block.lane(Measure::Tpot)[0], alone] {
+        assert!((tpot - expected).abs() <= 1e-13 * expected, "{tpot} is not {expected}");
     }
 }
 
@@ -184,16 +265,27 @@ fn swept(space: &Space, from: u64, to: u64, ask: &Ask) -> Swept {
     read(space, from, to, ask, &Monitor::default()).unwrap()
 }
 
+/// The points of a sweep.
+fn points(swept: &Swept) -> Runs {
+    swept.parts.iter().flat_map(|part| part.points.points()).collect()
+}
+
+/// One measure of each of them.
+fn lane(swept: &Swept, measure: Measure) -> Vec<f64> {
+    swept.parts.iter().flat_map(|part| part.results.lane(measure)).collect()
+}
+
 #[test]
 fn a_space_prices_each_point_as_if_it_were_alone() {
     let space = space();
     let all = swept(&space, 0, space.points(), &ask(Keep::All));
-    assert_eq!(all.points, (0..space.points()).collect());
-    let reasons: Vec<u32> =
-        all.reason.iter().flat_map(|(reason, rows)| std::iter::repeat_n(*reason, *rows)).collect();
+    assert_eq!(points(&all), (0..space.points()).collect());
+    let reasons = all.parts.iter().flat_map(|part| &part.reason);
+    let reasons: Vec<u32> = reasons.flat_map(|(reason, rows)| std::iter::repeat_n(*reason, *rows)).collect();
+    let steps = lane(&all, Measure::Step);
     let mut priced = 0;
-    for (row, point) in all.points.points().enumerate() {
-        let step = all.results.lane(Measure::Step)[row];
+    for (row, point) in points(&all).points().enumerate() {
+        let step = steps[row];
         let alone =
             space.deployed(point).and_then(|deployed| deployed.analyst().outcome(&space.point(point)));
         match alone {
@@ -206,8 +298,8 @@ fn a_space_prices_each_point_as_if_it_were_alone() {
             Err(_) => assert!(step.is_nan() && reasons[row] != u32::MAX, "{point}"),
         }
     }
-    assert!(priced > 500 && priced < all.points.len(), "{priced}");
-    assert_eq!(all.dropped.points() as usize, all.points.len() - priced);
+    assert!(priced > 500 && priced < all.len(), "{priced}");
+    assert_eq!(all.dropped.points() as usize, all.len() - priced);
 }
 
 #[test]
@@ -216,23 +308,23 @@ fn ranges_put_together_are_the_whole() {
     for keep in [Keep::All, Keep::Feasible] {
         let ask = ask(keep);
         let whole = swept(&space, 0, space.points(), &ask);
-        let (mut points, mut steps, mut dropped) = (Runs::default(), Vec::new(), 0);
+        let (mut kept, mut steps, mut dropped) = (Runs::default(), Vec::new(), 0);
         let mut from = 0;
         for size in [1, 5, 100, 333].into_iter().cycle() {
             let to = (from + size).min(space.points());
             let part = swept(&space, from, to, &ask);
-            steps.extend_from_slice(part.results.spelled_out().lane(Measure::Step));
+            steps.extend(lane(&part, Measure::Step));
             dropped += part.dropped.points();
-            points.append(part.points);
+            kept.append(points(&part));
             from = to;
             if from == space.points() {
                 break;
             }
         }
-        assert_eq!(points, whole.points);
+        assert_eq!(kept, points(&whole));
         let bits = |lane: &[f64]| lane.iter().map(|value| value.to_bits()).collect::<Vec<u64>>();
         // To the bit: what a range holds never depends on how the space was cut.
-        assert_eq!(bits(&steps), bits(whole.results.lane(Measure::Step)));
+        assert_eq!(bits(&steps), bits(&lane(&whole, Measure::Step)));
         assert_eq!(dropped, whole.dropped.points());
     }
 }
@@ -247,7 +339,7 @@ fn what_is_dropped_is_counted_by_reason() {
         ..Limits::default()
     };
     let all = swept(&space, 0, space.points(), &Ask { limits, ..ask(Keep::Feasible) });
-    assert_eq!(all.dropped.points() + all.points.len() as u64, space.points());
+    assert_eq!(all.dropped.points() + all.len() as u64, space.points());
     let reasons: Vec<&str> = all.dropped.iter().map(|(reason, ..)| reason).collect();
     for reason in [
         "chunk is not possible",
@@ -257,8 +349,8 @@ fn what_is_dropped_is_counted_by_reason() {
     ] {
         assert!(reasons.contains(&reason), "{reason}: {reasons:?}");
     }
-    assert!(all.results.lane(Measure::Step).iter().all(|step| *step <= 0.5));
-    assert!(all.results.lane(Measure::Fits).iter().all(|fits| *fits == 1.0));
+    assert!(lane(&all, Measure::Step).iter().all(|step| *step <= 0.5));
+    assert!(lane(&all, Measure::Fits).iter().all(|fits| *fits == 1.0));
 }
 
 #[test]
@@ -267,14 +359,16 @@ fn a_front_found_in_parts_is_that_of_all_feasible_points() {
     let objectives = ["tokens_per_gpu_s", "tokens_per_user_s"].map(|name| Objective::parse(name).unwrap());
     let front = swept(&space, 0, space.points(), &ask(Keep::Pareto(objectives.to_vec())));
     let feasible = swept(&space, 0, space.points(), &ask(Keep::Feasible));
-    let rows = Keep::Pareto(objectives.to_vec()).pick(&feasible.results, feasible.points.len());
-    let points: Vec<u64> = feasible.points.points().collect();
-    let expected: Runs = rows.iter().map(|row| points[*row]).collect();
-    assert_eq!(front.points, expected);
-    assert!(!front.points.is_empty() && front.points.len() < feasible.points.len() / 4);
+    let mut results = feasible.parts[0].results.clone();
+    feasible.parts[1..].iter().for_each(|part| results.append(&part.results));
+    let rows = Keep::Pareto(objectives.to_vec()).pick(&results);
+    let all: Vec<u64> = points(&feasible).points().collect();
+    let expected: Runs = rows.iter().map(|row| all[*row]).collect();
+    assert_eq!(points(&front), expected);
+    assert!(!front.is_empty() && front.len() < feasible.len() / 4);
     let best = swept(&space, 0, space.points(), &ask(Keep::TopK(objectives[0], 3)));
-    let most = |swept: &Swept| swept.results.lane(Measure::TokensPerGpu).iter().copied().fold(0.0, f64::max);
-    assert_eq!((best.points.len(), most(&best)), (3, most(&feasible)));
+    let most = |swept: &Swept| lane(swept, Measure::TokensPerGpu).into_iter().fold(0.0, f64::max);
+    assert_eq!((best.len(), most(&best)), (3, most(&feasible)));
 }
 
 #[test]
@@ -284,10 +378,10 @@ fn a_narrowed_space_has_the_rows_of_those_values() {
     assert_eq!(narrow.points() * 4, space.points());
     let ask = ask(Keep::Feasible);
     let (all, some) = (swept(&space, 0, space.points(), &ask), swept(&narrow, 0, narrow.points(), &ask));
-    let steps = some.results.lane(Measure::Step).to_vec();
-    let rows = |space: &Space, swept: Swept| swept.table(space, None, &ask).unwrap();
+    let steps = lane(&some, Measure::Step);
+    let rows = |space: &Space, swept: Swept| swept.tables(space, None, &ask).unwrap().remove(0);
     let (all, some) = (rows(&space, all), rows(&narrow, some));
-    let (Some(Column::NameRuns(hw, devices)), Some(Column::U32(batch)), Some(Column::NanF64(step))) =
+    let (Some(Column::NameRuns(hw, devices)), Some(Column::U32(batch)), Some(Column::F64(step))) =
         (all.column("hw"), all.column("batch_size"), all.column("step_s"))
     else {
         panic!("{all:?}")

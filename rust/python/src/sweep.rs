@@ -1,6 +1,7 @@
 //! Every combination of some axes, a range of points at a time.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -47,7 +48,7 @@ impl Space {
         act_quant: Option<&str>,
         launch: Option<&str>,
         p2p: Option<bool>,
-        host: Option<(f64, f64)>,
+        host: Option<(f64, f64, Option<f64>)>,
     ) -> PyResult<Space> {
         let sets = efficiency.map(|path| sets_of(py, &path)).transpose()?.unwrap_or_default();
         let mut read = Vec::new();
@@ -170,7 +171,7 @@ impl Space {
             within(threads, || {
                 let swept = plan::read(&self.space, start, stop, &ask, &shared.monitor)?;
                 let dropped = swept.dropped.clone();
-                Ok::<_, PlanError>((Table::of(swept.table(&self.space, axes.as_deref(), &ask)?), dropped))
+                Ok::<_, PlanError>((Table::of(swept.tables(&self.space, axes.as_deref(), &ask)?), dropped))
             })?
         })?;
         let reasons =
@@ -264,11 +265,11 @@ fn keep_of(keep: &str, objectives: &[String], top: usize) -> roofline_plan::erro
 }
 
 /// Runs `work` on so many threads, which are kept for the next call; on all of the machine unless said, and never on more
-/// than it has cores.
+/// than this process has cores.
 fn within<T: Send>(threads: Option<usize>, work: impl FnOnce() -> T + Send) -> CoreResult<T> {
     static POOLS: Mutex<BTreeMap<usize, Arc<rayon::ThreadPool>>> = Mutex::new(BTreeMap::new());
     let Some(threads) = threads else { return Ok(work()) };
-    let threads = threads.min(rayon::current_num_threads());
+    let threads = threads.min(std::thread::available_parallelism().map_or(threads, NonZero::get));
     let known = || POOLS.lock().unwrap_or_else(PoisonError::into_inner);
     let found = known().get(&threads).cloned();
     let pool = match found {

@@ -21,8 +21,8 @@ use crate::errors;
 /// Columns of equal length, read by anything that speaks Arrow: `polars.DataFrame(table)`.
 #[pyclass(frozen, module = "roofline_fast._core")]
 pub struct Table {
-    /// Columns that differ from row to row; at least one, if there are any.
-    varying: RecordBatch,
+    /// Columns that differ from row to row, in batches that follow one another; at least one, if there are any.
+    varying: Vec<RecordBatch>,
     /// The others: place among all columns, name, value.
     constants: Vec<(usize, String, Constant)>,
 }
@@ -36,45 +36,47 @@ impl Table {
     /// # Errors
     /// `InternalError` if the columns differ in length: [`Rows`] does not let that happen.
     pub fn new(py: Python<'_>, rows: Rows) -> PyResult<Table> {
-        Table::checked(py, Table::of(rows))
+        Table::checked(py, Table::of(vec![rows]))
     }
 
-    /// The same without an interpreter: columns are converted side by side.
+    /// Tables of the same columns, one behind the other, without an interpreter: they are converted side by side.
     ///
     /// # Errors
-    /// Columns that differ in length.
-    pub fn of(rows: Rows) -> Result<Table, ArrowError> {
-        let mut varying = Rows::new();
-        let mut constants = Vec::new();
-        for (place, (name, column)) in rows.into_columns().into_iter().enumerate() {
-            match column {
-                Column::Constant(value, rows) if rows >= WORTH_KEEPING_ONCE => {
-                    constants.push((place, name, value, rows));
-                }
-                _ => varying.push(name, column),
-            }
+    /// Columns that differ in length or kind.
+    pub fn of(tables: Vec<Rows>) -> Result<Table, ArrowError> {
+        let mut constants = shared_by_all(&tables);
+        if tables.first().is_some_and(|first| constants.len() == first.columns().len())
+            && !constants.is_empty()
+        {
+            constants.remove(0);
         }
-        if varying.columns().is_empty() && !constants.is_empty() {
-            let (_, name, value, rows) = constants.remove(0);
-            varying.push(name, Column::Constant(value, rows));
-        }
-        let constants = constants.into_iter().map(|(place, name, value, _)| (place, name, value)).collect();
-        Ok(Table { varying: record_batch(varying)?, constants })
+        let kept_once: Vec<usize> = constants.iter().map(|(place, ..)| *place).collect();
+        let convert = |rows: Rows| {
+            let columns = rows.into_columns().into_iter().enumerate();
+            let varying = columns.filter(|(place, _)| !kept_once.contains(place)).map(|(_, column)| column);
+            record_batch(varying.collect())
+        };
+        let varying = tables.into_par_iter().map(convert).collect::<Result<_, ArrowError>>()?;
+        Ok(Table { varying, constants })
     }
 
-    /// All columns in order, constants written out.
-    fn whole(&self) -> Result<RecordBatch, ArrowError> {
-        let rows = self.varying.num_rows();
+    fn rows(&self) -> usize {
+        self.varying.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    fn fields(&self) -> &[FieldRef] {
+        self.varying.first().map_or(&[], |batch| batch.schema_ref().fields())
+    }
+
+    /// All columns of a batch in order, constants written out.
+    fn whole(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let rows = batch.num_rows();
         let mut columns: Vec<(FieldRef, ArrayRef)> =
-            self.varying.schema_ref().fields().iter().cloned().zip(self.varying.columns().to_vec()).collect();
+            batch.schema_ref().fields().iter().cloned().zip(batch.columns().to_vec()).collect();
         for (place, name, value) in &self.constants {
-            let (array, nullable) = arrow(Column::Constant(value.clone(), rows))?;
-            let field = Arc::new(Field::new(name, array.data_type().clone(), nullable));
-            columns.insert(*place, (field, array));
+            columns.insert(*place, column(name, Column::Constant(value.clone(), rows))?);
         }
-        let (fields, arrays): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+        batch_of(columns, rows)
     }
 
     /// What [`Table::of`] made.
@@ -86,19 +88,33 @@ impl Table {
     }
 }
 
+/// Columns whose value all rows of all tables share, if there are enough rows: place, name, value.
+fn shared_by_all(tables: &[Rows]) -> Vec<(usize, String, Constant)> {
+    let Some(first) = tables.first() else { return Vec::new() };
+    if tables.iter().map(Rows::len).sum::<usize>() < WORTH_KEEPING_ONCE {
+        return Vec::new();
+    }
+    let shared = |(place, (name, column)): (usize, &(String, Column))| {
+        let Column::Constant(value, _) = column else { return None };
+        let same =
+            |table: &Rows| matches!(&table.columns()[place].1, Column::Constant(other, _) if other == value);
+        tables.iter().all(same).then(|| (place, name.clone(), value.clone()))
+    };
+    first.columns().iter().enumerate().filter_map(shared).collect()
+}
+
 #[pymethods]
 impl Table {
     /// How many rows it has.
     #[getter]
     fn num_rows(&self) -> usize {
-        self.varying.num_rows()
+        self.rows()
     }
 
     /// The names of its columns, in order.
     #[getter]
     fn columns(&self) -> Vec<String> {
-        let fields = self.varying.schema_ref().fields();
-        let mut names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+        let mut names: Vec<String> = self.fields().iter().map(|field| field.name().clone()).collect();
         self.constants.iter().for_each(|(place, name, _)| names.insert(*place, name.clone()));
         names
     }
@@ -126,11 +142,11 @@ impl Table {
     }
 
     fn __len__(&self) -> usize {
-        self.varying.num_rows()
+        self.rows()
     }
 
     fn __repr__(&self) -> String {
-        format!("Table({} rows: {})", self.varying.num_rows(), self.columns().join(", "))
+        format!("Table({} rows: {})", self.rows(), self.columns().join(", "))
     }
 
     /// The Arrow PyCapsule interface: zero copy, any number of times.
@@ -140,55 +156,62 @@ impl Table {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        let batch = self.whole().map_err(|broken| errors::internal(py, &broken.to_string()))?;
-        let fields = DataType::Struct(batch.schema_ref().fields().clone());
-        let rows: ArrayRef = Arc::new(StructArray::from(batch));
-        let stream = ArrayIterator::new([Ok(rows)], Arc::new(Field::new("", fields, false)));
+        let batches = self.varying.iter().map(|batch| self.whole(batch)).collect::<Result<Vec<_>, _>>();
+        let batches = batches.map_err(|broken| errors::internal(py, &broken.to_string()))?;
+        let fields = batches.first().map(|batch| batch.schema_ref().fields().clone()).unwrap_or_default();
+        let field = Arc::new(Field::new("", DataType::Struct(fields), false));
+        let rows: Vec<_> =
+            batches.into_iter().map(|batch| Ok(Arc::new(StructArray::from(batch)) as ArrayRef)).collect();
+        let stream = ArrayIterator::new(rows, field);
         Ok(to_stream_pycapsule(py, Box::new(stream), requested_schema)?)
     }
 }
 
-/// All columns in order, constants written out.
-pub(crate) fn record_batch(rows: Rows) -> Result<RecordBatch, ArrowError> {
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    let mut fields = Vec::new();
-    let mut arrays = Vec::new();
-    let convert = |(name, column): (String, Column)| Ok((name, arrow(column)?));
-    let columns: Vec<_> =
-        rows.into_columns().into_par_iter().map(convert).collect::<Result<_, ArrowError>>()?;
-    for (name, (array, nullable)) in columns {
-        fields.push(Field::new(name, array.data_type().clone(), nullable));
-        arrays.push(array);
-    }
+/// Columns in order, constants written out.
+pub(crate) fn record_batch(columns: Vec<(String, Column)>) -> Result<RecordBatch, ArrowError> {
+    let rows = columns.first().map_or(0, |(_, column)| column.len());
+    let convert = |(name, values): (String, Column)| column(&name, values);
+    batch_of(columns.into_par_iter().map(convert).collect::<Result<_, ArrowError>>()?, rows)
+}
+
+fn batch_of(columns: Vec<(FieldRef, ArrayRef)>, rows: usize) -> Result<RecordBatch, ArrowError> {
+    let (fields, arrays): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
 }
 
-/// The column as Arrow knows it, and whether it may hold nulls.
-fn arrow(column: Column) -> Result<(ArrayRef, bool), ArrowError> {
+/// A column and its field. Any column may hold nulls: one without them may stand beside one with some in another batch.
+fn column(name: &str, column: Column) -> Result<(FieldRef, ArrayRef), ArrowError> {
+    let array = arrow(column)?;
+    Ok((Arc::new(Field::new(name, array.data_type().clone(), true)), array))
+}
+
+/// The column as Arrow knows it.
+fn arrow(column: Column) -> Result<ArrayRef, ArrowError> {
     Ok(match column {
-        Column::F64(rows) => (Arc::new(Float64Array::from(rows)), false),
-        Column::OptF64(rows) => (Arc::new(Float64Array::from(rows)), true),
+        Column::F64(rows) => Arc::new(Float64Array::from(rows)),
+        Column::OptF64(rows) => Arc::new(Float64Array::from(rows)),
         Column::NanF64(rows) => {
             // No early end within a chunk: such a loop is vectorised.
             let any = |rows: &[f64]| rows.iter().fold(false, |any, row| any | row.is_nan());
             let unknown = rows.par_chunks(1 << 14).any(any);
             let known = || BooleanBuffer::collect_bool(rows.len(), |row| !rows[row].is_nan());
             let known = unknown.then(|| NullBuffer::new(known()));
-            (Arc::new(Float64Array::try_new(rows.into(), known)?), true)
+            Arc::new(Float64Array::try_new(rows.into(), known)?)
         }
-        Column::U64(rows) => (Arc::new(UInt64Array::from(rows)), false),
-        Column::OptU64(rows) => (Arc::new(UInt64Array::from(rows)), true),
-        Column::U32(rows) => (Arc::new(UInt32Array::from(rows)), false),
-        Column::I64(rows) => (Arc::new(Int64Array::from(rows)), false),
-        Column::Bool(rows) => (Arc::new(BooleanArray::from(rows)), false),
-        Column::Str(rows) => (Arc::new(LargeStringArray::from(rows)), false),
-        Column::Texts(rows) => (texts(rows)?, false),
-        Column::OptStr(rows) => (Arc::new(LargeStringArray::from(rows)), true),
-        Column::Names(rows, names) => (names_column(&rows, &names)?, true),
-        Column::NameRuns(runs, names) => (name_runs(&runs, &names)?, true),
-        Column::Constant(value, rows) => (constant(value, rows)?, true),
-        Column::ListU32(Lists { offsets, values }) => (lists(&offsets, UInt32Array::from(values))?, false),
-        Column::ListU64(Lists { offsets, values }) => (lists(&offsets, UInt64Array::from(values))?, false),
+        Column::U64(rows) => Arc::new(UInt64Array::from(rows)),
+        Column::OptU64(rows) => Arc::new(UInt64Array::from(rows)),
+        Column::U32(rows) => Arc::new(UInt32Array::from(rows)),
+        Column::I64(rows) => Arc::new(Int64Array::from(rows)),
+        Column::Bool(rows) => Arc::new(BooleanArray::from(rows)),
+        Column::Str(rows) => Arc::new(LargeStringArray::from(rows)),
+        Column::Texts(rows) => texts(rows)?,
+        Column::OptStr(rows) => Arc::new(LargeStringArray::from(rows)),
+        Column::Names(rows, names) => names_column(&rows, &names)?,
+        Column::NameRuns(runs, names) => name_runs(&runs, &names)?,
+        Column::Constant(value, rows) => constant(value, rows)?,
+        Column::ListU32(Lists { offsets, values }) => lists(&offsets, UInt32Array::from(values))?,
+        Column::ListU64(Lists { offsets, values }) => lists(&offsets, UInt64Array::from(values))?,
     })
 }
 

@@ -74,6 +74,11 @@ pub fn of_requests<E: From<Error>>(
     let usable =
         observed[0].iter().zip(&observed[1]).filter(|(tpot, ttft)| is_time(**tpot) && is_time(**ttft));
     let rows = usable.count();
+    if let Some((field, place)) = untimely(&observed).filter(|_| rows < LEAST_REQUESTS) {
+        let was =
+            format!("{} in row {}", observed[usize::from(field == "observed_ttft_s")][place], place + 1);
+        return Err(Error::spec(field, "must be a positive time", was, "").into());
+    }
     if rows < LEAST_REQUESTS {
         let must = format!("must hold {LEAST_REQUESTS} requests with observed times, of more than one token");
         let hint = format!("measure {} more", LEAST_REQUESTS - rows);
@@ -110,6 +115,12 @@ pub fn of_requests<E: From<Error>>(
         let [tpot, ttft] = serve(deployment, api_s)?;
         Ok::<_, E>(vec![tpot, means(&ttft, &known_at)])
     })?;
+    if let Some(times) = whole::unit_slip(&found) {
+        let hint = "`observed_ttft_s` and `observed_tpot_s` are seconds";
+        let error =
+            Error::spec("measurements", "must be in the unit their columns say", whole::slipped(times), hint);
+        return Err(error.into());
+    }
     let (mut numbers, mut errors) = (Numbers::default(), Judged::default());
     numbers.add(name, &sought, &found.values, rows);
     errors.add(name, &["tpot_ms", "mean_ttft_ms"], &found, None);
@@ -128,6 +139,14 @@ pub fn of_requests<E: From<Error>>(
     };
     let files = vec![(name.0.to_string(), text)];
     Ok(Outcome { numbers: numbers.table(), errors: errors.table(), files, refused: refused_table(&[]) })
+}
+
+/// The first observed time that is none, with its column: negative or zero; what is absent says nothing.
+fn untimely(observed: &[Vec<f64>; 2]) -> Option<(&'static str, usize)> {
+    let wrong = |times: &Vec<f64>| times.iter().position(|time| *time <= 0.0);
+    let [tpot, ttft] = observed;
+    let of_ttft = || wrong(ttft).map(|place| ("observed_ttft_s", place));
+    wrong(tpot).map(|place| ("observed_tpot_s", place)).or_else(of_ttft)
 }
 
 /// Means over requests that followed each other, of those that were observed. When a request meets the steps that run

@@ -53,13 +53,17 @@ pub struct Answers {
     pub stage: Lane,
     /// The prompt's steps among them.
     pub ttft: Lane,
+    /// The steps behind them; only of requests.
+    pub decoding: Lane,
     /// Operations on the tensor unit of the busiest device; only where `work` was asked for.
     pub flops: Lane,
     /// Bytes its memory moves; only where `work` was asked for.
     pub bytes: Lane,
     /// Seconds of the busiest device by what bounds them, by [`Bound`]; only where `bounds` was asked for.
     pub by_bound: [Lane; BOUNDS],
-    /// The same of each lane beside the device; empty where nothing runs there.
+    /// Seconds for which the busiest device waits for kernels to be launched; only where `bounds` was asked for.
+    pub launching: Lane,
+    /// The same of each other lane beside the device; empty where nothing runs there.
     pub beside: Vec<[Lane; BOUNDS]>,
     /// Seconds in which a roof of the busiest device itself would be wholly in use; only where `bounds` was asked for.
     pub busy: Lane,
@@ -75,9 +79,11 @@ impl Default for Answers {
             high: lane,
             stage: lane,
             ttft: lane,
+            decoding: lane,
             flops: lane,
             bytes: lane,
             by_bound: [lane; BOUNDS],
+            launching: [0.0; BLOCK],
             beside: Vec::new(),
             busy: lane,
         }
@@ -204,7 +210,10 @@ impl Kernel {
                 answers.ttft = answers.step;
                 if self.question == Question::Chat {
                     later.iter_mut().zip(sizes.output_len).for_each(|(later, output)| *later = output - 1);
-                    forms.add_runs(batch, context, &later[..count], want, desk, answers);
+                    let runs = |answers: &mut Answers| {
+                        forms.add_runs(batch, context, &later[..count], want, desk, answers);
+                    };
+                    answers.behind_prompt(count, runs);
                 }
             }
         }
@@ -247,11 +256,23 @@ impl Answers {
             [&mut self.low, &mut self.high].into_iter().for_each(forget);
         }
         if want.bounds {
-            self.by_bound.iter_mut().chain([&mut self.busy]).for_each(forget);
+            self.by_bound.iter_mut().chain([&mut self.busy, &mut self.launching]).for_each(forget);
             self.beside.iter_mut().flatten().for_each(forget);
         }
         if want.work {
             [&mut self.flops, &mut self.bytes].into_iter().for_each(forget);
+        }
+    }
+
+    /// Adds the steps behind the prompt of the first `count` points, and tells their seconds apart: seen as a difference, a
+    /// short answer to a long prompt is rounding.
+    pub(super) fn behind_prompt(&mut self, count: usize, decode: impl FnOnce(&mut Answers)) {
+        let (step, stage) = (self.step, self.stage);
+        [&mut self.step, &mut self.stage].into_iter().for_each(|lane| lane[..count].fill(0.0));
+        decode(self);
+        self.decoding = self.step;
+        for (sum, before) in [(&mut self.step, step), (&mut self.stage, stage)] {
+            sum[..count].iter_mut().zip(&before).for_each(|(sum, before)| *sum += before);
         }
     }
 
@@ -261,6 +282,7 @@ impl Answers {
         self.flops[to] += other.flops[from];
         self.bytes[to] += other.bytes[from];
         self.busy[to] += other.busy[from];
+        self.launching[to] += other.launching[from];
         for (mine, theirs) in self.by_bound.iter_mut().zip(&other.by_bound) {
             mine[to] += theirs[from];
         }
@@ -291,15 +313,16 @@ impl Answers {
         }
         let lane = |bound: Bound| &self.by_bound[bound as usize];
         let lanes = lane(Bound::Memory).iter().zip(lane(Bound::Compute)).zip(lane(Bound::Vector));
-        let lanes = lanes.zip(lane(Bound::Link).iter().zip(lane(Bound::Launch)));
-        for (most, (((memory, compute), vector), (link, launch))) in bounds.iter_mut().zip(lanes) {
+        let lanes = lanes.zip(lane(Bound::Link).iter().zip(lane(Bound::Launch))).zip(&self.launching);
+        for (most, ((((memory, compute), vector), (link, launch)), launching)) in bounds.iter_mut().zip(lanes)
+        {
             let shown = link - hidden.links * (memory + compute + vector + launch);
             let (mut best, mut which) = (*memory, Bound::Memory as usize as f64);
             for (seconds, bound) in [
                 (*compute, Bound::Compute),
                 (*vector, Bound::Vector),
                 (shown, Bound::Link),
-                (*launch, Bound::Launch),
+                (launch + launching, Bound::Launch),
             ] {
                 which = if seconds > best { bound as usize as f64 } else { which };
                 best = if seconds > best { seconds } else { best };
@@ -326,6 +349,7 @@ impl Answers {
                 }
             }
         }
+        seconds[Bound::Launch as usize] += self.launching[point];
         seconds
     }
 }

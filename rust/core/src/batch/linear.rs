@@ -76,7 +76,8 @@ impl Linear {
                 self.prompts(sizes, want, scratch, answers);
                 answers.ttft = answers.step;
                 if let Some(decode) = &self.decode {
-                    self.answer_run(decode, sizes, want, scratch, answers);
+                    let run = |answers: &mut Answers| self.answer_run(decode, sizes, want, scratch, answers);
+                    answers.behind_prompt(count, run);
                 }
             }
         }

@@ -31,6 +31,12 @@ impl Spread {
     pub fn widened(self, factor: f64) -> Spread {
         Spread { low: self.low.min(1.0).powf(factor), high: self.high.max(1.0).powf(factor) }
     }
+
+    /// The wider of two, end by end.
+    #[must_use]
+    pub fn or_wider(self, other: Spread) -> Spread {
+        Spread { low: self.low.min(other.low), high: self.high.max(other.high) }
+    }
 }
 
 impl Band {

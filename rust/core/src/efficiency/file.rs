@@ -65,7 +65,7 @@ pub struct Fit {
 }
 
 /// Keys of a fit beside its numbers.
-const NOTES: [&str; 18] = [
+const NOTES: [&str; 21] = [
     "engine",
     "version",
     "family",
@@ -79,6 +79,9 @@ const NOTES: [&str; 18] = [
     "bias",
     "rows",
     "held_out",
+    "odd_median_ape",
+    "odd_p90_ape",
+    "odd_held_out",
     "valid",
     "source",
     "date",

@@ -12,7 +12,7 @@ use super::form::mla::{MlaDecode, MlaDecodeKernel, MlaPrefill};
 use super::form::moe::{Moe, MoeKernel};
 use super::form::prefill::{Prefill, PrefillKernel};
 use super::form::{Device, Form};
-use super::switches::{ActQuant, EAGER_S, Launch};
+use super::switches::{ActQuant, EAGER_S, Launch, Launching};
 use super::{Prediction, Source};
 use crate::format::{Format, Storage};
 use crate::hardware::Hardware;
@@ -48,6 +48,15 @@ pub struct Predicted {
     pub source: Source,
 }
 
+/// What the host needs to launch the kernels of a step with prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Launched {
+    /// Seconds.
+    pub seconds: f64,
+    /// Tokens up to which such a step is recorded as a graph.
+    pub captured: f64,
+}
+
 /// A form with what is known of its geometry before sums are.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Price {
@@ -66,6 +75,8 @@ enum Price {
     Nccl(Nccl, CollectiveKernel),
     CustomAllReduce(CustomAllReduce, CollectiveKernel),
     Host(Host),
+    /// Seconds of launching the kernels of a step of more tokens than are captured.
+    Launching(f64, f64),
 }
 
 /// What one launch of attention sees.
@@ -99,14 +110,18 @@ pub struct Predictor<'a> {
     hardware: &'a Hardware,
     roof: &'a Roof,
     device: Device,
+    /// Share of its peaks that the device holds under load.
+    under_load: f64,
 }
 
 impl<'a> Predictor<'a> {
     /// For a device with these ceilings.
     pub fn new(prediction: &'a Prediction, hardware: &'a Hardware, roof: &'a Roof) -> Predictor<'a> {
-        let peak16 = roof.peak(Format::Bf16).unwrap_or(f64::INFINITY);
+        let under_load = prediction.switches.under_load(hardware);
+        let peak16 = roof.peak(Format::Bf16).unwrap_or(f64::INFINITY) * under_load;
         let device = Device::of(hardware, peak16, roof.bandwidth());
-        Predictor { prediction, chooser: Chooser::new(prediction, hardware), hardware, roof, device }
+        let chooser = Chooser::new(prediction, hardware);
+        Predictor { prediction, chooser, hardware, roof, device, under_load }
     }
 
     /// The price of an operator; `None` where there is no fit to price it by.
@@ -123,10 +138,17 @@ impl<'a> Predictor<'a> {
             ..self.device
         };
         let (factor, left) = self.chooser.factor(op.family).unwrap_or((1.0, None));
-        if alone {
-            spread = left.unwrap_or(spread);
+        if let Some(left) = left.filter(|_| alone) {
+            // A factor found on another's fits makes up for what they share, not for what each kernel is off.
+            let own = matches!(source, Source::Fitted(_));
+            spread = if own { left } else { left.or_wider(spread.widened(0.5)) };
         }
         Some(Predicted { price, device, floor, launch, factor, spread, source })
+    }
+
+    /// The peak of an operator's multiplications that the device holds under load, FLOP/s.
+    fn peak_of(&self, priced: &Priced) -> f64 {
+        priced.peak() * self.under_load
     }
 
     fn price(&self, op: &Op, priced: &Priced) -> Option<Compiled> {
@@ -147,7 +169,24 @@ impl<'a> Predictor<'a> {
             }
             Kernel::Transfer => self.transfer(priced),
             Kernel::Host => self.host(),
+            // Known once all the others are.
+            Kernel::Launching => None,
         }
+    }
+
+    /// What the host needs to launch so many kernels one by one; `None` where it does not count.
+    pub fn launching(&self, launches: f64) -> Option<Predicted> {
+        let Launching { kernel_s, captured } = self.prediction.switches.launching(&self.prediction.engine);
+        let seconds = launches * kernel_s;
+        (seconds > 0.0).then_some(Predicted {
+            price: Price::Launching(seconds, captured),
+            device: self.device,
+            floor: 0.0,
+            launch: 0.0,
+            factor: 1.0,
+            spread: Spread::NONE,
+            source: Source::Assumed,
+        })
     }
 
     fn act_quant(&self, weight: Storage) -> ActQuant {
@@ -161,7 +200,7 @@ impl<'a> Predictor<'a> {
         let dtypes: &[&str] =
             if narrow { &["fp8-heads", "bf16-heads", "bf16"] } else { &["bf16-heads", "bf16"] };
         let chosen = self.chooser.choose::<Gemm>(dtypes, None)?;
-        let peak = if narrow { priced.peak() } else { self.device.peak16 };
+        let peak = if narrow { self.peak_of(priced) } else { self.device.peak16 };
         let kernel = GemmKernel {
             batch: 2.0 * gemm.heads,
             m: 0.0,
@@ -196,9 +235,9 @@ impl<'a> Predictor<'a> {
             m: 0.0,
             n: gemm.outputs,
             k: gemm.inputs,
-            peak: priced.peak() * float_peak(chosen.like, gemm.input),
+            peak: self.peak_of(priced) * float_peak(chosen.like, gemm.input),
             weight_bytes: gemm.weight.bits() / 8.0,
-            input_bytes: gemm.input.bytes(),
+            input_bytes: with_scales(gemm.input),
         };
         Some(chosen.priced(|form| Price::Gemm(form, kernel, gemm.rows)))
     }
@@ -215,7 +254,7 @@ impl<'a> Predictor<'a> {
 
     fn attention(&self, attention: &kernel::Attention) -> Option<Compiled> {
         let narrow = attention.kv.bytes() < 2.0;
-        let peak = self.roof.peak(if narrow { Format::Fp8 } else { Format::Bf16 }).ok()?;
+        let peak = self.roof.peak(if narrow { Format::Fp8 } else { Format::Bf16 }).ok()? * self.under_load;
         let kernel = PrefillKernel {
             sequences: 0.0,
             tokens: 0.0,
@@ -275,9 +314,7 @@ impl<'a> Predictor<'a> {
         };
         let (spread, source) = match (&prefill, &decode) {
             (Some(one), Some(other)) => {
-                let low = one.spread.low.min(other.spread.low);
-                let spread = Spread { low, high: one.spread.high.max(other.spread.high) };
-                (spread, one.source.clone().max(other.source.clone()))
+                (one.spread.or_wider(other.spread), one.source.clone().max(other.source.clone()))
             }
             (Some(one), None) => (one.spread, one.source.clone()),
             (None, Some(one)) => (one.spread, one.source.clone()),
@@ -333,9 +370,9 @@ impl<'a> Predictor<'a> {
             hidden: experts.width,
             inner: experts.inner,
             matrices: experts.matrices,
-            peak: priced.peak() * float_peak(chosen.like, experts.input),
+            peak: self.peak_of(priced) * float_peak(chosen.like, experts.input),
             weight_bytes: experts.weight.bits() / 8.0,
-            input_bytes: experts.input.bytes(),
+            input_bytes: with_scales(experts.input),
         };
         let quick = (self.prediction.engine == "trtllm").then(|| self.quick_experts(dtypes[0])).flatten();
         Some(chosen.priced(|form| Price::Experts(form, quick, *experts, kernel)))
@@ -428,6 +465,11 @@ fn is_own(fit: &Fit, engine: &str, dtype: &str) -> bool {
     fit.family == Gemm::FAMILY && fit.engine == engine && fit.dtype == dtype
 }
 
+/// Bytes of an activation as it is multiplied, scales included, as fits count them.
+fn with_scales(input: Format) -> f64 {
+    if input == Format::Fp4 { Storage::NVFP4.bits() / 8.0 } else { input.bytes() }
+}
+
 /// The names that a multiplication's fit is looked for under, best first.
 fn multiplied_as(weight: Storage, input: Format) -> &'static [&'static str] {
     match (weight.format, input) {
@@ -452,7 +494,7 @@ impl Price {
     /// Seconds that it takes however small it is.
     fn launch(&self) -> f64 {
         match self {
-            Price::Nothing | Price::Host(_) => 0.0,
+            Price::Nothing | Price::Host(_) | Price::Launching(..) => 0.0,
             Price::Gemm(form, ..) => form.t0_s,
             Price::Attention(prefill, decode, _) => {
                 let prefill = prefill.map_or(0.0, |(form, _)| form.t0_s);
@@ -540,13 +582,16 @@ impl Predicted {
                 form.seconds(device, &CollectiveKernel { bytes: ideal.buffer_bytes, ..*kernel })
             }
             Price::Host(form) => form.seconds(device, &HostKernel { sequences: part.sequences }),
+            Price::Launching(seconds, captured) => {
+                return if part.tokens > *captured { *seconds } else { 0.0 };
+            }
         };
         (self.factor * seconds).max(self.floor).max(ideal.seconds)
     }
 
     /// Seconds below which most of it is launching, and whether it is nothing else.
     pub fn launching(&self) -> (f64, bool) {
-        (2.0 * self.launch.max(self.floor), matches!(self.price, Price::Host(_)))
+        (2.0 * self.launch.max(self.floor), matches!(self.price, Price::Host(_) | Price::Launching(..)))
     }
 
     /// The same where so many sequences decode alone and read all their keys, `ideal` being its ceilings; `None` where
@@ -570,6 +615,14 @@ impl Predicted {
         };
         let floored = form.times(self.factor).or(Straight::fixed(self.floor));
         Some(ideal.iter().fold(floored, |greatest, line| greatest.or(*line)))
+    }
+
+    /// What launching a step's kernels takes; `None` for everything else.
+    pub fn launched(&self) -> Option<Launched> {
+        match self.price {
+            Price::Launching(seconds, captured) => Some(Launched { seconds, captured }),
+            _ => None,
+        }
     }
 
     /// Whether most of so many seconds is launching.

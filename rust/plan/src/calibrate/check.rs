@@ -89,8 +89,9 @@ const HOST_FLOORS_S: [(&str, f64); 9] = [
 const GRAPHS: [&str; 2] = ["nvidia", "amd"];
 /// Short kernels whose times spread by less, from P10 to P90, all wait for the same.
 const FLAT: f64 = 1.6;
-/// How many short kernels tell a floor.
+/// How many short kernels tell a floor, and how many do where not one of them is quicker.
 const LEAST_SHORT: usize = 12;
+const FEW_SHORT: usize = 4;
 /// Where kernels wait for their launch, one of which the roofline takes less than this share was launched too,
 /// however long it took.
 const LAUNCHED: f64 = 0.15;
@@ -169,11 +170,11 @@ fn flaw(row: &Sound, slipped: bool, slow: Slow, launch: Option<f64>) -> Option<F
 }
 
 /// Whether most rows are of another unit: long kernels typically two hundred times slower, or thirty times faster, than
-/// their roofline, or short ones slower than any host launches them.
+/// their roofline, or, where there is none, short ones slower than any host launches them.
 fn unit_slip(rows: &[Sound]) -> bool {
     let ratio = |row: &Sound| row.measured.seconds / row.ideal_s;
     let mut ratios: Vec<f64> = rows.iter().filter(|row| row.ideal_s > LONG_S).map(ratio).collect();
-    if ratios.len() >= 3 {
+    if !ratios.is_empty() {
         return !(1.0 / 30.0..200.0).contains(&median(&mut ratios));
     }
     let mut short: Vec<f64> = rows.iter().map(|row| row.measured.seconds).collect();
@@ -219,13 +220,14 @@ fn launch_floor(rows: &[Sound]) -> Option<f64> {
     waiting(short, floor, family == "gemm")
 }
 
-/// The time below which kernels wait for their launch, told from those of `short` work: typically longer than `floor`, and
-/// all about as long unless they need not be.
+/// The time below which kernels wait for their launch, told from those of `short` work: typically longer than `floor`, few of
+/// them all so, and all about as long unless they need not be.
 pub fn waiting(mut short: Vec<f64>, floor: f64, uneven: bool) -> Option<f64> {
-    if short.len() < LEAST_SHORT {
+    let middle = median(&mut short);
+    let quickest = short.first().copied().unwrap_or(0.0);
+    if short.len() < FEW_SHORT || (short.len() < LEAST_SHORT && quickest < floor) {
         return None;
     }
-    let middle = median(&mut short);
     let [low, high] = [0.1, 0.9].map(|share| quantile(&short, share));
     let waits = middle > floor && (uneven || high < FLAT * low);
     waits.then(|| f64::max(1.5 * middle, 1.25 * high))

@@ -90,7 +90,7 @@ fitted!(
     anchors = |kernel| {
         let four_bits = kernel.weight_bytes < 1.0 && kernel.input_bytes < 1.0;
         vec![
-            Anchor { place: 1, centre: if four_bits { 0.62 } else { 0.78 }, share: 0.5 },
+            Anchor { place: 1, centre: if four_bits { 0.62 } else { 0.78 }, share: if four_bits { 0.5 } else { 0.3 } },
             Anchor { place: 3, centre: 150.0, share: 0.03 },
         ]
     };
@@ -128,9 +128,9 @@ fitted!(
 );
 fitted!(
     Moe from Moe, odd 0.1, hot |_| Some(1.0),
-    [30e-6, 0.6, 0.85, 2.0, 0.3, 0.2, 20e-9, 0.5],
-    [60e-6, 0.3, 0.6, 1.0, 0.8, 1.0, 100e-9, 2.0],
-    [20e-6, 0.8, 0.95, 5.0, 0.1, 0.5, 1e-9, 0.1],
+    [30e-6, 0.6, 0.85, 2.0, 50.0, 0.2, 20e-9, 0.5],
+    [60e-6, 0.3, 0.6, 1.0, 5.0, 1.0, 100e-9, 2.0],
+    [20e-6, 0.8, 0.95, 5.0, 200.0, 0.5, 1e-9, 0.1],
 );
 fitted!(
     Elementwise from Elementwise, odd 0.3, hot |_| None,
@@ -141,17 +141,26 @@ fitted!(
 fitted!(
     Nccl from Nccl, odd 0.3, hot |_| Some(1.0),
     // Short messages tell the ramp and not what long ones reach, which differs little where links are switched.
-    anchors = |kernel| switched(kernel, &[Anchor { place: 2, centre: 0.77, share: 0.3 }]);
-    [8e-6, 1e-6, 0.75, 8e-6],
-    [2e-5, 3e-6, 0.5, 2e-5],
-    [2e-5, 1e-5, 0.2, 1e-4],
+    anchors = |kernel| {
+        let shares = [Anchor { place: 2, centre: 0.77, share: 0.3 }, Anchor { place: 4, centre: 0.0, share: 1.0 }];
+        switched(kernel, &shares)
+    };
+    [8e-6, 1e-6, 0.75, 8e-6, 1e-3],
+    [2e-5, 3e-6, 0.5, 2e-5, 0.1],
+    [5e-6, 3e-6, 0.9, 5e-6, 1.5],
+    [2e-5, 1e-5, 0.2, 1e-4, 0.5],
 );
 fitted!(
     CustomAllReduce from CustomAllReduce, odd 0.3, hot |_| Some(1.0),
     anchors = |kernel| {
-        let shares = [Anchor { place: 2, centre: 0.6, share: 0.15 }, Anchor { place: 4, centre: 0.66, share: 0.3 }];
+        let shares = [
+            Anchor { place: 2, centre: 0.6, share: 0.15 },
+            Anchor { place: 4, centre: 0.66, share: 0.3 },
+            Anchor { place: 5, centre: 0.0, share: 1.0 },
+        ];
         switched(kernel, &shares)
     };
-    [4e-6, 0.1e-6, 0.6, 6e-6, 0.7],
-    [15e-6, 1e-6, 0.3, 3e-5, 0.5],
+    [4e-6, 0.1e-6, 0.6, 6e-6, 0.7, 1e-3],
+    [15e-6, 1e-6, 0.3, 3e-5, 0.5, 0.1],
+    [5e-6, 3e-6, 0.6, 1e-5, 0.8, 1.5],
 );

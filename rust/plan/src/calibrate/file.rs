@@ -153,7 +153,7 @@ fn head(known: &Known) -> String {
 }
 
 fn fit(entry: &Entry) -> String {
-    let Fitting { numbers, rows, errors, ideal, quantiles, odd } = &entry.fitting;
+    let Fitting { numbers, rows, errors, ideal, quantiles, odd, odd_errors } = &entry.fitting;
     let mut out = format!(
         "\n[[fit]]\nengine = \"{}\"\nversion = \"{}\"\nfamily = \"{}\"\ndtype = \"{}\"\n",
         entry.engine, entry.version, entry.family, entry.dtype
@@ -170,6 +170,10 @@ fn fit(entry: &Entry) -> String {
     out += &format!("median_ape = {:.1}\nmape = {:.1}\n", errors.median_ape, errors.mape);
     out += &format!("p90_ape = {:.1}\nbias = {:.1}\n", errors.p90_ape, errors.bias);
     out += &format!("roofline_median_ape = {:.1}\n", ideal.median_ape);
+    if let Some(odd) = odd_errors {
+        out += &format!("odd_median_ape = {:.1}\nodd_p90_ape = {:.1}\n", odd.median_ape, odd.p90_ape);
+        out += &format!("odd_held_out = {}\n", odd.n);
+    }
     out += &format!("rows = {rows}\nheld_out = {}\n", errors.n);
     let valid: Vec<String> = entry
         .valid

@@ -22,6 +22,9 @@ pub const FOLDS: usize = 5;
 const STRAY: f64 = 100.0;
 /// How many rows of few the band of the nearest known numbers stands for.
 const BORROWED: usize = 10;
+/// By what share bands are wider for one row, in log half-widths: quantiles of few rows lie too near, the more so as the
+/// numbers that judge each were found on almost the same rows. Twenty rows have bands 1.25 times as wide.
+const SCARCE: f64 = 5.0;
 /// Rows of usual shapes below which all rows are judged.
 const LEAST_USUAL: usize = 5;
 
@@ -49,6 +52,8 @@ pub struct Fitting {
     pub quantiles: [f64; 5],
     /// The same on rows of odd shapes; `None` where there are too few.
     pub odd: Option<[f64; 5]>,
+    /// Errors on rows of odd shapes that were not fitted; `None` where there are none.
+    pub odd_errors: Option<Errors>,
 }
 
 /// How a fit is made.
@@ -187,13 +192,15 @@ fn judged<F: Fitted>(
             }
         }
     }
-    let quantiles = quantiles(&usual, known);
+    let few = 1.0 + SCARCE / rows.max(1) as f64;
+    let quantiles = quantiles(&usual, known).map(|quantile| quantile.powf(few));
+    let odd_errors = Errors::of(&odd);
     let odd = (odd.len() >= LEAST_ODD).then(|| self::quantiles(&odd, None));
     for outcome in &mut usual {
         outcome.inside = Some((quantiles[1]..=quantiles[3]).contains(&(1.0 / outcome.ratio)));
     }
     let (errors, ideal) = (Errors::of(&usual)?, Errors::of(&ideal)?);
-    Some(Fitting { numbers, rows: rows as u64, errors, ideal, quantiles, odd })
+    Some(Fitting { numbers, rows: rows as u64, errors, ideal, quantiles, odd, odd_errors })
 }
 
 /// Measured over predicted at P05, P10, P50, P90, P95, with rows from a `known` band among them.

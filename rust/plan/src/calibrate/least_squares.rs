@@ -1,9 +1,9 @@
-//! Robust least squares of bounded numbers: Levenberg–Marquardt on log ratios, soft-L1 loss, ridge to a prior, several starts.
+//! Robust least squares of bounded numbers: Levenberg–Marquardt on log ratios, ridge to a prior, several starts.
 //!
 //! A number between `least` and `most` is searched as its logit, which is close to its logarithm near a lower bound of zero
 //! and keeps every step inside. Everything is sequential over rows, so that the same rows give the same numbers.
 
-/// A log ratio beyond which an error counts by its size and no longer by its square.
+/// A log ratio beyond which an error no longer counts by its square.
 const SOFT: f64 = 0.1;
 /// Step of the numeric derivative, in logits.
 const STEP: f64 = 1e-4;
@@ -44,6 +44,37 @@ pub struct Pull {
     pub weight: f64,
 }
 
+/// What an error counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Loss {
+    /// Its size, where it is large (soft-L1): finds the way from anywhere.
+    Size,
+    /// Its logarithm, where it is large (Cauchy): of kernels that take either of two times, by how they were tuned, the
+    /// more frequent one is found, and not what lies between them.
+    Logarithm,
+}
+
+impl Loss {
+    /// The loss of a log ratio.
+    fn of(self, residual: f64) -> f64 {
+        let square = (residual / SOFT) * (residual / SOFT);
+        SOFT * SOFT
+            * match self {
+                Loss::Size => 2.0 * ((1.0 + square).sqrt() - 1.0),
+                Loss::Logarithm => square.ln_1p(),
+            }
+    }
+
+    /// Its weight in the linearised problem.
+    fn weight(self, residual: f64) -> f64 {
+        let square = (residual / SOFT) * (residual / SOFT);
+        match self {
+            Loss::Size => 1.0 / (1.0 + square).sqrt(),
+            Loss::Logarithm => 1.0 / (1.0 + square),
+        }
+    }
+}
+
 /// Numbers found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Solution {
@@ -68,10 +99,11 @@ pub struct Search<'a, R: Fn(&[f64], &mut [f64])> {
 }
 
 impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
-    /// The best of the local solutions found from `starts`.
+    /// The best of the local solutions found from `starts`, by the size of errors and from there by their logarithm.
     pub fn best(&self, starts: &[Vec<f64>]) -> Option<Solution> {
-        let solutions = starts.iter().map(|start| self.from(start));
-        solutions.filter(|one| one.loss.is_finite()).min_by(|a, b| a.loss.total_cmp(&b.loss))
+        let solutions = starts.iter().map(|start| self.from(start, Loss::Size));
+        let near = solutions.filter(|one| one.loss.is_finite()).min_by(|a, b| a.loss.total_cmp(&b.loss))?;
+        Some(self.from(&near.values, Loss::Logarithm)).filter(|one| one.loss.is_finite())
     }
 
     fn values(&self, logits: &[f64]) -> Vec<f64> {
@@ -86,9 +118,9 @@ impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
             .collect()
     }
 
-    fn loss(&self, logits: &[f64], out: &mut [f64]) -> f64 {
+    fn loss(&self, loss: Loss, logits: &[f64], out: &mut [f64]) -> f64 {
         (self.residuals)(&self.values(logits), out);
-        let rows: f64 = out.iter().zip(self.weights).map(|(r, weight)| weight * soft(*r)).sum();
+        let rows: f64 = out.iter().zip(self.weights).map(|(r, weight)| weight * loss.of(*r)).sum();
         rows + self.pull(logits).map(|(_, distance, strength)| strength * distance * distance).sum::<f64>()
     }
 
@@ -102,7 +134,7 @@ impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
         )
     }
 
-    fn from(&self, start: &[f64]) -> Solution {
+    fn from(&self, start: &[f64], kind: Loss) -> Solution {
         let count = self.bounds.len();
         let mut logits: Vec<f64> = self
             .bounds
@@ -113,7 +145,7 @@ impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
         let mut residuals = vec![0.0; self.rows];
         let mut moved = vec![0.0; self.rows];
         let mut slopes = vec![vec![0.0; self.rows]; count];
-        let mut loss = self.loss(&logits, &mut residuals);
+        let mut loss = self.loss(kind, &logits, &mut residuals);
         let mut damping = 1e-2;
         for _ in 0..ROUNDS {
             for (place, slope) in slopes.iter_mut().enumerate() {
@@ -122,9 +154,12 @@ impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
                 (self.residuals)(&self.values(&nearby), slope);
                 slope.iter_mut().zip(&residuals).for_each(|(s, r)| *s = (*s - r) / STEP);
             }
-            let (matrix, gradient) = self.normal_equations(&slopes, &residuals, &logits);
-            let Some((next, lower)) = self.step(&logits, &matrix, &gradient, loss, &mut damping, &mut moved)
-            else {
+            let equations = self.normal_equations(kind, &slopes, &residuals, &logits);
+            let lower = |logits: &[f64], moved: &mut [f64]| {
+                let lower = self.loss(kind, logits, moved);
+                (lower < loss).then_some(lower)
+            };
+            let Some((next, lower)) = self.step(&logits, &equations, lower, &mut damping, &mut moved) else {
                 break;
             };
             let gain = loss - lower;
@@ -141,25 +176,23 @@ impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
     fn step(
         &self,
         logits: &[f64],
-        matrix: &[Vec<f64>],
-        gradient: &[f64],
-        loss: f64,
+        (matrix, gradient): &(Vec<Vec<f64>>, Vec<f64>),
+        lower: impl Fn(&[f64], &mut [f64]) -> Option<f64>,
         damping: &mut f64,
         moved: &mut [f64],
     ) -> Option<(Vec<f64>, f64)> {
         for _ in 0..8 {
-            let mut damped = matrix.to_vec();
+            let mut damped = matrix.clone();
             for (place, row) in damped.iter_mut().enumerate() {
                 row[place] += *damping * row[place] + 1e-9 * self.rows as f64;
             }
-            let step = solve(damped, gradient.to_vec())?;
+            let step = solve(damped, gradient.clone())?;
             let next: Vec<f64> = logits
                 .iter()
                 .zip(&step)
                 .map(|(logit, step)| (logit - step.clamp(-3.0, 3.0)).clamp(-FARTHEST, FARTHEST))
                 .collect();
-            let lower = self.loss(&next, moved);
-            if lower < loss {
+            if let Some(lower) = lower(&next, moved) {
                 *damping = f64::max(*damping / 5.0, 1e-7);
                 return Some((next, lower));
             }
@@ -170,13 +203,14 @@ impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
 
     fn normal_equations(
         &self,
+        loss: Loss,
         slopes: &[Vec<f64>],
         residuals: &[f64],
         logits: &[f64],
     ) -> (Vec<Vec<f64>>, Vec<f64>) {
         let count = slopes.len();
         let weights: Vec<f64> =
-            residuals.iter().zip(self.weights).map(|(r, w)| w * soft_weight(*r)).collect();
+            residuals.iter().zip(self.weights).map(|(r, w)| w * loss.weight(*r)).collect();
         let mut matrix = vec![vec![0.0; count]; count];
         let mut gradient = vec![0.0; count];
         for a in 0..count {
@@ -194,18 +228,6 @@ impl<R: Fn(&[f64], &mut [f64])> Search<'_, R> {
         }
         (matrix, gradient)
     }
-}
-
-/// The soft-L1 loss of a log ratio.
-fn soft(residual: f64) -> f64 {
-    let scaled = residual / SOFT;
-    2.0 * SOFT * SOFT * ((1.0 + scaled * scaled).sqrt() - 1.0)
-}
-
-/// Its weight in the linearised problem.
-fn soft_weight(residual: f64) -> f64 {
-    let scaled = residual / SOFT;
-    1.0 / (1.0 + scaled * scaled).sqrt()
 }
 
 /// The solution of a small linear system; `None` where there is none.
@@ -258,6 +280,20 @@ mod tests {
     fn a_line_is_found_in_spite_of_an_outlier() {
         let found = line(Vec::new(), 60);
         assert!((found[0] - 3.0).abs() < 0.1 && (found[1] - 0.5).abs() < 0.01, "{found:?}");
+    }
+
+    #[test]
+    fn of_two_times_the_more_frequent_one_is_found() {
+        let seconds: Vec<f64> = (0..50).map(|row| if row % 5 < 3 { 1.0 } else { 1.8 }).collect();
+        let residuals = |values: &[f64], out: &mut [f64]| {
+            out.iter_mut().zip(&seconds).for_each(|(out, seconds)| *out = (values[0] / seconds).ln());
+        };
+        let bounds = [Bounds { least: 0.0, most: 10.0 }];
+        let weights = vec![1.0; seconds.len()];
+        let search =
+            Search { rows: seconds.len(), weights: &weights, bounds: &bounds, residuals, pulls: Vec::new() };
+        let found = search.best(&[vec![1.4]]).unwrap().values[0];
+        assert!((found - 1.0).abs() < 0.02, "{found}");
     }
 
     #[test]

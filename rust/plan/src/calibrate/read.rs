@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
+use roofline_core::catalog;
 use roofline_core::efficiency::form::collective::CollectiveKernel;
 use roofline_core::efficiency::form::decode::{DecodeKernel, usual_heads};
 use roofline_core::efficiency::form::elementwise::ElementwiseKernel;
@@ -148,6 +149,10 @@ struct Reader<'a> {
 
 /// Hidden width, experts and visits of layers whose experts have no gate, where a row does not say so (Nemotron 3).
 const UNGATED: [(u64, u64, u64); 3] = [(2688, 128, 6), (2048, 512, 22), (8192, 512, 22)];
+
+/// Hidden width, experts and visits of layers whose experts are chosen by groups (DeepSeek-V3): visits that are dealt out
+/// evenly before they pass such a choice reach half of the experts, except where the collector goes round it.
+const GROUPED: (f64, u64, u64) = (7168.0, 256, 8);
 
 /// A dimension that must be there, and positive.
 fn positive(column: Option<&[f64]>, row: usize, name: &'static str) -> Result<f64, Refused> {
@@ -467,8 +472,12 @@ impl<'a> Reader<'a> {
         let row = one.row;
         let (numbers, peak) = self.numbers(row, known)?;
         let case = self.case(row)?;
-        let load = self.loads.get(&case).unwrap_or_else(|| super::routing::load(&case));
+        let mut load = self.loads.get(&case).unwrap_or_else(|| super::routing::load(&case));
         let hidden = positive(self.columns.hidden, row, "hidden")?;
+        let balanced = case.routing == Routing::Balanced;
+        if balanced && (hidden, case.experts, case.top_k) == GROUPED && self.engines[one.engine] != "trtllm" {
+            load.active = load.active.min(0.5 * GROUPED.1 as f64 / case.ep as f64).max(1.0);
+        }
         let inner = positive(self.columns.inner, row, "inter")?
             / at(self.columns.moe_tp, row).unwrap_or(1.0).max(1.0);
         let kernel_name = self.kernels.map_or("", |words| words.at(row));
@@ -488,12 +497,8 @@ impl<'a> Reader<'a> {
             input_bytes: numbers.input_bytes,
         };
         let dtype = vocabulary::experts(numbers.name, kernel_name, &self.engines[one.engine]);
-        let usual = case.ep == 1
-            && case.routing != Routing::Uniform
-            && inner >= 128.0
-            && case.tokens <= 16384
-            && gated
-            && case.top_k <= 16;
+        let usual =
+            case.ep == 1 && !balanced && inner >= 128.0 && case.tokens <= 16384 && gated && case.top_k <= 16;
         Ok(Measurement { dtype, kernel: Kernel::Moe(kernel), usual, ..one })
     }
 
@@ -570,16 +575,24 @@ impl<'a> Reader<'a> {
         match refused {
             Refused::Op(code) => Op::parse(&self.ops.list[code as usize]).err().unwrap_or_default(),
             Refused::Device(code) => {
-                format!(
-                    "device `{}` is not in the catalogue with what a form needs",
-                    word(self.device_words, code)
-                )
+                let name = word(self.device_words, code);
+                match catalog::hardware::hardware(&name) {
+                    Err(error) => format!("{error} ({})", error.hint()),
+                    Ok(_) => {
+                        format!("device `{name}` lacks the peak, bandwidth or number of cores a form needs")
+                    }
+                }
             }
             Refused::Time => "time must be a positive number".into(),
-            Refused::NotAFormat(code) => format!("unknown dtype `{}`", word(self.dtypes, code)),
+            Refused::NotAFormat(code) => {
+                format!("dtype must be one of {}: `{}`", Numbers::names().join(", "), word(self.dtypes, code))
+            }
             Refused::NoPeak(what) => format!("the device's datasheet gives no rate for {what}"),
             Refused::Missing(name) => format!("`{name}` must be a positive number"),
-            Refused::Routing(code) => format!("unknown distribution `{}`", word(self.routings, code)),
+            Refused::Routing(code) => {
+                let name = word(self.routings, code);
+                format!("distribution must be uniform, balanced or power_law_1.2 (an exponent): `{name}`")
+            }
             Refused::Links => "links are not those of the catalogue's machine".into(),
         }
     }

@@ -80,7 +80,9 @@ pub fn load(case: &Case) -> Load {
             Load { active, visits: visits / ep as f64 }
         }
         Routing::Balanced => {
-            Load { active: visits.min(experts as f64) / ep as f64, visits: visits / ep as f64 }
+            // Dealt out from the first expert on, so that whoever holds it is visited whatever the number.
+            let share = |visits: f64| (visits / ep as f64).ceil();
+            Load { active: share(visits.min(experts as f64)), visits: share(visits) }
         }
         Routing::PowerLaw(hundredths) => {
             let loads = power_law(case, f64::from(hundredths) / 100.0);

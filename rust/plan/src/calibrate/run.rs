@@ -49,6 +49,8 @@ pub struct Fate {
     pub group: Group,
     /// Sound rows it had.
     pub rows: u64,
+    /// Those whose loops read from the last-level cache, which the fit tells apart and serving never does.
+    pub hot: u64,
     /// The fit with its prior's source, or what is missing.
     pub outcome: Result<(Entry, String), String>,
 }
@@ -92,8 +94,9 @@ fn fate(found: &Measurements, mut group: Group, options: &Options) -> Fate {
         _ => fitted::<Elementwise>(found, &mut group, options),
     };
     let rows = group.rows.len() as u64;
+    let hot = group.rows.iter().filter(|row| row.hot).count() as u64;
     group.rows = Vec::new();
-    Fate { group, rows, outcome }
+    Fate { group, rows, hot, outcome }
 }
 
 fn fitted<F: Fitted>(

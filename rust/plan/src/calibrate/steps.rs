@@ -201,6 +201,9 @@ fn fit(
     };
     let measured = vec![steps.iter().map(|step| step.seconds).collect()];
     let found = whole::find(&sought, &measured, f64::INFINITY, predicted)?;
+    if let Some(times) = whole::unit_slip(&found) {
+        return Err(whole::slipped(times));
+    }
     let ideal: Vec<_> = steps
         .iter()
         .map(|step| super::errors::Outcome { ratio: step.told.ideal / step.seconds, inside: None })

@@ -115,7 +115,7 @@ impl Op {
         if name.starts_with("cpu_") {
             return Err(format!("{name}: time of the host, not of a kernel"));
         }
-        Err(format!("unknown op `{name}`"))
+        Err(format!("op must be one of {}: `{name}`", Op::names().join(", ")))
     }
 
     /// Names of the operations, one each.
@@ -243,18 +243,29 @@ const TIMES: [(&str, f64); 13] = [
     ("latency", 1e-3),
 ];
 
+/// What is wrong with a column of times that holds texts: the first of them.
+fn text(frame: &Frame) -> Option<Error> {
+    let (name, words) = TIMES.iter().find_map(|(name, _)| Some((*name, frame.word(&[name])?)))?;
+    let first = (0..frame.rows()).find(|row| words.at(*row).trim().parse::<f64>().is_err()).unwrap_or(0);
+    let was = format!("`{}` in row {}", words.at(first), first + 1);
+    Some(Error::spec(name, "must hold numbers, its name says the unit", was, "leave units out of the cells"))
+}
+
 /// The column of times, and what one of its units is in seconds.
 ///
 /// # Errors
-/// No such column, or two in different units.
+/// No such column, one of texts, or two in different units.
 pub fn times(frame: &Frame) -> Result<(&[f64], f64)> {
     let found: Vec<(&str, f64)> =
         TIMES.iter().filter(|(name, _)| frame.number(&[name]).is_some()).copied().collect();
     let known: Vec<&str> = TIMES[..TIMES.len() - 1].iter().map(|(name, _)| *name).collect();
+    if let ([], Some(text)) = (&found[..], text(frame)) {
+        return Err(text);
+    }
     match found[..] {
         [] => Err(Error::spec(
             "measurements",
-            format!("must have a column of times, one of {}", known.join(", ")),
+            format!("must have a column of times, one of {} (or `latency`, in ms)", known.join(", ")),
             format!("columns {}", frame.names().join(", ")),
             "name the column with its unit",
         )),
@@ -269,12 +280,17 @@ pub fn times(frame: &Frame) -> Result<(&[f64], f64)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frame::Words;
     use super::*;
 
     #[test]
     fn operations_are_known_under_every_name_or_refused_with_the_reason() {
         assert_eq!((Op::parse("gemm"), Op::parse("mlp_up_proj")), (Ok(Op::Gemm), Ok(Op::Gemm)));
-        assert_eq!(Op::parse("warp_drive").unwrap_err(), "unknown op `warp_drive`");
+        let unknown = Op::parse("warp_drive").unwrap_err();
+        assert!(
+            unknown.starts_with("op must be one of gemm, ") && unknown.ends_with(": `warp_drive`"),
+            "{unknown}"
+        );
         assert_eq!(Op::parse("cpu_schedule").unwrap_err(), "cpu_schedule: time of the host, not of a kernel");
         assert!(Op::parse("emb").unwrap_err().contains("no form"));
         assert!(Op::parse("mla_context_module").unwrap_err().contains("a chain of kernels"));
@@ -287,6 +303,10 @@ mod tests {
         assert!(
             times(&frame).unwrap_err().to_string().contains("must have a column of times, one of latency_s")
         );
+        let mut texts = Frame::new(2);
+        texts.push_words("latency_ms", Words::of(&["3", "12 ms"])).unwrap();
+        let error = times(&texts).unwrap_err().to_string();
+        assert_eq!(error, "latency_ms must hold numbers, its name says the unit: `12 ms` in row 2");
         frame.push_numbers("latency_us", vec![3.0]).unwrap();
         assert_eq!(times(&frame).unwrap(), (&[3.0][..], 1e-6));
         frame.push_numbers("median_ms", vec![3.0]).unwrap();

@@ -8,6 +8,7 @@
 use roofline_core::efficiency::band::Spread;
 use roofline_core::efficiency::file::Factor;
 use roofline_core::shape::Phase;
+use roofline_core::site::Lane;
 use roofline_core::step::Pricer;
 use roofline_core::work::Family;
 
@@ -110,7 +111,11 @@ pub fn shares(pricer: &Pricer, sequences: u64, context: u64) -> Vec<(Family, f64
     pricer.reaches().add_item(&mut sums, Phase::Decode, sequences.max(1) as f64, 1, context, 1);
     pricer.reaches().add_item(&mut sums, Phase::Prefill, 1.0, context.clamp(1, 512), 0, 1);
     let mut seconds = [0.0; Family::ALL.len()];
-    pricer.each(&sums, |_, op, cost| seconds[op.family as usize] += cost.seconds * op.repeat);
+    pricer.each(&sums, |_, op, cost| {
+        if op.site.lane != Lane::Launching {
+            seconds[op.family as usize] += cost.seconds * op.repeat;
+        }
+    });
     let total: f64 = seconds.iter().sum();
     Family::ALL.iter().map(|family| (*family, seconds[*family as usize] / total)).collect()
 }
@@ -180,6 +185,22 @@ pub fn find<E>(
     let quantiles = quantiles(held.first().map_or(&[][..], Vec::as_slice));
     let spread = Spread { low: quantiles[1], high: quantiles[3] };
     Ok(Found { values, errors: errors(&held, Some(spread)), before: errors(&before, None), quantiles })
+}
+
+/// How many times off what was known before observations are of another unit.
+const SLIP: f64 = 30.0;
+
+/// How many times longer observations are than what was known before says, where that is more than anything but another
+/// unit explains (below one: shorter).
+pub fn unit_slip(found: &Found) -> Option<f64> {
+    let times = |errors: &Errors| 1.0 / (1.0 + errors.bias / 100.0);
+    found.before.iter().map(times).find(|times| !(1.0 / SLIP..SLIP).contains(times))
+}
+
+/// What is said of observations in another unit.
+pub fn slipped(times: f64) -> String {
+    let (times, as_what) = if times > 1.0 { (times, "long") } else { (1.0 / times, "short") };
+    format!("times are typically {times:.0} times as {as_what} as predicted: another unit?")
 }
 
 /// Errors of each group that has any observation.
@@ -379,6 +400,19 @@ mod tests {
         let found = found(&[1.5e-3, 12e-6, 1.1, 0.9]);
         assert!(found.errors[0].median_ape < 1.0, "{found:?}");
         assert!(found.before[0].median_ape > 5.0, "{found:?}");
+    }
+
+    #[test]
+    fn observations_in_another_unit_are_told() {
+        let truth = steps(&[0.66e-3, 0.0, 1.0, 1.0]);
+        for (factor, says) in [(1000.0, "times as long"), (1e-3, "times as short")] {
+            let measured = vec![truth.iter().map(|seconds| seconds * factor).collect()];
+            let found = find(&sought(), &measured, f64::INFINITY, |values| Ok::<_, ()>(vec![steps(values)]));
+            let times = unit_slip(&found.unwrap()).unwrap();
+            assert!((times / factor - 1.0).abs() < 1e-6, "{times}");
+            assert!(slipped(times).contains(says) && slipped(times).contains("1000"), "{}", slipped(times));
+        }
+        assert_eq!(unit_slip(&found(&[1.5e-3, 12e-6, 1.4, 0.9])), None);
     }
 
     #[test]

@@ -40,6 +40,12 @@ pub enum Keep {
 }
 
 impl Keep {
+    /// Whether only the best rows are kept, which depends on all of them.
+    #[must_use]
+    pub fn picks(&self) -> bool {
+        matches!(self, Keep::Pareto(_) | Keep::TopK(..))
+    }
+
     /// Measures that it looks at.
     #[must_use]
     pub fn needs(&self, mut wanted: Wanted) -> Wanted {
@@ -55,9 +61,10 @@ impl Keep {
     }
 
     /// The rows that stay, ascending.
-    pub fn pick(&self, results: &Results, rows: usize) -> Vec<usize> {
+    pub fn pick(&self, results: &Results) -> Vec<usize> {
+        let rows = results.len();
         let lane = |objective: &Objective| -> Vec<f64> {
-            results.lane(objective.measure).iter().map(|value| oriented(*value, objective.more)).collect()
+            results.lane(objective.measure).map(|value| oriented(value, objective.more)).collect()
         };
         match self {
             Keep::All | Keep::Feasible => (0..rows).collect(),

@@ -18,6 +18,7 @@ pub use ask::{Ask, Limit, Limits};
 pub use axis::{Axis, Setting, Values};
 pub use dropped::Dropped;
 pub use keep::{Keep, Objective};
+pub use part::Part;
 pub use read::{Swept, next_possible, read};
 pub use runs::Runs;
 pub use space::{Space, check_name};

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use roofline_core::batch::{BLOCK, Sizes};
 use roofline_core::point::Question;
+use roofline_core::table::{Column, Table};
 
 use super::ask::Ask;
 use super::axis::Setting;
@@ -13,27 +14,33 @@ use super::keep::Keep;
 use super::runs::Runs;
 use super::space::Space;
 use crate::deployed::{Deployed, Desk};
-use crate::results::{Block, Measure, Rows, Wanted};
+use crate::error::Result;
+use crate::results::{Block, Measure, Results, Wanted};
 
 /// Why points are dropped whose sequences do not fit.
 pub(super) const DOES_NOT_FIT: &str = "does not fit in memory";
 
-/// What came of a stretch of points, but for its results: those stand at the front of its share of the rows.
-#[derive(Debug, Default)]
-pub(super) struct Part {
-    /// Rows of its share.
-    pub(super) share: usize,
+/// What came of points that follow one another.
+#[derive(Debug, Clone, Default)]
+pub struct Part {
     /// The points that are kept.
-    pub(super) points: Runs,
-    /// Measures that are unknown in all of them and were not written.
-    pub(super) unknown: Wanted,
+    pub points: Runs,
+    /// Their results.
+    pub results: Results,
     /// Why neighbours among them are impossible, as a place among `reasons`; only with [`Keep::All`].
-    pub(super) reason: Vec<(u32, usize)>,
-    pub(super) reasons: Vec<String>,
-    pub(super) dropped: Dropped,
+    pub reason: Vec<(u32, usize)>,
+    /// Reasons by place.
+    pub reasons: Vec<String>,
+    /// What was dropped.
+    pub dropped: Dropped,
 }
 
 impl Part {
+    /// Nothing yet, but room for so many rows.
+    pub(super) fn room(needed: Wanted, rows: usize) -> Part {
+        Part { results: Results::room(needed, rows), ..Part::default() }
+    }
+
     /// Drops points, or with [`Keep::All`] keeps them with the reason.
     pub(super) fn leave_out(
         &mut self,
@@ -44,15 +51,65 @@ impl Part {
     ) {
         let count = points.end - points.start;
         if ask.keep == Keep::All {
-            let known = self.reasons.iter().position(|known| known == reason);
-            let place = known.unwrap_or_else(|| {
-                self.reasons.push(reason.to_string());
-                self.reasons.len() - 1
-            });
-            self.reason.push((place as u32, count as usize));
+            let place = self.place_of(reason);
+            self.because(place, count as usize);
+            self.results.push_unknown(count as usize);
             self.points.push(points);
         }
         self.dropped.add(reason, count, example);
+    }
+
+    fn place_of(&mut self, reason: &str) -> u32 {
+        let known = self.reasons.iter().position(|known| known == reason);
+        known.unwrap_or_else(|| {
+            self.reasons.push(reason.to_string());
+            self.reasons.len() - 1
+        }) as u32
+    }
+
+    /// Notes why the next rows are impossible, by the reason's place; possible ones have none.
+    fn because(&mut self, place: u32, rows: usize) {
+        match self.reason.last_mut() {
+            Some((last, more)) if *last == place => *more += rows,
+            _ => self.reason.push((place, rows)),
+        }
+    }
+
+    /// Appends what came of the points behind.
+    pub(super) fn append(&mut self, other: Part) {
+        let places: Vec<u32> = other.reasons.iter().map(|reason| self.place_of(reason)).collect();
+        let place = |place: u32| places.get(place as usize).copied().unwrap_or(u32::MAX);
+        other.reason.iter().for_each(|(reason, rows)| self.because(place(*reason), *rows));
+        self.points.append(other.points);
+        self.results.append(&other.results);
+        self.dropped.append(&other.dropped);
+    }
+
+    /// The table of the kept points: the axes named (all that were given if `None`), then the wanted results.
+    ///
+    /// # Errors
+    /// An axis that the space does not have.
+    pub(super) fn table(self, space: &Space, axes: Option<&[String]>, ask: &Ask) -> Result<Table> {
+        let mut table = Table::new();
+        space.settings(&self.points, axes, &mut table)?;
+        self.results.into_table(ask.wanted, &mut table);
+        if ask.keep == Keep::All {
+            table.push("reason", Column::name_runs(self.reason, self.reasons));
+        }
+        Ok(table)
+    }
+
+    /// Keeps only the best of its rows, where only those are asked for.
+    pub(super) fn narrow(&mut self, keep: &Keep) {
+        if !keep.picks() {
+            return;
+        }
+        let rows = keep.pick(&self.results);
+        if rows.len() < self.points.len() {
+            self.results = self.results.take(&rows);
+            let points: Vec<u64> = self.points.points().collect();
+            self.points = rows.iter().map(|row| points[*row]).collect();
+        }
     }
 }
 
@@ -62,7 +119,6 @@ pub(super) struct Piece<'a> {
     deployed: &'a Deployed,
     ask: &'a Ask,
     needed: Wanted,
-    rows: Rows<'a>,
     desk: &'a mut Desk,
     block: &'a mut Block,
     columns: [[u64; BLOCK]; 5],
@@ -81,7 +137,6 @@ impl<'a> Piece<'a> {
         deployed: &'a Deployed,
         ask: &'a Ask,
         needed: Wanted,
-        rows: Rows<'a>,
         (desk, block): (&'a mut Desk, &'a mut Block),
     ) -> Piece<'a> {
         Piece {
@@ -89,7 +144,6 @@ impl<'a> Piece<'a> {
             deployed,
             ask,
             needed,
-            rows,
             desk,
             block,
             columns: [[0; BLOCK]; 5],
@@ -103,8 +157,7 @@ impl<'a> Piece<'a> {
 
     /// Prices points `from..to`, run by run: within a run only one size changes.
     pub(super) fn price(mut self, from: u64, to: u64) -> Part {
-        self.part.share = (to - from) as usize;
-        self.part.unknown = self.unknown(from, to);
+        self.part = Part::room(self.needed, (to - from) as usize);
         let (setting, values, zero) = self.space.run();
         let length = values.len() as u64;
         let running = match setting {
@@ -123,7 +176,7 @@ impl<'a> Piece<'a> {
             if let Err(error) = first.check(&self.deployed.analyst().deployment().model) {
                 self.flush();
                 let reason = format!("{} is not possible", error.field());
-                self.leave_out(from..to, &reason, || error.to_string());
+                self.part.leave_out(self.ask, from..to, &reason, || error.to_string());
                 continue;
             }
             if self.question != Some(first.question) {
@@ -157,23 +210,6 @@ impl<'a> Piece<'a> {
         self.part
     }
 
-    /// Measures that are unknown in all points `from..to`.
-    fn unknown(&self, from: u64, to: u64) -> Wanted {
-        let questions = self.space.questions(from, to);
-        let mut unknown = questions.map(|question| self.deployed.unknown(question));
-        let first = unknown.next().unwrap_or_default();
-        unknown.fold(first, |all, more| all.without(all.without(more)))
-    }
-
-    /// Points that are impossible; with [`Keep::All`] they are rows without results.
-    fn leave_out(&mut self, points: Range<u64>, reason: &str, example: impl FnOnce() -> String) {
-        if self.ask.keep == Keep::All {
-            let (row, count) = (self.part.points.len(), (points.end - points.start) as usize);
-            self.rows.lanes().for_each(|(_, lane)| lane[row..row + count].fill(f64::NAN));
-        }
-        self.part.leave_out(self.ask, points, reason, example);
-    }
-
     /// Prices the block and writes what is kept of it.
     fn flush(&mut self) {
         let count = std::mem::take(&mut self.count);
@@ -182,16 +218,15 @@ impl<'a> Piece<'a> {
             self.columns.each_ref().map(|column| &column[..count]);
         let sizes = Sizes { batch_size, input_len, output_len, prefix_len, chunk };
         self.deployed.price(question, &sizes, self.needed, self.desk, self.block);
-        for measure in self.deployed.unknown(question).each() {
+        for measure in self.deployed.unknown(question).both(self.needed).each() {
             self.block.lane_mut(measure)[..count].fill(f64::NAN);
         }
-        let row = self.part.points.len();
         let runs = std::mem::take(&mut self.runs);
         if self.ask.keep == Keep::All {
-            self.part.reason.push((u32::MAX, count));
+            self.part.because(u32::MAX, count);
         }
         if self.ask.keep == Keep::All || self.all_hold(&runs, count) {
-            self.rows.write(row, self.block, count, self.part.unknown);
+            self.part.results.push(self.block, count);
             runs.iter().for_each(|run| self.part.points.push(run.clone()));
         } else {
             let fits = &self.block.lane(Measure::Fits)[..count];
@@ -204,7 +239,7 @@ impl<'a> Piece<'a> {
             let points = runs.iter().flat_map(Clone::clone).enumerate();
             let kept: Vec<(usize, u64)> = points.filter(|(at, point)| self.holds(*at, *point)).collect();
             let places: Vec<usize> = kept.iter().map(|(at, _)| *at).collect();
-            self.rows.write_some(row, self.block, &places, self.part.unknown);
+            self.part.results.push_some(self.block, &places);
             kept.iter().for_each(|(_, point)| self.part.points.push(*point..point + 1));
         }
         self.runs = runs;

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
-use roofline_core::table::{Column, Table};
+use roofline_core::batch::BLOCK;
+use roofline_core::table::Table;
 use roofline_sim::engine::Monitor;
 
 use super::ask::Ask;
@@ -11,33 +12,32 @@ use super::dropped::Dropped;
 use super::grid::Ranges;
 use super::keep::Keep;
 use super::part::{Part, Piece};
-use super::runs::Runs;
 use super::space::Space;
 use crate::deployed::{Deployed, at_desk};
 use crate::error::{Error, Result};
-use crate::results::{Results, Rows, Wanted};
+use crate::results::Wanted;
 
-/// Points that one thread prices at a stretch: whole blocks, so that what a block shares is shared on any number of threads.
-const PIECE: u64 = 32 * roofline_core::batch::BLOCK as u64;
+/// Points that one thread prices at a stretch, at least: whole blocks, so that what a block shares is shared on any number
+/// of threads.
+const PIECE: u64 = 32 * BLOCK as u64;
+/// As many at most: columns of a part are then some hundred kilobytes each.
+const LARGEST: u64 = 8 * PIECE;
+/// Into so many pieces a range is cut, where they stay between the two: many enough that no core waits long for the last.
+const PIECES: u64 = 32;
 
 /// What came of a range of points.
 #[derive(Debug, Clone, Default)]
 pub struct Swept {
-    /// The points that are kept.
-    pub points: Runs,
-    /// Their results.
-    pub results: Results,
-    /// Why neighbours among them are impossible, as a place among `reasons`; only with [`Keep::All`].
-    pub reason: Vec<(u32, usize)>,
-    /// Reasons by place.
-    pub reasons: Vec<String>,
+    /// What was kept, part by part, in order; small neighbours together.
+    pub parts: Vec<Part>,
     /// What was dropped.
     pub dropped: Dropped,
 }
 
 /// Prices points `from..to` and keeps what is asked for.
 ///
-/// Rows of results are written where they stay: each deployment, and each piece of it, has its share of the columns.
+/// Each piece of a deployment is priced into columns of its own, which stay where they are: to put together columns of
+/// millions of rows takes as long as to price them.
 ///
 /// # Errors
 /// A range beyond the space; an interruption by way of `monitor`, which also counts the points done.
@@ -46,14 +46,15 @@ pub fn read(space: &Space, from: u64, to: u64, ask: &Ask, monitor: &Monitor) -> 
         let must = format!("must lie within the {} points of the space", space.points());
         return Err(roofline_core::error::Error::spec("points", must, format!("{from}..{to}"), "").into());
     }
-    let reading = Reading { space, ask, needed: ask.needed(), monitor };
-    let mut swept = if matches!(ask.keep, Keep::Pareto(_) | Keep::TopK(..)) {
-        reading.best(from, to)?
-    } else {
-        reading.whole(from, to)?
-    };
-    swept.narrow(&ask.keep);
-    Ok(swept)
+    let piece = ((to - from) / PIECES).next_power_of_two().clamp(PIECE, LARGEST);
+    let reading = Reading { space, ask, needed: ask.needed(), piece, monitor };
+    let each = space.points_a_deployment();
+    let deployments: Vec<(u64, u64)> = Ranges { from, to, each }.collect();
+    let parts = deployments.into_par_iter().map(|(from, to)| reading.deployment(from, to));
+    let mut parts = together(parts.collect::<Result<_>>()?, ask);
+    let mut dropped = Dropped::default();
+    parts.iter_mut().for_each(|part| dropped.append(&std::mem::take(&mut part.dropped)));
+    Ok(Swept { parts, dropped })
 }
 
 /// What every part of a range is read by.
@@ -61,99 +62,55 @@ struct Reading<'a> {
     space: &'a Space,
     ask: &'a Ask,
     needed: Wanted,
+    /// Points of a piece.
+    piece: u64,
     monitor: &'a Monitor,
 }
 
 impl Reading<'_> {
-    /// Every row that may stay, in one piece of memory.
-    fn whole(&self, from: u64, to: u64) -> Result<Swept> {
-        let mut results = Results::room(self.needed, (to - from) as usize);
-        let each = self.space.points_a_deployment();
-        let deployments = shares(Ranges { from, to, each }, results.rows_mut(self.needed));
-        let parts = deployments.into_par_iter().map(|(from, to, rows)| -> Result<Vec<Part>> {
-            let deployed = match possible(self.space, from, self.ask) {
-                Ok(deployed) => deployed,
-                Err((reason, example)) => return Ok(vec![self.impossible(from, to, &reason, example)]),
-            };
-            let pieces = shares(Ranges { from, to, each: PIECE }, rows);
-            let price = |(from, to, rows)| self.price(&deployed, from, to, rows);
-            pieces.into_par_iter().map(price).collect()
-        });
-        let parts: Vec<Part> = parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        let written: Vec<_> =
-            parts.iter().map(|part| (part.share, part.points.len(), part.unknown)).collect();
-        results.close_up(self.needed, &written);
-        let mut swept = Swept { results, ..Swept::default() };
-        parts.into_iter().for_each(|part| swept.add(part));
-        Ok(swept)
+    /// Points of one deployment.
+    fn deployment(&self, from: u64, to: u64) -> Result<Vec<Part>> {
+        let deployed = match possible(self.space, from, self.ask) {
+            Ok(deployed) => deployed,
+            Err((reason, example)) => {
+                let mut part = Part::room(self.needed, 0);
+                part.leave_out(self.ask, from..to, &reason, || example);
+                self.monitor.done.fetch_add(to - from, Ordering::Relaxed);
+                return Ok(vec![part]);
+            }
+        };
+        let pieces: Vec<(u64, u64)> = Ranges { from, to, each: self.piece }.collect();
+        let parts =
+            pieces.into_par_iter().map(|(from, to)| self.price(&deployed, from, to).map(|part| vec![part]));
+        Ok(together(parts.collect::<Result<_>>()?, self.ask))
     }
 
-    /// The best rows alone: of each piece, of each deployment, of all.
-    fn best(&self, from: u64, to: u64) -> Result<Swept> {
-        let each = self.space.points_a_deployment();
-        let deployments: Vec<(u64, u64)> = Ranges { from, to, each }.collect();
-        let best = deployments.into_par_iter().map(|(from, to)| -> Result<Swept> {
-            let deployed = match possible(self.space, from, self.ask) {
-                Ok(deployed) => deployed,
-                Err((reason, example)) => {
-                    let mut swept = Swept::default();
-                    swept.add(self.impossible(from, to, &reason, example));
-                    return Ok(swept);
-                }
-            };
-            let pieces: Vec<(u64, u64)> = Ranges { from, to, each: PIECE }.collect();
-            let priced = pieces.into_par_iter().map(|(from, to)| -> Result<Swept> {
-                let mut results = Results::room(self.needed, (to - from) as usize);
-                let part = self.price(&deployed, from, to, results.rows_mut(self.needed))?;
-                results.close_up(self.needed, &[(part.share, part.points.len(), part.unknown)]);
-                let mut swept = Swept { results: results.spelled_out(), ..Swept::default() };
-                swept.add(part);
-                swept.narrow(&self.ask.keep);
-                Ok(swept)
-            });
-            together(priced.collect::<Result<_>>()?, &self.ask.keep)
-        });
-        together(best.collect::<Result<_>>()?, &self.ask.keep)
-    }
-
-    fn price(&self, deployed: &Deployed, from: u64, to: u64, rows: Rows<'_>) -> Result<Part> {
+    fn price(&self, deployed: &Deployed, from: u64, to: u64) -> Result<Part> {
         if self.monitor.cancel.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let part = at_desk(|desk, block| {
-            Piece::new(self.space, deployed, self.ask, self.needed, rows, (desk, block)).price(from, to)
+        let mut part = at_desk(|desk, block| {
+            Piece::new(self.space, deployed, self.ask, self.needed, (desk, block)).price(from, to)
         });
+        part.narrow(&self.ask.keep);
         self.monitor.done.fetch_add(to - from, Ordering::Relaxed);
         Ok(part)
     }
-
-    /// Points whose deployment is impossible.
-    fn impossible(&self, from: u64, to: u64, reason: &str, example: String) -> Part {
-        let mut part = Part { share: (to - from) as usize, unknown: self.needed, ..Part::default() };
-        part.leave_out(self.ask, from..to, reason, || example);
-        self.monitor.done.fetch_add(to - from, Ordering::Relaxed);
-        part
-    }
 }
 
-/// The rows of each range.
-fn shares(ranges: Ranges, rows: Rows<'_>) -> Vec<(u64, u64, Rows<'_>)> {
-    let mut left = rows;
-    let mut shares = Vec::new();
-    for (from, to) in ranges {
-        let (mine, others) = left.split((to - from) as usize);
-        shares.push((from, to, mine));
-        left = others;
+/// Parts that follow one another, small neighbours put together; where only the best rows are kept, the best of them all.
+fn together(parts: Vec<Vec<Part>>, ask: &Ask) -> Vec<Part> {
+    let mut done: Vec<Part> = Vec::new();
+    for part in parts.into_iter().flatten() {
+        match done.last_mut() {
+            Some(last) if ask.keep.picks() || last.points.len() + part.points.len() <= PIECE as usize => {
+                last.append(part);
+            }
+            _ => done.push(part),
+        }
     }
-    shares
-}
-
-/// What ranges that follow one another left, and the best of it.
-fn together(parts: Vec<Swept>, keep: &Keep) -> Result<Swept> {
-    let mut swept = Swept::default();
-    parts.into_iter().for_each(|part| swept.append(part));
-    swept.narrow(keep);
-    Ok(swept)
+    done.iter_mut().for_each(|part| part.narrow(&ask.keep));
+    done
 }
 
 /// The first point from `from` on whose deployment is possible; the end of the space if there is none.
@@ -194,59 +151,26 @@ fn possible(space: &Space, point: u64, ask: &Ask) -> Result<Deployed, (String, S
 }
 
 impl Swept {
-    /// The table of the kept points: the axes named (all that were given if `None`), then the wanted results.
+    /// How many points were kept.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.points.len()).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tables of the kept points, one a part and at least one: the axes named (all that were given if `None`), then the
+    /// wanted results.
     ///
     /// # Errors
     /// An axis that the space does not have.
-    pub fn table(self, space: &Space, axes: Option<&[String]>, ask: &Ask) -> Result<Table> {
-        let mut table = Table::new();
-        space.settings(&self.points, axes, &mut table)?;
-        self.results.into_table(ask.wanted, &mut table);
-        if ask.keep == Keep::All {
-            table.push("reason", Column::name_runs(self.reason, self.reasons));
+    pub fn tables(self, space: &Space, axes: Option<&[String]>, ask: &Ask) -> Result<Vec<Table>> {
+        let mut parts = self.parts;
+        if parts.is_empty() {
+            parts.push(Part::default());
         }
-        Ok(table)
-    }
-
-    /// Appends a part, all but its results.
-    fn add(&mut self, part: Part) {
-        let places: Vec<u32> = part.reasons.iter().map(|reason| self.place_of(reason)).collect();
-        let place = |place: u32| places.get(place as usize).copied().unwrap_or(u32::MAX);
-        for (reason, rows) in part.reason {
-            match self.reason.last_mut() {
-                Some((last, more)) if *last == place(reason) => *more += rows,
-                _ => self.reason.push((place(reason), rows)),
-            }
-        }
-        self.points.append(part.points);
-        self.dropped.append(&part.dropped);
-    }
-
-    fn place_of(&mut self, reason: &str) -> u32 {
-        let known = self.reasons.iter().position(|known| known == reason);
-        known.unwrap_or_else(|| {
-            self.reasons.push(reason.to_string());
-            self.reasons.len() - 1
-        }) as u32
-    }
-
-    /// Appends what other points left, which has no reasons.
-    fn append(&mut self, other: Swept) {
-        self.points.append(other.points);
-        self.results.append(&other.results);
-        self.dropped.append(&other.dropped);
-    }
-
-    /// Keeps only what is asked for among the rows there are.
-    fn narrow(&mut self, keep: &Keep) {
-        if matches!(keep, Keep::All | Keep::Feasible) {
-            return;
-        }
-        let rows = keep.pick(&self.results, self.points.len());
-        if rows.len() < self.points.len() {
-            self.results = self.results.take(&rows);
-            let points: Vec<u64> = self.points.points().collect();
-            self.points = rows.iter().map(|row| points[*row]).collect();
-        }
+        parts.into_par_iter().map(|part| part.table(space, axes, ask)).collect()
     }
 }

@@ -1,6 +1,5 @@
 //! A space of points: its axes, and the deployment that a point's settings describe.
 
-use rayon::prelude::*;
 use roofline_core::analysis::Analyst;
 use roofline_core::catalog;
 use roofline_core::efficiency::Efficiency;
@@ -16,7 +15,7 @@ use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::roof::Roof;
 use roofline_core::step::Deployment;
-use roofline_core::table::{Column, Table};
+use roofline_core::table::Table;
 use roofline_core::technique::{Said, Technique};
 
 use super::axis::{Axis, COUNT, Setting, Values};
@@ -243,13 +242,6 @@ impl Space {
         }
     }
 
-    /// What is asked about points `from..to`, each question once.
-    pub fn questions(&self, from: u64, to: u64) -> impl Iterator<Item = Question> + '_ {
-        let (stride, count) = (self.grid.stride(Setting::Phase as usize), self.questions.len() as u64);
-        let phases = (from / stride)..to.div_ceil(stride);
-        phases.take(count as usize).map(move |phase| self.questions[(phase % count) as usize])
-    }
-
     /// The size that changes fastest, its values, and whether 0 is among them: a run of so many points differs in nothing
     /// else.
     pub fn run(&self) -> (Setting, &[u64], bool) {
@@ -276,15 +268,12 @@ impl Space {
         }
         let asked =
             |setting: &Setting| names.is_none_or(|names| names.iter().any(|name| name == setting.name()));
-        let shown: Vec<Setting> = self.shown().filter(asked).collect();
-        let column = |setting: Setting| {
+        for setting in self.shown().filter(asked) {
             let stretches = |see: &mut dyn FnMut(Stretch)| {
                 points.iter().for_each(|run| self.grid.stretches(run, setting as usize, &mut *see));
             };
-            (setting, self.values[setting as usize].column(points.len(), &stretches))
-        };
-        let columns: Vec<(Setting, Column)> = shown.into_par_iter().map(column).collect();
-        columns.into_iter().for_each(|(setting, column)| table.push(setting.name(), column));
+            table.push(setting.name(), self.values[setting as usize].column(points.len(), &stretches));
+        }
         Ok(())
     }
 

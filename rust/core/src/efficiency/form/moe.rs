@@ -31,6 +31,8 @@ pub struct MoeKernel {
 
 /// Rows of a tile; an expert's last one is half empty on average.
 const TILE: f64 = 32.0;
+/// Share of the shorter of work and traffic that the longer does not hide; fits of it lay between 0.1 and 0.7.
+const EXPOSED: f64 = 0.35;
 /// Rows an expert has beyond its first where its weights are read again the whole of `reread` times.
 const CROWDED: f64 = 16.0;
 
@@ -45,8 +47,8 @@ form! {
         em: 0.02..1.0,
         /// Passes over the activations (permute, activation, combine).
         c_act: 0.0..40.0,
-        /// Share of the shorter of work and traffic that the longer does not hide.
-        exposed: 0.0..1.0,
+        /// What an expert's tiles begin and end with, in equivalent inner width: narrow experts reach less of either roof.
+        i0: 0.0..1000.0,
         /// How often weights are read again where experts have several tiles of rows.
         reread: 0.0..3.0,
         /// An expert, visited or not.
@@ -59,19 +61,20 @@ form! {
 }
 
 impl Moe {
-    /// `t0 + max(C, M) + s·min(C, M) + 2·(c_act·visits + c_token·meeting)·(2H + 3I)/B + tE·E`: half a tile per active
-    /// expert is padding in `C`, and `M` reads the active experts `1 + reread·min((visits/active − 1)/16, 1)` times.
+    /// `t0 + max(C, M) + 0.35·min(C, M) + 2·(c_act·visits + c_token·meeting)·(2H + 3I)/B + tE·E`: half a tile per active
+    /// expert is padding in `C`, `M` reads the active experts `1 + reread·min((visits/active − 1)/16, 1)` times, and in
+    /// both experts are `i0` wider than they are.
     #[inline]
     pub fn time(&self, device: &Device, kernel: &MoeKernel) -> f64 {
         let MoeKernel { visits, experts, active, hidden, inner, matrices, peak, weight_bytes, .. } = *kernel;
         let rows = visits + 0.5 * active * TILE;
-        let elements = matrices * hidden * inner;
+        let elements = matrices * hidden * (inner + self.i0);
         let compute = 2.0 * rows * elements / (peak * self.ec);
         // Rows beyond the first of each expert, in units of CROWDED: `active` of them and all weights are read again.
         let again = ((visits - active).max(0.0) / CROWDED).min(active);
         let read = active + self.reread * again;
         let traffic = read * elements * weight_bytes / (device.bandwidth * self.em);
-        let joined = compute.max(traffic) + self.exposed * compute.min(traffic);
+        let joined = compute.max(traffic) + EXPOSED * compute.min(traffic);
         let passes = (self.c_act * visits + self.c_token * kernel.meeting) * (2.0 * hidden + 3.0 * inner);
         self.t0_s + joined + 2.0 * passes / device.bandwidth + self.per_expert_s * experts
     }
@@ -86,13 +89,13 @@ mod tests {
     proptest! {
         #[test]
         fn experts_never_take_less_for_more_tokens(
-            exposed in 0.0f64..1.0,
+            i0 in 0.0f64..1000.0,
             reread in 0.0f64..3.0,
             tokens in 1.0f64..10_000.0,
             more in 1.0f64..100.0,
         ) {
             let form = Moe {
-                t0_s: 3e-5, ec: 0.6, em: 0.8, c_act: 2.0, exposed, reread, per_expert_s: 2e-8, c_token: 0.5,
+                t0_s: 3e-5, ec: 0.6, em: 0.8, c_act: 2.0, i0, reread, per_expert_s: 2e-8, c_token: 0.5,
             };
             let device = Device {
                 peak16: 1e15, bandwidth: 3e12, sm: 132.0, l2: 5e7, clocks: 2e11, exponential: 1.0,

@@ -1,0 +1,258 @@
+"""Files of measurements as users have them: how they may be written, and what is said of those that cannot be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+import roofline_fast as rf
+from roofline_fast import measured
+from roofline_fast.cli import run
+
+PEAK, BANDWIDTH = 989.5e12, 3.35e12
+
+
+def gemms() -> pl.DataFrame:
+    shapes = [(m, n, k) for m in (1, 16, 256, 4096) for n in (2048, 8192) for k in (2048, 4096, 16384)]
+    frame = pl.DataFrame(shapes, schema=["m", "n", "k"], orient="row")
+    due = 2.0 * pl.col("m") * pl.col("n") * pl.col("k") / (0.78 * PEAK)
+    read = 2.0 * pl.col("n") * pl.col("k") / (0.8 * BANDWIDTH)
+    return frame.with_columns(
+        op=pl.lit("gemm"), system=pl.lit("h100_sxm"), latency_ms=4e-3 + 1e3 * pl.max_horizontal(due, read)
+    )
+
+
+def errors(path: Path) -> list[dict[str, object]]:
+    return rf.validate(path).to_list()
+
+
+def test_columns_may_be_capitals_between_spaces_and_numbers_may_be_texts(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.csv"
+    gemms().write_csv(plain)
+    loud = gemms().rename({"op": "Op", "m": " M ", "latency_ms": "Latency_ms"})
+    loud.write_csv(tmp_path / "loud.csv")
+    gemms().cast(pl.String).write_parquet(tmp_path / "texts.parquet")
+    gemms().write_csv(tmp_path / "semicolons.csv", separator=";")
+    gemms().write_csv(tmp_path / "tabs.csv", separator="\t")
+    for name in ("loud.csv", "texts.parquet", "semicolons.csv", "tabs.csv"):
+        assert errors(tmp_path / name) == errors(plain), name
+    assert rf.validate(loud).to_list() == errors(plain)
+
+
+def test_a_column_that_two_names_would_become_stays_as_it_is() -> None:
+    frame = measured.tidy(pl.DataFrame({"M": [1], "m": [2], "TTFT_ms": [3.0], "observed_tpot_ms": ["x"]}))
+    assert frame.columns == ["M", "m", "ttft_s", "observed_tpot_s"]
+    assert frame["ttft_s"].to_list() == [0.003]
+
+
+@pytest.mark.parametrize("command", ["validate", "calibrate"])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"op": pl.lit("warp_drive")}, "row 1: warp_drive: op must be one of gemm, mla_gen_pre"),
+        ({"dtype": pl.lit("fp7")}, "dtype must be one of bf16, fp8, fp8_block"),
+        ({"system": pl.lit("h10")}, "no hardware is called `h10` (nearest: h100-"),
+        ({"latency_ms": pl.lit(-1.0)}, "row 1: gemm: time must be a positive number: -1 (and 23 more)"),
+        ({"latency_ms": pl.lit(float("nan"))}, "row 1: gemm: time must be a positive number: NaN"),
+    ],
+)
+def test_where_nothing_can_be_used_the_command_fails_and_says_which_row_and_why(
+    command: str,
+    change: dict[str, pl.Expr],
+    says: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gemms().with_columns(**change).write_csv(tmp_path / "k.csv")
+    assert run([command, str(tmp_path / "k.csv"), "--format", "json"]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_points_of_which_none_can_be_priced_fail_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    point = {"backend": "vllm", "model_path": "nobody/knows", "system": "h100_sxm", "mode": "agg"}
+    point |= {"isl": 1024, "osl": 256, "tp_size": 1, "concurrency": 8}
+    pl.DataFrame([point | {"silicon_ttft_ms": 1.0, "silicon_tpot_ms": 1.0}]).write_csv(tmp_path / "p.csv")
+    assert run(["validate", str(tmp_path / "p.csv"), "--format", "json"]) == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out)[0]["n"] == 0
+    assert "measurements must hold a row that can be priced: none can" in said.err
+    assert "nobody/knows" in said.err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        (
+            "k.csv",
+            "op,m,n,k,latency_ms\ngemm,1,1,1,12 ms\n",
+            "latency_ms must hold numbers, its name says the",
+        ),
+        ("k.csv", "op,m,n,k,latency_ms\ngemm,1,1,1,12 ms\n", "`12 ms` in row 1"),
+        ("k.jsonl", '{"op": "gemm", "m": 1}\nbroken\n', "k.jsonl must be jsonl: line 2: Expecting value"),
+        ("k.jsonl", '{"op": "gemm"}\n[1, 2]\n', "k.jsonl must be jsonl: line 2 is no object"),
+        ("k.csv", "foo,bar\n1,2\n", "k.csv must be of a kind that is known by its columns: foo, bar"),
+        ("k.csv", "foo,bar\n1,2\n", "steps have `step_ms`, `decode_seqs` and `decode_kv_tokens`"),
+        ("k.csv", "m,n,k,latency_ms\n1,1,1,1\n", "must have a column `op` (gemm, "),
+    ],
+)
+def test_files_that_cannot_be_read_say_what_is_wrong_and_where(
+    name: str, text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text(text)
+    for command in ("validate", "calibrate"):
+        assert run([command, str(tmp_path / name), "--hw", "h100-sxm"]) == 2
+        assert says in capsys.readouterr().err, command
+
+
+@pytest.mark.parametrize("times", [1.1, 3.0])
+def test_one_long_kernel_near_its_roofline_is_no_slip_of_a_unit(times: float) -> None:
+    due = 2.0 * 16384 * 16384 * 8192 / PEAK
+    row = {"op": ["gemm"], "m": [16384], "n": [16384], "k": [8192], "latency_ms": [times * due * 1e3]}
+    found = rf.validate(pl.DataFrame(row), "h100-sxm")
+    assert found.errors["n"].max() == 1
+    slipped = pl.DataFrame(row).with_columns(pl.col("latency_ms") * 1000)
+    assert "another unit" in rf.validate(slipped, "h100-sxm").refused["reason"][0]
+
+
+def test_a_floor_is_told_from_a_few_rows_if_not_one_is_quicker() -> None:
+    small = [(m, n, k) for m in (1, 16, 63) for n in (256, 1024, 4096) for k in (256, 1024)][:15]
+    rows = pl.DataFrame(small, schema=["m", "n", "k"], orient="row").with_columns(
+        op=pl.lit("gemm"), latency_us=57.0
+    )
+    fit = rf.calibrate(rows, "h100-sxm").fits.row(0, named=True)
+    assert fit["launch_floor"] == 15
+    quick = rows.with_columns(latency_us=5.0 + pl.col("n") * pl.col("k") * 1e-6)
+    assert rf.calibrate(quick, "h100-sxm").fits["launch_floor"].to_list() == [0]
+
+
+def test_errors_of_odd_shapes_are_told_beside_those_of_usual_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = gemms().with_columns(n=pl.col("n") // 32, latency_ms=pl.col("latency_ms") * 0.5)
+    pl.concat([gemms(), odd], how="vertical_relaxed").write_csv(tmp_path / "k.csv")
+    fit = rf.calibrate(tmp_path / "k.csv", prior=False).fits.row(0, named=True)
+    assert fit["odd"] == odd.height
+    assert fit["odd_median_ape"] > fit["median_ape"]
+    assert run(["calibrate", str(tmp_path / "k.csv"), "-o", str(tmp_path / "mine.toml")]) == 0
+    assert "odd: those of shapes that serving hardly meets" in capsys.readouterr().out
+    assert f"odd_held_out = {odd.height}" in (tmp_path / "mine.toml").read_text()
+
+
+def test_bands_of_few_rows_are_wider() -> None:
+    rows = gemms().with_columns(
+        latency_ms=pl.col("latency_ms") * (1 + 0.1 * (pl.int_range(pl.len()) % 3 - 1))
+    )
+
+    def width(frame: pl.DataFrame) -> float:
+        line = next(
+            line for line in rf.calibrate(frame).files["h100-sxm"].splitlines() if line.startswith("error_q")
+        )
+        numbers = [float(cell) for cell in line.split("[")[1].rstrip("]").split(",")]
+        return numbers[3] / numbers[1]
+
+    many = pl.concat([rows] * 8).with_columns(m=pl.col("m") + pl.int_range(pl.len()) // rows.height * 16)
+    assert width(rows) > width(many)
+
+
+def steps(scale: float) -> pl.DataFrame:
+    sequences = list(range(4, 64, 4))
+    return pl.DataFrame(
+        {
+            "decode_seqs": sequences,
+            "decode_kv_tokens": [1000 * n for n in sequences],
+            "step_ms": [scale * (7.0 + 0.02 * n) for n in sequences],
+            "model": "llama-3.1-8b",
+        }
+    )
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e-3])
+def test_steps_in_another_unit_are_refused(scale: float, tmp_path: Path) -> None:
+    fitted = rf.calibrate(steps(scale), "h100-sxm")
+    assert not fitted.files
+    assert "as predicted: another unit?" in fitted.fits["refused"][0]
+    assert rf.calibrate(steps(1.0), "h100-sxm").files
+
+
+def test_steps_that_cannot_be_used_are_told_once_a_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps(1.0).with_columns(step_ms=-pl.col("step_ms")).write_csv(tmp_path / "s.csv")
+    assert run(["calibrate", str(tmp_path / "s.csv"), "--hw", "h100-sxm"]) == 2
+    assert "row 1: step_ms: must be a positive time: -7.08 (and 14 more)" in capsys.readouterr().err
+
+
+def requests(**change: pl.Expr) -> pl.DataFrame:
+    count = 24
+    return pl.DataFrame(
+        {
+            "arrival_s": [0.2 * place for place in range(count)],
+            "prompt_tokens": [300 + 10 * place for place in range(count)],
+            "output_tokens": [40 + place for place in range(count)],
+            "observed_ttft_s": [0.02 + 1e-4 * place for place in range(count)],
+            "observed_tpot_s": [0.0075] * count,
+        }
+    ).with_columns(**change)
+
+
+def test_requests_may_say_milliseconds_and_are_refused_in_another_unit(tmp_path: Path) -> None:
+    settings = {"model": "llama-3.1-8b", "tp": 1}
+    plain = rf.calibrate(requests(), "h100-sxm", **settings)
+    assert plain.files
+    times = ["observed_ttft_s", "observed_tpot_s"]
+    slipped = requests(**{name: pl.col(name) * 1000 for name in times})
+    in_ms = slipped.rename({name: name.replace("_s", "_ms") for name in times})
+    same = rf.calibrate(in_ms, "h100-sxm", **settings).fits
+    assert same["value"].to_list() == pytest.approx(plain.fits["value"].to_list())
+    with pytest.raises(rf.SpecError, match="must be in the unit their columns say: times are typically"):
+        rf.calibrate(slipped, "h100-sxm", **settings)
+    with pytest.raises(rf.SpecError, match="observed_ttft_s must be a positive time: -1 in row 1"):
+        rf.calibrate(requests(observed_ttft_s=pl.lit(-1.0)), "h100-sxm", **settings)
+
+
+def test_loops_in_the_cache_and_tables_that_beat_the_datasheet_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [(m, n, k) for m in (1, 4, 16) for n in (1024, 1536, 2048) for k in (1024, 1536)]
+    hot = pl.DataFrame(small, schema=["m", "n", "k"], orient="row").with_columns(
+        op=pl.lit("gemm"),
+        system=pl.lit("h100_sxm"),
+        latency_ms=3.5e-3 + 1e3 * 2.0 * pl.col("n") * pl.col("k") / (1.6 * BANDWIDTH),
+    )
+    pl.concat([gemms(), hot], how="diagonal_relaxed").write_csv(tmp_path / "hot.csv")
+    assert run(["calibrate", str(tmp_path / "hot.csv")]) == 0
+    assert "loops of 18 rows read from the last-level cache" in capsys.readouterr().out
+    beats = gemms().with_columns(latency_ms=pl.col("latency_ms") * (0.5 + 0.5 * (pl.int_range(pl.len()) % 2)))
+    beats.write_csv(tmp_path / "beats.csv")
+    run(["calibrate", str(tmp_path / "beats.csv")])
+    assert "beat the datasheet: are the others of this device" in capsys.readouterr().out
+
+
+def test_an_engine_of_which_nothing_was_fitted_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gemms().with_columns(backend=pl.lit("llamacpp")).write_csv(tmp_path / "k.csv")
+    assert run(["validate", str(tmp_path / "k.csv")]) == 0
+    assert "llamacpp: no kernels of this engine were fitted" in capsys.readouterr().err
+    assert run(["validate", str(tmp_path / "k.csv"), "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("mine.csv", "output must end in .toml, or be a folder"),
+        ("nowhere/mine.toml", "output must lie in a folder that exists"),
+    ],
+)
+def test_a_file_that_is_none_for_efficiencies_is_refused(
+    name: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gemms().write_csv(tmp_path / "k.csv")
+    assert run(["calibrate", str(tmp_path / "k.csv"), "-o", str(tmp_path / name)]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / name).exists()
