@@ -86,7 +86,7 @@ def test_every_kind_has_an_example() -> None:
 @pytest.mark.parametrize("kind", EACH)
 def test_a_column_an_axis_and_an_analysis_charge_the_same(kind: str, mode: str) -> None:
     how, text = {**deployed(kind), "mode": mode}, EACH[kind]
-    sizes = {"input_len": 1500, "output_len": 30}
+    sizes: dict[str, Any] = {"input_len": 1500, "output_len": 30}
     for phase in ("decode", "prefill", "chat"):
         columns = ["step_s", "kv_bytes", "fits"]
         rows = rf.evaluate(
