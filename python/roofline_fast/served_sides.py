@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
@@ -176,7 +176,7 @@ def settings(content: Mapping[str, Any], origin: str) -> dict[str, Any]:
     known = (known | workload.words() | set(SYNONYMS)) - {"trace_options", "progress"}
     found: dict[str, Any] = {}
     mistakes = []
-    for path, value in _entries({key: content[key] for key in content if key not in OF_SWEEPS}):
+    for path, value in scenario_names.entries({key: content[key] for key in content if key not in OF_SWEEPS}):
         key = path.rpartition(".")[2].replace("-", "_")
         if key not in known:
             mistakes.append(scenario_names.not_known(path, key, sorted(known)))
@@ -208,14 +208,6 @@ def _misnamed(key: str, path: str, value: Any) -> list[str]:
 
 def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-
-def _entries(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _entries(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
 
 
 def serving_words() -> set[str]:

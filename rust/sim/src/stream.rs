@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use roofline_core::error::Error as CoreError;
 
@@ -27,15 +28,52 @@ pub struct Cut<'a> {
     pub longest: u32,
     /// What becomes of requests that are longer.
     pub over_context: OverContext,
+    /// How many were, once somebody has seen all of them.
+    pub counted: CountedCuts,
+}
+
+/// Requests that are longer than an engine's context, as they are counted from several threads.
+#[derive(Debug, Default)]
+pub struct CountedCuts {
+    prompts: AtomicU64,
+    answers: AtomicU64,
+}
+
+impl CountedCuts {
+    /// Sentences about them, for an engine whose context has `longest` tokens.
+    pub fn notes(&self, longest: u32) -> Vec<String> {
+        let count = |cuts: &AtomicU64| cuts.load(Ordering::Relaxed);
+        cut_notes(longest, count(&self.prompts), count(&self.answers))
+    }
+}
+
+/// Sentences about prompts that were cut, and answers that end early, because a context has `longest` tokens.
+pub fn cut_notes(longest: u32, prompts: u64, answers: u64) -> Vec<String> {
+    let mut notes = Vec::new();
+    if answers > 0 {
+        notes.push(format!(
+            "answers that end early, longer with their prompts than max-model-len {longest}: {answers}"
+        ));
+    }
+    if prompts > 0 {
+        notes.push(format!("{prompts} prompts are cut so that they fit max-model-len {longest}"));
+    }
+    notes
 }
 
 impl Source for Cut<'_> {
     fn parts(&self) -> Result<Box<dyn Iterator<Item = Result<Trace>> + '_>> {
-        let cut = |part: Trace| {
+        let (mut prompts, mut answers) = (0, 0);
+        let mut cut = move |part: Trace| {
             let changed = part.within_context(self.longest, self.over_context)?;
-            Ok(changed.map_or(part, |(cut, _)| cut))
+            let (part, count) = changed.unwrap_or((part, 0));
+            (prompts, answers) = (prompts + count as u64, answers + part.answers_cut(self.longest) as u64);
+            // Every replica draws all of them.
+            self.counted.prompts.fetch_max(prompts, Ordering::Relaxed);
+            self.counted.answers.fetch_max(answers, Ordering::Relaxed);
+            Ok(part)
         };
-        Ok(Box::new(self.source.parts()?.map(move |part| part.and_then(cut))))
+        Ok(Box::new(self.source.parts()?.map(move |part| part.and_then(&mut cut))))
     }
 }
 
