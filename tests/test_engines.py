@@ -265,6 +265,8 @@ REFUSED = {
     "--performance-mode fast": "no performance mode is called `fast`",
     "--kv-cache-memory-bytes 20X": "--kv-cache-memory-bytes must be a whole number: 20X",
     "--max-model-len 4.5": "--max-model-len must be a whole number: 4.5",
+    "--stream-interval 0": "stream_interval must be at least 1: 0",
+    "--engine orca --stream-interval 4": "stream_interval must be a setting that the engine `orca` has: given",
     "--max-num-queued-reqs 0": "max_num_queued_reqs must be at least 1: 0",
     "--max-num-scheduled-tokens 0": "max_num_scheduled_tokens must be at least 1: 0",
 }
@@ -292,6 +294,22 @@ def test_sizes_are_read_as_vllm_reads_them(command: Callable[..., Any]) -> None:
     # Blocks of 2 MiB.
     assert settings("--kv-cache-memory-bytes 20G")["num_gpu_blocks"] == 10_240
     assert settings("--usage-context llm")["max_num_batched_tokens"] == 16_384
+
+
+def test_tokens_sent_together_change_gaps_and_nothing_else() -> None:
+    def run(**asked: Any) -> rf.Simulation:
+        trace = rf.Trace(arrival_s=[0.0], prompt_tokens=[100], output_tokens=[10])
+        return rf.simulate(trace, hw="h100", model="llama-3.1-8b", step_cost="linear:0.005,0,0", **asked)
+
+    each, together = run(), run(stream_interval=4)
+    assert together.settings["stream_interval"] == 4
+    assert each.requests.equals(together.requests)
+    # The first at once, then 4, 4 and the last.
+    assert each.summary["mean_itl_ms"] == pytest.approx(5)
+    assert together.summary["mean_itl_ms"] == pytest.approx(15)
+    assert [together.summary[f"{rank}_itl_ms"] for rank in ("median", "max")] == pytest.approx([20, 20])
+    for name in ("mean_ttft_ms", "mean_tpot_ms", "mean_e2el_ms"):
+        assert together.summary[name] == each.summary[name]
 
 
 def test_who_finds_too_many_waiting_is_refused(command: Callable[..., Any]) -> None:

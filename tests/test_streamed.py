@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import roofline_fast as rf
+from polars.testing import assert_frame_equal
 
 SERVED: dict[str, Any] = {"model": "llama-3.1-8b", "hw": "h100", "num_prompts": 1500, "input_len": "50:900"}
 # What a summary of a stream says about itself, and what every run takes anew.
@@ -45,6 +48,72 @@ def told(**asked: Any) -> dict[str, Any]:
 )
 def test_a_stream_tells_what_its_requests_in_memory_tell(asked: dict[str, Any]) -> None:
     assert told(**asked, stream=True) == told(**asked, stream=False)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"num_prompts": 70_000, "step_cost": "linear:0.005,2e-5,2e-8", "request_rate": 30},
+        {"dp": 3, "request_rate": 40, "api_latency": 7.0},
+        {"max_concurrency": 6, "engine": "vllm-v0"},
+        {"model": "qwen3-30b-a3b", "dp": 2, "ep": 2, "request_rate": 30},
+        {"max_model_len": 700, "prefix_len": 64, "prefix_groups": 5},
+    ],
+    ids=["in parts", "replicas", "held back", "in lockstep", "prefixes"],
+)
+def test_requests_are_written_as_they_end(asked: dict[str, Any], tmp_path: Path) -> None:
+    settings = {**SERVED, "output_len": "5:60", "request_rate": 12, **asked}
+    file = tmp_path / "requests.parquet"
+    rf.simulate(**settings, stream=True, requests_file=file)
+    written = pl.read_parquet(file)
+    kept = rf.simulate(**settings, stream=False).requests
+    in_order = written.sort(pl.col("request_id").cast(pl.Int64))
+    assert_frame_equal(in_order, kept.select(written.columns), check_exact=True)
+    assert {name for name in kept.columns if name not in written.columns} == {
+        f"{name}_{end}_s" for name in ("ttft", "tpot", "e2e") for end in ("low", "high")
+    }
+    if "ep" not in asked:
+        ends = written.filter(pl.col("status") == "finished").group_by("replica", maintain_order=True)
+        for _, replica in ends.agg(pl.col("finish_s")).iter_rows():
+            assert replica == sorted(replica)
+        assert written["replica"].to_list() == sorted(written["replica"])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["requests.parquet"]
+
+
+def test_a_file_of_requests_that_cannot_be_written_is_left_out(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        rf.simulate(**SERVED, stream=True, requests_file=tmp_path / "absent" / "requests.parquet")
+    with pytest.raises(rf.SpecError, match="requests_file must be left out where requests are not drawn"):
+        rf.simulate(**SERVED, stream=False, requests_file=tmp_path / "requests.parquet")
+    with pytest.raises(rf.SpecError, match="warmup must leave requests to be measured"):
+        rf.simulate(**SERVED, stream=True, warmup=5000, requests_file=tmp_path / "requests.parquet")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stream_tells_how_much_the_context_cuts() -> None:
+    for over_context in ("reject", "truncate"):
+        asked = {**SERVED, "output_len": "5:60", "max_model_len": 700, "over_context": over_context, "dp": 2}
+        streamed, whole = (rf.simulate(**asked, stream=stream) for stream in (True, False))
+        cuts = [note for note in whole.notes if "max-model-len 700" in note]
+        assert cuts == [note for note in streamed.notes if "max-model-len 700" in note]
+        assert len(cuts) == 1
+
+
+def test_the_command_writes_requests_as_they_end(command: Callable[..., Any], tmp_path: Path) -> None:
+    words = "simulate --num-prompts 50 --request-rate 5 -m llama-3.1-8b --hw h100 --stream"
+    for flag in ("-o", "--requests"):
+        file = tmp_path / f"{flag.strip('-')}.parquet"
+        assert f"50 requests written to {file}" in command(f"{words} {flag} {file}").err
+        assert pl.read_parquet(file).height == 50
+    for flags, says in (
+        ("-o r.csv", "--output must be one Parquet file with --stream: r.csv"),
+        ("--requests r.csv", "--requests must be one Parquet file with --stream: r.csv"),
+        ("-o folder", "--output must be one Parquet file with --stream: folder"),
+        ("-o a.parquet --requests b.parquet", "must be one Parquet file with --stream"),
+    ):
+        refused = command(f"{words} {flags}")
+        assert refused.code == 2
+        assert says in refused.err
 
 
 def test_what_is_not_kept_is_refused_with_what_to_do() -> None:

@@ -167,7 +167,7 @@ class Deployment:
         act_quant: str | None = None,
         launch: str | None = None,
         p2p: bool | None = None,
-        host: tuple[float, float] | None = None,
+        host: tuple[float, float, float | None] | None = None,
     ) -> Deployment: ...
     def scaled(self, factor: float) -> Deployment: ...
     @property
@@ -186,6 +186,8 @@ class Deployment:
         tokens: int | None = None,
         acceptance: float | Sequence[float] | str | None = None,
         model: str | None = None,
+        *,
+        priced: bool = True,
     ) -> str | None: ...
     @staticmethod
     def mistakes(techniques: Sequence[str]) -> list[tuple[int, int, str, str, str]]: ...
@@ -299,7 +301,7 @@ class Configurations:
         act_quant: str | None = None,
         launch: str | None = None,
         p2p: bool | None = None,
-        host: tuple[float, float] | None = None,
+        host: tuple[float, float, float | None] | None = None,
     ) -> Configurations: ...
     def evaluate(self, results: Sequence[str], progress: Progress | None = None) -> Table: ...
 
@@ -316,7 +318,7 @@ class Space:
         act_quant: str | None = None,
         launch: str | None = None,
         p2p: bool | None = None,
-        host: tuple[float, float] | None = None,
+        host: tuple[float, float, float | None] | None = None,
     ) -> Space: ...
     @staticmethod
     def settings() -> list[str]: ...
@@ -392,12 +394,21 @@ class Measurements:
         present: Sequence[tuple[str, str]] = ...,
     ) -> tuple[Table, list[tuple[str, str]]]: ...
     def validate(
-        self, sets: Sequence[tuple[str, str]] = ..., beside: Sequence[Measurements] = ...
+        self, efficiency: str | PathLike[str] | None = None, beside: Sequence[Measurements] = ...
     ) -> tuple[Table, Table]: ...
     @staticmethod
-    def line(sequences: Any, measured: Any, groups: Sequence[str]) -> list[float]: ...
+    def line(
+        sequences: Any, measured: Any, groups: Sequence[str]
+    ) -> tuple[list[float], list[float], list[float]]: ...
     @staticmethod
-    def points(rows: int, columns: Mapping[str, Any]) -> tuple[Table, Table]: ...
+    def points(
+        rows: int,
+        columns: Mapping[str, Any],
+        *,
+        hw: Hardware | None = None,
+        engine: str = "",
+        efficiency: str | PathLike[str] | None = None,
+    ) -> tuple[Table, Table]: ...
     @staticmethod
     def compare(
         metric: str,
@@ -565,6 +576,7 @@ class Engine:
         kv_cache_memory_bytes: float | None = None,
         max_num_scheduled_tokens: int | None = None,
         max_num_queued_reqs: int | None = None,
+        stream_interval: int | None = None,
     ) -> Engine: ...
     def memory(self, hardware: Hardware) -> EngineMemory: ...
     def calibrate(
@@ -603,6 +615,7 @@ class Engine:
         over_context: str = "reject",
         use_recorded_cache: bool = False,
         slo: str | None = None,
+        requests_file: str | PathLike[str] | None = None,
     ) -> Simulation: ...
 
 @final

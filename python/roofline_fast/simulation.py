@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from roofline_fast import _core, asked, checks
+from roofline_fast.aside import aside
 from roofline_fast.errors import SpecError
 from roofline_fast.hardware import Hardware, find_hardware
 from roofline_fast.model import Model, find_model, precision_note
@@ -76,6 +79,7 @@ def simulate(
     kv_cache_memory_bytes: float | None = None,
     max_num_scheduled_tokens: int | None = None,
     max_num_queued_reqs: int | None = None,
+    stream_interval: int | None = None,
     spec_method: str | None = None,
     spec_model: str | PathLike[str] | Mapping[str, Any] | Model | None = None,
     num_speculative_tokens: int | None = None,
@@ -91,6 +95,7 @@ def simulate(
     use_recorded_cache: bool = False,
     record: str = "summary",
     stream: bool | None = None,
+    requests_file: str | PathLike[str] | None = None,
     slo: str | None = None,
     percentiles: Sequence[float] = PERCENTILES,
     seed: int = 0,
@@ -151,6 +156,9 @@ def simulate(
         Tokens vLLM schedules in a step, where fewer than it could feed the model.
     max_num_queued_reqs : int, optional
         Requests that may wait; vLLM refuses others (503).
+    stream_interval : int, optional
+        Tokens of an answer that vLLM and SGLang send together; the first is sent at once, the last with what is
+        left. Gaps (ITL) are then those between messages; TTFT, TPOT and E2E stay.
     capacity_scheduler_policy : {"guaranteed-no-evict", "max-utilization"}, optional
         TensorRT-LLM's own setting.
     spec_method : {"ngram", "draft-model", "medusa", "eagle", "mtp", "dflash"}, optional
@@ -190,6 +198,10 @@ def simulate(
         Whether generated requests are drawn as they are served and forgotten when they are answered: any number in
         memory that does not grow. Unless said, from 20 million on, where `record` keeps nothing. Percentiles then
         come from sketches (``percentile_error``), and `requests`, `timeline` and the like are refused.
+    requests_file : str or path, optional
+        Where requests that are drawn as they are served go as they end: a Parquet file with the columns of
+        `requests` but their bands, which are known when all were served. Rows are in the order in which answers
+        end, replica after replica; `request_id` tells the order of arrival.
     record : {"summary", "stretches", "steps", "decisions"}
         Whether steps are kept: in stretches that decode alike, which is as quick as without; or one row each,
         and with them who was in it. What is not kept and asked for later is simulated again.
@@ -250,6 +262,7 @@ def simulate(
         swa_full_tokens_ratio=swa_full_tokens_ratio, mamba_full_memory_ratio=mamba_full_memory_ratio
     )
     checks.counts(max_num_scheduled_tokens=max_num_scheduled_tokens, max_num_queued_reqs=max_num_queued_reqs)
+    checks.counts(stream_interval=stream_interval)
     checks.shares(overlap=overlap)
     checks.texts(engine=engine, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
     checks.texts(scheduling_policy=scheduling_policy, step_cost=step_cost, record=record, slo=slo)
@@ -315,6 +328,7 @@ def simulate(
         kv_cache_memory_bytes=kv_cache_memory_bytes,
         max_num_scheduled_tokens=max_num_scheduled_tokens,
         max_num_queued_reqs=max_num_queued_reqs,
+        stream_interval=stream_interval,
         spec_method=spec_method,
         spec_model=None if spec_model is None else find_model(spec_model).compiled,
         num_speculative_tokens=num_speculative_tokens,
@@ -337,10 +351,15 @@ def simulate(
         use_recorded_cache=use_recorded_cache,
         slo=slo,
     )
-    served = serve(record=record, progress=progress)
+    with contextlib.nullcontext() if requests_file is None else aside(Path(requests_file)) as file:
+        served = serve(record=record, progress=progress, requests_file=file)
     drafter = None if spec_model is None else find_model(spec_model).name
     drafts = _core.Deployment.drafts(
-        spec_method, num_speculative_tokens, checks.chances(spec_acceptance=spec_acceptance), drafter
+        spec_method,
+        num_speculative_tokens,
+        checks.chances(spec_acceptance=spec_acceptance),
+        drafter,
+        priced=step_cost is None,
     )
     shorthands = _core.Deployment.expand(quantization, kv_cache_dtype)
     inputs = {

@@ -111,18 +111,27 @@ class DataSet:
     def __init__(self, folder: Path, plan: Plan, *, fresh: bool = False) -> None:
         self.folder = folder
         self.plan = plan
-        file = folder / PLAN
+        try:
+            self._open(fresh=fresh)
+        except OSError as why:
+            hint = "choose a folder that can be written, or made"
+            message = f"--output must be a folder that can be written: {folder} ({why.strerror})"
+            raise SpecError(message, field="--output", value=str(folder), hint=hint) from None
+
+    def _open(self, *, fresh: bool) -> None:
+        file = self.folder / PLAN
         if fresh:
             self._remove()
         if file.exists():
             self._check(file)
-        elif folder.exists() and any(folder.iterdir()):
+        elif self.folder.exists() and any(self.folder.iterdir()):
             hint = "choose another folder, or an empty one"
-            message = f"--output must be a folder of this sweep: {folder} holds other files"
-            raise SpecError(message, field="--output", value=str(folder), hint=hint)
-        (folder / PARTS).mkdir(parents=True, exist_ok=True)
+            message = f"--output must be a folder of this sweep: {self.folder} holds other files"
+            raise SpecError(message, field="--output", value=str(self.folder), hint=hint)
+        (self.folder / PARTS).mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            _write_text(file, json.dumps(plan.describe(), indent=2, ensure_ascii=False, default=str) + "\n")
+            about = self.plan.describe()
+            _write_text(file, json.dumps(about, indent=2, ensure_ascii=False, default=str) + "\n")
 
     def _check(self, file: Path) -> None:
         try:

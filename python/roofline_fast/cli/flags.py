@@ -122,8 +122,8 @@ P2p = Annotated[
 Host = Annotated[
     str | None,
     typer.Option(
-        metavar="H0[,H1]",
-        help="What no kernel hides: ms a step, ms a sequence of it.",
+        metavar="H0[,H1[,LAUNCH]]",
+        help="The host: ms a step and a sequence of it that no kernel hides, ms to launch a kernel for prompts.",
         rich_help_panel=LOWERING,
     ),
 ]
@@ -322,7 +322,7 @@ def one_model(argument: str | None, flag: str | None) -> str:
 
 
 def host(text: str | None) -> dict[str, float] | None:
-    """Return the host's share of a step, seconds by name, from milliseconds ``H0`` or ``H0,H1``."""
+    """Return the host's share of a step, seconds by name, from milliseconds ``H0``, ``H0,H1`` or ``H0,H1,LAUNCH``."""
     if text is None:
         return None
     parts = text.split(",")
@@ -330,11 +330,13 @@ def host(text: str | None) -> dict[str, float] | None:
         times = [float(part) / 1e3 for part in parts]
     except ValueError:
         times = []
-    if len(times) not in (1, 2):
+    if len(times) not in (1, 2, 3):
         hint = "for example `--host 0.7` or `--host 0.7,0.01`"
-        message = f"--host must be milliseconds a step, and a sequence of it: {text}"
+        message = (
+            f"--host must be milliseconds a step, a sequence of it, a kernel launched for prompts: {text}"
+        )
         raise SpecError(message, field="--host", value=text, hint=hint)
-    return dict(zip(("h0", "h1"), times, strict=False))
+    return dict(zip(("h0", "h1", "launch"), times, strict=False))
 
 
 def deployed(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -216,6 +216,9 @@ def simulate(
     max_num_queued_reqs: Annotated[
         int | None, typer.Option(help="Requests that may wait (vllm).", rich_help_panel=flags.ENGINE)
     ] = None,
+    stream_interval: Annotated[
+        int | None, typer.Option(help="Tokens sent together (vllm, sglang).", rich_help_panel=flags.ENGINE)
+    ] = None,
     drafts: dict[str, Any] | None = None,
     reading: dict[str, Any] | None = None,
     scaling: dict[str, Any] | None = None,
@@ -248,6 +251,7 @@ def simulate(
     )
     if len(requests) > 1:
         telling.one_rate_only(asked_to_tell)
+    written = telling.streamed(asked_to_tell, out, stream)
     run = simulate_curve.each(one)
     progress = _core.Progress()
     began = time.perf_counter()
@@ -296,6 +300,7 @@ def simulate(
             kv_cache_memory_bytes=flags.size("--kv-cache-memory-bytes", kv_cache_memory_bytes),
             max_num_scheduled_tokens=max_num_scheduled_tokens,
             max_num_queued_reqs=max_num_queued_reqs,
+            stream_interval=stream_interval,
             **(drafts or {}),
             step_cost=step_cost,
             session_mode=session_mode,
@@ -310,13 +315,14 @@ def simulate(
             percentiles=ranks,
             seed=seed,
             record=telling.record(asked_to_tell, out),
+            requests_file=written,
             progress=progress,
         )
     talk.note(simulate_screen.speed(simulations, time.perf_counter() - began), quiet=quiet)
     if len(simulations) > 1:
         return _curve(simulations, traffic.rates(asked), ranks, form, out, quiet)
     simulation = simulations[0]
-    telling.write(simulation, asked_to_tell, out, quiet)
+    telling.write(simulation, asked_to_tell, out, written, quiet)
     count = asked_to_tell["explain"] or 0
     output.show(
         form,

@@ -36,7 +36,8 @@ def screen(simulation: Simulation, percentiles: list[float], slowest: int = 0) -
     summary = simulation.summary
     lines = [*heading(simulation), ""]
     lines += ["  " + line for line in _latencies(summary, percentiles)]
-    lines += [_load(simulation), _throughput(simulation), *_time(simulation), _fidelity(simulation)]
+    lines += [_load(simulation), _throughput(simulation), *_deadlines(summary)]
+    lines += [*_time(simulation), _fidelity(simulation)]
     told = telling.explained(simulation, slowest) if slowest else []
     return "\n".join([*lines, *notes(simulation), *told])
 
@@ -153,13 +154,20 @@ def _throughput(simulation: Simulation) -> str:
         f"{scaled(summary['output_throughput'])} out tok/s"
     )
     if summary["request_goodput"] is not None:
-        met = percent(summary["slo_attainment"])
-        line += (
-            f"   goodput {digits(summary['request_goodput'])} req/s ({met} meet {simulation.inputs['slo']})"
-        )
-        if "@" in simulation.inputs["slo"]:
+        slo, met = simulation.inputs["slo"], percent(summary["slo_attainment"])
+        wanted = " and ".join([slo] * bool(slo) + ["their deadlines"] * ("deadlines" in summary))
+        line += f"   goodput {digits(summary['request_goodput'])} req/s ({met} meet {wanted})"
+        if slo and "@" in slo:
             line += f", percentiles {'met' if summary['slo_percentiles_met'] else 'missed'}"
     return line
+
+
+def _deadlines(summary: dict[str, Any]) -> list[str]:
+    if "deadlines" not in summary:
+        return []
+    missed, all_of_them = summary["deadlines_missed"], summary["deadlines"]
+    met = percent(summary["deadline_attainment"])
+    return [f"  deadlines   {missed:,} of {all_of_them:,} missed ({met} met)"]
 
 
 def _time(simulation: Simulation) -> list[str]:
@@ -170,6 +178,9 @@ def _time(simulation: Simulation) -> list[str]:
         if summary[f"{name}_time_share"]
     }
     parts = [f"{name} {percent(share)}" for name, share in went.items()]
+    encoding, everything = simulation.operators.get("encode", 0.0), sum(bounds.values())
+    if encoding:
+        parts.append(f"(images {percent(encoding / everything)} of it)")
     lines = ["  time went to  " + ("  ".join(parts) or "nothing: no step ran")]
     busy = {name: seconds for name, seconds in bounds.items() if name not in ("idle", "unattributed")}
     total = sum(bounds.values())

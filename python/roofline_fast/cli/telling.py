@@ -145,6 +145,20 @@ def one_rate_only(asked: Mapping[str, Any]) -> None:
             raise SpecError(f"{flag} must be left out with several rates: {value}", field=flag, hint=hint)
 
 
+def streamed(asked: Mapping[str, Any], out: Path | None, said: bool | None) -> Path | None:
+    """Return the Parquet file to which requests go as they end, if they are drawn as they are served."""
+    if not said:
+        return None
+    files = [file for file in (asked["requests"], out) if file is not None]
+    for file in files:
+        if file.suffix.lower() != ".parquet" or output.is_folder(file) or len(files) > 1:
+            flag = "--output" if file is out else "--requests"
+            message = f"{flag} must be one Parquet file with --stream: {file}"
+            hint = "requests are written as they end, and forgotten; leave --stream out for other files"
+            raise SpecError(message, field=flag, value=str(file), hint=hint)
+    return files[0] if files else None
+
+
 def record(asked: Mapping[str, Any], out: Path | None) -> str:
     """Return how steps are to be kept for what was asked."""
     if asked["record"] is not None:
@@ -161,8 +175,13 @@ def stream(asked: Mapping[str, Any], out: Path | None, said: bool | None) -> boo
     return False if said is None and needed else said
 
 
-def write(simulation: Simulation, asked: Mapping[str, Any], out: Path | None, quiet: bool) -> None:
-    """Write the files that were asked for, each whole or not at all."""
+def write(
+    simulation: Simulation, asked: Mapping[str, Any], out: Path | None, written: Path | None, quiet: bool
+) -> None:
+    """Write the files that were asked for, each whole or not at all; one was `written` as requests ended."""
+    if written is not None:
+        talk.note(f"{simulation.summary['injected']:,} requests written to {written}", quiet=quiet)
+        return
     interval = asked["timeline_interval"] or 1.0
     for name in TABLES:
         if asked[name] is not None:

@@ -133,6 +133,11 @@ impl Analyst {
         &self.model
     }
 
+    /// Its compiled vision tower, if it has one.
+    pub fn tower(&self) -> Option<&Pricer> {
+        self.tower.as_ref()
+    }
+
     /// How its memory is divided.
     pub fn memory(&self) -> &MemoryPlan {
         &self.memory

@@ -9,7 +9,7 @@ use roofline_sim::metrics::tally::Asked;
 use roofline_sim::run::{self, Pace, Simulation};
 use roofline_sim::serve::Server;
 use roofline_sim::step_cost::LinearCost;
-use roofline_sim::stream::Cut;
+use roofline_sim::stream::{CountedCuts, Cut};
 use roofline_sim::time::FixedClock;
 use roofline_sim::trace::{OverContext, Trace};
 use roofline_sim::workload::{Generated, Spec};
@@ -55,7 +55,8 @@ impl Drawn<'_> {
         let engine = &server.engine;
         let longest = engine.max_model_len.unwrap_or(u32::MAX);
         let drawn = Generated::new(self.spec, &monitor.cancel);
-        let source = Cut::new(&drawn, longest, self.over_context);
+        let counted = CountedCuts::default();
+        let source = Cut { source: &drawn, longest, over_context: self.over_context, counted };
         let (pace, asked) = (Pace::default(), (self.asked, MOST_UNDER_WAY));
         let served = match cost {
             Some(cost) => run::stream::<FixedClock, _>(pace, &source, asked, client, engine, &cost, monitor)?,
@@ -63,26 +64,11 @@ impl Drawn<'_> {
                 run::stream::<FixedClock, _>(pace, &source, asked, client, engine, &server.cost, monitor)?
             }
         };
-        let (prompts, answers) = source.cut();
-        server.notes.extend(cut_notes(longest, prompts, answers));
+        server.notes.extend(source.counted.notes(longest));
         server.notes.extend(client.notes(self.first, server.engine.data_parallel));
         server.notes.extend(served.notes());
         let note = "requests are drawn as they are served, and forgotten when they are answered";
         server.notes.push(note.to_string());
         Ok(served)
     }
-}
-
-/// What is said of prompts and answers that an engine's context cut.
-pub fn cut_notes(longest: u32, prompts: u64, answers: u64) -> Vec<String> {
-    let told = [
-        (
-            answers,
-            format!(
-                "answers that end early, longer with their prompts than max-model-len {longest}: {answers}"
-            ),
-        ),
-        (prompts, format!("{prompts} prompts are cut so that they fit max-model-len {longest}")),
-    ];
-    told.into_iter().filter(|(count, _)| *count > 0).map(|(_, note)| note).collect()
 }

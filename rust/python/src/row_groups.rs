@@ -79,14 +79,13 @@ impl RowGroups {
     ///
     /// # Errors
     /// What the system says of it.
-    pub fn finish(self) -> Result<usize, Unwritten> {
-        let RowGroups { path, open } = self;
-        let Some(Open { writer, rows, .. }) = open else { return Ok(0) };
+    pub fn close(&mut self) -> Result<usize, Unwritten> {
+        let Some(Open { writer, rows, .. }) = self.open.take() else { return Ok(0) };
         let closed = writer
             .into_inner()
             .map_err(of_parquet)
             .and_then(|buffer| buffer.into_inner().map_err(Into::into));
-        closed.map(|_| rows).map_err(|error| Unwritten::File(path, error))
+        closed.map(|_| rows).map_err(|error| Unwritten::File(self.path.clone(), error))
     }
 
     fn append(&mut self, rows: Rows) -> io::Result<()> {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
@@ -16,13 +17,14 @@ use roofline_sim::assemble::Assembled;
 use roofline_sim::client::{Client, Extent, SessionMode};
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::{Error as SimError, Result};
+use roofline_sim::images;
 use roofline_sim::knobs::Knobs;
 use roofline_sim::metrics::band::{self, Band};
 use roofline_sim::metrics::explain::{self, Slowness};
 use roofline_sim::metrics::slo::Slo;
 use roofline_sim::metrics::steps::Record;
 use roofline_sim::metrics::summary::Value;
-use roofline_sim::metrics::tally::Asked;
+use roofline_sim::metrics::tally::{Asked, Taker};
 use roofline_sim::metrics::times;
 use roofline_sim::run::{self, Simulation as Served};
 use roofline_sim::scheduler::config::EngineConfig;
@@ -30,6 +32,7 @@ use roofline_sim::scheduler::rules::Rules;
 use roofline_sim::scheduler::speculation::Speculation;
 use roofline_sim::serve::Server;
 use roofline_sim::step_cost::{LinearCost, StepCost};
+use roofline_sim::stream::cut_notes;
 use roofline_sim::techniques;
 use roofline_sim::time::{F64Clock, FixedClock};
 use roofline_sim::trace::OverContext;
@@ -38,7 +41,7 @@ use crate::analysis::EngineMemory;
 use crate::columns;
 use crate::deployment::Deployment;
 use crate::drafts::Accepted;
-use crate::drawn::{Drawn, cut_notes};
+use crate::drawn::Drawn;
 use crate::enter::{Progress, enter, enter_long};
 use crate::files;
 use crate::hardware::Hardware;
@@ -46,7 +49,7 @@ use crate::measured::{Answer, answer};
 use crate::model::Model;
 use crate::row_groups::RowGroups;
 use crate::table::Table;
-use crate::told;
+use crate::told::{self, Appended};
 use crate::trace::Trace;
 use crate::whole::{self, Notes};
 
@@ -70,7 +73,7 @@ impl Engine {
         capacity_scheduler_policy=None, spec_method=None, spec_model=None, num_speculative_tokens=None,
         spec_acceptance=None, seed=0, preemption_mode=None, swap_space=None, swa_full_tokens_ratio=None,
         mamba_full_memory_ratio=None, usage_context=None, performance_mode=None, kv_cache_memory_bytes=None,
-        max_num_scheduled_tokens=None, max_num_queued_reqs=None),
+        max_num_scheduled_tokens=None, max_num_queued_reqs=None, stream_interval=None),
         text_signature = "(name='vllm', *, gpu_memory_utilization=None, num_gpu_blocks_override=None, \
         enforce_eager=None, max_model_len=None, max_num_seqs=None, max_num_batched_tokens=None, block_size=None, \
         enable_chunked_prefill=None, enable_prefix_caching=None, async_scheduling=None, scheduling_policy=None, \
@@ -80,7 +83,7 @@ impl Engine {
         capacity_scheduler_policy=None, spec_method=None, spec_model=None, num_speculative_tokens=None, \
         spec_acceptance=None, seed=0, preemption_mode=None, swap_space=None, swa_full_tokens_ratio=None, \
         mamba_full_memory_ratio=None, usage_context=None, performance_mode=None, kv_cache_memory_bytes=None, \
-        max_num_scheduled_tokens=None, max_num_queued_reqs=None)")]
+        max_num_scheduled_tokens=None, max_num_queued_reqs=None, stream_interval=None)")]
     fn new(
         py: Python<'_>,
         name: String,
@@ -119,6 +122,7 @@ impl Engine {
         kv_cache_memory_bytes: Option<f64>,
         max_num_scheduled_tokens: Option<u32>,
         max_num_queued_reqs: Option<u32>,
+        stream_interval: Option<u32>,
     ) -> PyResult<Engine> {
         let speculation = enter(py, || {
             let acceptance = spec_acceptance.map(|accepted| accepted.by(seed)).transpose()?;
@@ -155,6 +159,7 @@ impl Engine {
             kv_cache_memory_bytes,
             max_num_scheduled_tokens,
             max_num_queued_reqs,
+            stream_interval,
             speculation,
             spec_model: spec_model.map(|drafter| drafter.model.clone()),
             seed,
@@ -186,7 +191,7 @@ impl Engine {
     #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
     #[pyo3(signature = (deployment, trace, *, record="summary", step_cost=None, api_latency_s=0.0, progress=None,
         session_mode="closed", concurrency=None, think_time_ms=0.0, max_concurrency=None, warmup=None, measure=None,
-        over_context="reject", use_recorded_cache=false, slo=None))]
+        over_context="reject", use_recorded_cache=false, slo=None, requests_file=None))]
     fn simulate(
         &self,
         py: Python<'_>,
@@ -205,8 +210,10 @@ impl Engine {
         over_context: &str,
         use_recorded_cache: bool,
         slo: Option<&str>,
+        requests_file: Option<PathBuf>,
     ) -> PyResult<Simulation> {
-        enter_long(py, progress, |shared| {
+        let rows = requests_file.map(|path| Arc::new(Appended::to(&path)));
+        let served = enter_long(py, progress, |shared| {
             let taken = Taken { over_context: over_context_named(over_context)?, use_recorded_cache };
             let all = trace.drawn.as_ref().map_or(Some(trace.requests.trace.len() as u64), |spec| spec.count);
             shared.total.store(all.unwrap_or(0), Ordering::Relaxed);
@@ -224,18 +231,29 @@ impl Engine {
                 let asked = Asked {
                     slo: slo.map(Slo::parse).transpose()?,
                     outside_s: api_latency_s,
+                    taker: rows.clone().map(|to| Taker { to, held: client.max_concurrency.is_some() }),
                     ..Asked::default()
                 };
                 let first = &trace.requests.trace;
                 let drawn = Drawn { spec, first, over_context: taken.over_context, asked: &asked, step_cost };
                 let mut server = Server::new(deployment.deployed.clone(), &self.name, &self.knobs, first)?;
+                let model = &deployment.deployed.model;
+                server.notes.extend(images::notes(first, model, step_cost.is_none()));
                 let served = drawn.serve(&mut server, &client, record, &shared.monitor)?;
                 return Ok(Simulation::of(served, server));
+            }
+            if rows.is_some() {
+                let hint = "requests in memory are written when all were served";
+                let must = "must be left out where requests are not drawn as they are served";
+                return Err(CoreError::spec("requests_file", must, "a file", hint).into());
             }
             let served =
                 self.serve(&deployment.deployed, trace, &taken, &client, record, step_cost, &shared.monitor)?;
             Ok::<_, SimError>(served.behind(api_latency_s))
-        })
+        });
+        // What the system says of the file is why serving ended, if it did.
+        rows.map_or(Ok(()), |rows| enter(py, || rows.finish()))?;
+        served
     }
 
     /// Finds what the host, clients and each family of operators take so that requests are served as they were observed:
@@ -307,6 +325,7 @@ impl Engine {
     ) -> Result<Simulation> {
         let mut server = Server::new(deployment.clone(), &self.name, &self.knobs, &trace.requests.trace)?;
         let cost = step_cost.map(LinearCost::parse).transpose()?;
+        server.notes.extend(images::notes(&trace.requests.trace, &deployment.model, cost.is_none()));
         // Decisions at a linear cost are compared with recorded schedules, which add seconds as floats do.
         let recorded = cost.is_some() && record == Record::Decisions;
         let cut = taken.within_context(trace, &mut server)?;
@@ -509,6 +528,7 @@ impl Simulation {
         let speculation = engine.speculation.as_ref();
         dict.set_item("spec_method", speculation.map(|speculation| speculation.method.name()))?;
         dict.set_item("num_speculative_tokens", speculation.map_or(0, |speculation| speculation.tokens))?;
+        dict.set_item("stream_interval", engine.stream_interval)?;
         dict.set_item("pipeline_parallel_size", engine.pipeline_parallel)?;
         dict.set_item("data_parallel_size", engine.data_parallel)?;
         Ok(dict)

@@ -1,12 +1,16 @@
 //! Tables of a simulation on their way to files, a part at a time.
 
 use std::ops::Range;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 use roofline_core::names;
 use roofline_core::table::Table as Rows;
+use roofline_sim::error::{Error as SimError, Result as SimResult};
 use roofline_sim::metrics::band::{self, Band};
 use roofline_sim::metrics::requests::Requests;
+use roofline_sim::metrics::tally::TakeRequests;
 use roofline_sim::metrics::times;
 use roofline_sim::report::Mark;
 use roofline_sim::run::Simulation;
@@ -54,7 +58,7 @@ pub fn write(
         "timeline" => out.write(served.timeline(interval_s)?.to_table())?,
         _ => return Err(unknown(table).into()),
     }
-    out.finish()
+    out.close()
 }
 
 /// Makes as many parts at a time as there are processors, and writes them in order.
@@ -73,4 +77,39 @@ fn write_parts(
 
 fn unknown(table: &str) -> roofline_core::error::Error {
     names::unknown("table", table, ["requests", "times", "stretches", "steps", "timeline"])
+}
+
+/// Requests that are appended to a Parquet file as they end.
+pub struct Appended {
+    under_way: Mutex<(RowGroups, Option<Unwritten>)>,
+}
+
+impl Appended {
+    /// To that file, which is made with the first of them.
+    pub fn to(path: &Path) -> Appended {
+        Appended { under_way: Mutex::new((RowGroups::new(path), None)) }
+    }
+
+    /// All of them are there.
+    ///
+    /// # Errors
+    /// What the system says of the file.
+    pub fn finish(&self) -> Result<(), Unwritten> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        match under_way.1.take() {
+            Some(failure) => Err(failure),
+            None => under_way.0.close().map(|_| ()),
+        }
+    }
+}
+
+impl TakeRequests for Appended {
+    fn take(&self, requests: Requests) -> SimResult<()> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = under_way.0.write(requests.to_table());
+        written.map_err(|failure| {
+            under_way.1 = Some(failure);
+            SimError::Interrupted
+        })
+    }
 }

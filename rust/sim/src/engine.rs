@@ -200,7 +200,7 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         let mut span = Span { scheduled: self.now, start: self.now, end: self.now };
         let mut busy = Period::default();
         if !step.is_empty() {
-            busy = price(self.cost, &step)?;
+            busy = busy_with(price(self.cost, &step)?, encoded(self.cost, &self.scheduler, &step));
             if self.stages.len() > 1 {
                 busy = Period::of_seconds(busy.seconds / self.stages.len() as f64);
             }
@@ -281,6 +281,15 @@ pub(crate) fn moved<P: StepCost>(cost: &P, step: &Step, swap: Option<Swap>) -> f
         cost.spend(Cause::Link, seconds);
     }
     seconds
+}
+
+/// Seconds that the images of prompts that begin in a step pass the vision tower before it; taken into account.
+pub(crate) fn encoded<P: StepCost>(cost: &P, scheduler: &Scheduler<'_>, step: &Step) -> f64 {
+    if !cost.encodes() {
+        return 0.0;
+    }
+    let images = scheduler.images_of(step);
+    if images.is_empty() { 0.0 } else { cost.encode(&images) }
 }
 
 /// A period longer by so many seconds.

@@ -80,6 +80,8 @@ pub struct Knobs {
     pub max_num_scheduled_tokens: Option<u32>,
     /// Requests that may wait; others are refused (vLLM).
     pub max_num_queued_reqs: Option<u32>,
+    /// Tokens of an answer that are sent together.
+    pub stream_interval: Option<u32>,
     /// Speculative decoding.
     pub speculation: Option<Speculation>,
     /// The model that drafts, where a model of its own does.
@@ -146,6 +148,7 @@ impl Knobs {
         set(&mut engine.block_size, self.block_size);
         set(&mut engine.long_prefill_token_threshold, self.long_prefill_token_threshold);
         set(&mut engine.prefill_schedule_interval, self.prefill_schedule_interval);
+        set(&mut engine.stream_interval, self.stream_interval);
         switch(&mut engine.enable_chunked_prefill, self.enable_chunked_prefill);
         switch(&mut engine.enable_prefix_caching, self.enable_prefix_caching);
         switch(&mut engine.async_scheduling, self.async_scheduling);
@@ -259,6 +262,7 @@ impl Knobs {
             ("kv_cache_memory_bytes", self.kv_cache_memory_bytes.is_some()),
             ("max_num_scheduled_tokens", self.max_num_scheduled_tokens.is_some()),
             ("max_num_queued_reqs", self.max_num_queued_reqs.is_some()),
+            ("stream_interval", self.stream_interval.is_some()),
             ("spec_method", self.speculation.is_some()),
         ];
         let known = rules.settings();
@@ -283,6 +287,7 @@ impl Knobs {
             ("max_model_len", self.max_model_len, 1),
             ("max_num_scheduled_tokens", self.max_num_scheduled_tokens, 1),
             ("max_num_queued_reqs", self.max_num_queued_reqs, 1),
+            ("stream_interval", self.stream_interval, 1),
         ];
         let wrong = least.into_iter().filter_map(|(field, value, least)| {
             let value = value.filter(|value| *value < least)?;

@@ -8,6 +8,7 @@ pub mod trace;
 pub mod stream;
 pub mod workload;
 pub mod time;
+pub mod images;
 pub mod request;
 pub mod assemble;
 pub mod client;

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use roofline_core::cause::Causes;
 
 use crate::client::{Due, Sender};
-use crate::engine::{Monitor, busy_with, host_is_full, moved, preempted_for_ever, price};
+use crate::engine::{Monitor, busy_with, encoded, host_is_full, moved, preempted_for_ever, price};
 use crate::error::{Error, Result};
 use crate::metrics::records::{Recorder, Records, Span};
 use crate::metrics::steps::Record;
@@ -232,7 +232,8 @@ impl<C: Clock> Rank<'_, C> {
         if !step.is_empty() {
             let before = cost.spent();
             let config = self.scheduler.config();
-            busy = in_each_stage(price(cost, &step)?, config);
+            let all = busy_with(price(cost, &step)?, encoded(cost, &self.scheduler, &step));
+            busy = in_each_stage(all, config);
             busy = busy_with(busy, moved(cost, &step, config.swap));
             for ((cause, after), (_, before)) in cost.spent().iter().zip(before.iter()) {
                 self.spent.add(cause, after - before);

@@ -2,9 +2,10 @@
 
 use roofline_core::error::{Error, Result};
 
+use crate::images::Images;
 use crate::stream::Stream;
 use crate::time::Clock;
-use crate::trace::{Trace, check_length, check_offsets};
+use crate::trace::{NOT_OBSERVED, Trace, check_length, check_offsets};
 
 /// Token identity by segments: token `o` of segment `s` is `s·2²⁴ + o`, so equal segments are equal content.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -326,6 +327,14 @@ impl<'a> Workload<'a> {
         }
     }
 
+    /// The hashed blocks of a request's prompt, and its tokens.
+    pub fn hashed_prompt(&self, request: usize) -> (Vec<u32>, u32) {
+        self.at(request, |trace, row| {
+            let ids = trace.hashes.as_ref().map_or(Vec::new(), |hashes| hashes.path(row).to_vec());
+            (ids, trace.prompt_tokens[row])
+        })
+    }
+
     /// Whether prompts consist of segments rather than of hashed blocks.
     pub fn has_segments(&self) -> bool {
         self.whole().is_some_and(|whole| whole.segments.is_some())
@@ -347,6 +356,22 @@ impl<'a> Workload<'a> {
     /// The scheduling priority of a request, lower first.
     pub fn priority(&self, request: usize) -> i32 {
         self.at(request, |trace, row| trace.priority.get(row).copied().unwrap_or(0))
+    }
+
+    /// Seconds from its arrival within which a request's answer must be there, if it says.
+    pub fn deadline_s(&self, request: usize) -> Option<f64> {
+        self.at(request, deadline_s)
+    }
+
+    /// The images of a request's prompt whose tokens are known.
+    pub fn images(&self, request: usize) -> Images {
+        self.at(request, Images::of)
+    }
+
+    /// Both at once.
+    #[inline]
+    pub fn deadline_and_images(&self, request: usize) -> (Option<f64>, Images) {
+        self.at(request, |trace, row| (deadline_s(trace, row), Images::of(trace, row)))
     }
 
     /// The tokens from the cursor to the end of the piece it is in, and the cursor behind them; `limit` at most.
@@ -376,6 +401,12 @@ impl<'a> Workload<'a> {
         });
         (piece, Cursor { position: cursor.position + piece.length, ..cursor })
     }
+}
+
+/// Seconds from its arrival within which the answer of a row must be there, if it says.
+pub fn deadline_s(trace: &Trace, row: usize) -> Option<f64> {
+    let nanos = trace.carried.deadline_ns.get(row).copied().filter(|&nanos| nanos != NOT_OBSERVED);
+    nanos.map(|nanos| nanos as f64 / 1e9)
 }
 
 fn segment_piece(segments: &Segments, request: usize, mut cursor: Cursor, limit: u32) -> (Piece, Cursor) {

@@ -196,7 +196,7 @@ pub fn simulate_at<C: Clock, P: StepCost + Clone + Send>(
         let members = (0..served).map(|replica| run.member::<C>(whole.into(), replica, told(replica)));
         lockstep::run(config, members.collect(), cost, record, monitor)?
     } else {
-        run.each(cost, |replica, cost| run.serve::<C, P>(whole.into(), replica, told(replica), cost))?
+        run.each(cost, false, |replica, cost| run.serve::<C, P>(whole.into(), replica, told(replica), cost))?
     };
     let (mut simulation, epochs) = merged(&run, trace, records);
     simulation.window = client.window().map(|extent| measured(&simulation.requests, extent, &epochs));
@@ -233,19 +233,20 @@ pub fn stream<C: Clock, P: StepCost + Clone + Send>(
     let run = Run { pace, client, config, record, monitor, units: &units, dealt: None, served };
     let budget = (budget / u64::from(served)).max(1);
     let asked = Asked { window, ..asked.clone() };
-    let told = || Told::Tally(Box::new(Tally::new(asked.clone(), served > 1)));
+    let told =
+        |replica: u32| Told::Tally(Box::new(Tally::new(asked.clone(), served > 1).of_replica(replica)));
     let records = if run.in_lockstep() {
         let mut parts = (0..served).map(|_| source.parts()).collect::<Result<Vec<_>>>()?;
         let streams = parts.iter_mut().map(|parts| Stream::new(&mut **parts, budget));
         let streams = streams.collect::<Result<Vec<_>>>()?;
-        let member = |(replica, stream)| run.member::<C>(Workload::from(stream), replica, told());
+        let member = |(replica, stream)| run.member::<C>(Workload::from(stream), replica, told(replica));
         let members = (0..served).zip(&streams).map(member).collect();
         lockstep::run(config, members, cost, record, monitor)?
     } else {
-        run.each(cost, |replica, cost| {
+        run.each(cost, asked.taker.is_some(), |replica, cost| {
             let mut parts = source.parts()?;
             let stream = Stream::new(&mut *parts, budget)?;
-            run.serve::<C, P>(Workload::from(&stream), replica, told(), cost)
+            run.serve::<C, P>(Workload::from(&stream), replica, told(replica), cost)
         })?
     };
     let (mut simulation, epochs) = merged(&run, &Trace::default(), records);
@@ -310,18 +311,22 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// All replicas on all cores, in their order.
+    /// All replicas on all cores, or one after the other if they are to tell `in_turn`; in their order.
     fn each<P: StepCost + Clone + Send>(
         &self,
         cost: &P,
+        in_turn: bool,
         serve: impl Fn(u32, &P) -> Result<Records> + Sync,
     ) -> Result<Vec<Records>> {
         if self.served == 1 {
             return Ok(vec![serve(0, cost)?]);
         }
         let forks: Vec<(u32, P)> = (0..self.served).map(|replica| (replica, cost.fork())).collect();
-        let told: Vec<_> =
-            forks.into_par_iter().map(|(replica, fork)| (serve(replica, &fork), fork)).collect();
+        let served = |(replica, fork): (u32, P)| (serve(replica, &fork), fork);
+        let told: Vec<_> = match in_turn {
+            true => forks.into_iter().map(served).collect(),
+            false => forks.into_par_iter().map(served).collect(),
+        };
         // In the order of the replicas, whichever was done first.
         let joined = told.into_iter().map(|(told, fork)| {
             cost.join(&fork);

@@ -12,6 +12,7 @@ use roofline_core::step::{Deployment, Pricer};
 use roofline_core::straight::Keys;
 use roofline_core::technique::Held;
 
+use crate::images::Alike;
 use crate::knobs::Knobs;
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::preset::LONGEST_WHOLE_PROMPT;
@@ -32,23 +33,52 @@ pub struct ModelCost {
     memo: RefCell<Memo>,
     /// What steps took beside their price: blocks that are swapped.
     beside: Cell<Causes>,
+    tower: Option<TowerCost>,
+}
+
+/// Prices passes of images through the vision tower, and keeps account of what they were spent on.
+#[derive(Debug, Clone)]
+struct TowerCost {
+    pricer: Pricer,
+    memo: RefCell<Memo>,
+    patches_per_token: u64,
+}
+
+impl TowerCost {
+    fn new(pricer: Pricer, patches_per_token: u64) -> TowerCost {
+        TowerCost { memo: RefCell::new(Memo::new(&pricer)), pricer, patches_per_token }
+    }
 }
 
 impl ModelCost {
     /// Prices with a compiled deployment.
     pub fn new(pricer: Pricer) -> ModelCost {
         let memo = RefCell::new(Memo::new(&pricer));
-        ModelCost { pricer, memo, beside: Cell::default() }
+        ModelCost { pricer, memo, beside: Cell::default(), tower: None }
+    }
+
+    /// The same for a model whose images pass a compiled tower, so many patches of them becoming one token.
+    #[must_use]
+    pub fn seeing(self, tower: Pricer, patches_per_token: u64) -> ModelCost {
+        ModelCost { tower: Some(TowerCost::new(tower.within_a_step(), patches_per_token)), ..self }
     }
 
     /// By which factors all steps priced so far could be shorter or longer together: P10 and P90; none where no error
     /// is known.
     pub fn band(&self) -> Option<(f64, f64)> {
-        let memo = self.memo.borrow();
-        let all = memo.seconds();
-        let steps = self.pricer.estimate_of(all, &memo.operators(&self.pricer), 0.0);
-        let (low, high) = steps.low.zip(steps.high).filter(|_| all > 0.0)?;
-        Some((low / all, high / all))
+        let of = |pricer: &Pricer, memo: &Memo| {
+            let all = memo.seconds();
+            let steps = pricer.estimate_of(all, &memo.operators(pricer), 0.0);
+            Some([steps.low?, steps.high?, all])
+        };
+        let [mut low, mut high, mut all] = of(&self.pricer, &self.memo.borrow())?;
+        if let Some(tower) = &self.tower
+            && let Some([lower, higher, more]) = of(&tower.pricer, &tower.memo.borrow())
+        {
+            // The families of its operators are those of the model's, and wrong together.
+            (low, high, all) = (low + lower, high + higher, all + more);
+        }
+        (all > 0.0).then(|| (low / all, high / all))
     }
 
     /// Seconds of all steps priced so far by operator, in order; what runs beside the device counts as far as it shows.
@@ -65,6 +95,10 @@ impl ModelCost {
         let hidden = memo.seconds() - seconds.iter().sum::<f64>();
         if hidden.abs() > 1e-9 * memo.seconds() {
             named.push(("hidden behind the device".to_string(), hidden));
+        }
+        let encoding = self.tower.as_ref().map_or(0.0, |tower| tower.memo.borrow().seconds());
+        if encoding > 0.0 {
+            named.push(("encode".to_string(), encoding));
         }
         named
     }
@@ -125,7 +159,25 @@ impl StepCost for ModelCost {
     fn spent(&self) -> Causes {
         let mut spent = self.memo.borrow().spent(&self.pricer);
         spent.append(&self.beside.get());
+        if let Some(tower) = &self.tower {
+            spent.append(&tower.memo.borrow().spent(&tower.pricer));
+        }
         spent
+    }
+
+    fn encodes(&self) -> bool {
+        self.tower.is_some()
+    }
+
+    fn encode(&self, images: &[Alike]) -> f64 {
+        let Some(tower) = &self.tower else { return 0.0 };
+        let mut sums = tower.pricer.reaches().empty();
+        for alike in images {
+            let patches = u64::from(alike.tokens) * tower.patches_per_token;
+            let (reaches, phase) = (tower.pricer.reaches(), CorePhase::Prefill);
+            reaches.add_item(&mut sums, phase, f64::from(alike.count), patches, 0, 0);
+        }
+        tower.memo.borrow_mut().price(&tower.pricer, &sums).seconds
     }
 
     fn spend(&self, cause: Cause, seconds: f64) {
@@ -135,7 +187,9 @@ impl StepCost for ModelCost {
     }
 
     fn fork(&self) -> ModelCost {
-        ModelCost::new(self.pricer.clone())
+        let tower = self.tower.as_ref();
+        let tower = tower.map(|tower| TowerCost::new(tower.pricer.clone(), tower.patches_per_token));
+        ModelCost { tower, ..ModelCost::new(self.pricer.clone()) }
     }
 
     fn join(&self, fork: &ModelCost) {
@@ -143,6 +197,9 @@ impl StepCost for ModelCost {
         let mut beside = self.beside.get();
         beside.append(&fork.beside.get());
         self.beside.set(beside);
+        if let (Some(tower), Some(fork)) = (&self.tower, &fork.tower) {
+            tower.memo.borrow_mut().append(&tower.pricer, &fork.memo.borrow());
+        }
     }
 }
 
@@ -226,7 +283,11 @@ impl Server {
             }
         }
         engine.limits().map_err(|error| hinted(error, &engine, &analyst, knobs))?;
-        Ok(Server { engine, cost: ModelCost::new(analyst.pricer().clone()), held, notes })
+        let mut cost = ModelCost::new(analyst.pricer().clone());
+        if let (Some(pricer), Some(tower)) = (analyst.tower(), &analyst.deployment().model.vision) {
+            cost = cost.seeing(pricer.clone(), tower.patches_per_token.max(1));
+        }
+        Ok(Server { engine, cost, held, notes })
     }
 }
 

@@ -4,6 +4,7 @@ use roofline_core::cause::{Cause, Causes};
 use roofline_core::error::{Error, Result};
 pub use roofline_core::straight::Run;
 
+use crate::images::Alike;
 use crate::time::Period;
 
 /// What a sequence does in a step.
@@ -98,6 +99,17 @@ pub trait StepCost {
     /// What the steps priced so far were spent on; nothing where that is not known.
     fn spent(&self) -> Causes {
         Causes::default()
+    }
+
+    /// Whether images cost a pass of a vision tower.
+    fn encodes(&self) -> bool {
+        false
+    }
+
+    /// Seconds that a pass of these images through the vision tower takes, all together, before the step in which their
+    /// prompts begin; the account of what was spent has it from now on.
+    fn encode(&self, _images: &[Alike]) -> f64 {
+        0.0
     }
 
     /// Takes into account that steps took so many seconds more, for that cause.

@@ -22,38 +22,57 @@ pub trait Source: Sync {
 
 /// Traffic whose requests are taken as an engine takes them whose context is limited.
 pub struct Cut<'a> {
-    source: &'a dyn Source,
-    longest: u32,
-    over_context: OverContext,
+    /// The traffic.
+    pub source: &'a dyn Source,
+    /// Tokens of the engine's context.
+    pub longest: u32,
+    /// What becomes of requests that are longer.
+    pub over_context: OverContext,
+    /// How many were, once somebody has seen all of them.
+    pub counted: CountedCuts,
+}
+
+/// Requests that are longer than an engine's context, as they are counted from several threads.
+#[derive(Debug, Default)]
+pub struct CountedCuts {
     prompts: AtomicU64,
     answers: AtomicU64,
 }
 
-impl<'a> Cut<'a> {
-    /// The traffic, for an engine of a context of `longest` tokens.
-    pub fn new(source: &'a dyn Source, longest: u32, over_context: OverContext) -> Cut<'a> {
-        Cut { source, longest, over_context, prompts: AtomicU64::new(0), answers: AtomicU64::new(0) }
+impl CountedCuts {
+    /// Sentences about them, for an engine whose context has `longest` tokens.
+    pub fn notes(&self, longest: u32) -> Vec<String> {
+        let count = |cuts: &AtomicU64| cuts.load(Ordering::Relaxed);
+        cut_notes(longest, count(&self.prompts), count(&self.answers))
     }
+}
 
-    /// How many prompts were cut, and how many answers ended early, among the requests that were drawn.
-    pub fn cut(&self) -> (u64, u64) {
-        (self.prompts.load(Ordering::Relaxed), self.answers.load(Ordering::Relaxed))
+/// Sentences about prompts that were cut, and answers that end early, because a context has `longest` tokens.
+pub fn cut_notes(longest: u32, prompts: u64, answers: u64) -> Vec<String> {
+    let mut notes = Vec::new();
+    if answers > 0 {
+        notes.push(format!(
+            "answers that end early, longer with their prompts than max-model-len {longest}: {answers}"
+        ));
     }
+    if prompts > 0 {
+        notes.push(format!("{prompts} prompts are cut so that they fit max-model-len {longest}"));
+    }
+    notes
 }
 
 impl Source for Cut<'_> {
     fn parts(&self) -> Result<Box<dyn Iterator<Item = Result<Trace>> + '_>> {
         let (mut prompts, mut answers) = (0, 0);
-        let cut = move |part: Trace| {
-            let (part, count) = part.within_context(self.longest, self.over_context)?.unwrap_or((part, 0));
-            prompts += count as u64;
-            answers += part.answers_cut(self.longest) as u64;
-            // Whoever draws all of it counts all: several who do are not added up.
-            self.prompts.fetch_max(prompts, Ordering::Relaxed);
-            self.answers.fetch_max(answers, Ordering::Relaxed);
+        let mut cut = move |part: Trace| {
+            let changed = part.within_context(self.longest, self.over_context)?;
+            let (part, count) = changed.unwrap_or((part, 0));
+            (prompts, answers) = (prompts + count as u64, answers + part.answers_cut(self.longest) as u64);
+            // Every replica draws all of them.
+            self.counted.prompts.fetch_max(prompts, Ordering::Relaxed);
+            self.counted.answers.fetch_max(answers, Ordering::Relaxed);
             Ok(part)
         };
-        let mut cut = cut;
         Ok(Box::new(self.source.parts()?.map(move |part| part.and_then(&mut cut))))
     }
 }

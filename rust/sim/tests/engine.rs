@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use roofline_core::table::Column;
 use roofline_sim::client::Client;
 use roofline_sim::engine::Monitor;
 use roofline_sim::error::{Error, Result};
@@ -17,7 +18,7 @@ use roofline_sim::scheduler::preset::{DeviceClass, preset};
 use roofline_sim::scheduler::sequence::Status;
 use roofline_sim::step_cost::{LinearCost, StepCost, StepItem};
 use roofline_sim::time::FixedClock;
-use roofline_sim::trace::{BlockHashes, Trace};
+use roofline_sim::trace::{BlockHashes, NOT_OBSERVED, Trace};
 
 /// A second a step, and a 1,024th a token: sums of them are exact.
 const COST: LinearCost = LinearCost { a: 1.0, b: 1.0 / 1024.0, c: 0.0 };
@@ -184,6 +185,42 @@ fn a_summary_counts_every_gap_and_every_second() {
     assert_eq!(summary.get("offered_rate"), Some(Value::Unknown));
     let missed = simulation.summary(Some(&Slo::parse("itl@p99:1").unwrap()), &[]);
     assert_eq!(missed.get("slo_percentiles_met"), Some(Value::Truth(false)));
+}
+
+#[test]
+fn an_answer_after_its_own_deadline_is_missed_and_not_good() {
+    let rows = [(0, 10, 4), (0, 10, 6), (0, 10, 6)];
+    let mut trace = trace(&rows);
+    // A step takes a second and a little: the answers take four and six of them.
+    trace.carried.deadline_ns = vec![4_500_000_000, 5_000_000_000, NOT_OBSERVED];
+    let simulation = run(&trace, &engine("vllm-sync"));
+    let table = simulation.requests.to_table();
+    let Some(Column::Names(words, names)) = table.column("deadline") else { panic!("no deadlines") };
+    assert_eq!(
+        (words.as_slice(), names.as_slice()),
+        (&[0, 1, 2][..], &["met".to_string(), "missed".into()][..])
+    );
+    let summary = simulation.summary(None, &[]);
+    assert_eq!((count(&summary, "deadlines"), count(&summary, "deadlines_missed")), (2, 1));
+    assert_eq!(number(&summary, "deadline_attainment"), 0.5);
+    let duration = number(&summary, "duration");
+    assert_eq!(number(&summary, "request_goodput"), 2.0 / duration);
+    assert_eq!(number(&summary, "slo_attainment"), 2.0 / 3.0);
+    let strict = simulation.summary(Some(&Slo::parse("e2e:5000").unwrap()), &[]);
+    assert_eq!(number(&strict, "request_goodput"), 1.0 / duration);
+    assert_eq!(strict.get("deadlines_missed"), Some(Value::Count(1)));
+    let silent = run(&self::trace(&rows), &engine("vllm-sync"));
+    assert_eq!(silent.summary(None, &[]).get("deadlines"), None);
+    assert!(silent.requests.to_table().column("deadline").is_none());
+}
+
+#[test]
+fn a_request_that_is_refused_misses_its_deadline() {
+    let mut trace = trace(&[(0, 10, 4), (0, 4000, 4)]);
+    trace.carried.deadline_ns = vec![60_000_000_000; 2];
+    let config = EngineConfig { max_model_len: Some(1000), ..engine("vllm-sync") };
+    let summary = run(&trace, &config).summary(None, &[]);
+    assert_eq!((count(&summary, "rejected"), count(&summary, "deadlines_missed")), (1, 1));
 }
 
 #[test]

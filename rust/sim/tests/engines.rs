@@ -615,6 +615,22 @@ proptest! {
     }
 
     #[test]
+    fn tokens_that_are_sent_together_have_their_gaps_together(
+        (trace, segments) in workload(), config in any_engine(), together in 1u32..6,
+    ) {
+        let config = EngineConfig { speculation: None, ..config };
+        let alone = serve(&trace, Some(&segments), &config);
+        let served = serve(&trace, Some(&segments), &EngineConfig { stream_interval: together, ..config });
+        prop_assert_eq!(&served.requests, &alone.requests);
+        prop_assert_eq!(&served.totals, &alone.totals);
+        // The first at once, then so many together, and what is left at the end.
+        let later = served.requests.output_tokens.iter().map(|&tokens| u64::from(tokens.saturating_sub(1)));
+        prop_assert_eq!(served.gaps.count(), later.map(|later| later.div_ceil(u64::from(together))).sum::<u64>());
+        let waited = |served: &Simulation| served.gaps.count() as f64 * served.gaps.distribution().mean().unwrap_or(0.0);
+        prop_assert!((waited(&served) - waited(&alone)).abs() <= 1e-9 * waited(&alone).max(1.0));
+    }
+
+    #[test]
     fn every_engine_answers_or_rejects_and_keeps_to_its_limits(
         (trace, segments) in workload(), config in any_engine(),
     ) {

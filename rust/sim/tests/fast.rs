@@ -12,7 +12,8 @@ use roofline_core::efficiency::Efficiency;
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
 use roofline_core::precision::{Precision, Request};
-use roofline_core::step::Deployment;
+use roofline_core::roof::Roof;
+use roofline_core::step::{Deployment, Stack};
 use roofline_core::straight::{Decoding, Greatest, Keys, Straight};
 use roofline_sim::client::{Client, Extent, SessionMode};
 use roofline_sim::engine::Monitor;
@@ -25,7 +26,7 @@ use roofline_sim::scheduler::preset::{DeviceClass, preset};
 use roofline_sim::serve::ModelCost;
 use roofline_sim::step_cost::{Decodes, LinearCost, Phase, Run, StepCost, StepItem};
 use roofline_sim::time::{Clock, F64Clock, FixedClock, Period, ticks_in};
-use roofline_sim::trace::{BlockHashes, ReadOptions, Sessions, Trace, read_file};
+use roofline_sim::trace::{BlockHashes, NOT_OBSERVED, ReadOptions, Sessions, Trace, read_file};
 use streamed::streamed_is_whole;
 
 /// Cases a law is tried on; `FAST_CASES` in the environment asks for more.
@@ -86,6 +87,10 @@ fn trace(shape: Shape, hashed: u32, draws: &[Draw]) -> Trace {
         trace.prompt_tokens.push(prompt);
         trace.output_tokens.push(output);
         trace.priority.push(priority);
+        let deadline_ns = u64::from(output) * 9_000_000;
+        trace.carried.deadline_ns.push(if wait % 2 == 0 { deadline_ns } else { NOT_OBSERVED });
+        trace.carried.images.push(family % 3);
+        trace.carried.image_tokens.push(if shared % 3 == 0 { prompt / 2 } else { 0 });
         let named = if shared == 11 { prompt / hashed.max(1) } else { prompt.div_ceil(hashed.max(1)) };
         for block in 0..named {
             let common = block < shared || shared % 5 == 4;
@@ -274,6 +279,25 @@ proptest! {
     }
 
     #[test]
+    fn skipping_equals_stepping_where_a_recorded_cache_counts(
+        trace in workload(), cached in prop::collection::vec(0u32..200, 1..20), config in engine(), cost in cost(),
+    ) {
+        let mut trace = trace;
+        trace.carried.cached_tokens = (trace.prompt_tokens.iter().enumerate())
+            .map(|(row, &prompt)| cached[row % cached.len()].min(prompt))
+            .collect();
+        let told = |pace: Pace| {
+            let workload = Workload::new(&trace, None).unwrap().with_recorded_cache(true);
+            let (client, monitor) = (Client::default(), Monitor::default());
+            simulate_at::<FixedClock, _>(pace, workload, &client, &config, &cost, Record::Stretches, &monitor)
+                .map_err(|error| error.to_string())
+        };
+        let slow = told(Pace::Requests);
+        prop_assert_eq!(&slow, &told(Pace::Steps));
+        prop_assert_eq!(&slow, &told(Pace::Decisions));
+    }
+
+    #[test]
     fn requests_that_come_part_by_part_are_served_as_they_are_all_at_once(
         trace in workload(), client in client(), config in engine(), cost in cost(), part in 1usize..12,
         steps: bool,
@@ -312,11 +336,20 @@ fn model_cost(model: &str, hardware: &str, efficiency: Efficiency) -> ModelCost 
         efficiency,
         techniques: Default::default(),
     };
-    ModelCost::new(deployment.compile().unwrap())
+    let cost = ModelCost::new(deployment.compile().unwrap());
+    match &deployment.model.vision {
+        None => cost,
+        Some(tower) => {
+            let roof = Roof::of(&deployment.hardware).unwrap();
+            cost.seeing(deployment.compile_on(&roof, Stack::Tower).unwrap(), tower.patches_per_token)
+        }
+    }
 }
 
-/// Full attention; windows of 512 tokens beside it; windows of 128 tokens and experts; latent attention and experts.
-const MODELS: [&str; 4] = ["llama-3.1-8b", "gemma-3-270m", "gpt-oss-20b", "deepseek-v2-lite"];
+/// Full attention; windows of 512 tokens beside it; windows of 128 tokens and experts; latent attention and experts; a
+/// vision tower.
+const MODELS: [&str; 5] =
+    ["llama-3.1-8b", "gemma-3-270m", "gpt-oss-20b", "deepseek-v2-lite", "qwen3-vl-30b-a3b"];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases() / 4))]

@@ -4,7 +4,7 @@
 //! list of runs, least recently used first; what a run loses, it loses from its end. This is the block-by-block cache
 //! of [`crate::kv`] seen from further away.
 
-use super::tree::Tree;
+use super::tree::{Cut, Tree};
 use crate::kv::blocks::NONE;
 
 /// Blocks in a row with content, used by the same sequences.
@@ -97,10 +97,23 @@ impl Cache {
         }
     }
 
-    /// A sequence takes a slot, whose last one is done.
-    pub(super) fn enter(&mut self, slot: u32, number: u32) {
+    /// Whether it must be told the content of sequences when they enter.
+    pub(super) fn grows(&self) -> bool {
+        self.tree.grows()
+    }
+
+    /// A sequence takes a slot, whose last one is done; `content` are the hashed blocks of its prompt and its tokens, if
+    /// they are not known.
+    pub(super) fn enter(&mut self, slot: u32, number: u32, content: Option<(Vec<u32>, u32)>) {
         if !self.prefix_caching {
             return;
+        }
+        if let Some((ids, prompt)) = content {
+            for cut in self.tree.grow(slot, &ids, prompt) {
+                self.runs_of.resize(self.tree.nodes().len(), (NONE, NONE));
+                self.cut(cut);
+            }
+            self.runs_of.resize(self.tree.nodes().len(), (NONE, NONE));
         }
         if slot as usize == self.numbers.len() {
             self.numbers.push(number);
@@ -117,7 +130,39 @@ impl Cache {
 
     /// The nodes of the prompt of the sequence in a slot.
     fn path(&self, slot: u32) -> &[u32] {
-        self.numbers.get(slot as usize).map_or(&[], |&number| self.tree.path(number))
+        self.numbers.get(slot as usize).map_or(&[], |&number| self.tree.path(slot, number))
+    }
+
+    /// The runs of a node that was cut become those of its two parts: there is one at most, for only single blocks are in
+    /// the cache twice. Its end is evicted first, as it was.
+    fn cut(&mut self, Cut { upper, lower }: Cut) {
+        let whole = self.runs_of[lower as usize].0;
+        if whole == NONE {
+            return;
+        }
+        let extent = self.tree.nodes()[upper as usize];
+        let kept = extent.end - extent.start;
+        let Run { present, references, next, .. } = self.runs[whole as usize];
+        if present <= kept {
+            self.runs[whole as usize].node = upper;
+            self.runs_of[upper as usize] = (whole, whole);
+            self.runs_of[lower as usize] = (NONE, NONE);
+            return;
+        }
+        let first = self.put(Run { node: upper, present: kept, references, ..EMPTY });
+        self.runs_of[upper as usize] = (first, first);
+        self.runs[whole as usize].present = present - kept;
+        if references == 0 {
+            (self.runs[first as usize].previous, self.runs[first as usize].next) = (whole, next);
+            self.runs[whole as usize].next = first;
+            self.runs[next as usize].previous = first;
+            return;
+        }
+        for held in &mut self.held {
+            if let Some(place) = held.iter().position(|&run| run == whole) {
+                held.insert(place, first);
+            }
+        }
     }
 
     /// Blocks no sequence uses.
@@ -142,6 +187,7 @@ impl Cache {
         if !self.prefix_caching {
             return hits;
         }
+        self.tree.refresh(slot);
         let most = (tokens - 1) / self.block_size;
         for place in 0..self.path(slot).len() {
             let node = self.path(slot)[place];
@@ -245,6 +291,9 @@ impl Cache {
 
     /// The first `tokens` tokens of a sequence's prompt, for which it has blocks, can now be found by others.
     pub(super) fn register(&mut self, slot: u32, tokens: u32) {
+        if self.prefix_caching {
+            self.tree.refresh(slot);
+        }
         if self.path(slot).is_empty() {
             return;
         }
@@ -305,6 +354,7 @@ impl Cache {
             self.blank += blocks;
             return;
         }
+        self.tree.refresh(slot);
         let registered = registered / self.block_size;
         self.blank += blocks - registered;
         let own = registered.saturating_sub(self.shared_blocks(slot));
@@ -373,7 +423,7 @@ mod tests {
         };
         let tree = Tree::of(&Workload::new(&trace, None).unwrap(), Rows::ALL, 4);
         let mut cache = Cache::new(blocks, 4, Some(tree));
-        (0..2).for_each(|slot| cache.enter(slot, slot));
+        (0..2).for_each(|slot| cache.enter(slot, slot, None));
         cache
     }
 

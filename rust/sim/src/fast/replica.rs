@@ -57,7 +57,7 @@ pub struct FastReplica<'a, C: Clock, P: StepCost> {
     vacant: Vec<u32>,
     /// Requests that were sent.
     sent: u32,
-    told: Told,
+    pub(super) told: Told,
     pub(super) decode: DecodeSet,
     pub(super) cache: Cache,
     /// Requests running, the last admitted on top, each with its admission; some have ended.
@@ -121,7 +121,10 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         monitor: &'a Monitor,
     ) -> Result<FastReplica<'a, C, P>> {
         let limits = config.limits()?;
-        let tree = config.enable_prefix_caching.then(|| Tree::of(&workload, rows, config.block_size));
+        let tree = config.enable_prefix_caching.then(|| match workload.hashed_block() {
+            Some(hashed) if workload.whole().is_none() => Tree::growing(hashed, config.block_size),
+            _ => Tree::of(&workload, rows, config.block_size),
+        });
         let gaps = told.gaps();
         Ok(FastReplica {
             workload,
@@ -236,6 +239,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         let full = self.config.max_num_queued_reqs.is_some_and(|most| self.waiting.len() >= most as usize);
         let accepted = !full && sequence.prompt < self.limits.model_len;
         self.sent = self.sent.max(number + 1);
+        let content = self.cache.grows().then(|| self.workload.hashed_prompt(row as usize));
         self.told.sent(row, || C::seconds(at), accepted);
         self.workload.forget(|| self.client.oldest_unsent().and_then(|number| self.rows.row(number)));
         if !accepted {
@@ -257,7 +261,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             }
         };
         self.workload.limit(self.sequences.len() - self.vacant.len());
-        self.cache.enter(slot, number);
+        self.cache.enter(slot, number, content);
         self.waiting.push(self.sequences[slot as usize].rank(slot));
         if by_rank && self.waiting.front() == Some((number, slot)) {
             // It may fit where others do not.
@@ -286,7 +290,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
             self.journal.moments[sequence.number as usize] = Moments::of::<C>(timeline.arrival, &outcome);
         }
         let lengths = (sequence.prompt, sequence.asked);
-        let one = One::of::<C>((timeline.arrival, timeline.ready), &outcome, lengths);
+        let one = One::of::<C>((timeline.arrival, timeline.ready), &outcome, lengths, sequence.deadline_s);
         self.told.tell(sequence.number, self.row(sequence.number), &one, &mut self.journal);
     }
 

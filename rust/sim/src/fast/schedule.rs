@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use super::FastReplica;
 use super::replica::{CALLS_PER_LOOK, Flight};
 use super::sequence::Place;
-use crate::engine::{checked, preempted_for_ever};
+use crate::engine::{busy_with, checked, preempted_for_ever};
 use crate::error::{Error, Result};
+use crate::images::Alike;
 use crate::metrics::journal::Note;
 use crate::scheduler::config::Policy;
 use crate::scheduler::vllm::pass::Pass;
@@ -37,6 +38,8 @@ pub(super) struct Draft<S> {
     /// Those it admits for the first time.
     pub(super) newcomers: Vec<u32>,
     pub(super) finishing: Vec<u32>,
+    /// Images that pass the vision tower before it.
+    pub(super) images: Vec<Alike>,
 }
 
 impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
@@ -55,6 +58,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             mixes: false,
             newcomers: self.spare.pop().unwrap_or_default(),
             finishing: self.spare.pop().unwrap_or_default(),
+            images: Vec::new(),
         };
         self.unflushed = false;
         self.blocked = false;
@@ -81,6 +85,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             passes.close(step.tokens == 0, step.prefills);
         }
         if (self.calls as u64).is_multiple_of(CALLS_PER_LOOK) {
+            self.told.check_taken()?;
             self.workload.check_whole()?;
             if self.monitor.cancel.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
@@ -336,7 +341,10 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
 
     /// The device takes the step; when it ends. Those who decode have their tokens then.
     fn occupy(&mut self, step: &Draft<P::Sums>) -> Result<C::Instant> {
-        let busy = checked(self.cost.price(&step.sums))?;
+        let mut busy = checked(self.cost.price(&step.sums))?;
+        if !step.images.is_empty() {
+            busy = busy_with(busy, self.cost.encode(&step.images));
+        }
         let start = C::later(self.now, self.busy_until);
         let end = C::after(start, busy);
         for &sequence in &step.newcomers {

@@ -1,5 +1,7 @@
 //! What the fast path keeps of a request.
 
+use crate::images::Images;
+use crate::metrics::requests::Seconds;
 use crate::request::Workload;
 use crate::scheduler::sequence::Status;
 
@@ -63,16 +65,22 @@ pub(super) struct Sequence {
     pub(super) preemptions: u32,
     /// Tokens found cached at the first admission.
     pub(super) cached: u32,
+    /// Tokens that count as cached because they were when it was recorded.
+    pub(super) recorded: u32,
     pub(super) place: Place,
     /// Where priorities rule: its own, and the number of the instant at which it arrived.
     pub(super) priority: i32,
     pub(super) moment: u32,
+    /// How long after its arrival its answer must be there.
+    pub(super) deadline_s: Seconds,
+    pub(super) images: Images,
 }
 
 impl Sequence {
     /// A request that waits, row `row` of the workload.
     pub(super) fn waiting(workload: &Workload<'_>, number: u32, row: usize, model_len: u32) -> Sequence {
         let (prompt, asked) = (workload.prompt_tokens(row), workload.output_tokens(row));
+        let (deadline_s, images) = workload.deadline_and_images(row);
         let limit = prompt.saturating_add(asked.max(1));
         Sequence {
             number,
@@ -86,9 +94,12 @@ impl Sequence {
             admission: 0,
             preemptions: 0,
             cached: 0,
+            recorded: workload.recorded_cache(row),
             place: Place::Waiting,
             priority: 0,
             moment: 0,
+            deadline_s: deadline_s.into(),
+            images,
         }
     }
 

@@ -69,6 +69,8 @@ pub struct KvCache<'a> {
     /// For each sequence its request in the workload.
     rows: Rows<'a>,
     shape: CacheShape,
+    /// Whether all layers cache alike: then a sequence takes a block for so many tokens, and keeps it.
+    is_plain: bool,
     blocks: Blocks,
     prefixes: Prefixes,
     tables: Living<Table>,
@@ -88,6 +90,7 @@ impl<'a> KvCache<'a> {
         KvCache {
             workload,
             rows,
+            is_plain: shape.groups.are_plain(),
             shape,
             blocks: Blocks::new(shape.blocks),
             prefixes: Prefixes::new(if shape.prefix_caching { shape.blocks } else { 0 }),
@@ -112,10 +115,12 @@ impl<'a> KvCache<'a> {
         }
         let CacheShape { block_size, hash_lookahead, .. } = self.shape;
         let table = &mut self.tables[sequence as usize];
+        let needed = |known: usize| (known as u64 + 1) * u64::from(block_size) + u64::from(hash_lookahead);
+        if needed(table.prefixes.len()) > u64::from(tokens) {
+            return;
+        }
         let request = self.rows.row(sequence).unwrap_or(sequence) as usize;
-        while (table.prefixes.len() as u64 + 1) * u64::from(block_size) + u64::from(hash_lookahead)
-            <= u64::from(tokens)
-        {
+        while needed(table.prefixes.len()) <= u64::from(tokens) {
             self.content.clear();
             let next = collect(&self.workload, request, table.cursor, block_size, &mut self.content);
             collect(&self.workload, request, next, hash_lookahead, &mut self.content);
@@ -180,8 +185,9 @@ impl<'a> KvCache<'a> {
     /// Whether a sequence can have room for `tokens` tokens in all.
     pub fn can_hold(&self, sequence: u32, tokens: u32) -> bool {
         let table = &self.tables[sequence as usize];
-        if tokens <= table.capacity && self.shape.groups.are_plain() {
-            return true;
+        if self.is_plain {
+            let missing = u64::from(tokens).saturating_sub(u64::from(table.capacity));
+            return missing <= u64::from(self.free()) * u64::from(self.shape.block_size);
         }
         let main = tokens.div_ceil(self.shape.block_size).max(table.blocks.len() as u32) - self.passed(table);
         let others = self.others_for(table, tokens);
@@ -240,7 +246,7 @@ impl<'a> KvCache<'a> {
 
     /// Blocks of further groups that a sequence needs to have room for `tokens` tokens.
     fn others_for(&self, table: &Table, tokens: u32) -> u32 {
-        if self.shape.groups.are_plain() {
+        if self.is_plain {
             return 0;
         }
         self.shape.groups.held(tokens.max(table.before), table.before, self.shape.block_size)
@@ -267,8 +273,10 @@ impl<'a> KvCache<'a> {
 
     /// Gives a sequence room for `tokens` tokens in all, as far as there are blocks.
     pub fn grow(&mut self, sequence: u32, tokens: u32) {
-        self.pass(sequence);
-        self.grow_others(sequence, tokens);
+        if !self.is_plain {
+            self.pass(sequence);
+            self.grow_others(sequence, tokens);
+        }
         while self.tables[sequence as usize].capacity < tokens {
             let Some(block) = self.take() else { return };
             let table = &mut self.tables[sequence as usize];
@@ -279,9 +287,6 @@ impl<'a> KvCache<'a> {
 
     /// The same for further groups: what has left a window is given back first.
     fn grow_others(&mut self, sequence: u32, tokens: u32) {
-        if self.shape.groups.are_plain() {
-            return;
-        }
         let table = &self.tables[sequence as usize];
         let needed = self.others_for(table, tokens) as usize;
         let apart = self.apart_for(table, tokens);

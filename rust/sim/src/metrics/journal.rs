@@ -198,7 +198,14 @@ impl Journal {
     }
 
     /// A request that gave way was given a token at `at`, if it runs again.
+    #[inline]
     pub fn resumed(&mut self, request: u32, at: Ticks) {
+        if !self.open.is_empty() {
+            self.close_open(request, at);
+        }
+    }
+
+    fn close_open(&mut self, request: u32, at: Ticks) {
         let Some((last, before)) = self.open.get_mut(&request) else { return };
         if let Some(readmitted) = self.interruptions[*last].readmitted {
             self.interruptions[*last].resumed = Some(at.max(readmitted));

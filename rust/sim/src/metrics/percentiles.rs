@@ -173,6 +173,12 @@ impl Distribution {
 impl Sorted {
     fn of(mut cumulative: Vec<(f64, u64)>) -> Sorted {
         cumulative.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        // Each value once: the same values are the same sums to the bit, whichever were noted together.
+        cumulative.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            kept.1 += if same { next.1 } else { 0 };
+            same
+        });
         let count: u64 = cumulative.iter().map(|&(_, count)| count).sum();
         let over = |f: &dyn Fn(f64) -> f64| {
             let sum: f64 = cumulative.iter().map(|&(value, count)| f(value) * count as f64).sum();
@@ -255,15 +261,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_count_is_worth_as_many_single_values(
-            values in prop::collection::vec((0u8..20, 1u64..5), 1..20),
+            values in prop::collection::vec((0u8..20, 1u64..5), 1..20), unit in 0.01..1.0f64,
             percent in 0.0..100.0f64,
         ) {
-            let values: Vec<(f64, u64)> = values.iter().map(|&(value, count)| (value.into(), count)).collect();
+            let values: Vec<(f64, u64)> = values.iter().map(|&(value, count)| (f64::from(value) * unit, count)).collect();
             let single = values.iter().flat_map(|&(value, count)| (0..count).map(move |_| (value, 1)));
-            prop_assert_eq!(
-                Distribution::of(single).percentile(percent),
-                Distribution::of(values.clone()).percentile(percent)
-            );
+            let (single, together) = (Distribution::of(single), Distribution::of(values));
+            prop_assert_eq!(single.percentile(percent), together.percentile(percent));
+            prop_assert_eq!((single.mean(), single.deviation()), (together.mean(), together.deviation()));
         }
     }
 }

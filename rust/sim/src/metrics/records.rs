@@ -79,8 +79,11 @@ pub struct Timeline<T> {
     first_scheduled: T,
     first_token: T,
     last_token: T,
-    /// Tokens delivered.
+    /// When the client was sent something last.
+    last_sent: T,
+    /// Tokens delivered, and those of them that were sent.
     delivered: u32,
+    sent: u32,
     scheduled: bool,
     /// Whether it has ended, and what came of it was told.
     told: bool,
@@ -202,6 +205,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
     /// # Errors
     /// That.
     pub fn check_whole(&self) -> Result<()> {
+        self.told.check_taken()?;
         self.workload.check_whole()
     }
 
@@ -343,20 +347,29 @@ impl<'a, C: Clock> Recorder<'a, C> {
     pub fn delivered(&mut self, scheduler: &Scheduler<'_>, step: &Step, end: C::Instant, epoch: usize) {
         // Almost all of a step's requests were last given a token at the same instant.
         let mut previous = (end, 0.0);
+        let together = scheduler.config().stream_interval;
         for delivery in &step.deliveries {
             let timeline = &mut self.timelines[delivery.request as usize];
-            if timeline.delivered == 0 {
+            let is_first = timeline.delivered == 0;
+            timeline.delivered += delivery.tokens;
+            // As vLLM's output processor does: the first at once, then so many together, and what is left at the end.
+            let is_sent = is_first || delivery.finished || timeline.delivered - timeline.sent >= together;
+            if is_first {
                 timeline.first_token = end;
-            } else {
-                if timeline.last_token != previous.0 {
-                    previous = (timeline.last_token, C::seconds_between(timeline.last_token, end));
+            } else if is_sent {
+                if timeline.last_sent != previous.0 {
+                    previous = (timeline.last_sent, C::seconds_between(timeline.last_sent, end));
                 }
                 self.epochs[epoch].gaps.note(previous.1, 1);
             }
+            if is_sent {
+                (timeline.sent, timeline.last_sent) = (timeline.delivered, end);
+            }
             timeline.last_token = end;
-            timeline.delivered += delivery.tokens;
             self.journal.resumed(delivery.request, C::ticks(end));
-            if let Some(outcome) = scheduler.outcome(delivery.request).filter(|_| delivery.finished) {
+            if delivery.finished
+                && let Some(outcome) = scheduler.outcome(delivery.request)
+            {
                 self.tell(delivery.request, outcome);
             }
         }
@@ -411,7 +424,8 @@ impl<'a, C: Clock> Recorder<'a, C> {
         }
         let row = self.row(sequence);
         let lengths = (self.workload.prompt_tokens(row as usize), self.workload.output_tokens(row as usize));
-        let one = One::of::<C>(sent, &outcome, lengths);
+        let deadline_s = self.workload.deadline_s(row as usize).into();
+        let one = One::of::<C>(sent, &outcome, lengths, deadline_s);
         self.told.tell(sequence, row, &one, &mut self.journal);
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use roofline_core::table::{Column, Table, Texts};
 
-use crate::request::{Rows, Workload};
+use crate::request::{Rows, Workload, deadline_s};
 use crate::scheduler::sequence::Status;
 use crate::time::Clock;
 use crate::trace::Trace;
@@ -86,6 +86,8 @@ pub struct Requests {
     pub status: Vec<Status>,
     /// How long the client held it back before it was sent, its arrival; empty where nothing is held back.
     pub held_s: Vec<f64>,
+    /// How long after its arrival its answer must be there; empty where no request says.
+    pub deadline_s: Vec<Seconds>,
 }
 
 /// A row of [`Requests`], under the names of its columns.
@@ -111,14 +113,18 @@ pub struct One {
     pub preemptions: u32,
     /// Where it stood at the end.
     pub status: Status,
+    /// How long after its arrival its answer must be there.
+    pub deadline_s: Seconds,
 }
 
 impl One {
-    /// A request of `prompt` tokens that was sent at `at`, having been ready for some time, and asked for `asked` tokens.
+    /// A request of `prompt` tokens that was sent at `at`, having been ready for some time, and asked for `asked` tokens
+    /// within `deadline_s`.
     pub fn of<C: Clock>(
         (at, ready): (C::Instant, C::Instant),
         outcome: &Outcome<C::Instant>,
         (prompt, asked): (u32, u32),
+        deadline_s: Seconds,
     ) -> One {
         let seconds = |instant: Option<C::Instant>| Seconds::from(instant.map(C::seconds));
         One {
@@ -134,6 +140,7 @@ impl One {
             cached_tokens: outcome.cached,
             preemptions: outcome.preemptions,
             status: outcome.status,
+            deadline_s,
         }
     }
 
@@ -150,6 +157,7 @@ impl One {
             cached_tokens: 0,
             preemptions: 0,
             status: Status::Expected,
+            deadline_s: Seconds::NONE,
         }
     }
 
@@ -185,6 +193,12 @@ impl One {
     /// Arrival to last token.
     pub fn e2e_s(&self) -> Option<f64> {
         self.finish_s.get().map(|last| last - self.arrival_s)
+    }
+
+    /// Whether its answer was there in time; absent where it does not say by when.
+    pub fn meets_deadline(&self) -> Option<bool> {
+        let deadline_s = self.deadline_s.get()?;
+        Some(self.e2e_s().is_some_and(|e2e_s| e2e_s <= deadline_s))
     }
 }
 
@@ -224,7 +238,22 @@ impl Requests {
             replica: vec![0; count],
             status: vec![Status::Expected; count],
             held_s: if held { vec![0.0; count] } else { Vec::new() },
+            deadline_s: match trace.carried.deadline_ns.is_empty() {
+                true => Vec::new(),
+                false => (0..count).map(|row| deadline_s(trace, row).into()).collect(),
+            },
         }
+    }
+
+    /// These rows of a replica, numbers standing for their identifiers.
+    pub fn listed(rows: &[(u32, One)], replica: u32, held: bool) -> Requests {
+        let mut requests = Requests::default();
+        requests.resize(rows.len(), held);
+        requests.prompt_tokens = rows.iter().map(|(_, one)| one.prompt_tokens).collect();
+        requests.request_id = rows.iter().map(|(row, _)| row.to_string()).collect();
+        requests.replica.fill(replica);
+        rows.iter().enumerate().for_each(|(place, (_, one))| requests.set(place, one));
+        requests
     }
 
     /// Those of them that a replica is to serve, without identifiers.
@@ -237,6 +266,10 @@ impl Requests {
         let mut requests = Requests::default();
         requests.resize(count, held);
         requests.prompt_tokens = rows.iter(workload.len()).map(prompt).collect();
+        if workload.trace().is_some_and(|trace| !trace.carried.deadline_ns.is_empty()) {
+            let deadline = |row: u32| workload.deadline_s(row as usize).into();
+            requests.deadline_s = rows.iter(workload.len()).map(deadline).collect();
+        }
         requests
     }
 
@@ -286,6 +319,7 @@ impl Requests {
             cached_tokens: self.cached_tokens[row],
             preemptions: self.preemptions[row],
             status: self.status[row],
+            deadline_s: self.deadline_s.get(row).copied().unwrap_or(Seconds::NONE),
         }
     }
 
@@ -348,7 +382,8 @@ impl Requests {
             preemptions: self.preemptions[rows.clone()].to_vec(),
             replica: self.replica[rows.clone()].to_vec(),
             status: self.status[rows.clone()].to_vec(),
-            held_s: self.held_s.get(rows).map_or(Vec::new(), <[f64]>::to_vec),
+            held_s: self.held_s.get(rows.clone()).map_or(Vec::new(), <[f64]>::to_vec),
+            deadline_s: self.deadline_s.get(rows).map_or(Vec::new(), <[Seconds]>::to_vec),
         }
     }
 
@@ -387,7 +422,7 @@ impl Requests {
         };
         let status = self.status.iter().map(|&status| status as u32).collect();
         let names = Status::ALL.map(|status| status.name().to_string()).to_vec();
-        let table = Table::new()
+        let mut table = Table::new()
             .with("request_id", Column::Texts(self.ids()))
             .with("arrival_s", Column::F64(self.arrival_s.clone()))
             .with("first_scheduled_s", seconds(&self.first_scheduled_s))
@@ -402,7 +437,17 @@ impl Requests {
             .with("e2e_s", derived(Requests::e2e_s))
             .with("replica", Column::U32(self.replica.clone()))
             .with("status", Column::Names(status, names));
-        if self.held_s.is_empty() { table } else { table.with("held_s", Column::F64(self.held_s.clone())) }
+        if !self.held_s.is_empty() {
+            table.push("held_s", Column::F64(self.held_s.clone()));
+        }
+        if !self.deadline_s.is_empty() {
+            let (words, none) = (["met", "missed"].map(str::to_string).to_vec(), 2);
+            let word = |row: usize| self.one(row).meets_deadline().map_or(none, |met| u32::from(!met));
+            let words = Column::Names((0..self.len()).map(word).collect(), words);
+            table.push("deadline_s", seconds(&self.deadline_s));
+            table.push("deadline", words);
+        }
+        table
     }
 }
 

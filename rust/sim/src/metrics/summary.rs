@@ -124,12 +124,13 @@ impl Summary {
     }
 
     fn objectives(&mut self, measured: &Measured<'_>, latencies: &[Distribution; 4], duration_s: f64) {
-        let Some(slo) = &measured.tally.asked().slo else {
+        let (slo, deadlines) = (&measured.tally.asked().slo, measured.tally.deadlines());
+        if slo.is_none() && deadlines.all == 0 {
             self.push("request_goodput", Value::Unknown);
             return;
-        };
+        }
         let met = measured.tally.met() as f64;
-        let percentiles_met = slo.objectives.iter().all(|objective| {
+        let percentiles_met = slo.iter().flat_map(|slo| &slo.objectives).all(|objective| {
             let place = Metric::ALL.iter().position(|(_, metric)| *metric == objective.metric);
             match (objective.percentile, place) {
                 (Some(percent), Some(place)) => latencies[place]
@@ -142,6 +143,11 @@ impl Summary {
         self.push("request_goodput", ratio(met, duration_s).into());
         self.push("slo_attainment", attainment.into());
         self.push("slo_percentiles_met", Value::Truth(percentiles_met));
+        if deadlines.all > 0 {
+            self.push("deadlines", Value::Count(deadlines.all));
+            self.push("deadlines_missed", Value::Count(deadlines.all - deadlines.met));
+            self.push("deadline_attainment", ratio(deadlines.met as f64, deadlines.all as f64).into());
+        }
     }
 
     fn device(&mut self, measured: &Measured<'_>, duration_s: f64) {

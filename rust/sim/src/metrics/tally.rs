@@ -5,6 +5,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::fmt;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -16,6 +18,7 @@ use super::requests::{One, Requests};
 use super::slo::Slo;
 use super::times::{PhaseSums, by_request};
 use crate::client::Extent;
+use crate::error::{Error, Result};
 use crate::scheduler::sequence::Status;
 use crate::time::{Ticks, tick_seconds, ticks_in};
 
@@ -30,13 +33,48 @@ pub struct Asked {
     pub window: Option<(Extent, Option<Extent>)>,
     /// Requests up to which percentiles are exact.
     pub most: usize,
+    /// Where rows of requests go.
+    pub taker: Option<Taker>,
 }
 
 impl Default for Asked {
     fn default() -> Asked {
-        Asked { slo: None, outside_s: 0.0, window: None, most: MOST_EXACT }
+        Asked { slo: None, outside_s: 0.0, window: None, most: MOST_EXACT, taker: None }
     }
 }
+
+/// Takes rows of requests in the order in which they end, and keeps or writes them.
+pub trait TakeRequests: Send + Sync {
+    /// Takes some.
+    ///
+    /// # Errors
+    /// Why no more can be taken.
+    fn take(&self, requests: Requests) -> Result<()>;
+}
+
+/// Whoever takes rows of requests.
+#[derive(Clone)]
+pub struct Taker {
+    /// Who.
+    pub to: Arc<dyn TakeRequests>,
+    /// Whether some requests may be held back, which rows then tell.
+    pub held: bool,
+}
+
+impl fmt::Debug for Taker {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Taker")
+    }
+}
+
+impl PartialEq for Taker {
+    fn eq(&self, other: &Taker) -> bool {
+        Arc::ptr_eq(&self.to, &other.to) && self.held == other.held
+    }
+}
+
+/// Rows that are handed on together.
+const ROWS_HANDED_ON: usize = 1 << 16;
 
 /// What was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,6 +99,15 @@ impl Served {
         self.input += other.input;
         self.output += other.output;
     }
+}
+
+/// Requests that say by when their answers must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Deadlines {
+    /// How many.
+    pub all: u64,
+    /// Those whose answers were there in time.
+    pub met: u64,
 }
 
 /// The first and the last of some instants, seconds.
@@ -107,8 +154,9 @@ pub struct Tally {
     finished: Served,
     /// TTFT, TPOT and E2E of those that finished.
     latencies: [Gathered; 3],
-    /// How many met every objective.
+    /// How many met every objective, and their own deadlines.
     met: u64,
+    deadlines: Deadlines,
     /// Prompt tokens of those that ran, and how many of them were found cached.
     prompts: u64,
     cached: u64,
@@ -123,6 +171,10 @@ pub struct Tally {
     within: Served,
     /// Answers that came after the last request was sent, the first on top: seconds as bits, prompt and answer.
     recent: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    /// The replica, and what came of its requests that is still to be handed on.
+    replica: u32,
+    kept: Vec<(u32, One)>,
+    failure: Option<Error>,
 }
 
 /// Requests that one thread adds up at a time, where all are known.
@@ -136,6 +188,7 @@ impl PartialEq for Tally {
             |tally: &Tally| (tally.ready, tally.answered, tally.finished, tally.within, tally.span_s());
         (counts(self), spans(self), self.phases) == (counts(other), spans(other), other.phases)
             && self.latencies == other.latencies
+            && self.deadlines == other.deadlines
             && self.most_at_once() == other.most_at_once()
     }
 }
@@ -159,6 +212,7 @@ impl Tally {
             finished: Served::default(),
             latencies: [gathered(), gathered(), gathered()],
             met: 0,
+            deadlines: Deadlines::default(),
             prompts: 0,
             cached: 0,
             queue: Queue::within(asked.most),
@@ -175,8 +229,39 @@ impl Tally {
             looks_out: matches!(asked.window, Some((Extent::Requests(_), _))),
             within: Served::default(),
             recent: BinaryHeap::new(),
+            replica: 0,
+            kept: Vec::new(),
+            failure: None,
             asked,
         }
+    }
+
+    /// The same, of the requests of that replica.
+    #[must_use]
+    pub fn of_replica(self, replica: u32) -> Tally {
+        Tally { replica, ..self }
+    }
+
+    /// Hands on what came of requests, if somebody takes it.
+    ///
+    /// # Errors
+    /// Why it was not taken, now or before.
+    pub fn hand_on(&mut self) -> Result<()> {
+        if let (Some(taker), false) = (&self.asked.taker, self.kept.is_empty()) {
+            let requests = Requests::listed(&std::mem::take(&mut self.kept), self.replica, taker.held);
+            if let Err(error) = taker.to.take(requests) {
+                self.failure.get_or_insert(error);
+            }
+        }
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// Why somebody took no more, if that is so.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check_taken(&self) -> Result<()> {
+        self.failure.clone().map_or(Ok(()), Err)
     }
 
     /// All requests of a simulation, as clients see them who wait `outside_s` seconds longer than the engine takes; where
@@ -270,7 +355,15 @@ impl Tally {
     /// What came of a request, in the engine's own time; and how it gave way, if it did.
     pub fn add(&mut self, row: u32, one: &One, interruptions: &[Interruption]) {
         let outside_s = self.asked.outside_s;
-        self.count(row, &one.delayed(outside_s), outside_s, interruptions);
+        let one = one.delayed(outside_s);
+        self.count(row, &one, outside_s, interruptions);
+        if self.asked.taker.is_some() {
+            self.kept.push((row, one));
+            if self.kept.len() == ROWS_HANDED_ON {
+                // What fails is told where it can be ([`Tally::check_taken`]).
+                let _ = self.hand_on();
+            }
+        }
     }
 
     /// The same of a request as a client sees it who waits `outside_s` seconds longer than the engine takes.
@@ -289,6 +382,10 @@ impl Tally {
         self.stand[one.status as usize] += 1;
         if !sent {
             return;
+        }
+        if let Some(met) = one.meets_deadline() {
+            self.deadlines.all += 1;
+            self.deadlines.met += u64::from(met);
         }
         self.queue.add(Span {
             ready: one.ready_s(),
@@ -324,7 +421,9 @@ impl Tally {
             seconds.into_iter().for_each(|seconds| gathered.add(seconds, 1));
         }
         if let [Some(ttft), tpot, Some(e2e)] = latencies {
-            self.met += u64::from(self.asked.slo.as_ref().is_some_and(|slo| slo.is_met_by(ttft, tpot, e2e)));
+            let in_time = one.meets_deadline() != Some(false);
+            let slo = self.asked.slo.as_ref();
+            self.met += u64::from(in_time && slo.is_none_or(|slo| slo.is_met_by(ttft, tpot, e2e)));
             self.e2e.0 = self.e2e.0.saturating_add(ticks_in(e2e));
             self.e2e.1 += 1;
         }
@@ -346,6 +445,8 @@ impl Tally {
             mine.append(theirs);
         }
         self.met += other.met;
+        self.deadlines.all += other.deadlines.all;
+        self.deadlines.met += other.deadlines.met;
         self.prompts += other.prompts;
         self.cached += other.cached;
         self.queue.append(other.queue);
@@ -385,7 +486,12 @@ impl Tally {
         &self.latencies
     }
 
-    /// How many met every objective.
+    /// Requests with a deadline.
+    pub fn deadlines(&self) -> Deadlines {
+        self.deadlines
+    }
+
+    /// How many met every objective, and their own deadlines.
     pub fn met(&self) -> u64 {
         self.met
     }

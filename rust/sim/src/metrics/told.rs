@@ -42,6 +42,17 @@ impl Told {
         }
     }
 
+    /// Passes on why what was told was not taken, if that is so.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check_taken(&self) -> Result<()> {
+        match self {
+            Told::Rows(_) => Ok(()),
+            Told::Tally(tally) => tally.check_taken(),
+        }
+    }
+
     /// A request is sent at that second; `accepted` unless the engine refuses it.
     #[inline]
     pub fn sent(&mut self, row: u32, at_s: impl FnOnce() -> f64, accepted: bool) {
@@ -90,6 +101,7 @@ impl Told {
                     tally.add(row, &expected(row), &[]);
                     workload.forget(|| Some(row));
                 }
+                tally.hand_on()?;
             }
         }
         workload.check_whole()

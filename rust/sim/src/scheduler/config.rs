@@ -91,6 +91,8 @@ pub struct EngineConfig {
     pub max_num_scheduled_tokens: Option<u32>,
     /// Requests that may wait; others are refused.
     pub max_num_queued_reqs: Option<u32>,
+    /// Tokens of an answer that are sent together, after the first, which is sent at once.
+    pub stream_interval: u32,
     /// Blocks of those who give way are kept with the host (vLLM V0); where absent, they are recomputed.
     pub swap: Option<Swap>,
     /// Speculative decoding.
@@ -211,6 +213,7 @@ impl EngineConfig {
         at_least_one("block_size", self.block_size);
         at_least_one("max_num_scheduled_tokens", self.max_num_scheduled_tokens.unwrap_or(1));
         at_least_one("max_num_queued_reqs", self.max_num_queued_reqs.unwrap_or(1));
+        at_least_one("stream_interval", self.stream_interval);
         at_least_one("prefill_schedule_interval", self.prefill_schedule_interval);
         at_least_one("max_num_active_seqs", self.max_num_active_seqs.unwrap_or(1));
         at_least_one("pipeline_parallel_size", self.pipeline_parallel);

@@ -29,6 +29,7 @@ use self::rules::{Capacity, Rules};
 use self::sequence::Status;
 use self::sglang::Sglang;
 use self::vllm::Vllm;
+use crate::images::Alike;
 use crate::kv::cache::KvCache;
 use crate::request::{Rows, Workload};
 use crate::step::Step;
@@ -145,6 +146,19 @@ impl<'a> Scheduler<'a> {
     pub fn outcome(&self, sequence: u32) -> Option<(Status, u32, Option<u32>)> {
         let state = self.room.sequences.get(sequence as usize)?;
         Some((state.status, state.preemptions, state.cached))
+    }
+
+    /// The images whose prompts begin in a step, as far as they were not found cached.
+    pub fn images_of(&self, step: &Step) -> Vec<Alike> {
+        let mut images = Vec::new();
+        for &(sequence, cached) in &step.admitted {
+            // What was encoded for a request outlasts its preemption.
+            if self.outcome(sequence).is_some_and(|(_, preemptions, _)| preemptions == 0) {
+                let row = self.room.rows.row(sequence).unwrap_or(sequence);
+                self.room.workload.images(row as usize).encoded_beyond(cached, &mut images);
+            }
+        }
+        images
     }
 
     /// Checks what must always hold between two calls, when `arrived` requests have arrived.

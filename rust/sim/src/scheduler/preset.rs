@@ -121,6 +121,7 @@ fn vllm(device: DeviceClass) -> EngineConfig {
         max_num_active_seqs: None,
         max_num_scheduled_tokens: None,
         max_num_queued_reqs: None,
+        stream_interval: 1,
         swap: None,
         speculation: None,
         pipeline_parallel: 1,

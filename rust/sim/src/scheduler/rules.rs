@@ -131,6 +131,7 @@ impl Rules {
                 "kv_cache_memory_bytes",
                 "max_num_scheduled_tokens",
                 "max_num_queued_reqs",
+                "stream_interval",
                 "spec_method",
             ],
             Rules::VllmV0 => &[
@@ -151,6 +152,7 @@ impl Rules {
                 "max_prefill_tokens",
                 "schedule_conservativeness",
                 "enable_mixed_chunk",
+                "stream_interval",
                 "swa_full_tokens_ratio",
                 "mamba_full_memory_ratio",
                 "spec_method",

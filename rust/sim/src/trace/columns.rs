@@ -465,7 +465,7 @@ impl Columns {
             cached_tokens: values.optional_count(row, Slot::Cached)?,
             lora: text(Slot::Lora),
             tenant: text(Slot::Tenant),
-            images: values.optional_count(row, Slot::Images)?,
+            images: values.optional_count(row, Slot::Images)?.or(values.listed(row, Slot::ImageTokens)),
             image_tokens: values.summed(row, Slot::ImageTokens)?,
             audio_tokens: values.summed(row, Slot::AudioTokens)?,
             video_tokens: values.summed(row, Slot::VideoTokens)?,

@@ -267,7 +267,7 @@ fn told_of_fields(columns: &Columns, report: &mut Report) {
         .aliases
         .iter()
         .enumerate()
-        .filter(|(index, alias)| alias.slot == Slot::Unused && columns.seen >> index & 1 == 1);
+        .filter(|(index, alias)| alias.slot.is_idle() && columns.seen >> index & 1 == 1);
     let unused: Vec<&str> = unused.map(|(_, alias)| alias.name).collect();
     if !unused.is_empty() {
         report.inform(format!("known fields that have no effect yet: {}", unused.join(", ")));

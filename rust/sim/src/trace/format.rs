@@ -159,6 +159,13 @@ pub(super) enum Slot {
     Unused,
 }
 
+impl Slot {
+    /// Whether what it holds changes nothing that is simulated or measured: it is carried, or known and no more.
+    pub(super) fn is_idle(self) -> bool {
+        matches!(self, Slot::Tenant | Slot::AudioTokens | Slot::VideoTokens | Slot::Unused)
+    }
+}
+
 /// How many slots most formats have; those from [`Slot::Wait`] on are rare, and [`Slot::Unused`] holds no value.
 pub(super) const SLOTS: usize = Slot::Wait as usize;
 

@@ -264,6 +264,13 @@ impl Values {
         }
     }
 
+    /// How many counts a list has, where there is one.
+    pub fn listed(&self, row: &Row, slot: Slot) -> Option<u32> {
+        let (_, raw) = row.given(slot)?;
+        let list = raw.strip_prefix('[')?.strip_suffix(']')?;
+        Some(list.split(',').filter(|item| !item.trim().is_empty()).count() as u32)
+    }
+
     /// What was measured of a request: a duration, or the time since its arrival at a point in time; 0 is none.
     pub fn observed(
         &mut self,

@@ -15,7 +15,7 @@ use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::step_cost::StepCost;
 use roofline_sim::stream::Source;
 use roofline_sim::time::Clock;
-use roofline_sim::trace::{BlockHashes, Trace};
+use roofline_sim::trace::{BlockHashes, Carried, Trace};
 
 /// The requests of a trace, so many at a time.
 #[derive(Debug)]
@@ -42,8 +42,12 @@ impl Source for Split<'_> {
                 arrival_ns: trace.arrival_ns[rows.clone()].to_vec(),
                 prompt_tokens: trace.prompt_tokens[rows.clone()].to_vec(),
                 output_tokens: trace.output_tokens[rows.clone()].to_vec(),
-                priority: trace.priority.get(rows).map_or(Vec::new(), <[i32]>::to_vec),
+                priority: trace.priority.get(rows.clone()).map_or(Vec::new(), <[i32]>::to_vec),
                 hashes,
+                carried: Carried {
+                    deadline_ns: trace.carried.deadline_ns.get(rows).map_or(Vec::new(), <[u64]>::to_vec),
+                    ..Carried::default()
+                },
                 ..Trace::default()
             })
         })))
