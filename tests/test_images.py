@@ -23,7 +23,7 @@ def written(path: Path, *rows: dict[str, Any]) -> Path:
 
 def ttft_s(file: Path, **asked: Any) -> float:
     run = rf.simulate(file, **{"model": SEEING, "hw": "h100", "mode": "ideal"} | asked)
-    return run.requests["ttft_s"][0]
+    return float(run.requests["ttft_s"][0])
 
 
 @pytest.mark.parametrize("images", [1, 3])
