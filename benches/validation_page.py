@@ -159,10 +159,9 @@ def main(data: Path) -> None:
     refused = pl.concat([one.refused for one in judged]).sort("metric", "rows", descending=[False, True])
     lines = [f"| `{metric}` | {why} | {rows:,} |" for metric, why, rows in refused.iter_rows()]
     replace(page, "refused", "\n".join(["| metric | reason | rows |", "|---|---|--:|", *lines]))
-    e2e = [
-        data / "e2e" / name for name in ("h100_steps", "static_batch", "llmservingsim_vllm/requests.parquet")
-    ]
-    replace(page, "served", table(pl.concat([rf.validate(path).errors for path in e2e])))
+    served = [data / "e2e" / name for name in ("h100_steps", "llmservingsim_vllm/requests.parquet")]
+    replace(page, "served", table(pl.concat([rf.validate(path).errors for path in served])))
+    replace(page, "batches", table(rf.validate(data / "e2e" / "static_batch").errors))
     for mark, text in zip(("bars", "bands"), bars(data), strict=True):
         replace(page, mark, text)
     replace(page, "usual", usual(kernels))

@@ -52,6 +52,25 @@ def test_a_result_that_was_dropped_is_empty(command: Callable[..., Any]) -> None
     assert row[-1] == "–"
 
 
+def test_rows_stand_in_the_order_of_the_axes_whatever_is_kept(command: Callable[..., Any]) -> None:
+    line = f"{OURS} --hw h100-sxm,l40s --tp 1,2 -b 64,1,16 --pareto tokens_per_gpu_s,tokens_per_user_s"
+    rows = json.loads(command(f"{line.replace('--hw h100-sxm ', '', 1)} --across tp --format json").out)
+    (rows,) = rows["tables"].values()
+    order = [("h100-sxm", "l40s").index(row["hw"]) * 3 + (64, 1, 16).index(row["batch_size"]) for row in rows]
+    assert order == sorted(order)
+    assert len(order) > 2
+
+
+def test_a_simulated_sweep_shows_the_figures_it_has(command: Callable[..., Any]) -> None:
+    line = (
+        "sweep --simulate -m llama-3.1-8b --hw h100-sxm --axis num_prompts=5 --isl 64 --osl 8 -r 2,8 --quiet"
+    )
+    out = command(f"{line} --across request-rate").out
+    assert "mean_tpot_ms, by request_rate" in out
+    assert "request_goodput" not in out
+    assert "request_goodput, by request_rate" in command(f"{line} --across request-rate --slo tpot:50").out
+
+
 def test_long_values_have_letters_and_a_legend(command: Callable[..., Any]) -> None:
     values = [f"spec:method=eagle,gamma={gamma},accept=0.7" for gamma in (1, 2, 3)]
     out = command(f"{OURS} -b 1,8 --with {','.join(values)} --columns tpot_s --across with").out

@@ -122,8 +122,10 @@ def test_only_the_results_asked_for_are_added_and_other_columns_stay() -> None:
         ({"tp": [1, 7]}, {}, r"^row 1: layout.tp must divide the 32 attention heads of .*: 7$"),
         ({"batch_size": [1, 0]}, {}, r"^row 1: batch_size must be at least 1: 0"),
         ({"batch_size": [1.5]}, {}, r"^batch_size must be a column of whole numbers"),
-        ({"batch_size": [1, None]}, {}, r"^batch_size must hold no nulls: 1"),
-        ({"batch_size": [-1]}, {}, r"^batch_size must not be negative"),
+        ({"batch_size": [1, None]}, {}, r"^batch_size must hold no nulls: 1, the first in row 1"),
+        ({"phase": ["decode", None]}, {}, r"^phase must hold no nulls: 1, the first in row 1"),
+        ({"batch_size": [1, -4]}, {}, r"^row 1: batch_size must not be negative: -4"),
+        (pl.LazyFrame({"tp": [1, 2, -1]}), {}, r"^row 2: tp must not be negative: -1"),
         ({"tp": ["a"]}, {}, r"^tp must be a column of whole numbers"),
         ({"phase": ["decode", "sing"]}, {}, r"^row 1: no phase is called `sing`"),
         ({"mode": ["predictd"]}, {}, r"^no mode is called `predictd`"),
@@ -136,8 +138,6 @@ def test_only_the_results_asked_for_are_added_and_other_columns_stay() -> None:
         ({"tp": [1]}, {"hw": None}, r"^hw must be given, as a column or a keyword"),
     ],
 )
-def test_a_mistake_names_its_row_and_column(
-    frame: dict[str, Any], keywords: dict[str, Any], message: str
-) -> None:
+def test_a_mistake_names_its_row_and_column(frame: Any, keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(rf.RooflineError, match=message):
         rf.evaluate(frame, **{"model": "llama-3.1-8b", "hw": "h100-sxm", **keywords})

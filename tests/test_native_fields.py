@@ -64,7 +64,7 @@ def fields() -> list[str]:
 
 
 def told(file: Path, field: str, value: Any) -> tuple[Any, list[str]]:
-    """Return what comes of a trace whose last request has that value, warnings too (turns are checked); and the notes."""
+    """Return what comes of a trace whose last request has that value, warnings (of turns) with it; and the notes."""
     _, _, others, asked = CASES[field]
     rows = [
         {"arrival_s": 0, "prompt_tokens": 600, "output_tokens": 20, "id": str(row)} | others

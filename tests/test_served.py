@@ -126,8 +126,9 @@ def test_fits_of_kernels_stay_in_a_file_that_steps_update(tmp_path: Path) -> Non
 def test_prompts_of_a_step_are_priced_with_its_answers() -> None:
     rows = steps(30, prefill_tokens=512, prefill_seqs=2)
     found = rf.validate(rows.with_columns(step_ms=20.0, hw=pl.lit("h100-sxm"))).errors
-    assert found["metric"].unique().to_list() == ["step_ms:prefill"]
-    assert found["n"][0] == 30
+    assert found.rows_by_key("group", named=True)["all"][0]["n"] == 30
+    groups = ["all", "gpu=h100-sxm", "engine=vllm", "model=llama-3.1-8b", "tp=1"]
+    assert found.select("metric", "group").rows() == [("step_ms", group) for group in groups]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_the_json_of_a_benchmark_is_read(tmp_path: Path, capsys: pytest.CaptureF
     assert "serving api_latency_s" in shown
     assert "gemm factor" in shown
     judged = rf.validate(path, "h100-sxm").errors
-    assert judged.filter(pl.col("metric") == "request_tpot_ms")["n"][0] == 60
+    assert judged.filter(metric="tpot_ms", group="all")["n"].to_list() == [60]
 
 
 def traced(path: Path, prefix: int = 0) -> pl.DataFrame:
@@ -231,10 +232,14 @@ def test_a_trace_with_observed_times_is_replayed_as_the_trace_it_is(tmp_path: Pa
     rows = traced(path, prefix=1920)
     found = rf.validate(path, "h100-sxm", model="llama-3.1-8b").errors
     judged = {row["metric"]: row for row in found.iter_rows(named=True) if row["group"] == "all"}
-    assert {"request_ttft_ms", "request_tpot_ms", "e2e_ms", "mean_ttft_ms"} <= judged.keys()
+    assert judged.keys() == {"ttft_ms", "tpot_ms", "e2e_ms"}
     assert max(row["median_ape"] for row in judged.values()) < 1e-4
+    groups = {row["group"] for row in found.filter(metric="ttft_ms").iter_rows(named=True)}
+    assert {"all", "gpu=h100-sxm", "engine=vllm", "model=llama-3.1-8b", "variant=means"} <= groups
+    numbers = found.drop("ideal_median_ape")
+    assert numbers.null_count().sum_horizontal().item() == 0, "what was priced has every figure"
     alone = rf.validate(rows.drop("prefix_group", "prefix_tokens"), "h100-sxm", model="llama-3.1-8b").errors
-    assert alone.filter(pl.col("metric") == "mean_ttft_ms")["median_ape"][0] > 20
+    assert alone.filter(metric="ttft_ms", group="variant=means")["median_ape"][0] > 20
 
 
 def test_a_compressed_trace_is_judged_and_fitted_as_the_plain_one(tmp_path: Path) -> None:
@@ -348,19 +353,21 @@ def test_the_latencies_of_a_chat_lie_in_their_bands() -> None:
 
 @needs_data
 def test_bars_of_steps_hold() -> None:
-    errors = rf.validate(STEPS).errors.filter(group="all")
-    median = dict(zip(errors["metric"], errors["median_ape"], strict=True))
-    assert median["step_ms"] <= 8
-    assert median["step_ms:calibrated_on_others"] <= 4
-    assert median["step_ms:prefill"] <= 8
-    assert median["step_ms:line"] <= 2
+    errors = rf.validate(STEPS).errors
+    median = dict(zip(errors["group"], errors["median_ape"], strict=True))
+    assert median["all"] <= 8
+    assert median["variant=calibrated_on_others"] <= 4
+    assert median["variant=prefill"] <= 8
+    assert median["variant=line"] <= 2
 
 
 @needs_data
 def test_bars_of_replayed_runs_hold_with_fits_of_other_devices() -> None:
-    errors = rf.validate(RUNS).errors.filter(pl.col("metric").str.ends_with(":other_gpu"))
+    errors = rf.validate(RUNS).errors
+    errors = errors.filter(pl.col("group").str.starts_with("variant=means_other_gpu"))
     worst = errors.group_by("metric").agg(pl.col("median_ape").max())
-    bars = {"mean_e2e_ms:other_gpu": 8, "mean_tpot_ms:other_gpu": 8, "mean_ttft_ms:other_gpu": 20}
+    bars = {"e2e_ms": 8, "tpot_ms": 8, "ttft_ms": 20}
+    assert worst.height == 3
     for metric, error in worst.iter_rows():
         assert error <= bars[metric], metric
 
@@ -385,3 +392,143 @@ def test_bars_of_replayed_runs_hold_after_calibrating_on_the_other(
     told = rf.simulate(judged.trace, efficiency=f"{path},{other}", api_latency=0, **judged.settings).requests
     for column, bar in (("e2e_s", 0.03), ("tpot_s", 0.03), ("ttft_s", 0.10)):
         assert abs(told[column].mean() / judged.rows[column].mean() - 1) <= bar, column  # type: ignore[operator]
+
+
+def slower(path: Path, factor: float = 1.5) -> Path:
+    """Write an efficiency file under which multiplications on an H100 take so many times as long."""
+    path.write_text(
+        'schema = 1\ndevice = "h100-sxm"\narchitecture = "hopper"\n\n[[factor]]\nengine = "vllm"\n'
+        f'family = "gemm"\nfactor = {factor}\n'
+    )
+    return path
+
+
+POINT = {
+    "backend": "vllm",
+    "model_path": "llama-3.1-8b",
+    "system": "h100_sxm",
+    "mode": "agg",
+    "isl": 512,
+    "osl": 64,
+    "tp_size": 1,
+    "concurrency": 4,
+    "silicon_ttft_ms": 30.0,
+    "silicon_tpot_ms": 7.0,
+}
+
+
+def kinds() -> dict[str, tuple[pl.DataFrame, dict[str, Any]]]:
+    """Return steps, requests and points of servers, and how each is judged."""
+    rows = steps(hw=pl.lit("h100-sxm"))
+    return {
+        "steps": (rows.with_columns(step_ms=priced(steps())), {}),
+        "requests": (served(), {"hw": "h100-sxm", "model": "llama-3.1-8b"}),
+        "points": (pl.DataFrame([POINT]), {}),
+    }
+
+
+@pytest.mark.parametrize("kind", ["steps", "requests", "points"])
+def test_what_is_served_is_judged_under_an_efficiency_file(kind: str, tmp_path: Path) -> None:
+    rows, about = kinds()[kind]
+    path, file = slower(tmp_path / "slow.toml"), tmp_path / "rows.csv"
+    rows.write_csv(file)
+    metric = "step_ms" if kind == "steps" else "tpot_ms"
+    flags = [word for name, value in about.items() for word in (f"--{name}", value)]
+    bias = []
+    for fits in ([], ["--efficiency", str(path)], ["--efficiency", str(path), "--efficiency", "h100-sxm"]):
+        out = tmp_path / "out.json"
+        assert run(["validate", str(file), *flags, *fits, "--quiet", "-o", str(out)]) == 0
+        found = json.loads(out.read_text())
+        bias.append(next(one for one in found if (one["metric"], one["group"]) == (metric, "all"))["bias"])
+    assert bias[1] > bias[0] + 5
+    assert bias[2] == pytest.approx(bias[1], rel=0.2)
+
+
+@pytest.mark.parametrize("kind", ["steps", "requests", "points"])
+def test_an_efficiency_file_that_is_none_is_refused(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, about = kinds()[kind]
+    file, broken = tmp_path / "rows.csv", tmp_path / "broken.toml"
+    rows.write_csv(file)
+    broken.write_text("this is no toml")
+    flags = [word for name, value in about.items() for word in (f"--{name}", value)]
+    for path in (tmp_path / "nosuch.toml", broken):
+        assert run(["validate", str(file), *flags, "--efficiency", str(path)]) == 2
+        assert path.name in capsys.readouterr().err
+
+
+def test_efficiency_must_be_paths() -> None:
+    with pytest.raises(rf.SpecError, match="efficiency must be a path or several"):
+        rf.validate(pl.DataFrame([POINT]), efficiency=3)  # type: ignore[arg-type]
+
+
+def test_a_device_that_every_point_names_is_not_given_again() -> None:
+    with pytest.raises(rf.SpecError, match="hw must be left out where every row says it in `system`"):
+        rf.validate(pl.DataFrame([POINT]), "b200-sxm")
+    with pytest.raises(rf.SpecError, match="engine must be left out where every row says it in `backend`"):
+        rf.validate(pl.DataFrame([POINT]), engine="sglang")
+    bare = pl.DataFrame([POINT]).drop("system", "backend")
+    given = rf.validate(bare, "h100-sxm", engine="vllm").errors
+    assert given.drop("group").equals(rf.validate(pl.DataFrame([POINT])).errors.drop("group"))
+    assert "no hardware is called" in rf.validate(bare).refused["reason"][0]
+
+
+def test_requests_beside_points_come_after_them(tmp_path: Path) -> None:
+    pl.DataFrame([POINT]).write_csv(tmp_path / "points.csv")
+    served().write_csv(tmp_path / "requests.csv")
+    found = rf.validate(tmp_path, "h100-sxm", model="llama-3.1-8b").errors
+    of = found.filter(metric="ttft_ms")
+    assert of.filter(group="all")["n"].to_list() == [1]
+    assert of.filter(group="variant=requests")["n"].to_list() == [60]
+    assert found.filter(metric="e2e_ms", group="all")["n"].to_list() == [60]
+    assert found.select("metric", "group").is_unique().all()
+
+
+def test_offline_batches_are_times_until_all_are_done() -> None:
+    batch = {"model": "meta-llama/Meta-Llama-3-8B", "n_gpus": 1, "batch": 4, "isl_eq_osl": 128}
+    rows = [
+        batch | {"gpu": "H100", "engine": engine, "e2e_latency_s": 1.0} for engine in ("vLLM", "llama.cpp")
+    ]
+    found = rf.validate(pl.DataFrame(rows)).errors
+    told = {row["group"]: (row["n"], row["refused"]) for row in found.iter_rows(named=True)}
+    assert (told["all"], told["engine=vllm"], told["engine=llama.cpp"]) == ((1, 1), (1, 0), (0, 1))
+    assert told["gpu=h100-sxm"] == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"backend": "zzz"}, "`backend` must name vllm, sglang or trtllm: `zzz`"),
+        ({"silicon_tpot_ms": 0.007}, "times are off by a factor of 1000: another unit?"),
+        ({"silicon_tpot_ms": 7000.0}, "times are off by a factor of 1000: another unit?"),
+        ({"silicon_tpot_ms": 0.0}, "the measured time must be a positive number"),
+        ({"concurrency": 0}, "`concurrency` must be a positive number"),
+        ({"system": "abacus"}, "no hardware is called `abacus`"),
+    ],
+)
+def test_a_point_that_cannot_be_held_to_says_why(change: dict[str, Any], why: str) -> None:
+    found = rf.validate(pl.DataFrame([POINT | change]))
+    assert found.refused.filter(metric="tpot_ms")["reason"].to_list() == [why]
+    assert found.errors.filter(metric="tpot_ms")["n"].to_list()[0] == 0
+
+
+def test_points_need_their_columns_and_one_of_both_times() -> None:
+    alone = rf.validate(pl.DataFrame([POINT]).drop("silicon_ttft_ms"))
+    assert alone.errors["metric"].unique().to_list() == ["tpot_ms"]
+    first = rf.validate(pl.DataFrame([POINT]).drop("silicon_tpot_ms"))
+    assert first.errors["metric"].unique().to_list() == ["ttft_ms"]
+    with pytest.raises(rf.SpecError, match="points must have a column of numbers `concurrency`"):
+        rf.validate(pl.DataFrame([POINT]).drop("concurrency"))
+
+
+def test_the_host_launches_kernels_in_the_time_it_is_given() -> None:
+    of = {"phase": "prefill", "batch_size": 1, "input_len": 1024, "tp": 8, "engine": "sglang"}
+    said = [
+        rf.analyze("llama-3.1-8b", "h100-sxm", host={"h0": 0.0, "launch": launch}, **of)
+        for launch in (0.0, 45e-6, 90e-6)
+    ]
+    assert said[0].step_s < said[1].step_s
+    assert said[2].step_s == pytest.approx(2 * said[1].step_s, rel=1e-3), "it is launching alone"
+    with pytest.raises(rf.SpecError, match=r"host\.launch must be seconds from 0 to 10: -1"):
+        rf.analyze("llama-3.1-8b", "h100-sxm", host={"launch": -1.0}, **of)

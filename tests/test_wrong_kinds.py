@@ -98,7 +98,7 @@ def test_whatever_is_of_a_wrong_kind_is_refused_by_name(ask: Any, said: str) -> 
         ),
         ({"phase": [[1], [2]]}, "phase must be a column of names: List(Int64)"),
         ({"mode": [1, 2]}, "mode must be a column of names: Int64"),
-        ({"hw": ["h100-sxm", None], "model": [MODEL] * 2}, "hw must hold no nulls: 1"),
+        ({"hw": ["h100-sxm", None], "model": [MODEL] * 2}, "hw must hold no nulls: 1, the first in row 1"),
     ],
 )
 def test_columns_of_a_wrong_kind_are_refused_by_name(columns: dict[str, Any], said: str) -> None:

@@ -167,7 +167,7 @@ class Deployment:
         act_quant: str | None = None,
         launch: str | None = None,
         p2p: bool | None = None,
-        host: tuple[float, float] | None = None,
+        host: tuple[float, float, float | None] | None = None,
     ) -> Deployment: ...
     def scaled(self, factor: float) -> Deployment: ...
     @property
@@ -186,6 +186,8 @@ class Deployment:
         tokens: int | None = None,
         acceptance: float | Sequence[float] | str | None = None,
         model: str | None = None,
+        *,
+        priced: bool = True,
     ) -> str | None: ...
     @staticmethod
     def mistakes(techniques: Sequence[str]) -> list[tuple[int, int, str, str, str]]: ...
@@ -299,7 +301,7 @@ class Configurations:
         act_quant: str | None = None,
         launch: str | None = None,
         p2p: bool | None = None,
-        host: tuple[float, float] | None = None,
+        host: tuple[float, float, float | None] | None = None,
     ) -> Configurations: ...
     def evaluate(self, results: Sequence[str], progress: Progress | None = None) -> Table: ...
 
@@ -316,7 +318,7 @@ class Space:
         act_quant: str | None = None,
         launch: str | None = None,
         p2p: bool | None = None,
-        host: tuple[float, float] | None = None,
+        host: tuple[float, float, float | None] | None = None,
     ) -> Space: ...
     @staticmethod
     def settings() -> list[str]: ...
@@ -392,12 +394,21 @@ class Measurements:
         present: Sequence[tuple[str, str]] = ...,
     ) -> tuple[Table, list[tuple[str, str]]]: ...
     def validate(
-        self, sets: Sequence[tuple[str, str]] = ..., beside: Sequence[Measurements] = ...
+        self, efficiency: str | PathLike[str] | None = None, beside: Sequence[Measurements] = ...
     ) -> tuple[Table, Table]: ...
     @staticmethod
-    def line(sequences: Any, measured: Any, groups: Sequence[str]) -> list[float]: ...
+    def line(
+        sequences: Any, measured: Any, groups: Sequence[str]
+    ) -> tuple[list[float], list[float], list[float]]: ...
     @staticmethod
-    def points(rows: int, columns: Mapping[str, Any]) -> tuple[Table, Table]: ...
+    def points(
+        rows: int,
+        columns: Mapping[str, Any],
+        *,
+        hw: Hardware | None = None,
+        engine: str = "",
+        efficiency: str | PathLike[str] | None = None,
+    ) -> tuple[Table, Table]: ...
     @staticmethod
     def compare(
         metric: str,
@@ -430,6 +441,8 @@ class TraceOptions:
         turn_lengths: str | None = None,
         strict: bool = False,
         map: Sequence[str] | None = None,
+        columns: str | None = None,
+        time_format: str | None = None,
         arrivals_elsewhere: bool = False,
     ) -> TraceOptions: ...
 
@@ -467,6 +480,8 @@ class Trace:
         words: Sequence[tuple[str, str]], like: Trace | None = None, progress: Progress | None = None
     ) -> tuple[Trace, list[str]]: ...
     @staticmethod
+    def check(words: Sequence[tuple[str, str]]) -> None: ...
+    @staticmethod
     def draw(words: Sequence[tuple[str, str]]) -> tuple[Trace, list[str]]: ...
     @staticmethod
     def generate_to(
@@ -484,6 +499,7 @@ class Trace:
         seed: int = 0,
         isl_scale: float | None = None,
         osl_scale: float | None = None,
+        prefix_scale: float | None = None,
         max_isl: int | None = None,
         max_osl: int | None = None,
         idle_gap_cap: float | None = None,
@@ -501,6 +517,9 @@ class Trace:
     def inspect(self) -> Table: ...
     @property
     def metrics(self) -> list[tuple[str, float | None]]: ...
+    @property
+    def outline(self) -> list[tuple[str, float | None]]: ...
+    def windows(self, window_s: float | None = None) -> Table: ...
     @property
     def origin(self) -> str | None: ...
     @property
@@ -576,6 +595,8 @@ class Engine:
         concurrency: int | None = None,
         max_concurrency: int | None = None,
     ) -> tuple[Table, Table, list[tuple[str, str]], Table]: ...
+    @staticmethod
+    def check(word: str, text: str) -> None: ...
     def simulate(
         self,
         deployment: Deployment,

@@ -230,7 +230,7 @@ def _frame(frame: Any) -> pl.DataFrame:
     import polars as pl
 
     if isinstance(frame, pl.LazyFrame):
-        return frame.collect()
+        return _typed(frame.collect())
     if isinstance(frame, Mapping):
         _check_lengths(frame)
         frame = {name: _names(values) for name, values in frame.items()}
@@ -285,7 +285,23 @@ def _typed(rows: pl.DataFrame) -> pl.DataFrame:
             )
         if kind == pl.String and not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
             raise SpecError(f"{name} must be a column of names: {dtype}", field=name, value=str(dtype))
+        if name not in DRAFTS:
+            _check_values(rows[name])
     return rows
+
+
+def _check_values(column: pl.Series) -> None:
+    """Refuse nulls and negative counts, by their first row."""
+    name = column.name
+    if nulls := column.null_count():
+        text = f"{nulls}, the first in row {column.is_null().arg_max()}"
+        hint = "fill or drop them first"
+        raise SpecError(f"{name} must hold no nulls: {text}", field=name, value=str(nulls), hint=hint)
+    if column.dtype.is_signed_integer() and column.len() and column.min() < 0:  # type: ignore[operator]
+        row = (column < 0).arg_max() or 0
+        value = column[row]
+        message = f"row {row}: {name} must not be negative: {value}"
+        raise SpecError(message, field=name, value=str(value))
 
 
 def _check_columns(columns: Sequence[str]) -> None:
@@ -340,9 +356,6 @@ def _distinct(
         return [find(given)], 0
     _once(axis, given)
     names = rows[axis].cast(pl.String)
-    if nulls := names.null_count():
-        hint = "fill or drop them first"
-        raise SpecError(f"{axis} must hold no nulls: {nulls}", field=axis, value=str(nulls), hint=hint)
     known = names.unique(maintain_order=True).to_list()
     objects = _objects(frame, axis)
     if not known:

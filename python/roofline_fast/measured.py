@@ -22,6 +22,7 @@ KINDS = (
     ("op_name", "kernels"),
     ("operation", "kernels"),
     ("silicon_tpot_ms", "points"),
+    ("silicon_ttft_ms", "points"),
     ("cycle_ms", "steps"),
     ("step_ms", "steps"),
     ("step_us", "steps"),

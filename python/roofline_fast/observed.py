@@ -122,16 +122,20 @@ def traced(path: Path) -> Observed | None:
         for name, column in seen.items()
     )
     settings = {} if trace.model is None else {"model": trace.model}
-    rows = _with_tpot(times, requests["output_tokens"])
+    rows = _completed(times, requests["output_tokens"])
     return Observed(path.name, trace, rows, settings, outside=True)
 
 
-def _with_tpot(times: pl.DataFrame, counts: pl.Series) -> pl.DataFrame:
-    """Return times with that of a further token, from the answer's end where it was not observed itself."""
+def _completed(times: pl.DataFrame, counts: pl.Series) -> pl.DataFrame:
+    """Return times with that of a further token and the answer's end, each from the others where not observed."""
     import polars as pl
 
     each = (pl.col("e2e_s") - pl.col("ttft_s")) / (counts - 1)
-    return times.with_columns(tpot_s=pl.when(counts > 1).then(pl.coalesce(pl.col("tpot_s"), each)))
+    end = pl.col("ttft_s") + pl.when(counts > 1).then(pl.col("tpot_s") * (counts - 1)).otherwise(0.0)
+    return times.with_columns(
+        tpot_s=pl.when(counts > 1).then(pl.coalesce(pl.col("tpot_s"), each)),
+        e2e_s=pl.coalesce(pl.col("e2e_s"), end),
+    )
 
 
 def bench(path: Path) -> Observed:
@@ -234,7 +238,7 @@ def _run(
         for name, column in seen.items()
     )
     counts = rows[str(columns["output_tokens"])]
-    times = _with_tpot(times, counts)
+    times = _completed(times, counts)
     trace = _recorded(path, about, rows[str(columns["prompt_tokens"])]) or Trace(
         arrival_s=rows[str(arrival)],
         prompt_tokens=rows[str(columns["prompt_tokens"])],

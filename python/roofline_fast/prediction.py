@@ -37,15 +37,16 @@ def switches(
     }
 
 
-def _host(host: Any) -> tuple[float, float]:
+def _host(host: Any) -> tuple[float, float, float | None]:
     if not isinstance(host, Mapping):
         hint = 'for example {"h0": 0.0007, "h1": 1e-5}'
         message = f"host must be seconds by name: {host!r}"
         raise SpecError(message, field="host", value=repr(host), hint=hint)
     for name in host:
-        choice("host", name, ("h0", "h1"))
+        choice("host", name, ("h0", "h1", "launch"))
     checks.numbers(**{f"host.{name}": value for name, value in host.items()})
-    return float(host.get("h0", 0.0)), float(host.get("h1", 0.0))
+    launch = host.get("launch")
+    return float(host.get("h0", 0.0)), float(host.get("h1", 0.0)), None if launch is None else float(launch)
 
 
 def api_latency_s(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from roofline_fast import _core, measured
 from roofline_fast.frames import frame
@@ -15,10 +15,19 @@ if TYPE_CHECKING:
 
     from roofline_fast.observed import Observed
 
-Tables = tuple[_core.Table, _core.Table]
+
+class Judged(NamedTuple):
+    """Errors, refusals, and how they are told from those a metric has already (`prefill`); nothing for the first."""
+
+    errors: _core.Table
+    refused: _core.Table
+    variant: str = ""
+
 
 # Engines whose kernels are known; figures of others are not predicted.
 ENGINES = {"vLLM": "vllm", "TensorRT-LLM": "trtllm"}
+# Columns of what is predicted.
+TIMES = ["step_s", "low_s", "high_s"]
 # A100 of the offline batches: 40 GB, inferred from what fits.
 BATCH_DEVICES = {"A100": "a100-40gb-sxm", "H100": "h100-sxm"}
 # The device of step traces that do not name it.
@@ -27,7 +36,7 @@ STEP_DEVICE = "h100-sxm"
 OTHER_GPU = {"rtx-4090": "l40s", "rtx-pro-6000-server": "b200-sxm"}
 
 
-def steps(rows: pl.DataFrame, hw: Any, engine: str, efficiency: Any) -> list[Tables]:
+def steps(rows: pl.DataFrame, hw: Any, engine: str, efficiency: Any) -> list[Judged]:
     """Judge steps by what they took: decode-only ones, and apart those with prompts.
 
     The time to the next step that vLLM's traces hold belongs to the step before: rows without prompts
@@ -48,10 +57,10 @@ def steps(rows: pl.DataFrame, hw: Any, engine: str, efficiency: Any) -> list[Tab
     settings = {"hw": device, "engine": engine}
     tables = []
     if decodes.height:
-        tables.append(_judged("step_ms", decodes, efficiency, settings))
+        tables.append(_judged("", decodes, efficiency, settings))
         tables += _baselines(decodes, efficiency, settings)
     if others.height:
-        tables.append(_judged("step_ms:prefill", others, efficiency, settings))
+        tables.append(_judged("prefill", others, efficiency, settings))
     return tables
 
 
@@ -82,26 +91,36 @@ def _steps_before(known: pl.DataFrame) -> pl.DataFrame:
     return pairs.filter(pl.col("prefill_tokens") > 0)
 
 
-def _judged(metric: str, rows: pl.DataFrame, efficiency: Any, settings: dict[str, Any]) -> Tables:
+def _judged(variant: str, rows: pl.DataFrame, efficiency: Any, settings: dict[str, Any]) -> Judged:
     """Compare what steps took with what they are predicted to."""
     priced = frame(
-        _core.Measurements.price_steps(
-            rows.height, _clean(rows), efficiency=None if efficiency is None else efficiency, **settings
-        )
+        _core.Measurements.price_steps(rows.height, _clean(rows), efficiency=efficiency, **settings)
     )
-    groups = [
-        (name, rows[name].cast(str).to_list())
-        for name in ("model", "hw", "tp", "experiment_id")
-        if name in rows.columns
-    ]
-    return _core.Measurements.compare(
-        metric,
+    tables = _core.Measurements.compare(
+        "step_ms",
         _ms(priced["step_s"]),
         rows["measured_ms"].fill_null(float("nan")).to_numpy(),
         band=(_ms(priced["low_s"]), _ms(priced["high_s"])),
         ideal=_ms(priced["ideal_s"]),
-        groups=groups,
+        groups=_groups_of_steps(rows, settings),
     )
+    return Judged(*tables, variant)
+
+
+def _groups_of_steps(rows: pl.DataFrame, settings: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return each step's device, engine and model, and what else tells steps apart."""
+    import polars as pl
+
+    device, engine = settings["hw"], settings["engine"] or "vllm"
+    default = {"hw": "" if device is None else device.name, "engine": engine}
+    missing = [pl.lit(value).alias(name) for name, value in default.items() if name not in rows.columns]
+    told = rows.with_columns(missing)
+    gpus = [_name(hw) if hw else "" for hw in told["hw"].cast(str).to_list()]
+    names = ("engine", "model", "tp", "experiment_id")
+    return [
+        ("gpu", gpus),
+        *((name, told[name].cast(str).to_list()) for name in names if name in told.columns),
+    ]
 
 
 def _clean(rows: pl.DataFrame) -> dict[str, Any]:
@@ -117,24 +136,24 @@ def _ms(column: pl.Series) -> Any:
     return (column.cast(pl.Float64) * 1e3).fill_null(float("nan")).to_numpy()
 
 
-def _baselines(rows: pl.DataFrame, efficiency: Any, settings: dict[str, Any]) -> list[Tables]:
+def _baselines(rows: pl.DataFrame, efficiency: Any, settings: dict[str, Any]) -> list[Judged]:
     """Judge a line over sequences, and what is predicted after calibrating on the other experiments."""
     import polars as pl
 
     name = next((name for name in ("experiment_id", "model") if name in rows.columns), None)
     if name is None or rows[name].n_unique() < 2:
         return []
-    line = _core.Measurements.line(
+    line, low, high = _core.Measurements.line(
         rows["decode_seqs"].cast(pl.Float64).to_numpy(),
         rows["measured_ms"].to_numpy(),
         rows[name].cast(str).to_list(),
     )
     groups = [(name, rows[name].cast(str).to_list())]
-    tables = [
-        _core.Measurements.compare(
-            "step_ms:line", pl.Series(line), rows["measured_ms"].to_numpy(), groups=groups
-        )
-    ]
+    real = rows["measured_ms"].to_numpy()
+    found = _core.Measurements.compare(
+        "step_ms", pl.Series(line), real, band=(pl.Series(low), pl.Series(high)), groups=groups
+    )
+    tables = [Judged(*found, "line")]
     judged = []
     with tempfile.TemporaryDirectory() as folder:
         for (one,), held in rows.group_by([name], maintain_order=True):
@@ -152,95 +171,74 @@ def _baselines(rows: pl.DataFrame, efficiency: Any, settings: dict[str, Any]) ->
             )
             judged.append(pl.concat([held.select(name, "measured_ms"), priced], how="horizontal"))
     all_of = pl.concat(judged)
-    tables.append(
-        _core.Measurements.compare(
-            "step_ms:calibrated_on_others",
-            _ms(all_of["step_s"]),
-            all_of["measured_ms"].to_numpy(),
-            band=(_ms(all_of["low_s"]), _ms(all_of["high_s"])),
-            groups=[(name, all_of[name].cast(str).to_list())],
-        )
+    found = _core.Measurements.compare(
+        "step_ms",
+        _ms(all_of["step_s"]),
+        all_of["measured_ms"].to_numpy(),
+        band=(_ms(all_of["low_s"]), _ms(all_of["high_s"])),
+        groups=[(name, all_of[name].cast(str).to_list())],
     )
-    return tables
+    return [*tables, Judged(*found, "calibrated_on_others")]
 
 
-def batches(rows: pl.DataFrame, efficiency: Any) -> list[Tables]:
+def batches(rows: pl.DataFrame, efficiency: Any) -> list[Judged]:
     """Judge offline batches, prompt as long as answer, by the time until all are done."""
     import polars as pl
 
-    known = rows["engine"].is_in(list(ENGINES))
-    tables = []
-    for name, engine in ENGINES.items():
-        one = rows.filter(pl.col("engine") == name)
-        if not one.height:
-            continue
-        shapes = one.select(
-            model="model",
-            hw=pl.col("gpu").replace(BATCH_DEVICES),
-            tp="n_gpus",
-            batch_size="batch",
-            input_len="isl_eq_osl",
-            output_len="isl_eq_osl",
+    rows = rows.with_columns(
+        hw=pl.col("gpu").replace(BATCH_DEVICES),
+        kernels=pl.col("engine").replace_strict(ENGINES, default=None, return_dtype=pl.String),
+    ).with_row_index("row")
+
+    def priced(mode: str) -> pl.DataFrame:
+        known = rows.filter(pl.col("kernels").is_not_null())
+        parts = [
+            _batches_of(one, mode=mode, engine=str(engine), efficiency=efficiency)
+            for (engine,), one in known.group_by(["kernels"], maintain_order=True)
+        ]
+        nothing = pl.DataFrame(schema={"row": pl.UInt32} | dict.fromkeys(TIMES, pl.Float64))
+        found = pl.concat([nothing, *parts], how="vertical_relaxed").with_columns(
+            pl.col("row").cast(pl.UInt32)
         )
-        everything = pl.repeat(value=True, n=one.height, eager=True)
-        measured = one["e2e_latency_s"] * 1e3
-        groups = ["hw", "model", "tp"]
-        tables.append(
-            _judge(
-                f"batch_ms:{engine}",
-                shapes,
-                measured,
-                everything,
-                groups,
-                engine=engine,
-                phase="chat",
-                efficiency=efficiency,
-            )
-        )
-    others = rows.filter(~known)
-    if others.height:
-        unpriced = pl.Series([float("nan")] * others.height)
-        latency = (others["e2e_latency_s"] * 1e3).to_numpy()
-        names = [("engine", others["engine"].to_list())]
-        tables.append(_core.Measurements.compare("batch_ms:others", unpriced, latency, groups=names))
-    return tables
+        return rows.select("row").join(found, on="row", how="left", maintain_order="left")
+
+    predicted, ideal = priced("predicted"), priced("ideal")
+    groups = [
+        ("gpu", rows["hw"].to_list()),
+        ("engine", pl.select(pl.coalesce(rows["kernels"], rows["engine"])).to_series().to_list()),
+        *(
+            (name, rows[column].cast(pl.String).to_list())
+            for name, column in (("model", "model"), ("tp", "n_gpus"))
+        ),
+    ]
+    tables = _core.Measurements.compare(
+        "e2e_ms",
+        _ms(predicted["step_s"]),
+        (rows["e2e_latency_s"] * 1e3).cast(pl.Float64).to_numpy(),
+        band=(_ms(predicted["low_s"]), _ms(predicted["high_s"])),
+        ideal=_ms(ideal["step_s"]),
+        groups=groups,
+    )
+    return [Judged(*tables, "offline_batches")]
 
 
-def _judge(
-    metric: str,
-    shapes: pl.DataFrame,
-    measured: pl.Series,
-    usable: pl.Series,
-    groups: list[str],
-    **settings: Any,
-) -> Tables:
-    """Price the usable rows in both modes and compare."""
+def _batches_of(rows: pl.DataFrame, **settings: Any) -> pl.DataFrame:
+    """Return what each batch takes in all, by its row."""
     import polars as pl
 
     from roofline_fast.evaluation import evaluate
 
-    rows = shapes.with_row_index("row").filter(usable)
-    named = pl.DataFrame({"row": range(shapes.height)}, schema={"row": rows.schema["row"]})
-    columns = ["step_s", "low_s", "high_s"]
-
-    def priced(mode: str) -> pl.DataFrame:
-        told = {key: value for key, value in settings.items() if value is not None}
-        found = evaluate(rows, mode=mode, columns=columns, phase=told.pop("phase", "decode"), **told)
-        return named.join(pl.DataFrame(found).select("row", *columns), on="row", how="left").sort("row")
-
-    predicted, ideal = priced("predicted"), priced("ideal")
-
-    texts = [(name, shapes[name].cast(pl.String).to_list()) for name in groups if name in shapes.columns]
-    if "engine" in settings:
-        texts.append(("engine", [settings["engine"]] * shapes.height))
-    return _core.Measurements.compare(
-        metric,
-        _ms(predicted["step_s"]),
-        measured.cast(pl.Float64).to_numpy(),
-        band=(_ms(predicted["low_s"]), _ms(predicted["high_s"])),
-        ideal=_ms(ideal["step_s"]),
-        groups=texts,
+    shapes = rows.select(
+        "row",
+        model="model",
+        hw="hw",
+        tp="n_gpus",
+        batch_size="batch",
+        input_len="isl_eq_osl",
+        output_len="isl_eq_osl",
     )
+    told = {key: value for key, value in settings.items() if value is not None}
+    return pl.DataFrame(evaluate(shapes, columns=TIMES, phase="chat", **told)).select("row", *TIMES)
 
 
 def known(found: list[Observed], settings: dict[str, Any]) -> list[Observed]:
@@ -250,26 +248,30 @@ def known(found: list[Observed], settings: dict[str, Any]) -> list[Observed]:
     return [run for run in found if {"model", "hw"} <= run.settings.keys()]
 
 
-def requests(found: list[Observed], efficiency: Any) -> list[Tables]:
+def requests(found: list[Observed], efficiency: Any) -> list[Judged]:
     """Replay runs; judge means of runs, then every request.
 
     Where another device's fits are to be tried on a run's device, a second line of means is with those.
     Runs whose settings are partly assumed are judged apart.
     """
-    tables: list[Tables] = []
-    for suffix, some in (
+    tables: list[Judged] = []
+    for about, some in (
         ("", [run for run in found if not run.assumed]),
-        (":assumed_settings", [run for run in found if run.assumed]),
+        ("assumed_settings", [run for run in found if run.assumed]),
     ):
         replays = [(run, _replay(run, efficiency), _replay(run, None, mode="ideal")) for run in some]
         if not replays:
             continue
-        tables += _means(suffix, replays)
+        tables += _each(about or "requests", replays)
+        tables += _means(f"{about}_means" if about else "means", replays)
         others = [run for run in some if efficiency is None and _name(run.settings["hw"]) in OTHER_GPU]
         if others:
-            elsewhere = [(run, _replay(run, OTHER_GPU[_name(run.settings["hw"])]), None) for run in others]
-            tables += _means(f"{suffix}:other_gpu", elsewhere)
-        tables += _each(suffix, replays)
+            elsewhere = [
+                (run, _replay(run, OTHER_GPU[_name(run.settings["hw"])]), bound)
+                for run, _, bound in replays
+                if run in others
+            ]
+            tables += _means("means_other_gpu", elsewhere)
     return tables
 
 
@@ -283,66 +285,73 @@ def _replay(run: Observed, efficiency: Any, mode: str = "predicted") -> pl.DataF
     return rows.with_columns(*found.request_bands) if mode == "predicted" else rows
 
 
-def _means(
-    suffix: str, replays: Sequence[tuple[Observed, pl.DataFrame, pl.DataFrame | None]]
-) -> list[Tables]:
-    """Judge runs by the means of their requests."""
+Replayed = tuple["Observed", "pl.DataFrame", "pl.DataFrame"]
+
+
+def _means(variant: str, replays: Sequence[Replayed]) -> list[Judged]:
+    """Judge runs by the means of their requests; their bands are the means of those of requests."""
     import polars as pl
+
+    def of(frames: Sequence[pl.DataFrame], column: str) -> Any:
+        return (pl.Series([_mean(one, column) for one in frames], dtype=pl.Float64) * 1e3).to_numpy()
 
     tables = []
     for metric in ("ttft", "tpot", "e2e"):
         column = f"{metric}_s"
-        known = [
-            (run, told, bound)
-            for run, told, bound in replays
-            if run.rows[column].null_count() < run.rows.height
-        ]
-        told, real, bound = (
-            pl.Series([_mean(one, column) for one in frames], dtype=pl.Float64) * 1e3
-            for frames in (
-                [told for _, told, _ in known],
-                [run.rows for run, _, _ in known],
-                [told if bound is None else bound for _, told, bound in known],
-            )
-        )
+        known = [one for one in replays if one[0].rows[column].null_count() < one[0].rows.height]
         if not known:
             continue
-        groups = [
-            ("gpu", [_name(run.settings["hw"]) for run, _, _ in known]),
-            ("run", [run.name for run, _, _ in known]),
-        ]
-        ideal = None if suffix.endswith("other_gpu") else bound.to_numpy()
-        tables.append(
-            _core.Measurements.compare(
-                f"mean_{metric}_ms{suffix}", told.to_numpy(), real.to_numpy(), ideal=ideal, groups=groups
-            )
+        told, bound = [told for _, told, _ in known], [bound for *_, bound in known]
+        found = _core.Measurements.compare(
+            f"{metric}_ms",
+            of(told, column),
+            of([run.rows for run, *_ in known], column),
+            band=(of(told, f"{metric}_low_s"), of(told, f"{metric}_high_s")),
+            ideal=of(bound, column),
+            groups=[(name, [_about(run)[name] for run, *_ in known]) for name in GROUPS],
         )
+        tables.append(Judged(*found, variant))
     return tables
 
 
-def _each(suffix: str, replays: list[tuple[Observed, pl.DataFrame, pl.DataFrame]]) -> list[Tables]:
+def _each(variant: str, replays: list[Replayed]) -> list[Judged]:
     """Judge every request, with its band."""
     import polars as pl
 
     tables = []
-    names = {"ttft": "request_ttft_ms", "tpot": "request_tpot_ms", "e2e": "e2e_ms"}
-    for metric, name in names.items():
+    for metric in ("ttft", "tpot", "e2e"):
         columns = [f"{metric}_s", f"{metric}_low_s", f"{metric}_high_s"]
         told = pl.concat([told.select(columns) for _, told, _ in replays])
         bound = pl.concat([bound.select(columns[0]) for _, _, bound in replays])
         real = pl.concat([run.rows[columns[0]] for run, _, _ in replays])
-        gpus = [_name(run.settings["hw"]) for run, told, _ in replays for _ in range(told.height)]
-        tables.append(
-            _core.Measurements.compare(
-                f"{name}{suffix}",
-                _ms(told[columns[0]]),
-                _ms(real),
-                band=(_ms(told[columns[1]]), _ms(told[columns[2]])),
-                ideal=_ms(bound[columns[0]]),
-                groups=[("gpu", gpus)],
-            )
+        groups = [
+            (name, [_about(run)[name] for run, told, _ in replays for _ in range(told.height)])
+            for name in GROUPS
+        ]
+        found = _core.Measurements.compare(
+            f"{metric}_ms",
+            _ms(told[columns[0]]),
+            _ms(real),
+            band=(_ms(told[columns[1]]), _ms(told[columns[2]])),
+            ideal=_ms(bound[columns[0]]),
+            groups=groups,
         )
+        tables.append(Judged(*found, variant))
     return tables
+
+
+# What tells runs apart.
+GROUPS = ("gpu", "engine", "model", "run")
+
+
+def _about(run: Observed) -> dict[str, str]:
+    settings = run.settings
+    return {
+        "gpu": _name(settings["hw"]),
+        "engine": str(settings.get("engine", "vllm")),
+        "model": getattr(settings["model"], "name", str(settings["model"])),
+        "run": run.name,
+    }
 
 
 def _name(hw: Any) -> str:

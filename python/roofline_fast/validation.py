@@ -11,6 +11,7 @@ from roofline_fast import _core, checks, measured, served
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import find_hardware
+from roofline_fast.served import Judged
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,11 +28,11 @@ class Validation:
     Attributes
     ----------
     errors : polars.DataFrame
-        One row a `metric` (``kernel:gemm``, …) and `group` (``all`` once a metric, then ``gpu=…``,
-        ``engine=…``,
-        ``dtype=…``): rows priced (`n`) and `refused`, errors in percent (`median_ape`, `mape`, `p90_ape`,
-        `bias`), the share of rows inside the 80 % band (`coverage`), and the pure roofline's
-        `ideal_median_ape`.
+        One row a `metric` (``tpot_ms``, ``ttft_ms``, ``e2e_ms``, ``step_ms``, ``kernel:gemm``, …) and
+        `group` (``all`` once a metric, then ``gpu=…``, ``engine=…``, ``model=…``, ``dtype=…``; what else a
+        metric is judged by comes after, as ``variant=means``, ``variant=means,gpu=…``): rows priced (`n`)
+        and `refused`, errors in percent (`median_ape`, `mape`, `p90_ape`, `bias`), the share of rows inside
+        the 80 % band (`coverage`), and the pure roofline's `ideal_median_ape`.
     refused : polars.DataFrame
         Why rows were not priced: `metric`, `reason`, `rows`.
     skipped : list of str
@@ -83,7 +84,7 @@ def validate(
     hw, engine : optional
         As for `calibrate`.
     efficiency : path or sequence of paths, optional
-        Efficiency files whose fits come before the shipped ones.
+        Efficiency files, or devices, whose fits come before the shipped ones.
     **serving
         How requests were served, keywords of `simulate` (``model``, ``tp``, ``max_num_seqs``, …), where
         nothing recorded beside the file says it.
@@ -99,13 +100,14 @@ def validate(
         No file of measurements, or columns that are missing.
     """
     device = find_hardware(hw) if hw is not None else None
+    fits = _one(efficiency)
     kernels, skipped = [], []
     found: dict[str, list[pl.DataFrame]] = {}
     runs: list[Observed] = []
     given = {key: value for key, value in {"hw": hw, "engine": engine or None, **serving}.items() if value}
     whole = _whole(measurements)
     if whole is not None:
-        return _joined(served.requests(_replayable([whole], given), efficiency), [])
+        return _joined(served.requests(_replayable([whole], given), fits), [])
     frames = _frames(measurements)
     for name, rows in frames:
         kind = measured.kind(rows.columns)
@@ -119,20 +121,52 @@ def validate(
             found.setdefault(kind, []).append(measured.steps(rows) if kind == "steps" else rows)
         else:
             skipped.append(name)
-    tables = []
-    for kind, parts in found.items():
-        rows = _together(parts)
-        if kind == "points":
-            tables.append(_core.Measurements.points(rows.height, measured.columns(rows)))
-        elif kind == "steps":
-            tables += served.steps(rows, device, engine, efficiency)
-        else:
-            tables += served.batches(rows, efficiency)
-    tables += served.requests(runs, efficiency)
-    if not kernels:
-        return _joined(tables, skipped)
-    tables.insert(0, kernels[0].validate(_sets(efficiency), kernels[1:]))
-    return _joined(tables, skipped, measured.unusable(frame(kernels[0].refused)))
+    tables: list[Judged] = []
+    if kernels:
+        tables.append(Judged(*kernels[0].validate(fits, kernels[1:])))
+    if points := found.get("points"):
+        rows = _together(points)
+        alone = not kernels and not runs and len(found) == 1
+        settings = _where_no_column_says(rows, device, engine, alone=alone)
+        tables.append(
+            Judged(
+                *_core.Measurements.points(rows.height, measured.columns(rows), efficiency=fits, **settings)
+            )
+        )
+    if steps := found.get("steps"):
+        tables += served.steps(_together(steps), device, engine, fits)
+    tables += served.requests(runs, fits)
+    if batches := found.get("batches"):
+        tables += served.batches(_together(batches), fits)
+    unusable = measured.unusable(frame(kernels[0].refused)) if kernels else None
+    return _joined(tables, skipped, unusable)
+
+
+def _one(efficiency: Any) -> str | None:
+    """Return efficiency files, or devices whose fits are taken, as one text."""
+    if efficiency is None:
+        return None
+    several = list(efficiency) if isinstance(efficiency, list | tuple) else [efficiency]
+    if not several or not all(isinstance(one, str | PathLike) for one in several):
+        message = f"efficiency must be a path or several: {efficiency!r}"
+        raise SpecError(message, field="efficiency", value=repr(efficiency))
+    return ",".join(map(str, several))
+
+
+def _where_no_column_says(rows: pl.DataFrame, device: Any, engine: str, *, alone: bool) -> dict[str, Any]:
+    """Return the device and the engine of points of servers that do not name their own.
+
+    Raises
+    ------
+    SpecError
+        All of them do, and nothing else is judged.
+    """
+    for field, given, column in (("hw", device, "system"), ("engine", engine or None, "backend")):
+        says = column in rows.columns and rows[column].null_count() == 0
+        if given is not None and says and alone:
+            message = f"{field} must be left out where every row says it in `{column}`"
+            raise SpecError(message, field=field, hint=f"leave out --{field}, or the column")
+    return {"hw": None if device is None else device.compiled, "engine": engine}
 
 
 def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
@@ -199,19 +233,20 @@ def _known(path: Path) -> pl.DataFrame:
         return nothing
 
 
-def _sets(efficiency: Any) -> list[tuple[str, str]]:
-    if efficiency is None:
-        return []
-    paths = [efficiency] if isinstance(efficiency, str | PathLike) else efficiency
-    return [(str(path), Path(path).read_text()) for path in paths]
-
-
-def _joined(
-    tables: list[tuple[_core.Table, _core.Table]], skipped: list[str], unusable: pl.DataFrame | None = None
-) -> Validation:
+def _joined(tables: list[Judged], skipped: list[str], unusable: pl.DataFrame | None = None) -> Validation:
     import polars as pl
 
     if not tables:
         raise measured.unknown("one of these files", skipped)
-    errors, refused = zip(*tables, strict=True)
-    return Validation(pl.concat(map(frame, errors)), pl.concat(map(frame, refused)), skipped, unusable)
+    errors: list[pl.DataFrame] = []
+    seen: set[str] = set()
+    for judged in tables:
+        rows = frame(judged.errors)
+        # What comes first of a metric has its `all`.
+        if not seen.isdisjoint(rows["metric"]):
+            group = pl.when(pl.col("group") == "all").then(pl.lit("")).otherwise("," + pl.col("group"))
+            rows = rows.with_columns(group=f"variant={judged.variant}" + group)
+        seen.update(rows["metric"])
+        errors.append(rows)
+    refused = pl.concat([frame(judged.refused) for judged in tables])
+    return Validation(pl.concat(errors), refused, skipped, unusable)

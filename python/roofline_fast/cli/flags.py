@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -121,8 +122,8 @@ P2p = Annotated[
 Host = Annotated[
     str | None,
     typer.Option(
-        metavar="H0[,H1]",
-        help="What no kernel hides: ms a step, ms a sequence of it.",
+        metavar="H0[,H1[,LAUNCH]]",
+        help="The host: ms a step and a sequence of it that no kernel hides, ms to launch a kernel for prompts.",
         rich_help_panel=LOWERING,
     ),
 ]
@@ -210,6 +211,33 @@ SpecAcceptance = Annotated[
         help="Chance that a draft is accepted, one a position, or pattern:A,B.", rich_help_panel=ENGINE
     ),
 ]
+# What is deployed, and how its weights and cache are kept; `deployed` turns it into keywords.
+DEPLOYED: dict[str, Any] = {
+    "tp": (Tp, 1),
+    "pp": (Pp, 1),
+    "dp": (Dp, 1),
+    "ep": (Ep, 1),
+    "enable_expert_parallel": (EnableExpertParallel, False),
+    "quantization": Quantization,
+    "kv_cache_dtype": KvCacheDtype,
+    "w_bits": WBits,
+    "a_bits": ABits,
+}
+# How it is lowered to operators.
+LOWERED: dict[str, Any] = {
+    "fusion": Fusion,
+    "flash_attention": FlashAttention,
+    "overlap": (Overlap, 0.0),
+}
+# What the engine drafts, under the engine's names.
+DRAFTS: dict[str, Any] = {
+    "spec_method": SpecMethod,
+    "spec_model": SpecModel,
+    "num_speculative_tokens": NumSpeculativeTokens,
+    "spec_acceptance": SpecAcceptance,
+}
+
+
 CLIENT = "How requests are sent, and which are measured"
 SessionMode = Annotated[
     str,
@@ -294,7 +322,7 @@ def one_model(argument: str | None, flag: str | None) -> str:
 
 
 def host(text: str | None) -> dict[str, float] | None:
-    """Return the host's share of a step, seconds by name, from milliseconds ``H0`` or ``H0,H1``."""
+    """Return the host's share of a step, seconds by name, from milliseconds ``H0``, ``H0,H1`` or ``H0,H1,LAUNCH``."""
     if text is None:
         return None
     parts = text.split(",")
@@ -302,11 +330,20 @@ def host(text: str | None) -> dict[str, float] | None:
         times = [float(part) / 1e3 for part in parts]
     except ValueError:
         times = []
-    if len(times) not in (1, 2):
+    if len(times) not in (1, 2, 3):
         hint = "for example `--host 0.7` or `--host 0.7,0.01`"
-        message = f"--host must be milliseconds a step, and a sequence of it: {text}"
+        message = (
+            f"--host must be milliseconds a step, a sequence of it, a kernel launched for prompts: {text}"
+        )
         raise SpecError(message, field="--host", value=text, hint=hint)
-    return dict(zip(("h0", "h1"), times, strict=False))
+    return dict(zip(("h0", "h1", "launch"), times, strict=False))
+
+
+def deployed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags of `DEPLOYED` as keywords: ``ep`` is what expert parallelism comes to."""
+    keywords = dict(given)
+    spread = keywords.pop("enable_expert_parallel")
+    return {**keywords, "ep": experts(given["ep"], spread, given["tp"], given["dp"])}
 
 
 def experts(ep: int, enable_expert_parallel: bool, tp: int, dp: int) -> int:

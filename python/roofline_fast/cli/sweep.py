@@ -360,10 +360,8 @@ def _across(run: AnyRun, across: str, columns: str | None, form: str, *, relativ
     talk.note(sweep_screen.speed(run.points, rows.height, time.perf_counter() - began, ""), quiet=quiet)
     if rows.height == 0:
         return _nothing(dropped)
-    results = (
-        columns.split(",") if columns else [name for name in sweep_screen.RESULTS if name in rows.columns]
-    )
-    results = [name.strip() for name in results]
+    known = [name for name in sweep_screen.RESULTS if name in rows.columns and rows[name].count()]
+    results = [name.strip() for name in columns.split(",")] if columns else known
     found = sweep_across.tables(run, rows, axis, results, relative=relative)
     if form == "csv":
         sys.stdout.write(sweep_across.wide(found).write_csv())
@@ -490,8 +488,8 @@ def _best_of(run: Run | SimulateRun, data: DataSet) -> pl.DataFrame:
     if sweep_spec.picks(run):
         return pl.read_parquet(data.folder / "best.parquet")
     best: pl.DataFrame | None = None
-    for part in range(data.plan.parts):
-        rows = pl.read_parquet(data.part(part))
+    for part in filter(Path.exists, map(data.part, range(data.plan.parts))):
+        rows = pl.read_parquet(part)
         if rows.height:
             best = rows if best is None else pl.concat([best, rows], how="diagonal_relaxed")
             best = sweep_spec.best(run, best, SHOWN)

@@ -66,6 +66,11 @@ def tables(
 
     others = [name for name in run.varied if name != across]
     heads = [_key(value) for value in run.varied[across]]
+    places = [{_key(value): place for place, value in enumerate(run.varied[name])} for name in others]
+
+    def place(key: tuple[Any, ...]) -> list[int]:
+        return [known.get(_key(value), len(known)) for known, value in zip(places, key, strict=True)]
+
     found = {}
     for result in results:
         if relative and not rows[result].dtype.is_numeric():
@@ -76,7 +81,7 @@ def tables(
         for row in rows.iter_rows(named=True):
             line = cells.setdefault(tuple(row[name] for name in others), dict.fromkeys(heads))
             line[_key(row[across])] = row[result]
-        lines = [{**dict(zip(others, key, strict=True)), **line} for key, line in cells.items()]
+        lines = [{**dict(zip(others, key, strict=True)), **cells[key]} for key in sorted(cells, key=place)]
         frame = pl.DataFrame(lines, infer_schema_length=None)
         if relative:
             frame = frame.with_columns([(pl.col(head) / pl.col(heads[0])).alias(head) for head in heads])

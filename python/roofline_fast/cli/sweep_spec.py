@@ -102,6 +102,10 @@ def _kept(asked: Mapping[str, Any], file: Mapping[str, Any]) -> tuple[str, tuple
                 "--by must be left out with --pareto, which ranks by its first result", field="--by"
             )
         objectives = (asked["by"],)
+    for way, flag in (("pareto", "--pareto"), ("topk", "--by")):
+        if keep == way and not objectives:
+            hint = f"for example `{flag} {'tokens_per_gpu_s,tokens_per_user_s' if way == 'pareto' else RANKED_BY}`"
+            raise SpecError(f"{flag} must be given with --keep {way}", field=flag, hint=hint)
     return keep, objectives
 
 

@@ -113,7 +113,8 @@ def screen(found: Validation) -> str:
     for row in found.errors.iter_rows(named=True):
         if "," in row["group"]:
             continue
-        metric = row["metric"] if row["group"] == "all" else ""
+        first = row["group"] == "all" or row["group"].startswith("variant=")
+        metric = row["metric"] if first else ""
         numbers = [f"{row['n']:>10,}", f"{row['refused']:>10,}"]
         for name in ("median_ape", "mape", "p90_ape", "bias", "coverage", "ideal_median_ape"):
             numbers.append(f"{'–':>10}" if row[name] is None else f"{row[name]:>10.1f}")

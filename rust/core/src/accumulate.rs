@@ -1,12 +1,12 @@
 //! The operators of one or many steps, added up.
 
-use crate::cause::Causes;
+use crate::cause::{Cause, Causes};
 use crate::efficiency::{Estimate, Source};
 use crate::format::Format;
 use crate::roof::{BOUNDS, Bound, Cost};
 use crate::shape::Sums;
 use crate::site::{LANES_BESIDE, Lane};
-use crate::step::{Hidden, Pricer, sticks_out};
+use crate::step::{Exposed, Hidden, Pricer, sticks_out};
 use crate::work::{Family, Op};
 
 /// Work of one device, or of the whole deployment.
@@ -58,6 +58,8 @@ pub struct OpTotal {
 pub struct Accumulated {
     ops: Vec<Slot>,
     hidden: Hidden,
+    /// Seconds for which the busiest device waits for kernels to be launched, step by step.
+    launching: f64,
     /// Work over all pipeline stages of one rank, and over the share of the devices that do it.
     pub rank: Totals,
 }
@@ -126,13 +128,16 @@ impl Accumulated {
                 .map(|op| Slot { lane: op.site.lane, busy: op.site.busy(), ..Slot::default() })
                 .collect(),
             hidden: *pricer.hidden(),
+            launching: 0.0,
             rank: Totals::default(),
         }
     }
 
     /// Adds a step that stands for so many.
     pub fn add(&mut self, pricer: &Pricer, sums: &Sums, steps: f64) {
+        let mut stage = Exposed::default();
         pricer.each(sums, |index, op, cost| {
+            stage.add(op, cost.seconds * op.stage_repeat);
             let work = Totals::from(&cost);
             self.rank.add(&work, op.repeat * op.site.devices * steps);
             let slot = &mut self.ops[index];
@@ -144,6 +149,8 @@ impl Accumulated {
             slot.seconds[cost.bound as usize] += cost.seconds * times;
             slot.spent.add_cost(&cost, cost.seconds * times);
         });
+        let (lane, waits) = stage.waits(&self.hidden);
+        self.launching += if lane == Lane::LAUNCHING { waits * steps } else { 0.0 };
     }
 
     /// Work of the busiest device.
@@ -158,7 +165,7 @@ impl Accumulated {
     pub fn bounds(&self) -> Vec<(Bound, f64)> {
         let mut seconds = [0.0; BOUNDS];
         let mut beside = [[0.0; BOUNDS]; LANES_BESIDE];
-        for slot in &self.ops {
+        for slot in self.ops.iter().filter(|slot| slot.lane != Lane::Launching) {
             let sums = slot.lane.beside().map_or(&mut seconds, |lane| &mut beside[lane]);
             for (sum, more) in sums.iter_mut().zip(slot.seconds) {
                 *sum += more;
@@ -175,6 +182,7 @@ impl Accumulated {
                 *sum += part / lanes[lane] * more;
             }
         }
+        seconds[Bound::Launch as usize] += self.launching;
         let mut by_bound: Vec<(Bound, f64)> =
             Bound::ALL.into_iter().map(|b| (b, seconds[b as usize])).filter(|(_, s)| *s > 0.0).collect();
         by_bound.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -195,11 +203,18 @@ impl Accumulated {
     pub fn ops(&self, pricer: &Pricer) -> Vec<OpTotal> {
         let row = |(index, ((op, source), slot)): (usize, ((&Op, Source), &Slot))| {
             // Seconds of several bounds may round to less than those of none.
-            let predicted = slot.seconds.iter().sum::<f64>().max(slot.ideal);
+            let mut predicted = slot.seconds.iter().sum::<f64>().max(slot.ideal);
+            let (mut runs, mut spent) = (slot.runs, slot.spent);
+            if slot.lane == Lane::Launching {
+                // Only what the device waits for it.
+                (predicted, runs) = (self.launching, self.launching > 0.0);
+                spent = Causes::default();
+                spent.add(Cause::Launch, predicted);
+            }
             let seconds = |bound: &Bound| slot.seconds[*bound as usize];
             let most = Bound::ALL.into_iter().max_by(|a, b| seconds(a).total_cmp(&seconds(b)));
             let bound = if op.work.fused && predicted == 0.0 { None } else { most };
-            (slot.runs && op.stage_repeat > 0.0).then(|| OpTotal {
+            (runs && op.stage_repeat > 0.0).then(|| OpTotal {
                 name: op.name.clone(),
                 family: op.family,
                 format: op.format,
@@ -207,7 +222,7 @@ impl Accumulated {
                 work: slot.work,
                 ideal: slot.ideal,
                 predicted: pricer.estimate(index, predicted, slot.ideal),
-                spent: slot.spent,
+                spent,
                 lane: slot.lane,
                 bound,
                 source,

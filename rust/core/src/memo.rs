@@ -9,6 +9,7 @@ use crate::cause::{Cause, Causes};
 use crate::fixed::{Period, Ticks, tick_seconds};
 use crate::roof::Cost;
 use crate::shape::{Parts, PhaseSums, ReachSums, Sums};
+use crate::site::Lane;
 use crate::step::{Exposed, Pricer};
 use crate::straight::{Decoding, Greatest, Keys, Run};
 use crate::work::{Counts, Op, Over};
@@ -298,13 +299,17 @@ impl Memo {
         let all = sums.all();
         let parts = sums.parts(&all);
         let Memo { by_tokens, by_logits, others, spent, operators, .. } = self;
-        let mut seconds = Exposed::default();
+        let (mut seconds, mut launching) = (Exposed::default(), None);
         let mut price_each = |places: &[usize], spent: &mut Causes| {
             for &place in places {
                 let line = &pricer.lines[place];
                 let Some(cost) = line.cost(&parts) else { continue };
                 let of_all = cost.seconds * line.op().repeat;
                 seconds.add(line.op(), of_all);
+                if line.op().site.lane == Lane::Launching {
+                    launching = Some(place);
+                    continue;
+                }
                 operators[place] += of_all;
                 spend(spent, line.op(), &cost, of_all);
             }
@@ -321,7 +326,16 @@ impl Memo {
             spent.append(&known.spent);
         }
         let hidden = pricer.hidden();
-        spent.add(Cause::Link, seconds.waits(hidden) - seconds.hidden(hidden));
+        let (lane, waits) = seconds.waits(hidden);
+        // Launching costs nothing but what the device waits for it.
+        match launching.filter(|_| lane == Lane::LAUNCHING) {
+            Some(place) => {
+                operators[place] += waits;
+                spent.add(Cause::Launch, waits);
+            }
+            None => spent.add(Cause::Link, waits),
+        }
+        spent.add(Cause::Link, -seconds.hidden(hidden));
         seconds.exposed(hidden)
     }
 
@@ -395,7 +409,6 @@ mod tests {
     use crate::precision::{Precision, Request};
     use crate::shape::Phase;
     use crate::step::Deployment;
-    use crate::work::Family;
     use proptest::prelude::*;
 
     fn pricer(model: &str, tp: u64, efficiency: Efficiency) -> Pricer {
@@ -446,7 +459,18 @@ mod tests {
                     let (seconds, exact) = (memo.price(&pricer, &sums).seconds, pricer.seconds(&sums).step.seconds);
                     prop_assert!((seconds - exact).abs() <= 1e-13 * exact, "{seconds} {exact}");
                     sum += exact;
-                    pricer.each(&sums, |place, op, cost| every[place] += cost.seconds * op.repeat);
+                    let (mut step, mut launching) = (Exposed::default(), None);
+                    pricer.each(&sums, |place, op, cost| {
+                        step.add(op, cost.seconds * op.repeat);
+                        match op.site.lane {
+                            Lane::Launching => launching = Some(place),
+                            _ => every[place] += cost.seconds * op.repeat,
+                        }
+                    });
+                    // Launching is what the device waits for it.
+                    if let (Some(place), (_, waits)) = (launching, step.waits(pricer.hidden())) {
+                        every[place] += waits;
+                    }
                     prop_assert!((memo.spent(&pricer).total() - sum).abs() <= 1e-12 * sum);
                 }
                 prop_assert!((memo.seconds() - sum).abs() <= 1e-12 * sum);
@@ -461,16 +485,15 @@ mod tests {
             for pricer in pricers() {
                 let (mut memo, sums) = (Memo::new(&pricer), sums(&pricer, step));
                 let seconds = memo.price(&pricer, &sums).seconds;
-                let (mut expected, mut exposed, mut link) = (Causes::default(), 0.0, 0.0);
+                let (mut expected, mut step) = (Causes::default(), Exposed::default());
                 pricer.each(&sums, |_, op, cost| {
-                    expected.add_cost(&cost, cost.seconds * op.repeat);
-                    match op.family {
-                        Family::Link => link += cost.seconds * op.repeat,
-                        Family::Host => {}
-                        _ => exposed += cost.seconds * op.repeat,
+                    step.add(op, cost.seconds * op.repeat);
+                    if op.site.lane == Lane::Device {
+                        expected.add_cost(&cost, cost.seconds * op.repeat);
                     }
                 });
-                expected.add(Cause::Link, -f64::min(link, pricer.overlap() * exposed));
+                expected.add(Cause::Launch, step.waits(pricer.hidden()).1);
+                expected.add(Cause::Link, -f64::min(step.link, pricer.overlap() * step.compute));
                 for ((cause, found), (_, expected)) in memo.spent(&pricer).iter().zip(expected.iter()) {
                     prop_assert!((found - expected).abs() <= 1e-12 * seconds, "{cause:?}: {found} {expected}");
                 }

@@ -16,12 +16,17 @@ pub enum Lane {
     Peer,
     /// The link to them.
     Exchange,
+    /// The host's thread that launches kernels.
+    Launching,
 }
 
 /// Lanes beside the device.
-pub const LANES_BESIDE: usize = 5;
+pub const LANES_BESIDE: usize = 6;
 
 impl Lane {
+    /// The place of the thread that launches kernels.
+    pub const LAUNCHING: usize = 5;
+
     /// Its place among the lanes beside the device; `None` for the device.
     pub const fn beside(self) -> Option<usize> {
         match self {
@@ -31,6 +36,7 @@ impl Lane {
             Lane::Processor => Some(2),
             Lane::Peer => Some(3),
             Lane::Exchange => Some(4),
+            Lane::Launching => Some(Lane::LAUNCHING),
         }
     }
 }

@@ -1,18 +1,19 @@
 //! One deployment, compiled: prices a step from its sums, in seconds alone or operator by operator.
 
 use crate::efficiency::band::{Band, Spread};
-use crate::efficiency::predict::{Predicted, Predictor};
+use crate::efficiency::predict::{Launched, Predicted, Predictor};
 use crate::efficiency::{Efficiency, Estimate, Source};
 use crate::error::{Error, Result};
+use crate::format::Format;
 use crate::hardware::Hardware;
 use crate::lanes::{Part, Parts as Lanes};
 use crate::layout::Layout;
-use crate::lower::{Lowering, beside_the_model, lower, tower_ops};
+use crate::lower::{Lowering, beside_the_model, launching, lower, tower_ops};
 use crate::model::Model;
 use crate::precision::Precision;
 use crate::roof::{Bound, Cost, Costs, Priced, Roof};
-use crate::shape::{Parts, PhaseSums, Reaches, Sums};
-use crate::site::LANES_BESIDE;
+use crate::shape::{Parts, Phase, PhaseSums, Reaches, Sums};
+use crate::site::{LANES_BESIDE, Lane};
 use crate::straight::Greatest;
 use crate::technique::{Cache, Context, Program, Store, Target, Technique, Techniques, of_no_use};
 use crate::work::{Family, Op};
@@ -211,11 +212,35 @@ impl Deployment {
         };
         let lines = program.ops.into_iter().map(line).collect::<Result<Vec<_>>>()?;
         let hidden = Hidden { links: self.overlap, beside: program.beside };
-        Ok(Pricer { lines, reaches: program.reaches, hidden, predicted: predictor.is_some() })
+        let mut pricer = Pricer { lines, reaches: program.reaches, hidden, predicted: predictor.is_some() };
+        if let (Some(predictor), Stack::Model) = (&predictor, stack) {
+            pricer.launch(predictor, roof, self.precision.activation)?;
+        }
+        Ok(pricer)
     }
 }
 
 impl Pricer {
+    /// Puts beside the device the host's thread that launches, one by one, the kernels of a step with prompts.
+    fn launch(&mut self, predictor: &Predictor<'_>, roof: &Roof, activation: Format) -> Result<()> {
+        let mut sums = self.reaches.empty();
+        self.reaches.add_item(&mut sums, Phase::Prefill, 1.0, 1024, 0, 1);
+        let (mut launches, mut of_stage) = (0.0, 0.0);
+        self.each(&sums, |_, op, cost| {
+            if cost.seconds > 0.0 && op.site.lane == Lane::Device {
+                launches += op.kernel.launches() * op.repeat;
+                of_stage += op.kernel.launches() * op.stage_repeat;
+            }
+        });
+        if let Some(predicted) = predictor.launching(launches) {
+            let op = launching(activation, of_stage / launches);
+            let priced = roof.price(op)?;
+            self.lines.push(Line { priced, predicted: Some(predicted), was: None, grows: false });
+            self.hidden.beside[Lane::LAUNCHING] = 1.0;
+        }
+        Ok(())
+    }
+
     /// What the model's attention reaches: needed to fill [`Sums`].
     pub fn reaches(&self) -> &Reaches {
         &self.reaches
@@ -267,6 +292,11 @@ impl Pricer {
     /// Whether operators are predicted and not merely bounded.
     pub fn is_predicted(&self) -> bool {
         self.predicted
+    }
+
+    /// What the host needs to launch the kernels of a step with prompts; nothing where operators are merely bounded.
+    pub fn launched(&self) -> Launched {
+        self.lines.iter().find_map(|line| line.predicted.as_ref()?.launched()).unwrap_or_default()
     }
 
     /// Seconds of one step of these sums, with their band: a few multiplications an operator, nothing allocated.
@@ -488,9 +518,9 @@ impl Exposed {
         busy + sticks_out(&self.beside, busy, hidden).1 + self.host
     }
 
-    /// Seconds for which the device waits for the lanes beside it.
-    pub(crate) fn waits(&self, hidden: &Hidden) -> f64 {
-        sticks_out(&self.beside, self.busy(hidden), hidden).1
+    /// For which of the lanes beside it the device waits, and how many seconds.
+    pub(crate) fn waits(&self, hidden: &Hidden) -> (usize, f64) {
+        sticks_out(&self.beside, self.busy(hidden), hidden)
     }
 
     fn busy(&self, hidden: &Hidden) -> f64 {

@@ -166,7 +166,8 @@ fn a_long_context_beside_short_ones_is_not_an_average_context() {
 fn a_mixed_step_is_one_step_that_reads_its_weights_once() {
     for (model, tp) in MODELS {
         let pricer = deployment(model, tp, "h100-sxm", "vllm", "auto").compile().unwrap();
-        let prompts = vec![(512, 1024)];
+        // As many tokens as are recorded as a graph.
+        let prompts = vec![(448, 1024)];
         let contexts = vec![2000; 64];
         let together = step(&pricer, &Batch { prompts: prompts.clone(), contexts: contexts.clone() });
         let prompt = step(&pricer, &Batch { prompts, contexts: vec![] });
@@ -189,5 +190,46 @@ fn products_of_latent_heads_are_launched_once_in_and_once_out() {
     for engine in ENGINES {
         let seconds = absorbing(engine);
         assert!((6e-6..20e-6).contains(&seconds), "{engine}: {seconds}");
+    }
+}
+
+/// Seconds of a prompt of so many tokens beside so many answers.
+fn step_of(deployment: &Deployment, prompt: u64, answers: f64) -> f64 {
+    let pricer = deployment.compile().unwrap();
+    let mut sums = pricer.reaches().empty();
+    pricer.reaches().add_item(&mut sums, Phase::Prefill, 1.0, prompt, 0, 1);
+    pricer.reaches().add_item(&mut sums, Phase::Decode, answers, 1, 500, 1);
+    pricer.seconds(&sums).step.seconds
+}
+
+#[test]
+fn a_step_with_a_prompt_takes_as_long_as_launching_its_kernels_however_quick_the_device() {
+    let small = deployment("llama-3.1-8b", 8, "b200-sxm", "sglang", "fp8");
+    let launched = small.compile().unwrap().launched();
+    assert!(launched.seconds > 32.0 * 7.0 * 45e-6 && launched.seconds < 32.0 * 20.0 * 45e-6, "{launched:?}");
+    let (short, long) = (step_of(&small, 64, 1.0), step_of(&small, 512, 1.0));
+    assert!(short >= launched.seconds && long - short < 0.1 * short, "launching bounds both: {short} {long}");
+    let at_once = Deployment { efficiency: small.efficiency.launched_at_once(), ..small.clone() };
+    assert!(step_of(&at_once, 64, 1.0) < 0.6 * short);
+    let busy = step_of(&small, 65_536, 1.0);
+    assert!((busy / step_of(&at_once, 65_536, 1.0) - 1.0).abs() < 1e-12, "a long prompt hides its launches");
+}
+
+#[test]
+fn vllm_replays_graphs_up_to_512_tokens_and_decodes_are_replayed_everywhere() {
+    let of = |engine| deployment("llama-3.1-8b", 8, "b200-sxm", engine, "fp8");
+    let (vllm, sglang) = (of("vllm"), of("sglang"));
+    let (recorded, launched) = (step_of(&vllm, 511, 1.0), step_of(&vllm, 512, 1.0));
+    assert!(launched >= vllm.compile().unwrap().launched().seconds && recorded < 0.7 * launched);
+    for deployment in [vllm, sglang] {
+        let decode = |deployment: &Deployment| {
+            let pricer = deployment.compile().unwrap();
+            let mut sums = pricer.reaches().empty();
+            pricer.reaches().add_item(&mut sums, Phase::Decode, 64.0, 1, 500, 1);
+            pricer.seconds(&sums).step.seconds
+        };
+        let at_once =
+            Deployment { efficiency: deployment.efficiency.launched_at_once(), ..deployment.clone() };
+        assert_eq!(decode(&deployment), decode(&at_once));
     }
 }

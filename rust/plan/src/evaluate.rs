@@ -358,14 +358,15 @@ fn piece(
             }
         }
         // Rules about sizes are rules about the least and the greatest of them: one look tells whether any row breaks one.
-        let extreme = |of: fn(u64, u64) -> u64| {
-            columns.each_ref().map(|column| column[1..count].iter().fold(column[0], |a, b| of(a, *b)))
-        };
+        let ends = columns.each_ref().map(|column| {
+            let ends = |(least, most): (u64, u64), size: &u64| (least.min(*size), most.max(*size));
+            column[..count].iter().fold((u64::MAX, 0), ends)
+        });
         let possible = |[batch_size, input_len, output_len, prefix_len, chunk]: [u64; 5]| {
             let question = group.question;
             Point { question, batch_size, input_len, output_len, prefix_len, chunk }.check(model).is_ok()
         };
-        if !possible(extreme(u64::min)) || !possible(extreme(u64::max)) {
+        if !possible(ends.map(|(least, _)| least)) || !possible(ends.map(|(_, most)| most)) {
             for at in 0..count {
                 let row = group.rows.at(start + at);
                 let point = configurations.point(row, group.question);

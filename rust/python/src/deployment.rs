@@ -8,7 +8,9 @@ use pyo3::prelude::*;
 use roofline_core::catalog;
 use roofline_core::efficiency::file::Set;
 use roofline_core::efficiency::shipped;
-use roofline_core::efficiency::switches::{ActQuant, HostTime, Launch, Switches, as_run_by, kernels_of};
+use roofline_core::efficiency::switches::{
+    ActQuant, HostTime, Launch, Switches, as_run_by, kernels_of, launch_time,
+};
 use roofline_core::efficiency::{Efficiency, Prediction};
 use roofline_core::error::Error;
 use roofline_core::layout::Layout as Spread;
@@ -132,7 +134,7 @@ impl Deployment {
         act_quant: Option<&str>,
         launch: Option<&str>,
         p2p: Option<bool>,
-        host: Option<(f64, f64)>,
+        host: Option<(f64, f64, Option<f64>)>,
     ) -> PyResult<Deployment> {
         let sets = efficiency.map(|path| sets_of(py, &path)).transpose()?.unwrap_or_default();
         let (method, tokens, acceptance, drafter) = speculation.unwrap_or_default();
@@ -210,15 +212,16 @@ impl Deployment {
 
     /// The technique that speculative flags stand for: method, drafts, acceptance, and the name of the model that drafts.
     #[staticmethod]
-    #[pyo3(signature = (method=None, tokens=None, acceptance=None, model=None))]
+    #[pyo3(signature = (method=None, tokens=None, acceptance=None, model=None, *, priced=true))]
     fn drafts(
         py: Python<'_>,
         method: Option<&str>,
         tokens: Option<u32>,
         acceptance: Option<Accepted>,
         model: Option<&str>,
+        priced: bool,
     ) -> PyResult<Option<String>> {
-        enter(py, || drafts::text(method, tokens, acceptance, model))
+        enter(py, || drafts::text(method, tokens, acceptance, model, priced))
     }
 
     /// All mistakes of techniques that are applied together: which text, which of those it joins, the setting (or
@@ -313,14 +316,16 @@ pub fn predicted(
     act_quant: Option<&str>,
     launch: Option<&str>,
     p2p: Option<bool>,
-    host: Option<(f64, f64)>,
+    host: Option<(f64, f64, Option<f64>)>,
 ) -> Result<Efficiency, Error> {
     let engine = kernels_of(engine);
     let switches = Switches {
         act_quant: act_quant.map(ActQuant::parse).transpose()?,
         launch: launch.map(Launch::parse).transpose()?.unwrap_or_default(),
         p2p,
-        host: host.map(|(h0_s, h1_s)| HostTime::of(h0_s, h1_s)).transpose()?,
+        host: host.map(|(h0_s, h1_s, _)| HostTime::of(h0_s, h1_s)).transpose()?,
+        launch_s: host.and_then(|(.., launch_s)| launch_s).map(launch_time).transpose()?,
+        under_load: None,
     };
     let prediction = Prediction { engine: engine.to_string(), sets, switches };
     Ok(Efficiency::Predicted(Arc::new(prediction)))

@@ -41,7 +41,7 @@ impl Configurations {
         act_quant: Option<&str>,
         launch: Option<&str>,
         p2p: Option<bool>,
-        host: Option<(f64, f64)>,
+        host: Option<(f64, f64, Option<f64>)>,
     ) -> PyResult<Configurations> {
         let sets = efficiency.map(|path| sets_of(py, &path)).transpose()?.unwrap_or_default();
         let predicted = enter(py, || predicted(engine, sets, act_quant, launch, p2p, host))?;

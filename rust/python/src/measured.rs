@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use roofline_core::efficiency::Prediction;
-use roofline_core::efficiency::file::Set;
 use roofline_core::table::{Column, Table as Rows};
 use roofline_plan::calibrate::check::Flaw;
 use roofline_plan::calibrate::errors::Errors;
@@ -145,48 +144,52 @@ impl Measurements {
         Ok((Table::new(py, table)?, files))
     }
 
-    /// Errors of what is predicted for these and those `beside` them, with the fits of `sets` (names and texts of files)
-    /// before the shipped ones: a table of errors, and one of what was refused.
-    #[pyo3(signature = (sets=Vec::new(), beside=Vec::new()))]
+    /// Errors of what is predicted for these and those `beside` them, with the fits of `efficiency` before the shipped ones:
+    /// a table of errors, and one of what was refused.
+    #[pyo3(signature = (efficiency=None, beside=Vec::new()))]
     fn validate(
         &self,
         py: Python<'_>,
-        sets: Vec<(String, String)>,
+        efficiency: Option<PathBuf>,
         beside: Vec<PyRef<'_, Measurements>>,
     ) -> PyResult<(Table, Table)> {
+        let sets = efficiency.map(|path| sets_of(py, &path)).transpose()?.unwrap_or_default();
         let frames: Vec<&read::Measurements> =
             std::iter::once(&self.found).chain(beside.iter().map(|other| &other.found)).collect();
-        let work = |_: &_| -> PlanResult<_> {
-            let read = |(origin, text): &(String, String)| {
-                let mut set = Set::parse(origin, text)?;
-                set.origin = Some(origin.clone());
-                Ok(set)
-            };
-            let sets = sets.iter().map(read).collect::<PlanResult<Vec<Set>>>()?;
-            Ok(kernels(&frames, &sets))
-        };
+        let work = |_: &_| -> PlanResult<_> { Ok(kernels(&frames, &sets)) };
         tables(py, &enter_long(py, None, work)?)
     }
 
-    /// Errors of what is predicted for points of real servers.
+    /// Errors of what is predicted for points of real servers; `hw` and `engine` hold where no column says.
     #[staticmethod]
-    fn points(py: Python<'_>, rows: usize, columns: &Bound<'_, PyDict>) -> PyResult<(Table, Table)> {
+    #[pyo3(signature = (rows, columns, *, hw=None, engine=String::new(), efficiency=None))]
+    fn points(
+        py: Python<'_>,
+        rows: usize,
+        columns: &Bound<'_, PyDict>,
+        hw: Option<PyRef<'_, Hardware>>,
+        engine: String,
+        efficiency: Option<PathBuf>,
+    ) -> PyResult<(Table, Table)> {
         let frame = frame_of(py, rows, columns)?;
-        let work = |_: &_| -> PlanResult<_> { Ok(points(&frame)?) };
+        let sets = efficiency.map(|path| sets_of(py, &path)).transpose()?.unwrap_or_default();
+        let defaults = Defaults { device: hw.map(|hardware| hardware.device.clone()), engine };
+        let work = |_: &_| -> PlanResult<_> { Ok(points(&frame, &defaults, &sets)?) };
         tables(py, &enter_long(py, None, work)?)
     }
 
-    /// What a line over sequences says of each row, from the other half of the rows of its group.
+    /// What a line over sequences says of each row, from the other half of the rows of its group, with its 80 % band.
     #[staticmethod]
     fn line<'py>(
         py: Python<'py>,
         sequences: &Bound<'py, PyAny>,
         measured: &Bound<'py, PyAny>,
         groups: Vec<String>,
-    ) -> PyResult<Vec<f64>> {
+    ) -> PyResult<(Vec<f64>, Vec<f64>, Vec<f64>)> {
         let (sequences, measured) =
             (columns::floats(sequences, "sequences")?, columns::floats(measured, "measured")?);
-        enter(py, || line(&sequences, &measured, &groups))
+        let [told, low, high] = enter(py, || line(&sequences, &measured, &groups))?;
+        Ok((told, low, high))
     }
 
     /// Errors of predictions beside measurements, all columns of one length; `groups` holds names with a text a row.

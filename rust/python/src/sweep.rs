@@ -48,7 +48,7 @@ impl Space {
         act_quant: Option<&str>,
         launch: Option<&str>,
         p2p: Option<bool>,
-        host: Option<(f64, f64)>,
+        host: Option<(f64, f64, Option<f64>)>,
     ) -> PyResult<Space> {
         let sets = efficiency.map(|path| sets_of(py, &path)).transpose()?.unwrap_or_default();
         let mut read = Vec::new();

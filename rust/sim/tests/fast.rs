@@ -279,6 +279,25 @@ proptest! {
     }
 
     #[test]
+    fn skipping_equals_stepping_where_a_recorded_cache_counts(
+        trace in workload(), cached in prop::collection::vec(0u32..200, 1..20), config in engine(), cost in cost(),
+    ) {
+        let mut trace = trace;
+        trace.carried.cached_tokens = (trace.prompt_tokens.iter().enumerate())
+            .map(|(row, &prompt)| cached[row % cached.len()].min(prompt))
+            .collect();
+        let told = |pace: Pace| {
+            let workload = Workload::new(&trace, None).unwrap().with_recorded_cache(true);
+            let (client, monitor) = (Client::default(), Monitor::default());
+            simulate_at::<FixedClock, _>(pace, workload, &client, &config, &cost, Record::Stretches, &monitor)
+                .map_err(|error| error.to_string())
+        };
+        let slow = told(Pace::Requests);
+        prop_assert_eq!(&slow, &told(Pace::Steps));
+        prop_assert_eq!(&slow, &told(Pace::Decisions));
+    }
+
+    #[test]
     fn requests_that_come_part_by_part_are_served_as_they_are_all_at_once(
         trace in workload(), client in client(), config in engine(), cost in cost(), part in 1usize..12,
         steps: bool,

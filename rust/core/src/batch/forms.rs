@@ -241,6 +241,11 @@ impl Forms {
         }
         if want.bounds {
             add(&mut answers.busy, &lanes[tally::BUSY]);
+            if self.used.launches() {
+                let mut waits = [0.0; BLOCK];
+                self.used.waits(lanes, self.one_stage, self.pricer.hidden(), &mut waits[..count]);
+                add(&mut answers.launching, &waits);
+            }
             for (lane, from) in self.used.beside() {
                 for (bound, to) in answers.of_lane(lane).iter_mut().enumerate() {
                     add(to, &lanes[from + bound]);

@@ -61,7 +61,9 @@ pub struct Answers {
     pub bytes: Lane,
     /// Seconds of the busiest device by what bounds them, by [`Bound`]; only where `bounds` was asked for.
     pub by_bound: [Lane; BOUNDS],
-    /// The same of each lane beside the device; empty where nothing runs there.
+    /// Seconds for which the busiest device waits for kernels to be launched; only where `bounds` was asked for.
+    pub launching: Lane,
+    /// The same of each other lane beside the device; empty where nothing runs there.
     pub beside: Vec<[Lane; BOUNDS]>,
     /// Seconds in which a roof of the busiest device itself would be wholly in use; only where `bounds` was asked for.
     pub busy: Lane,
@@ -81,6 +83,7 @@ impl Default for Answers {
             flops: lane,
             bytes: lane,
             by_bound: [lane; BOUNDS],
+            launching: [0.0; BLOCK],
             beside: Vec::new(),
             busy: lane,
         }
@@ -253,7 +256,7 @@ impl Answers {
             [&mut self.low, &mut self.high].into_iter().for_each(forget);
         }
         if want.bounds {
-            self.by_bound.iter_mut().chain([&mut self.busy]).for_each(forget);
+            self.by_bound.iter_mut().chain([&mut self.busy, &mut self.launching]).for_each(forget);
             self.beside.iter_mut().flatten().for_each(forget);
         }
         if want.work {
@@ -279,6 +282,7 @@ impl Answers {
         self.flops[to] += other.flops[from];
         self.bytes[to] += other.bytes[from];
         self.busy[to] += other.busy[from];
+        self.launching[to] += other.launching[from];
         for (mine, theirs) in self.by_bound.iter_mut().zip(&other.by_bound) {
             mine[to] += theirs[from];
         }
@@ -309,15 +313,16 @@ impl Answers {
         }
         let lane = |bound: Bound| &self.by_bound[bound as usize];
         let lanes = lane(Bound::Memory).iter().zip(lane(Bound::Compute)).zip(lane(Bound::Vector));
-        let lanes = lanes.zip(lane(Bound::Link).iter().zip(lane(Bound::Launch)));
-        for (most, (((memory, compute), vector), (link, launch))) in bounds.iter_mut().zip(lanes) {
+        let lanes = lanes.zip(lane(Bound::Link).iter().zip(lane(Bound::Launch))).zip(&self.launching);
+        for (most, ((((memory, compute), vector), (link, launch)), launching)) in bounds.iter_mut().zip(lanes)
+        {
             let shown = link - hidden.links * (memory + compute + vector + launch);
             let (mut best, mut which) = (*memory, Bound::Memory as usize as f64);
             for (seconds, bound) in [
                 (*compute, Bound::Compute),
                 (*vector, Bound::Vector),
                 (shown, Bound::Link),
-                (*launch, Bound::Launch),
+                (launch + launching, Bound::Launch),
             ] {
                 which = if seconds > best { bound as usize as f64 } else { which };
                 best = if seconds > best { seconds } else { best };
@@ -344,6 +349,7 @@ impl Answers {
                 }
             }
         }
+        seconds[Bound::Launch as usize] += self.launching[point];
         seconds
     }
 }

@@ -4,7 +4,7 @@ use super::kernel::Want;
 use crate::efficiency::band::{FAMILIES, Spread};
 use crate::lanes::{BLOCK, Lane};
 use crate::roof::{BOUNDS, Cost, Costs};
-use crate::site::LANES_BESIDE;
+use crate::site::{LANES_BESIDE, Lane as Beside};
 use crate::step::{Exposed, Hidden, Line};
 use crate::work::Family;
 
@@ -181,9 +181,50 @@ impl Used {
             }
             return;
         }
-        for (at, out) in out.iter_mut().enumerate() {
-            *out = exposed(base, |sum| lanes[sum][at]).exposed(hidden);
+        let mut busy = [0.0; BLOCK];
+        self.sticks_out(base, |_| true, lanes, hidden, &mut busy, out);
+        for (out, (busy, host)) in out.iter_mut().zip(busy.iter().zip(&lanes[base + 2])) {
+            *out = busy + *out + host;
         }
+    }
+
+    /// Writes how busy the device is in each step, and how far those of the `wanted` lanes beside it stick out.
+    fn sticks_out(
+        &self,
+        base: usize,
+        wanted: impl Fn(usize) -> bool,
+        lanes: &[Lane],
+        hidden: &Hidden,
+        busy: &mut Lane,
+        out: &mut [f64],
+    ) {
+        for (busy, (compute, link)) in busy.iter_mut().zip(lanes[base].iter().zip(&lanes[base + 1])) {
+            let shown = link - hidden.links * compute;
+            *busy = compute + if shown > 0.0 { shown } else { 0.0 };
+        }
+        out.fill(0.0);
+        for place in self.places.iter().filter(|place| **place > 2 && wanted(**place - 3)) {
+            let share = hidden.beside[place - 3];
+            for (out, (beside, busy)) in out.iter_mut().zip(lanes[base + place].iter().zip(&*busy)) {
+                let more = beside - share * busy;
+                *out = if more > *out { more } else { *out };
+            }
+        }
+    }
+
+    /// Whether kernels are launched beside the device.
+    pub(super) fn launches(&self) -> bool {
+        self.places.contains(&(3 + Beside::LAUNCHING))
+    }
+
+    /// Writes how long the busiest stage of each step waits for launching: nothing where it waits longer for another lane.
+    pub(super) fn waits(&self, lanes: &[Lane], one_stage: bool, hidden: &Hidden, out: &mut [f64]) {
+        let base = if one_stage { WHOLE } else { STAGE };
+        let (mut busy, mut others) = ([0.0; BLOCK], [0.0; BLOCK]);
+        let others = &mut others[..out.len()];
+        self.sticks_out(base, |lane| lane != Beside::LAUNCHING, lanes, hidden, &mut busy, others);
+        self.sticks_out(base, |lane| lane == Beside::LAUNCHING, lanes, hidden, &mut busy, out);
+        out.iter_mut().zip(others).for_each(|(out, other)| *out = if *out > *other { *out } else { 0.0 });
     }
 
     /// Time of all stages, of the busiest one, and ideal, of each of the first `count` steps.
@@ -216,12 +257,14 @@ impl Used {
         }
     }
 
-    /// Seconds by bound: on the device, and in each lane beside it that is used, by its place.
+    /// Seconds by bound: on the device, and in each lane beside it that is used, by its place; launching apart, which
+    /// counts step by step.
     pub(super) fn beside(&self) -> impl Iterator<Item = (Option<usize>, usize)> {
-        self.beside.iter().map(|from| {
+        let each = self.beside.iter().map(|from| {
             let lane = (from - BY_BOUND) / BOUNDS;
             (lane.checked_sub(1), *from)
-        })
+        });
+        each.filter(|(lane, _)| *lane != Some(Beside::LAUNCHING))
     }
 
     /// The squares of how far below and above a step may take that lies at `x` of the way from one to another, as

@@ -103,6 +103,19 @@ impl Efficiency {
         }))
     }
 
+    /// The same device with a host that launches kernels in no time.
+    #[must_use]
+    pub fn launched_at_once(&self) -> Efficiency {
+        match self {
+            Efficiency::Ideal => Efficiency::Ideal,
+            Efficiency::Predicted(prediction) => {
+                let mut prediction = Prediction::clone(prediction);
+                prediction.switches.launch_s = Some(0.0);
+                Efficiency::Predicted(Arc::new(prediction))
+            }
+        }
+    }
+
     /// Whether operators are predicted and not merely bounded.
     pub fn is_predicted(&self) -> bool {
         matches!(self, Efficiency::Predicted(_))

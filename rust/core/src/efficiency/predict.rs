@@ -12,7 +12,7 @@ use super::form::mla::{MlaDecode, MlaDecodeKernel, MlaPrefill};
 use super::form::moe::{Moe, MoeKernel};
 use super::form::prefill::{Prefill, PrefillKernel};
 use super::form::{Device, Form};
-use super::switches::{ActQuant, EAGER_S, Launch};
+use super::switches::{ActQuant, EAGER_S, Launch, Launching};
 use super::{Prediction, Source};
 use crate::format::{Format, Storage};
 use crate::hardware::Hardware;
@@ -48,6 +48,15 @@ pub struct Predicted {
     pub source: Source,
 }
 
+/// What the host needs to launch the kernels of a step with prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Launched {
+    /// Seconds.
+    pub seconds: f64,
+    /// Tokens up to which such a step is recorded as a graph.
+    pub captured: f64,
+}
+
 /// A form with what is known of its geometry before sums are.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Price {
@@ -66,6 +75,8 @@ enum Price {
     Nccl(Nccl, CollectiveKernel),
     CustomAllReduce(CustomAllReduce, CollectiveKernel),
     Host(Host),
+    /// Seconds of launching the kernels of a step of more tokens than are captured.
+    Launching(f64, f64),
 }
 
 /// What one launch of attention sees.
@@ -99,14 +110,18 @@ pub struct Predictor<'a> {
     hardware: &'a Hardware,
     roof: &'a Roof,
     device: Device,
+    /// Share of its peaks that the device holds under load.
+    under_load: f64,
 }
 
 impl<'a> Predictor<'a> {
     /// For a device with these ceilings.
     pub fn new(prediction: &'a Prediction, hardware: &'a Hardware, roof: &'a Roof) -> Predictor<'a> {
-        let peak16 = roof.peak(Format::Bf16).unwrap_or(f64::INFINITY);
+        let under_load = prediction.switches.under_load(hardware);
+        let peak16 = roof.peak(Format::Bf16).unwrap_or(f64::INFINITY) * under_load;
         let device = Device::of(hardware, peak16, roof.bandwidth());
-        Predictor { prediction, chooser: Chooser::new(prediction, hardware), hardware, roof, device }
+        let chooser = Chooser::new(prediction, hardware);
+        Predictor { prediction, chooser, hardware, roof, device, under_load }
     }
 
     /// The price of an operator; `None` where there is no fit to price it by.
@@ -131,6 +146,11 @@ impl<'a> Predictor<'a> {
         Some(Predicted { price, device, floor, launch, factor, spread, source })
     }
 
+    /// The peak of an operator's multiplications that the device holds under load, FLOP/s.
+    fn peak_of(&self, priced: &Priced) -> f64 {
+        priced.peak() * self.under_load
+    }
+
     fn price(&self, op: &Op, priced: &Priced) -> Option<Compiled> {
         match op.kernel {
             Kernel::Bound => None,
@@ -149,7 +169,24 @@ impl<'a> Predictor<'a> {
             }
             Kernel::Transfer => self.transfer(priced),
             Kernel::Host => self.host(),
+            // Known once all the others are.
+            Kernel::Launching => None,
         }
+    }
+
+    /// What the host needs to launch so many kernels one by one; `None` where it does not count.
+    pub fn launching(&self, launches: f64) -> Option<Predicted> {
+        let Launching { kernel_s, captured } = self.prediction.switches.launching(&self.prediction.engine);
+        let seconds = launches * kernel_s;
+        (seconds > 0.0).then_some(Predicted {
+            price: Price::Launching(seconds, captured),
+            device: self.device,
+            floor: 0.0,
+            launch: 0.0,
+            factor: 1.0,
+            spread: Spread::NONE,
+            source: Source::Assumed,
+        })
     }
 
     fn act_quant(&self, weight: Storage) -> ActQuant {
@@ -163,7 +200,7 @@ impl<'a> Predictor<'a> {
         let dtypes: &[&str] =
             if narrow { &["fp8-heads", "bf16-heads", "bf16"] } else { &["bf16-heads", "bf16"] };
         let chosen = self.chooser.choose::<Gemm>(dtypes, None)?;
-        let peak = if narrow { priced.peak() } else { self.device.peak16 };
+        let peak = if narrow { self.peak_of(priced) } else { self.device.peak16 };
         let kernel = GemmKernel {
             batch: 2.0 * gemm.heads,
             m: 0.0,
@@ -198,7 +235,7 @@ impl<'a> Predictor<'a> {
             m: 0.0,
             n: gemm.outputs,
             k: gemm.inputs,
-            peak: priced.peak() * float_peak(chosen.like, gemm.input),
+            peak: self.peak_of(priced) * float_peak(chosen.like, gemm.input),
             weight_bytes: gemm.weight.bits() / 8.0,
             input_bytes: with_scales(gemm.input),
         };
@@ -217,7 +254,7 @@ impl<'a> Predictor<'a> {
 
     fn attention(&self, attention: &kernel::Attention) -> Option<Compiled> {
         let narrow = attention.kv.bytes() < 2.0;
-        let peak = self.roof.peak(if narrow { Format::Fp8 } else { Format::Bf16 }).ok()?;
+        let peak = self.roof.peak(if narrow { Format::Fp8 } else { Format::Bf16 }).ok()? * self.under_load;
         let kernel = PrefillKernel {
             sequences: 0.0,
             tokens: 0.0,
@@ -333,7 +370,7 @@ impl<'a> Predictor<'a> {
             hidden: experts.width,
             inner: experts.inner,
             matrices: experts.matrices,
-            peak: priced.peak() * float_peak(chosen.like, experts.input),
+            peak: self.peak_of(priced) * float_peak(chosen.like, experts.input),
             weight_bytes: experts.weight.bits() / 8.0,
             input_bytes: with_scales(experts.input),
         };
@@ -457,7 +494,7 @@ impl Price {
     /// Seconds that it takes however small it is.
     fn launch(&self) -> f64 {
         match self {
-            Price::Nothing | Price::Host(_) => 0.0,
+            Price::Nothing | Price::Host(_) | Price::Launching(..) => 0.0,
             Price::Gemm(form, ..) => form.t0_s,
             Price::Attention(prefill, decode, _) => {
                 let prefill = prefill.map_or(0.0, |(form, _)| form.t0_s);
@@ -545,13 +582,16 @@ impl Predicted {
                 form.seconds(device, &CollectiveKernel { bytes: ideal.buffer_bytes, ..*kernel })
             }
             Price::Host(form) => form.seconds(device, &HostKernel { sequences: part.sequences }),
+            Price::Launching(seconds, captured) => {
+                return if part.tokens > *captured { *seconds } else { 0.0 };
+            }
         };
         (self.factor * seconds).max(self.floor).max(ideal.seconds)
     }
 
     /// Seconds below which most of it is launching, and whether it is nothing else.
     pub fn launching(&self) -> (f64, bool) {
-        (2.0 * self.launch.max(self.floor), matches!(self.price, Price::Host(_)))
+        (2.0 * self.launch.max(self.floor), matches!(self.price, Price::Host(_) | Price::Launching(..)))
     }
 
     /// The same where so many sequences decode alone and read all their keys, `ideal` being its ceilings; `None` where
@@ -575,6 +615,14 @@ impl Predicted {
         };
         let floored = form.times(self.factor).or(Straight::fixed(self.floor));
         Some(ideal.iter().fold(floored, |greatest, line| greatest.or(*line)))
+    }
+
+    /// What launching a step's kernels takes; `None` for everything else.
+    pub fn launched(&self) -> Option<Launched> {
+        match self.price {
+            Price::Launching(seconds, captured) => Some(Launched { seconds, captured }),
+            _ => None,
+        }
     }
 
     /// Whether most of so many seconds is launching.

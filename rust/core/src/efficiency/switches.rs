@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::{Format, Storage};
+use crate::hardware::Hardware;
 use crate::names;
 use crate::precision::{Precision, Request};
 
@@ -31,6 +32,32 @@ pub enum Launch {
 /// 20 µs so (H100; FIDELITY §2).
 pub const EAGER_S: f64 = 20e-6;
 
+/// What the host needs to launch the kernels of a step with prompts, which are not replayed as a graph: however quick the
+/// device, such a step takes as long.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Launching {
+    /// Seconds a kernel.
+    pub kernel_s: f64,
+    /// Tokens up to which steps with prompts are recorded as graphs, too.
+    pub captured: f64,
+}
+
+/// Seconds a kernel, where an engine compiles what lies between its own kernels (vLLM), and where it runs that as written
+/// (SGLang, TensorRT-LLM). An all-reduce launched so takes 20 µs under vLLM and 29 to 50 under SGLang whatever its size, a
+/// multiplication with its quantisation 60 to 190 (tables of kernels launched by hosts); chosen within that on the served
+/// MiniMax-M2.5.
+const COMPILED_S: f64 = 30e-6;
+const AS_WRITTEN_S: f64 = 45e-6;
+
+/// Tokens up to which vLLM records steps with prompts: the largest size it captures (`compilation_config`, 512).
+const CAPTURED: f64 = 512.0;
+
+/// Share of its peaks that data-centre Blackwell holds while it serves, of what it holds in the loops in which kernels are
+/// timed: their weights are one number repeated, which draws less power than a model's, and no data-centre GPU has less
+/// power for its rate (0.44 W for 1 TFLOP/s in 16 bits; an H100 has 0.71, an RTX PRO 6000 1.28). Chosen on the served
+/// MiniMax-M2.5.
+const UNDER_LOAD: f64 = 0.8;
+
 /// The host's share of a step that no kernel hides.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HostTime {
@@ -51,6 +78,10 @@ pub struct Switches {
     pub p2p: Option<bool>,
     /// The host's share; `None`: that of the engine's fit.
     pub host: Option<HostTime>,
+    /// Seconds the host needs to launch a kernel of a step with prompts; `None`: the engine's.
+    pub launch_s: Option<f64>,
+    /// Share of its peaks that the device holds under load; `None`: as far as is known of its architecture.
+    pub under_load: Option<f64>,
 }
 
 /// The engine whose kernels the preset of that name runs.
@@ -74,6 +105,20 @@ pub fn as_run_by(preset: &str, mut precision: Precision, request: &Request) -> P
 }
 
 impl Switches {
+    /// What launching the kernels of a step with prompts takes the host under `engine`.
+    pub fn launching(&self, engine: &str) -> Launching {
+        let vllm = engine == "vllm";
+        let captured = if vllm && self.launch == Launch::Graph { CAPTURED } else { 0.0 };
+        let kernel_s = self.launch_s.unwrap_or(if vllm { COMPILED_S } else { AS_WRITTEN_S });
+        Launching { kernel_s, captured }
+    }
+
+    /// Share of its peaks that a device holds while it serves, of what timed kernels hold.
+    pub fn under_load(&self, hardware: &Hardware) -> f64 {
+        let throttles = ["blackwell", "blackwell-ultra"].contains(&hardware.architecture.as_str());
+        self.under_load.unwrap_or(if throttles { UNDER_LOAD } else { 1.0 })
+    }
+
     /// How activations are quantised for weights stored so. TensorRT-LLM folds scales into the kernels before, and vLLM's
     /// compiler does where a scale is a tensor's or a token's; for blocks of FP8 both launch kernels of their own, and for
     /// NVFP4 vLLM does: modules of latent attention, measured whole, are 14 to 22 % short without them. SGLang launches one
@@ -96,13 +141,23 @@ impl HostTime {
     /// # Errors
     /// One that is negative or not finite.
     pub fn of(h0_s: f64, h1_s: f64) -> Result<HostTime> {
-        for (field, value) in [("host.h0", h0_s), ("host.h1", h1_s)] {
-            if !(0.0..=10.0).contains(&value) {
-                return Err(Error::spec(field, "must be seconds from 0 to 10", value, ""));
-            }
-        }
-        Ok(HostTime { h0_s, h1_s })
+        Ok(HostTime { h0_s: time("host.h0", h0_s)?, h1_s: time("host.h1", h1_s)? })
     }
+}
+
+/// Seconds in which the host launches a kernel.
+///
+/// # Errors
+/// One that is negative or not finite.
+pub fn launch_time(seconds: f64) -> Result<f64> {
+    time("host.launch", seconds)
+}
+
+fn time(field: &str, seconds: f64) -> Result<f64> {
+    if (0.0..=10.0).contains(&seconds) {
+        return Ok(seconds);
+    }
+    Err(Error::spec(field, "must be seconds from 0 to 10", seconds, ""))
 }
 
 impl ActQuant {
@@ -166,10 +221,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_compiled_is_launched_sooner_and_small_steps_are_recorded() {
+        let of = |engine: &str| Switches::default().launching(engine);
+        assert!(of("vllm").kernel_s < of("trtllm").kernel_s && of("sglang") == of("trtllm"));
+        assert_eq!((of("vllm").captured, of("sglang").captured), (CAPTURED, 0.0));
+        let eager = Switches { launch: Launch::Eager, ..Switches::default() }.launching("vllm");
+        assert_eq!(eager, Launching { captured: 0.0, ..of("vllm") });
+        let told = Switches { launch_s: Some(1e-5), ..Switches::default() }.launching("vllm");
+        assert_eq!(told, Launching { kernel_s: 1e-5, captured: CAPTURED });
+    }
+
+    #[test]
+    fn devices_with_little_power_for_their_rate_are_slower_under_load() {
+        let of = |name: &str| {
+            let hardware = crate::catalog::hardware::hardware(name).unwrap().item;
+            Switches::default().under_load(&hardware)
+        };
+        assert_eq!(["b200-sxm", "b300-sxm"].map(of), [UNDER_LOAD; 2]);
+        assert_eq!(["h100-sxm", "rtx-pro-6000-server", "a100-80gb-sxm"].map(of), [1.0; 3]);
+    }
+
+    #[test]
     fn the_hosts_share_is_a_time() {
         assert!(HostTime::of(1e-3, 0.0).is_ok());
         let error = HostTime::of(1e-3, f64::NAN).unwrap_err().to_string();
         assert_eq!(error, "host.h1 must be seconds from 0 to 10: NaN");
+        let error = launch_time(-1.0).unwrap_err().to_string();
+        assert_eq!(error, "host.launch must be seconds from 0 to 10: -1");
     }
 
     #[test]

@@ -4,7 +4,8 @@ use super::{Builder, multiplied};
 use crate::format::Format;
 use crate::model::Model;
 use crate::op::{elementwise, vocabulary};
-use crate::work::{Collective, Family, Kernel, Op, Rate, Work};
+use crate::site::{Lane, Site};
+use crate::work::{Collective, Family, Kernel, Op, Over, Rate, Work};
 
 /// Times that choosing a token passes over the logits: scaling, sorting or masking, softmax, drawing.
 const SAMPLING_PASSES: f64 = 4.0;
@@ -65,4 +66,12 @@ pub fn beside_the_model(model: &Model, activation: Format) -> Vec<Op> {
     }
     ops.push(Op::new("host", Family::Host, activation, nothing).run_as(Kernel::Host));
     ops
+}
+
+/// What launching the kernels of a step with prompts takes the host, of which the busiest pipeline stage has a share.
+pub fn launching(activation: Format, stage_share: f64) -> Op {
+    let nothing = Work { fused: true, ..Work::default() };
+    let site = Site { lane: Lane::Launching, devices: 0.0, ..Site::default() };
+    let op = Op::new("launching", Family::Host, activation, nothing).run_as(Kernel::Launching);
+    Op { over: Over::WithPrompts, stage_repeat: stage_share, site, ..op }
 }

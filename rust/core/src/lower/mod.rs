@@ -15,7 +15,7 @@ use crate::site::Matrix;
 use crate::work::kernel::{self, Kernel};
 use crate::work::{Collective, Family, Op, Over, Rate, Transfer, Work};
 
-pub use ends::beside_the_model;
+pub use ends::{beside_the_model, launching};
 pub use tower::tower_ops;
 
 /// What changes the operators besides model, layout and precision.

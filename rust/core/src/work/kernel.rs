@@ -31,6 +31,8 @@ pub enum Kernel {
     Transfer,
     /// What the host does in a step that no kernel hides.
     Host,
+    /// What the host does beside the device: launching the kernels of a step with prompts one by one.
+    Launching,
 }
 
 /// Rows times a resident weight.
@@ -142,6 +144,17 @@ impl Kernel {
         }
     }
 
+    /// Launches that an engine needs for it: experts are gated, chosen, sorted, quantised and multiplied twice; latent
+    /// attention has norms, rotary parts, copies of heads and the writing of the cache around it.
+    pub fn launches(&self) -> f64 {
+        match self {
+            Kernel::Host | Kernel::Launching | Kernel::Inside => 0.0,
+            Kernel::Experts(_) | Kernel::Absorbed(_) => 6.0,
+            Kernel::Attention(attention) if attention.latent => 6.0,
+            _ => 1.0,
+        }
+    }
+
     /// The counts that its time depends on, beside those of the operator's work.
     pub(super) fn counts(&self) -> Counts {
         match self {
@@ -150,7 +163,7 @@ impl Kernel {
             Kernel::Quantise(quantise) => quantise.bytes.counts(),
             Kernel::Attention(_) => Counts { tokens: true, logits: false, sequences: true },
             Kernel::Absorbed(_) | Kernel::Host => Counts { sequences: true, ..Counts::default() },
-            Kernel::Experts(_) => Counts { tokens: true, ..Counts::default() },
+            Kernel::Experts(_) | Kernel::Launching => Counts { tokens: true, ..Counts::default() },
             Kernel::Other | Kernel::Bound | Kernel::Inside | Kernel::State | Kernel::Transfer => {
                 Counts::default()
             }

@@ -8,6 +8,7 @@
 use roofline_core::efficiency::band::Spread;
 use roofline_core::efficiency::file::Factor;
 use roofline_core::shape::Phase;
+use roofline_core::site::Lane;
 use roofline_core::step::Pricer;
 use roofline_core::work::Family;
 
@@ -110,7 +111,11 @@ pub fn shares(pricer: &Pricer, sequences: u64, context: u64) -> Vec<(Family, f64
     pricer.reaches().add_item(&mut sums, Phase::Decode, sequences.max(1) as f64, 1, context, 1);
     pricer.reaches().add_item(&mut sums, Phase::Prefill, 1.0, context.clamp(1, 512), 0, 1);
     let mut seconds = [0.0; Family::ALL.len()];
-    pricer.each(&sums, |_, op, cost| seconds[op.family as usize] += cost.seconds * op.repeat);
+    pricer.each(&sums, |_, op, cost| {
+        if op.site.lane != Lane::Launching {
+            seconds[op.family as usize] += cost.seconds * op.repeat;
+        }
+    });
     let total: f64 = seconds.iter().sum();
     Family::ALL.iter().map(|family| (*family, seconds[*family as usize] / total)).collect()
 }

@@ -3,12 +3,9 @@
 //! All of it holds for a class of engines, devices or benchmarks and none of it for a row. What was chosen after seeing
 //! which rows stands in `docs/validation.md`.
 
-use roofline_core::analysis::Analyst;
 use roofline_core::hardware::Hardware;
-use roofline_core::shape::Phase;
-use roofline_core::work::kernel::Kernel;
 
-use super::serving::{Costs, Load, Served, Sharing};
+use super::serving::{Load, Served, Sharing};
 
 /// Tokens a step takes at most, as engines start on data-centre devices.
 const BUDGET: u64 = 8192;
@@ -39,20 +36,6 @@ const STEPS_BEFORE: f64 = 1.0;
 /// (`attention_dp_config.timeout_iters`, 50 and more in benchmarks).
 const STEPS_BALANCING: f64 = 25.0;
 
-/// Seconds the host needs to launch a kernel where a step is not replayed as a graph: vLLM compiles what lies between,
-/// SGLang and TensorRT-LLM run it as written. An all-reduce launched so takes 20 µs under vLLM and 29 to 50 under SGLang
-/// whatever its size, a multiplication with its quantisation 60 to 190 (`data/kernels`).
-const LAUNCH_S: f64 = 45e-6;
-const LAUNCH_COMPILED_S: f64 = 30e-6;
-/// Tokens up to which vLLM replays graphs for steps with prompts, too.
-const CAPTURED: f64 = 512.0;
-/// Kernels of experts: gate, choice, sorting, quantising, two multiplications.
-const KERNELS_OF_EXPERTS: f64 = 6.0;
-/// Kernels of latent attention: norms, rotary parts, copies of heads, writing the cache.
-const KERNELS_OF_LATENTS: f64 = 6.0;
-/// How many times as long as timed kernels say the prompts of vLLM and SGLang take on Blackwell under load. Those times
-/// are of weights that are all the same number, which draw less power than a model's.
-const UNDER_LOAD: f64 = 1.25;
 /// Steps after which SGLang looks for new requests, and the users from which it looks more seldom: benchmarks are known to
 /// set `--scheduler-recv-interval` so, which is not recorded with their rows.
 const LOOKS: (u64, u64) = (10, 30);
@@ -130,21 +113,6 @@ impl Driven<'_> {
         self.hardware.architecture.starts_with("blackwell")
     }
 
-    /// `costs` as they are under load, where a host launches so many kernels for a step with prompts.
-    pub fn under_load(&self, mut costs: Costs, launches: f64) -> Costs {
-        costs.captured = if self.sharing() == Sharing::Chunks { CAPTURED } else { 0.0 };
-        costs.launching =
-            launches * if self.sharing() == Sharing::Chunks { LAUNCH_COMPILED_S } else { LAUNCH_S };
-        if self.sharing() != Sharing::Whole && self.hardware.architecture.starts_with("blackwell") {
-            for (_, few, many) in &mut costs.prompt {
-                *few *= UNDER_LOAD;
-                *many *= UNDER_LOAD;
-            }
-            costs.further *= UNDER_LOAD;
-        }
-        costs
-    }
-
     /// What clients see of what the engine does.
     pub fn seen(&self, served: Served) -> Served {
         let outside = API_S + TOKEN_S * self.mean().0 as f64 + USER_S * self.users.1 as f64;
@@ -152,25 +120,6 @@ impl Driven<'_> {
         let steps = STEPS_BEFORE + if balances { STEPS_BALANCING } else { 0.0 };
         Served { ttft_s: served.ttft_s + outside + steps * served.tpot_s, ..served }
     }
-}
-
-/// Kernels that a step with a prompt launches on a device.
-pub fn launches(analyst: &Analyst) -> f64 {
-    let pricer = analyst.pricer();
-    let mut sums = pricer.reaches().empty();
-    pricer.reaches().add_item(&mut sums, Phase::Prefill, 1.0, 1024, 0, 1);
-    let mut count = 0.0;
-    pricer.each(&sums, |_, op, cost| {
-        let kernels = match op.kernel {
-            Kernel::Host | Kernel::Inside => 0.0,
-            Kernel::Experts(_) => KERNELS_OF_EXPERTS,
-            Kernel::Absorbed(_) => KERNELS_OF_LATENTS,
-            Kernel::Attention(attention) if attention.latent => KERNELS_OF_LATENTS,
-            _ => 1.0,
-        };
-        count += if cost.seconds > 0.0 { kernels * op.repeat } else { 0.0 };
-    });
-    count
 }
 
 #[cfg(test)]
@@ -184,17 +133,6 @@ mod tests {
 
     fn driven<'a>(engine: &'a str, hardware: &'a Hardware, users: u64) -> Driven<'a> {
         Driven { engine, hardware, users: (users, users), lengths: (8192, 1024), exact: false }
-    }
-
-    fn costs() -> Costs {
-        Costs {
-            decode: vec![(1.0, 0.010)],
-            prompt: vec![(8192.0, 0.1, 0.2)],
-            beside: (1.0, 8.0),
-            further: 1e-5,
-            launching: 0.0,
-            captured: 0.0,
-        }
     }
 
     #[test]
@@ -217,15 +155,6 @@ mod tests {
     }
 
     #[test]
-    fn prompts_are_slower_under_load_on_blackwell_alone_and_not_under_tensorrt_llm() {
-        let of =
-            |engine: &str, name: &str| driven(engine, &hardware(name), 8).under_load(costs(), 0.0).prompt[0];
-        assert_eq!(of("vllm", "b200-sxm"), (8192.0, 0.1 * UNDER_LOAD, 0.2 * UNDER_LOAD));
-        assert_eq!(of("trtllm", "b200-sxm"), (8192.0, 0.1, 0.2));
-        assert_eq!(of("sglang", "h100-sxm"), (8192.0, 0.1, 0.2));
-    }
-
-    #[test]
     fn clients_wait_longer_for_longer_prompts_and_more_users() {
         let h100 = hardware("h100-sxm");
         let served = Served { ttft_s: 0.1, tpot_s: 0.01 };
@@ -236,15 +165,5 @@ mod tests {
         let ranks = Driven { users: (16, 128), ..driven("trtllm", &h100, 128) };
         let waits = ranks.seen(served).ttft_s - driven("trtllm", &h100, 128).seen(served).ttft_s;
         assert!((waits - 0.25).abs() < 1e-12, "a prompt waits for those of other ranks: {waits}");
-    }
-
-    #[test]
-    fn what_is_compiled_is_launched_sooner() {
-        let of = |engine: &str| {
-            let b200 = hardware("b200-sxm");
-            driven(engine, &b200, 8).under_load(costs(), 1000.0)
-        };
-        assert!((of("trtllm").launching - 0.045).abs() < 1e-12 && of("trtllm").captured == 0.0);
-        assert!((of("vllm").launching - 0.030).abs() < 1e-12 && of("vllm").captured == 512.0);
     }
 }

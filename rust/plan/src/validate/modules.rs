@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use roofline_core::analysis::Analyst;
 use roofline_core::catalog;
 use roofline_core::efficiency::file::Set;
+use roofline_core::efficiency::switches::Switches;
 use roofline_core::efficiency::{Efficiency, Prediction};
 use roofline_core::error::Result;
 use roofline_core::layout::Layout;
@@ -157,8 +158,9 @@ fn layer(module: &Module, sets: &[Set]) -> Result<Layer> {
         };
         Ok(Analyst::new(deployment, &memory())?.pricer().clone())
     };
-    let prediction =
-        Prediction { engine: module.engine.clone(), sets: sets.to_vec(), ..Prediction::default() };
+    // Modules are timed in the loops that kernels are timed in.
+    let switches = Switches { under_load: Some(1.0), ..Switches::default() };
+    let prediction = Prediction { engine: module.engine.clone(), sets: sets.to_vec(), switches };
     Ok(Layer {
         predicted: compiled(Efficiency::Predicted(Arc::new(prediction)))?,
         ideal: compiled(Efficiency::Ideal)?,

@@ -3,7 +3,7 @@
 use roofline_core::error::{Error, Result};
 
 use super::report::{Report, Tally};
-use crate::calibrate::errors::Outcome;
+use crate::calibrate::errors::{Outcome, quantile};
 
 /// Columns of equal length; NaN where there is no value.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -64,11 +64,11 @@ pub fn pairs(pairs: &Pairs) -> Result<Report> {
 }
 
 /// What a line over `sequences` says of each row, fitted to the other half of the rows of its group: the least that a
-/// prediction of steps should beat.
+/// prediction of steps should beat; below and above it what that half's own P10 and P90 make of it.
 ///
 /// # Errors
 /// Columns of different length.
-pub fn line(sequences: &[f64], measured: &[f64], groups: &[String]) -> Result<Vec<f64>> {
+pub fn line(sequences: &[f64], measured: &[f64], groups: &[String]) -> Result<[Vec<f64>; 3]> {
     let rows = sequences.len();
     if let Some(other) = [measured.len(), groups.len()].into_iter().find(|length| *length != rows) {
         return Err(Error::spec("measured", format!("must have {rows} rows, as `sequences`"), other, ""));
@@ -77,7 +77,7 @@ pub fn line(sequences: &[f64], measured: &[f64], groups: &[String]) -> Result<Ve
     for (row, group) in groups.iter().enumerate() {
         halves.entry((group, row % 2 == 0)).or_default().push(row);
     }
-    let mut told = vec![f64::NAN; rows];
+    let mut told = [vec![f64::NAN; rows], vec![f64::NAN; rows], vec![f64::NAN; rows]];
     for ((group, even), own) in &halves {
         let Some(others) = halves.get(&(*group, !even)) else { continue };
         let count = others.len() as f64;
@@ -89,8 +89,13 @@ pub fn line(sequences: &[f64], measured: &[f64], groups: &[String]) -> Result<Ve
             square += (sequences[*row] - x) * (sequences[*row] - x);
         }
         let slope = if square > 0.0 { over / square } else { 0.0 };
+        let at = |row: usize| y + slope * (sequences[row] - x);
+        let mut ratios: Vec<f64> = others.iter().map(|row| measured[*row] / at(*row)).collect();
+        ratios.sort_by(f64::total_cmp);
         for row in own {
-            told[*row] = y + slope * (sequences[*row] - x);
+            for (told, share) in told.iter_mut().zip([1.0, quantile(&ratios, 0.1), quantile(&ratios, 0.9)]) {
+                told[*row] = at(*row) * share;
+            }
         }
     }
     Ok(told)
@@ -105,10 +110,13 @@ mod tests {
         let sequences: Vec<f64> = (0..8).map(f64::from).collect();
         let measured: Vec<f64> = sequences.iter().map(|n| 3.0 + 0.5 * n).collect();
         let groups = vec!["a".to_string(); 8];
-        let told = line(&sequences, &measured, &groups).unwrap();
+        let [told, low, high] = line(&sequences, &measured, &groups).unwrap();
+        assert!(
+            told.iter().zip(low.iter().zip(&high)).all(|(told, (low, high))| low <= told && told <= high)
+        );
         assert!(told.iter().zip(&measured).all(|(told, real)| (told - real).abs() < 1e-12), "{told:?}");
         assert!(line(&sequences, &measured[1..], &groups).is_err());
-        assert!(line(&[1.0], &[1.0], &groups[..1]).unwrap()[0].is_nan());
+        assert!(line(&[1.0], &[1.0], &groups[..1]).unwrap()[0][0].is_nan());
     }
 
     #[test]

@@ -1,31 +1,36 @@
 //! Points of real servers, each a model on a machine under so many users: time to first token and per token, predicted.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use roofline_core::analysis::Analyst;
-use roofline_core::catalog;
-use roofline_core::efficiency::Efficiency;
-use roofline_core::efficiency::switches::as_run_by;
+use roofline_core::efficiency::file::Set;
+use roofline_core::efficiency::switches::{as_run_by, kernels_of};
+use roofline_core::efficiency::{Efficiency, Prediction};
 use roofline_core::error::Result;
-use roofline_core::hardware::Hardware;
 use roofline_core::lower::Lowering;
 use roofline_core::memory::EngineMemory;
 use roofline_core::point::{Point, Question};
 use roofline_core::precision::{Precision, Request};
 use roofline_core::step::Deployment;
 
-use super::driven::{Driven, MEMORY, launches};
+use super::driven::{Driven, MEMORY};
 use super::report::{Report, Tally};
 use super::servers::{self, Server};
 use super::serving::{Costs, Served, closed_loop};
 use crate::calibrate::errors::Outcome;
 use crate::calibrate::frame::Frame;
+use crate::calibrate::read::Defaults;
 
 /// Half-widths of the bands of served times beside a step's own, as log ratios low and high: batches, lengths and settings
 /// are not known exactly. Chosen on the MiniMax-M2.5 and Llama-3.1-8B rows of the shared servers.
 const TPOT_WIDTH: (f64, f64) = (0.05, 0.05);
 const TTFT_WIDTH: (f64, f64) = (0.30, 0.40);
+
+/// Predicted over measured beyond which the time was written in another unit; a first wave that stalls while kernels are
+/// compiled takes 40 times as long as predicted.
+const SAME_UNIT: std::ops::Range<f64> = 1.0 / 300.0..100.0;
 
 /// Sequences an engine runs at most.
 const MOST: u64 = 1024;
@@ -39,47 +44,60 @@ struct Answer {
     band: (f64, f64),
 }
 
-/// Prices every row.
+/// Prices every row, the fits of `sets` before the shipped ones; `defaults` hold where no column says.
 ///
 /// # Errors
 /// Columns that are missing.
-pub fn points(frame: &Frame) -> Result<Report> {
-    let ttft = servers::needed(frame, "silicon_ttft_ms")?;
-    let tpot = servers::needed(frame, "silicon_tpot_ms")?;
-    let servers: Vec<Result<Server, String>> = (0..frame.rows()).map(|row| Server::of(frame, row)).collect();
+pub fn points(frame: &Frame, defaults: &Defaults, sets: &[Set]) -> Result<Report> {
+    let columns = [("ttft_ms", "silicon_ttft_ms"), ("tpot_ms", "silicon_tpot_ms")];
+    let times: Vec<(&str, &[f64])> =
+        columns.into_iter().filter_map(|(metric, name)| Some((metric, frame.number(&[name])?))).collect();
+    let counts = ["concurrency", "isl", "osl", "tp_size"];
+    for name in counts.into_iter().chain(times.is_empty().then_some("silicon_tpot_ms")) {
+        servers::needed(frame, name)?;
+    }
+    let servers: Vec<Result<Server, String>> =
+        (0..frame.rows()).map(|row| Server::of(frame, row, defaults)).collect();
     let answers: Vec<Result<Answer, String>> = servers
         .par_iter()
         .map(|server| {
-            server.as_ref().map_err(Clone::clone).and_then(|server| answer(server).map_err(|e| e.to_string()))
+            server
+                .as_ref()
+                .map_err(Clone::clone)
+                .and_then(|server| answer(server, sets).map_err(|e| e.to_string()))
         })
         .collect();
     let mut tally = Tally::default();
     for (row, answer) in answers.iter().enumerate() {
-        let groups = groups(frame, row);
-        for (metric, measured) in [("ttft_ms", ttft[row]), ("tpot_ms", tpot[row])] {
-            let usable = measured.is_finite() && measured > 0.0;
-            match answer {
-                Ok(answer) if usable => {
-                    let of = |served: &Served| {
-                        1e3 * if metric == "ttft_ms" { served.ttft_s } else { served.tpot_s }
-                    };
-                    let ratio = of(&answer.served) / measured;
-                    let width = if metric == "ttft_ms" { TTFT_WIDTH } else { TPOT_WIDTH };
-                    let inside = Some(band(answer.band, width).contains(&(1.0 / ratio)));
-                    let ideal = Outcome { ratio: of(&answer.ideal) / measured, inside: None };
-                    tally.add(metric, &groups, &[Outcome { ratio, inside }], &[ideal], 0);
-                }
-                _ => {
-                    let why = answer
-                        .as_ref()
-                        .err()
-                        .map_or("the measured time must be a positive number", String::as_str);
-                    tally.refuse(metric, &groups, why, 1);
-                }
+        let groups = groups(frame, row, defaults);
+        for (metric, measured) in times.iter().map(|(metric, times)| (*metric, times[row])) {
+            match answer.as_ref().map_err(String::as_str).and_then(|answer| answer.held(metric, measured)) {
+                Ok((predicted, ideal)) => tally.add(metric, &groups, &[predicted], &[ideal], 0),
+                Err(why) => tally.refuse(metric, &groups, why, 1),
             }
         }
     }
     Ok(tally.report())
+}
+
+impl Answer {
+    /// How far a measured time is from what was predicted, and from the roofline.
+    ///
+    /// # Errors
+    /// Why it is no time of this server.
+    fn held(&self, metric: &str, measured: f64) -> Result<(Outcome, Outcome), &'static str> {
+        if !(measured.is_finite() && measured > 0.0) {
+            return Err("the measured time must be a positive number");
+        }
+        let of = |served: &Served| 1e3 * if metric == "ttft_ms" { served.ttft_s } else { served.tpot_s };
+        let ratio = of(&self.served) / measured;
+        if !SAME_UNIT.contains(&ratio) {
+            return Err("times are off by a factor of 1000: another unit?");
+        }
+        let width = if metric == "ttft_ms" { TTFT_WIDTH } else { TPOT_WIDTH };
+        let inside = Some(band(self.band, width).contains(&(1.0 / ratio)));
+        Ok((Outcome { ratio, inside }, Outcome { ratio: of(&self.ideal) / measured, inside: None }))
+    }
 }
 
 /// Measured over predicted, P10 to P90: a step's own band and what is not known of the server, independent of each other.
@@ -88,14 +106,19 @@ fn band(step: (f64, f64), width: (f64, f64)) -> std::ops::RangeInclusive<f64> {
     (-both(step.0, width.0)).exp()..=both(step.1, width.1).exp()
 }
 
-fn groups(frame: &Frame, row: usize) -> Vec<String> {
-    let gpu = catalog::hardware::hardware(servers::word(frame, "system", row)).map(|found| found.item.name);
+fn groups(frame: &Frame, row: usize, defaults: &Defaults) -> Vec<String> {
+    let said = servers::word(frame, "system", row);
+    let gpu = servers::hardware(said, defaults).map_or_else(|_| said.to_string(), |hardware| hardware.name);
     let model = servers::word(frame, "model_path", row);
     let kind =
         if servers::named(model).is_ok_and(|model| servers::is_dense(&model)) { "dense" } else { "moe" };
+    let engine = match servers::word(frame, "backend", row) {
+        "" => kernels_of(&defaults.engine),
+        said => said,
+    };
     vec![
-        format!("gpu={}", gpu.unwrap_or_else(|_| servers::word(frame, "system", row).to_string())),
-        format!("engine={}", servers::word(frame, "backend", row)),
+        format!("gpu={gpu}"),
+        format!("engine={engine}"),
         format!("model={model}"),
         format!("mode={}", servers::word(frame, "mode", row)),
         format!("kind={kind}"),
@@ -103,23 +126,19 @@ fn groups(frame: &Frame, row: usize) -> Vec<String> {
 }
 
 impl Server {
-    fn hardware(&self) -> Result<Hardware> {
-        Ok(catalog::hardware::hardware(&self.hw)?.item)
-    }
-
-    fn driven<'a>(&'a self, hardware: &'a Hardware) -> Driven<'a> {
+    fn driven(&self) -> Driven<'_> {
         Driven {
             engine: self.engine,
-            hardware,
+            hardware: &self.hardware,
             users: (self.users.div_ceil(self.layout.dp).max(1), self.users),
             lengths: self.lengths,
             exact: self.exact,
         }
     }
 
-    fn analyst(&self, hardware: &Hardware, efficiency: Efficiency) -> Result<Analyst> {
+    fn analyst(&self, efficiency: Efficiency) -> Result<Analyst> {
         let model = self.model.clone();
-        let driven = self.driven(hardware);
+        let driven = self.driven();
         let narrow = self.narrow && driven.narrow_cache();
         let request = Request {
             quantization: Some(self.quantization().into()),
@@ -130,7 +149,7 @@ impl Server {
         let deployment = Deployment {
             precision,
             model,
-            hardware: hardware.clone(),
+            hardware: self.hardware.clone(),
             layout: self.layout,
             lowering: Lowering::default(),
             overlap: 0.0,
@@ -147,11 +166,13 @@ impl Server {
     }
 }
 
-fn answer(server: &Server) -> Result<Answer> {
-    let hardware = server.hardware()?;
-    let driven = server.driven(&hardware);
-    let predicted = server.analyst(&hardware, Efficiency::predicted(server.engine))?;
-    let ideal = server.analyst(&hardware, Efficiency::Ideal)?;
+fn answer(server: &Server, sets: &[Set]) -> Result<Answer> {
+    let driven = server.driven();
+    let prediction =
+        Prediction { engine: server.engine.into(), sets: sets.to_vec(), ..Prediction::default() };
+    let efficiency = Efficiency::Predicted(Arc::new(prediction));
+    let predicted = server.analyst(efficiency.clone())?;
+    let ideal = server.analyst(Efficiency::Ideal)?;
     let (prompt, answer) = driven.mean();
     let context = prompt + (answer / 2).max(1);
     let held = predicted.outcome(&decode(driven.users.0, context))?.memory.engine_sequences.max(1);
@@ -161,7 +182,10 @@ fn answer(server: &Server) -> Result<Answer> {
     let share = |bound: Option<f64>| bound.map_or(1.0, |bound| bound / step.seconds);
     let budget = driven.budget();
     let priced = |analyst: &Analyst| costs(analyst, running, prompt, context, budget);
-    let served = closed_loop(&driven.under_load(priced(&predicted)?, launches(&predicted)), &load);
+    // Between batches the device's time is interpolated, and what launching takes at least holds for each step of the loop.
+    let device = server.analyst(efficiency.launched_at_once())?;
+    let priced_apart = Costs { launched: predicted.pricer().launched(), ..priced(&device)? };
+    let served = closed_loop(&priced_apart, &load);
     Ok(Answer {
         served: driven.seen(served),
         ideal: closed_loop(&priced(&ideal)?, &load),
@@ -211,8 +235,7 @@ fn costs(analyst: &Analyst, running: u64, prompt: u64, context: u64, budget: u64
         prompt: prompts,
         beside: (1.0, running as f64),
         further,
-        launching: 0.0,
-        captured: 0.0,
+        launched: analyst.pricer().launched(),
     })
 }
 
@@ -229,8 +252,8 @@ mod tests {
         for (name, word) in [("model_path", "llama-3.1-8b"), ("system", "h100_sxm"), ("backend", "vllm")] {
             frame.push_words(name, crate::calibrate::frame::Words::of(&[word])).unwrap();
         }
-        let server = Server::of(&frame, 0).unwrap();
-        let analyst = server.analyst(&server.hardware().unwrap(), Efficiency::Ideal).unwrap();
+        let server = Server::of(&frame, 0, &Defaults::default()).unwrap();
+        let analyst = server.analyst(Efficiency::Ideal).unwrap();
         let chunk =
             |prompt: u64| costs(&analyst, 4, prompt, 2048, 8192).unwrap().prompt.last().copied().unwrap();
         let (fits, longer) = (chunk(8192), chunk(65536));

@@ -2,10 +2,12 @@
 
 use roofline_core::catalog;
 use roofline_core::error::{Error, Result};
+use roofline_core::hardware::Hardware;
 use roofline_core::layout::Layout;
 use roofline_core::model::{Ffn, Model};
 
 use crate::calibrate::frame::Frame;
+use crate::calibrate::read::Defaults;
 
 /// What checkpoints' names end in beside the architecture's: how it was trained further, in which format it is stored.
 const ENDINGS: [&str; 12] = [
@@ -28,8 +30,8 @@ const ENDINGS: [&str; 12] = [
 pub struct Server {
     /// The model.
     pub model: Model,
-    /// Catalogue name of the device.
-    pub hw: String,
+    /// The device.
+    pub hardware: Hardware,
     /// `vllm`, `sglang` or `trtllm`.
     pub engine: &'static str,
     /// As the table says it (`fp8`); empty where it says nothing.
@@ -47,11 +49,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// The server of a row.
+    /// The server of a row; `defaults` hold where no column says.
     ///
     /// # Errors
     /// What is missing, unknown, or not priced, in words.
-    pub fn of(frame: &Frame, row: usize) -> Result<Server, String> {
+    pub fn of(frame: &Frame, row: usize, defaults: &Defaults) -> Result<Server, String> {
         if word(frame, "mode", row) == "disagg" {
             return Err("prompts and answers on different devices are not priced".into());
         }
@@ -66,8 +68,11 @@ impl Server {
         let (tp, dp, ep) = if is_dense(&model) { (tp, dp, 1) } else { once((tp, dp), (moe_tp, ep)) };
         let precision = word(frame, "precision", row).to_lowercase();
         Ok(Server {
-            hw: word(frame, "system", row).to_string(),
-            engine: engine(word(frame, "backend", row)),
+            hardware: hardware(word(frame, "system", row), defaults).map_err(|why| why.to_string())?,
+            engine: engine(match word(frame, "backend", row) {
+                "" => &defaults.engine,
+                said => said,
+            })?,
             layout: Layout { tp, pp: count("pp_size").unwrap_or(1), dp, ep },
             users: must("concurrency")?,
             lengths: (must("isl")?, must("osl")?),
@@ -97,13 +102,25 @@ impl Server {
     }
 }
 
-/// The engine that a table's word stands for (`dynamo-trtllm`).
-fn engine(backend: &str) -> &'static str {
-    let backend = backend.to_lowercase();
+/// The device that a table's word stands for; the default where it says nothing.
+///
+/// # Errors
+/// A name that no device has.
+pub fn hardware(said: &str, defaults: &Defaults) -> Result<Hardware> {
+    match (&defaults.device, said) {
+        (Some(device), "") => Ok(device.clone()),
+        _ => Ok(catalog::hardware::hardware(said)?.item),
+    }
+}
+
+/// The engine that a table's word stands for (`dynamo-trtllm`); vLLM where it says nothing.
+fn engine(backend: &str) -> Result<&'static str, String> {
+    let lower = backend.to_lowercase();
     match () {
-        () if backend.contains("sglang") => "sglang",
-        () if backend.contains("trt") || backend.contains("tensorrt") => "trtllm",
-        () => "vllm",
+        () if lower.contains("sglang") => Ok("sglang"),
+        () if lower.contains("trt") || lower.contains("tensorrt") => Ok("trtllm"),
+        () if lower.is_empty() || lower.contains("vllm") => Ok("vllm"),
+        () => Err(format!("`backend` must name vllm, sglang or trtllm: `{backend}`")),
     }
 }
 
@@ -186,7 +203,7 @@ mod tests {
         let of = |model: &str, precision: &str| {
             let server = Server {
                 model: named(model).unwrap(),
-                hw: "h100_sxm".into(),
+                hardware: catalog::hardware::hardware("h100_sxm").unwrap().item,
                 engine: "vllm",
                 precision: precision.into(),
                 layout: Layout { tp: 1, pp: 1, dp: 1, ep: 1 },
@@ -210,9 +227,10 @@ mod tests {
     #[test]
     fn engines_are_known_by_their_names_in_tables() {
         assert_eq!(
-            ["dynamo-trt", "TensorRT-LLM", "SGLang", "vllm"].map(engine),
-            ["trtllm", "trtllm", "sglang", "vllm"]
+            ["dynamo-trt", "TensorRT-LLM", "SGLang", "vllm", ""].map(|name| engine(name).unwrap()),
+            ["trtllm", "trtllm", "sglang", "vllm", "vllm"]
         );
+        assert_eq!(engine("zzz").unwrap_err(), "`backend` must name vllm, sglang or trtllm: `zzz`");
     }
 
     #[test]

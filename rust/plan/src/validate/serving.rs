@@ -6,6 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use roofline_core::efficiency::predict::Launched;
+
 /// Seconds of steps of one rank, between the batches that were priced.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Costs {
@@ -17,10 +19,8 @@ pub struct Costs {
     pub beside: (f64, f64),
     /// Seconds each token of a further prompt of the same step takes.
     pub further: f64,
-    /// Seconds the host needs to launch the kernels of a step one by one: what a step with prompts takes at least.
-    pub launching: f64,
-    /// Tokens up to which steps with prompts are recorded as graphs, too.
-    pub captured: f64,
+    /// What launching the kernels of a step with prompts takes: it takes as long at least.
+    pub launched: Launched,
 }
 
 /// How a server is driven.
@@ -80,7 +80,8 @@ impl Costs {
         // A step without answers still reads the weights, which a decode step of one sequence stands for.
         let alone = if sequences > 0.0 { 0.0 } else { between(&self.decode, 1.0) };
         let seconds = base + alone + extra + self.further * (tokens - one);
-        if tokens + sequences > self.captured { seconds.max(self.launching) } else { seconds }
+        let Launched { seconds: launching, captured } = self.launched;
+        if tokens + sequences > captured { seconds.max(launching) } else { seconds }
     }
 }
 
@@ -200,8 +201,7 @@ mod tests {
             prompt: vec![(100.0, 0.01, 0.01), (1000.0, 0.1, 0.1)],
             beside: (1.0, 8.0),
             further: 1e-4,
-            launching: 0.0,
-            captured: 0.0,
+            launched: Launched::default(),
         }
     }
 
@@ -239,17 +239,12 @@ mod tests {
 
     #[test]
     fn steps_with_prompts_take_as_long_as_launching_them_unless_they_are_recorded() {
-        let slow = Costs { launching: 0.5, captured: 0.0, ..costs() };
+        let launched = |seconds, captured| Costs { launched: Launched { seconds, captured }, ..costs() };
+        let slow = launched(0.5, 0.0);
         assert_eq!(slow.step(1.0, 100.0, 1000.0), 0.5);
         assert_eq!(slow.step(1.0, 0.0, 1000.0), 0.010);
-        assert_eq!(
-            Costs { captured: 512.0, ..slow.clone() }.step(1.0, 100.0, 1000.0),
-            costs().step(1.0, 100.0, 1000.0)
-        );
-        assert_eq!(
-            Costs { launching: 0.01, ..slow }.step(1.0, 1000.0, 1000.0),
-            costs().step(1.0, 1000.0, 1000.0)
-        );
+        assert_eq!(launched(0.5, 512.0).step(1.0, 100.0, 1000.0), costs().step(1.0, 100.0, 1000.0));
+        assert_eq!(launched(0.01, 0.0).step(1.0, 1000.0, 1000.0), costs().step(1.0, 1000.0, 1000.0));
     }
 
     #[test]

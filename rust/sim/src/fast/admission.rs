@@ -15,7 +15,7 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
             let Some((_, sequence)) = self.waiting.front() else { return };
             let known = self.sequences[sequence as usize].tokens;
             let hits = self.cache.look_up(sequence, known);
-            let cached = hits.blocks * self.config.block_size;
+            let cached = (hits.blocks * self.config.block_size).max(self.recorded(sequence));
             let has_prompt = cached + 1 < known;
             if pass.deferring && has_prompt {
                 return;
@@ -39,6 +39,18 @@ impl<C: Clock, P: StepCost> FastReplica<'_, C, P> {
                 self.singles.push(sequence);
             }
         }
+    }
+
+    /// Tokens of a request that count as cached because they were when it was recorded, in whole blocks and never the last
+    /// token. Blocks are taken for them as for tokens that are computed.
+    #[inline]
+    fn recorded(&self, sequence: u32) -> u32 {
+        let state = &self.sequences[sequence as usize];
+        if state.recorded == 0 || !self.config.enable_prefix_caching {
+            return 0;
+        }
+        let size = self.config.block_size;
+        state.recorded.min(state.tokens - 1) / size * size
     }
 
     /// Whether blocks suffice for a request of `known` tokens that would hold `tokens` of them after this step.

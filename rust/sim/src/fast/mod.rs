@@ -27,9 +27,8 @@ const LARGEST_BLOCK: u32 = 1 << 16;
 /// Whether the fast path decides exactly as the step-by-step engine under these settings.
 ///
 /// Not covered: engines other than vLLM, layers that cache differently, speculation, pipeline stages, tokens that are sent
-/// several together, steps that may hold
-/// fewer tokens than sequences, records of steps, recorded caches; with prefix caching, what [`Cache`](cache::Cache) cannot
-/// keep apart (`caches_by_runs`).
+/// several together, steps that may hold fewer tokens than sequences, records of steps; with prefix caching, what
+/// [`Cache`](cache::Cache) cannot keep apart (`caches_by_runs`).
 pub fn covers(config: &EngineConfig, workload: Workload<'_>, record: Record) -> bool {
     matches!(record, Record::Summary | Record::Stretches)
         && config.rules == Rules::Vllm
@@ -39,7 +38,6 @@ pub fn covers(config: &EngineConfig, workload: Workload<'_>, record: Record) -> 
         && config.pipeline_parallel == 1
         && config.max_num_scheduled_tokens.is_none_or(|tokens| tokens >= config.max_num_seqs)
         && config.block_size <= LARGEST_BLOCK
-        && !workload.has_recorded_cache()
         && (!config.enable_prefix_caching || caches_by_runs(config, workload))
 }
 

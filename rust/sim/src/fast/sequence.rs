@@ -65,6 +65,8 @@ pub(super) struct Sequence {
     pub(super) preemptions: u32,
     /// Tokens found cached at the first admission.
     pub(super) cached: u32,
+    /// Tokens that count as cached because they were when it was recorded.
+    pub(super) recorded: u32,
     pub(super) place: Place,
     /// Where priorities rule: its own, and the number of the instant at which it arrived.
     pub(super) priority: i32,
@@ -92,6 +94,7 @@ impl Sequence {
             admission: 0,
             preemptions: 0,
             cached: 0,
+            recorded: workload.recorded_cache(row),
             place: Place::Waiting,
             priority: 0,
             moment: 0,

@@ -119,6 +119,9 @@ impl Predicted {
             Price::Host(form) => each(seconds, &part.sequences, |sequences| {
                 form.seconds(device, &HostKernel { sequences: *sequences })
             }),
+            Price::Launching(all, captured) => {
+                each(seconds, &part.tokens, |tokens| if tokens > captured { *all } else { 0.0 })
+            }
         }
         for (seconds, ideal) in seconds.iter_mut().zip(ideal) {
             *seconds = (self.factor * *seconds).max(self.floor).max(*ideal);
