@@ -99,4 +99,4 @@ def test_what_images_cost_is_said(tmp_path: Path) -> None:
 
 
 def test_images_and_deadlines_on_a_screen(snapshot: Callable[[str, str], None]) -> None:
-    snapshot("simulate-images", f"simulate {TRACE} --hw h100 -m {SEEING}")
+    snapshot("simulate-images", f"simulate {TRACE} --hw a100-80gb-sxm -m {SEEING} --mode ideal")
