@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=15, deadline=None)
 @given(
-    deadlines=st.lists(st.none() | st.floats(0.05, 3.0), min_size=1, max_size=80),
+    deadlines=st.lists(st.none() | st.integers(50, 3000).map(lambda ms: ms / 1000), min_size=1, max_size=80),
     replicas=st.integers(1, 3),
     slo=st.sampled_from([None, "ttft:90", "e2e:900 tpot:40"]),
     late=st.sampled_from([{}, {"max_concurrency": 4}, {"warmup": "0.1s"}, {"api_latency": 40}]),

@@ -23,7 +23,7 @@ def written(path: Path, *rows: dict[str, Any]) -> Path:
 
 def ttft_s(file: Path, **asked: Any) -> float:
     run = rf.simulate(file, **{"model": SEEING, "hw": "h100", "mode": "ideal"} | asked)
-    return run.requests["ttft_s"][0]
+    return float(run.requests["ttft_s"][0])
 
 
 @pytest.mark.parametrize("images", [1, 3])
@@ -99,4 +99,4 @@ def test_what_images_cost_is_said(tmp_path: Path) -> None:
 
 
 def test_images_and_deadlines_on_a_screen(snapshot: Callable[[str, str], None]) -> None:
-    snapshot("simulate-images", f"simulate {TRACE} --hw h100 -m {SEEING}")
+    snapshot("simulate-images", f"simulate {TRACE} --hw a100-80gb-sxm -m {SEEING} --mode ideal")

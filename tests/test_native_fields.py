@@ -64,7 +64,7 @@ def fields() -> list[str]:
 
 
 def told(file: Path, field: str, value: Any) -> tuple[Any, list[str]]:
-    """Return what comes of a trace in which the field of the last request has that value, and the notes."""
+    """Return what comes of a trace whose last request has that value, warnings (of turns) with it; and the notes."""
     _, _, others, asked = CASES[field]
     rows = [
         {"arrival_s": 0, "prompt_tokens": 600, "output_tokens": 20, "id": str(row)} | others
@@ -81,7 +81,7 @@ def told(file: Path, field: str, value: Any) -> tuple[Any, list[str]]:
     rows[-1][field] = value
     file.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
     run = rf.simulate(file, **{"model": "llama-3.1-8b", "hw": "h100", **asked})
-    result: list[Any] = [run.requests.to_dict(as_series=False), run.summary]
+    result: list[Any] = [run.requests.to_dict(as_series=False), run.summary, run.trace.warnings]
     if field.startswith("observed"):
         found = observed.traced(file)
         assert found is not None
