@@ -266,6 +266,23 @@ proptest! {
 }
 
 #[test]
+fn what_leaves_operations_out_but_reads_all_weights_turns_compute_bound_later() {
+    let from = |with: &str| {
+        let found = value(with, "llama-3.1-8b", "h100-sxm", &decode(1, 1000), "compute_bound_from");
+        found.unwrap()
+    };
+    let ridge = 989.5e12 / 3.35e12;
+    // Half of the tokens compute half of the layers; so many tokens read all of them: F·(1/2 + 1/4) for W
+    assert!((from("early-exit:at=0.5,share=0.5,kv=skip") / (ridge / 0.75) - 1.0).abs() < 1e-9);
+    // q, k, v and o are 4096·(6144 + 4096) weights a layer, the FFN is 3·4096·14,336, of which each token uses a quarter
+    let (attention, ffn) = (4096.0 * (6144.0 + 4096.0), 3.0 * 4096.0 * 14_336.0);
+    let sparse = ridge * (attention + ffn) / (attention + ffn / 4.0);
+    assert!((from("contextual-sparsity:active=0.25,parts=ffn") / sparse - 1.0).abs() < 1e-9);
+    // Each of several devices reads all weights for the tokens of every sequence
+    assert!((from("context-parallel:ranks=4") / ridge - 1.0).abs() < 1e-9);
+}
+
+#[test]
 fn fewer_bits_turn_compute_bound_at_the_rule_of_thumb() {
     // A6000: 154.8 TFLOP/s and 768 GB/s: 201.6, 100.8, 50.4, 25.2, 12.6 tokens
     for (bits, expected) in [(8, 100.78), (4, 50.39), (2, 25.2), (1, 12.6)] {
