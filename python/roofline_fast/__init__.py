@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from roofline_fast.hardware import Hardware
     from roofline_fast.listing import catalog
     from roofline_fast.model import Model
+    from roofline_fast.rates import simulate_rates
     from roofline_fast.simulated import Simulation
     from roofline_fast.simulation import simulate
     from roofline_fast.sweeps import sweep
@@ -57,6 +58,7 @@ __all__ = [
     "compare",
     "evaluate",
     "simulate",
+    "simulate_rates",
     "sweep",
     "validate",
 ]
@@ -81,6 +83,7 @@ _HOME = {
     "compare": "roofline_fast.comparison",
     "evaluate": "roofline_fast.evaluation",
     "simulate": "roofline_fast.simulation",
+    "simulate_rates": "roofline_fast.rates",
     "sweep": "roofline_fast.sweeps",
     "validate": "roofline_fast.validation",
 }

@@ -165,7 +165,7 @@ def refuse_pairs(options: Mapping[str, Any], *, generated: bool, users: bool) ->
     given = {word: value for word, value in options.items() if value is not None}
     rate = given.get("request_rate")
     if isinstance(rate, Sequence) and (not isinstance(rate, str) or "," in rate):
-        hint = "one simulation a rate: `[rf.simulate(trace, hw=hw, request_rate=rate) for rate in (1, 2, 4)]`"
+        hint = 'a row a rate: `rf.simulate_rates(num_prompts=300, request_rate=[1, 2, 4], hw="h100-sxm")`'
         message = f"request_rate must be one rate: {rate!r}"
         raise SpecError(message, field="request_rate", value=repr(rate), hint=hint)
     drawn = [word for word in ARRIVALS if word in given]

@@ -335,26 +335,27 @@ def simulate(
 
 def _curve(
     simulations: list[Simulation],
-    rates: list[str],
+    asked: list[str],
     ranks: list[float],
     form: str,
     out: Path | None,
     quiet: bool,
 ) -> int:
     """Show one row a rate, and return the exit code."""
+    from roofline_fast import rates
     from roofline_fast.cli import simulate_curve
 
-    rows = simulate_curve.rows(simulations, rates)
+    rows = rates.rows(simulations, asked)
     if out is not None and output.is_folder(out):
-        record = simulate_curve.record(simulations, rates)
+        record = simulate_curve.record(simulations, asked)
         telling.save_folder(out, record, {"curve": lambda file: output.save(rows, file)}, quiet)
     elif out is not None:
         output.save(rows, out)
         talk.note(f"{len(simulations)} rates written to {out}", quiet=quiet)
     output.show(
         form,
-        screen=lambda: simulate_curve.screen(simulations, rates, max(ranks)),
-        record=lambda: simulate_curve.record(simulations, rates),
+        screen=lambda: simulate_curve.screen(simulations, asked, max(ranks)),
+        record=lambda: simulate_curve.record(simulations, asked),
         frame=lambda: rows,
     )
     return max(_verdict(simulation) for simulation in simulations)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from roofline_fast.cli.figures import digits, percent, table
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from roofline_fast.simulated import Simulation
     from roofline_fast.trace import Trace
 
@@ -21,16 +19,6 @@ def each(simulate: Callable[..., Simulation]) -> Callable[..., list[Simulation]]
         return [simulate(trace, **settings) for trace in traces]
 
     return over
-
-
-def rows(simulations: Sequence[Simulation], asked: Sequence[str]) -> pl.DataFrame:
-    """Return one row a rate: what was asked, and the summary."""
-    import polars as pl
-
-    columns = {
-        name: [simulation.summary[name] for simulation in simulations] for name in simulations[0].summary
-    }
-    return pl.DataFrame({"request_rate": [float(rate) for rate in asked], **columns})
 
 
 def record(simulations: Sequence[Simulation], asked: Sequence[str]) -> dict[str, Any]:

@@ -138,16 +138,15 @@ def loaded(
     stream: bool | None,
 ) -> list[Trace]:
     """Return the traffic, once for each rate that is asked for."""
-    from roofline_fast.workload import load, refuse_pairs
+    from roofline_fast import rates as several
 
     if stream:
         _check_streamed(trace, scaling)
-    options = {**reading, **scaling}
-    each = [{**traffic, "request_rate": rate} for rate in rates(traffic)] or [dict(traffic)]
-    refuse_pairs({**options, **each[0]}, generated=not trace, users=not arrivals_needed)
-    if not trace:
-        return [load(None, {**options, **words}, seed, stream=stream) for words in each]
-    if len(each) == 1:
-        return [load(list(trace), {**options, **each[0]}, seed, arrivals_needed=arrivals_needed)]
-    once = load(list(trace), options, seed, arrivals_needed=False)
-    return [once.arriving(**words, seed=seed) for words in each]
+    return several.loaded(
+        list(trace) or None,
+        {**reading, **scaling, **traffic},
+        rates(traffic),
+        seed,
+        arrivals_needed=arrivals_needed,
+        stream=stream,
+    )
