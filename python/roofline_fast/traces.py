@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -197,12 +198,23 @@ def _write_columns(trace: _core.Trace, path: Path) -> None:
         trace.write(part, "native")
         with part.open("rb") as stream:
             header = stream.readline().decode().strip()
-            table = pl.read_ndjson(stream.read(), infer_schema_length=None)
+            table = pl.read_ndjson(_of_one_kind(stream.read()), infer_schema_length=None)
         table = table.with_columns(pl.col("arrival_s").cast(pl.Float64))
         if path.suffix.lower() == ".parquet":
             table.write_parquet(part, metadata={HEADER: header})
         else:
             without_lists(table).write_csv(part)
+
+
+def _of_one_kind(lines: bytes) -> bytes:
+    """Return rows of which all have tokens of images as lists, if any has: a column is of one kind."""
+    if not re.search(rb'"image_tokens": \[', lines):
+        return lines
+    counted = rb'("images": \d+, )?"image_tokens": (\d+)'
+    # A list says how many images there are, which a count leaves open.
+    return re.sub(
+        counted, lambda row: (row[1] or b'"images": 0, ') + b'"image_tokens": [' + row[2] + b"]", lines
+    )
 
 
 def block_size_note(form: str, path: str, block_size: int | None) -> str | None:

@@ -10,8 +10,8 @@ use roofline_core::table::{Column, Table as Rows};
 use roofline_sim::assemble::{Assembled, TraceColumns, Turns};
 use roofline_sim::error as trace_error;
 use roofline_sim::trace::{
-    self, Carried, FieldMap, Format, Labels, NOT_OBSERVED, OnError, PriorityOrder, ReadOptions, Reader,
-    Report, TimeFormat, TimeUnit, Trace as Requests, TurnLengths, ZeroOutput,
+    self, Carried, FieldMap, Format, Labels, NOT_OBSERVED, NOT_SAID, OnError, PriorityOrder, ReadOptions,
+    Reader, Report, TimeFormat, TimeUnit, Trace as Requests, TurnLengths, ZeroOutput,
 };
 use roofline_sim::workload::{Reshape, Spec};
 
@@ -450,6 +450,9 @@ fn push_carried(table: &mut Rows, carried: &Carried) {
     if let Some(tenant) = &carried.tenant {
         table.push("tenant", labels(tenant));
     }
+    if let Some(classes) = &carried.slo_class {
+        table.push("slo_class", labels(classes));
+    }
     let counts = [
         ("recorded_cached_tokens", &carried.cached_tokens),
         ("images", &carried.images),
@@ -460,8 +463,18 @@ fn push_carried(table: &mut Rows, carried: &Carried) {
     for (name, column) in counts.into_iter().filter(|(_, column)| !column.is_empty()) {
         table.push(name, Column::U32(column.clone()));
     }
+    let told = [
+        ("turn", &carried.turn),
+        ("max_output_tokens", &carried.max_output_tokens),
+        ("reasoning_tokens", &carried.reasoning_tokens),
+    ];
+    let said = |count: &u32| (*count != NOT_SAID).then_some(u64::from(*count));
+    for (name, column) in told.into_iter().filter(|(_, column)| !column.is_empty()) {
+        table.push(name, Column::OptU64(column.iter().map(said).collect()));
+    }
     let times = [
         ("deadline_s", &carried.deadline_ns),
+        ("timeout_s", &carried.timeout_ns),
         ("observed_ttft_s", &carried.ttft_ns),
         ("observed_e2e_s", &carried.e2e_ns),
         ("observed_tpot_s", &carried.tpot_ns),

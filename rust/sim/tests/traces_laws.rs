@@ -4,8 +4,8 @@ use std::io::Write;
 
 use proptest::prelude::*;
 use roofline_sim::trace::{
-    BlockHashes, Carried, Format, Labels, NOT_OBSERVED, OnError, Prefixes, ReadOptions, Sessions, Trace,
-    detect, inspect, read, write,
+    BlockHashes, Carried, Format, Labels, NOT_OBSERVED, NOT_SAID, OnError, Prefixes, ReadOptions, Sessions,
+    Trace, detect, inspect, read, write,
 };
 
 /// A trace in time order from 0, in whole milliseconds so that every format can hold it.
@@ -101,6 +101,16 @@ fn full_traces() -> impl Strategy<Value = Trace> {
                 tenant: Some(named.clone()),
                 images: picks.iter().map(|pick| u32::from(*pick)).collect(),
                 image_tokens: vec![3; count],
+                slo_class: Some(named.clone()),
+                turn: picks.iter().map(|pick| u32::from(*pick)).collect(),
+                max_output_tokens: trace.output_tokens.clone(),
+                reasoning_tokens: (0..count).map(|row| if has(row) { 0 } else { NOT_SAID }).collect(),
+                image_sizes: if picks.iter().any(|pick| *pick > 1) {
+                    picks.iter().map(|pick| (*pick > 1).then(|| Box::from([1; 3]))).collect()
+                } else {
+                    Vec::new()
+                },
+                timeout_ns: (0..count).map(observed).collect(),
                 audio_tokens: picks.iter().map(|pick| u32::from(*pick) * 5).collect(),
                 video_tokens: vec![4; count],
                 deadline_ns: (0..count).map(observed).collect(),
@@ -116,6 +126,7 @@ fn full_traces() -> impl Strategy<Value = Trace> {
 /// A trace as it is read: prefix groups are paths where there are none, and adapters share no ids.
 fn as_read(trace: &Trace) -> Trace {
     let mut read = trace.clone();
+    read.sessions = read.sessions.filter(|sessions| sessions.count > 0 || sessions.waiting() > 0);
     if let (None, Some(prefixes)) = (&trace.hashes, &trace.carried.prefixes) {
         assert!(prefixes.tokens.iter().all(|tokens| *tokens < 16), "no prefix of these traces fills a block");
         let offsets = vec![0; trace.len() + 1];

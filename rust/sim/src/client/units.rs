@@ -113,6 +113,7 @@ mod tests {
         let none = Sessions::NONE;
         let sessions = Sessions {
             count: 2,
+            names: vec![],
             session: vec![0, none, 1, 0, none, 1],
             offsets: vec![0, 0, 0, 0, 0, 1, 2],
             after: vec![1, 2],

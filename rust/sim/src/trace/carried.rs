@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
 
+/// A count that the file does not give, where none and 0 are not the same.
+pub const NOT_SAID: u32 = u32::MAX;
+
 /// A duration that was not observed.
 pub const NOT_OBSERVED: u64 = u64::MAX;
 
@@ -46,16 +49,28 @@ pub struct Carried {
     pub lora: Option<Labels>,
     /// Who asks.
     pub tenant: Option<Labels>,
+    /// The class of service that each request is promised.
+    pub slo_class: Option<Labels>,
+    /// Which turn of its session each request is, or [`NOT_SAID`].
+    pub turn: Vec<u32>,
+    /// Tokens that each answer was allowed, or [`NOT_SAID`].
+    pub max_output_tokens: Vec<u32>,
+    /// Tokens of each answer that were thoughts, or [`NOT_SAID`].
+    pub reasoning_tokens: Vec<u32>,
     /// Images of each prompt; 0 where the file does not say.
     pub images: Vec<u32>,
     /// Tokens of the images, counted in the prompt; 0 where the file does not say.
     pub image_tokens: Vec<u32>,
+    /// Tokens of each image, where the file lists them.
+    pub image_sizes: Vec<Option<Box<[u32]>>>,
     /// Tokens of sound, counted in the prompt; 0 where the file does not say.
     pub audio_tokens: Vec<u32>,
     /// Tokens of moving pictures, counted in the prompt; 0 where the file does not say.
     pub video_tokens: Vec<u32>,
     /// Nanoseconds from the arrival within which the answer must be there, or [`NOT_OBSERVED`].
     pub deadline_ns: Vec<u64>,
+    /// Nanoseconds from the arrival after which its sender gives up, or [`NOT_OBSERVED`].
+    pub timeout_ns: Vec<u64>,
     /// Measured nanoseconds to the first token, or [`NOT_OBSERVED`].
     pub ttft_ns: Vec<u64>,
     /// Measured nanoseconds to the last token, or [`NOT_OBSERVED`].
@@ -76,11 +91,17 @@ impl Carried {
             cached_tokens: pick(&self.cached_tokens, order),
             lora: self.lora.as_ref().map(labels),
             tenant: self.tenant.as_ref().map(labels),
+            slo_class: self.slo_class.as_ref().map(labels),
+            turn: pick(&self.turn, order),
+            max_output_tokens: pick(&self.max_output_tokens, order),
+            reasoning_tokens: pick(&self.reasoning_tokens, order),
             images: pick(&self.images, order),
+            image_sizes: pick(&self.image_sizes, order),
             image_tokens: pick(&self.image_tokens, order),
             audio_tokens: pick(&self.audio_tokens, order),
             video_tokens: pick(&self.video_tokens, order),
             deadline_ns: pick(&self.deadline_ns, order),
+            timeout_ns: pick(&self.timeout_ns, order),
             ttft_ns: pick(&self.ttft_ns, order),
             e2e_ns: pick(&self.e2e_ns, order),
             tpot_ns: pick(&self.tpot_ns, order),
@@ -102,11 +123,17 @@ pub(super) struct CarriedRow<'a> {
     pub cached_tokens: Option<u32>,
     pub lora: Option<Cow<'a, str>>,
     pub tenant: Option<Cow<'a, str>>,
+    pub slo_class: Option<Cow<'a, str>>,
+    pub turn: Option<u32>,
+    pub max_output_tokens: Option<u32>,
+    pub reasoning_tokens: Option<u32>,
     pub images: Option<u32>,
+    pub image_sizes: Option<Box<[u32]>>,
     pub image_tokens: Option<u32>,
     pub audio_tokens: Option<u32>,
     pub video_tokens: Option<u32>,
     pub deadline_ns: Option<u64>,
+    pub timeout_ns: Option<u64>,
     pub ttft_ns: Option<u64>,
     pub e2e_ns: Option<u64>,
     pub tpot_ns: Option<u64>,
@@ -119,6 +146,7 @@ pub(super) struct CarriedColumns {
     groups: FxHashMap<String, u32>,
     loras: FxHashMap<String, u32>,
     tenants: FxHashMap<String, u32>,
+    classes: FxHashMap<String, u32>,
 }
 
 impl CarriedColumns {
@@ -131,6 +159,11 @@ impl CarriedColumns {
         put(&mut columns.audio_tokens, row, carried.audio_tokens, 0);
         put(&mut columns.video_tokens, row, carried.video_tokens, 0);
         put(&mut columns.deadline_ns, row, carried.deadline_ns, NOT_OBSERVED);
+        put(&mut columns.turn, row, carried.turn, NOT_SAID);
+        put(&mut columns.max_output_tokens, row, carried.max_output_tokens, NOT_SAID);
+        put(&mut columns.reasoning_tokens, row, carried.reasoning_tokens, NOT_SAID);
+        put(&mut columns.image_sizes, row, carried.image_sizes.clone().map(Some), None);
+        put(&mut columns.timeout_ns, row, carried.timeout_ns, NOT_OBSERVED);
         put(&mut columns.ttft_ns, row, carried.ttft_ns, NOT_OBSERVED);
         put(&mut columns.e2e_ns, row, carried.e2e_ns, NOT_OBSERVED);
         put(&mut columns.tpot_ns, row, carried.tpot_ns, NOT_OBSERVED);
@@ -139,6 +172,9 @@ impl CarriedColumns {
         }
         if let Some(name) = &carried.tenant {
             label(columns.tenant.get_or_insert_default(), &mut self.tenants, row, name);
+        }
+        if let Some(name) = &carried.slo_class {
+            label(columns.slo_class.get_or_insert_default(), &mut self.classes, row, name);
         }
         if let Some(name) = &carried.group {
             let prefixes = columns.prefixes.get_or_insert_default();
@@ -149,7 +185,7 @@ impl CarriedColumns {
 
     /// The columns of all `requests`.
     pub fn finish(mut self, requests: usize) -> Carried {
-        fn pad<T: Copy>(column: &mut Vec<T>, requests: usize, none: T) {
+        fn pad<T: Clone>(column: &mut Vec<T>, requests: usize, none: T) {
             if !column.is_empty() {
                 column.resize(requests, none);
             }
@@ -165,12 +201,22 @@ impl CarriedColumns {
         for column in counts {
             pad(column, requests, 0);
         }
-        let times =
-            [&mut columns.deadline_ns, &mut columns.ttft_ns, &mut columns.e2e_ns, &mut columns.tpot_ns];
+        let told = [&mut columns.turn, &mut columns.max_output_tokens, &mut columns.reasoning_tokens];
+        for column in told {
+            pad(column, requests, NOT_SAID);
+        }
+        pad(&mut columns.image_sizes, requests, None);
+        let times = [
+            &mut columns.deadline_ns,
+            &mut columns.timeout_ns,
+            &mut columns.ttft_ns,
+            &mut columns.e2e_ns,
+            &mut columns.tpot_ns,
+        ];
         for column in times {
             pad(column, requests, NOT_OBSERVED);
         }
-        for labels in [&mut columns.lora, &mut columns.tenant].into_iter().flatten() {
+        for labels in [&mut columns.lora, &mut columns.tenant, &mut columns.slo_class].into_iter().flatten() {
             pad(&mut labels.of, requests, Labels::NONE);
         }
         if let Some(prefixes) = &mut columns.prefixes {
@@ -181,7 +227,7 @@ impl CarriedColumns {
     }
 }
 
-fn put<T: Copy>(column: &mut Vec<T>, row: usize, value: Option<T>, none: T) {
+fn put<T: Clone>(column: &mut Vec<T>, row: usize, value: Option<T>, none: T) {
     if let Some(value) = value {
         column.resize(row, none);
         column.push(value);

@@ -255,7 +255,9 @@ impl Columns {
         let turn = self.turn(row, session, prompt, output)?;
         let (links, arrival) = self.links(row, turn.is_some(), previous, arrival)?;
         let priority = self.values.priority(row)?;
-        let carried = if row.carries() { Some(self.carried_by(row, arrival, prompt)?) } else { None };
+        let numbered = self.format() == Format::Native && row.given(Slot::Turn).is_some();
+        let carried =
+            if numbered || row.carries() { Some(self.carried_by(row, arrival, prompt)?) } else { None };
         let hashed = self.hash_path(row, own, behind.map(|last| last.row))?;
         self.keep(row, (arrival, prompt, output), turn, priority, hashed);
         self.wait(row, links, arrival);
@@ -457,7 +459,10 @@ impl Columns {
         arrival: Option<i64>,
         prompt: u32,
     ) -> Result<CarriedRow<'a>, Mistake> {
+        let native = self.format() == Format::Native;
         let values = &mut self.values;
+        let image_sizes = values.listed(row, Slot::ImageTokens)?;
+        let listed = image_sizes.as_ref().map(|sizes| sizes.len() as u32);
         let text = |slot| row.given(slot).map(|(_, text): (u8, &'a str)| text_of(text));
         let carried = CarriedRow {
             group: text(Slot::PrefixGroup),
@@ -465,10 +470,17 @@ impl Columns {
             cached_tokens: values.optional_count(row, Slot::Cached)?,
             lora: text(Slot::Lora),
             tenant: text(Slot::Tenant),
-            images: values.optional_count(row, Slot::Images)?.or(values.listed(row, Slot::ImageTokens)),
+            images: values.optional_count(row, Slot::Images)?.or(listed),
+            image_sizes,
             image_tokens: values.summed(row, Slot::ImageTokens)?,
             audio_tokens: values.summed(row, Slot::AudioTokens)?,
             video_tokens: values.summed(row, Slot::VideoTokens)?,
+            slo_class: text(Slot::SloClass),
+            // Other formats number turns in other ways.
+            turn: if native { values.optional_count(row, Slot::Turn)? } else { None },
+            max_output_tokens: values.optional_count(row, Slot::MaxOutput)?,
+            reasoning_tokens: values.optional_count(row, Slot::Reasoning)?,
+            timeout_ns: values.optional_duration(row, Slot::Timeout)?,
             deadline_ns: values.observed(row, Slot::Deadline, Slot::DeadlineAt, arrival)?,
             ttft_ns: values.observed(row, Slot::Ttft, Slot::FirstAt, arrival)?,
             e2e_ns: values.observed(row, Slot::E2e, Slot::EndAt, arrival)?,

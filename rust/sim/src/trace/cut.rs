@@ -152,6 +152,7 @@ mod tests {
             }),
             sessions: Some(Sessions {
                 count: 2,
+                names: vec![],
                 session: vec![0, 1, 0, 1],
                 offsets: vec![0, 0, 0, 1, 2],
                 after: vec![0, 1],

@@ -353,7 +353,7 @@ fn assemble(
 }
 
 /// Tokens of a block into which the prefixes of groups are cut: vLLM's own KV block.
-const PREFIX_BLOCK: u32 = 16;
+pub(super) const PREFIX_BLOCK: u32 = 16;
 
 /// Makes paths of prefix groups where the file has no hashes, and keeps those of different adapters apart.
 fn shared_prefixes(trace: &mut Trace, repeats: &Repeats, block_size: u32, report: &mut Report) {

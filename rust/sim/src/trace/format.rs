@@ -148,6 +148,14 @@ pub(super) enum Slot {
     Deadline,
     /// Until when the answer must be there, on the clock of the arrivals.
     DeadlineAt,
+    /// The class of service it is promised, by name.
+    SloClass,
+    /// Time from the arrival after which its sender gives up.
+    Timeout,
+    /// Tokens that its answer was allowed.
+    MaxOutput,
+    /// Tokens of its answer that were thoughts.
+    Reasoning,
     Ttft,
     E2e,
     Tpot,
@@ -162,7 +170,17 @@ pub(super) enum Slot {
 impl Slot {
     /// Whether what it holds changes nothing that is simulated or measured: it is carried, or known and no more.
     pub(super) fn is_idle(self) -> bool {
-        matches!(self, Slot::Tenant | Slot::AudioTokens | Slot::VideoTokens | Slot::Unused)
+        let carried = matches!(
+            self,
+            Slot::Tenant
+                | Slot::AudioTokens
+                | Slot::VideoTokens
+                | Slot::SloClass
+                | Slot::Timeout
+                | Slot::MaxOutput
+                | Slot::Reasoning
+        );
+        carried || self == Slot::Unused
     }
 }
 

@@ -4,6 +4,7 @@
 //! format, and why), the rows (JSON or CSV), the columns (rules, repairs, mistakes), and finishing (order, origin,
 //! checks over the whole). Nothing that changes a number is repaired in silence.
 
+mod native_row;
 mod number;
 mod datetime;
 mod time_format;
@@ -44,7 +45,7 @@ mod write;
 
 use roofline_core::table::Texts;
 
-pub use carried::{Carried, Labels, NOT_OBSERVED, Prefixes};
+pub use carried::{Carried, Labels, NOT_OBSERVED, NOT_SAID, Prefixes};
 pub(crate) use check::{check_length, check_offsets};
 pub use detect::{Detection, detect};
 pub use files::{paths, read_files};
@@ -111,6 +112,8 @@ impl BlockHashes {
 pub struct Sessions {
     /// How many sessions there are.
     pub count: u32,
+    /// What the file calls each session; empty where they are numbered and no more.
+    pub names: Vec<String>,
     /// The session of each request, or [`Sessions::NONE`].
     pub session: Vec<u32>,
     /// `after[offsets[i]..offsets[i + 1]]` are what request `i` waits for; `len() == requests + 1`.

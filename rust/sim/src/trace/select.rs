@@ -39,6 +39,7 @@ impl Sessions {
         }
         let mut chosen = Sessions {
             count: self.count,
+            names: self.names.clone(),
             session: pick(&self.session, order),
             offsets: vec![0],
             ..Sessions::default()

@@ -4,6 +4,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Sessions;
 use super::links::{Links, Resolved};
+use super::row::text_of;
 
 /// What is noticed about sessions on the way.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,22 @@ pub(super) struct SessionColumns {
     turns: FxHashSet<(u32, u32)>,
     pub links: Links,
     pub noticed: Noticed,
+}
+
+/// What sessions are called, by number; nothing if that is `s0`, `s1`, …, or the same for two.
+fn names_of(numbers: &FxHashMap<String, u32>) -> Vec<String> {
+    let mut names = vec![String::new(); numbers.len()];
+    for (raw, number) in numbers {
+        names[*number as usize] = text_of(raw).into_owned();
+    }
+    let numbered = || names.iter().enumerate().all(|(number, name)| *name == numbered_name(number));
+    let distinct: FxHashSet<&String> = names.iter().collect();
+    if distinct.len() < names.len() || numbered() { Vec::new() } else { names }
+}
+
+/// What a session is called that has only a number.
+pub(super) fn numbered_name(number: usize) -> String {
+    format!("s{number}")
 }
 
 /// The last row of a session.
@@ -125,6 +142,7 @@ impl SessionColumns {
         }
         let sessions = Sessions {
             count,
+            names: names_of(&self.names),
             session: self.session,
             offsets: std::mem::take(&mut resolved.offsets),
             after: std::mem::take(&mut resolved.after),

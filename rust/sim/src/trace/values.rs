@@ -250,25 +250,25 @@ impl Values {
 
     /// A count, or the sum of a list of counts.
     pub fn summed(&mut self, row: &Row, slot: Slot) -> Result<Option<u32>, Mistake> {
-        let Some((alias, raw)) = row.given(slot) else { return Ok(None) };
-        let Some(list) = raw.strip_prefix('[').and_then(|list| list.strip_suffix(']')) else {
-            return self.optional_count(row, slot);
-        };
-        let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
-        let sum = items
-            .map(|item| number::tokens(item.as_bytes()).ok())
-            .try_fold(0u32, |sum, item| sum.checked_add(item?));
-        match sum.filter(|sum| *sum <= number::TOKENS_MAX) {
-            Some(sum) => Ok(Some(sum)),
-            None => Err(Mistake::new(self.name(alias), "must be a list of whole numbers", shortened(raw))),
+        match self.listed(row, slot)? {
+            Some(counts) => Ok(Some(counts.iter().sum())),
+            None => self.optional_count(row, slot),
         }
     }
 
-    /// How many counts a list has, where there is one.
-    pub fn listed(&self, row: &Row, slot: Slot) -> Option<u32> {
-        let (_, raw) = row.given(slot)?;
-        let list = raw.strip_prefix('[')?.strip_suffix(']')?;
-        Some(list.split(',').filter(|item| !item.trim().is_empty()).count() as u32)
+    /// The counts of a list, where there is one; their sum is a count, too.
+    pub fn listed(&self, row: &Row, slot: Slot) -> Result<Option<Box<[u32]>>, Mistake> {
+        let Some((alias, raw)) = row.given(slot) else { return Ok(None) };
+        let Some(list) = raw.strip_prefix('[').and_then(|list| list.strip_suffix(']')) else {
+            return Ok(None);
+        };
+        let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let counts: Option<Box<[u32]>> = items.map(|item| number::tokens(item.as_bytes()).ok()).collect();
+        let sum = |counts: &[u32]| counts.iter().map(|count| u64::from(*count)).sum::<u64>();
+        match counts.filter(|counts| sum(counts) <= u64::from(number::TOKENS_MAX)) {
+            Some(counts) => Ok(Some(counts)),
+            None => Err(Mistake::new(self.name(alias), "must be a list of whole numbers", shortened(raw))),
+        }
     }
 
     /// What was measured of a request: a duration, or the time since its arrival at a point in time; 0 is none.

@@ -5,9 +5,11 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use super::carried::NOT_OBSERVED;
+use super::carried::{NOT_OBSERVED, NOT_SAID};
+use super::native_row::{self, Native};
 use super::policy::BlockRule;
-use super::{Format, Sessions, Trace, datetime};
+use super::sessions::numbered_name;
+use super::{BlockHashes, Format, Sessions, Trace, datetime};
 use crate::error::Result;
 use roofline_core::error::Error;
 
@@ -84,10 +86,10 @@ pub fn write_parts(
             };
             if std::mem::take(&mut first) {
                 // What later parts hold is not known: any beginning of a prompt may be hashed.
-                take(&header(&part, format, Some(BlockRule::Leading)))?;
+                take(&header(&part, format, part.hashes.as_ref(), Some(BlockRule::Leading)))?;
             }
             rows += part.len() as u64;
-            each_row(&part, format, take)?;
+            each_row(&part, format, part.hashes.as_ref(), take)?;
         }
         Ok(())
     });
@@ -135,20 +137,22 @@ const PART: usize = 1 << 18;
 
 /// The text of a file, part by part: the first lines first.
 fn each_part(trace: &Trace, format: Format, take: Take<'_>) -> io::Result<()> {
-    take(&header(trace, format, None))?;
-    each_row(trace, format, take)
+    // Where the names of prefix groups say the same, a reader makes the paths anew.
+    let known = format == Format::Native && native_row::are_of_groups(trace);
+    let hashes = trace.hashes.as_ref().filter(|_| !known);
+    take(&header(trace, format, hashes, None))?;
+    each_row(trace, format, hashes, take)
 }
 
-fn each_row(trace: &Trace, format: Format, take: Take<'_>) -> io::Result<()> {
+fn each_row(trace: &Trace, format: Format, hashes: Option<&BlockHashes>, take: Take<'_>) -> io::Result<()> {
     let mut text = String::new();
-    // A field is of one kind in all rows: a list where any row waits for several others.
-    let several = trace.sessions.as_ref().is_some_and(Sessions::waits_for_several);
+    let native = (format == Format::Native).then(|| Native::of(trace, hashes));
     for row in 0..trace.len() {
         match format {
             Format::Mooncake => mooncake_row(trace, row, &mut text),
             Format::Vidur => table_row(trace, row, decimal(trace.arrival_ns[row], 9), &mut text),
             Format::AzureLlm => table_row(trace, row, date(trace.arrival_ns[row]), &mut text),
-            _ => native_row(trace, row, several, &mut text),
+            _ => native.iter().for_each(|native| native.row(row, &mut text)),
         }
         if text.len() >= PART {
             take(&text)?;
@@ -159,7 +163,7 @@ fn each_row(trace: &Trace, format: Format, take: Take<'_>) -> io::Result<()> {
 }
 
 /// The first line of a file, if it has one that is no request; `rule` says how prompts are hashed, if that is known.
-fn header(trace: &Trace, format: Format, rule: Option<BlockRule>) -> String {
+fn header(trace: &Trace, format: Format, hashes: Option<&BlockHashes>, rule: Option<BlockRule>) -> String {
     let mut text = String::new();
     match format {
         Format::Mooncake => {}
@@ -168,7 +172,7 @@ fn header(trace: &Trace, format: Format, rule: Option<BlockRule>) -> String {
         _ => {
             let mut line = Line::of(&mut text);
             line.words("trace", "roofline-fast/1");
-            if let Some(hashes) = &trace.hashes {
+            if let Some(hashes) = hashes {
                 let prompts = hashes.offsets.windows(2).zip(&trace.prompt_tokens);
                 let prompts = prompts.map(|(pair, prompt)| (pair[1] - pair[0], *prompt));
                 line.field("block_size", hashes.block_size);
@@ -202,6 +206,11 @@ pub fn left_out(trace: &Trace, format: Format) -> Result<Vec<&'static str>> {
         ("recorded cache hits", !carried.cached_tokens.is_empty(), false),
         ("adapters", carried.lora.is_some(), false),
         ("tenants", carried.tenant.is_some(), false),
+        ("turn numbers", !carried.turn.is_empty(), false),
+        ("classes of service", carried.slo_class.is_some(), false),
+        ("timeouts", !carried.timeout_ns.is_empty(), false),
+        ("tokens allowed", !carried.max_output_tokens.is_empty(), false),
+        ("tokens of reasoning", !carried.reasoning_tokens.is_empty(), false),
         ("images", !(carried.images.is_empty() && carried.image_tokens.is_empty()), false),
         ("audio and video", !(carried.audio_tokens.is_empty() && carried.video_tokens.is_empty()), false),
         ("deadlines", !carried.deadline_ns.is_empty(), false),
@@ -242,7 +251,7 @@ fn date(nanos: u64) -> String {
 }
 
 /// `nanos / 10^digits` as a decimal, exact and as short as can be.
-fn decimal(nanos: u64, digits: usize) -> String {
+pub(super) fn decimal(nanos: u64, digits: usize) -> String {
     let unit = 10u64.pow(digits as u32);
     let (whole, fraction) = (nanos / unit, nanos % unit);
     if fraction == 0 {
@@ -253,50 +262,51 @@ fn decimal(nanos: u64, digits: usize) -> String {
 }
 
 /// One line of JSON, field by field.
-struct Line<'t> {
+pub(super) struct Line<'t> {
     text: &'t mut String,
     fields: u32,
 }
 
 impl<'t> Line<'t> {
     /// A line behind those that `text` has.
-    fn of(text: &'t mut String) -> Line<'t> {
+    pub fn of(text: &'t mut String) -> Line<'t> {
         text.push('{');
         Line { text, fields: 0 }
     }
 
-    fn field(&mut self, name: &str, json: impl std::fmt::Display) {
+    pub fn field(&mut self, name: &str, json: impl std::fmt::Display) {
         let comma = if self.fields > 0 { ", " } else { "" };
         self.fields += 1;
         // A text in memory takes whatever is written.
         let _ = write!(self.text, "{comma}\"{name}\": {json}");
     }
 
-    fn words(&mut self, name: &str, words: &str) {
+    pub fn words(&mut self, name: &str, words: &str) {
         self.field(name, serde_json::Value::from(words));
     }
 
-    fn count(&mut self, name: &str, column: &[u32], row: usize) {
-        if let Some(count) = column.get(row) {
+    pub fn count(&mut self, name: &str, column: &[u32], row: usize) {
+        if let Some(count) = column.get(row).filter(|count| **count != NOT_SAID) {
             self.field(name, count);
         }
     }
 
-    fn seconds(&mut self, name: &str, column: &[u64], row: usize) {
+    pub fn seconds(&mut self, name: &str, column: &[u64], row: usize) {
         if let Some(nanos) = column.get(row).filter(|nanos| **nanos != NOT_OBSERVED) {
             self.field(name, decimal(*nanos, 9));
         }
     }
 
-    fn end(self) {
+    pub fn end(self) {
         self.text.push_str("}\n");
     }
 }
 
 /// The session of a request as a name.
-fn session_of(trace: &Trace, row: usize) -> Option<String> {
-    let session = trace.sessions.as_ref()?.session[row];
-    (session != Sessions::NONE).then(|| format!("s{session}"))
+pub(super) fn session_of(trace: &Trace, row: usize) -> Option<String> {
+    let sessions = trace.sessions.as_ref()?;
+    let session = Some(sessions.session[row]).filter(|session| *session != Sessions::NONE)? as usize;
+    Some(sessions.names.get(session).cloned().unwrap_or_else(|| numbered_name(session)))
 }
 
 fn mooncake_row(trace: &Trace, row: usize, text: &mut String) {
@@ -320,73 +330,6 @@ fn mooncake_row(trace: &Trace, row: usize, text: &mut String) {
         line.words("model", model);
     }
     line.end();
-}
-
-/// The native schema keeps all that a trace holds.
-fn native_row(trace: &Trace, row: usize, several: bool, text: &mut String) {
-    let mut line = Line::of(text);
-    if let Some(id) = id_of(trace, row) {
-        line.words("id", &id);
-    }
-    line.field("arrival_s", decimal(trace.arrival_ns[row], 9));
-    line.field("prompt_tokens", trace.prompt_tokens[row]);
-    line.field("output_tokens", trace.output_tokens[row]);
-    if let Some(sessions) = &trace.sessions {
-        if let Some(session) = session_of(trace, row) {
-            line.words("session", &session);
-        }
-        let (rows, delays): (Vec<u32>, Vec<u64>) = sessions.waits_for(row).unzip();
-        let ids: Vec<String> = rows.iter().filter_map(|row| id_of(trace, *row as usize)).collect();
-        line.field("after", serde_json::Value::from(ids));
-        let delays: Vec<String> = delays.into_iter().map(|delay| decimal(delay, 9)).collect();
-        match delays.as_slice() {
-            [] => {}
-            [delay] if !several => line.field("delay_s", delay),
-            _ => line.field("delay_s", format_args!("[{}]", delays.join(", "))),
-        }
-    }
-    if let Some(hashes) = &trace.hashes {
-        line.field("block_hashes", format_args!("{:?}", hashes.path(row)));
-    }
-    if let Some(model) = &trace.model {
-        line.words("model", model);
-    }
-    if let Some(priority) = trace.priority.get(row) {
-        line.field("priority", priority);
-    }
-    native_carried(trace, row, &mut line);
-    line.end();
-}
-
-/// The id of a request; its row where the trace has none and others must name it.
-fn id_of(trace: &Trace, row: usize) -> Option<String> {
-    let named = || trace.sessions.as_ref().is_some_and(|sessions| sessions.waiting() > 0);
-    trace.ids.get(row).cloned().or_else(|| named().then(|| (row + 1).to_string()))
-}
-
-fn native_carried(trace: &Trace, row: usize, line: &mut Line) {
-    let carried = &trace.carried;
-    if let Some(prefixes) = &carried.prefixes
-        && let Some(group) = prefixes.group.name(row)
-    {
-        line.words("prefix_group", group);
-        line.count("prefix_tokens", &prefixes.tokens, row);
-    }
-    line.count("cached_tokens", &carried.cached_tokens, row);
-    if let Some(adapter) = carried.lora.as_ref().and_then(|lora| lora.name(row)) {
-        line.words("lora", adapter);
-    }
-    if let Some(tenant) = carried.tenant.as_ref().and_then(|tenant| tenant.name(row)) {
-        line.words("tenant", tenant);
-    }
-    line.count("images", &carried.images, row);
-    line.count("image_tokens", &carried.image_tokens, row);
-    line.count("audio_tokens", &carried.audio_tokens, row);
-    line.count("video_tokens", &carried.video_tokens, row);
-    line.seconds("deadline_s", &carried.deadline_ns, row);
-    line.seconds("observed_ttft_s", &carried.ttft_ns, row);
-    line.seconds("observed_e2e_s", &carried.e2e_ns, row);
-    line.seconds("observed_tpot_s", &carried.tpot_ns, row);
 }
 
 #[cfg(test)]
@@ -414,6 +357,7 @@ mod tests {
             output_tokens: vec![1, 1],
             sessions: Some(Sessions {
                 count: 1,
+                names: vec![],
                 session: vec![0, 0],
                 offsets: vec![0, 0, 0],
                 after: vec![],

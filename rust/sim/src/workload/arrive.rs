@@ -98,6 +98,7 @@ mod tests {
             output_tokens: vec![1, 1, 1],
             sessions: Some(Sessions {
                 count: 1,
+                names: vec![],
                 session: vec![0, 0, Sessions::NONE],
                 offsets: vec![0, 0, 1, 1],
                 after: vec![0],

@@ -111,6 +111,7 @@ mod tests {
     fn longer_waits_for_a_turn_are_cut_and_shorter_ones_stay() {
         let sessions = crate::trace::Sessions {
             count: 1,
+            names: vec![],
             session: vec![0, 0, 0],
             offsets: vec![0, 0, 1, 2],
             after: vec![0, 1],

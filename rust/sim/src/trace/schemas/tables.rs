@@ -114,7 +114,7 @@ pub(super) static BLIS: Schema = Schema {
         timed("think_time_us", Slot::Delay, TimeUnit::Micros),
         alias("client_id", Slot::Unused),
         alias("tenant_id", Slot::Tenant),
-        alias("slo_class", Slot::Unused),
+        alias("slo_class", Slot::SloClass),
         alias("streaming", Slot::Unused),
         alias("text_tokens", Slot::Unused),
         alias("audio_tokens", Slot::AudioTokens),
