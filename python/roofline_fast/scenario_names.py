@@ -208,7 +208,13 @@ def _knobs() -> set[str]:
 def _knob(engine: str, name: str, value: Any) -> None:
     from roofline_fast.hardware import find_hardware
 
-    _core.Engine(engine, **{name: value}).memory(find_hardware(ANY_DEVICE).compiled)
+    if isinstance(value, int) and not isinstance(value, bool):
+        checks.counts(**{name: value})
+    try:
+        _core.Engine(engine, **{name: value}).memory(find_hardware(ANY_DEVICE).compiled)
+    except TypeError:
+        # Of which kind a value must be is told where kinds are read.
+        return
 
 
 def _reader(option: str) -> Callable[[str], Any]:

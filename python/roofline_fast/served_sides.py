@@ -175,6 +175,7 @@ def settings(content: Mapping[str, Any], origin: str) -> dict[str, Any]:
     known = set(inspect.signature(analyze).parameters) | set(inspect.signature(simulate).parameters)
     known = (known | workload.words() | set(SYNONYMS)) - {"trace_options", "progress"}
     found: dict[str, Any] = {}
+    paths: dict[str, str] = {}
     mistakes = []
     for path, value in scenario_names.entries({key: content[key] for key in content if key not in OF_SWEEPS}):
         key = path.rpartition(".")[2].replace("-", "_")
@@ -189,8 +190,9 @@ def settings(content: Mapping[str, Any], origin: str) -> dict[str, Any]:
         if many and len(value) != 1:
             mistakes.append(f"{path} must be one value to be compared: {value!r} (`sweep` takes several)")
             continue
-        found[key] = value[0] if many else value
+        found[key], paths[key] = value[0] if many else value, path
         mistakes += _misnamed(key, path, found[key])
+    mistakes += scenario_names.of_settings(found, paths)
     if mistakes:
         hint = "settings are the keywords of `analyze` and `simulate`; tables only group them"
         raise several(origin, mistakes, "side", hint)

@@ -231,7 +231,8 @@ def _mistakes(why: ValidationError, kind: type[BaseModel]) -> list[str]:
             said = error["msg"][:1].lower() + error["msg"][1:]
             text = f"{path}: {said.replace('input should', 'must')}: {_shown(error['input'])}"
         found.setdefault(path, text)
-    return list(found.values())
+    # Axes first, as a scenario has them.
+    return sorted(found.values(), key=lambda told: not told.startswith("axes"))
 
 
 def _path(parts: list[Any]) -> str:

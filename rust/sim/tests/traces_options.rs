@@ -576,3 +576,14 @@ fn files_put_one_behind_the_other_repeat_their_header() {
     let other = file.to_string() + &file.replace("\"s\"", "\"ms\"");
     assert!(reading(&other, ReadOptions::default()).is_err());
 }
+
+#[test]
+fn an_archive_is_named_and_an_adapter_has_two_names() {
+    let mut archive = vec![b'a'; 257];
+    archive.extend_from_slice(b"ustar\x0000");
+    let error = read("t.tar", &archive, &ReadOptions::default()).unwrap_err();
+    assert!(error.to_string().ends_with(": an archive (tar)"), "{error}");
+    assert!(error.hint().contains("--servegen FOLDER"), "{}", error.hint());
+    let row = "{\"arrival_s\": 0, \"prompt_tokens\": 5, \"output_tokens\": 1, \"lora_id\": \"a\"}";
+    assert_eq!(reading(row, ReadOptions::default()).unwrap().0.carried.lora.unwrap().names, ["a"]);
+}

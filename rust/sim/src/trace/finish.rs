@@ -431,9 +431,9 @@ fn told_of_untold_turns(sessions: &Sessions, named: bool, report: &mut Report) {
 /// The tokens of a hash id by which every prompt has as many as it needs, if there is such a size.
 fn fitting_block(columns: &Columns) -> Option<u32> {
     let hashes = columns.hashes.as_ref()?;
-    let sizes = (4..=12).map(|power| 1u32 << power);
+    let mut sizes = (4..=12).map(|power| 1u32 << power);
     let prompts = || hashes.lengths().zip(columns.prompt.iter().copied());
-    sizes.filter(|size| BlockRule::of(*size, prompts()) != BlockRule::Leading).next()
+    sizes.find(|size| BlockRule::of(*size, prompts()) != BlockRule::Leading)
 }
 
 fn told_of_sessions(sessions: &Sessions, noticed: Noticed, report: &mut Report) {

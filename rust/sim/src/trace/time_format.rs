@@ -96,7 +96,7 @@ impl TimeFormat {
         };
         let day = has(b"j") || has(b"d") && (has(b"m") || parts.contains(&Part::Month));
         let hour = has(b"H") || has(b"I") && parts.contains(&Part::Half);
-        if !has(b"s") && !(has(b"Yy") && day && hour) {
+        if !(has(b"s") || has(b"Yy") && day && hour) {
             return Err(Error::spec("time_format", "must tell the day and the hour", text, hint).into());
         }
         Ok(TimeFormat { text: text.to_string(), parts })
@@ -267,8 +267,8 @@ impl Reading<'_> {
     fn name(&mut self, names: &[&str]) -> std::result::Result<i64, Broken> {
         let letters = self.rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
         let word = String::from_utf8_lossy(self.take(letters)).to_ascii_lowercase();
-        let is = |name: &&str| **name == *word || word.len() == 3 && name.starts_with(&word);
-        names.iter().position(|name| is(&name)).map(|place| place as i64).ok_or(Broken::Shape)
+        let is = |name: &str| *name == *word || word.len() == 3 && name.starts_with(&word);
+        names.iter().position(|name| is(name)).map(|place| place as i64).ok_or(Broken::Shape)
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) static NATIVE: Schema = Schema {
         timed("delay_ms", Slot::Delay, TimeUnit::Millis),
         alias("hash_ids", Slot::Hashes),
         alias("adapter", Slot::Lora),
+        alias("lora_id", Slot::Lora),
         alias("tenant_id", Slot::Tenant),
     ],
     ..PLAIN
