@@ -99,12 +99,15 @@ kernels tells either:
 
 What was tried, and does not explain it or rests on nothing else than these runs:
 
-- Power. Data-centre Blackwell holds 0.8 of its peaks under load (see validation.md), but it has 0.44 W for 1 TFLOP/s in 16 bits, an RTX PRO 6000
-  1.28 W and an RTX 4090 2.7: these cards are not held by it. With it steps would be half as far off (TPOT -6.4 %).
-- The tail of unequal lengths alone. Dealt out in the order in which requests came, lengths that vary as these do make the last
-  block end 0.6 ms after the mean one in a step of 128 sequences (mean 1,333 tokens, deviation 605), a fifth of what is missing.
-- The cache. On an L40S, whose rows are at hand, forms are 3 to 6 % too quick where keys and values no longer fit its last-level cache: benchmark
-  loops of small ones do. If that held here it would be another fifth.
+- Power. Data-centre Blackwell holds 0.8 of its peaks under load (see validation.md), but it has 0.44 W
+  for 1 TFLOP/s in 16 bits, an RTX PRO 6000 1.28 W and an RTX 4090 2.7: these cards are not held by it.
+  With it steps would be half as far off (TPOT -6.4 %).
+- The tail of unequal lengths alone. Dealt out in the order in which requests came, lengths that vary
+  as these do make the last block end 0.6 ms after the mean one in a step of 128 sequences (mean 1,333
+  tokens, deviation 605), a fifth of what is missing.
+- The cache. On an L40S, whose rows are at hand, forms are 3 to 6 % too quick where keys and values no
+  longer fit its last-level cache: benchmark loops of small ones do. If that held here it would be
+  another fifth.
 - The interface, chunks and budgets: the run had no interface, its settings are recorded and taken.
 
 No term was added: its size could only be read off these two runs, which judge it. What is missing is

@@ -130,7 +130,7 @@ REFUSALS = {
     "--mode best": "no mode is called `best`",
     "--act-quant dynamc": "no act_quant is called `dynamc`",
     "--launch lazy": "no launch is called `lazy`",
-    "--host a,b": "--host must be milliseconds a step, and a sequence of it: a,b",
+    "--host a,b": "--host must be milliseconds a step, a sequence of it, a kernel launched for prompts: a,b",
     "--host=-1": "host.h0 must be seconds from 0 to 10: -0.001",
 }
 

@@ -87,7 +87,7 @@ def test_all_mistakes_of_a_file_are_named_at_once(command: Callable[..., Any], t
     assert done.err.splitlines() == [
         f"error: {file} has 9 mistakes:",
         "  hw must be a text or a number: True",
-        "  config is not known (nearest: techniques, chunk_size, spec_tokens)",
+        "  config is not known (nearest: columns, techniques, chunk_size)",
         "  engine.max_num_sesq is not known (nearest: max_num_seqs, max_num_tokens, max_num_active_seqs)",
         "  engine.tp must be a whole number: 'two'",
         "  engine.enforce_eager must be true or false: 1",

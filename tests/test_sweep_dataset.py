@@ -223,6 +223,29 @@ def test_scenarios_of_the_simulator_are_rows_and_parts_too(tmp_path: Path) -> No
     assert data.read()["mean_ttft_ms"].to_list() == rows["mean_ttft_ms"].to_list()
 
 
+def test_parts_of_scenarios_are_read_together_whatever_each_of_them_holds(tmp_path: Path) -> None:
+    trace = rf.Trace(arrival_s=[0.0, 0.1], prompt_tokens=[100, 200], output_tokens=[10, 20])
+    axes = {"hw": "h100-sxm", "model": "llama-3.1-8b", "tp": [1, 2], "overlap": [0, 0.5], "seed": [1]}
+    run = SimulateRun(trace, axes, limits={"min_gpus": 2}, points_a_part=1)
+    data = run.data_set(tmp_path)
+    for part in data.missing():
+        data.write(part, run.compute)
+    assert data.missing() == []
+    manifest = data.finish()
+    assert manifest is not None
+    assert [file["part"] for file in manifest["files"]] == ["part-00000002.parquet", "part-00000003.parquet"]
+    assert manifest["dropped"] == [("gpus must be at least 2", 2, "it is 1")]
+    rows = pl.read_parquet(tmp_path / "parts" / "*.parquet")
+    assert rows.equals(data.read())
+    assert rows.select("tp", "overlap").rows() == [(2, 0.0), (2, 0.5)]
+    none = SimulateRun(trace, axes, limits={"min_gpus": 4}, points_a_part=1)
+    data = none.data_set(tmp_path / "none")
+    for part in data.missing():
+        data.write(part, none.compute)
+    assert data.finish() is not None
+    assert data.read().is_empty()
+
+
 @pytest.mark.parametrize(
     ("axes", "message"),
     [

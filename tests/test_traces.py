@@ -104,7 +104,7 @@ def test_an_arrow_file_is_read_as_well(tmp_path: Path) -> None:
             ":1: the fields must be those of a known format: arrival_s, output_tokens",
         ),
         ({"arrival": [0]}, ":1: arrival must be a date and time as YYYY-MM-DD HH:MM:SS[.fraction][zone]: 0"),
-        ({"arrival_s": [float("nan")]}, ":1: arrival_s must be given, not null: null"),
+        ({"arrival_s": [float("nan")]}, ':1: arrival_s must be a number of s, not NaN: "NaN"'),
         (
             {"arrival_s": [0.0], "prompt_tokens": [1.5]},
             ":1: prompt_tokens must be a whole number of tokens: 1.5",

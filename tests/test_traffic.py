@@ -117,6 +117,7 @@ def test_a_kind_of_traffic_stands_for_words_that_can_be_overruled(name: str) -> 
 def test_a_kind_of_traffic_can_be_a_file(tmp_path: Path) -> None:
     folder = shared("traces", "workload_catalog")
     names = {"batch-rag": "batch-summarization-rag", "synthetic-data": "batch-synthetic-data-generation"}
+    names |= {"agentic": "agentic-trace-replay"}
     for name in WORKLOADS:
         file = folder / f"{names.get(name, name)}.json"
         asked = {"num_prompts": 50, "request_rate": 1}

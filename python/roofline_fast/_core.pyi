@@ -186,6 +186,8 @@ class Deployment:
         tokens: int | None = None,
         acceptance: float | Sequence[float] | str | None = None,
         model: str | None = None,
+        *,
+        priced: bool = True,
     ) -> str | None: ...
     @staticmethod
     def mistakes(techniques: Sequence[str]) -> list[tuple[int, int, str, str, str]]: ...
@@ -439,6 +441,8 @@ class TraceOptions:
         turn_lengths: str | None = None,
         strict: bool = False,
         map: Sequence[str] | None = None,
+        columns: str | None = None,
+        time_format: str | None = None,
         arrivals_elsewhere: bool = False,
     ) -> TraceOptions: ...
 
@@ -476,6 +480,8 @@ class Trace:
         words: Sequence[tuple[str, str]], like: Trace | None = None, progress: Progress | None = None
     ) -> tuple[Trace, list[str]]: ...
     @staticmethod
+    def check(words: Sequence[tuple[str, str]]) -> None: ...
+    @staticmethod
     def draw(words: Sequence[tuple[str, str]]) -> tuple[Trace, list[str]]: ...
     @staticmethod
     def generate_to(
@@ -493,6 +499,7 @@ class Trace:
         seed: int = 0,
         isl_scale: float | None = None,
         osl_scale: float | None = None,
+        prefix_scale: float | None = None,
         max_isl: int | None = None,
         max_osl: int | None = None,
         idle_gap_cap: float | None = None,
@@ -510,6 +517,9 @@ class Trace:
     def inspect(self) -> Table: ...
     @property
     def metrics(self) -> list[tuple[str, float | None]]: ...
+    @property
+    def outline(self) -> list[tuple[str, float | None]]: ...
+    def windows(self, window_s: float | None = None) -> Table: ...
     @property
     def origin(self) -> str | None: ...
     @property
@@ -585,6 +595,8 @@ class Engine:
         concurrency: int | None = None,
         max_concurrency: int | None = None,
     ) -> tuple[Table, Table, list[tuple[str, str]], Table]: ...
+    @staticmethod
+    def check(word: str, text: str) -> None: ...
     def simulate(
         self,
         deployment: Deployment,

@@ -31,9 +31,16 @@ class Drawn(Trace):
     @cached_property
     def metrics(self) -> dict[str, float | None]:
         """What the first requests are like, for as many as there will be."""
-        first = super().metrics
+        return self._all(super().metrics)
+
+    @cached_property
+    def outline(self) -> dict[str, float | None]:
+        """What a line about them says, as far as the first tell."""
+        return self._all(super().outline)
+
+    def _all(self, first: Mapping[str, float | None]) -> dict[str, float | None]:
         rate, count = first["rate"], float(len(self))
-        return {**first, "requests": count, "span": count / rate if rate else first["span"]}
+        return {**first, "requests": count, "span": (count - 1) / rate if rate else first["span"]}
 
     @property
     def requests(self) -> pl.DataFrame:
@@ -43,6 +50,10 @@ class Drawn(Trace):
     def inspect(self) -> pl.DataFrame:
         """Refuse: they are not all known."""
         self._refuse("inspect")
+
+    def windows(self, window_s: float | None = None) -> pl.DataFrame:
+        """Refuse: they are not all known."""
+        self._refuse("windows")
 
     def scaled(self, **_: Any) -> Trace:
         """Refuse: they are not all known."""

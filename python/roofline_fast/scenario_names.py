@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from roofline_fast import _core
+from roofline_fast import _core, checks
 from roofline_fast.errors import RooflineError, UnknownNameError
 from roofline_fast.suggest import nearest, unknown
 
 # A device to ask engines about: which ones there are does not depend on it.
 ANY_DEVICE = "h100-sxm"
+
+
+def entries(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Give each setting with its path; tables group settings, and mean nothing of their own."""
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from entries(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
 
 
 def mistakes(settings: Mapping[str, Any], path: str = "") -> Iterator[str]:
@@ -40,6 +50,69 @@ def of_value(name: str, path: str, value: Any) -> list[str]:
     if name not in _CHECKS or not isinstance(value, str):
         return []
     return list(_said(path, partial(_CHECKS[name], value)))
+
+
+def of_settings(given: Mapping[str, Any], paths: Mapping[str, str]) -> Iterator[str]:
+    """Give what is wrong with texts and numbers among settings, each with the path the user wrote.
+
+    Parameters
+    ----------
+    given : mapping
+        Keywords of `simulate` (or of another command) and their values, of the kind that each must be of.
+    paths : mapping
+        The path of each.
+    """
+    for name, value in given.items():
+        if name in _TEXTS and isinstance(value, str):
+            yield from _said(paths[name], partial(_TEXTS[name], value))
+        elif name in _AXES and isinstance(value, int) and value < 1:
+            yield f"{paths[name]} must be at least 1: {value}"
+    engine = given.get("engine")
+    if isinstance(engine, str) and not of_value("engine", "", engine):
+        for name in _knobs() & given.keys():
+            yield from _said(paths[name], partial(_knob, engine, name, given[name]))
+    yield from _of_traffic(given, paths)
+
+
+def _of_traffic(given: Mapping[str, Any], paths: Mapping[str, str]) -> Iterator[str]:
+    """Give what is wrong with words of a generator, by themselves and together."""
+    from roofline_fast.workload import TRAFFIC, texts
+    from roofline_fast.workloads import expanded
+
+    words = {word: given[word] for word in TRAFFIC if isinstance(given.get(word), str)}
+    rates = [part.strip() for part in words.get("request_rate", "").split(",")]
+    for rate in rates[1:]:
+        yield from _said(
+            paths["request_rate"], partial(_core.Trace.check, [*_ENOUGH, ("request_rate", rate)])
+        )
+    words |= {"request_rate": rates[0]} if len(rates) > 1 else {}
+    if "workload" in words:
+        found = list(_said(paths["workload"], partial(expanded, {"workload": words["workload"]})))
+        yield from found
+        words = (
+            expanded(words)
+            if not found
+            else {word: text for word, text in words.items() if word != "workload"}
+        )
+    while words:
+        some = (
+            [*_ENOUGH, *words.items()] if not {"num_prompts", "duration"} & words.keys() else [*words.items()]
+        )
+        try:
+            return _core.Trace.check(texts(dict(some)))
+        except RooflineError as error:
+            about = [word for word, text in words.items() if word in paths and _is_about(error, word, text)]
+            if not about:
+                return None
+            yield _told(paths[about[0]], error)
+            del words[about[0]]
+    return None
+
+
+def _is_about(error: RooflineError, word: str, text: str) -> bool:
+    """Return whether an error is one of that word, or of a name in its text."""
+    named = isinstance(error, UnknownNameError) and bool(error.value) and str(error.value) in text
+    return error.field.partition(":")[0] == word or named
 
 
 def of_choices(given: Any, path: str) -> Iterator[str]:
@@ -123,6 +196,46 @@ def _engine(name: str) -> None:
     _core.Engine(name).memory(find_hardware(ANY_DEVICE).compiled)
 
 
+def _knobs() -> set[str]:
+    """Return the settings of engines that are no texts, and are checked by themselves."""
+    known = set(inspect.signature(_core.Engine).parameters)
+    texts = {"max_model_len", "kv_cache_memory_bytes"}
+    return {
+        name for name in known - texts if name != "name" and not name.startswith("spec_") and name != "seed"
+    }
+
+
+def _knob(engine: str, name: str, value: Any) -> None:
+    from roofline_fast.hardware import find_hardware
+
+    if isinstance(value, int) and not isinstance(value, bool):
+        checks.counts(**{name: value})
+    try:
+        _core.Engine(engine, **{name: value}).memory(find_hardware(ANY_DEVICE).compiled)
+    except TypeError:
+        # Of which kind a value must be is told where kinds are read.
+        return
+
+
+def _reader(option: str) -> Callable[[str], Any]:
+    return lambda text: _core.TraceOptions(**{option: text})  # type: ignore[arg-type]
+
+
+def _window(text: str) -> None:
+    from roofline_fast.trace_words import window
+
+    window(text)
+
+
+def _slo(text: str) -> None:
+    checks.objectives(text)
+    _core.Engine.check("slo", text)
+
+
+def _ranks(text: str) -> None:
+    checks.ranks(percentiles=text.replace(",", " ").split())
+
+
 def _named(axis: str) -> Callable[[str], None]:
     return lambda name: _core.Space.check(axis, name)
 
@@ -145,3 +258,32 @@ _CHECKS: dict[str, Callable[[str], None]] = {
         )
     },
 }
+
+# Settings that are texts with a grammar of their own, and how each is read.
+_TEXTS: dict[str, Callable[[str], Any]] = {
+    "slo": _slo,
+    "percentiles": _ranks,
+    "window": _window,
+    "trace_format": _reader("format"),
+    **{
+        option: _reader(option)
+        for option in (
+            "columns",
+            "csv_delimiter",
+            "csv_decimal",
+            "on_error",
+            "priority_order",
+            "time_format",
+            "time_unit",
+            "turn_lengths",
+            "zero_output",
+        )
+    },
+    **{
+        word: partial(_core.Engine.check, word)
+        for word in ("measure", "over_context", "session_mode", "step_cost", "warmup")
+    },
+}
+_AXES = ("tp", "pp", "dp", "ep")
+# What a generator must be told beside anything else.
+_ENOUGH = [("num_prompts", "1")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
@@ -175,8 +175,9 @@ def settings(content: Mapping[str, Any], origin: str) -> dict[str, Any]:
     known = set(inspect.signature(analyze).parameters) | set(inspect.signature(simulate).parameters)
     known = (known | workload.words() | set(SYNONYMS)) - {"trace_options", "progress"}
     found: dict[str, Any] = {}
+    paths: dict[str, str] = {}
     mistakes = []
-    for path, value in _entries({key: content[key] for key in content if key not in OF_SWEEPS}):
+    for path, value in scenario_names.entries({key: content[key] for key in content if key not in OF_SWEEPS}):
         key = path.rpartition(".")[2].replace("-", "_")
         if key not in known:
             mistakes.append(scenario_names.not_known(path, key, sorted(known)))
@@ -189,8 +190,9 @@ def settings(content: Mapping[str, Any], origin: str) -> dict[str, Any]:
         if many and len(value) != 1:
             mistakes.append(f"{path} must be one value to be compared: {value!r} (`sweep` takes several)")
             continue
-        found[key] = value[0] if many else value
+        found[key], paths[key] = value[0] if many else value, path
         mistakes += _misnamed(key, path, found[key])
+    mistakes += scenario_names.of_settings(found, paths)
     if mistakes:
         hint = "settings are the keywords of `analyze` and `simulate`; tables only group them"
         raise several(origin, mistakes, "side", hint)
@@ -208,14 +210,6 @@ def _misnamed(key: str, path: str, value: Any) -> list[str]:
 
 def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-
-def _entries(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _entries(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
 
 
 def serving_words() -> set[str]:

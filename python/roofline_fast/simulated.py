@@ -68,8 +68,8 @@ class Simulation:
         ``request_id, arrival_s, first_scheduled_s, first_token_s, finish_s, prompt_tokens, output_tokens,
         cached_tokens, preemptions, ttft_s, tpot_s, e2e_s, replica, status``, the band of the latencies (``ttft_low_s``,
         ``ttft_high_s``, …) where it is known, ``held_s`` where a client held requests back, and ``deadline_s`` with
-        ``deadline`` (``met``, ``missed``) where requests say by when, from their arrival on, they must be answered. What
-        did not happen is null.
+        ``deadline`` (``met``, ``missed``) where requests say how soon they must be answered. What did not happen
+        is null.
         """
         return frame(self._served.requests)
 
@@ -203,7 +203,7 @@ class Simulation:
 
     @property
     def operators(self) -> dict[str, float]:
-        """The same seconds by operator, the parts that a technique makes of one together; ``encode`` is a vision tower."""
+        """The same seconds by operator, the parts a technique makes of one together; ``encode`` is a vision tower."""
         return dict(self._served.operators)
 
     @property

@@ -355,7 +355,11 @@ def simulate(
         served = serve(record=record, progress=progress, requests_file=file)
     drafter = None if spec_model is None else find_model(spec_model).name
     drafts = _core.Deployment.drafts(
-        spec_method, num_speculative_tokens, checks.chances(spec_acceptance=spec_acceptance), drafter
+        spec_method,
+        num_speculative_tokens,
+        checks.chances(spec_acceptance=spec_acceptance),
+        drafter,
+        priced=step_cost is None,
     )
     shorthands = _core.Deployment.expand(quantization, kv_cache_dtype)
     inputs = {

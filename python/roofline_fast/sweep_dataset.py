@@ -159,8 +159,9 @@ class DataSet:
         return self.part(part).with_suffix(".json")
 
     def done(self, part: int) -> bool:
-        """Return whether a part is there, whole."""
-        return self._about(part).exists() and self.part(part).exists()
+        """Return whether a part is there, whole: its file, where it has one."""
+        about = self._about(part)
+        return about.exists() and (self.part(part).exists() or _about_of(about)["part"] is None)
 
     def missing(self, shard: tuple[int, int] = (0, 1)) -> list[int]:
         """Return the parts of a shard that are not there yet."""
@@ -168,21 +169,23 @@ class DataSet:
         return [part for part in range(index, self.plan.parts, count) if not self.done(part)]
 
     def write(self, part: int, compute: Compute) -> dict[str, Any]:
-        """Compute a part and write it: whole or not at all."""
+        """Compute a part and write it: whole or not at all. One without columns has no file, only a description."""
         rows, dropped = compute(part)
         file = self.part(part)
-        with _Aside(file) as aside:
-            _save(rows, aside)
-            digest = hashlib.sha256(aside.read_bytes()).hexdigest()
-            aside.replace(file)
-        about = {"part": file.name, "rows": rows.height, "sha256": digest, "dropped": dropped}
+        name = digest = None
+        if rows.columns:
+            with _Aside(file) as aside:
+                _save(rows, aside)
+                name, digest = file.name, hashlib.sha256(aside.read_bytes()).hexdigest()
+                aside.replace(file)
+        about = {"part": name, "rows": rows.height, "sha256": digest, "dropped": dropped}
         _write_text(self._about(part), json.dumps(about, ensure_ascii=False) + "\n")
         return about
 
     def about(self) -> Iterator[dict[str, Any]]:
         """Yield what is known of each part, in order."""
         for part in range(self.plan.parts):
-            yield json.loads(self._about(part).read_text(encoding="utf-8"))
+            yield _about_of(self._about(part))
 
     def finish(self, pick: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> dict[str, Any] | None:
         """Write the manifest if no part is missing, and return it.
@@ -199,7 +202,9 @@ class DataSet:
             **self.plan.describe(),
             "rows": sum(part["rows"] for part in parts),
             "dropped": added(part["dropped"] for part in parts),
-            "files": [{name: part[name] for name in ("part", "rows", "sha256")} for part in parts],
+            "files": [
+                {name: part[name] for name in ("part", "rows", "sha256")} for part in parts if part["part"]
+            ],
         }
         if pick is not None:
             best = pick(self.read())
@@ -219,11 +224,18 @@ class DataSet:
         """Return the rows of all parts, lazily."""
         import polars as pl
 
-        return pl.scan_parquet([self.part(part) for part in range(self.plan.parts) if self.done(part)])
+        files = [self.part(part) for part in range(self.plan.parts) if self.done(part)]
+        there = [file for file in files if file.exists()]
+        return pl.scan_parquet(there) if there else pl.LazyFrame()
 
     def read(self) -> pl.DataFrame:
         """Return the rows of all parts."""
         return self.scan().collect()
+
+
+def _about_of(file: Path) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return about
 
 
 def added(dropped: Iterable[Iterable[Any]]) -> Dropped:

@@ -66,31 +66,38 @@ class Axes(BaseModel):
     input_len: Counts | None = None
 
 
-class Scenario(BaseModel):
-    """A sweep of the cost model: axes, what points must hold, and what is kept of them."""
+class Kept(BaseModel):
+    """What is kept of the points of a sweep, and how it is written."""
 
     model_config = ConfigDict(extra="forbid")
+
+    keep: Literal["feasible", "all", "pareto", "topk"] = "feasible"
+    objectives: list[Text] = Field(
+        default_factory=list,
+        description="Results (of a simulation its summary figures) to weigh, best way known or min:/max:.",
+    )
+    top: Annotated[int, Field(ge=1, strict=True)] = 10
+    columns: list[Text] | None = Field(
+        default=None,
+        description="Results (of a simulation its summary figures) that are written; all unless said.",
+    )
+    points_a_part: Annotated[int, Field(ge=1, strict=True)] | None = Field(
+        default=None, description="Points of one Parquet part."
+    )
+
+
+class Scenario(Kept):
+    """A sweep of the cost model: axes, what points must hold, and what is kept of them."""
 
     axes: Axes
     limits: dict[str, int | float | bool] = Field(
         default_factory=dict,
         description="min_gpus, max_gpus, within_context, and max_ or min_ before a result (max_ttft_s).",
     )
-    keep: Literal["feasible", "all", "pareto", "topk"] = "feasible"
-    objectives: list[Text] = Field(
-        default_factory=list, description="Results to weigh, best way known or min:/max:."
-    )
-    top: Annotated[int, Field(ge=1, strict=True)] = 10
-    columns: list[Text] | None = Field(default=None, description="Results that are written; all unless said.")
-    points_a_part: Annotated[int, Field(ge=1, strict=True)] | None = Field(
-        default=None, description="Points of one Parquet part."
-    )
 
 
-class SimulateScenario(BaseModel):
+class SimulateScenario(Kept):
     """A sweep of the simulator: any keyword of `simulate` is an axis."""
-
-    model_config = ConfigDict(extra="forbid")
 
     trace: Text | None = Field(default=None, description="The trace that every point replays.")
     simulate: Literal[True] = Field(
@@ -100,15 +107,6 @@ class SimulateScenario(BaseModel):
     axes: dict[str, Any] = Field(description="Keywords of simulate, each one value or a list.")
     limits: dict[Literal["min_gpus", "max_gpus"], Annotated[int, Field(ge=1, strict=True)]] = Field(
         default_factory=dict, description="Fewest and most GPUs of a scenario."
-    )
-    keep: Literal["feasible", "all", "pareto", "topk"] = "feasible"
-    objectives: list[Text] = Field(
-        default_factory=list, description="Summary figures to weigh, best way known or min:/max:."
-    )
-    top: Annotated[int, Field(ge=1, strict=True)] = 10
-    columns: list[Text] | None = Field(default=None, description="Summary figures of a row; all unless said.")
-    points_a_part: Annotated[int, Field(ge=1, strict=True)] | None = Field(
-        default=None, description="Scenarios of one Parquet part."
     )
 
 
@@ -233,7 +231,8 @@ def _mistakes(why: ValidationError, kind: type[BaseModel]) -> list[str]:
             said = error["msg"][:1].lower() + error["msg"][1:]
             text = f"{path}: {said.replace('input should', 'must')}: {_shown(error['input'])}"
         found.setdefault(path, text)
-    return list(found.values())
+    # Axes first, as a scenario has them.
+    return sorted(found.values(), key=lambda told: not told.startswith("axes"))
 
 
 def _path(parts: list[Any]) -> str:

@@ -172,7 +172,10 @@ class SimulateRun:
             shown = {name: _shown(value) for name, value in scenario.items()}
             if error is not None:
                 reason = _reason(error)
-                count, example = dropped.get(reason, (0, str(error).splitlines()[0]))
+                # Some errors begin with what must hold, which the reason has said.
+                first = str(error).splitlines()[0]
+                value = first.removeprefix(f"{reason}: ")
+                count, example = dropped.get(reason, (0, first if value == first else f"it is {value}"))
                 dropped[reason] = (count + 1, example)
                 if self.keep == "all":
                     rows.append({**shown, "reason": reason})
@@ -181,7 +184,7 @@ class SimulateRun:
         reasons = [(reason, count, example) for reason, (count, example) in sorted(dropped.items())]
         if not rows:
             return pl.DataFrame(schema=dict.fromkeys(self.columns, pl.String)), reasons
-        frame = pl.DataFrame(rows, infer_schema_length=None, strict=False)
+        frame = _alike(pl.DataFrame(rows, infer_schema_length=None, strict=False), self._values)
         if self.picks:
             frame = self.pick(frame)
         if self.figures is None:
@@ -202,8 +205,11 @@ class SimulateRun:
         return self.trace
 
     def compute(self, part: int) -> tuple[pl.DataFrame, Dropped]:
-        """Return the rows of a part, and why others were dropped."""
-        return self.read(*self.plan.range(part))
+        """Return the rows of a part, and why others were dropped; without rows no columns are known either."""
+        import polars as pl
+
+        rows, dropped = self.read(*self.plan.range(part))
+        return (rows if rows.height else pl.DataFrame()), dropped
 
     @property
     def plan(self) -> Plan:
@@ -293,6 +299,17 @@ def _summary(
         raise  # what is wrong with the traffic is wrong with every scenario
     except RooflineError as error:
         return {}, error
+
+
+def _alike(rows: pl.DataFrame, axes: Mapping[str, list[Any]]) -> pl.DataFrame:
+    """Give columns the types they have in every part: those of all values of an axis; floats where none is known."""
+    import polars as pl
+
+    types = {name: pl.Float64() if kind == pl.Null else kind for name, kind in rows.schema.items()}
+    for name, values in axes.items():
+        kind = pl.Series([_shown(value) for value in values], strict=False).dtype
+        types[name] = pl.String() if kind == pl.Null else kind
+    return rows.cast(pl.Schema(types))
 
 
 def _shown(value: Any) -> Any:

@@ -55,15 +55,7 @@ def inline(text: str) -> str:
 
 
 def chances(path: str) -> list[float]:
-    """Return the chances that a file of accepted drafts holds, one a position.
-
-    Raises
-    ------
-    MissingFileError
-        A file that is not there.
-    SpecError
-        A file that is empty, of another kind, or holds something else: with its line.
-    """
+    """Return the chances that a file of accepted drafts holds, one a position; refused as by `inline`."""
     return _chances("spec_acceptance", path, _rows("spec_acceptance", path, "acceptance"))
 
 

@@ -111,7 +111,9 @@ class Trace:
         *,
         format: str | None = None,  # noqa: A002 - the word users know from the file
         map: Sequence[str] | Mapping[str, str] | None = None,  # noqa: A002 - as above
+        columns: str | Sequence[str] | Mapping[str, str] | None = None,
         time_unit: str | None = None,
+        time_format: str | None = None,
         on_error: str = "stop",
         strict: bool = False,
         zero_output: str | None = None,
@@ -140,8 +142,14 @@ class Trace:
             What it is (``mooncake``, ``azure_llm``, …); detected unless said.
         map : sequence of "what=field", or mapping, optional
             Which fields hold what, where their names do not tell: ``{"arrival": "ts:s", "input": "n_in"}``.
+        columns : str, sequence of str, or mapping, optional
+            Several of `map` at once (``"arrival=ts:s,input=n_in,output=n_out"``, or the mapping); or the names of a
+            CSV file's columns, which then has no header (``"ts,n_in,n_out"``).
         time_unit : {"s", "ms", "us", "ns", "datetime"}, optional
             Unit of its arrivals; that of the format unless said.
+        time_format : str, optional
+            How its arrivals are written where they are dates, as `strptime` has it: ``"%d/%m/%Y %H:%M:%S%.f"``
+            (``%.f``: a fraction that may be absent).
         on_error : {"stop", "skip"}
             What a bad row does.
         strict : bool
@@ -186,24 +194,27 @@ class Trace:
         SpecError
             An option that is not possible.
         """
+        from roofline_fast.trace_words import columns_text, pace, pairs, seconds
         from roofline_fast.traces import files_of, parts, unit_of
 
         checks.counts(trace_block_size=trace_block_size, limit=limit)
         checks.counts(default_output_tokens=default_output_tokens)
-        checks.texts(csv_delimiter=csv_delimiter)
+        checks.texts(csv_delimiter=csv_delimiter, time_format=time_format)
         if csv_delimiter is not None and len(csv_delimiter) != 1:
             message = f"csv_delimiter must be one character: {csv_delimiter!r}"
             raise SpecError(message, field="csv_delimiter", value=csv_delimiter, hint="for example `;`")
         checks.numbers(speedup=speedup, time_scale=time_scale)
-        speedup, slower = _pace(speedup, time_scale)
+        speedup, slower = pace(speedup, time_scale)
         names = [path] if isinstance(path, str | PathLike) else list(path)
         files, columnar = files_of([str(fspath(name)) for name in names])
-        if columnar and time_unit is None:
+        if columnar and time_unit is None and time_format is None:
             time_unit = unit_of(files)
         options = _core.TraceOptions(
             format=format,
-            map=[f"{what}={field}" for what, field in map.items()] if isinstance(map, Mapping) else map,
+            map=pairs(map) if isinstance(map, Mapping) else map,
+            columns=columns_text(columns),
             time_unit=time_unit,
+            time_format=time_format,
             on_error=on_error,
             strict=strict,
             zero_output=zero_output,
@@ -215,7 +226,7 @@ class Trace:
             csv_delimiter=csv_delimiter,
             csv_decimal=csv_decimal,
             arrivals_elsewhere=arrivals_elsewhere,
-            window_s=_window(window) if isinstance(window, str) else window,
+            window_s=seconds(window),
             speedup=speedup,
             limit=limit,
         )
@@ -321,6 +332,7 @@ class Trace:
         target_rps: float | None = None,
         isl_scale: float | None = None,
         osl_scale: float | None = None,
+        prefix_scale: float | None = None,
         max_isl: int | None = None,
         max_osl: int | None = None,
         idle_gap_cap: float | None = None,
@@ -336,6 +348,9 @@ class Trace:
         isl_scale, osl_scale : float, optional
             How many times as long prompts and answers become, after sampling; prompts keep what they share, as
             far as it reaches.
+        prefix_scale : float, optional
+            How many times as long that becomes which prompts share with others, before `isl_scale`; what is their own
+            stays.
         max_isl, max_osl : int, optional
             Tokens they have at most, after that.
         idle_gap_cap : float, optional
@@ -358,7 +373,7 @@ class Trace:
         checks.numbers(sample=sample, target_rps=target_rps)
         checks.counts(upsample=upsample, max_isl=max_isl, max_osl=max_osl)
         checks.numbers(isl_scale=isl_scale, osl_scale=osl_scale, idle_gap_cap=idle_gap_cap)
-        checks.numbers(turn_delay_cap=turn_delay_cap)
+        checks.numbers(prefix_scale=prefix_scale, turn_delay_cap=turn_delay_cap)
         checks.counts(64, seed=seed)
         return self._changed(
             self.compiled.scaled(
@@ -367,6 +382,7 @@ class Trace:
                 target_rps=target_rps,
                 isl_scale=isl_scale,
                 osl_scale=osl_scale,
+                prefix_scale=prefix_scale,
                 max_isl=max_isl,
                 max_osl=max_osl,
                 idle_gap_cap=idle_gap_cap,
@@ -451,8 +467,42 @@ class Trace:
         return frame(self.compiled.requests)
 
     def inspect(self) -> pl.DataFrame:
-        """Return what it is like, as rows of ``metric, value, unit``; what is not known is null."""
+        """Return what it is like, as rows of ``metric, value, unit``; what is not known is null.
+
+        ``rate`` counts gaps over the span, ``(n − 1)/span``; ``window_*`` are windows of ``window`` seconds, a
+        length of its own choice; ``prefix_hit`` is what an infinite prefix cache would find,
+        ``prefix_hit_block_16`` where an engine finds whole blocks of 16 tokens and computes a prompt's last
+        token itself. Requests in flight are those recorded (``observed_in_flight_*``), or an estimate.
+        """
         return frame(self.compiled.inspect())
+
+    def windows(self, window_s: float | None = None) -> pl.DataFrame:
+        """Return how rate and burstiness change, one row a window.
+
+        Parameters
+        ----------
+        window_s : float, optional
+            Seconds of a window; unless said a round number with about thirty requests in each.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``start_s, requests, rate, gap_cv, prompt_tokens, output_tokens``; ``gap_cv``, the standard deviation
+            of gaps over their mean, is null in windows of fewer than ten requests.
+
+        Examples
+        --------
+        >>> import roofline_fast as rf
+        >>> rf.Trace.generate(1000, request_rate=4, input_len=512).windows(60)["requests"].sum()
+        1000
+        """
+        checks.numbers(window_s=window_s)
+        return frame(self.compiled.windows(window_s))
+
+    @cached_property
+    def outline(self) -> dict[str, float | None]:
+        """What one line about it says: requests, span, rate, mean lengths."""
+        return dict(self.compiled.outline)
 
     @cached_property
     def metrics(self) -> dict[str, float | None]:
@@ -508,33 +558,3 @@ def _warning(text: str, count: int, first_line: int, hint: str) -> str:
     place = f", first in line {first_line}" if first_line else ""
     told = f" ({rows}{place})" if count else ""
     return text + told + (f"; {hint}" if hint else "")
-
-
-def _pace(speedup: float | None, time_scale: float | None) -> tuple[float | None, tuple[str, ...]]:
-    """Return how much faster a trace goes, and what is to be said where that was told the other way."""
-    if time_scale is None:
-        return speedup, ()
-    if speedup is not None:
-        hint = "they are two words for one thing"
-        message = f"time_scale must be left out with speedup: {time_scale}"
-        raise SpecError(message, field="time_scale", value=str(time_scale), hint=hint)
-    if not 0 < time_scale < float("inf"):
-        message = f"time_scale must be above 0 and finite: {time_scale}"
-        raise SpecError(message, field="time_scale", value=str(time_scale), hint="2 is half as fast")
-    pace = "slower" if time_scale > 1 else "faster"
-    told = f"time_scale {time_scale:g}: arrivals come {pace}, as with speedup {1 / time_scale:g}"
-    return 1 / time_scale, (told,)
-
-
-def _window(text: str) -> tuple[float, float]:
-    """Read ``A:B`` in seconds; an end left out is open."""
-    begin, colon, end = text.partition(":")
-    try:
-        if not colon:
-            raise ValueError
-        return float(begin or 0.0), float(end or "inf")
-    except ValueError:
-        hint = "for example `600:1200`, or `600:` for everything from there on"
-        raise SpecError(
-            f"window must read A:B in seconds: {text}", field="window", value=text, hint=hint
-        ) from None

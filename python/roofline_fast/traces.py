@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -61,9 +63,31 @@ def parts(files: Sequence[str]) -> Iterator[tuple[str, bytes, int]]:
         if header := _header(file):
             yield file, header.encode(), 0
         for start in range(0, table.height, ROWS):
-            text = io.BytesIO()
-            table.slice(start, ROWS).write_ndjson(text)
-            yield file, text.getvalue(), start
+            yield file, _lines(table.slice(start, ROWS)), start
+
+
+def _lines(rows: pl.DataFrame) -> bytes:
+    """Return rows as JSON Lines, in which a number that is none is the text of it and not null."""
+    import polars as pl
+
+    text = io.BytesIO()
+    rows.write_ndjson(text)
+    floats = pl.selectors.float()
+    odd = rows.select(pl.any_horizontal(floats.is_nan() | floats.is_infinite())).to_series()
+    if not odd.any():
+        return text.getvalue()
+    lines = text.getvalue().splitlines()
+    for place in odd.fill_null(value=False).arg_true():
+        told = {name: _told(value) for name, value in rows.row(place, named=True).items()}
+        lines[place] = json.dumps(told, default=str).encode()
+    return b"\n".join(lines) + b"\n"
+
+
+def _told(value: object) -> object:
+    """Return a value as JSON can hold it: no number as its text."""
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def unit_of(files: Sequence[str]) -> str | None:

@@ -30,7 +30,7 @@ TRAFFIC = {
     "output_len": "tokens of an answer, likewise",
     "random_range_ratio": "spread of fixed lengths",
     "range_style": "what the ratio means: vllm (L(1−r) to L(1+r)) or sglang (rL to L)",
-    "seq_dist": "mix of PROMPT,ANSWER:PERCENT;…",
+    "seq_dist": "mix of PROMPT,ANSWER:PERCENT;…, or a scenario of genai-bench: N(480,240)/(300,150)",
     "prefix_len": "shared tokens before each prompt",
     "shared_prefix_ratio": "share of each prompt that is shared, instead",
     "prefix_groups": "how many different prefixes",
@@ -46,7 +46,7 @@ TRAFFIC = {
     "lora_dist": "how they are drawn: uniform or zipf:1.5",
     "tenants": "how many ask",
     "tenant_dist": "how they are drawn, likewise",
-    "workload": "words by name (interactive-chat, code-generation, …), or a JSON file of inference-perf's",
+    "workload": "words by name (interactive-chat, agentic, …), or a JSON file of inference-perf's",
     "servegen": "folder of ServeGen's clients, instead of rates and lengths",
     "servegen_from": "second of their recording at which traffic begins",
 }
@@ -68,6 +68,7 @@ SCALES = (
     "sample",
     "isl_scale",
     "osl_scale",
+    "prefix_scale",
     "max_isl",
     "max_osl",
     "idle_gap_cap",
@@ -163,7 +164,7 @@ def refuse_pairs(options: Mapping[str, Any], *, generated: bool, users: bool) ->
     """
     given = {word: value for word, value in options.items() if value is not None}
     rate = given.get("request_rate")
-    if isinstance(rate, Sequence) and not isinstance(rate, str):
+    if isinstance(rate, Sequence) and (not isinstance(rate, str) or "," in rate):
         hint = "one simulation a rate: `[rf.simulate(trace, hw=hw, request_rate=rate) for rate in (1, 2, 4)]`"
         message = f"request_rate must be one rate: {rate!r}"
         raise SpecError(message, field="request_rate", value=repr(rate), hint=hint)

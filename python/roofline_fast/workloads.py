@@ -49,6 +49,14 @@ WORKLOADS: dict[str, dict[str, str]] = {
         "output_len": "uniform(500,8000)",
         "prefix_len": "2000",
     },
+    # Replayed agents, of which the catalogue has moments and no shapes: log-normal, and of prompts what is not
+    # shared with the call before, as variable as the whole prompt is.
+    "agentic": {
+        "input_len": "lognormal(mean=4504.96,std=12732.5,min=1,max=97139)",
+        "output_len": "lognormal(mean=659.416,std=3072.7,min=1,max=146112)",
+        "turns": "lognormal(mean=21.8859,std=23.4138,min=1,max=300)",
+        "turn_delay": "lognormal(mean=13028.3,std=176446,min=1,max=7199569)",
+    },
 }
 
 
@@ -82,6 +90,8 @@ def _of_file(path: Path) -> dict[str, str]:
         raise MissingFileError(f"{path} must exist", field="workload", value=str(path)) from None
     except ValueError as why:
         raise SpecError(f"{path} must be JSON: {why}", field="workload", value=str(path)) from None
+    if isinstance(content, dict) and "shared_prefix_tokens_per_call" in content:
+        content = _of_calls(content)
     turns = bool(content.get("multi_turn")) if isinstance(content, dict) else False
     fields = {"input_len": "input_sequence_length_per_turn" if turns else "input_sequence_length"}
     fields["output_len"] = "output_sequence_length"
@@ -99,6 +109,32 @@ def _of_file(path: Path) -> dict[str, str]:
         message = f"{path} must hold {', '.join(fields.values())}: {why!r}"
         raise SpecError(message, field="workload", value=str(path), hint=hint) from None
     return words
+
+
+def _of_calls(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return calls of agents as conversations: each prompt is what it shares with the call before, and what is new."""
+    try:
+        prompt, shared = told["input_sequence_length"], told["shared_prefix_tokens_per_call"]
+        mean, most = prompt["mean"] - shared["mean"], prompt["max"] - shared["max"]
+        new = {"mean": mean, "standard_deviation": mean * prompt["standard_deviation"] / prompt["mean"]}
+    except (KeyError, TypeError, ZeroDivisionError):
+        return dict(told)
+    new |= {"min": 1, "max": most}
+    fields = {**told, "input_sequence_length_per_turn": new, "multi_turn": True}
+    least = {"output_sequence_length": 1, "time_between_turns": 0.001}
+    for name in (
+        "input_sequence_length_per_turn",
+        "output_sequence_length",
+        "number_of_turns",
+        "time_between_turns",
+    ):
+        if isinstance(field := fields.get(name), dict):
+            fields[name] = {
+                "distribution_type": "log_normal",
+                **field,
+                "min": max(field.get("min", 0), least.get(name, 0)),
+            }
+    return fields
 
 
 def _distribution(told: Mapping[str, Any], scale: float) -> str:

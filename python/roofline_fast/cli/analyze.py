@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from roofline_fast.cli import flags, output, scenario, talk
+from roofline_fast.cli.bundle import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 
@@ -26,6 +27,9 @@ def register(app: typer.Typer) -> None:
     app.command("analyze", cls=Command, help=HELP)(analyze)
 
 
+@with_flags("deployed", flags.DEPLOYED)
+@with_flags("lowered", flags.LOWERED)
+@with_flags("drafts", flags.DRAFTS)
 def analyze(
     model: flags.ModelArgument = None,
     hw: flags.Hw = None,
@@ -51,21 +55,11 @@ def analyze(
     chunk: Annotated[
         int | None, typer.Option(help="Prompt tokens a step at most; for mixed 512 unless said.")
     ] = None,
-    tp: flags.Tp = 1,
-    pp: flags.Pp = 1,
-    dp: flags.Dp = 1,
-    ep: flags.Ep = 1,
-    enable_expert_parallel: flags.EnableExpertParallel = False,
-    quantization: flags.Quantization = None,
-    kv_cache_dtype: flags.KvCacheDtype = None,
-    w_bits: flags.WBits = None,
-    a_bits: flags.ABits = None,
+    deployed: dict[str, Any] | None = None,
     kv_bits: Annotated[
         int | None, typer.Option(help="Bits of a KV element; with --compat.", rich_help_panel="Precision")
     ] = None,
-    fusion: flags.Fusion = None,
-    flash_attention: flags.FlashAttention = None,
-    overlap: flags.Overlap = 0.0,
+    lowered: dict[str, Any] | None = None,
     techniques: flags.With = None,
     mode: flags.Mode = "predicted",
     efficiency: flags.Efficiency = None,
@@ -79,10 +73,7 @@ def analyze(
     block_size: flags.BlockSize = None,
     max_num_seqs: flags.MaxNumSeqs = None,
     max_num_batched_tokens: flags.MaxNumBatchedTokens = None,
-    spec_method: flags.SpecMethod = None,
-    spec_model: flags.SpecModel = None,
-    num_speculative_tokens: flags.NumSpeculativeTokens = None,
-    spec_acceptance: flags.SpecAcceptance = None,
+    drafts: dict[str, Any] | None = None,
     config: scenario.Config = None,
     assignments: scenario.Assignments = None,
     compat: Annotated[
@@ -123,18 +114,9 @@ def analyze(
         output_len=output_len,
         prefix_len=prefix_len,
         chunk=chunk,
-        tp=tp,
-        pp=pp,
-        dp=dp,
-        ep=flags.experts(ep, enable_expert_parallel, tp, dp),
-        quantization=quantization,
-        kv_cache_dtype=kv_cache_dtype,
-        w_bits=w_bits,
-        a_bits=a_bits,
+        **flags.deployed(deployed or {}),
         kv_bits=kv_bits,
-        fusion=fusion,
-        flash_attention=flash_attention,
-        overlap=overlap,
+        **(lowered or {}),
         techniques=techniques,
         mode=mode,
         efficiency=efficiency,
@@ -148,10 +130,7 @@ def analyze(
         block_size=block_size,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
-        spec_method=spec_method,
-        spec_model=spec_model,
-        num_speculative_tokens=num_speculative_tokens,
-        spec_acceptance=spec_acceptance,
+        **(drafts or {}),
         compat=compat,
     )
     if out is not None:

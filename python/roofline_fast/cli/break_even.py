@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from roofline_fast.cli import flags, output, scenario, talk
+from roofline_fast.cli.bundle import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 
@@ -30,6 +31,9 @@ def register(app: typer.Typer) -> None:
     app.command("break-even", cls=Command, help=HELP)(break_even)
 
 
+@with_flags("deployed", flags.DEPLOYED)
+@with_flags("lowered", flags.LOWERED)
+@with_flags("drafts", flags.DRAFTS)
 def break_even(
     model: flags.ModelArgument = None,
     hw: flags.Hw = None,
@@ -49,26 +53,13 @@ def break_even(
             help="Tokens in the cache of each, 2048 unless said; of --map several.",
         ),
     ] = None,
-    tp: flags.Tp = 1,
-    pp: flags.Pp = 1,
-    dp: flags.Dp = 1,
-    ep: flags.Ep = 1,
-    enable_expert_parallel: flags.EnableExpertParallel = False,
-    quantization: flags.Quantization = None,
-    kv_cache_dtype: flags.KvCacheDtype = None,
-    w_bits: flags.WBits = None,
-    a_bits: flags.ABits = None,
-    fusion: flags.Fusion = None,
-    flash_attention: flags.FlashAttention = None,
-    overlap: flags.Overlap = 0.0,
+    deployed: dict[str, Any] | None = None,
+    lowered: dict[str, Any] | None = None,
     techniques: flags.With = None,
     mode: flags.Mode = "ideal",
     efficiency: flags.Efficiency = None,
     engine: flags.Engine = "vllm",
-    spec_method: flags.SpecMethod = None,
-    spec_model: flags.SpecModel = None,
-    num_speculative_tokens: flags.NumSpeculativeTokens = None,
-    spec_acceptance: flags.SpecAcceptance = None,
+    drafts: dict[str, Any] | None = None,
     config: scenario.Config = None,
     assignments: scenario.Assignments = None,
     bounds: Annotated[
@@ -82,18 +73,8 @@ def break_even(
     output.checked(form, out, model, model_flag, hw)
     from roofline_fast import comparison
 
-    experts = flags.experts(ep, enable_expert_parallel, tp, dp)
-    asked: dict[str, Any] = {"techniques": techniques, "tp": tp, "pp": pp, "dp": dp, "ep": experts}
-    asked |= {
-        "quantization": quantization,
-        "kv_cache_dtype": kv_cache_dtype,
-        "w_bits": w_bits,
-        "a_bits": a_bits,
-    }
-    asked |= {"fusion": fusion, "flash_attention": flash_attention, "overlap": overlap}
-    asked |= {"mode": mode, "efficiency": efficiency, "engine": engine}
-    asked |= {"spec_method": spec_method, "spec_model": spec_model, "spec_acceptance": spec_acceptance}
-    asked |= {"num_speculative_tokens": num_speculative_tokens}
+    asked: dict[str, Any] = {**flags.deployed(deployed or {}), **(lowered or {}), **(drafts or {})}
+    asked |= {"techniques": techniques, "mode": mode, "efficiency": efficiency, "engine": engine}
     named, device = flags.one_model(model, model_flag), flags.required("--hw", hw)
     if bounds:
         batches, contexts = (

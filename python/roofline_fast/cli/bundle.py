@@ -11,8 +11,10 @@ from typing import Any
 def with_flags(argument: str, flags: Mapping[str, Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a command the flags ``{word: annotation}``; they reach it as the mapping called `argument`.
 
-    A flag that is not given is ``None``. The flags stand where the command has `argument`.
+    A flag that is not given is ``None``, or the default beside its annotation: ``{word: (annotation, 1)}``. The flags
+    stand where the command has `argument`.
     """
+    pairs = {word: flag if isinstance(flag, tuple) else (flag, None) for word, flag in flags.items()}
 
     def decorated(command: Callable[..., int]) -> Callable[..., int]:
         own = inspect.signature(command, eval_str=True)
@@ -23,8 +25,8 @@ def with_flags(argument: str, flags: Mapping[str, Any]) -> Callable[[Callable[..
                 parameters.append(parameter.replace(kind=only))
                 continue
             parameters += [
-                inspect.Parameter(word, only, default=None, annotation=annotation)
-                for word, annotation in flags.items()
+                inspect.Parameter(word, only, default=default, annotation=annotation)
+                for word, (annotation, default) in pairs.items()
             ]
 
         @functools.wraps(command)

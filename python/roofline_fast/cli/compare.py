@@ -11,6 +11,7 @@ import typer
 
 from roofline_fast import checks
 from roofline_fast.cli import flags, output, scenario, talk
+from roofline_fast.cli.bundle import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 from roofline_fast.technique_files import short
@@ -69,6 +70,8 @@ def register(app: typer.Typer) -> None:
     app.command("compare", cls=Command, help=HELP)(compare)
 
 
+@with_flags("deployed", flags.DEPLOYED)
+@with_flags("drafts", flags.DRAFTS)
 def compare(
     a: Annotated[
         str | None, typer.Argument(metavar="A", help='"key=value …" of A alone, base, or a file.')
@@ -86,22 +89,11 @@ def compare(
     output_len: Annotated[
         int | None, typer.Option("--output-len", "--osl", help="Tokens generated (chat).")
     ] = None,
-    tp: flags.Tp = 1,
-    pp: flags.Pp = 1,
-    dp: flags.Dp = 1,
-    ep: flags.Ep = 1,
-    enable_expert_parallel: flags.EnableExpertParallel = False,
-    quantization: flags.Quantization = None,
-    kv_cache_dtype: flags.KvCacheDtype = None,
-    w_bits: flags.WBits = None,
-    a_bits: flags.ABits = None,
+    deployed: dict[str, Any] | None = None,
     techniques: flags.With = None,
     mode: flags.Mode = "predicted",
     engine: flags.Engine = "vllm",
-    spec_method: flags.SpecMethod = None,
-    spec_model: flags.SpecModel = None,
-    num_speculative_tokens: flags.NumSpeculativeTokens = None,
-    spec_acceptance: flags.SpecAcceptance = None,
+    drafts: dict[str, Any] | None = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -135,16 +127,8 @@ def compare(
 
     defaults: dict[str, Any] = {"tp": 1, "pp": 1, "dp": 1, "ep": 1, "mode": "predicted", "engine": "vllm"}
     shared: dict[str, Any] = {"model": model, "hw": hw, "phase": phase, "batch_size": batch_size}
-    shared |= {"input_len": input_len, "output_len": output_len, "tp": tp, "pp": pp, "dp": dp}
-    shared |= {"ep": flags.experts(ep, enable_expert_parallel, tp, dp), "mode": mode, "engine": engine}
-    shared |= {
-        "quantization": quantization,
-        "kv_cache_dtype": kv_cache_dtype,
-        "w_bits": w_bits,
-        "a_bits": a_bits,
-    }
-    shared |= {"spec_method": spec_method, "spec_model": spec_model, "spec_acceptance": spec_acceptance}
-    shared |= {"num_speculative_tokens": num_speculative_tokens}
+    shared |= {"input_len": input_len, "output_len": output_len, "mode": mode, "engine": engine}
+    shared |= {**flags.deployed(deployed or {}), **(drafts or {})}
     shared = {name: value for name, value in shared.items() if value not in (None, defaults.get(name))}
     shared |= keywords(" ".join(shlex.quote(word) for word in assignments or ()))
     shared = {**(_filed(config) if config is not None else {}), **shared}

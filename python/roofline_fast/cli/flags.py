@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -210,6 +211,33 @@ SpecAcceptance = Annotated[
         help="Chance that a draft is accepted, one a position, or pattern:A,B.", rich_help_panel=ENGINE
     ),
 ]
+# What is deployed, and how its weights and cache are kept; `deployed` turns it into keywords.
+DEPLOYED: dict[str, Any] = {
+    "tp": (Tp, 1),
+    "pp": (Pp, 1),
+    "dp": (Dp, 1),
+    "ep": (Ep, 1),
+    "enable_expert_parallel": (EnableExpertParallel, False),
+    "quantization": Quantization,
+    "kv_cache_dtype": KvCacheDtype,
+    "w_bits": WBits,
+    "a_bits": ABits,
+}
+# How it is lowered to operators.
+LOWERED: dict[str, Any] = {
+    "fusion": Fusion,
+    "flash_attention": FlashAttention,
+    "overlap": (Overlap, 0.0),
+}
+# What the engine drafts, under the engine's names.
+DRAFTS: dict[str, Any] = {
+    "spec_method": SpecMethod,
+    "spec_model": SpecModel,
+    "num_speculative_tokens": NumSpeculativeTokens,
+    "spec_acceptance": SpecAcceptance,
+}
+
+
 CLIENT = "How requests are sent, and which are measured"
 SessionMode = Annotated[
     str,
@@ -309,6 +337,13 @@ def host(text: str | None) -> dict[str, float] | None:
         )
         raise SpecError(message, field="--host", value=text, hint=hint)
     return dict(zip(("h0", "h1", "launch"), times, strict=False))
+
+
+def deployed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags of `DEPLOYED` as keywords: ``ep`` is what expert parallelism comes to."""
+    keywords = dict(given)
+    spread = keywords.pop("enable_expert_parallel")
+    return {**keywords, "ep": experts(given["ep"], spread, given["tp"], given["dp"])}
 
 
 def experts(ep: int, enable_expert_parallel: bool, tp: int, dp: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,10 +20,11 @@ def _from_file(ctx: typer.Context, value: Path | None) -> Path | None:
     """Take the settings of a file as defaults, or name all its mistakes at once."""
     if value is None or ctx.resilient_parsing:
         return value
+    from roofline_fast import scenario_names
     from roofline_fast.sweep_scenario import read
 
     content = read(value, "--config")
-    _take(ctx, list(_entries(content)), f"{value}", "--config", text=False)
+    _take(ctx, list(scenario_names.entries(content)), f"{value}", "--config", text=False)
     return value
 
 
@@ -68,15 +69,6 @@ Assignments = Annotated[
 ]
 
 
-def _entries(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Give each setting with its path; tables group settings, and mean nothing of their own."""
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _entries(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
-
-
 def _take(ctx: typer.Context, entries: list[tuple[str, Any]], origin: str, field: str, *, text: bool) -> None:
     """Put settings where the command looks for what its flags do not say.
 
@@ -90,6 +82,7 @@ def _take(ctx: typer.Context, entries: list[tuple[str, Any]], origin: str, field
 
     known = _names(ctx)
     taken: dict[str, Any] = {}
+    paths: dict[str, str] = {}
     mistakes = []
     for path, value in entries:
         key = path.rpartition(".")[2].replace("-", "_")
@@ -109,7 +102,14 @@ def _take(ctx: typer.Context, entries: list[tuple[str, Any]], origin: str, field
             taken[parameter.name] += read
         else:
             taken[parameter.name] = read
+            paths[parameter.name] = path
+    texts = {name: " ".join(value) if name == "slo" else value for name, value in taken.items()}
+    mistakes += scenario_names.of_settings(texts, paths)
     if mistakes:
+        places = {path: place for place, (path, _) in enumerate(entries)}
+        mistakes.sort(
+            key=lambda mistake: places.get(re.split(r"[ :\[]", mistake, maxsplit=1)[0], len(places))
+        )
         hint = f"settings are the flags of `{ctx.command_path}`, with `_` for `-`; tables only group them"
         raise several(origin, mistakes, field, hint)
     before = dict(ctx.default_map or {})

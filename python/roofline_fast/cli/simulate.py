@@ -34,6 +34,8 @@ def register(app: typer.Typer) -> None:
 @with_flags("scaling", trace_flags.SCALING)
 @with_flags("words", traffic.TRAFFIC)
 @with_flags("told", telling.TELLING)
+@with_flags("deployed", flags.DEPLOYED)
+@with_flags("drafts", flags.DRAFTS)
 def simulate(
     trace: flags.TraceArgument = None,
     hw: flags.Hw = None,
@@ -68,15 +70,7 @@ def simulate(
     over_context: trace_flags.OverContext = "reject",
     use_recorded_cache: trace_flags.UseRecordedCache = False,
     stream: telling.Stream = None,
-    tp: flags.Tp = 1,
-    pp: flags.Pp = 1,
-    dp: flags.Dp = 1,
-    ep: flags.Ep = 1,
-    enable_expert_parallel: flags.EnableExpertParallel = False,
-    quantization: flags.Quantization = None,
-    kv_cache_dtype: flags.KvCacheDtype = None,
-    w_bits: flags.WBits = None,
-    a_bits: flags.ABits = None,
+    deployed: dict[str, Any] | None = None,
     techniques: flags.With = None,
     mode: flags.Mode = "predicted",
     efficiency: flags.Efficiency = None,
@@ -225,10 +219,7 @@ def simulate(
     stream_interval: Annotated[
         int | None, typer.Option(help="Tokens sent together (vllm, sglang).", rich_help_panel=flags.ENGINE)
     ] = None,
-    spec_method: flags.SpecMethod = None,
-    spec_model: flags.SpecModel = None,
-    num_speculative_tokens: flags.NumSpeculativeTokens = None,
-    spec_acceptance: flags.SpecAcceptance = None,
+    drafts: dict[str, Any] | None = None,
     reading: dict[str, Any] | None = None,
     scaling: dict[str, Any] | None = None,
     words: dict[str, Any] | None = None,
@@ -270,14 +261,7 @@ def simulate(
             hw=device,
             model=model,
             engine=engine,
-            tp=tp,
-            pp=pp,
-            dp=dp,
-            ep=flags.experts(ep, enable_expert_parallel, tp, dp),
-            quantization=quantization,
-            kv_cache_dtype=kv_cache_dtype,
-            w_bits=w_bits,
-            a_bits=a_bits,
+            **flags.deployed(deployed or {}),
             techniques=techniques,
             mode=mode,
             efficiency=efficiency,
@@ -317,10 +301,7 @@ def simulate(
             max_num_scheduled_tokens=max_num_scheduled_tokens,
             max_num_queued_reqs=max_num_queued_reqs,
             stream_interval=stream_interval,
-            spec_method=spec_method,
-            spec_model=spec_model,
-            num_speculative_tokens=num_speculative_tokens,
-            spec_acceptance=spec_acceptance,
+            **(drafts or {}),
             step_cost=step_cost,
             session_mode=session_mode,
             concurrency=concurrency,

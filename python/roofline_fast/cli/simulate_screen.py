@@ -83,11 +83,7 @@ def _rate(metrics: dict[str, float | None], rate: float) -> str:
 
 
 def _traffic(simulation: Simulation) -> str:
-    # The rate of the whole trace, counted as that of the load is: gaps, of which there is one fewer than requests.
-    metrics = dict(simulation.trace.metrics)
-    if metrics["rate"] is not None and metrics["requests"]:
-        metrics["rate"] *= 1 - 1 / metrics["requests"]
-    described = traffic(metrics)
+    described = traffic(simulation.trace.outline)
     return f"{traffic_name(simulation)}{described}   seed {simulation.inputs['seed']}"
 
 
@@ -137,14 +133,14 @@ def _load(simulation: Simulation) -> str:
     if summary["load"] == "closed loop":
         users = simulation.inputs["concurrency"]
         return f"  load        closed loop of {users:,} users, served {digits(served or 0.0)} req/s"
-    if offered is None and simulation.trace.metrics["rate"] is not None:
+    if offered is None and simulation.trace.outline["rate"] is not None:
         return f"  load        too few are measured to offer a rate, served {digits(served or 0.0)} req/s"
     if offered is None:
         return "  load        all requests at once"
     verdict = summary["load"]
     if summary["overloaded"]:
         verdict = f"overloaded, queue grows {digits(summary['queue_growth_per_s'])} req/s"
-    rate = _rate(simulation.trace.metrics, offered)
+    rate = _rate(simulation.trace.outline, offered)
     return f"  load        offered {rate} req/s, served {digits(served or 0.0)}: {verdict}"
 
 

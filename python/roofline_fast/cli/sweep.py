@@ -488,8 +488,8 @@ def _best_of(run: Run | SimulateRun, data: DataSet) -> pl.DataFrame:
     if sweep_spec.picks(run):
         return pl.read_parquet(data.folder / "best.parquet")
     best: pl.DataFrame | None = None
-    for part in range(data.plan.parts):
-        rows = pl.read_parquet(data.part(part))
+    for part in filter(Path.exists, map(data.part, range(data.plan.parts))):
+        rows = pl.read_parquet(part)
         if rows.height:
             best = rows if best is None else pl.concat([best, rows], how="diagonal_relaxed")
             best = sweep_spec.best(run, best, SHOWN)

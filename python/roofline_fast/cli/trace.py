@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline_fast.cli import flags, output, scenario, talk, trace_flags, traffic
+from roofline_fast.cli import flags, inspect_screen, output, scenario, talk, trace_flags, traffic
 from roofline_fast.cli.bundle import with_flags
 from roofline_fast.cli.grammar import Command, Group
 from roofline_fast.errors import SpecError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from roofline_fast.trace import Trace
 
 HELP = "Traces: who asks for how much, and when."
@@ -46,9 +48,18 @@ def register(app: typer.Typer) -> None:
 
 
 @with_flags("reading", trace_flags.READING)
+@with_flags("scaling", trace_flags.SCALING)
 def inspect(
     trace: flags.TraceArgument = None,
     reading: dict[str, Any] | None = None,
+    scaling: dict[str, Any] | None = None,
+    by_window: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="One row a window of so many seconds: rate, burstiness, tokens."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
     form: flags.Format = "table",
     out: flags.Output = None,
     quiet: flags.Quiet = False,
@@ -59,11 +70,19 @@ def inspect(
     from roofline_fast.trace import Trace
 
     read = Trace.read(names, arrivals_elsewhere=True, **trace_flags.reading(reading or {}))
-    metrics = read.inspect()
+    scale = {word: value for word, value in (scaling or {}).items() if value is not None}
+    told = read.scaled(**scale, seed=seed) if scale else read
+    rows, what = (told.inspect(), "metrics") if by_window is None else (told.windows(by_window), "windows")
     if out is not None:
-        output.save(metrics, out)
-        talk.note(f"{metrics.height} metrics written to {out}", quiet=quiet)
-    output.show(form, screen=lambda: _screen(read), record=lambda: _record(read), frame=lambda: metrics)
+        output.save(rows, out)
+        talk.note(f"{rows.height} {what} written to {out}", quiet=quiet)
+    windows = None if by_window is None else rows
+    output.show(
+        form,
+        screen=lambda: inspect_screen.screen(read, told, windows),
+        record=lambda: _record(read, told, windows),
+        frame=lambda: rows,
+    )
     return 0
 
 
@@ -90,6 +109,7 @@ def convert(
 
 
 @with_flags("words", {**traffic.TRAFFIC, **traffic.ONE_RATE})
+@with_flags("reading", trace_flags.OF_LIKE)
 @with_flags("scaling", trace_flags.SCALING)
 def generate(
     out: Out = None,
@@ -100,6 +120,7 @@ def generate(
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
     trace_block_size: Annotated[int | None, typer.Option(help="Tokens of a hash id.")] = None,
     words: dict[str, Any] | None = None,
+    reading: dict[str, Any] | None = None,
     scaling: dict[str, Any] | None = None,
     config: scenario.Config = None,
     assignments: scenario.Assignments = None,
@@ -115,7 +136,13 @@ def generate(
     if like is None and not given:
         hint = "for example `--num-prompts 1000 --request-rate 4`, or `--like TRACE`"
         raise SpecError("--num-prompts must be given", field="--num-prompts", hint=hint)
-    original = None if like is None else Trace.read(like)
+    how = trace_flags.reading(reading or {})
+    if like is None and how:
+        word = next(word for word, value in (reading or {}).items() if value is not None)
+        flag = f"--{word.replace('_', '-')}"
+        message = f"{flag} must be left out without --like: {(reading or {})[word]}"
+        raise SpecError(message, field=flag, hint="it says how the trace is read that traffic is to be like")
+    original = None if like is None else Trace.read(like, **how)
     if like is None and not any((scaling or {}).values()) and _is_large(given, path, to):
         return _streamed(given, path, to, seed, trace_block_size, quiet)
     options = {**given, **(scaling or {}), "trace_block_size": trace_block_size, "like": original}
@@ -177,8 +204,7 @@ def _write(trace: Trace, path: Path, to: str | None, seed: int, quiet: bool) -> 
 
     left_out = trace.write(path, format=to)
     form = format_of(str(path), to)
-    metrics = dict(trace.inspect().select("metric", "value").iter_rows())
-    lines = [f"{path.name}  {form}, {described(metrics)}   seed {seed}", *_notes(trace)]
+    lines = [f"{path.name}  {form}, {described(trace.outline)}   seed {seed}", *inspect_screen.notes(trace)]
     if left_out:
         lines.append(f"  note: {form} cannot hold, left out: {', '.join(left_out)}")
     if told := block_size_note(form, str(path), trace.block_size):
@@ -187,12 +213,8 @@ def _write(trace: Trace, path: Path, to: str | None, seed: int, quiet: bool) -> 
     return 0
 
 
-def _notes(trace: Trace) -> list[str]:
-    return [f"  note: {note}" for note in [*trace.information, *trace.warnings]]
-
-
-def _record(trace: Trace) -> dict[str, Any]:
-    metrics = dict(trace.inspect().select("metric", "value").iter_rows())
+def _record(trace: Trace, told: Trace, windows: pl.DataFrame | None) -> dict[str, Any]:
+    metrics = told.metrics
     about: dict[str, Any] = {
         "file": trace.origin,
         "format": trace.format,
@@ -200,20 +222,5 @@ def _record(trace: Trace) -> dict[str, Any]:
         "time_unit": trace.time_unit,
     }
     about |= {"model": trace.model, "block_size": trace.block_size}
-    return {**about, **metrics, "information": trace.information, "warnings": trace.warnings}
-
-
-def _screen(trace: Trace) -> str:
-    from roofline_fast.cli.figures import digits
-
-    unit = f", arrivals in {trace.time_unit}" if trace.time_unit else ""
-    lines = [f"{trace.origin}  {trace.format}: {trace.why}{unit}"]
-    if trace.model:
-        lines.append(f"  model {trace.model}")
-    rows = [
-        [metric.replace("_", " "), "unknown" if value is None else digits(value), unit]
-        for metric, value, unit in trace.inspect().iter_rows()
-    ]
-    width = max(len(row[0]) for row in rows)
-    lines += [f"  {name:<{width}}  {value:>11} {unit}".rstrip() for name, value, unit in rows]
-    return "\n".join([*lines, *_notes(trace)])
+    by_window = {} if windows is None else {"windows": windows.to_dicts()}
+    return {**about, **metrics, **by_window, "information": trace.information, "warnings": trace.warnings}

@@ -21,7 +21,13 @@ READING: dict[str, Any] = {
     "map": _flag(
         list[str], "Which field is which: arrival=ts:s, input=FIELD.", "--map", metavar="WHAT=FIELD"
     ),
+    "columns": _flag(
+        str,
+        "Which column is which, several at once: arrival=ts:s,input=A,output=B; or the names of columns without a "
+        "header: ts,A,B.",
+    ),
     "trace_block_size": _flag(int, "Tokens of a hash id."),
+    "time_format": _flag(str, "How dates are written: '%d/%m/%Y %H:%M:%S'."),
     "time_unit": _flag(str, "Unit of arrivals: s, ms, us, ns or datetime."),
     "turn_lengths": _flag(str, "What a turn's prompt counts: full or delta."),
     "default_output_tokens": _flag(int, "Answers that the trace does not tell."),
@@ -37,11 +43,14 @@ READING: dict[str, Any] = {
     "time_scale": _flag(float, "The other way: above 1 slower, as in GuideLLM and Vidur.", panel=TAKEN),
     "limit": _flag(int, "Keep the first requests.", panel=TAKEN),
 }
+# The same for a trace that traffic is to be like; a hash id of what is generated has a size of its own.
+OF_LIKE: dict[str, Any] = {word: flag for word, flag in READING.items() if word != "trace_block_size"}
 # Each keyword of `Trace.scaled` but the seed, in the order in which they apply.
 SCALING: dict[str, Any] = {
     "sample": _flag(float, "Keep this share of sessions.", panel=TAKEN),
     "isl_scale": _flag(float, "Make prompts so many times as long.", panel=TAKEN),
     "osl_scale": _flag(float, "The same for answers.", panel=TAKEN),
+    "prefix_scale": _flag(float, "The same for what prompts share; what is their own stays.", panel=TAKEN),
     "max_isl": _flag(int, "Tokens of a prompt at most.", panel=TAKEN),
     "max_osl": _flag(int, "Tokens of an answer at most.", panel=TAKEN),
     "idle_gap_cap": _flag(

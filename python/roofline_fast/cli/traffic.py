@@ -55,7 +55,12 @@ TRAFFIC: dict[str, Any] = {
     "range_style": _flag(
         GENERATED, "What the ratio means: vllm, L(1−r) to L(1+r), or sglang, rL to L.", "--range-style"
     ),
-    "seq_dist": _flag(GENERATED, "Mix of PROMPT,ANSWER:PERCENT;…", "--seq-dist"),
+    "seq_dist": _flag(
+        GENERATED,
+        "Mix of PROMPT,ANSWER:PERCENT;…, or genai-bench's N(480,240)/(300,150).",
+        "--seq-dist",
+        "--traffic-scenario",
+    ),
     "prefix_len": _flag(GENERATED, "Shared tokens before each prompt.", "--prefix-len", "--prefix"),
     "shared_prefix_ratio": _flag(GENERATED, "Shared part of each prompt, instead.", "--shared-prefix-ratio"),
     "prefix_groups": _flag(GENERATED, "How many different prefixes (1).", "--prefix-groups"),
@@ -79,7 +84,7 @@ TRAFFIC: dict[str, Any] = {
     "workload": _flag(
         GENERATED,
         "Lengths and turns as of interactive-chat, code-generation, deep-research, reasoning, batch-rag, "
-        "synthetic-data, or of a JSON file.",
+        "synthetic-data, agentic, or of a JSON file.",
         "--workload",
     ),
     "servegen": _flag(GENERATED, "Folder of ServeGen's clients, instead of rates and lengths.", "--servegen"),
@@ -138,8 +143,8 @@ def loaded(
     if stream:
         _check_streamed(trace, scaling)
     options = {**reading, **scaling}
-    refuse_pairs({**options, **traffic}, generated=not trace, users=not arrivals_needed)
     each = [{**traffic, "request_rate": rate} for rate in rates(traffic)] or [dict(traffic)]
+    refuse_pairs({**options, **each[0]}, generated=not trace, users=not arrivals_needed)
     if not trace:
         return [load(None, {**options, **words}, seed, stream=stream) for words in each]
     if len(each) == 1:

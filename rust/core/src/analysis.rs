@@ -13,7 +13,7 @@ use crate::shape::Sums;
 use crate::step::{Deployment, Pricer, Stack, StepTime};
 use crate::table::{Column, Table};
 use crate::technique::Generation;
-use crate::work::Family;
+use crate::work::{Family, Op, Over};
 
 /// Times of one point.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -231,7 +231,7 @@ impl Analyst {
         Ok(Analysis {
             per_gpu: outcome.done.device(),
             deployment: outcome.done.rank.times(ranks),
-            compute_bound_tokens: turning_point(pricer, &roof),
+            compute_bound_tokens: turning_point(pricer, &roof, point.question),
             notes: [notes(&self.deployment, point), self.deployment.idle()?, self.lost(point, &outcome)?]
                 .concat(),
             ops,
@@ -457,12 +457,17 @@ fn ridge(ops: &[OpTotal], roof: &Roof) -> (Format, f64) {
     (main, roof.peak(main).map_or(0.0, |peak| peak / roof.bandwidth()))
 }
 
-/// Tokens at which the layers' dense multiplications together take as long to compute as to read:
-/// T·F/P = (W + T·A)/B, so T = (W/B) / (F/P − A/B).
-fn turning_point(pricer: &Pricer, roof: &Roof) -> Option<f64> {
+/// Tokens at which the layers' dense multiplications of a step, one of decoding sequences alone or one with prompts,
+/// together take as long to compute as to read: T·F/P = (W + T·A)/B, so T = (W/B) / (F/P − A/B).
+fn turning_point(pricer: &Pricer, roof: &Roof, question: Question) -> Option<f64> {
     let (mut weights, mut flops, mut activations) = (0.0, 0.0, 0.0);
-    for op in pricer.ops().filter(|op| op.family == Family::Gemm && op.work.flops.token > 0.0) {
-        weights += op.repeat * op.work.weight_bytes.fixed / roof.bandwidth();
+    let alone = matches!(question, Question::Decode | Question::Chat);
+    let step = if alone { Over::DecodeAlone } else { Over::WithPrompts };
+    let dense = |op: &&Op| {
+        op.family == Family::Gemm && op.work.flops.token > 0.0 && [Over::All, step].contains(&op.over)
+    };
+    for op in pricer.ops().filter(dense) {
+        weights += op.repeat * op.work.weights_of_many() / roof.bandwidth();
         flops += op.repeat * op.work.flops.token / roof.peak(op.format).ok()?;
         activations += op.repeat * op.work.activation_bytes.token / roof.bandwidth();
     }

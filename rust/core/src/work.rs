@@ -250,6 +250,22 @@ pub struct Work {
     pub fused: bool,
 }
 
+impl Work {
+    /// Bytes of weights that a step reads whose tokens are so many that together they need all of them.
+    pub fn weights_of_many(&self) -> f64 {
+        let drawn = self.touched.as_ref().filter(|touched| touched.drawn_by == DrawnBy::Token);
+        let all = |touched: &Touched| {
+            let missed = |missed: f64| if missed < 1.0 { 1.0 } else { 0.0 };
+            let read = match &touched.skew {
+                None => missed(touched.missed),
+                Some(skew) => skew.classes.iter().map(|(share, chance)| share * missed(*chance)).sum(),
+            };
+            touched.local * read * touched.bytes_per_expert
+        };
+        self.weight_bytes.fixed + drawn.map_or(0.0, all)
+    }
+}
+
 /// What decoding sequences leave out of an operator in a step whose prompts need all of its weights: rates of the sums of
 /// those sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -266,6 +266,23 @@ proptest! {
 }
 
 #[test]
+fn what_leaves_operations_out_but_reads_all_weights_turns_compute_bound_later() {
+    let from = |with: &str| {
+        let found = value(with, "llama-3.1-8b", "h100-sxm", &decode(1, 1000), "compute_bound_from");
+        found.unwrap()
+    };
+    let ridge = 989.5e12 / 3.35e12;
+    // Half of the tokens compute half of the layers; so many tokens read all of them: F·(1/2 + 1/4) for W
+    assert!((from("early-exit:at=0.5,share=0.5,kv=skip") / (ridge / 0.75) - 1.0).abs() < 1e-9);
+    // q, k, v and o are 4096·(6144 + 4096) weights a layer, the FFN is 3·4096·14,336, of which each token uses a quarter
+    let (attention, ffn) = (4096.0 * (6144.0 + 4096.0), 3.0 * 4096.0 * 14_336.0);
+    let sparse = ridge * (attention + ffn) / (attention + ffn / 4.0);
+    assert!((from("contextual-sparsity:active=0.25,parts=ffn") / sparse - 1.0).abs() < 1e-9);
+    // Each of several devices reads all weights for the tokens of every sequence
+    assert!((from("context-parallel:ranks=4") / ridge - 1.0).abs() < 1e-9);
+}
+
+#[test]
 fn fewer_bits_turn_compute_bound_at_the_rule_of_thumb() {
     // A6000: 154.8 TFLOP/s and 768 GB/s: 201.6, 100.8, 50.4, 25.2, 12.6 tokens
     for (bits, expected) in [(8, 100.78), (4, 50.39), (2, 25.2), (1, 12.6)] {
@@ -342,6 +359,62 @@ fn each_of_several_techniques_is_compared_with_the_others_alone() {
     let evicted = "kv-evict:ratio=0.5";
     let several = format!("kv-quant:bits=8 + {evicted}");
     assert_eq!((gone(&several, "kv-quant:bits=8"), gone(&several, evicted)), (None, None));
+}
+
+#[test]
+fn stages_hold_the_caches_of_all_batches_in_flight() {
+    let base =
+        Deployment { layout: Layout { pp: 2, ..Layout::default() }, ..plain("llama-2-13b", "a100-80gb-sxm") };
+    let all = found(&base, "none", &decode(1, 1000));
+    // Half of the layers, and of each cache, but two sequences under way: 30,976 / 2 tokens
+    assert_eq!(one(&all, "kv_outweighs_layers_beyond", "").value, Some(15_488.0));
+}
+
+#[test]
+fn what_drafts_is_none_of_the_models_layers() {
+    let base = plain("llama-2-13b", "a100-80gb-sxm");
+    let all = found(&base, "spec:method=eagle,gamma=1,accept=0.5", &decode(1, 1000));
+    // Its cache is a 41st layer's: 30,976 · 40/41 = 30,220.5
+    assert_eq!(one(&all, "kv_outweighs_layers_beyond", "").value, Some(30_220.0));
+    assert_eq!(
+        one(&all, "compute_bound_from_batch", "").value,
+        one(&all, "compute_bound_from", "").value.map(|b| b / 2.0)
+    );
+}
+
+#[test]
+fn what_gains_from_one_sequence_on_needs_no_beginning_and_no_tokens() {
+    let all = found(&plain("llama-2-13b", "a6000"), "weight-quant:bits=4", &decode(1, 1000));
+    let names: Vec<&str> = all.iter().map(|answer| answer.name).collect();
+    assert!(names.contains(&"gain_gone_beyond"), "{names:?}");
+    assert!(!names.contains(&"gain_from") && !names.contains(&"pays_from_tokens"), "{names:?}");
+}
+
+#[test]
+fn behind_a_slow_link_drafts_cost_nothing() {
+    let drafts = "spec:method=ngram,gamma=3,accept=0.5";
+    let all =
+        found(&plain("llama-2-13b", "a6000"), &format!("offload:what=weights + {drafts}"), &decode(1, 100));
+    // The step waits for the link, with drafts or without
+    assert_eq!(one(&all, "pays_from_tokens", drafts).value, Some(1.0));
+    assert_eq!(one(&all, "speculation_pays_from", drafts).value, Some(0.0));
+}
+
+#[test]
+fn the_devices_own_layers_turn_compute_bound() {
+    // RTX A6000: 154.8 TFLOP/s dense, 309.7 sparse, 768 GB/s; P/B = 201.56
+    let of =
+        |with: &str| value(with, "llama-2-13b", "a6000", &decode(1, 1000), "compute_bound_from").unwrap();
+    let quarter = 201.5625 / 4.0;
+    for with in [
+        "weight-quant:bits=4 + spec:method=draft-model,draft=llama-3.2-1b,gamma=2,accept=0.5",
+        "weight-quant:bits=4 + hybrid:processor=xeon-8592,ops=ffn,share=0.5",
+    ] {
+        assert!((of(with) / quarter - 1.0).abs() < 1e-9, "{with}: {}", of(with));
+    }
+    // 9 bits of 16, multiplied twice as fast
+    let pruned = of("n-m:n=2,m=4") / (201.5625 * 2.0 * 9.0 / 16.0);
+    assert!((pruned - 1.0).abs() < 1e-3, "{pruned}");
 }
 
 #[test]

@@ -148,6 +148,7 @@ proptest! {
             prop_assert!(near(sum(2), found.delta(), whole) && near(found.delta(), found.b - found.a, whole));
             prop_assert!(found.delta().abs() <= 1e-9 * whole || (sum(3) - 1.0).abs() < 1e-6 * whole / found.delta().abs());
             for (op, resource, [a, b, delta, share]) in &rows {
+                prop_assert_eq!((op == "all", resource == "all"), (by == By::Resource, by == By::Op));
                 prop_assert!(near(*delta, b - a, whole) && near(share * found.delta(), *delta, whole), "{op} {resource}");
                 // Each row is the pieces it names.
                 let fits = |piece: &&roofline_plan::compare::Piece| {

@@ -212,15 +212,16 @@ impl Deployment {
 
     /// The technique that speculative flags stand for: method, drafts, acceptance, and the name of the model that drafts.
     #[staticmethod]
-    #[pyo3(signature = (method=None, tokens=None, acceptance=None, model=None))]
+    #[pyo3(signature = (method=None, tokens=None, acceptance=None, model=None, *, priced=true))]
     fn drafts(
         py: Python<'_>,
         method: Option<&str>,
         tokens: Option<u32>,
         acceptance: Option<Accepted>,
         model: Option<&str>,
+        priced: bool,
     ) -> PyResult<Option<String>> {
-        enter(py, || drafts::text(method, tokens, acceptance, model))
+        enter(py, || drafts::text(method, tokens, acceptance, model, priced))
     }
 
     /// All mistakes of techniques that are applied together: which text, which of those it joins, the setting (or

@@ -65,7 +65,7 @@ fn drafter(flags: Option<&Speculation>, model: Option<&str>) -> Result<()> {
     }
 }
 
-/// The same as one writes it, by the name of the model that drafts.
+/// The same as one writes it, by the name of the model that drafts; steps that are not `priced` need none.
 ///
 /// # Errors
 /// Some of them without the others, an unknown method, chances that are none.
@@ -74,9 +74,12 @@ pub fn text(
     tokens: Option<u32>,
     acceptance: Option<Accepted>,
     model: Option<&str>,
+    priced: bool,
 ) -> Result<Option<String>> {
     let flags = flags(method, tokens, acceptance)?;
-    drafter(flags.as_ref(), model)?;
+    if priced || model.is_some() {
+        drafter(flags.as_ref(), model)?;
+    }
     let Some(flags) = flags else { return Ok(None) };
     let chances: Vec<String> = flags.chances().iter().map(ToString::to_string).collect();
     let drafts =

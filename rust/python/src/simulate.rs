@@ -173,6 +173,19 @@ impl Engine {
         Ok(EngineMemory { division })
     }
 
+    /// Checks the text of a keyword of `simulate`.
+    #[staticmethod]
+    fn check(py: Python<'_>, word: &str, text: &str) -> PyResult<()> {
+        enter(py, || match word {
+            "slo" => Slo::parse(text).map(drop).map_err(SimError::from),
+            "session_mode" => SessionMode::parse(text).map(drop).map_err(SimError::from),
+            "over_context" => over_context_named(text).map(drop).map_err(SimError::from),
+            "step_cost" => LinearCost::parse(text).map(drop).map_err(SimError::from),
+            "warmup" | "measure" => Extent::parse(word, text).map(drop).map_err(SimError::from),
+            _ => Ok(()),
+        })
+    }
+
     /// Serves the trace; a `step_cost` of `linear:A,B,C` replaces the cost model, and clients wait `api_latency_s` longer
     /// for each answer to begin.
     #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]

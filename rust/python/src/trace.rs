@@ -11,7 +11,7 @@ use roofline_sim::assemble::{Assembled, TraceColumns, Turns};
 use roofline_sim::error as trace_error;
 use roofline_sim::trace::{
     self, Carried, FieldMap, Format, Labels, NOT_OBSERVED, OnError, PriorityOrder, ReadOptions, Reader,
-    Report, TimeUnit, Trace as Requests, TurnLengths, ZeroOutput,
+    Report, TimeFormat, TimeUnit, Trace as Requests, TurnLengths, ZeroOutput,
 };
 use roofline_sim::workload::{Reshape, Spec};
 
@@ -33,7 +33,7 @@ impl TraceOptions {
     #[pyo3(signature = (*, format=None, time_unit=None, on_error="stop", zero_output=None, trace_block_size=None,
         require_sorted=false, priority_order="lower-first", csv_delimiter=None, csv_decimal=".", window_s=None,
         speedup=None, limit=None, default_output_tokens=None, turn_lengths=None, strict=false, map=None,
-        arrivals_elsewhere=false))]
+        columns=None, time_format=None, arrivals_elsewhere=false))]
     fn new(
         py: Python<'_>,
         format: Option<&str>,
@@ -52,12 +52,14 @@ impl TraceOptions {
         turn_lengths: Option<&str>,
         strict: bool,
         map: Option<Vec<String>>,
+        columns: Option<&str>,
+        time_format: Option<&str>,
         arrivals_elsewhere: bool,
     ) -> PyResult<TraceOptions> {
         let options = enter(py, || {
             let map =
                 map.iter().flatten().map(|text| FieldMap::parse(text)).collect::<trace_error::Result<_>>()?;
-            Ok::<_, trace_error::Error>(ReadOptions {
+            let options = ReadOptions {
                 format: format.map(format_named).transpose()?,
                 time_unit: time_unit.map(|name| among("time_unit", name, &TIME_UNITS)).transpose()?,
                 on_error: among("on_error", on_error, &ON_ERROR)?,
@@ -76,8 +78,14 @@ impl TraceOptions {
                     .transpose()?,
                 strict,
                 map,
+                columns: Vec::new(),
+                time_format: time_format.map(TimeFormat::parse).transpose()?,
                 arrivals_elsewhere,
-            })
+            };
+            match columns {
+                Some(text) => options.with_columns(text),
+                None => Ok::<_, trace_error::Error>(options),
+            }
         })?;
         Ok(TraceOptions { options })
     }
@@ -215,6 +223,12 @@ impl Trace {
         Ok((Trace { requests: requests.into(), report: None, drawn: None }, notes))
     }
 
+    /// Checks words and their texts; what they are about need not be there yet.
+    #[staticmethod]
+    fn check(py: Python<'_>, words: Vec<(String, String)>) -> PyResult<()> {
+        workload::check(py, &words)
+    }
+
     /// The same, of which only the first are drawn before it is served; and what was assumed.
     #[staticmethod]
     fn draw(py: Python<'_>, words: Vec<(String, String)>) -> PyResult<(Trace, Vec<String>)> {
@@ -240,7 +254,7 @@ impl Trace {
     /// A sample of it, then copies of that side by side, then at another rate.
     #[expect(clippy::too_many_arguments, reason = "keywords, one a setting")]
     #[pyo3(signature = (*, sample=None, upsample=None, target_rps=None, seed=0, isl_scale=None, osl_scale=None,
-        max_isl=None, max_osl=None, idle_gap_cap=None, turn_delay_cap=None))]
+        prefix_scale=None, max_isl=None, max_osl=None, idle_gap_cap=None, turn_delay_cap=None))]
     fn scaled(
         &self,
         py: Python<'_>,
@@ -250,6 +264,7 @@ impl Trace {
         seed: u64,
         isl_scale: Option<f64>,
         osl_scale: Option<f64>,
+        prefix_scale: Option<f64>,
         max_isl: Option<u32>,
         max_osl: Option<u32>,
         idle_gap_cap: Option<f64>,
@@ -258,6 +273,7 @@ impl Trace {
         let trace = self.without_segments(py)?;
         let reshape = Reshape {
             scales: (isl_scale, osl_scale),
+            prefix_scale,
             most: (max_isl, max_osl),
             idle_gap_cap_s: idle_gap_cap,
             turn_delay_cap_s: turn_delay_cap,
@@ -319,6 +335,22 @@ impl Trace {
         let measure = |_: &_| Ok::<_, Error>(trace::inspect(&self.requests.trace, &[]).rows());
         let rows = enter_long(py, None, measure)?;
         Ok(rows.into_iter().map(|(name, value, _)| (name, value)).collect())
+    }
+
+    /// What one line about it says, by name.
+    #[getter]
+    fn outline(&self) -> Vec<(String, Option<f64>)> {
+        self.requests.trace.outline().into_iter().map(|(name, value, _)| (name, value)).collect()
+    }
+
+    /// How rate and burstiness change: one row a window of so many seconds; of a length of its own choice unless said.
+    #[pyo3(signature = (window_s=None))]
+    fn windows(&self, py: Python<'_>, window_s: Option<f64>) -> PyResult<Table> {
+        let trace = &self.requests.trace;
+        let (_, span) = trace.arrival_ns.first().zip(trace.arrival_ns.last()).unwrap_or((&0, &0));
+        let seconds = window_s.or_else(|| trace.telling_window_s()).unwrap_or(*span as f64 / 1e9 + 1.0);
+        let table = enter_long(py, None, |_| trace.window_table(seconds))?;
+        Table::new(py, table)
     }
 
     /// The file as the user named it; `None` for a trace made of columns, as all that follows.

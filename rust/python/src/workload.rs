@@ -9,7 +9,7 @@ use roofline_sim::stream::Source;
 use roofline_sim::trace::{self, Format, Trace};
 use roofline_sim::workload::{self, Generated, Parts, Reshape, Spec};
 
-use crate::enter::{Progress, enter_long};
+use crate::enter::{Progress, enter, enter_long};
 use crate::files;
 
 /// The requests that words and their texts describe, and what was assumed.
@@ -29,6 +29,15 @@ pub fn generate(
         let requests = workload::generate(&spec, &shared.monitor.done, &shared.monitor.cancel)?;
         Ok::<_, roofline_sim::error::Error>((requests, spec.notes))
     })
+}
+
+/// Checks words and their texts.
+///
+/// # Errors
+/// What [`Spec::parse`] reports.
+pub fn check(py: Python<'_>, words: &[(String, String)]) -> PyResult<()> {
+    let words: Vec<(&str, &str)> = words.iter().map(|(word, text)| (word.as_str(), text.as_str())).collect();
+    enter(py, || Spec::parse(&words, None).map(drop))
 }
 
 /// What words and their texts describe, to be drawn as it is wanted, and the first part of it.

@@ -45,7 +45,8 @@ impl Images {
             return;
         }
         let (each, larger) = (tokens / count, tokens % count);
-        let sizes = [(larger, each + 1, cached), (count - larger, each, cached.saturating_sub(larger * (each + 1)))];
+        let sizes =
+            [(larger, each + 1, cached), (count - larger, each, cached.saturating_sub(larger * (each + 1)))];
         for (count, tokens, cached) in sizes {
             let count = count.saturating_sub(cached / tokens);
             if count > 0 {
@@ -61,14 +62,18 @@ pub fn notes(trace: &Trace, model: &Model, priced: bool) -> Vec<String> {
     let carried = &trace.carried;
     let tokens = |row: usize| carried.image_tokens.get(row).copied().unwrap_or(0);
     let known = (0..trace.len()).filter(|&row| tokens(row) > 0).count();
-    let bare = carried.images.iter().enumerate().filter(|&(row, &images)| images > 0 && tokens(row) == 0).count();
+    let bare =
+        carried.images.iter().enumerate().filter(|&(row, &images)| images > 0 && tokens(row) == 0).count();
     let mut notes = Vec::new();
     let name = &model.name;
     match (&model.vision, priced) {
         _ if known + bare == 0 => {}
-        (None, _) => notes.push(format!("images cost no more than their tokens in prompts: `{name}` has no vision tower")),
+        (None, _) => notes
+            .push(format!("images cost no more than their tokens in prompts: `{name}` has no vision tower")),
         (Some(_), false) => {
-            notes.push("images cost no more than their tokens in prompts: the step cost has no vision tower".into());
+            notes.push(
+                "images cost no more than their tokens in prompts: the step cost has no vision tower".into(),
+            );
         }
         (Some(_), true) => {
             if known > 0 {

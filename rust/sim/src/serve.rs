@@ -17,7 +17,7 @@ use crate::knobs::Knobs;
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::preset::LONGEST_WHOLE_PROMPT;
 use crate::scheduler::rules::Rules;
-use crate::sizing::divide;
+use crate::sizing::{divide, hinted};
 use crate::step_cost::{Decodes, Phase, Run, StepCost, StepItem};
 use crate::techniques;
 use crate::time::Period;
@@ -282,7 +282,7 @@ impl Server {
                 ));
             }
         }
-        engine.limits()?;
+        engine.limits().map_err(|error| hinted(error, &engine, &analyst, knobs))?;
         let mut cost = ModelCost::new(analyst.pricer().clone());
         if let (Some(pricer), Some(tower)) = (analyst.tower(), &analyst.deployment().model.vision) {
             cost = cost.seeing(pricer.clone(), tower.patches_per_token.max(1));

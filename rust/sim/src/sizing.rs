@@ -3,6 +3,7 @@
 use roofline_core::analysis::Analyst;
 use roofline_core::error::{Error, Result};
 use roofline_core::groups::{Apart, Groups, Kind, Window, kinds};
+use roofline_core::memory::{Memory, MemoryShare};
 use roofline_core::step::Deployment;
 use roofline_core::units::GIB;
 
@@ -69,9 +70,15 @@ pub(crate) fn divide(
             apart.blocks = scaled as u32;
         }
     } else if computed < 2 {
-        let hint = "use more devices (tp, pp), fewer bits (quantization), a smaller max_num_batched_tokens or \
-                    max_num_seqs, or more memory";
         let (place, needed, usable) = memory.lacking();
+        let least = if place == "GPU" { least_share(engine, &memory, left.taken) } else { None };
+        let larger = least.map_or_else(String::new, |least| {
+            format!("set gpu_memory_utilization to at least {least:.3}; or ")
+        });
+        let hint = format!(
+            "{larger}use more devices (tp, pp), fewer bits (quantization), a smaller max_num_batched_tokens or \
+             max_num_seqs, or more memory"
+        );
         let place = if place == "GPU" { String::new() } else { format!(", {place}") };
         return Err(Error::DoesNotFit {
             what: format!(
@@ -83,12 +90,46 @@ pub(crate) fn divide(
             ),
             needed_gib: (needed + left.taken) / GIB,
             available_gib: usable / GIB,
-            hint: hint.to_string(),
+            hint,
         });
     }
     notes.extend(idle_ratios(engine, knobs));
     engine.swap = swap(engine, deployment, knobs, block_bytes, &mut notes)?;
     Ok(notes)
+}
+
+/// The least share of memory with which all fits, `beside` the cache among it, if there is one.
+fn least_share(engine: &EngineConfig, memory: &Memory, beside: f64) -> Option<f64> {
+    let share = engine.gpu_memory_utilization;
+    // What one more of the share is worth: shares of what is free take nothing of what is taken.
+    let worth = match engine.memory_share() {
+        MemoryShare::Free => memory.capacity - (memory.weights + memory.engine_activations + memory.runtime),
+        MemoryShare::Device | MemoryShare::Static => memory.usable / share,
+    };
+    // One block more than requests take, which vLLM never uses.
+    let needed = memory.engine_bytes() + memory.block_bytes + beside;
+    let least = ((share + (needed - memory.usable) / worth) * 1e3).ceil() / 1e3;
+    (worth > 0.0 && least > share && least <= 1.0).then_some(least)
+}
+
+/// The error of a cache too small for the longest request, with the share of memory that would do, if there is one.
+///
+/// Nothing is added where blocks were set, or where states or pools of their own take memory before the cache does.
+pub(crate) fn hinted(error: Error, engine: &EngineConfig, analyst: &Analyst, knobs: &Knobs) -> Error {
+    let set = knobs.num_gpu_blocks_override.is_some() || knobs.kv_cache_memory_bytes.is_some();
+    let plain = analyst.memory().cut().is_none()
+        && kinds(analyst.deployment())
+            .is_ok_and(|kinds| kinds.iter().all(|kind| kind.window == 0 && kind.state_bytes == 0.0));
+    match error {
+        Error::Spec { field, must, value, hint } if field == "num_gpu_blocks" && plain && !set => {
+            let memory = analyst.memory().with(1, u64::from(engine.model_len()), 0.0);
+            let more = least_share(engine, &memory, 0.0).map_or_else(String::new, |least| {
+                format!("; gpu_memory_utilization {least:.3} leaves enough")
+            });
+            Error::Spec { field, must, value, hint: hint + &more }
+        }
+        other => other,
+    }
 }
 
 /// Shares of memory that no engine could start with.

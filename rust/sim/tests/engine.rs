@@ -196,7 +196,10 @@ fn an_answer_after_its_own_deadline_is_missed_and_not_good() {
     let simulation = run(&trace, &engine("vllm-sync"));
     let table = simulation.requests.to_table();
     let Some(Column::Names(words, names)) = table.column("deadline") else { panic!("no deadlines") };
-    assert_eq!((words.as_slice(), names.as_slice()), (&[0, 1, 2][..], &["met".to_string(), "missed".into()][..]));
+    assert_eq!(
+        (words.as_slice(), names.as_slice()),
+        (&[0, 1, 2][..], &["met".to_string(), "missed".into()][..])
+    );
     let summary = simulation.summary(None, &[]);
     assert_eq!((count(&summary, "deadlines"), count(&summary, "deadlines_missed")), (2, 1));
     assert_eq!(number(&summary, "deadline_attainment"), 0.5);

@@ -130,7 +130,7 @@ fn measured_times_and_recorded_hits_are_kept() {
     assert!(trace.carried.ttft_ns.contains(&1_328_418_365));
     assert!(trace.carried.tpot_ns.contains(&26_736_414) && trace.carried.e2e_ns.contains(&1_381_891_193));
     assert_eq!(trace.carried.cached_tokens.len(), 17);
-    assert!(report.information.iter().any(|told| told.contains("no requests are passed over")));
+    assert!(report.information.iter().any(|told| told.contains("no answered requests are passed over")));
     // A log is written as requests end, not as they arrive.
     let told: Vec<&str> = report.warnings.iter().map(|warning| warning.text.as_str()).collect();
     assert!(

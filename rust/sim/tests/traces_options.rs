@@ -2,7 +2,8 @@
 
 use roofline_sim::error::Error;
 use roofline_sim::trace::{
-    FieldMap, Format, OnError, ReadOptions, Report, TimeUnit, Trace, TurnLengths, paths, read, read_files,
+    FieldMap, Format, OnError, ReadOptions, Report, TimeFormat, TimeUnit, Trace, TurnLengths, paths, read,
+    read_files,
 };
 
 fn reading(text: &str, options: ReadOptions) -> Result<(Trace, Report), Error> {
@@ -352,4 +353,237 @@ fn what_one_row_carries_must_fit_its_prompt_and_its_file() {
     assert!(mixed.contains("endTime must be of one kind with the times before (dates): 7"), "{mixed}");
     let long = "session_id,arrival_time,prefix_len,input_len,output_len\n0,0,2147483647,5,1\n";
     assert!(refused(long).contains("input_len must be at most 2147483647 tokens with those before it"));
+}
+
+fn with_columns(text: &str) -> ReadOptions {
+    ReadOptions::default().with_columns(text).expect("columns")
+}
+
+#[test]
+fn columns_name_a_file_without_a_header_in_their_order() {
+    let text = "5,7,x,2\n6.5,8,y,3\n";
+    let (trace, report) =
+        reading(text, with_columns("arrived_at,num_prefill_tokens,who,num_decode_tokens")).unwrap();
+    assert_eq!((report.format, report.rows), (Format::Vidur, 2));
+    assert_eq!((trace.arrival_ns[1], trace.output_tokens), (1_500_000_000, vec![2, 3]));
+    assert!(report.information.iter().any(|told| told == "ignored fields: who"), "{:?}", report.information);
+    let quoted =
+        reading("5,7,\"x,z\",2\n", with_columns("arrived_at,num_prefill_tokens,who,num_decode_tokens"));
+    assert_eq!(quoted.unwrap().0.prompt_tokens, [7]);
+}
+
+#[test]
+fn columns_that_map_are_maps() {
+    let columns = with_columns("arrival=ts:s, input=n_in,output=n_out");
+    let maps: Vec<FieldMap> =
+        ["arrival=ts:s", "input=n_in", "output=n_out"].map(|text| FieldMap::parse(text).unwrap()).to_vec();
+    assert_eq!((columns.map, columns.columns), (maps, vec![]));
+}
+
+#[test]
+fn columns_must_fit_the_file() {
+    let refused = |text: &str, columns: &str| reading(text, with_columns(columns)).unwrap_err();
+    let header = refused("ts,n_in,n_out\n1,2,3\n", "arrival_s,prompt_tokens,output_tokens");
+    assert_eq!(
+        header.to_string(),
+        "t:1: the first line must be a request where `--columns` names the columns: ts,n_in,n_out"
+    );
+    assert!(header.hint().contains("arrival=COLUMN:s"), "{}", header.hint());
+    assert_eq!(
+        refused("1,2,3\n", "arrival_s,prompt_tokens").to_string(),
+        "t:1: `--columns` must name every column (3 in the first line): 2 names"
+    );
+    assert_eq!(
+        refused("{\"a\": 1}\n", "arrival_s,prompt_tokens").to_string(),
+        "t: `--columns` must read WHAT=FIELD for rows that name their fields: arrival_s,prompt_tokens"
+    );
+    assert!(refused("1,2,3\n", "a,b,c").to_string().contains("must be those of a known format: a, b, c"));
+    let refused = |text: &str| ReadOptions::default().with_columns(text).unwrap_err().to_string();
+    assert_eq!(refused("a,,b"), "columns must name every column: a,,b");
+    assert_eq!(refused("a,b,a"), "columns must name a column once: a");
+    assert_eq!(refused("arrival=a:s,b"), "columns must all be WHAT=COLUMN, or all be names: arrival=a:s,b");
+    assert_eq!(refused("arrival=a,input=b"), "map must tell the unit of arrivals: arrival=a");
+}
+
+#[test]
+fn dates_are_read_as_the_user_says_they_are_written() {
+    let format = |text: &str| Some(TimeFormat::parse(text).unwrap());
+    let options = ReadOptions { time_format: format("%d/%m/%Y %H:%M:%S%.f"), ..ReadOptions::default() };
+    let text = "timestamp,input_tokens,output_tokens\n16/11/2023 18:17:03.5,7,2\n16/11/2023 18:17:05,8,3\n";
+    let (trace, report) = reading(text, options.clone()).unwrap();
+    assert_eq!((trace.arrival_ns[1], report.time_unit), (1_500_000_000, TimeUnit::DateTime));
+    let broken = reading(&text.replace("16/11/2023 18:17:05", "5"), options.clone()).unwrap_err();
+    assert!(
+        broken.to_string().contains("timestamp must be a date and time as %d/%m/%Y %H:%M:%S%.f: 5"),
+        "{broken}"
+    );
+    let clash = ReadOptions { time_unit: Some(TimeUnit::Millis), ..options.clone() };
+    let error = reading(text, clash).unwrap_err();
+    assert_eq!(error.to_string(), "time_unit must be datetime, or be left out, with time_format: ms");
+    let map = vec![FieldMap::parse("arrival=timestamp:s").unwrap()];
+    let error = reading(text, ReadOptions { map, ..options }).unwrap_err();
+    assert_eq!(error.to_string(), "time_unit must be datetime, or be left out, with time_format: s");
+    let hint = reading("arrival,prompt_tokens,output_tokens\n1/2/2024,1,1\n", ReadOptions::default());
+    assert!(hint.unwrap_err().hint().contains("`--time-format`"));
+}
+
+#[test]
+fn a_table_is_known_by_its_columns_in_whatever_container() {
+    for (row, format) in [
+        (
+            "{\"TIMESTAMP\": \"2023-11-16 18:17:03\", \"ContextTokens\": 7, \"GeneratedTokens\": 2}",
+            "azure_llm",
+        ),
+        (
+            "{\"timestamp\": \"2023-11-16 18:17:03\", \"contexttokens\": 7, \"generatedtokens\": 2}",
+            "azure_llm",
+        ),
+        ("{\"Timestamp\": 5, \"Model\": \"m\", \"Request tokens\": 7, \"Response tokens\": 2}", "burstgpt"),
+        ("{\"arrived_at\": 5, \"num_prefill_tokens\": 7, \"num_decode_tokens\": 2}", "vidur"),
+        ("{\"arrival_timestamp\": 5, \"prompt_size\": 7, \"token_size\": 2}", "splitwise_sim"),
+        (
+            "{\"session_id\": \"s\", \"arrival_time\": 5, \"prefix_len\": 3, \"input_len\": 4, \"output_len\": 2}",
+            "tracelab_session_csv",
+        ),
+        (
+            "{\"arrival_time_us\": 5, \"slo_class\": \"a\", \"input_tokens\": 7, \"output_tokens\": 2}",
+            "blis_tracev2",
+        ),
+    ] {
+        let (trace, report) = reading(row, ReadOptions::default()).unwrap();
+        assert_eq!(report.format.name(), format, "{row}");
+        assert_eq!((trace.prompt_tokens[0], trace.output_tokens[0]), (7, 2), "{row}");
+    }
+}
+
+#[test]
+fn turns_find_what_they_repeat_where_lengths_tell() {
+    let turns = "{\"session_id\": \"a\", \"timestamp\": 0, \"input_length\": 40, \"output_length\": 10}\n\
+                 {\"session_id\": \"a\", \"timestamp\": 9, \"input_length\": 66, \"output_length\": 10}\n\
+                 {\"session_id\": \"b\", \"timestamp\": 9, \"input_length\": 64, \"output_length\": 1}\n";
+    let paths = |options: ReadOptions| {
+        let (trace, report) = reading(turns, options).unwrap();
+        let paths =
+            trace.hashes.map(|hashes| (0..3).map(|row| hashes.path(row).to_vec()).collect::<Vec<_>>());
+        (paths, report.information)
+    };
+    let (none, told) = paths(ReadOptions::default());
+    assert_eq!(none, None);
+    let untold = "the file does not tell what turns of a conversation share: they find nothing in a prefix cache; \
+                  `--turn-lengths full` if each prompt repeats all that was said before";
+    assert!(told.iter().any(|text| text == untold), "{told:?}");
+    let said = |lengths| ReadOptions { turn_lengths: Some(lengths), ..ReadOptions::default() };
+    let (full, told) = paths(said(TurnLengths::Full));
+    assert_eq!(full, Some(vec![vec![0, 1], vec![0, 1, 2, 3], vec![4, 5, 6, 7]]));
+    let repeats = "turns repeat what their conversation said before, in whole blocks of 16 tokens; answers are computed \
+                   again";
+    assert!(told.iter().any(|text| text == repeats), "{told:?}");
+    let (delta, _) = paths(said(TurnLengths::Delta));
+    assert_eq!(delta.unwrap()[1], [0, 1, 2, 3, 4, 5, 6]);
+    let coarse = ReadOptions { trace_block_size: Some(32), ..said(TurnLengths::Full) };
+    assert_eq!(paths(coarse).0, Some(vec![vec![0], vec![0, 1], vec![2, 3]]));
+}
+
+#[test]
+fn a_turn_repeats_what_its_recorded_prefix_says() {
+    let text = "session_id,arrival_time,round_idx,prefix_len,input_len,output_len\n\
+                a,0,0,32,32,16\na,0,1,64,32,16\na,0,2,16,32,16\n";
+    let (trace, report) = reading(text, ReadOptions::default()).unwrap();
+    let hashes = trace.hashes.unwrap();
+    assert_eq!(trace.prompt_tokens, [64, 96, 48]);
+    let paths: Vec<_> = (0..3).map(|row| hashes.path(row).to_vec()).collect();
+    assert_eq!(paths, [vec![0, 1, 2, 3], vec![0, 1, 2, 3, 4, 5], vec![0, 6, 7]]);
+    let told = "1 prompts begin with recorded tokens that no turn of their session said before: these hit nothing \
+                (`--use-recorded-cache` counts what was recorded)";
+    assert!(report.information.iter().any(|text| text == told), "{:?}", report.information);
+}
+
+#[test]
+fn a_native_file_says_or_is_told_what_a_hash_stands_for() {
+    let text = "{\"arrival_s\": 0, \"prompt_tokens\": 1024, \"output_tokens\": 1, \"hash_ids\": [1, 2]}\n";
+    let (_, report) = reading(text, ReadOptions::default()).unwrap();
+    let told = "hash ids stand for 16 tokens each (default of native files; `block_size` in the header, or \
+                `--trace-block-size`, says otherwise)";
+    assert!(report.information.iter().any(|text| text == told), "{:?}", report.information);
+    assert_eq!(report.warnings[0].hint, "`--trace-block-size 512` fits every line");
+    let told = ReadOptions { trace_block_size: Some(512), ..ReadOptions::default() };
+    let (_, report) = reading(text, told).unwrap();
+    assert!(report.information.is_empty() && report.warnings.is_empty());
+    let header = format!("{{\"trace\": \"roofline-fast/1\", \"block_size\": 512}}\n{text}");
+    assert!(reading(&header, ReadOptions::default()).unwrap().1.information.is_empty());
+}
+
+#[test]
+fn what_benchmarks_measured_is_read_with_its_times() {
+    let vllm = "{\"backend\": \"vllm\", \"input_lens\": [9, 8, 7], \"output_lens\": [3, 0, 2], \"start_times\": [5, 6, 8], \
+                \"ttfts\": [0.5, 0, 0.25], \"itls\": [[0.25, 0.25], [], [0.125]]}";
+    let (trace, report) = reading(vllm, ReadOptions::default()).unwrap();
+    assert_eq!((report.format.name(), trace.prompt_tokens), ("bench_result", vec![9, 7]));
+    assert_eq!(
+        (trace.arrival_ns, trace.carried.ttft_ns),
+        (vec![0, 3_000_000_000], vec![500_000_000, 250_000_000])
+    );
+    assert_eq!(trace.carried.e2e_ns, [1_000_000_000, 375_000_000]);
+    let without = vllm.replace("\"start_times\": [5, 6, 8], ", "");
+    let error = reading(&without, ReadOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("the file must have arrival times"), "{error}");
+    let summary = reading("{\"request_throughput\": 1, \"total_input_tokens\": 5}", ReadOptions::default());
+    assert!(summary.unwrap_err().hint().contains("--save-detailed"));
+    let aiperf = "{\"metadata\": {\"request_start_ns\": 5000000000, \"x_correlation_id\": \"c\", \"turn_index\": 0}, \
+                  \"metrics\": {\"input_sequence_length\": {\"value\": 9, \"unit\": \"tokens\"}, \
+                  \"output_sequence_length\": {\"value\": 2, \"unit\": \"tokens\"}, \"request_latency\": {\"value\": 20.5, \
+                  \"unit\": \"ms\"}}, \"error\": null}";
+    let (trace, report) = reading(aiperf, ReadOptions::default()).unwrap();
+    assert_eq!((report.format.name(), trace.carried.e2e_ns[0]), ("aiperf_records", 20_500_000));
+    let guidellm = "{\"benchmarks\": [{\"requests\": {\"successful\": [{\"start_time\": 5.5, \"prompt_tokens\": 9, \
+                    \"output_tokens\": 2, \"first_token_time\": 6, \"end_time\": 7}], \"errored\": [{}]}}]}";
+    let (trace, report) = reading(guidellm, ReadOptions::default()).unwrap();
+    assert_eq!((report.format.name(), trace.carried.ttft_ns[0]), ("guidellm_benchmarks", 500_000_000));
+    assert!(
+        report.information.iter().any(|told| told.starts_with("1 entries that are no answered requests"))
+    );
+    let text = "{\"experiments\": [{\"requests\": [{\"timestamp\": 1, \"response_timestamps\": [2]}]}]}";
+    let error = reading(text, ReadOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("a GenAI-Perf export, which holds none"), "{error}");
+}
+
+#[test]
+fn the_nearest_format_is_told_with_what_it_lacks() {
+    let hint = |text: &str| reading(text, ReadOptions::default()).unwrap_err().hint();
+    let near = hint("{\"timestamp\": 0, \"q\": 5, \"output_length\": 2}");
+    assert!(
+        near.starts_with("the nearest format is native, which has also `prompt_tokens`; name its"),
+        "{near}"
+    );
+    assert!(hint("{\"q\": 0, \"r\": 5}").starts_with("name its fields: `--map arrival=FIELD:s"));
+}
+
+#[test]
+fn a_line_that_names_the_schema_of_agents_is_no_request() {
+    let rows = "{\"request_id\": \"a\", \"timestamp\": 0, \"input_length\": 5, \"output_length\": 2, \"wait_for\": []}\n";
+    let text = format!("{{\"schema\": \"agentic_mooncake\", \"version\": 2}}\n{rows}");
+    let (trace, report) = reading(&text, ReadOptions::default()).unwrap();
+    assert_eq!((trace.len(), report.format), (1, Format::AgenticMooncake));
+    assert!(report.information.iter().any(|told| told.starts_with("the first line names a schema")));
+}
+
+#[test]
+fn files_put_one_behind_the_other_repeat_their_header() {
+    let file = "{\"trace\": \"roofline-fast/1\", \"time_unit\": \"s\"}\n\
+                {\"timestamp\": 5, \"prompt_tokens\": 7, \"output_tokens\": 2}\n";
+    let (trace, report) = reading(&file.repeat(3), ReadOptions::default()).unwrap();
+    assert_eq!((trace.len(), report.rows), (3, 3));
+    let other = file.to_string() + &file.replace("\"s\"", "\"ms\"");
+    assert!(reading(&other, ReadOptions::default()).is_err());
+}
+
+#[test]
+fn an_archive_is_named_and_an_adapter_has_two_names() {
+    let mut archive = vec![b'a'; 257];
+    archive.extend_from_slice(b"ustar\x0000");
+    let error = read("t.tar", &archive, &ReadOptions::default()).unwrap_err();
+    assert!(error.to_string().ends_with(": an archive (tar)"), "{error}");
+    assert!(error.hint().contains("--servegen FOLDER"), "{}", error.hint());
+    let row = "{\"arrival_s\": 0, \"prompt_tokens\": 5, \"output_tokens\": 1, \"lora_id\": \"a\"}";
+    assert_eq!(reading(row, ReadOptions::default()).unwrap().0.carried.lora.unwrap().names, ["a"]);
 }

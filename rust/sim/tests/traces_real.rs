@@ -142,5 +142,5 @@ fn an_inspection_is_a_table_of_metrics() {
         ["metric", "value", "unit"]
     );
     let roofline_core::table::Column::OptF64(values) = table.column("value").unwrap() else { panic!() };
-    assert_eq!(values[..3], [Some(2.0), Some(1.0), Some(2.0)]);
+    assert_eq!(values[..3], [Some(2.0), Some(1.0), Some(1.0)]);
 }

@@ -2,7 +2,7 @@
 
 use super::band::Spread;
 use super::choose::{Chooser, Chosen, Like};
-use super::file::{Fit, Set};
+use super::file::Set;
 use super::form::collective::{CollectiveKernel, CustomAllReduce, Nccl};
 use super::form::decode::{Decode, DecodeKernel, usual_heads};
 use super::form::elementwise::{ComputeScale, Elementwise, ElementwiseKernel, ScaleMatrix, State};
@@ -22,7 +22,12 @@ use crate::straight::{Greatest, Straight};
 use crate::work::kernel::{self, Kernel};
 use crate::work::{Collective, Op, Rate};
 
+mod called;
 mod each;
+
+use called::{
+    answers_as, exchanged_as, experts_as, float_peak, is_own, multiplied_as, prompts_as, with_scales,
+};
 
 /// Keys beyond its window that an item of prefill attention visits: one tile.
 const TILE: f64 = 128.0;
@@ -276,20 +281,8 @@ impl<'a> Predictor<'a> {
             return Some(chosen.priced(|form| Price::Expanded(form, kernel)));
         }
         let windowed = attention.window.is_finite();
-        let prefills: &[&str] = match (windowed, narrow) {
-            (true, true) => &["bf16-fp8kv-window", "fp8-window", "bf16-window", "bf16-fp8kv", "bf16"],
-            (true, false) => &["bf16-window", "bf16"],
-            // Queries are narrowed too where the engine multiplies in fp8.
-            (false, true) if self.prediction.engine == "trtllm" => &["fp8", "bf16-fp8kv", "bf16"],
-            (false, true) => &["bf16-fp8kv", "fp8", "bf16"],
-            (false, false) => &["bf16"],
-        };
-        let decodes: &[&str] = match (windowed, narrow) {
-            (true, true) => &["fp8-window", "bf16-window", "fp8", "bf16"],
-            (true, false) => &["bf16-window", "bf16"],
-            (false, true) => &["fp8", "bf16"],
-            (false, false) => &["bf16"],
-        };
+        let prefills = prompts_as(windowed, narrow, self.prediction.engine == "trtllm");
+        let decodes = answers_as(windowed, narrow);
         let usual = usual_heads(attention.heads, attention.kv_heads, attention.key_dim);
         let dimensions = [("heads", attention.heads), ("kv_heads", attention.kv_heads)];
         let prefill =
@@ -348,16 +341,7 @@ impl<'a> Predictor<'a> {
     fn experts(&self, experts: &kernel::Experts, priced: &Priced) -> Option<Compiled> {
         let flashinfer =
             self.prediction.engine == "sglang" && self.hardware.architecture.starts_with("blackwell");
-        let dtypes: &[&str] = match (experts.weight.format, experts.input) {
-            (Format::Fp4, Format::Fp4) => &["nvfp4", "mxfp4_mxfp8", "bf16"],
-            (Format::Fp4, Format::Fp8) => &["mxfp4_mxfp8", "nvfp4", "bf16"],
-            (Format::Fp4, _) => &["mxfp4", "mxfp4-marlin", "int4_wo", "bf16"],
-            (Format::Fp8, Format::Fp8) if experts.weight.group > 0 && flashinfer => {
-                &["fp8_block-flashinfer", "fp8_block", "fp8", "bf16"]
-            }
-            (Format::Bf16, Format::Bf16) if flashinfer => &["bf16-flashinfer", "bf16"],
-            _ => multiplied_as(experts.weight, experts.input),
-        };
+        let dtypes = experts_as(experts.weight, experts.input, flashinfer);
         let usual = experts.ranks == 1.0 && experts.inner >= 128.0 && experts.matrices == 3.0;
         let dimensions = [("experts", experts.experts), ("hidden", experts.width), ("inner", experts.inner)];
         let chosen = self.chooser.choose::<Moe>(dtypes, None)?.held(usual, &dimensions);
@@ -430,13 +414,7 @@ impl<'a> Predictor<'a> {
                 return Some(chosen.priced(|form| Price::CustomAllReduce(form, kernel)));
             }
         }
-        let kinds: &[&str] = match transfer.collective {
-            Collective::AllReduce => &["all_reduce"],
-            Collective::AllGather => &["all_gather"],
-            Collective::ReduceScatter => &["reduce_scatter"],
-            Collective::AllToAll => &["all_to_all"],
-            Collective::PointToPoint => &["p2p", "all_gather"],
-        };
+        let kinds = exchanged_as(transfer.collective);
         let chosen = self.chooser.choose::<Nccl>(kinds, Some("nccl"))?;
         Some(chosen.priced(|form| Price::Nccl(form, kernel)))
     }
@@ -448,39 +426,6 @@ impl<'a> Predictor<'a> {
                 Chosen { form: Host { h0_s: host.h0_s, h1_s: host.h1_s }, spread: Spread::NONE, ..chosen };
         }
         Some(chosen.priced(Price::Host))
-    }
-}
-
-/// What the peak of products of these inputs is multiplied by.
-fn float_peak(like: Like, input: Format) -> f64 {
-    if matches!(input, Format::Int8 | Format::Int4 | Format::Int3 | Format::Int2 | Format::Int1) {
-        1.0
-    } else {
-        like.peak
-    }
-}
-
-/// Whether a fit is of an engine's own multiplications in a format.
-fn is_own(fit: &Fit, engine: &str, dtype: &str) -> bool {
-    fit.family == Gemm::FAMILY && fit.engine == engine && fit.dtype == dtype
-}
-
-/// Bytes of an activation as it is multiplied, scales included, as fits count them.
-fn with_scales(input: Format) -> f64 {
-    if input == Format::Fp4 { Storage::NVFP4.bits() / 8.0 } else { input.bytes() }
-}
-
-/// The names that a multiplication's fit is looked for under, best first.
-fn multiplied_as(weight: Storage, input: Format) -> &'static [&'static str] {
-    match (weight.format, input) {
-        (Format::Fp8, Format::Fp8) if weight.group > 0 => &["fp8_block", "fp8", "bf16"],
-        (Format::Fp8, Format::Fp8) => &["fp8", "bf16"],
-        (Format::Fp4, Format::Fp4) => &["nvfp4", "fp8", "bf16"],
-        (Format::Int8, Format::Int8) => &["int8_sq", "fp8", "bf16"],
-        (_, Format::Fp8 | Format::Int8) => &["fp8", "bf16"],
-        (Format::Int8 | Format::Fp8 | Format::Fp6, _) => &["int8_wo", "bf16"],
-        (Format::Int4 | Format::Int3 | Format::Int2 | Format::Int1 | Format::Fp4, _) => &["int4_wo", "bf16"],
-        _ => &["bf16"],
     }
 }
 

@@ -449,3 +449,15 @@ fn replicas_of_hot_experts_level_the_load() {
     let even = run_moe("parallel:tp=2,ep=2", &decode(8, 1000)).outcome.memory.weights;
     is(step.outcome.memory.weights - even, 4.0 * 12e6 * 2.0);
 }
+
+#[test]
+fn what_each_token_leaves_out_turns_compute_bound_later_though_all_weights_are_read() {
+    // Attention has 2.4 M weights a layer, the FFN 12 M, of which a token uses a quarter: 10.8 MFLOP a token at 100 TFLOP/s;
+    // many tokens read 28.8 MB at 1 TB/s, and move (2400 + 2000 + 9000 + 5000)·2 bytes each
+    let sparse = run("contextual-sparsity:active=0.25,parts=ffn", &decode(1, 1000));
+    is(sparse.compute_bound_tokens.unwrap(), 28.8e-6 / (0.108e-6 - 0.0368e-6));
+    // A prompt runs dense: 28.8 MFLOP a token
+    let prompt = run("contextual-sparsity:active=0.25,parts=ffn", &prefill(1, 1000));
+    is(prompt.compute_bound_tokens.unwrap(), 28.8e-6 / (0.288e-6 - 0.0368e-6));
+    is(run("none", &decode(1, 1000)).compute_bound_tokens.unwrap(), 28.8e-6 / (0.288e-6 - 0.0368e-6));
+}

@@ -75,6 +75,12 @@ mod tests {
             let found = stretch(1000, |number| Ok((first..=last).contains(&number))).unwrap();
             assert_eq!(found, Some((first, last)));
         }
+        // However short, down to a 32nd of its numbers
+        for first in 1..900 {
+            let last = first + first / FINE;
+            let found = stretch(1000, |number| Ok((first..=last).contains(&number))).unwrap();
+            assert_eq!(found, Some((first, last)));
+        }
         assert_eq!(stretch(1000, |_| Ok(false)).unwrap(), None);
         let several = |number: u64| Ok((3..=5).contains(&number) || (200..=250).contains(&number));
         assert_eq!(stretch(1000, several).unwrap(), Some((3, 250)));

@@ -128,12 +128,12 @@ fn batches(with: &Analyst, without: &Analyst, point: &Point) -> Result<Vec<Answe
     Ok(all)
 }
 
-/// How many tokens a step must bring so that one comes as quickly as without, all else the same; and, of drafts, the least
+/// How many tokens a step must bring so that one comes as quickly as without, all else the same and one token a step; and, of drafts, the least
 /// chance of acceptance, the same at every position, at which it does: (1 − α^(γ+1))/(1 − α) = T_with/T_without for a
 /// chain, solved by halving.
 fn tokens(with: &Analyst, without: &Analyst, point: &Point) -> Result<Vec<Answer>> {
     let step = |analyst: &Analyst| analyst.times(point).map(|times| times.step.step.seconds);
-    let ratio = step(with)? / step(without)? * without.generation().tokens;
+    let ratio = step(with)? / step(without)?;
     let about = "tokens that a step must bring so that each comes as quickly as without";
     let mut all = vec![Answer::new("pays_from_tokens", Some(ratio), "tokens a sequence", about)];
     let techniques = &with.deployment().techniques;

@@ -32,11 +32,9 @@ pub(super) fn answers(with: &Analyst, without: &Analyst) -> Result<Vec<Answer>> 
 fn tokens(analyst: &Analyst) -> Result<Option<f64>> {
     let roof = Roof::of(&analyst.deployment().hardware)?;
     // What drafts runs over sequences, not over the tokens that are verified.
+    let decoding = |op: &Op| [Over::All, Over::DecodeAlone].contains(&op.over);
     let dense = |op: &&Op| {
-        op.family == Family::Gemm
-            && op.matrix.is_some()
-            && op.over == Over::All
-            && op.site.lane == Lane::Device
+        op.family == Family::Gemm && op.matrix.is_some() && decoding(op) && op.site.lane == Lane::Device
     };
     let (mut bytes, mut seconds) = (0.0, 0.0);
     for op in analyst.pricer().ops().filter(dense).filter(|op| op.work.flops.token > 0.0) {
@@ -45,7 +43,7 @@ fn tokens(analyst: &Analyst) -> Result<Option<f64>> {
             Limits::Faster(factor) => (factor * roof.peak(op.format)?, roof.bandwidth()),
             Limits::Other(rates) | Limits::Either(rates) => (rates.flops, rates.bandwidth),
         };
-        bytes += op.repeat * op.work.weight_bytes.fixed / bandwidth;
+        bytes += op.repeat * op.work.weights_of_many() / bandwidth;
         seconds += op.repeat * op.work.flops.token / peak;
     }
     Ok((seconds > 0.0 && bytes > 0.0).then(|| bytes / seconds))

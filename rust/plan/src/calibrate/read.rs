@@ -18,7 +18,7 @@ use super::dimensions::{Columns, at, engine_name, pairs};
 use super::frame::{Frame, Words};
 use super::kernel::Kernel;
 use super::modules::{Module, modules};
-use super::routing::{Case, Loads, Routing};
+use super::routing::{Case, GROUPED, Loads, Routing, UNGATED};
 use super::vocabulary::{self, Numbers, Op};
 
 /// One usable row.
@@ -146,13 +146,6 @@ struct Reader<'a> {
     loads: Loads,
     columns: Columns<'a>,
 }
-
-/// Hidden width, experts and visits of layers whose experts have no gate, where a row does not say so (Nemotron 3).
-const UNGATED: [(u64, u64, u64); 3] = [(2688, 128, 6), (2048, 512, 22), (8192, 512, 22)];
-
-/// Hidden width, experts and visits of layers whose experts are chosen by groups (DeepSeek-V3): visits that are dealt out
-/// evenly before they pass such a choice reach half of the experts, except where the collector goes round it.
-const GROUPED: (f64, u64, u64) = (7168.0, 256, 8);
 
 /// A dimension that must be there, and positive.
 fn positive(column: Option<&[f64]>, row: usize, name: &'static str) -> Result<f64, Refused> {

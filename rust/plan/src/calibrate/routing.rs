@@ -2,6 +2,13 @@
 
 use std::collections::HashMap;
 
+/// Hidden width, experts and visits of layers whose experts have no gate, where a row does not say so (Nemotron 3).
+pub const UNGATED: [(u64, u64, u64); 3] = [(2688, 128, 6), (2048, 512, 22), (8192, 512, 22)];
+
+/// Hidden width, experts and visits of layers whose experts are chosen by groups (DeepSeek-V3): visits that are dealt out
+/// evenly before they pass such a choice reach half of the experts, except where the collector goes round it.
+pub const GROUPED: (f64, u64, u64) = (7168.0, 256, 8);
+
 /// How visits were dealt out to experts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Routing {

@@ -115,8 +115,7 @@ impl<'a> KvCache<'a> {
         }
         let CacheShape { block_size, hash_lookahead, .. } = self.shape;
         let table = &mut self.tables[sequence as usize];
-        let needed =
-            |known: usize| (known as u64 + 1) * u64::from(block_size) + u64::from(hash_lookahead);
+        let needed = |known: usize| (known as u64 + 1) * u64::from(block_size) + u64::from(hash_lookahead);
         if needed(table.prefixes.len()) > u64::from(tokens) {
             return;
         }

@@ -4,14 +4,15 @@ use roofline_core::names;
 
 use super::carried::{CarriedColumns, CarriedRow};
 use super::detect;
-use super::format::{Alias, Format, Schema, Slot, Turns};
+use super::format::{Alias, Format, History, Schema, Slot, Turns};
 use super::hashes::HashColumn;
+use super::history::{Repeats, repeated};
 use super::links::{Link, On};
 use super::mistakes::{Mistake, Mistakes, shortened};
 use super::number::TOKENS_MAX;
 use super::options::{FieldMap, ReadOptions};
 use super::policy::{BlockRule, OnError, TurnLengths, ZeroOutput};
-use super::row::{Row, text_of};
+use super::row::{Row, named, text_of};
 use super::schemas;
 use super::sessions::{Last, SessionColumns, Turn};
 use super::values::{MISSING, Values};
@@ -42,7 +43,12 @@ pub(super) struct Columns {
     pub hashes: Option<HashColumn>,
     pub sessions: Option<SessionColumns>,
     pub carried: CarriedColumns,
-    pub turn_lengths: TurnLengths,
+    /// What the lengths of turns count, where the user or the file says it.
+    pub turn_lengths: Option<TurnLengths>,
+    /// What turns repeat.
+    pub repeats: Repeats,
+    /// Whether the user or the file says how many tokens a hash id stands for.
+    pub block_size_told: bool,
     /// The line that set the block size, where lines do.
     block_size_line: Option<u64>,
     pub models: Vec<(String, u64)>,
@@ -70,7 +76,9 @@ impl Columns {
             hashes: None,
             sessions: None,
             carried: CarriedColumns::default(),
-            turn_lengths: options.turn_lengths.unwrap_or_default(),
+            turn_lengths: options.turn_lengths,
+            repeats: Repeats::default(),
+            block_size_told: options.trace_block_size.is_some(),
             block_size_line: None,
             models: Vec::new(),
             unknown: Vec::new(),
@@ -154,11 +162,13 @@ impl Columns {
                 return Some(alias);
             }
         }
-        let is = |alias: &u8| aliases.get(usize::from(*alias)).is_some_and(|alias| alias.name == name);
+        let folds = self.values.schema.table;
+        let same = |alias: &Alias| alias.name == name || folds && alias.name.eq_ignore_ascii_case(name);
+        let is = |alias: &u8| aliases.get(usize::from(*alias)).is_some_and(same);
         if let Some(alias) = guess.filter(is).filter(|alias| !self.replaced(*alias)) {
             return Some(alias);
         }
-        let named = aliases.iter().position(|alias| alias.name == name).map(|alias| alias as u8);
+        let named = aliases.iter().position(same).map(|alias| alias as u8);
         if let Some(alias) = named.filter(|alias| !self.replaced(*alias)) {
             self.seen |= 1 << alias;
             return Some(alias);
@@ -167,6 +177,13 @@ impl Columns {
             self.unknown.push(shortened(name));
         }
         None
+    }
+
+    /// The same for the name of a column, found in any case unless the user names it.
+    pub fn alias_of_column(&mut self, name: &str) -> Option<u8> {
+        let same = |alias: &&Alias| alias.name.eq_ignore_ascii_case(name);
+        let known = self.aliases().iter().find(same).filter(|_| !self.is_named(name));
+        self.alias_of(known.map_or(name, |alias| alias.name), None)
     }
 
     /// How many fields that mean `slot` were seen.
@@ -224,7 +241,7 @@ impl Columns {
         let arrival = self.values.own_arrival(row)?;
         let session = row.given(Slot::Session).map(|(_, text)| text);
         let previous = session.and_then(|name| self.sessions.as_ref()?.last_of(name));
-        let behind = previous.filter(|_| self.turn_lengths == TurnLengths::Delta);
+        let behind = previous.filter(|_| self.turn_lengths == Some(TurnLengths::Delta));
         let prompt = match behind.map(|last| last.context() + u64::from(own)) {
             None => own,
             Some(whole) => {
@@ -234,6 +251,7 @@ impl Columns {
                 })?
             }
         };
+        let repeats = self.repeats(row, previous, prompt)?;
         let turn = self.turn(row, session, prompt, output)?;
         let (links, arrival) = self.links(row, turn.is_some(), previous, arrival)?;
         let priority = self.values.priority(row)?;
@@ -241,6 +259,9 @@ impl Columns {
         let hashed = self.hash_path(row, own, behind.map(|last| last.row))?;
         self.keep(row, (arrival, prompt, output), turn, priority, hashed);
         self.wait(row, links, arrival);
+        if let Some((behind, tokens)) = repeats {
+            self.repeats.note(self.arrival.len() - 1, behind, tokens);
+        }
         if let Some(carried) = carried {
             self.carried.set(self.arrival.len() - 1, &carried);
         }
@@ -248,6 +269,21 @@ impl Columns {
             self.values.follow_time(row.line, arrival);
         }
         Ok(())
+    }
+
+    /// The turn before a row, and how many tokens of what was said up to its end the row begins with, if that is known.
+    fn repeats(
+        &mut self,
+        row: &Row,
+        previous: Option<Last>,
+        prompt: u32,
+    ) -> Result<Option<(u32, u32)>, Mistake> {
+        let told = self.values.schema.history;
+        let recorded = self.values.optional_count(row, Slot::Cached)?.filter(|_| told == History::Recorded);
+        let found = previous
+            .and_then(|last| Some((last.row, repeated(told, self.turn_lengths, last, prompt, recorded)?)));
+        self.repeats.unknown += u64::from(recorded.unwrap_or(0) > found.map_or(0, |(_, tokens)| tokens));
+        Ok(found)
     }
 
     /// What [`Columns::take`] comes to for a row of arrival and lengths: most rows of most files.
@@ -483,6 +519,7 @@ impl Columns {
             return Err(Mistake::new(name, must, size.to_string()));
         }
         self.block_size_line.get_or_insert(row.line);
+        self.block_size_told = true;
         self.block_size = size;
         Ok(())
     }
@@ -545,20 +582,4 @@ impl Columns {
             self.models.push((model.to_string(), 1));
         }
     }
-}
-
-/// The ids that a field names: a list of them, one alone, or none (an empty list, or Bailian's -1).
-fn named(field: &str, text: &str) -> Result<Vec<String>, Mistake> {
-    if !text.starts_with('[') {
-        return match text {
-            "-1" => Ok(Vec::new()),
-            _ if text.starts_with('{') => {
-                Err(Mistake::new(field, "must be a list of ids of other requests", shortened(text)))
-            }
-            one => Ok(vec![text_of(one).into_owned()]),
-        };
-    }
-    let list: Vec<&serde_json::value::RawValue> = serde_json::from_str(text)
-        .map_err(|_| Mistake::new(field, "must be a list of ids of other requests", shortened(text)))?;
-    Ok(list.into_iter().map(|id| text_of(id.get()).into_owned()).collect())
 }

@@ -104,6 +104,13 @@ fn refuse_what_is_no_trace(origin: &str, text: &[u8]) -> Result<()> {
     if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
         return refuse("UTF-16 text", "convert it: iconv -f UTF-16 -t UTF-8 FILE");
     }
+    // The magic of POSIX archives stands behind the first name.
+    if text.get(257..262) == Some(b"ustar") {
+        return refuse(
+            "an archive (tar)",
+            "unpack it: `tar -xf FILE`; a folder of ServeGen's clients is for `--servegen FOLDER`",
+        );
+    }
     let start = text[..text.len().min(256)].trim_ascii_start().to_ascii_lowercase();
     if start.starts_with(b"<!doctype") || start.starts_with(b"<html") {
         return refuse(

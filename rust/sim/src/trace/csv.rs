@@ -1,7 +1,6 @@
 //! Rows of comma-separated values: columns are found by the names in the header, never by position.
 
 use super::columns::Columns;
-use super::format::Alias;
 use super::mistakes::Mistake;
 use super::row::Row;
 use crate::error::{Error, Result};
@@ -25,7 +24,7 @@ fn is_simple(text: &[u8]) -> bool {
 
 /// Reads a text in which every line is a row and every delimiter ends a cell, as [`read_any`] would.
 fn read_simple(origin: &str, text: &str, delimiter: u8, columns: &mut Columns) -> Result<()> {
-    let (mut header, mut row): (Option<Vec<Option<u8>>>, _) = (None, Row::new(0));
+    let (mut header, mut row) = (told_header(origin, columns)?, Row::new(0));
     let (mut rest, mut line) = (text, 0);
     while !rest.is_empty() {
         let end = memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
@@ -105,7 +104,7 @@ fn read_any(origin: &str, text: &[u8], delimiter: u8, columns: &mut Columns) -> 
     let mut reader =
         csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).has_headers(false).from_reader(text);
     let mut record = csv::ByteRecord::new();
-    let mut header: Option<Vec<Option<u8>>> = None;
+    let mut header = told_header(origin, columns)?;
     // Bytes in memory cannot fail to be read, and rows of any length are accepted here: the end is the only way out.
     while let Ok(true) = reader.read_byte_record(&mut record) {
         let line = record.position().map_or(0, |position| line_of(text, position));
@@ -148,14 +147,21 @@ fn line_of(text: &[u8], position: &csv::Position) -> u64 {
     position.line() + passed.filter(|byte| **byte == b'\n').count() as u64
 }
 
+/// What each column means where the user names them, and the file does not.
+fn told_header(origin: &str, columns: &mut Columns) -> Result<Option<Vec<Option<u8>>>> {
+    let names = columns.values.options.columns.clone();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    aliases(origin, &csv::ByteRecord::from(names), columns).map(Some)
+}
+
 /// What each column means.
 fn aliases(origin: &str, header: &csv::ByteRecord, columns: &mut Columns) -> Result<Vec<Option<u8>>> {
     let mut found: Vec<Option<u8>> = Vec::with_capacity(header.len());
     for cell in header {
         let name = String::from_utf8_lossy(cell.trim_ascii()).into_owned();
-        let same = |alias: &&Alias| alias.name.eq_ignore_ascii_case(&name);
-        let known = columns.aliases().iter().find(same).filter(|_| !columns.is_named(&name));
-        let alias = columns.alias_of(known.map_or(name.as_str(), |alias| alias.name), None);
+        let alias = columns.alias_of_column(&name);
         if alias.is_some() && found.contains(&alias) {
             return Err(Error::trace(origin, 1, name, "must be the name of one column", "it appears twice")
                 .hinted("remove one of the two columns"));

@@ -31,19 +31,42 @@ pub(super) fn parse(text: &[u8]) -> Result<Instant, Broken> {
     let year = digits(&text[0..4])?;
     let (month, day) = (digits(&text[5..7])?, digits(&text[8..10])?);
     let (hour, minute, second) = (digits(&text[11..13])?, digits(&text[14..16])?, digits(&text[17..19])?);
-    let exists = (1678..=2261).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=days_of(year, month)).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 60;
-    if !exists {
-        return Err(Broken::NoSuchTime);
-    }
     let (fraction, zone) = fraction(&text[19..])?;
-    let (offset, zoned) = offset(zone)?;
-    let seconds = days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second - offset;
-    Ok(Instant { nanos: seconds * 1_000_000_000 + fraction, zoned })
+    let (offset_s, zoned) = offset(zone)?;
+    let moment = Moment { year, month, day, hour, minute, second, nanos: fraction, offset_s };
+    Ok(Instant { nanos: moment.nanos()?, zoned })
+}
+
+/// A day and a time of it, on a clock so many seconds east of UTC.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub year: i64,
+    pub month: i64,
+    pub day: i64,
+    pub hour: i64,
+    pub minute: i64,
+    pub second: i64,
+    pub nanos: i64,
+    pub offset_s: i64,
+}
+
+impl Moment {
+    /// Nanoseconds since 1970.
+    pub fn nanos(self) -> Result<i64, Broken> {
+        let Moment { year, month, day, hour, minute, second, .. } = self;
+        let exists = (1678..=2261).contains(&year)
+            && (1..=12).contains(&month)
+            && (1..=days_of(year, month)).contains(&day)
+            && (0..24).contains(&hour)
+            && (0..60).contains(&minute)
+            && (0..60).contains(&second);
+        if !exists {
+            return Err(Broken::NoSuchTime);
+        }
+        let days = days_since_1970(year, month, day);
+        let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second - self.offset_s;
+        Ok(seconds * 1_000_000_000 + self.nanos)
+    }
 }
 
 /// The text of a point in time, to the millisecond: `2023-11-16T18:17:03.980Z`.
@@ -55,7 +78,8 @@ pub(super) fn format(nanos: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
-fn digits(text: &[u8]) -> Result<i64, Broken> {
+/// The number that digits are; 18 of them at most.
+pub(super) fn digits(text: &[u8]) -> Result<i64, Broken> {
     text.iter().try_fold(0, |sum, byte| match byte {
         b'0'..=b'9' => Ok(sum * 10 + i64::from(byte - b'0')),
         _ => Err(Broken::Shape),
@@ -71,13 +95,17 @@ fn fraction(text: &[u8]) -> Result<(i64, &[u8]), Broken> {
     if length == 0 {
         return Err(Broken::Shape);
     }
-    let kept = &text[1..1 + length.min(9)];
-    let nanos = digits(kept)? * 10i64.pow(9 - kept.len() as u32);
-    Ok((nanos, &text[1 + length..]))
+    Ok((nanos_of(&text[1..1 + length])?, &text[1 + length..]))
+}
+
+/// Nanoseconds of the digits behind a second's point; those beyond the ninth are dropped.
+pub(super) fn nanos_of(fraction: &[u8]) -> Result<i64, Broken> {
+    let kept = &fraction[..fraction.len().min(9)];
+    Ok(digits(kept)? * 10i64.pow(9 - kept.len() as u32))
 }
 
 /// Seconds east of UTC, and whether a zone was given: nothing, `Z`, `+HH:MM`, `+HHMM`, `+HH`, a space before it or not.
-fn offset(zone: &[u8]) -> Result<(i64, bool), Broken> {
+pub(super) fn offset(zone: &[u8]) -> Result<(i64, bool), Broken> {
     let zone = zone.trim_ascii();
     let (sign, hours, minutes) = match zone {
         b"" => return Ok((0, false)),
@@ -101,10 +129,15 @@ fn offset(zone: &[u8]) -> Result<(i64, bool), Broken> {
 fn days_of(year: i64, month: i64) -> i64 {
     match month {
         4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 if is_leap(year) => 29,
         2 => 28,
         _ => 31,
     }
+}
+
+/// Whether a year has a 29th of February.
+pub(super) fn is_leap(year: i64) -> bool {
+    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
 
 /// Days of the proleptic Gregorian calendar (Hinnant, "chrono-compatible low-level date algorithms", days_from_civil).

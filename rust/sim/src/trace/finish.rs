@@ -6,10 +6,11 @@ use rustc_hash::FxHashMap;
 use super::columns::{Columns, Idle};
 use super::detect;
 use super::format::{Alias, Format, Parents, Slot};
+use super::history::Repeats;
 use super::links::Resolved;
 use super::mistakes::shortened;
 use super::options::ReadOptions;
-use super::policy::{OnError, TimeUnit, TurnLengths, ZeroOutput};
+use super::policy::{BlockRule, OnError, TimeUnit, TurnLengths, ZeroOutput};
 use super::report::Report;
 use super::sessions::Noticed;
 use super::values::{MISSING, Tallies, Tally};
@@ -104,13 +105,19 @@ fn named_in_vain(columns: &Columns, origin: &str) -> Result<()> {
 /// The error for a file in which no row at all has a field that no request is without.
 fn columns_everywhere_missing(columns: &Columns, origin: &str) -> Result<()> {
     let aliases = columns.values.schema.aliases;
+    let options = &columns.values.options;
+    let dropped = match options.zero_output.unwrap_or(columns.values.schema.zero_output) {
+        ZeroOutput::Drop => columns.values.tallies.zero_output.count,
+        _ => 0,
+    };
     for (slot, what) in
         [(Slot::Arrival, "arrival times"), (Slot::Prompt, "prompt lengths"), (Slot::Output, "output lengths")]
     {
         let names: Vec<&str> =
             aliases.iter().filter(|alias| alias.slot == slot).map(|alias| alias.name).collect();
         let (Some(first), false) = (names.first(), columns.rows == 0) else { continue };
-        if columns.mistakes.count(first, MISSING) < columns.rows {
+        let missing = columns.mistakes.count(first, MISSING);
+        if missing == 0 || missing + dropped < columns.rows {
             continue;
         }
         let found = found(columns);
@@ -181,7 +188,11 @@ fn told(columns: &mut Columns, report: &mut Report, options: &ReadOptions) -> Re
         "hash ids do not match the prompt at {} tokens an id on {} of {rows} lines ({})",
         columns.block_size, hash_mismatch.count, hash_mismatch.detail
     );
-    warn(&hash_mismatch, text, "set `--trace-block-size`");
+    let fits = (hash_mismatch.count > 0).then(|| fitting_block(columns)).flatten();
+    let hint = fits.map_or("set `--trace-block-size`".to_string(), |size| {
+        format!("`--trace-block-size {size}` fits every line")
+    });
+    warn(&hash_mismatch, text, &hint);
     if zoned.count > 0 {
         warn(&unzoned, format!("{} times have no zone: read as UTC", unzoned.count), "");
     }
@@ -209,7 +220,7 @@ fn told(columns: &mut Columns, report: &mut Report, options: &ReadOptions) -> Re
             "{count} requests do not say their output: {tokens} tokens (`--default-output-tokens`)"
         ));
     }
-    if columns.turn_lengths == TurnLengths::Delta {
+    if columns.turn_lengths == Some(TurnLengths::Delta) {
         report.inform("prompt lengths count what is new: the turns before are added (`--turn-lengths full` takes them as whole)");
     }
     if options.arrivals_elsewhere && columns.seen_slot(Slot::Arrival) == 0 {
@@ -283,7 +294,7 @@ fn with_guess(name: &str, columns: &Columns) -> String {
 
 /// The trace of the rows `kept` (all, if none are named) in time order, beginning at 0.
 fn assemble(
-    columns: Columns,
+    mut columns: Columns,
     mut resolved: Resolved,
     kept: Option<Vec<u32>>,
     report: &mut Report,
@@ -293,7 +304,17 @@ fn assemble(
     let order = time_order(&columns.arrival, kept);
     let (requests, by_parents) =
         (columns.arrival.len(), columns.values.schema.parents == Parents::MayBeAbsent);
-    let delta = columns.turn_lengths == TurnLengths::Delta;
+    let delta = columns.turn_lengths == Some(TurnLengths::Delta);
+    let assumed = columns.format() == Format::Native && !columns.block_size_told;
+    if let (Some(_), true) = (&columns.hashes, assumed) {
+        report.inform(format!(
+            "hash ids stand for {} tokens each (default of native files; `block_size` in the header, or \
+             `--trace-block-size`, says otherwise)",
+            columns.block_size
+        ));
+    }
+    let repeats = std::mem::take(&mut columns.repeats);
+    let untold = columns.hashes.is_none() && !repeats.any() && columns.turn_lengths.is_none();
     let prefix_block = columns.values.options.trace_block_size.unwrap_or(PREFIX_BLOCK);
     let since = |arrival: i64| (i128::from(arrival) - i128::from(first)) as u64;
     let mut trace = Trace {
@@ -311,12 +332,16 @@ fn assemble(
         carried: columns.carried.finish(requests),
     };
     if let Some(sessions) = columns.sessions {
+        let named = sessions.named();
         let (sessions, mut noticed) = sessions.finish(&mut resolved, by_parents);
+        if untold {
+            told_of_untold_turns(&sessions, named, report);
+        }
         noticed.shrinking *= u64::from(!delta);
         told_of_sessions(&sessions, noticed, report);
         trace.sessions = Some(sessions);
     }
-    shared_prefixes(&mut trace, prefix_block, report);
+    shared_prefixes(&mut trace, &repeats, prefix_block, report);
     unique_ids(&mut trace.ids, report);
     report.block_size = trace.hashes.as_ref().map(|hashes| hashes.block_size);
     let trace = match order {
@@ -331,7 +356,22 @@ fn assemble(
 const PREFIX_BLOCK: u32 = 16;
 
 /// Makes paths of prefix groups where the file has no hashes, and keeps those of different adapters apart.
-fn shared_prefixes(trace: &mut Trace, block_size: u32, report: &mut Report) {
+fn shared_prefixes(trace: &mut Trace, repeats: &Repeats, block_size: u32, report: &mut Report) {
+    if trace.hashes.is_none() && repeats.any() {
+        let prefixes = trace.carried.prefixes.as_ref();
+        trace.hashes = Some(repeats.paths(&trace.prompt_tokens, prefixes, block_size));
+        report.inform(format!(
+            "turns repeat what their conversation said before, in whole blocks of {block_size} tokens; answers are \
+             computed again"
+        ));
+        if repeats.unknown > 0 {
+            report.inform(format!(
+                "{} prompts begin with recorded tokens that no turn of their session said before: these hit nothing \
+                 (`--use-recorded-cache` counts what was recorded)",
+                repeats.unknown
+            ));
+        }
+    }
     if let (None, Some(prefixes)) = (&trace.hashes, &trace.carried.prefixes) {
         trace.hashes = Some(prefix_groups::paths(prefixes, block_size));
         let groups = prefixes.group.names.len();
@@ -371,6 +411,29 @@ fn told_of_origin(first: i64, columns: &Columns, kept: usize, report: &mut Repor
     if first == last && kept > 1 {
         report.inform(format!("all {kept} requests arrive at once: a burst, its rate is infinite"));
     }
+}
+
+/// Says what is not known of turns that have neither hashes nor lengths that tell.
+fn told_of_untold_turns(sessions: &Sessions, named: bool, report: &mut Report) {
+    let turns = sessions.session.iter().filter(|session| **session != Sessions::NONE).count();
+    if turns > sessions.count as usize {
+        let remedy = if named {
+            "; `--turn-lengths full` if each prompt repeats all that was said before"
+        } else {
+            ""
+        };
+        report.inform(format!(
+            "the file does not tell what turns of a conversation share: they find nothing in a prefix cache{remedy}"
+        ));
+    }
+}
+
+/// The tokens of a hash id by which every prompt has as many as it needs, if there is such a size.
+fn fitting_block(columns: &Columns) -> Option<u32> {
+    let hashes = columns.hashes.as_ref()?;
+    let mut sizes = (4..=12).map(|power| 1u32 << power);
+    let prompts = || hashes.lengths().zip(columns.prompt.iter().copied());
+    sizes.find(|size| BlockRule::of(*size, prompts()) != BlockRule::Leading)
 }
 
 fn told_of_sessions(sessions: &Sessions, noticed: Noticed, report: &mut Report) {

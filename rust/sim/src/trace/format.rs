@@ -92,6 +92,14 @@ formats! {
     ServeGenClients "servegen_clients" "one ServeGen client file",
     /// Baseten's logs.
     Baseten "baseten" "a Baseten trace",
+    /// What `vllm bench serve` and SGLang's `bench_serving` measured, request by request.
+    BenchResult "bench_result" "a result of vLLM's or SGLang's benchmark",
+    /// What AIPerf measured, request by request.
+    AiperfRecords "aiperf_records" "an export of AIPerf",
+    /// What GuideLLM measured.
+    GuideLlm "guidellm_benchmarks" "a GuideLLM report",
+    /// What GenAI-Perf sent and received, as text.
+    GenAiPerf "genai_perf_export" "a GenAI-Perf export",
 }
 
 impl Format {
@@ -198,6 +206,17 @@ pub(super) enum Turns {
     SessionArrival,
 }
 
+/// What a format tells of how the prompts of a session's later turns begin, besides hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum History {
+    /// Nothing: the user may say it.
+    Untold,
+    /// With as many tokens of what was said before as were found in a cache.
+    Recorded,
+    /// With all that was said before.
+    All,
+}
+
 /// How the rows of a format are read.
 #[derive(Debug)]
 pub(super) struct Schema {
@@ -208,6 +227,8 @@ pub(super) struct Schema {
     pub dates: bool,
     /// Tokens of a hash id.
     pub block_size: u32,
+    /// Rows are those of a table, in whatever container: names of columns are found in any case.
+    pub table: bool,
     /// Hash ids stand for whole blocks only, the rest of a prompt has none.
     pub whole_blocks: bool,
     /// Hash ids mean the same within a record only.
@@ -217,6 +238,7 @@ pub(super) struct Schema {
     pub turns: Turns,
     /// The prompt's field counts what was not cached; the whole prompt is both.
     pub cached_beside: bool,
+    pub history: History,
     /// How a nested record becomes rows; none where it is a row.
     pub unfold: Option<Unfold>,
     /// Names of its fields; the first of a slot is the one a user is told.

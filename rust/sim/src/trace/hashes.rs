@@ -90,6 +90,11 @@ impl HashColumn {
         self.offsets.push(self.ids.len() as u64);
     }
 
+    /// How many ids each request has.
+    pub fn lengths(&self) -> impl Iterator<Item = u64> + Clone + '_ {
+        self.offsets.windows(2).map(|pair| pair[1] - pair[0])
+    }
+
     /// The paths, for ids of `block_size` tokens.
     pub fn into_hashes(self, block_size: u32) -> BlockHashes {
         BlockHashes { block_size, offsets: self.offsets, ids: self.ids }

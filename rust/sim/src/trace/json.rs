@@ -69,7 +69,7 @@ fn remember(order: &mut Vec<u8>, place: &mut usize, alias: Option<u8>) {
 /// The mistake of a record that lacks a field because it has the layout of another format.
 fn other_format(record: &Record, columns: &Columns) -> Option<Mistake> {
     let fields = fields(record.text).ok()?;
-    let (own, other) = (columns.format(), detect::of_record(&fields)?);
+    let (own, other) = (columns.format(), detect::of_record(fields)?);
     (other != own && !columns.forced()).then(|| {
         Mistake::new("", format!("every line must be of one format ({})", own.name()), other.name())
             .hinted("formats differ in units: split the file")

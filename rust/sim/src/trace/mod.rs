@@ -6,6 +6,7 @@
 
 mod number;
 mod datetime;
+mod time_format;
 mod policy;
 mod carried;
 mod mistakes;
@@ -22,6 +23,7 @@ mod hashes;
 pub(crate) mod prefix_groups;
 mod links;
 mod sessions;
+mod history;
 mod row;
 mod values;
 mod columns;
@@ -35,6 +37,8 @@ mod select;
 mod cut;
 mod read;
 mod files;
+mod windows;
+mod sharing;
 mod inspect;
 mod write;
 
@@ -46,13 +50,16 @@ pub use detect::{Detection, detect};
 pub use files::{paths, read_files};
 pub use format::Format;
 pub(crate) use hashes::Dense;
-pub use inspect::{Inspection, Lengths, inspect};
+pub use inspect::{InFlight, Inspection, Lengths, TOKEN_S, Turns, Windowed, inspect};
 pub(crate) use number::TOKENS_MAX;
 pub use options::{FieldMap, ReadOptions};
 pub use policy::{OnError, OverContext, PriorityOrder, TimeUnit, TurnLengths, ZeroOutput};
 pub(crate) use prefix_groups::{Adapters, GroupPaths};
 pub use read::{Reader, read, read_file};
 pub use report::{Report, Warning};
+pub use sharing::{BLOCKS, Sharing};
+pub use time_format::TimeFormat;
+pub use windows::Window;
 pub use write::{Written, left_out, write, write_file, write_parts};
 
 /// Which tokens prompts share, as hash ids of their leading blocks (compared as a path, never one by one).

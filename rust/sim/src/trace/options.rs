@@ -4,6 +4,7 @@ use super::format::Format;
 use super::number::TOKENS_MAX;
 use super::policy::{OnError, PriorityOrder, TimeUnit, TurnLengths, ZeroOutput};
 use super::schemas;
+use super::time_format::TimeFormat;
 use crate::error::Result;
 use roofline_core::error::Error;
 
@@ -84,6 +85,10 @@ pub struct ReadOptions {
     /// Which fields hold what (`--map`); they stand in for the format's own fields of
     /// that meaning, and a file of no known format is read as native.
     pub map: Vec<FieldMap>,
+    /// The names of a CSV file's columns, which then has no header (`--columns`).
+    pub columns: Vec<String>,
+    /// How arrivals are written that are dates (`--time-format`).
+    pub time_format: Option<TimeFormat>,
     /// Arrivals come from elsewhere: requests and sessions without any are at 0.
     pub arrivals_elsewhere: bool,
     /// Refuses whatever would be repaired with a warning (`--strict`).
@@ -107,6 +112,39 @@ pub struct ReadOptions {
 }
 
 impl ReadOptions {
+    /// The same with `--columns`: `arrival=ts:s,input=n_in,output=n_out` says which column holds what, as `map` does;
+    /// `ts,n_in,n_out` names the columns of a CSV file without a header.
+    ///
+    /// # Errors
+    /// Names beside maps, a name that is empty or given twice, and those of [`FieldMap::parse`].
+    pub fn with_columns(mut self, text: &str) -> Result<ReadOptions> {
+        let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+        let maps = parts.iter().filter(|part| part.contains('=')).count();
+        let refuse =
+            |must: &str, value: &str, hint: &str| Err(Error::spec("columns", must, value, hint).into());
+        if maps == parts.len() {
+            for part in parts {
+                self.map.push(FieldMap::parse(part)?);
+            }
+            return Ok(self);
+        }
+        if maps > 0 {
+            let hint =
+                "`arrival=ts:s,input=n_in,output=n_out`, or `ts,n_in,n_out` for a file without a header";
+            return refuse("must all be WHAT=COLUMN, or all be names", text, hint);
+        }
+        for (place, name) in parts.iter().enumerate() {
+            if name.is_empty() {
+                return refuse("must name every column", text, "any name does for one that is not needed");
+            }
+            if parts[..place].contains(name) {
+                return refuse("must name a column once", name, "");
+            }
+        }
+        self.columns = parts.into_iter().map(String::from).collect();
+        Ok(self)
+    }
+
     /// What must hold of the options by themselves.
     pub(super) fn check(&self) -> Result<()> {
         if self.trace_block_size == Some(0) {
@@ -116,6 +154,15 @@ impl ReadOptions {
             let must = format!("must be at most {TOKENS_MAX}");
             let value = self.default_output_tokens.unwrap_or_default();
             return Err(Error::spec("default_output_tokens", must, value, "").into());
+        }
+        if let Some(format) = &self.time_format {
+            let unit = self.time_unit.filter(|unit| *unit != TimeUnit::DateTime);
+            let mapped = self.map.iter().find_map(|map| schemas::unit_of_arrival(&map.native));
+            if let Some(unit) = unit.or(mapped).filter(|unit| *unit != TimeUnit::DateTime) {
+                let hint = format!("{} is how dates are written", format.text());
+                let must = "must be datetime, or be left out, with time_format";
+                return Err(Error::spec("time_unit", must, unit.name(), hint).into());
+            }
         }
         for (place, map) in self.map.iter().enumerate() {
             if self.map[..place].iter().any(|before| before.field == map.field) {

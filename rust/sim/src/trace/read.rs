@@ -291,11 +291,23 @@ fn rows_of_json(
 ) -> Result<()> {
     let mut rows =
         records.iter().map(|record| Record { line: record.line + place.lines_before, ..record }).peekable();
+    let mut repeated = None;
     if columns.format() == Format::Native {
         let head = rows.peek().and_then(|record| fields(record.text).ok());
         let head = head.filter(|head| head.iter().any(|(key, _)| key == "trace"));
         if let Some((head, record)) = head.and_then(|head| Some((head, rows.next()?))) {
             header(place.origin, &record, &head, columns, report, options)?;
+            repeated = Some(record.text);
+        }
+    }
+    // Files put one behind the other repeat their header.
+    let rows = &mut rows.filter(|row| repeated != Some(row.text)).peekable();
+    if columns.format() == Format::AgenticMooncake {
+        let head = rows.peek().and_then(|record| fields(record.text).ok()).unwrap_or_default();
+        let has = |name: &str| head.iter().any(|(key, _)| key == name);
+        if has("schema") && !has("input_length") && !has("input_tokens") {
+            rows.next();
+            report.inform("the first line names a schema and is no request: passed over");
         }
     }
     match columns.values.schema.unfold {
@@ -322,16 +334,19 @@ fn header(
         match (key.as_str(), value.trim_matches('"')) {
             ("trace", "roofline-fast/1") | ("hash_scope", "global") | ("models", _) => {}
             ("turn_lengths", "full") => {
-                columns.turn_lengths = options.turn_lengths.unwrap_or(TurnLengths::Full)
+                columns.turn_lengths = options.turn_lengths.or(Some(TurnLengths::Full))
             }
             ("turn_lengths", "delta") => {
-                columns.turn_lengths = options.turn_lengths.unwrap_or(TurnLengths::Delta)
+                columns.turn_lengths = options.turn_lengths.or(Some(TurnLengths::Delta))
             }
             ("block_rule", "ceil") => columns.block_rule = BlockRule::Ceil,
             ("block_rule", "floor") => columns.block_rule = BlockRule::Floor,
             ("block_rule", "leading") => columns.block_rule = BlockRule::Leading,
             ("block_size", value) => match number::tokens(value.as_bytes()) {
-                Ok(size) if size > 0 => columns.block_size = options.trace_block_size.unwrap_or(size),
+                Ok(size) if size > 0 => {
+                    columns.block_size = options.trace_block_size.unwrap_or(size);
+                    columns.block_size_told = true;
+                }
                 _ => return refuse(key, "must be a whole number of tokens, at least 1", value),
             },
             ("time_unit", value) if TimeUnit::named(value).is_some() => {

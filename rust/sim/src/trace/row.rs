@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::format::{Alias, SLOTS, Slot};
+use super::mistakes::{Mistake, shortened};
 
 /// The fields of one row, as texts.
 pub(super) struct Row<'a> {
@@ -124,4 +125,20 @@ pub(super) fn text_of(raw: &str) -> Cow<'_, str> {
         }
         None => Cow::Borrowed(raw),
     }
+}
+
+/// The ids that a field names: a list of them, one alone, or none (an empty list, or Bailian's -1).
+pub(super) fn named(field: &str, text: &str) -> Result<Vec<String>, Mistake> {
+    if !text.starts_with('[') {
+        return match text {
+            "-1" => Ok(Vec::new()),
+            _ if text.starts_with('{') => {
+                Err(Mistake::new(field, "must be a list of ids of other requests", shortened(text)))
+            }
+            one => Ok(vec![text_of(one).into_owned()]),
+        };
+    }
+    let list: Vec<&serde_json::value::RawValue> = serde_json::from_str(text)
+        .map_err(|_| Mistake::new(field, "must be a list of ids of other requests", shortened(text)))?;
+    Ok(list.into_iter().map(|id| text_of(id.get()).into_owned()).collect())
 }

@@ -34,7 +34,8 @@ pub(super) struct SessionColumns {
 pub(super) struct Last {
     pub row: u32,
     turn: u32,
-    prompt: u32,
+    /// Tokens of its prompt.
+    pub prompt: u32,
     output: u32,
     /// Nanoseconds that pass between its completion and the next turn.
     pub wait_after_ns: u64,
@@ -104,6 +105,11 @@ impl SessionColumns {
             noticed.first_line = turn.line;
         }
         session
+    }
+
+    /// Whether the rows name sessions.
+    pub fn named(&self) -> bool {
+        !self.last.is_empty()
     }
 
     /// Takes what was said of waiting.

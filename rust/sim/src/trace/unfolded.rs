@@ -39,7 +39,7 @@ pub(super) fn read<'a>(
     }
     if passed_over > 0 {
         report.inform(format!(
-            "{passed_over} entries that are no requests are passed over (tools, other spans)"
+            "{passed_over} entries that are no answered requests are passed over (tools, other spans, failures)"
         ));
     }
 }
@@ -48,7 +48,7 @@ pub(super) fn read<'a>(
 fn whole(record: &Record, columns: &Columns) -> Result<(), Mistake> {
     let fields = fields(record.text).map_err(|_| broken(record))?;
     let own = columns.format();
-    match detect::of_record(&fields).filter(|other| *other != own && !columns.forced()) {
+    match detect::of_record(fields).filter(|other| *other != own && !columns.forced()) {
         Some(other) => {
             let must = format!("every line must be of one format ({})", own.name());
             Err(Mistake::new("", must, other.name()).hinted("formats differ in units: split the file"))

@@ -90,7 +90,7 @@ impl Values {
 
     /// The unit of the arrivals.
     pub fn arrival_unit(&self) -> TimeUnit {
-        if self.dated == Some(true) {
+        if self.dated == Some(true) || self.options.time_format.is_some() {
             return TimeUnit::DateTime;
         }
         let unnamed = self.mapped_unit.or(self.options.time_unit).unwrap_or(self.schema.unit);
@@ -169,6 +169,10 @@ impl Values {
 
     /// A point in time on the clock of the arrivals.
     pub fn instant(&mut self, row: &Row, alias: u8, raw: &str) -> Result<i64, Mistake> {
+        let Alias { slot, unit, .. } = self.schema.aliases[usize::from(alias)];
+        if self.options.time_format.is_some() && (slot == Slot::Arrival || unit.is_none()) {
+            return self.moment(row, alias, raw);
+        }
         if self.schema.dates && self.options.time_unit.is_none() && self.mapped_unit.is_none() {
             let dated = is_date(raw);
             if *self.dated.get_or_insert(dated) != dated {
@@ -210,7 +214,9 @@ impl Values {
     /// A date with a time of day.
     fn moment(&mut self, row: &Row, alias: u8, raw: &str) -> Result<i64, Mistake> {
         let text = bare(raw);
-        match datetime::parse(text.as_bytes()) {
+        let written = self.options.time_format.as_ref();
+        let read = written.map_or_else(|| datetime::parse(text.as_bytes()), |how| how.read(text.as_bytes()));
+        match read {
             Ok(instant) => {
                 let tally = if instant.zoned { &mut self.tallies.zoned } else { &mut self.tallies.unzoned };
                 tally.note(row.line, String::new);
@@ -220,8 +226,11 @@ impl Values {
                 Err(Mistake::new(self.name(alias), "must be a date and time that exist", shortened(text)))
             }
             Err(datetime::Broken::Shape) => {
-                let must = "must be a date and time as YYYY-MM-DD HH:MM:SS[.fraction][zone]";
-                Err(Mistake::new(self.name(alias), must, shortened(text)))
+                let how = written.map_or("YYYY-MM-DD HH:MM:SS[.fraction][zone]", |how| how.text());
+                let must = format!("must be a date and time as {how}");
+                let mistake = Mistake::new(self.name(alias), must, shortened(text));
+                let hint = "`--time-format` says how else they are written, for example `%d/%m/%Y %H:%M:%S`";
+                Err(if written.is_none() { mistake.hinted(hint) } else { mistake })
             }
         }
     }

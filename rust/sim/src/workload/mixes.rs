@@ -38,11 +38,15 @@ impl LengthStreams {
 }
 
 impl Lengths {
-    /// Reads `256,128:40;512|20,256|10:60`: prompt and answer, each with a standard deviation if wanted, and percent.
+    /// Reads `256,128:40;512|20,256|10:60`: prompt and answer, each with a standard deviation if wanted, and percent;
+    /// or a scenario of genai-bench: `D(100,1000)`, `N(480,240)/(300,150)`, `U(100,200)/(200,300)`.
     ///
     /// # Errors
-    /// A class without two lengths and a share, shares that do not add up to 100.
+    /// A class without two lengths and a share, shares that do not add up to 100, a scenario of another kind.
     pub fn mix(field: &str, text: &str) -> Result<Lengths> {
+        if !text.contains(':') && text.trim().contains('(') {
+            return scenario(field, text.trim());
+        }
         let (mut cumulative, mut classes, mut sum) = (Vec::new(), Vec::new(), 0.0);
         for class in split(text, ';').into_iter().filter(|class| !class.trim().is_empty()) {
             let parts = class.rsplit_once(':').map(|(lengths, share)| (split(lengths, ','), share));
@@ -81,9 +85,53 @@ impl Lengths {
     }
 }
 
+/// Reads a traffic scenario as genai-bench writes it.
+fn scenario(field: &str, text: &str) -> Result<Lengths> {
+    let pair = |inside: &str| -> Option<[String; 2]> {
+        let inside = inside.strip_prefix('(')?.strip_suffix(')')?;
+        let (one, other) = inside.split_once(',').filter(|(_, other)| !other.contains(','))?;
+        Some([one, other].map(|number| number.trim().to_string()))
+    };
+    let texts = match (text.chars().next(), text.get(1..).unwrap_or_default().split_once('/')) {
+        (Some('D'), None) => pair(&text[1..]),
+        (Some(kind @ ('N' | 'U')), Some((prompt, output))) => {
+            let name = if kind == 'N' { "normal" } else { "uniform" };
+            let call = |text: &str| pair(text).map(|[one, other]| format!("{name}({one},{other})"));
+            call(prompt.trim()).zip(call(output.trim())).map(|(prompt, output)| [prompt, output])
+        }
+        _ => None,
+    };
+    let Some([prompt, output]) = texts else {
+        let must = "must be a scenario D(PROMPT,ANSWER), N(MEAN,STD)/(MEAN,STD) or U(LOW,HIGH)/(LOW,HIGH)";
+        let hint = "for example `N(480,240)/(300,150)`: prompts first";
+        return Err(Error::spec(field, must, text, hint).into());
+    };
+    Ok(Lengths::Apart(Length::parse(field, &prompt)?, Length::parse(field, &output)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scenario_of_genai_bench_is_two_lengths() {
+        let read = |text: &str| Lengths::mix("seq_dist", text).unwrap();
+        let apart = |prompt: &str, output: &str| {
+            let length = |text: &str| Length::parse("seq_dist", text).unwrap();
+            Lengths::Apart(length(prompt), length(output))
+        };
+        assert_eq!(read("D(100,1000)"), apart("100", "1000"));
+        assert_eq!(read("N(480, 240)/(300,150)"), apart("normal(480,240)", "normal(300,150)"));
+        assert_eq!(read("U(100,200)/(200,300)"), apart("100:200", "200:300"));
+        for text in ["E(1024)", "U(100,200)", "D(1)", "D(1,2,3)", "N(1,2)/3", "(1,2)"] {
+            let must =
+                "must be a scenario D(PROMPT,ANSWER), N(MEAN,STD)/(MEAN,STD) or U(LOW,HIGH)/(LOW,HIGH)";
+            let error = Lengths::mix("seq_dist", text).unwrap_err().to_string();
+            assert_eq!(error, format!("seq_dist {must}: {text}"));
+        }
+        let error = Lengths::mix("seq_dist", "U(200,100)/(1,2)").unwrap_err().to_string();
+        assert!(error.contains("must be a range from the smaller to the larger"), "{error}");
+    }
 
     #[test]
     fn classes_occur_by_their_shares() {

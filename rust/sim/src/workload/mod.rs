@@ -21,6 +21,7 @@ mod spec;
 mod generate;
 mod arrive;
 mod scale;
+mod prefix_scale;
 mod reshape;
 
 pub use arrivals::Process;

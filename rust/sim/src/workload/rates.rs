@@ -77,6 +77,10 @@ impl Rate {
     /// # Errors
     /// No positive number.
     pub(super) fn parse(field: &str, text: &str) -> Result<Rate> {
+        if text.contains(',') {
+            let hint = "each of several rates makes traffic of its own; `simulate --request-rate 1,2,4` serves them all";
+            return Err(Error::spec(field, "must be one rate", text, hint).into());
+        }
         if matches!(text.trim(), "inf" | "infinity" | "+inf") {
             return Ok(Rate::Infinite);
         }

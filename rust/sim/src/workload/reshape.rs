@@ -10,7 +10,9 @@ use crate::trace::{TOKENS_MAX, Trace};
 pub struct Reshape {
     /// Prompts and answers are as many times as long.
     pub scales: (Option<f64>, Option<f64>),
-    /// Tokens a prompt and an answer have at most, after that.
+    /// What prompts share is as many times as long, before that.
+    pub prefix_scale: Option<f64>,
+    /// Tokens a prompt and an answer have at most, after both.
     pub most: (Option<u32>, Option<u32>),
     /// Seconds without an arrival, at most: longer ones are cut to this.
     pub idle_gap_cap_s: Option<f64>,
@@ -23,12 +25,13 @@ impl Trace {
     /// answer that is not empty, too.
     ///
     /// # Errors
-    /// Scales and caps that are not above 0.
+    /// Scales and caps that are not above 0, a scale of prefixes where none are known.
     pub fn reshaped(&self, reshape: &Reshape) -> Result<Trace> {
-        let Reshape { scales, most, idle_gap_cap_s, turn_delay_cap_s } = *reshape;
+        let Reshape { scales, prefix_scale, most, idle_gap_cap_s, turn_delay_cap_s } = *reshape;
         let positive = [
             ("isl_scale", scales.0),
             ("osl_scale", scales.1),
+            ("prefix_scale", prefix_scale),
             ("idle_gap_cap", idle_gap_cap_s),
             ("turn_delay_cap", turn_delay_cap_s),
         ];
@@ -44,6 +47,9 @@ impl Trace {
             }
         }
         let mut reshaped = self.clone();
+        if let Some(scale) = prefix_scale {
+            reshaped.scale_prefixes(scale)?;
+        }
         lengths(&mut reshaped.prompt_tokens, scales.0, most.0);
         lengths(&mut reshaped.output_tokens, scales.1, most.1);
         if let Some(prefixes) = &mut reshaped.carried.prefixes {

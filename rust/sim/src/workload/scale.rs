@@ -98,7 +98,8 @@ impl Trace {
             let must = "must be left out where all requests arrive at once";
             return Err(Error::spec("target_rps", must, rate, "").into());
         }
-        let now = self.len() as f64 / (span as f64 / 1e9);
+        // There is one gap fewer than there are requests.
+        let now = (self.len() - 1) as f64 / (span as f64 / 1e9);
         self.speedup(rate / now)
     }
 }

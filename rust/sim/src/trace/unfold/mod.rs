@@ -1,7 +1,10 @@
 //! Records that are more than one flat row: each format's file turns its record into rows of named texts.
 
+pub(super) mod aiperf;
 pub(super) mod applied_compute;
+pub(super) mod bench;
 pub(super) mod dynamo;
+pub(super) mod guidellm;
 pub(super) mod llmservingsim;
 pub(super) mod openai;
 pub(super) mod otel;

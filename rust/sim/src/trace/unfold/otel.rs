@@ -9,10 +9,11 @@ use super::{Fields, Place, Unfolding, layout};
 use crate::trace::mistakes::Mistake;
 use crate::trace::records::Record;
 
+/// A document of spans, or one span.
 #[derive(Deserialize)]
 struct Document<'a> {
     #[serde(borrow)]
-    spans: Vec<&'a RawValue>,
+    spans: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -61,7 +62,11 @@ pub fn unfold<'a>(record: &Record<'a>, unfolding: &mut Unfolding<'a>) -> Result<
     const FORMAT: &str = "an OpenTelemetry GenAI trace";
     let mut place = Place::new(record);
     let document: Document = layout(record.text, FORMAT)?;
-    for text in document.spans {
+    let spans = match document.spans {
+        Some(spans) => spans,
+        None => vec![layout(record.text, FORMAT)?],
+    };
+    for text in spans {
         let span: Span = layout(text.get().as_bytes(), FORMAT)?;
         if !span.attributes.call() {
             unfolding.passed_over += 1;
