@@ -250,8 +250,8 @@ def test_a_map_is_of_the_sizes_that_are_asked_for(command: Callable[..., Any], t
     assert table[2].split() == ["batch", "\\", "context", "128", "1,024", "8,192"]
     assert [row.split()[0] for row in table[3:]] == ["1", "512"]
     file = tmp_path / "map.toml"
-    file.write_text('batch_size = [1, 512]\n')
-    assert command(f"{line} --input-len 128:8192:x8 -c {file}").out.splitlines() == table
+    file.write_text("batch_size = [1, 512]\ninput_len = [128, 1024, 8192]\n")
+    assert command(f"{line} -c {file}").out.splitlines() == table
     steps = rf.sweep(
         {
             "model": "llama-3.1-8b",

@@ -52,7 +52,7 @@ def of_value(name: str, path: str, value: Any) -> list[str]:
     return list(_said(path, partial(_CHECKS[name], value)))
 
 
-def of_settings(given: Mapping[str, Any], paths: Mapping[str, str]) -> Iterator[str]:
+def of_settings(given: Mapping[str, Any], paths: Mapping[str, str], *, traffic: bool = True) -> Iterator[str]:
     """Give what is wrong with texts and numbers among settings, each with the path the user wrote.
 
     Parameters
@@ -61,6 +61,8 @@ def of_settings(given: Mapping[str, Any], paths: Mapping[str, str]) -> Iterator[
         Keywords of `simulate` (or of another command) and their values, of the kind that each must be of.
     paths : mapping
         The path of each.
+    traffic : bool
+        Whether lengths and rates are those of a generator; elsewhere they mean something else.
     """
     for name, value in given.items():
         if name in _TEXTS and isinstance(value, str):
@@ -71,7 +73,8 @@ def of_settings(given: Mapping[str, Any], paths: Mapping[str, str]) -> Iterator[
     if isinstance(engine, str) and not of_value("engine", "", engine):
         for name in _knobs() & given.keys():
             yield from _said(paths[name], partial(_knob, engine, name, given[name]))
-    yield from _of_traffic(given, paths)
+    if traffic:
+        yield from _of_traffic(given, paths)
 
 
 def _of_traffic(given: Mapping[str, Any], paths: Mapping[str, str]) -> Iterator[str]:

@@ -104,7 +104,7 @@ def _take(ctx: typer.Context, entries: list[tuple[str, Any]], origin: str, field
             taken[parameter.name] = read
             paths[parameter.name] = path
     texts = {name: " ".join(value) if name == "slo" else value for name, value in taken.items()}
-    mistakes += scenario_names.of_settings(texts, paths)
+    mistakes += scenario_names.of_settings(texts, paths, traffic="num_prompts" in known)
     if mistakes:
         places = {path: place for place, (path, _) in enumerate(entries)}
         mistakes.sort(

@@ -16,6 +16,16 @@ const ON_THE_LINE: f64 = 3e-14;
 
 /// Steps that are added up side by side.
 const ABREAST: usize = 32;
+/// How far each of them is behind the first.
+const AHEAD: [f64; ABREAST] = {
+    let mut ahead = [0.0; ABREAST];
+    let mut step = 0;
+    while step < ABREAST {
+        ahead[step] = step as f64;
+        step += 1;
+    }
+    ahead
+};
 
 /// A request after its first token.
 struct Run<'a> {
@@ -167,19 +177,26 @@ impl Forms {
         let [low, high] = self.used.squares(&first.sums, &last.sums);
         let root = |[one, x, square]: [f64; 3], at: f64| (one + x * at + square * at * at).max(0.0).sqrt();
         let ([start, _, ideal], [end, _, ideal_end]) = (first.times, last.times);
+        let (even, gap) = (self.generation.tokens == 1.0, 1.0 / (to - from) as f64);
+        let (mut at, mut bands) = ([0.0; ABREAST], [[0.0; ABREAST]; 2]);
         let mut step = from;
         while step <= to {
-            let mut bands = [(0.0, 0.0); ABREAST];
             let more = (to - step + 1).min(ABREAST as u64) as usize;
-            for (ahead, band) in bands[..more].iter_mut().enumerate() {
-                let at = along(step + ahead as u64);
+            if even {
+                let done = (step - from) as f64;
+                at.iter_mut().zip(AHEAD).for_each(|(at, ahead)| *at = (done + ahead) * gap);
+            } else {
+                at[..more].iter_mut().zip(step..).for_each(|(at, step)| *at = along(step));
+            }
+            // All of them, asked for or not: a loop of known length without branches is vectorised.
+            let [lows, highs] = &mut bands;
+            for ((at, to_low), to_high) in at.iter().zip(lows).zip(highs) {
                 let (seconds, ideal) = (start + (end - start) * at, ideal + (ideal_end - ideal) * at);
-                *band = within(seconds, ideal, root(low, at), root(high, at));
+                (*to_low, *to_high) = within(seconds, ideal, root(low, *at), root(high, *at));
             }
-            for (low, high) in bands {
-                total.low += low;
-                total.high += high;
-            }
+            let sum = |band: &[f64; ABREAST]| band[..more].iter().sum::<f64>();
+            total.low += sum(&bands[0]);
+            total.high += sum(&bands[1]);
             step += more as u64;
         }
     }

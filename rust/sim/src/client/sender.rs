@@ -237,7 +237,9 @@ impl<'a, C: Clock> Sender<'a, C> {
         }
         let at = C::after_nanos(at, self.answer_ns);
         if let Some(places) = &mut self.places {
-            places.freed.push_back(at);
+            // One that is refused frees its place at once, maybe before one whose answer was noted earlier.
+            let later = places.freed.partition_point(|freed| *freed <= at);
+            places.freed.insert(later, at);
         }
         if let Some(links) = &mut self.links {
             links.answered(sequence, at, &mut self.called);
