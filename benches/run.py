@@ -76,8 +76,20 @@ def cases(folder: Path) -> list[Case]:
             [*simulate, str(million), *SERVED, "--output", str(folder / "results")],
             3,
         ),
-        Case("simulate 10 M generated requests", [*generated, "--num-prompts", "10000000"], 1),
-        Case("simulate 50 M generated requests", [*generated, "--num-prompts", "50000000"], 1),
+        Case(
+            "simulate 10 M generated requests",
+            [*generated, "--num-prompts", "10000000"],
+            1,
+            most_wall_s=10.0,
+            most_gib=1e9 / 2**30,
+        ),
+        Case(
+            "simulate 44 M generated requests",
+            [*generated, "--num-prompts", "44000000"],
+            1,
+            most_wall_s=60.0,
+            most_gib=4e9 / 2**30,
+        ),
     ]
 
 

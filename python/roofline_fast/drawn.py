@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 # Requests from which traffic is drawn as it is served where nothing needs each of them.
-MANY = 20_000_000
+MANY = 10_000_000
 
 
 class Drawn(Trace):

@@ -196,7 +196,7 @@ def simulate(
         cached again, whatever the engine's own cache holds. Counts under vLLM's scheduler.
     stream : bool, optional
         Whether generated requests are drawn as they are served and forgotten when they are answered: any number in
-        memory that does not grow. Unless said, from 20 million on, where `record` keeps nothing. Percentiles then
+        memory that does not grow. Unless said, from 10 million on, where `record` keeps nothing. Percentiles then
         come from sketches (``percentile_error``), and `requests`, `timeline` and the like are refused.
     requests_file : str or path, optional
         Where requests that are drawn as they are served go as they end: a Parquet file with the columns of

@@ -34,7 +34,7 @@ Stream = Annotated[
     bool | None,
     typer.Option(
         "--stream/--no-stream",
-        help="Draw generated requests as they are served, keep none: any number. Default: from 20 million on.",
+        help="Draw generated requests as they are served, keep none: any number. Default: from 10 million on.",
         rich_help_panel=flags.OUTPUT,
     ),
 ]

@@ -222,7 +222,7 @@ impl State<'_> {
     fn too_many(&self, held: u64, budget: u64) -> Error {
         let second = self.latest_ns / 1_000_000_000;
         let hint = "requests come faster than they are answered: lower the rate (request_rate), cap what is in flight \
-                    (max_concurrency), or send fewer (num_prompts)";
+                    (max_concurrency), send fewer (num_prompts), or keep all (stream=False)";
         let must = format!("must leave at most {budget} requests under way, which memory holds, of a stream");
         let value = format!("{held} when second {second} has come");
         CoreError::spec("num_prompts", must, value, hint).into()
