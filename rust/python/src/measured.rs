@@ -162,7 +162,8 @@ impl Measurements {
 
     /// Errors of what is predicted for points of real servers; `hw` and `engine` hold where no column says.
     #[staticmethod]
-    #[pyo3(signature = (rows, columns, *, hw=None, engine=String::new(), efficiency=None))]
+    #[pyo3(signature = (rows, columns, *, hw=None, engine=String::new(), efficiency=None),
+        text_signature = "(rows, columns, *, hw=None, engine='', efficiency=None)")]
     fn points(
         py: Python<'_>,
         rows: usize,
