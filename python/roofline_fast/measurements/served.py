@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from roofline_fast import _core, measured
+from roofline_fast import _core
 from roofline_fast.frames import frame
+from roofline_fast.measurements import reader
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from roofline_fast.observed import Observed
+    from roofline_fast.measurements.requests import Observed
 
 
 class Judged(NamedTuple):
@@ -44,7 +45,7 @@ def steps(rows: pl.DataFrame, hw: Any, engine: str, efficiency: Any) -> list[Jud
     """
     import polars as pl
 
-    known = measured.steps(rows)
+    known = reader.steps(rows)
     trace = "kv.blocks_total_gpu" in known.columns
     timed = _with_time(known)
     if trace:
@@ -125,7 +126,7 @@ def _groups_of_steps(rows: pl.DataFrame, settings: dict[str, Any]) -> list[tuple
 
 def _clean(rows: pl.DataFrame) -> dict[str, Any]:
     """Return the columns of steps with the time under one name."""
-    columns = measured.columns(rows.drop("cycle_ms", "step_us", "step_s", strict=False))
+    columns = reader.columns(rows.drop("cycle_ms", "step_us", "step_s", strict=False))
     columns["step_ms"] = columns.pop("measured_ms")
     return columns
 
@@ -277,7 +278,7 @@ def requests(found: list[Observed], efficiency: Any) -> list[Judged]:
 
 def _replay(run: Observed, efficiency: Any, mode: str = "predicted") -> pl.DataFrame:
     """Simulate a run with the settings it had; requests in the order of what was observed."""
-    from roofline_fast.simulation import simulate
+    from roofline_fast.simulation.run import simulate
 
     latency = None if run.outside else 0.0
     found = simulate(run.trace, mode=mode, efficiency=efficiency, api_latency=latency, **run.settings)

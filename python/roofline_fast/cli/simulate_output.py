@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline_fast.aside import aside
+from roofline_fast.atomic_file import aside
 from roofline_fast.cli import flags, output, talk
 from roofline_fast.cli.figures import digits, percent
 from roofline_fast.errors import SpecError
 from roofline_fast.suggest import choice
 
 if TYPE_CHECKING:
-    from roofline_fast.simulated import Simulation
+    from roofline_fast.simulation.result import Simulation
 
 RECORDS = ("summary", "stretches", "steps", "decisions")
 PERFETTO = ".perfetto.json"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import polars as pl
 
-    from roofline_fast.trace import Trace
+    from roofline_fast.traffic.trace import Trace
 
 # What engines' blocks are looked at on the screen; all of them are in the JSON.
 BLOCKS = (16, 64, 256, 512)

@@ -13,8 +13,8 @@ from roofline_fast.errors import RooflineError, SpecError
 
 def write_parts(recipe: Mapping[str, Any], folder: str, parts: Sequence[int]) -> int:
     """Write parts of a sweep, in a worker; those that are there already are left alone."""
-    from roofline_fast.sweep_run import Run
-    from roofline_fast.sweep_simulate import SimulateRun
+    from roofline_fast.sweeps.run import Run
+    from roofline_fast.sweeps.simulations import SimulateRun
 
     run = (SimulateRun if "trace" in recipe else Run).from_recipe(recipe)
     data = run.data_set(Path(folder))
@@ -104,7 +104,7 @@ def _unreachable(address: str, why: Exception) -> SpecError:
 
 def environment() -> dict[str, Any]:
     """Return what workers are told: where this package is, and to use one core each."""
-    package = str(Path(__file__).parent.parent)
+    package = str(Path(__file__).parent.parent.parent)
     paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     return {"env_vars": {"PYTHONPATH": paths, "RAYON_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from roofline_fast.errors import UnknownNameError
 from roofline_fast.model import Model, find_model
-from roofline_fast.trace import Trace
+from roofline_fast.traffic.trace import Trace
 
 DEFAULT_MODEL = "llama-3.1-8b"
 

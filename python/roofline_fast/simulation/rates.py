@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from roofline_fast import checks
 from roofline_fast.errors import SpecError
-from roofline_fast.simulation import simulate
-from roofline_fast.trace import Trace
-from roofline_fast.workload import ARRIVALS, Traffic, load, refuse_pairs, texts, words
+from roofline_fast.simulation.run import simulate
+from roofline_fast.traffic.trace import Trace
+from roofline_fast.traffic.workload import ARRIVALS, Traffic, load, refuse_pairs, texts, words
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from roofline_fast.simulated import Simulation
+    from roofline_fast.simulation.result import Simulation
 
 
 @checks.named

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from roofline_fast import _core
-from roofline_fast.aside import aside
+from roofline_fast.atomic_file import aside
 from roofline_fast.errors import SpecError, TraceError
 from roofline_fast.frames import without_lists
 

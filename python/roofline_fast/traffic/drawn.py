@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from roofline_fast import _core
 from roofline_fast.errors import SpecError
-from roofline_fast.trace import Trace
+from roofline_fast.traffic.trace import Trace
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,8 +22,8 @@ class Drawn(Trace):
     """Generated requests of which only the first are known before they are served."""
 
     def __init__(self, traffic: Mapping[str, Any]) -> None:
-        from roofline_fast.workload import texts
-        from roofline_fast.workloads import expanded
+        from roofline_fast.traffic.kinds import expanded
+        from roofline_fast.traffic.workload import texts
 
         self.compiled, assumed = _core.Trace.draw(texts(expanded(dict(traffic))))
         self.made, self.assumed = "generated", tuple(assumed)

@@ -194,8 +194,8 @@ class Trace:
         SpecError
             An option that is not possible.
         """
-        from roofline_fast.trace_words import columns_text, pace, pairs, seconds
-        from roofline_fast.traces import files_of, parts, unit_of
+        from roofline_fast.traffic.trace_files import files_of, parts, unit_of
+        from roofline_fast.traffic.trace_options import columns_text, pace, pairs, seconds
 
         checks.counts(trace_block_size=trace_block_size, limit=limit)
         checks.counts(default_output_tokens=default_output_tokens)
@@ -254,7 +254,7 @@ class Trace:
         like : Trace, optional
             A trace whose lengths, rate and burstiness are taken for whatever is not said.
         **traffic
-            ``request_rate``, ``input_len`` and the other words of `roofline_fast.workload.TRAFFIC`.
+            ``request_rate``, ``input_len`` and the other words of `roofline_fast.traffic.workload.TRAFFIC`.
 
         Returns
         -------
@@ -268,8 +268,8 @@ class Trace:
         >>> len(trace), trace.information
         (1000, ['output_len 128 (default)'])
         """
-        from roofline_fast.workload import texts
-        from roofline_fast.workloads import expanded
+        from roofline_fast.traffic.kinds import expanded
+        from roofline_fast.traffic.workload import texts
 
         progress = traffic.pop("progress", None)
         words = texts({"num_prompts": num_prompts, **expanded(traffic)})
@@ -312,9 +312,9 @@ class Trace:
         int, list of str
             How many requests, and what was assumed.
         """
-        from roofline_fast.traces import format_of, streams
-        from roofline_fast.workload import texts
-        from roofline_fast.workloads import expanded
+        from roofline_fast.traffic.kinds import expanded
+        from roofline_fast.traffic.trace_files import format_of, streams
+        from roofline_fast.traffic.workload import texts
 
         form = format_of(fspath(path), format)
         if not streams(fspath(path), form):
@@ -401,7 +401,7 @@ class Trace:
         seed : int
             Seed of the gaps.
         **arrivals
-            ``request_rate`` and the other words of `roofline_fast.workload.ARRIVALS`.
+            ``request_rate`` and the other words of `roofline_fast.traffic.workload.ARRIVALS`.
 
         Returns
         -------
@@ -415,7 +415,7 @@ class Trace:
         >>> trace.arriving(request_rate=4, arrivals="constant").requests["arrival_s"].to_list()
         [0.0, 0.25]
         """
-        from roofline_fast.workload import texts
+        from roofline_fast.traffic.workload import texts
 
         trace = self._changed(self.compiled.arriving(texts({**arrivals, "seed": seed})))
         trace.assumed = (*self.assumed, "arrivals are drawn, not the recorded ones")
@@ -436,7 +436,7 @@ class Trace:
         list of str
             What the trace has and the format cannot hold.
         """
-        from roofline_fast.traces import written
+        from roofline_fast.traffic.trace_files import written
 
         return written(self.compiled, fspath(path), format)
 

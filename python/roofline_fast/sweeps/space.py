@@ -8,13 +8,14 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import _core, checks, data, sweep_axes
+from roofline_fast import _core, checks, user_files
 from roofline_fast.errors import SpecError, UnknownNameError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import Hardware, find_hardware
 from roofline_fast.model import Model, find_model
 from roofline_fast.prediction import switches
 from roofline_fast.suggest import choice, unknown
+from roofline_fast.sweeps import axes as sweep_axes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -101,7 +102,7 @@ def sweep(
         raise SpecError(f"limits must be values by name: {limits!r}", field="limits", value=repr(limits))
     switched = switches(efficiency, act_quant, launch, p2p, host)
     if compat is not None:
-        from roofline_fast.sweep_viewer import ViewerRun
+        from roofline_fast.sweeps.llm_viewer import ViewerRun
 
         checks.texts(compat=compat)
         asked = {"keep": keep != "feasible", "objectives": bool(objectives), "limits": limits is not None}
@@ -128,7 +129,7 @@ class Space:
 
     Examples
     --------
-    >>> from roofline_fast.sweeps import Space
+    >>> from roofline_fast.sweeps.space import Space
     >>> Space({"model": "llama-3.1-8b", "hw": "h100-sxm", "batch_size": range(1, 1025)}).points
     1024
     """
@@ -426,7 +427,8 @@ def _conjuncts(predicate: pl.Expr | None) -> list[pl.Expr]:
 def _shipped_model(model: Model) -> bool:
     try:
         return (
-            Model(model.name).config_text == model.config_text and data.find("models", model.name, ()) is None
+            Model(model.name).config_text == model.config_text
+            and user_files.find("models", model.name, ()) is None
         )
     except UnknownNameError:
         return False
@@ -453,6 +455,6 @@ def _device_file(given: Any) -> str | None:
     """Return the content of the file that a device was read from, if it was."""
     if isinstance(given, Hardware):
         return None
-    own = data.find("hardware", given, (".toml",)) if isinstance(given, str) else None
-    file = own or (Path(given) if data.is_path(str(given), ".toml") else None)
+    own = user_files.find("hardware", given, (".toml",)) if isinstance(given, str) else None
+    file = own or (Path(given) if user_files.is_path(str(given), ".toml") else None)
     return None if file is None else file.read_text(encoding="utf-8")

@@ -7,17 +7,18 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import _core, checks, measured, served
+from roofline_fast import _core, checks
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import find_hardware
-from roofline_fast.served import Judged
+from roofline_fast.measurements import reader, served
+from roofline_fast.measurements.served import Judged
 
 if TYPE_CHECKING:
     import polars as pl
 
     from roofline_fast.hardware import Hardware
-    from roofline_fast.observed import Observed
+    from roofline_fast.measurements.requests import Observed
 
 COLUMNS = ("metric", "group", "n", "refused", "median_ape", "mape", "p90_ape", "bias", "coverage")
 
@@ -110,15 +111,15 @@ def validate(
         return _joined(served.requests(_replayable([whole], given), fits), [])
     frames = _frames(measurements)
     for name, rows in frames:
-        kind = measured.kind(rows.columns)
-        if kind is None and len(frames) == 1 and not measured.is_timed(rows.columns):
-            raise measured.unknown(name, rows.columns)
+        kind = reader.kind(rows.columns)
+        if kind is None and len(frames) == 1 and not reader.is_timed(rows.columns):
+            raise reader.unknown(name, rows.columns)
         if kind == "kernels" or (kind is None and len(frames) == 1):
-            kernels.append(measured.kernels(rows, device, engine))
+            kernels.append(reader.kernels(rows, device, engine))
         elif kind == "requests" and (found_runs := _runs(measurements, name, rows, given)):
             runs += found_runs
         elif kind in ("points", "steps", "batches"):
-            found.setdefault(kind, []).append(measured.steps(rows) if kind == "steps" else rows)
+            found.setdefault(kind, []).append(reader.steps(rows) if kind == "steps" else rows)
         else:
             skipped.append(name)
     tables: list[Judged] = []
@@ -129,16 +130,14 @@ def validate(
         alone = not kernels and not runs and len(found) == 1
         settings = _where_no_column_says(rows, device, engine, alone=alone)
         tables.append(
-            Judged(
-                *_core.Measurements.points(rows.height, measured.columns(rows), efficiency=fits, **settings)
-            )
+            Judged(*_core.Measurements.points(rows.height, reader.columns(rows), efficiency=fits, **settings))
         )
     if steps := found.get("steps"):
         tables += served.steps(_together(steps), device, engine, fits)
     tables += served.requests(runs, fits)
     if batches := found.get("batches"):
         tables += served.batches(_together(batches), fits)
-    unusable = measured.unusable(frame(kernels[0].refused)) if kernels else None
+    unusable = reader.unusable(frame(kernels[0].refused)) if kernels else None
     return _joined(tables, skipped, unusable)
 
 
@@ -178,14 +177,14 @@ def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
 
 def _whole(measurements: Any) -> Observed | None:
     """Return the requests of a file that is no table: a benchmark's JSON, a compressed trace."""
-    from roofline_fast.observed import by_suffix
+    from roofline_fast.measurements.requests import by_suffix
 
     return by_suffix(Path(measurements)) if isinstance(measurements, str | PathLike) else None
 
 
 def _runs(measurements: Any, name: str, rows: pl.DataFrame, given: dict[str, Any]) -> list[Observed]:
     """Return the runs of a file that can be replayed; of a folder's others none, of one file why not."""
-    from roofline_fast.observed import of_file
+    from roofline_fast.measurements.requests import of_file
 
     path = Path(name) if isinstance(measurements, str | PathLike) else None
     found = of_file(path, rows)
@@ -215,10 +214,10 @@ def _frames(measurements: Any) -> list[tuple[str, pl.DataFrame]]:
     if not isinstance(measurements, str | PathLike):
         import polars as pl
 
-        return [("a data frame", measured.tidy(pl.DataFrame(measurements)))]
-    files = measured.files(Path(measurements))
+        return [("a data frame", reader.tidy(pl.DataFrame(measurements)))]
+    files = reader.files(Path(measurements))
     if len(files) == 1:
-        return [(str(files[0]), measured.read(files[0]))]
+        return [(str(files[0]), reader.read(files[0]))]
     return [(str(path), _known(path)) for path in files]
 
 
@@ -228,7 +227,7 @@ def _known(path: Path) -> pl.DataFrame:
 
     nothing = pl.DataFrame()
     try:
-        return measured.read(path) if measured.kind(measured.columns_of(path)) else nothing
+        return reader.read(path) if reader.kind(reader.columns_of(path)) else nothing
     except SpecError:
         return nothing
 
@@ -237,7 +236,7 @@ def _joined(tables: list[Judged], skipped: list[str], unusable: pl.DataFrame | N
     import polars as pl
 
     if not tables:
-        raise measured.unknown("one of these files", skipped)
+        raise reader.unknown("one of these files", skipped)
     errors: list[pl.DataFrame] = []
     seen: set[str] = set()
     for judged in tables:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast import _core, checks
-from roofline_fast.aside import aside
+from roofline_fast.atomic_file import aside
 from roofline_fast.frames import frame
 from roofline_fast.hardware import Hardware
 from roofline_fast.model import Model
 from roofline_fast.suggest import choice
-from roofline_fast.trace import Trace
+from roofline_fast.traffic.trace import Trace
 
 if TYPE_CHECKING:
     import polars as pl

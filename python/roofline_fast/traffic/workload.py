@@ -9,7 +9,7 @@ from os import PathLike
 from typing import Any
 
 from roofline_fast.errors import SpecError
-from roofline_fast.trace import Trace
+from roofline_fast.traffic.trace import Trace
 
 # What generated traffic is described by, and what each is: the flags of the command line with `_`.
 TRAFFIC = {
@@ -207,7 +207,7 @@ def _generated(options: dict[str, Any], seed: int, *, stream: bool | None) -> Tr
             hint = "it says how a trace is read"
             raise SpecError(f"{word} must be left out without a trace: {value}", field=word, hint=hint)
     if stream or (stream is None and _are_many(options)):
-        from roofline_fast.drawn import Drawn
+        from roofline_fast.traffic.drawn import Drawn
 
         return Drawn({**options, "seed": seed})
     _check_memory(options.get("num_prompts"))
@@ -216,7 +216,7 @@ def _generated(options: dict[str, Any], seed: int, *, stream: bool | None) -> Tr
 
 def _are_many(options: Mapping[str, Any]) -> bool:
     """Return whether so many requests are asked for that none should be kept, and can be drawn part by part."""
-    from roofline_fast.drawn import MANY
+    from roofline_fast.traffic.drawn import MANY
 
     try:
         many = float(options.get("num_prompts", 0)) >= MANY

@@ -92,7 +92,7 @@ def together(choices: Sequence[Sequence[str]]) -> list[str]:
 
     Examples
     --------
-    >>> from roofline_fast.sweep_axes import together
+    >>> from roofline_fast.sweeps.axes import together
     >>> together([["none", "kv-quant:bits=4"], ["none", "weight-quant:bits=4"]])
     ['none', 'weight-quant:bits=4', 'kv-quant:bits=4', 'kv-quant:bits=4+weight-quant:bits=4']
     """

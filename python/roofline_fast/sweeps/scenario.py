@@ -172,7 +172,7 @@ def _names(content: dict[str, Any], kind: type[BaseModel]) -> list[str]:
     axes = axes if isinstance(axes, dict) else {}
     found = list(scenario_names.mistakes(axes, "axes."))
     if kind is SimulateScenario:
-        from roofline_fast.sweep_simulate import known_axes
+        from roofline_fast.sweeps.simulations import known_axes
 
         known = known_axes()
         return [
@@ -196,7 +196,7 @@ def _names(content: dict[str, Any], kind: type[BaseModel]) -> list[str]:
 
 def _unread(axes: dict[str, Any]) -> list[str]:
     """Return what is wrong with texts that stand for numbers (``1:64:x2``)."""
-    from roofline_fast import sweep_axes
+    from roofline_fast.sweeps import axes as sweep_axes
 
     found = []
     for name, given in axes.items():
@@ -243,7 +243,7 @@ def _path(parts: list[Any]) -> str:
 
 
 def _expected(axis: str) -> str:
-    from roofline_fast import sweep_axes
+    from roofline_fast.sweeps import axes as sweep_axes
 
     if axis in sweep_axes.COUNTS:
         return "whole numbers from 0 up, or a text such as `1:1024:x2`"

@@ -7,17 +7,18 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import _core, checks, measured
-from roofline_fast.aside import write_text
+from roofline_fast import _core, checks
+from roofline_fast.atomic_file import write_text
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import frame
 from roofline_fast.hardware import find_hardware
+from roofline_fast.measurements import reader
 
 if TYPE_CHECKING:
     import polars as pl
 
     from roofline_fast.hardware import Hardware
-    from roofline_fast.observed import Observed
+    from roofline_fast.measurements.requests import Observed
 
 
 class Calibration:
@@ -172,7 +173,7 @@ def calibrate(
         return _served(whole, hw, engine, notes, _present(update), efficiency, serving)
     rows, name, path = _rows(measurements)
     notes["source"] = source or name
-    kind = measured.kind(rows.columns)
+    kind = reader.kind(rows.columns)
     if kind == "steps":
         return _steps(rows, hw, engine, notes, _present(update), efficiency, serving)
     if kind == "requests":
@@ -185,14 +186,14 @@ def calibrate(
         named = ", ".join(serving)
         message = f"{named} must be given with steps or served requests: {name} holds kernels"
         raise SpecError(message, field=next(iter(serving)), value=named)
-    if kind is None and not measured.is_timed(rows.columns):
-        raise measured.unknown(name, rows.columns)
-    rows, noisy = measured.without_noise(rows)
-    read = measured.kernels(rows, find_hardware(hw) if hw is not None else None, engine)
+    if kind is None and not reader.is_timed(rows.columns):
+        raise reader.unknown(name, rows.columns)
+    rows, noisy = reader.without_noise(rows)
+    read = reader.kernels(rows, find_hardware(hw) if hw is not None else None, engine)
     table, files = read.calibrate(
         prior=prior, extrapolate=extrapolate, present=_present(update), **_texts(notes)
     )
-    return Calibration(frame(table), dict(files), noisy, measured.unusable(frame(read.refused)))
+    return Calibration(frame(table), dict(files), noisy, reader.unusable(frame(read.refused)))
 
 
 def _texts(notes: dict[str, str | None]) -> dict[str, str]:
@@ -201,7 +202,7 @@ def _texts(notes: dict[str, str | None]) -> dict[str, str]:
 
 def _whole(measurements: Any) -> Observed | None:
     """Return the requests of a file that is no table: a benchmark's JSON, a compressed trace."""
-    from roofline_fast.observed import by_suffix
+    from roofline_fast.measurements.requests import by_suffix
 
     return by_suffix(Path(measurements)) if isinstance(measurements, str | PathLike) else None
 
@@ -218,13 +219,13 @@ def _steps(
     """Fit whole steps; of vLLM's step traces those without prompts, whose time is their own."""
     import polars as pl
 
-    steps = measured.steps(rows)
+    steps = reader.steps(rows)
     if "kv.blocks_total_gpu" in steps.columns:
         steps = steps.filter(pl.col("cycle_ms").is_not_null() & (pl.col("prefill_tokens") == 0))
     device = find_hardware(hw).compiled if hw is not None else None
     numbers, errors, files, refused = _core.Measurements.steps(
         steps.height,
-        measured.columns(steps),
+        reader.columns(steps),
         hw=device,
         engine=engine,
         model=str(serving.get("model") or ""),
@@ -232,12 +233,12 @@ def _steps(
         present=present,
         **_texts(notes),
     )
-    return Calibration(frame(numbers), dict(files), 0, measured.together(frame(refused)), frame(errors))
+    return Calibration(frame(numbers), dict(files), 0, reader.together(frame(refused)), frame(errors))
 
 
 def _run(path: Path | None, rows: pl.DataFrame, run: str | None) -> Observed:
     """Return the one run of a file that is meant."""
-    from roofline_fast.observed import of_file
+    from roofline_fast.measurements.requests import of_file
 
     found = of_file(path, rows)
     chosen = [one for one in found if run is None or one.name == run]
@@ -259,7 +260,7 @@ def _served(
 ) -> Calibration:
     """Fit served requests by simulating them."""
     from roofline_fast.prediction import api_latency_s
-    from roofline_fast.simulation import simulate
+    from roofline_fast.simulation.run import simulate
 
     said = {"hw": hw, "engine": engine or None, **serving}
     settings = {**found.settings, **{key: value for key, value in said.items() if value is not None}}
@@ -293,12 +294,12 @@ def _rows(measurements: Any) -> tuple[pl.DataFrame, str, Path | None]:
     if not isinstance(measurements, str | PathLike):
         import polars as pl
 
-        return measured.tidy(pl.DataFrame(measurements)), "a data frame", None
-    files = measured.files(Path(measurements))
+        return reader.tidy(pl.DataFrame(measurements)), "a data frame", None
+    files = reader.files(Path(measurements))
     if len(files) > 1:
         message = f"measurements must be one file: {measurements} holds {len(files)}"
         raise SpecError(message, field="measurements", value=str(measurements))
-    return measured.read(files[0]), files[0].name, files[0]
+    return reader.read(files[0]), files[0].name, files[0]
 
 
 def _present(update: str | PathLike[str] | None) -> list[tuple[str, str]]:

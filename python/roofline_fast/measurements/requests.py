@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast.errors import RooflineError, SpecError
-from roofline_fast.measured import SUFFIXES
+from roofline_fast.measurements.reader import SUFFIXES
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from roofline_fast.trace import Trace
+    from roofline_fast.traffic.trace import Trace
 
 # Columns under every name, the documented one first.
 ARRIVAL = ("arrival_s", "trace_arrival_s", "sent_s")
@@ -107,7 +107,7 @@ def traced(path: Path) -> Observed | None:
     """
     import polars as pl
 
-    from roofline_fast.trace import Trace
+    from roofline_fast.traffic.trace import Trace
 
     try:
         trace = Trace.read(path)
@@ -215,7 +215,7 @@ def _run(
 ) -> Observed:
     import polars as pl
 
-    from roofline_fast.trace import Trace
+    from roofline_fast.traffic.trace import Trace
 
     rate = about.get("request_rate")
     arrival = _first(rows, ARRIVAL)
@@ -262,7 +262,7 @@ def recorded(about: Mapping[str, Any]) -> dict[str, Any]:
 
 def _recorded(path: Path | None, about: Mapping[str, Any], prompts: pl.Series) -> Trace | None:
     """Return the trace a run was driven by, with its token identities, where it lies among the shared traces."""
-    from roofline_fast.trace import Trace
+    from roofline_fast.traffic.trace import Trace
 
     workload = about.get("workload")
     if path is None or not workload:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from roofline_fast import _core, checks
 from roofline_fast.errors import DoesNotFitError, RooflineError, SpecError, TraceError
 from roofline_fast.suggest import choice, unknown
-from roofline_fast.sweep_dataset import DataSet, Dropped, Plan, columns_of
+from roofline_fast.sweeps.dataset import DataSet, Dropped, Plan, columns_of
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from roofline_fast.trace import Trace
+    from roofline_fast.traffic.trace import Trace
 
 # Scenarios of one part: seconds of work, so that little is lost with a machine.
 SCENARIOS_A_PART = 64
@@ -31,8 +31,8 @@ NOT_AXES = ("trace", "record", "progress", "percentiles", "trace_options", "path
 
 def known_axes() -> list[str]:
     """Return the keywords of `simulate` that a sweep can vary, those about the trace included."""
-    from roofline_fast.simulation import simulate
-    from roofline_fast.workload import words
+    from roofline_fast.simulation.run import simulate
+    from roofline_fast.traffic.workload import words
 
     names = [*inspect.signature(simulate).parameters, *sorted(words())]
     return [name for name in dict.fromkeys(names) if name not in NOT_AXES]
@@ -68,7 +68,7 @@ class SimulateRun:
     Examples
     --------
     >>> import roofline_fast as rf
-    >>> from roofline_fast.sweep_simulate import SimulateRun
+    >>> from roofline_fast.sweeps.simulations import SimulateRun
     >>> trace = rf.Trace(arrival_s=[0.0, 0.1], prompt_tokens=[100, 200], output_tokens=[10, 20])
     >>> run = SimulateRun(trace, {"hw": ["h100-sxm", "l40s"], "model": "llama-3.1-8b", "tp": [1, 2]})
     >>> rows, dropped = run.read(0, run.points)
@@ -197,8 +197,8 @@ class SimulateRun:
 
     def _read_once(self) -> str | PathLike[str] | Trace | None:
         """Return the trace, read where no axis changes how it is read."""
-        from roofline_fast.trace import Trace
-        from roofline_fast.workload import words
+        from roofline_fast.traffic.trace import Trace
+        from roofline_fast.traffic.workload import words
 
         if isinstance(self.trace, str | PathLike) and not words() & self._values.keys():
             return Trace.read(self.trace)
@@ -290,7 +290,7 @@ def _summary(
     trace: str | PathLike[str] | Trace | None, scenario: Mapping[str, Any], limits: Mapping[str, int]
 ) -> tuple[dict[str, Any], RooflineError | None]:
     """Return the summary of a scenario, or why it is not possible."""
-    from roofline_fast.simulation import simulate
+    from roofline_fast.simulation.run import simulate
 
     try:
         _within(scenario, limits)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from roofline_fast import _core
 from roofline_fast.errors import SpecError
 from roofline_fast.suggest import choice
-from roofline_fast.sweep_dataset import DataSet, Dropped, Plan, columns_of
-from roofline_fast.sweeps import KEEPS, Space
+from roofline_fast.sweeps.dataset import DataSet, Dropped, Plan, columns_of
+from roofline_fast.sweeps.space import KEEPS, Space
 
 if TYPE_CHECKING:
     import polars as pl

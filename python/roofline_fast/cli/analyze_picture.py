@@ -7,10 +7,10 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roofline_fast.aside import write_text
+from roofline_fast.atomic_file import write_text
+from roofline_fast.cli.analyze_chart import Plane, drawn, plane
 from roofline_fast.cli.analyze_screen import deployment_title
 from roofline_fast.cli.figures import digits, percent
-from roofline_fast.cli.roofline_chart import Plane, drawn, plane
 
 if TYPE_CHECKING:
     from roofline_fast.analysis import Analysis

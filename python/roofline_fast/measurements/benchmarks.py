@@ -115,7 +115,7 @@ def benchmarks(hw: Hardware | None = None) -> pl.DataFrame:
 
     Examples
     --------
-    >>> import roofline_fast as rf, roofline_fast.benchmarks as b
+    >>> import roofline_fast as rf, roofline_fast.measurements.benchmarks as b
     >>> b.benchmarks().height, b.benchmarks(rf.Hardware("h100-sxm")).height
     (58, 80)
     """

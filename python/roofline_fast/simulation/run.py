@@ -10,15 +10,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from roofline_fast import _core, asked, checks
-from roofline_fast.aside import aside
+from roofline_fast import _core, checks
+from roofline_fast.atomic_file import aside
 from roofline_fast.errors import SpecError
 from roofline_fast.hardware import Hardware, find_hardware
 from roofline_fast.model import Model, find_model, precision_note
 from roofline_fast.prediction import MODES, api_latency_s, switches
-from roofline_fast.simulated import Simulation
+from roofline_fast.simulation import served_model
+from roofline_fast.simulation.result import Simulation
 from roofline_fast.suggest import choice, nearest
-from roofline_fast.workload import Traffic, load, words
+from roofline_fast.traffic.workload import Traffic, load, words
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 
@@ -278,7 +279,7 @@ def simulate(
         arrivals_needed=concurrency is None,
         stream=False if stream is None and record != "summary" else stream,
     )
-    found, note = asked.model_of(model, requests)
+    found, note = served_model.model_of(model, requests)
     device = find_hardware(hw)
     deployment = _core.Deployment(
         found.compiled,

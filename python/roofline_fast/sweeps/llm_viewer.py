@@ -7,14 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import sweep_axes
 from roofline_fast.errors import RooflineError, SpecError, UnknownNameError
 from roofline_fast.suggest import choice, unknown
+from roofline_fast.sweeps import axes as sweep_axes
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from roofline_fast.sweep_dataset import Dropped
+    from roofline_fast.sweeps.dataset import Dropped
 
 # The tool's arguments under our names.
 AXES = (
@@ -73,7 +73,7 @@ class ViewerRun:
 
     Examples
     --------
-    >>> from roofline_fast.sweep_viewer import ViewerRun
+    >>> from roofline_fast.sweeps.llm_viewer import ViewerRun
     >>> run = ViewerRun({"model": "llama-2-13b", "hw": "a6000", "w_bits": "16,4"}, "llm-viewer")
     >>> rows, dropped = run.read(0, run.points)
     >>> rows["w_bits"].to_list(), rows["inference_time"].round(4).to_list()
