@@ -168,11 +168,11 @@ def test_more_requests_under_way_than_memory_holds_end_a_stream() -> None:
 
 def test_many_requests_are_drawn_as_they_are_served_unless_a_file_is_to_hold_them() -> None:
     from roofline_fast.cli import simulate_output
-    from roofline_fast.traffic.drawn import MANY, Drawn
+    from roofline_fast.traffic.streamed import MANY, Streamed
     from roofline_fast.traffic.workload import load
 
     many = {"num_prompts": MANY, "request_rate": 5}
-    assert isinstance(load(None, many, 0, stream=None), Drawn)
+    assert isinstance(load(None, many, 0, stream=None), Streamed)
     asked = dict.fromkeys(("record", "explain", "request_times", "steps", "timeline", "perfetto", "requests"))
     assert simulate_output.stream(asked, None, None) is None
     assert simulate_output.stream({**asked, "explain": 3}, None, None) is False

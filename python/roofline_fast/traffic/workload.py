@@ -207,16 +207,16 @@ def _generated(options: dict[str, Any], seed: int, *, stream: bool | None) -> Tr
             hint = "it says how a trace is read"
             raise SpecError(f"{word} must be left out without a trace: {value}", field=word, hint=hint)
     if stream or (stream is None and _are_many(options)):
-        from roofline_fast.traffic.drawn import Drawn
+        from roofline_fast.traffic.streamed import Streamed
 
-        return Drawn({**options, "seed": seed})
+        return Streamed({**options, "seed": seed})
     _check_memory(options.get("num_prompts"))
     return Trace.generate(**options, seed=seed)
 
 
 def _are_many(options: Mapping[str, Any]) -> bool:
     """Return whether so many requests are asked for that none should be kept, and can be drawn part by part."""
-    from roofline_fast.traffic.drawn import MANY
+    from roofline_fast.traffic.streamed import MANY
 
     try:
         many = float(options.get("num_prompts", 0)) >= MANY

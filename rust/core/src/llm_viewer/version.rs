@@ -12,7 +12,7 @@ use crate::names;
 /// the newest published one.
 ///
 /// ```
-/// use roofline_core::compat::llm_viewer::Version;
+/// use roofline_core::llm_viewer::Version;
 /// assert_eq!("llm-viewer".parse(), Ok(Version::Main1893e4b));
 /// assert_eq!(Version::Main472f71f.to_string(), "llm-viewer@472f71f");
 /// assert!("llm-viewer@1893e4c".parse::<Version>().is_err());

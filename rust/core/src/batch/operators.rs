@@ -46,7 +46,7 @@ pub(super) struct Shapes<'a> {
 
 /// A deployment's operators, told apart by whether they grow with contexts.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Forms {
+pub(super) struct ByOperator {
     /// Tells what is remembered of this deployment from what is of another.
     identity: Arc<()>,
     pub(super) pricer: Pricer,
@@ -99,13 +99,13 @@ impl Kind {
     }
 }
 
-impl Forms {
+impl ByOperator {
     /// Tells the operators of a compiled deployment apart.
-    pub(super) fn of(pricer: &Pricer, generation: Generation) -> Forms {
+    pub(super) fn of(pricer: &Pricer, generation: Generation) -> ByOperator {
         let grows = |place: &usize| pricer.lines[*place].grows;
         let (growing, counted) = (0..pricer.lines.len()).partition(grows);
         let spots: Vec<Spot> = pricer.lines.iter().map(Spot::of).collect();
-        Forms {
+        ByOperator {
             identity: Arc::new(()),
             used: Used::by(&spots),
             one_stage: pricer.ops().all(|op| op.repeat == op.stage_repeat),

@@ -18,7 +18,7 @@ use roofline_sim::workload::{Generated, Spec};
 const MOST_UNDER_WAY: u64 = 8 << 20;
 
 /// What is to be drawn, and what is asked of it.
-pub struct Drawn<'a> {
+pub struct Streamed<'a> {
     pub spec: &'a Spec,
     /// The first part of it.
     pub first: &'a Trace,
@@ -27,7 +27,7 @@ pub struct Drawn<'a> {
     pub step_cost: Option<&'a str>,
 }
 
-impl Drawn<'_> {
+impl Streamed<'_> {
     /// Serves all of it.
     ///
     /// # Errors

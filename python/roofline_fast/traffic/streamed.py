@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MANY = 10_000_000
 
 
-class Drawn(Trace):
+class Streamed(Trace):
     """Generated requests of which only the first are known before they are served."""
 
     def __init__(self, traffic: Mapping[str, Any]) -> None:

@@ -37,12 +37,12 @@ pub(super) fn grows(column: usize) -> bool {
 
 /// A constant and coefficients of columns.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Form {
+pub(super) struct Affine {
     pub(super) fixed: f64,
     pub(super) terms: Vec<(usize, f64)>,
 }
 
-impl Form {
+impl Affine {
     /// Adds a coefficient.
     pub(super) fn add(&mut self, column: usize, coefficient: f64) {
         if coefficient == 0.0 {
@@ -55,7 +55,7 @@ impl Form {
     }
 
     /// Adds `times` another one.
-    pub(super) fn plus(&mut self, other: &Form, times: f64) {
+    pub(super) fn plus(&mut self, other: &Affine, times: f64) {
         self.fixed += other.fixed * times;
         for (column, coefficient) in &other.terms {
             self.add(*column, coefficient * times);
@@ -63,8 +63,8 @@ impl Form {
     }
 
     /// `times` as much.
-    pub(super) fn times(&self, times: f64) -> Form {
-        let mut product = Form::default();
+    pub(super) fn times(&self, times: f64) -> Affine {
+        let mut product = Affine::default();
         product.plus(self, times);
         product
     }
@@ -85,7 +85,7 @@ impl Form {
     }
 
     /// Whether it is at least `other` for all columns that are not negative.
-    pub(super) fn covers(&self, other: &Form) -> bool {
+    pub(super) fn covers(&self, other: &Affine) -> bool {
         self.fixed >= other.fixed
             && other.terms.iter().all(|(column, coefficient)| self.of(*column) >= *coefficient)
             && self.terms.iter().all(|(column, coefficient)| *coefficient >= other.of(*column))
@@ -133,7 +133,7 @@ mod tests {
         fn a_form_is_the_same_over_a_block_and_at_a_point(
             fixed in 0.0f64..9.0, terms in prop::collection::vec((0usize..6, 0.0f64..9.0), 0..6),
         ) {
-            let mut form = Form { fixed, terms: Vec::new() };
+            let mut form = Affine { fixed, terms: Vec::new() };
             terms.iter().for_each(|&(column, coefficient)| form.add(column, coefficient));
             let mut lanes = columns(6);
             for (index, lane) in lanes.iter_mut().enumerate() {

@@ -84,7 +84,7 @@ pub struct ViewerGeneration {
 /// the tool's table. Units: operations (a multiply-add is two), bytes, OP/s, seconds.
 ///
 /// ```
-/// use roofline_core::compat::llm_viewer::{Inputs, Version, analyze};
+/// use roofline_core::llm_viewer::{Inputs, Version, analyze};
 /// let config = serde_json::json!({
 ///     "model_type": "llama", "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8,
 ///     "num_hidden_layers": 32, "intermediate_size": 14336, "vocab_size": 128256,

@@ -141,7 +141,7 @@ impl Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compat::llm_viewer::Version;
+    use crate::llm_viewer::Version;
 
     fn a100() -> ViewerHardware {
         ViewerHardware::find(Version::Main1893e4b, "nvidia_A100").unwrap()

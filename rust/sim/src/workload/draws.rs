@@ -27,20 +27,20 @@ pub(super) enum Purpose {
 
 /// Random numbers for one purpose.
 #[derive(Debug, Clone)]
-pub(super) struct Stream(ChaCha8Rng);
+pub(super) struct Draws(ChaCha8Rng);
 
-impl Stream {
-    pub fn new(seed: u64, purpose: Purpose) -> Stream {
+impl Draws {
+    pub fn new(seed: u64, purpose: Purpose) -> Draws {
         let mut bits = ChaCha8Rng::seed_from_u64(seed);
         bits.set_stream(purpose as u64);
-        Stream(bits)
+        Draws(bits)
     }
 
     /// The stream of one of several that draw for a purpose alike.
-    pub fn numbered(seed: u64, purpose: Purpose, number: u64) -> Stream {
+    pub fn numbered(seed: u64, purpose: Purpose, number: u64) -> Draws {
         let mut bits = ChaCha8Rng::seed_from_u64(seed);
         bits.set_stream(((number + 1) << 8) | purpose as u64);
-        Stream(bits)
+        Draws(bits)
     }
 
     /// Uniform in [0, 1), in steps of 2⁻⁵³.
@@ -89,7 +89,7 @@ impl Stream {
     }
 }
 
-/// The sums of 1/iᵃ for i = 1 ..= `count`: Zipf's weights as [`Stream::weighted`] takes them.
+/// The sums of 1/iᵃ for i = 1 ..= `count`: Zipf's weights as [`Draws::weighted`] takes them.
 pub(super) fn zipf(count: usize, exponent: f64) -> Vec<f64> {
     let mut sum = 0.0;
     let weights = (1..=count).map(|rank| libm::exp(-exponent * libm::log(rank as f64)));
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn draws_have_the_mean_and_variance_of_their_distribution() {
-        let mut stream = Stream::new(1, Purpose::Prompts);
+        let mut stream = Draws::new(1, Purpose::Prompts);
         let n = 100_000;
         let (mean, variance) = moments(n, || stream.normal());
         assert!(mean.abs() < 0.013 && (variance - 1.0).abs() < 0.02, "normal: {mean}, {variance}");
@@ -128,14 +128,14 @@ mod tests {
 
     #[test]
     fn purposes_share_no_draws() {
-        let first = |purpose| Stream::new(7, purpose).uniform();
+        let first = |purpose| Draws::new(7, purpose).uniform();
         assert_ne!(first(Purpose::Arrivals), first(Purpose::Prompts));
         assert_eq!(first(Purpose::Arrivals), first(Purpose::Arrivals));
     }
 
     #[test]
     fn the_bits_of_a_seed_never_change() {
-        assert_eq!(Stream::new(0, Purpose::Arrivals).0.next_u64(), FIRST_BITS);
+        assert_eq!(Draws::new(0, Purpose::Arrivals).0.next_u64(), FIRST_BITS);
     }
 
     /// What seed 0 gives first; another value would change every generated trace of every user.
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn weights_are_drawn_in_proportion() {
-        let (mut stream, cumulative) = (Stream::new(3, Purpose::Mix), zipf(3, 1.0));
+        let (mut stream, cumulative) = (Draws::new(3, Purpose::Mix), zipf(3, 1.0));
         let mut counts = [0u32; 3];
         (0..11_000).for_each(|_| counts[stream.weighted(&cumulative)] += 1);
         for (count, expected) in counts.into_iter().zip([6000.0, 3000.0, 2000.0]) {

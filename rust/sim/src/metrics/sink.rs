@@ -12,33 +12,33 @@ use crate::time::Clock;
 /// What is kept of requests.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "there is one a replica")]
-pub enum Told {
+pub enum Sink {
     /// A row each.
     Rows(Requests),
     /// Sums and sketches.
     Tally(Box<Tally>),
 }
 
-impl Default for Told {
-    fn default() -> Told {
-        Told::Rows(Requests::default())
+impl Default for Sink {
+    fn default() -> Sink {
+        Sink::Rows(Requests::default())
     }
 }
 
-impl Told {
+impl Sink {
     /// No gaps yet, kept as long as what is kept of requests.
     pub fn gaps(&self) -> Gaps {
         match self {
-            Told::Rows(_) => Gaps::default(),
-            Told::Tally(tally) => Gaps::within(tally.asked().most),
+            Sink::Rows(_) => Gaps::default(),
+            Sink::Tally(tally) => Gaps::within(tally.asked().most),
         }
     }
 
     /// A journal that keeps what is needed beside, and stretches if it `writes`.
     pub fn journal(&self, writes: bool) -> Journal {
         match self {
-            Told::Rows(_) => Journal::new(writes),
-            Told::Tally(_) => Journal::forgetting(),
+            Sink::Rows(_) => Journal::new(writes),
+            Sink::Tally(_) => Journal::forgetting(),
         }
     }
 
@@ -48,15 +48,15 @@ impl Told {
     /// That.
     pub fn check_taken(&self) -> Result<()> {
         match self {
-            Told::Rows(_) => Ok(()),
-            Told::Tally(tally) => tally.check_taken(),
+            Sink::Rows(_) => Ok(()),
+            Sink::Tally(tally) => tally.check_taken(),
         }
     }
 
     /// A request is sent at that second; `accepted` unless the engine refuses it.
     #[inline]
     pub fn sent(&mut self, row: u32, at_s: impl FnOnce() -> f64, accepted: bool) {
-        if let Told::Tally(tally) = self {
+        if let Sink::Tally(tally) = self {
             tally.sent(row, at_s(), accepted);
         }
     }
@@ -65,8 +65,8 @@ impl Told {
     #[inline]
     pub fn tell(&mut self, number: u32, row: u32, one: &One, journal: &mut Journal) {
         match self {
-            Told::Rows(requests) => requests.set(number as usize, one),
-            Told::Tally(tally) => {
+            Sink::Rows(requests) => requests.set(number as usize, one),
+            Sink::Tally(tally) => {
                 let interruptions = if one.preemptions > 0 { journal.take(number) } else { Vec::new() };
                 tally.add(row, one, &interruptions);
             }
@@ -88,14 +88,14 @@ impl Told {
             One::expected(C::seconds(workload.arrival::<C>(row)), workload.prompt_tokens(row))
         };
         match self {
-            Told::Rows(requests) => {
+            Sink::Rows(requests) => {
                 for (number, row) in rows.iter(workload.len()).enumerate() {
                     if requests.status[number] == Status::Expected {
                         requests.set(number, &expected(row));
                     }
                 }
             }
-            Told::Tally(tally) => {
+            Sink::Tally(tally) => {
                 let left = (sent..).map_while(|number| rows.row(number));
                 for row in left.take_while(|&row| workload.has(row as usize)) {
                     tally.add(row, &expected(row), &[]);
