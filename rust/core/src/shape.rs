@@ -291,11 +291,6 @@ impl Sums {
         self.prefill.plus(&self.decode)
     }
 
-    /// Both steps as one.
-    pub fn plus(&self, other: &Sums) -> Sums {
-        Sums { prefill: self.prefill.plus(&other.prefill), decode: self.decode.plus(&other.decode) }
-    }
-
     /// Whether nothing is processed.
     pub fn is_empty(&self) -> bool {
         self.prefill.tokens + self.decode.tokens == 0.0
