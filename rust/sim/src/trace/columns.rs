@@ -236,6 +236,10 @@ impl Columns {
             return self.take_plain(row);
         }
         self.check_fields(row)?;
+        if row.given(Slot::Status).is_some_and(|(_, text)| text.trim_matches('"') == "failure") {
+            self.values.tallies.failed.note(row.line, String::new);
+            return Ok(());
+        }
         let Some(output) = self.output(row)? else { return Ok(()) };
         let own = self.prompt(row)?;
         let arrival = self.values.own_arrival(row)?;

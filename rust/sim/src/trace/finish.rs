@@ -162,11 +162,15 @@ fn told(columns: &mut Columns, report: &mut Report, options: &ReadOptions) -> Re
         hash_mismatch,
         back_in_time,
         default_output,
+        failed,
         largest_step_ns,
         zoned,
         unzoned,
         fractional,
     } = std::mem::take(&mut columns.values.tallies);
+    if failed.count > 0 {
+        report.inform(format!("{} of {} requests failed: passed over", failed.count, columns.rows));
+    }
     let mut warn = |tally: &Tally, text: String, hint: &str| {
         if tally.count > 0 {
             report.warn(text, tally.count, tally.first_line, hint);
