@@ -48,7 +48,11 @@ impl Ask {
 
     /// Measures without which a point is not kept: those that limits and objectives speak of.
     pub(super) fn required(&self) -> Wanted {
-        if self.keep == Keep::All { Wanted::default() } else { self.limited(self.keep.needs(Wanted::default())) }
+        if self.keep == Keep::All {
+            Wanted::default()
+        } else {
+            self.limited(self.keep.needs(Wanted::default()))
+        }
     }
 
     fn limited(&self, measures: Wanted) -> Wanted {

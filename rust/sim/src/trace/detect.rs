@@ -440,7 +440,8 @@ fn other_case(found: &[String]) -> Option<String> {
         names.iter().find_map(|name| own(name))
     };
     let held = |rule: &Rule| rule.groups.iter().map(meant).collect::<Option<Vec<_>>>();
-    let (own, name) = rules(true).find_map(|(rule, _)| held(rule))?.into_iter().find(|(own, name)| own != name)?;
+    let (own, name) =
+        rules(true).find_map(|(rule, _)| held(rule))?.into_iter().find(|(own, name)| own != name)?;
     Some(format!("did you mean `{name}` for `{own}`? JSON tells small letters from capitals"))
 }
 
