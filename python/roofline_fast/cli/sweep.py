@@ -454,7 +454,7 @@ def _to_folder(
     except KeyboardInterrupt:
         there = data.plan.parts - len(data.missing())
         written = f"{there:,} of {data.plan.parts:,} parts are written; the same command goes on"
-        raise talk.Interrupted(written) from None
+        raise talk.StoppedError(written) from None
     manifest = data.finish(run.pick if run.picks else None)
     if manifest is None:
         left = len(data.missing())

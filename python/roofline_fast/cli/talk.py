@@ -20,7 +20,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
-class Interrupted(Exception):
+class StoppedError(Exception):
     """Ctrl-C where something was written: what there is. The parser would lose the words of a `KeyboardInterrupt`."""
 
 
@@ -39,8 +39,8 @@ def failure(error: BaseException) -> int:
     """Tell the user what went wrong, never with a traceback, and return the exit code."""
     if isinstance(error, BrokenPipeError):
         return _broken_pipe()
-    if isinstance(error, typer.Abort | KeyboardInterrupt | Interrupted):
-        say(f"interrupted: {error if isinstance(error, Interrupted) else 'nothing was written'}")
+    if isinstance(error, typer.Abort | KeyboardInterrupt | StoppedError):
+        say(f"interrupted: {error if isinstance(error, StoppedError) else 'nothing was written'}")
         return INTERRUPTED
     if type(error).__name__ == "NoArgsIsHelpError":
         return _incomplete(error)
@@ -68,10 +68,10 @@ def _usage(error: typer.TyperException) -> RooflineError:
     option = getattr(error, "option_name", None)
     if context is not None and type(error).__name__ == "NoSuchOption" and option:
         known = [name for parameter in context.command.get_params(context) for name in parameter.opts]
-        error = unknown("flag", option, (name for name in known if name.startswith("--")))
+        slip = unknown("flag", option, (name for name in known if name.startswith("--")))
         if context.command.name == "simulate":
-            error.hint = HINTS.get(option, error.hint)
-        return error
+            slip.hint = HINTS.get(option, slip.hint)
+        return slip
     path = context.command_path if context is not None else "roofline-fast"
     if wrong := _wrong_type(error):
         return wrong

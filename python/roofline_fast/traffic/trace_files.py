@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from roofline_fast import _core
 from roofline_fast.atomic_file import aside
@@ -30,6 +30,8 @@ WRITTEN = {
     ".csv": ("native", "vidur", "azure_llm"),
     ".parquet": ("native",),
 }
+# How a CSV file of each suffix is packed.
+PACKED: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
 
 
 def files_of(names: Sequence[str]) -> tuple[list[str], bool]:
@@ -201,8 +203,8 @@ def _write_columns(trace: _core.Trace, path: Path) -> None:
         if path.suffix.lower() == ".parquet":
             table.write_parquet(part, metadata={HEADER: header})
         else:
-            packing = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower(), "uncompressed")
-            without_lists(table).write_csv(part, compression=packing, check_extension=False)
+            how = PACKED.get(path.suffix.lower(), "uncompressed")
+            without_lists(table).write_csv(part, compression=how, check_extension=False)
 
 
 def _of_one_kind(lines: bytes) -> bytes:
