@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from roofline_fast.cli import flags, output, scenario, talk
-from roofline_fast.cli.bundle import with_flags
+from roofline_fast.cli.flags import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 
@@ -135,9 +135,9 @@ def analyze(
     )
     if out is not None:
         if out.suffix.lower() == output.PICTURE:
-            from roofline_fast.cli import roofline_picture
+            from roofline_fast.cli import analyze_picture
 
-            roofline_picture.save(analysis, out)
+            analyze_picture.save(analysis, out)
         else:
             output.save(analysis.ops, out)
         talk.note(f"{analysis.ops.height} operators written to {out}", quiet=quiet)
@@ -148,7 +148,7 @@ def analyze(
         shown = analyze_screen.screen(analysis, output.width())
         if not roofline:
             return shown
-        from roofline_fast.cli.roofline_chart import chart
+        from roofline_fast.cli.analyze_chart import chart
 
         return "\n".join([shown, "", *chart(analysis)])
 
