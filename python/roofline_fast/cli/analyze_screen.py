@@ -28,7 +28,8 @@ DATASHEET_ONLY = "ideal roofline only: datasheet; expect real engines to be 1.3�
 def screen(analysis: Analysis, width: int | None = None) -> str:
     """Return the screen as text, its table within so many columns if that is said."""
     operators = _operators(analysis, width)
-    blocks = [_header(analysis), *operators, "", *_turning_points(analysis), _fidelity(analysis)]
+    turning = [*_turning_points(analysis), *_cost(analysis)]
+    blocks = [_header(analysis), *operators, "", *turning, _fidelity(analysis)]
     notes = [f"  note: {note}" for note in analysis.notes]
     return "\n".join([*blocks, *notes])
 
@@ -48,7 +49,8 @@ def deployment_title(analysis: Analysis) -> str:
 def assumed(analysis: Analysis, *, sizes: bool) -> str:
     """Return what answers about a decode step rest on, techniques apart; its batch and context where they have one."""
     parts = [analysis.model.title, _precision(analysis.inputs), deployment_title(analysis)]
-    asked = [_asked(analysis.inputs)] if sizes else []
+    fits = analysis.memory["engine_sequences"]
+    asked = [f"{_asked(analysis.inputs)} ({fits:,} fit)"] if sizes else []
     return " · ".join([*parts, *asked, f"{analysis.inputs['mode']} times"])
 
 
@@ -198,6 +200,18 @@ def _turning_points(analysis: Analysis) -> list[str]:
         f"  ridge point {digits(intensity)} FLOP/B ({number_format}){link} · GEMMs turn compute-bound {batch}",
         f"  faster by   {gains}",
     ]
+
+
+def _cost(analysis: Analysis) -> list[str]:
+    """Say what a token costs, where price or power of the device are known: both are assumed."""
+    said = []
+    if analysis.usd is not None and analysis.tokens:
+        said.append(f"{digits(analysis.usd / analysis.tokens * 1e6)} USD a million tokens")
+    if analysis.energy_j is not None and analysis.tokens:
+        said.append(f"{digits(analysis.energy_j / analysis.tokens)} J a token")
+    return (
+        [f"  cost        {' · '.join(said)} (assumed: `catalog hardware` has rent and power)"] if said else []
+    )
 
 
 def _fidelity(analysis: Analysis) -> str:
