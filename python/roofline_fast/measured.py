@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from roofline_fast import _core
 from roofline_fast.errors import SpecError
+from roofline_fast.json_text import parsed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -102,12 +103,10 @@ def _unreadable(path: Path, why: Exception) -> SpecError:
 
 def _first_wrong_line(path: Path) -> str | None:
     """Return which line of a file of JSON objects is none, and why."""
-    import json
-
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                if line.strip() and not isinstance(json.loads(line), dict):
+                if line.strip() and not isinstance(parsed(line), dict):
                     return f"line {number} is no object"
             except ValueError as why:
                 return f"line {number}: {why}"
