@@ -34,7 +34,7 @@ for variable in ("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
 import numpy as np  # noqa: E402
 import polars as pl  # noqa: E402
 import roofline_fast as rf  # noqa: E402
-from roofline_fast.sweeps import Space  # noqa: E402
+from roofline_fast.sweeps.space import Space  # noqa: E402
 
 BATCHES, CONTEXTS = range(1, 513), range(16, 16 * 4096 + 1, 16)
 POINTS = len(BATCHES) * len(CONTEXTS)
@@ -191,7 +191,7 @@ def parquet(report: Report) -> None:
     grid = '{"hw": "h100-sxm", "model": "llama-3.1-8b", "tp": [1, 2, 4, 8, 16], "mode": "ideal",'
     script = f"""
 import resource, sys
-from roofline_fast.sweeps import Space
+from roofline_fast.sweeps.space import Space
 rows = Space({grid} "batch_size": range(1, 513), "input_len": range(16, 65537, 16)}}).lazy(keep="all")
 rows.select(rows.collect_schema().names()[:12]).head(10_000_000).sink_parquet(sys.argv[1])
 used = resource.getrusage(resource.RUSAGE_SELF)

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 import roofline_fast as rf
-from roofline_fast.cli import roofline_chart
+from roofline_fast.cli import analyze_chart
 
 OURS = "sweep -m llama-3.1-8b --hw h100-sxm --mode ideal --quiet"
 TOOL = "sweep -m llama-2-7b --hw nvidia_A6000 --compat llm-viewer --quiet"
@@ -160,7 +160,7 @@ def test_nothing_of_ours_is_asked_of_the_tool() -> None:
 def test_operators_lie_on_the_roof_in_ideal_mode_and_below_it_otherwise() -> None:
     for mode in ("ideal", "predicted"):
         answer = rf.analyze("llama-3.1-8b", "h100-sxm", batch_size=8, mode=mode)
-        lines = roofline_chart.chart(answer)
+        lines = analyze_chart.chart(answer)
         shares = [line.split("%")[0].split()[-1] for line in lines[-6:]]
         assert all((share == "100") == (mode == "ideal") for share in shares)
         assert lines[0].startswith("  roof of H100-SXM: 990 TFLOP/s (bf16), 3,350 GB/s, ridge 295 FLOP/B")
@@ -173,10 +173,10 @@ def test_a_roof_is_drawn_of_every_kind_of_model(model: str, phase: str, mode: st
     answer = rf.analyze(
         model, "b200-sxm", phase=phase, mode=mode, quantization="fp8" if model[0] == "l" else None
     )
-    lines = roofline_chart.chart(answer)
+    lines = analyze_chart.chart(answer)
     drawn = [line.partition("│")[2] for line in lines if "│" in line]
-    assert len(drawn) == roofline_chart.HEIGHT
-    assert all(len(line) <= roofline_chart.WIDTH for line in drawn)
+    assert len(drawn) == analyze_chart.HEIGHT
+    assert all(len(line) <= analyze_chart.WIDTH for line in drawn)
 
 
 def test_a_picture_has_a_circle_an_operator_and_a_roof_a_format(
@@ -211,7 +211,7 @@ def test_only_a_roofline_is_a_picture(line: str, command: Callable[..., Any]) ->
 
 def test_chips_that_work_as_one_have_one_roof() -> None:
     asked = {"techniques": "spatial:chips=144,gb-s=100", "mode": "ideal"}
-    lines = roofline_chart.chart(rf.analyze("llama-2-7b", "groq-lpu", **asked))  # type: ignore[arg-type]
+    lines = analyze_chart.chart(rf.analyze("llama-2-7b", "groq-lpu", **asked))  # type: ignore[arg-type]
     assert "11,520,000 GB/s" in lines[0]
     assert all("100 %" in line for line in lines[-6:])
 

@@ -13,8 +13,8 @@ import pytest
 import roofline_fast as rf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from roofline_fast import benchmarks
 from roofline_fast.cli import run
+from roofline_fast.measurements import benchmarks
 
 PEAK, BANDWIDTH = 989.5e12, 3.35e12
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 import roofline_fast as rf
-from roofline_fast import measured
 from roofline_fast.cli import run
+from roofline_fast.measurements import reader
 
 PEAK, BANDWIDTH = 989.5e12, 3.35e12
 
@@ -42,7 +42,7 @@ def test_columns_may_be_capitals_between_spaces_and_numbers_may_be_texts(tmp_pat
 
 
 def test_a_column_that_two_names_would_become_stays_as_it_is() -> None:
-    frame = measured.tidy(pl.DataFrame({"M": [1], "m": [2], "TTFT_ms": [3.0], "observed_tpot_ms": ["x"]}))
+    frame = reader.tidy(pl.DataFrame({"M": [1], "m": [2], "TTFT_ms": [3.0], "observed_tpot_ms": ["x"]}))
     assert frame.columns == ["M", "m", "ttft_s", "observed_tpot_s"]
     assert frame["ttft_s"].to_list() == [0.003]
 

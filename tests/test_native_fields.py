@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import roofline_fast as rf
-from roofline_fast import observed
+from roofline_fast.measurements import requests as observed
 
 SCHEMAS = Path(__file__).parent.parent / "rust/sim/src/trace"
 NOTHING = "known fields that have no effect yet: "

@@ -383,7 +383,7 @@ def test_bars_of_replayed_runs_hold_with_fits_of_other_devices() -> None:
 def test_bars_of_replayed_runs_hold_after_calibrating_on_the_other(
     fitted_on: str, judged_on: str, other: str, tmp_path: Path
 ) -> None:
-    from roofline_fast.observed import runs
+    from roofline_fast.measurements.requests import runs
 
     others = {"RTX4090__Llama-3.1-8B": "l40s", "RTXPRO6000__Llama-3.1-8B": "b200-sxm"}
     path = tmp_path / "other.toml"

@@ -167,17 +167,17 @@ def test_more_requests_under_way_than_memory_holds_end_a_stream() -> None:
 
 
 def test_many_requests_are_drawn_as_they_are_served_unless_a_file_is_to_hold_them() -> None:
-    from roofline_fast.cli import telling
-    from roofline_fast.drawn import MANY, Drawn
-    from roofline_fast.workload import load
+    from roofline_fast.cli import simulate_output
+    from roofline_fast.traffic.streamed import MANY, Streamed
+    from roofline_fast.traffic.workload import load
 
     many = {"num_prompts": MANY, "request_rate": 5}
-    assert isinstance(load(None, many, 0, stream=None), Drawn)
+    assert isinstance(load(None, many, 0, stream=None), Streamed)
     asked = dict.fromkeys(("record", "explain", "request_times", "steps", "timeline", "perfetto", "requests"))
-    assert telling.stream(asked, None, None) is None
-    assert telling.stream({**asked, "explain": 3}, None, None) is False
-    assert telling.stream({**asked, "requests": "r.parquet"}, None, None) is False
-    assert telling.stream({**asked, "record": "steps"}, None, True) is True
+    assert simulate_output.stream(asked, None, None) is None
+    assert simulate_output.stream({**asked, "explain": 3}, None, None) is False
+    assert simulate_output.stream({**asked, "requests": "r.parquet"}, None, None) is False
+    assert simulate_output.stream({**asked, "record": "steps"}, None, True) is True
 
 
 def test_the_command_streams_on_request(command: Callable[..., Any]) -> None:

@@ -14,10 +14,10 @@ import roofline_fast as rf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from roofline_fast import sweep_axes
 from roofline_fast.frames import frame
-from roofline_fast.sweep_simulate import SimulateRun
-from roofline_fast.sweeps import Space
+from roofline_fast.sweeps import axes as sweep_axes
+from roofline_fast.sweeps.simulations import SimulateRun
+from roofline_fast.sweeps.space import Space
 
 SPACE: dict[str, Any] = {
     "model": ["llama-3.1-8b", "qwen3-30b-a3b"],

@@ -13,11 +13,11 @@ import pytest
 import roofline_fast as rf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from roofline_fast import sweep_dataset
 from roofline_fast.errors import RooflineError
-from roofline_fast.sweep_run import Run
-from roofline_fast.sweep_simulate import SimulateRun
-from roofline_fast.sweeps import Space
+from roofline_fast.sweeps import dataset as sweep_dataset
+from roofline_fast.sweeps.run import Run
+from roofline_fast.sweeps.simulations import SimulateRun
+from roofline_fast.sweeps.space import Space
 
 AXES = {
     "model": "llama-3.1-8b",

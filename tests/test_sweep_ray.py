@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import roofline_fast as rf
-from roofline_fast import sweep_ray
-from roofline_fast.sweep_run import Run
-from roofline_fast.sweeps import Space
+from roofline_fast.sweeps import ray as sweep_ray
+from roofline_fast.sweeps.run import Run
+from roofline_fast.sweeps.space import Space
 
 
 def run_of() -> Run:

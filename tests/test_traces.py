@@ -126,7 +126,7 @@ def test_what_is_no_trace_is_refused(tmp_path: Path, columns: dict[str, Any], ex
 
 
 def test_rows_are_counted_over_the_parts_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roofline_fast.traces.ROWS", 2)
+    monkeypatch.setattr("roofline_fast.traffic.trace_files.ROWS", 2)
     counts = [1, 1, 1, 1, -1]
     path = written(tmp_path, arrival_s=range(5), prompt_tokens=counts, output_tokens=counts)
     assert refusal(path).startswith(" has mistakes of 2 kinds:\n") or ":5: " in refusal(path)

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 import roofline_fast as rf
-from roofline_fast.workloads import WORKLOADS
+from roofline_fast.traffic.kinds import WORKLOADS
 
 from .conftest import shared
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import roofline_fast as rf
 from roofline_fast.cli import run
-from roofline_fast.validation import COLUMNS
+from roofline_fast.measurements.validation import COLUMNS
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from roofline_fast.cli.trace_flags import READING, SCALING
 from roofline_fast.cli.traffic import ARRIVALS as ARRIVAL_FLAGS
 from roofline_fast.cli.traffic import TRAFFIC as TRAFFIC_FLAGS
-from roofline_fast.workload import ARRIVALS, SCALES, TRAFFIC, words
+from roofline_fast.traffic.workload import ARRIVALS, SCALES, TRAFFIC, words
 
 
 def test_numbers_ranges_and_texts_are_understood() -> None:

@@ -20,18 +20,18 @@ from roofline_fast.errors import (
 if TYPE_CHECKING:
     from roofline_fast._core import Layout, __version__
     from roofline_fast.analysis import Analysis, analyze
-    from roofline_fast.calibration import Calibration, calibrate
     from roofline_fast.comparison import Comparison, bound_map, break_even, compare
     from roofline_fast.evaluation import evaluate
     from roofline_fast.hardware import Hardware
     from roofline_fast.listing import catalog
+    from roofline_fast.measurements.calibration import Calibration, calibrate
+    from roofline_fast.measurements.validation import Validation, validate
     from roofline_fast.model import Model
-    from roofline_fast.rates import simulate_rates
-    from roofline_fast.simulated import Simulation
-    from roofline_fast.simulation import simulate
-    from roofline_fast.sweeps import sweep
-    from roofline_fast.trace import Trace
-    from roofline_fast.validation import Validation, validate
+    from roofline_fast.simulation.rates import simulate_rates
+    from roofline_fast.simulation.result import Simulation
+    from roofline_fast.simulation.run import simulate
+    from roofline_fast.sweeps.space import sweep
+    from roofline_fast.traffic.trace import Trace
 
 __all__ = [
     "Analysis",
@@ -66,26 +66,26 @@ __all__ = [
 # Where each public name lives that is not imported above.
 _HOME = {
     "Analysis": "roofline_fast.analysis",
-    "Calibration": "roofline_fast.calibration",
+    "Calibration": "roofline_fast.measurements.calibration",
     "Comparison": "roofline_fast.comparison",
     "Hardware": "roofline_fast.hardware",
     "Layout": "roofline_fast._core",
     "Model": "roofline_fast.model",
-    "Simulation": "roofline_fast.simulated",
-    "Trace": "roofline_fast.trace",
-    "Validation": "roofline_fast.validation",
+    "Simulation": "roofline_fast.simulation.result",
+    "Trace": "roofline_fast.traffic.trace",
+    "Validation": "roofline_fast.measurements.validation",
     "__version__": "roofline_fast._core",
     "analyze": "roofline_fast.analysis",
     "bound_map": "roofline_fast.comparison",
     "break_even": "roofline_fast.comparison",
-    "calibrate": "roofline_fast.calibration",
+    "calibrate": "roofline_fast.measurements.calibration",
     "catalog": "roofline_fast.listing",
     "compare": "roofline_fast.comparison",
     "evaluate": "roofline_fast.evaluation",
-    "simulate": "roofline_fast.simulation",
-    "simulate_rates": "roofline_fast.rates",
-    "sweep": "roofline_fast.sweeps",
-    "validate": "roofline_fast.validation",
+    "simulate": "roofline_fast.simulation.run",
+    "simulate_rates": "roofline_fast.simulation.rates",
+    "sweep": "roofline_fast.sweeps.space",
+    "validate": "roofline_fast.measurements.validation",
 }
 
 

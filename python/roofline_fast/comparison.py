@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from roofline_fast.served_comparison import ServedComparison
     from roofline_fast.served_sides import Side
-    from roofline_fast.simulated import Simulation
+    from roofline_fast.simulation.result import Simulation
 
 Config = Mapping[str, Any] | str | PathLike[str] | None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import _core, data
+from roofline_fast import _core, user_files
 from roofline_fast.errors import MissingFileError, SpecError
 from roofline_fast.frames import frame
 
@@ -41,7 +41,7 @@ class Hardware:
     def __init__(self, name: str) -> None:
         if not isinstance(name, str):
             raise _refused(name, "a name")
-        own = data.find("hardware", name, (".toml",))
+        own = user_files.find("hardware", name, (".toml",))
         self.compiled = _core.Hardware(name) if own is None else _core.Hardware.from_toml(own)
         self._made: tuple[Callable[..., Hardware], tuple[Any]] = (Hardware, (name,))
 
@@ -100,7 +100,7 @@ def find_hardware(hardware: Any) -> Hardware:
         return hardware
     if not isinstance(hardware, str | PathLike):
         raise _refused(hardware, "a name, a TOML file or a Hardware")
-    if not isinstance(hardware, str) or data.is_path(hardware, ".toml"):
+    if not isinstance(hardware, str) or user_files.is_path(hardware, ".toml"):
         return Hardware.from_toml(hardware)
     return Hardware(hardware)
 

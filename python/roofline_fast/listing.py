@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import _core, data
+from roofline_fast import _core, user_files
 from roofline_fast.frames import frame
 from roofline_fast.hardware import find_hardware
 from roofline_fast.model import Model, find_model
@@ -64,7 +64,7 @@ def own_names(kind: str) -> list[str]:
     """Return the names of the user's own files, in ``$ROOFLINE_FAST_DATA``."""
     if kind == "techniques":
         return []
-    return list(data.files(kind, (".toml",) if kind == "hardware" else (".json", ".toml")))
+    return list(user_files.files(kind, (".toml",) if kind == "hardware" else (".json", ".toml")))
 
 
 def _model_facts(model: Model) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from roofline_fast import _core, data
+from roofline_fast import _core, user_files
 from roofline_fast.errors import SpecError
 
 
@@ -43,9 +43,9 @@ class Model:
     def __init__(self, name: str) -> None:
         if not isinstance(name, str):
             raise _refused(name, "a name")
-        own = data.find("models", name, (".json", ".toml"))
+        own = user_files.find("models", name, (".json", ".toml"))
         if own is not None:
-            self._name, self._title, self._text = data.model_file(own)
+            self._name, self._title, self._text = user_files.model_file(own)
             return
         self.compiled = _core.Model(name)
         self.note = _taken_as(name, self.compiled.name)
@@ -88,7 +88,7 @@ class Model:
             raise _refused(config, "a name of a file")
         path = Path(config)
         file = path / "config.json" if os.path.isdir(path) else path
-        model._name, model._title, model._text = data.model_file(file)
+        model._name, model._title, model._text = user_files.model_file(file)
         return model
 
     @cached_property
@@ -192,7 +192,7 @@ def find_model(model: Any) -> Model:
         return model
     if not isinstance(model, str | PathLike | Mapping):
         raise _refused(model, "a name, a path, a configuration or a Model")
-    if not isinstance(model, str) or data.is_path(model, ".json", ".toml", folder_with="config.json"):
+    if not isinstance(model, str) or user_files.is_path(model, ".json", ".toml", folder_with="config.json"):
         return Model.from_config(model)
     return Model(model)
 

@@ -79,8 +79,8 @@ def of_settings(given: Mapping[str, Any], paths: Mapping[str, str], *, traffic: 
 
 def _of_traffic(given: Mapping[str, Any], paths: Mapping[str, str]) -> Iterator[str]:
     """Give what is wrong with words of a generator, by themselves and together."""
-    from roofline_fast.workload import TRAFFIC, texts
-    from roofline_fast.workloads import expanded
+    from roofline_fast.traffic.kinds import expanded
+    from roofline_fast.traffic.workload import TRAFFIC, texts
 
     words = {word: given[word] for word in TRAFFIC if isinstance(given.get(word), str)}
     rates = [part.strip() for part in words.get("request_rate", "").split(",")]
@@ -120,7 +120,7 @@ def _is_about(error: RooflineError, word: str, text: str) -> bool:
 
 def of_choices(given: Any, path: str) -> Iterator[str]:
     """Give what is wrong with alternatives, each one text or several that are applied together."""
-    from roofline_fast import sweep_axes
+    from roofline_fast.sweeps import axes as sweep_axes
 
     if isinstance(given, str):
         parts = [part.strip() for part in given.split(",")]
@@ -225,7 +225,7 @@ def _reader(option: str) -> Callable[[str], Any]:
 
 
 def _window(text: str) -> None:
-    from roofline_fast.trace_words import window
+    from roofline_fast.traffic.trace_options import window
 
     window(text)
 

@@ -9,14 +9,14 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from roofline_fast import workload
 from roofline_fast.errors import MissingFileError, SpecError
 from roofline_fast.json_text import parsed
-from roofline_fast.simulated import Simulation
-from roofline_fast.simulation import simulate
+from roofline_fast.simulation.result import Simulation
+from roofline_fast.simulation.run import simulate
 from roofline_fast.suggest import nearest
 from roofline_fast.technique_files import short
-from roofline_fast.trace import Trace
+from roofline_fast.traffic import workload
+from roofline_fast.traffic.trace import Trace
 
 # What only results have, whoever wrote them.
 RESULTS = ("mean_ttft_ms", "mean_tpot_ms", "request_throughput")
@@ -124,7 +124,7 @@ def read(path: str | PathLike[str], field: str = "side") -> tuple[dict[str, Any]
     SpecError
         A file that is absent, or neither TOML nor JSON.
     """
-    from roofline_fast.sweep_scenario import read as content
+    from roofline_fast.sweeps.scenario import read as content
 
     place = Path(fspath(path)).expanduser()
     if not place.is_file():
@@ -170,7 +170,7 @@ def settings(content: Mapping[str, Any], origin: str) -> dict[str, Any]:
     """
     from roofline_fast import scenario_names
     from roofline_fast.analysis import analyze
-    from roofline_fast.sweep_scenario import several
+    from roofline_fast.sweeps.scenario import several
 
     known = set(inspect.signature(analyze).parameters) | set(inspect.signature(simulate).parameters)
     known = (known | workload.words() | set(SYNONYMS)) - {"trace_options", "progress"}

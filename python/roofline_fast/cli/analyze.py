@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from roofline_fast.cli import flags, output, scenario, talk
-from roofline_fast.cli.bundle import with_flags
+from roofline_fast.cli.flags import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 
@@ -135,9 +135,9 @@ def analyze(
     )
     if out is not None:
         if out.suffix.lower() == output.PICTURE:
-            from roofline_fast.cli import roofline_picture
+            from roofline_fast.cli import analyze_picture
 
-            roofline_picture.save(analysis, out)
+            analyze_picture.save(analysis, out)
         else:
             output.save(analysis.ops, out)
         talk.note(f"{analysis.ops.height} operators written to {out}", quiet=quiet)
@@ -147,7 +147,7 @@ def analyze(
             return analyze_screen.viewer_screen(analysis)
         if not roofline:
             return analyze_screen.screen(analysis)
-        from roofline_fast.cli.roofline_chart import chart
+        from roofline_fast.cli.analyze_chart import chart
 
         return "\n".join([analyze_screen.screen(analysis), "", *chart(analysis)])
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from roofline_fast.cli import flags, output, scenario, talk
-from roofline_fast.cli.bundle import with_flags
+from roofline_fast.cli.flags import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 
@@ -95,7 +95,7 @@ def break_even(
 
 def _sizes(name: str, text: str) -> list[int]:
     """Return the sizes that a flag of the map names, in order and once each."""
-    from roofline_fast import sweep_axes
+    from roofline_fast.sweeps import axes as sweep_axes
 
     return sorted(set(sweep_axes.values(name, text)))
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roofline_fast.aside import write_text
+from roofline_fast.atomic_file import write_text
 from roofline_fast.cli import flags, output, talk
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 
 if TYPE_CHECKING:
-    from roofline_fast.calibration import Calibration
     from roofline_fast.hardware import Hardware
-    from roofline_fast.validation import Validation
+    from roofline_fast.measurements.calibration import Calibration
+    from roofline_fast.measurements.validation import Validation
 
 HELP = """Fit efficiencies to measured kernels, steps or requests, or say what to measure (--plan).
 
@@ -86,7 +86,7 @@ def calibrate(
     served = flags.served(locals())
     if plan:
         return _plan(form, out, hw, engine, quiet=quiet)
-    from roofline_fast.calibration import calibrate as ask
+    from roofline_fast.measurements.calibration import calibrate as ask
 
     fitted = ask(
         flags.required("MEASUREMENTS", measurements),
@@ -215,8 +215,8 @@ def suspicious(fitted: Calibration) -> list[str]:
 
 
 def _plan(form: str, out: Path | None, hw: str | None, engine: str, *, quiet: bool) -> int:
-    from roofline_fast.benchmarks import benchmarks, script
     from roofline_fast.hardware import find_hardware
+    from roofline_fast.measurements.benchmarks import benchmarks, script
 
     device = find_hardware(flags.required("--hw", hw))
     rows = benchmarks(device)
@@ -233,7 +233,7 @@ def _plan(form: str, out: Path | None, hw: str | None, engine: str, *, quiet: bo
 
 
 def _table(device: Hardware) -> str:
-    from roofline_fast.benchmarks import benchmarks
+    from roofline_fast.measurements.benchmarks import benchmarks
 
     lines = [f"{device.name}: kernels worth measuring", ""]
     for row in benchmarks(device).iter_rows(named=True):

@@ -11,7 +11,7 @@ import typer
 
 from roofline_fast import checks
 from roofline_fast.cli import flags, output, scenario, talk
-from roofline_fast.cli.bundle import with_flags
+from roofline_fast.cli.flags import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 from roofline_fast.technique_files import short
@@ -161,10 +161,10 @@ def side(text: str, techniques: list[str]) -> Any:
     SpecError
         A word that is no ``key=value``, or a value that is no whole number where one is needed.
     """
-    from roofline_fast import data, served_sides
+    from roofline_fast import served_sides, user_files
 
     first, *rest = _words(text) or [""]
-    if "=" in first or not data.is_path(first, ".json", ".toml"):
+    if "=" in first or not user_files.is_path(first, ".json", ".toml"):
         own = keywords(text)
     else:
         content, origin = served_sides.read(first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from roofline_fast.cli import telling
+from roofline_fast.cli import simulate_output
 from roofline_fast.cli.figures import change, digits, seconds, table
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _pieces(title: str, pieces: pl.DataFrame, name: str, top: int) -> list[str]:
     changed = int((pieces["delta_s"].abs() >= least).sum())
     top = min(top, max(changed, 1))
     rows = [
-        [telling.BOUNDS.get(row[name], row[name]), *cells(row["a_s"], row["b_s"], row["delta_s"])]
+        [simulate_output.BOUNDS.get(row[name], row[name]), *cells(row["a_s"], row["b_s"], row["delta_s"])]
         for row in pieces.head(top).iter_rows(named=True)
     ]
     if pieces.height > top:

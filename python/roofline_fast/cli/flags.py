@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -393,3 +395,37 @@ SERVED_NAMES = (
 def served(parameters: dict[str, Any]) -> dict[str, Any]:
     """Return what a command's parameters say of how requests were served."""
     return {name: parameters[name] for name in SERVED_NAMES if parameters[name] is not None}
+
+
+def with_flags(argument: str, flags: Mapping[str, Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command the flags ``{word: annotation}``; they reach it as the mapping called `argument`.
+
+    A flag that is not given is ``None``, or the default beside its annotation: ``{word: (annotation, 1)}``. The flags
+    stand where the command has `argument`.
+    """
+    pairs = {word: flag if isinstance(flag, tuple) else (flag, None) for word, flag in flags.items()}
+
+    def decorated(command: Callable[..., int]) -> Callable[..., int]:
+        own = inspect.signature(command, eval_str=True)
+        only = inspect.Parameter.KEYWORD_ONLY
+        parameters = []
+        for name, parameter in own.parameters.items():
+            if name != argument:
+                parameters.append(parameter.replace(kind=only))
+                continue
+            parameters += [
+                inspect.Parameter(word, only, default=default, annotation=annotation)
+                for word, (annotation, default) in pairs.items()
+            ]
+
+        @functools.wraps(command)
+        def called(**given: Any) -> int:
+            together = {word: given.pop(word) for word in flags}
+            return command(**{argument: together}, **given)
+
+        signature = own.replace(parameters=parameters)
+        called.__signature__ = signature  # type: ignore[attr-defined]
+        called.__annotations__ = {entry.name: entry.annotation for entry in parameters}
+        return called
+
+    return decorated

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast.aside import aside, write_text
+from roofline_fast.atomic_file import aside, write_text
 from roofline_fast.cli.figures import folded
 from roofline_fast.errors import SpecError
 from roofline_fast.frames import without_lists

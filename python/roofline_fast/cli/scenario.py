@@ -21,7 +21,7 @@ def _from_file(ctx: typer.Context, value: Path | None) -> Path | None:
     if value is None or ctx.resilient_parsing:
         return value
     from roofline_fast import scenario_names
-    from roofline_fast.sweep_scenario import read
+    from roofline_fast.sweeps.scenario import read
 
     content = read(value, "--config")
     _take(ctx, list(scenario_names.entries(content)), f"{value}", "--config", text=False)
@@ -78,7 +78,7 @@ def _take(ctx: typer.Context, entries: list[tuple[str, Any]], origin: str, field
         All that is wrong with them, each with its path.
     """
     from roofline_fast import scenario_names
-    from roofline_fast.sweep_scenario import several
+    from roofline_fast.sweeps.scenario import several
 
     known = _names(ctx)
     taken: dict[str, Any] = {}

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline_fast.cli import flags, output, scenario, talk, telling, trace_flags, traffic
-from roofline_fast.cli.bundle import with_flags
+from roofline_fast.cli import flags, output, scenario, simulate_output, talk, trace_flags, traffic
+from roofline_fast.cli.flags import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 
 if TYPE_CHECKING:
-    from roofline_fast.simulated import Simulation
+    from roofline_fast.simulation.result import Simulation
 
 HELP = """Replay a trace, or generated traffic, through an engine: latencies, throughput, where the time went.
 
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 @with_flags("reading", trace_flags.READING)
 @with_flags("scaling", trace_flags.SCALING)
 @with_flags("words", traffic.TRAFFIC)
-@with_flags("told", telling.TELLING)
+@with_flags("told", simulate_output.TELLING)
 @with_flags("deployed", flags.DEPLOYED)
 @with_flags("drafts", flags.DRAFTS)
 def simulate(
@@ -69,7 +69,7 @@ def simulate(
     measure: flags.Measure = None,
     over_context: trace_flags.OverContext = "reject",
     use_recorded_cache: trace_flags.UseRecordedCache = False,
-    stream: telling.Stream = None,
+    stream: simulate_output.Stream = None,
     deployed: dict[str, Any] | None = None,
     techniques: flags.With = None,
     mode: flags.Mode = "predicted",
@@ -227,18 +227,18 @@ def simulate(
     config: scenario.Config = None,
     assignments: scenario.Assignments = None,
     form: flags.Format = "table",
-    out: telling.Output = None,
+    out: simulate_output.Output = None,
     quiet: flags.Quiet = False,
 ) -> int:
     """Simulate and return the exit code."""
     asked_to_tell = told or {}
-    telling.checked(asked_to_tell, out, form, [*(trace or []), model, hw])
+    simulate_output.checked(asked_to_tell, out, form, [*(trace or []), model, hw])
     asked = traffic.check(trace or [], words or {})
     device, ranks = flags.required("--hw", hw), _numbers(percentiles)
     from roofline_fast import _core
     from roofline_fast.cli import simulate_curve, simulate_screen
     from roofline_fast.cli.progress import shown
-    from roofline_fast.simulation import simulate as one
+    from roofline_fast.simulation.run import simulate as one
 
     requests = traffic.loaded(
         trace or [],
@@ -247,11 +247,11 @@ def simulate(
         asked,
         seed,
         arrivals_needed=concurrency is None,
-        stream=telling.stream(asked_to_tell, out, stream),
+        stream=simulate_output.stream(asked_to_tell, out, stream),
     )
     if len(requests) > 1:
-        telling.one_rate_only(asked_to_tell)
-    written = telling.streamed(asked_to_tell, out, stream)
+        simulate_output.one_rate_only(asked_to_tell)
+    written = simulate_output.streamed(asked_to_tell, out, stream)
     run = simulate_curve.each(one)
     progress = _core.Progress()
     began = time.perf_counter()
@@ -314,7 +314,7 @@ def simulate(
             slo=" ".join(slo) if slo else None,
             percentiles=ranks,
             seed=seed,
-            record=telling.record(asked_to_tell, out),
+            record=simulate_output.record(asked_to_tell, out),
             requests_file=written,
             progress=progress,
         )
@@ -322,12 +322,12 @@ def simulate(
     if len(simulations) > 1:
         return _curve(simulations, traffic.rates(asked), ranks, form, out, quiet)
     simulation = simulations[0]
-    telling.write(simulation, asked_to_tell, out, written, quiet)
+    simulate_output.write(simulation, asked_to_tell, out, written, quiet)
     count = asked_to_tell["explain"] or 0
     output.show(
         form,
         screen=lambda: simulate_screen.screen(simulation, ranks, count),
-        record=lambda: telling.as_record(simulation, count),
+        record=lambda: simulate_output.as_record(simulation, count),
         frame=lambda: simulate_screen.one_row(simulation.summary),
     )
     return _verdict(simulation)
@@ -342,13 +342,13 @@ def _curve(
     quiet: bool,
 ) -> int:
     """Show one row a rate, and return the exit code."""
-    from roofline_fast import rates
     from roofline_fast.cli import simulate_curve
+    from roofline_fast.simulation import rates
 
     rows = rates.rows(simulations, asked)
     if out is not None and output.is_folder(out):
         record = simulate_curve.record(simulations, asked)
-        telling.save_folder(out, record, {"curve": lambda file: output.save(rows, file)}, quiet)
+        simulate_output.save_folder(out, record, {"curve": lambda file: output.save(rows, file)}, quiet)
     elif out is not None:
         output.save(rows, out)
         talk.note(f"{len(simulations)} rates written to {out}", quiet=quiet)

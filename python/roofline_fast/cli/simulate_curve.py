@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from roofline_fast.cli.figures import digits, percent, table
 
 if TYPE_CHECKING:
-    from roofline_fast.simulated import Simulation
-    from roofline_fast.trace import Trace
+    from roofline_fast.simulation.result import Simulation
+    from roofline_fast.traffic.trace import Trace
 
 
 def each(simulate: Callable[..., Simulation]) -> Callable[..., list[Simulation]]:

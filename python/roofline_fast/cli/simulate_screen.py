@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast.cli import telling
+from roofline_fast.cli import simulate_output
 from roofline_fast.cli.analyze_screen import fidelity
 from roofline_fast.cli.figures import digits, percent, scaled, table
 from roofline_fast.technique_files import short
@@ -14,7 +14,7 @@ from roofline_fast.technique_files import short
 if TYPE_CHECKING:
     import polars as pl
 
-    from roofline_fast.simulated import Simulation
+    from roofline_fast.simulation.result import Simulation
 
 # Fewer arrivals, or a shorter span, tell no rate.
 FEWEST_ARRIVALS = 3
@@ -38,7 +38,7 @@ def screen(simulation: Simulation, percentiles: list[float], slowest: int = 0) -
     lines += ["  " + line for line in _latencies(summary, percentiles)]
     lines += [_load(simulation), _throughput(simulation), *_deadlines(summary)]
     lines += [*_time(simulation), _fidelity(simulation)]
-    told = telling.explained(simulation, slowest) if slowest else []
+    told = simulate_output.explained(simulation, slowest) if slowest else []
     return "\n".join([*lines, *notes(simulation), *told])
 
 
@@ -187,7 +187,9 @@ def _time(simulation: Simulation) -> list[str]:
     if any(busy.values()):
         shares = sorted(busy.items(), key=lambda entry: -entry[1])
         lines[0] += "    bound by  " + "  ".join(
-            f"{telling.BOUNDS[name]} {percent(seconds / total)}" for name, seconds in shares if seconds > 0
+            f"{simulate_output.BOUNDS[name]} {percent(seconds / total)}"
+            for name, seconds in shares
+            if seconds > 0
         )
     if summary["mean_e2el_ms"]:
         phases = {name: summary[f"mean_{name}_ms"] / summary["mean_e2el_ms"] for name in PHASES}

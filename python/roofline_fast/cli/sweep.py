@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from roofline_fast.cli.sweep_spec import AnyRun
-    from roofline_fast.sweep_dataset import DataSet, Dropped
-    from roofline_fast.sweep_run import Run
-    from roofline_fast.sweep_simulate import SimulateRun
+    from roofline_fast.sweeps.dataset import DataSet, Dropped
+    from roofline_fast.sweeps.run import Run
+    from roofline_fast.sweeps.simulations import SimulateRun
 
 HELP = """Price every combination of some axes; with --trace or --simulate, simulate every one.
 
@@ -238,7 +238,7 @@ def sweep(
 ) -> int:
     """Sweep and return the exit code."""
     if schema:
-        from roofline_fast.sweep_scenario import schema as of_files
+        from roofline_fast.sweeps.scenario import schema as of_files
 
         sys.stdout.write(json.dumps(of_files(), indent=2) + "\n")
         return 0
@@ -299,7 +299,7 @@ def sweep(
     if across is not None and results is None and not (simulate or trace):
         results = asked["columns"] = "step_s" if compat is None else "inference_time"
     from roofline_fast.cli import sweep_file, sweep_spec
-    from roofline_fast.sweep_viewer import ViewerRun
+    from roofline_fast.sweeps.llm_viewer import ViewerRun
 
     axes = {name: texts for name, texts in given.items() if texts}
     run = sweep_spec.run_of(sweep_file.named(space, config), assignments or (), axes, trace, asked)
@@ -401,7 +401,7 @@ def _in_memory(run: AnyRun, form: str, *, quiet: bool) -> Found:
     import polars as pl
 
     from roofline_fast.cli import sweep_spec
-    from roofline_fast.sweep_dataset import added
+    from roofline_fast.sweeps.dataset import added
 
     counter = _Counter(run.points)
     best: pl.DataFrame | None = None
@@ -434,7 +434,7 @@ def _to_folder(
     quiet: bool,
 ) -> Found | int:
     """Write the parts that are missing, and the manifest once none is."""
-    from roofline_fast.sweep_dataset import added, shard_of
+    from roofline_fast.sweeps.dataset import added, shard_of
 
     share = shard_of(shard)
     data = run.data_set(out, fresh=fresh)
@@ -471,7 +471,7 @@ def _to_folder(
 def _on_ray(
     run: Run | SimulateRun, out: Path, missing: list[int], address: str | None, counter: _Counter
 ) -> None:
-    from roofline_fast.sweep_ray import run_on_ray
+    from roofline_fast.sweeps.ray import run_on_ray
 
     def seen(parts: int) -> None:
         counter.done += parts

@@ -35,7 +35,7 @@ def content(file: Path | None, assignments: Sequence[str]) -> dict[str, Any] | N
     SpecError
         A file that cannot be read; a word that is no ``KEY=VALUE``, or sets what there is not, or twice.
     """
-    from roofline_fast import sweep_scenario
+    from roofline_fast.sweeps import scenario as sweep_scenario
 
     if file is None and not assignments:
         return None
@@ -55,9 +55,9 @@ def content(file: Path | None, assignments: Sequence[str]) -> dict[str, Any] | N
 
 def _assigned(word: str) -> tuple[tuple[str, ...], Any]:
     """Return where a word sets what: ``axes.tp=1,2``, ``tp=1,2``, ``limits.max_gpus=8``, ``keep=all``."""
-    from roofline_fast import sweep_axes
-    from roofline_fast.sweep_scenario import Scenario, SimulateScenario
-    from roofline_fast.sweep_simulate import known_axes
+    from roofline_fast.sweeps import axes as sweep_axes
+    from roofline_fast.sweeps.scenario import Scenario, SimulateScenario
+    from roofline_fast.sweeps.simulations import known_axes
 
     key, equals, text = word.partition("=")
     if not equals:
@@ -78,7 +78,7 @@ def _assigned(word: str) -> tuple[tuple[str, ...], Any]:
 
 
 def _values(axis: str, text: str) -> Any:
-    from roofline_fast import sweep_axes
+    from roofline_fast.sweeps import axes as sweep_axes
 
     if axis in (*sweep_axes.COUNTS, *sweep_axes.NUMBERS, *sweep_axes.FLAGS, *sweep_axes.NAMES):
         return sweep_axes.values(axis, text)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from roofline_fast.cli.figures import digits, milliseconds, scaled
 from roofline_fast.cli.sweep_spec import AnyRun, in_order, picks, ranked_by
-from roofline_fast.sweep_simulate import SimulateRun
-from roofline_fast.sweep_viewer import ViewerRun
+from roofline_fast.sweeps.llm_viewer import ViewerRun
+from roofline_fast.sweeps.simulations import SimulateRun
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from roofline_fast.sweep_dataset import Dropped
+    from roofline_fast.sweeps.dataset import Dropped
 
 MOST_ROWS = 12
 MOST_REASONS = 6

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast.errors import SpecError
-from roofline_fast.sweep_run import POINTS_A_PART, Run, limits_of
-from roofline_fast.sweep_simulate import SCENARIOS_A_PART, SimulateRun
-from roofline_fast.sweep_viewer import ViewerRun
-from roofline_fast.sweeps import Space
+from roofline_fast.sweeps.llm_viewer import ViewerRun
+from roofline_fast.sweeps.run import POINTS_A_PART, Run, limits_of
+from roofline_fast.sweeps.simulations import SCENARIOS_A_PART, SimulateRun
+from roofline_fast.sweeps.space import Space
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,8 +35,8 @@ def run_of(
     SpecError
         Mistakes of the file, all at once; flags that contradict each other.
     """
-    from roofline_fast import sweep_scenario
     from roofline_fast.cli import sweep_file
+    from roofline_fast.sweeps import scenario as sweep_scenario
 
     axes: dict[str, Any] = {}
     given: dict[str, Any] = {}
@@ -81,7 +81,7 @@ def _alone(
 
 def _values(axis: str, texts: Sequence[str]) -> str | list[str]:
     """Return what a flag says that may be repeated: its values add up, techniques are joined as everywhere."""
-    from roofline_fast import sweep_axes
+    from roofline_fast.sweeps import axes as sweep_axes
 
     if axis != "techniques":
         return ",".join(texts)
@@ -172,7 +172,7 @@ def _viewer(axes: Mapping[str, Any], asked: Mapping[str, Any], *, simulate: bool
 
 
 def _of_simulate(axis: str, given: Any) -> Any:
-    from roofline_fast import sweep_axes
+    from roofline_fast.sweeps import axes as sweep_axes
 
     if axis == "techniques":
         return sweep_axes.values(axis, given)
@@ -181,7 +181,7 @@ def _of_simulate(axis: str, given: Any) -> Any:
 
 def _parsed(text: str) -> list[Any]:
     """Return the values of a flag as numbers, truth values or names, whichever each of them is."""
-    from roofline_fast import sweep_axes
+    from roofline_fast.sweeps import axes as sweep_axes
 
     found: list[Any] = []
     for part in text.split(","):
@@ -230,7 +230,7 @@ def best(run: AnyRun, rows: pl.DataFrame, count: int) -> pl.DataFrame:
     if in_order(run):
         return rows.head(200)
     from roofline_fast import _core
-    from roofline_fast.sweep_dataset import columns_of
+    from roofline_fast.sweeps.dataset import columns_of
 
     objective = run.objectives[0] if run.objectives else RANKED_BY
     if objective.rpartition(":")[2] not in rows.columns:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline_fast.cli import flags, inspect_screen, output, scenario, talk, trace_flags, traffic
-from roofline_fast.cli.bundle import with_flags
+from roofline_fast.cli import flags, output, scenario, talk, trace_flags, trace_screen, traffic
+from roofline_fast.cli.flags import with_flags
 from roofline_fast.cli.grammar import Command, Group
 from roofline_fast.errors import SpecError
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from roofline_fast.trace import Trace
+    from roofline_fast.traffic.trace import Trace
 
 HELP = "Traces: who asks for how much, and when."
 INSPECT_HELP = "Say what a trace is like: rate, lengths, burstiness, what a prefix cache could save."
@@ -67,7 +67,7 @@ def inspect(
     """Inspect and return the exit code."""
     names = flags.required("TRACE", trace)
     output.checked(form, out, *names)
-    from roofline_fast.trace import Trace
+    from roofline_fast.traffic.trace import Trace
 
     read = Trace.read(names, arrivals_elsewhere=True, **trace_flags.reading(reading or {}))
     scale = {word: value for word, value in (scaling or {}).items() if value is not None}
@@ -79,7 +79,7 @@ def inspect(
     windows = None if by_window is None else rows
     output.show(
         form,
-        screen=lambda: inspect_screen.screen(read, told, windows),
+        screen=lambda: trace_screen.screen(read, told, windows),
         record=lambda: _record(read, told, windows),
         frame=lambda: rows,
     )
@@ -102,7 +102,7 @@ def convert(
     """Convert and return the exit code."""
     names, path = flags.required("TRACE", trace), flags.required("--output", out)
     _check_output(path, to, *names)
-    from roofline_fast.workload import load
+    from roofline_fast.traffic.workload import load
 
     read = load(names, {**trace_flags.reading(reading or {}), **(scaling or {}), **(arrivals or {})}, seed)
     return _write(read, path, to, seed, quiet)
@@ -129,8 +129,8 @@ def generate(
     """Generate and return the exit code."""
     path = flags.required("--output", out)
     _check_output(path, to, like)
-    from roofline_fast.trace import Trace
-    from roofline_fast.workload import load
+    from roofline_fast.traffic.trace import Trace
+    from roofline_fast.traffic.workload import load
 
     given = {word: value for word, value in (words or {}).items() if value is not None}
     if like is None and not given:
@@ -155,7 +155,7 @@ LARGE = 5_000_000
 
 def _is_large(words: dict[str, str], path: Path, to: str | None) -> bool:
     """Return whether more requests are asked for than need be in memory."""
-    from roofline_fast.traces import format_of, streams
+    from roofline_fast.traffic.trace_files import format_of, streams
 
     try:
         count = float(words.get("num_prompts", "0").replace("_", ""))
@@ -174,8 +174,8 @@ def _streamed(
     """Write requests as they are drawn."""
     from roofline_fast import _core
     from roofline_fast.cli.progress import shown
-    from roofline_fast.trace import Trace
-    from roofline_fast.traces import block_size_note, format_of
+    from roofline_fast.traffic.trace import Trace
+    from roofline_fast.traffic.trace_files import block_size_note, format_of
 
     progress = _core.Progress()
     with shown("generating", progress, quiet=quiet):
@@ -191,7 +191,7 @@ def _streamed(
 
 def _check_output(path: Path, to: str | None, *inputs: str | None) -> None:
     """Refuse a file that cannot be written, or that is read too, before any work is done."""
-    from roofline_fast.traces import format_of
+    from roofline_fast.traffic.trace_files import format_of
 
     format_of(str(path), to)
     output.check_place(path, *inputs)
@@ -200,11 +200,11 @@ def _check_output(path: Path, to: str | None, *inputs: str | None) -> None:
 def _write(trace: Trace, path: Path, to: str | None, seed: int, quiet: bool) -> int:
     """Write a trace, and say what it is and what was lost."""
     from roofline_fast.cli.simulate_screen import traffic as described
-    from roofline_fast.traces import block_size_note, format_of
+    from roofline_fast.traffic.trace_files import block_size_note, format_of
 
     left_out = trace.write(path, format=to)
     form = format_of(str(path), to)
-    lines = [f"{path.name}  {form}, {described(trace.outline)}   seed {seed}", *inspect_screen.notes(trace)]
+    lines = [f"{path.name}  {form}, {described(trace.outline)}   seed {seed}", *trace_screen.notes(trace)]
     if left_out:
         lines.append(f"  note: {form} cannot hold, left out: {', '.join(left_out)}")
     if told := block_size_note(form, str(path), trace.block_size):

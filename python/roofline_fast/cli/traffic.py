@@ -10,7 +10,7 @@ import typer
 from roofline_fast.errors import SpecError
 
 if TYPE_CHECKING:
-    from roofline_fast.trace import Trace
+    from roofline_fast.traffic.trace import Trace
 
 GENERATED = "Traffic to generate, instead of a TRACE"
 ARRIVING = "When requests arrive, instead of when the TRACE says"
@@ -138,7 +138,7 @@ def loaded(
     stream: bool | None,
 ) -> list[Trace]:
     """Return the traffic, once for each rate that is asked for."""
-    from roofline_fast import rates as several
+    from roofline_fast.simulation import rates as several
 
     if stream:
         _check_streamed(trace, scaling)

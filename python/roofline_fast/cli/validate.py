@@ -12,7 +12,7 @@ from roofline_fast.cli.calibrate import MOST, unusable
 from roofline_fast.cli.grammar import Command
 
 if TYPE_CHECKING:
-    from roofline_fast.validation import Validation
+    from roofline_fast.measurements.validation import Validation
 
 HELP = """Hold predictions against measurements: kernels, steps, requests, points of real servers.
 
@@ -61,7 +61,7 @@ def validate(
 ) -> int:
     """Validate and return the exit code."""
     output.checked(form, out, measurements)
-    from roofline_fast.validation import validate as ask
+    from roofline_fast.measurements.validation import validate as ask
 
     serving = flags.served(locals())
     found = ask(

@@ -38,4 +38,4 @@ pub mod point;
 mod decodes;
 pub mod analysis;
 pub mod batch;
-pub mod compat;
+pub mod llm_viewer;

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use roofline_core::compat::llm_viewer::{Inputs, Version, analyze, analyze_generate_task, table};
 use roofline_core::error::Error;
+use roofline_core::llm_viewer::{Inputs, Version, analyze, analyze_generate_task, table};
 use roofline_core::table::{Column, Table};
 use serde_json::{Map, Value};
 

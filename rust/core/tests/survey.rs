@@ -1,13 +1,13 @@
 //! The figures of the survey (arXiv 2402.16363 v6) that can be recomputed, against the reproduction of its tool.
 //!
 //! The recorded figures lie beside the repository (`shared/data/survey/cases.json`). Every figure is computed from the
-//! public functions of [`roofline_core::compat::llm_viewer`]; what it is computed from stands above its test.
+//! public functions of [`roofline_core::llm_viewer`]; what it is computed from stands above its test.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may stop, and a skipped test says why")]
 
 use std::path::Path;
 
-use roofline_core::compat::llm_viewer::{Inputs, OpRow, Totals, Version, ViewerAnalysis, analyze, table};
+use roofline_core::llm_viewer::{Inputs, OpRow, Totals, Version, ViewerAnalysis, analyze, table};
 use serde_json::{Value, json};
 
 const MAIN: Version = Version::Main1893e4b;

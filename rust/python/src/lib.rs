@@ -18,8 +18,8 @@ mod measured;
 mod workload;
 mod trace;
 mod row_groups;
-mod told;
-mod drawn;
+mod result_files;
+mod streamed;
 mod simulate;
 mod llm_viewer;
 

@@ -1,8 +1,8 @@
 //! LLM-Viewer's figures, for those who move over from it.
 
 use pyo3::prelude::*;
-use roofline_core::compat::llm_viewer::{self, Version};
 use roofline_core::error::{Error, Result};
+use roofline_core::llm_viewer::{self, Version};
 
 use crate::enter::enter;
 use crate::table::Table;

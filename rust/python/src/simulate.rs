@@ -41,15 +41,15 @@ use crate::analysis::EngineMemory;
 use crate::columns;
 use crate::deployment::Deployment;
 use crate::drafts::Accepted;
-use crate::drawn::Drawn;
 use crate::enter::{Progress, enter, enter_long};
 use crate::files;
 use crate::hardware::Hardware;
 use crate::measured::{Answer, answer};
 use crate::model::Model;
+use crate::result_files::{self, Appended};
 use crate::row_groups::RowGroups;
+use crate::streamed::Streamed;
 use crate::table::Table;
-use crate::told::{self, Appended};
 use crate::trace::Trace;
 use crate::whole::{self, Notes};
 
@@ -235,7 +235,8 @@ impl Engine {
                     ..Asked::default()
                 };
                 let first = &trace.requests.trace;
-                let drawn = Drawn { spec, first, over_context: taken.over_context, asked: &asked, step_cost };
+                let drawn =
+                    Streamed { spec, first, over_context: taken.over_context, asked: &asked, step_cost };
                 let mut server = Server::new(deployment.deployed.clone(), &self.name, &self.knobs, first)?;
                 let model = &deployment.deployed.model;
                 server.notes.extend(images::notes(first, model, step_cost.is_none()));
@@ -433,7 +434,7 @@ impl Simulation {
     #[getter]
     fn requests(&self, py: Python<'_>) -> PyResult<Table> {
         enter(py, || self.needs_requests())?;
-        Table::new(py, told::of_requests(&self.served.requests, self.band))
+        Table::new(py, result_files::of_requests(&self.served.requests, self.band))
     }
 
     /// One row a stretch of steps that decode alike, or any other step.
@@ -467,7 +468,7 @@ impl Simulation {
     /// of so many seconds.
     fn write_parquet(&self, py: Python<'_>, table: &str, path: PathBuf, interval_s: f64) -> PyResult<usize> {
         enter(py, || self.needs_requests())?;
-        enter(py, || told::write(RowGroups::new(&path), &self.served, self.band, table, interval_s))
+        enter(py, || result_files::write(RowGroups::new(&path), &self.served, self.band, table, interval_s))
     }
 
     /// Writes a Chrome trace to a file.

@@ -9,8 +9,8 @@ use roofline_core::error::Error as CoreError;
 use crate::client::{Due, Sender};
 use crate::error::{Error, Result};
 use crate::metrics::records::{Recorder, Records, Span};
+use crate::metrics::sink::Sink;
 use crate::metrics::steps::Record;
-use crate::metrics::told::Told;
 use crate::request::{Rows, Workload};
 use crate::scheduler::Scheduler;
 use crate::scheduler::config::EngineConfig;
@@ -77,7 +77,7 @@ impl<'a, C: Clock, P: StepCost> Replica<'a, C, P> {
         client: Sender<'a, C>,
         replica: u32,
         cost: &'a P,
-        (record, told): (Record, Told),
+        (record, told): (Record, Sink),
         monitor: &'a Monitor,
     ) -> Result<Replica<'a, C, P>> {
         Ok(Replica {

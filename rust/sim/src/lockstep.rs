@@ -16,8 +16,8 @@ use crate::client::{Due, Sender};
 use crate::engine::{Monitor, busy_with, encoded, host_is_full, moved, preempted_for_ever, price};
 use crate::error::{Error, Result};
 use crate::metrics::records::{Recorder, Records, Span};
+use crate::metrics::sink::Sink;
 use crate::metrics::steps::Record;
-use crate::metrics::told::Told;
 use crate::request::{Rows, Workload};
 use crate::scheduler::Scheduler;
 use crate::scheduler::config::EngineConfig;
@@ -63,7 +63,7 @@ pub struct Member<'a, C: Clock> {
     /// Who sends them.
     pub client: Sender<'a, C>,
     /// Where what comes of them goes.
-    pub told: Told,
+    pub told: Sink,
 }
 
 /// Serves each replica's requests as its client sends them, until all are done.

@@ -12,11 +12,11 @@ use crate::metrics::gaps::Gaps;
 use crate::metrics::journal::Journal;
 use crate::metrics::load::Sent;
 use crate::metrics::records::{Epoch, Records, Requests, Totals};
+use crate::metrics::sink::Sink;
 use crate::metrics::slo::Slo;
 use crate::metrics::steps::{Decisions, Record, Steps};
 use crate::metrics::summary::{Measured, Summary};
 use crate::metrics::tally::{Asked, Ends, Tally, span_s};
-use crate::metrics::told::Told;
 use crate::request::{Rows, Workload};
 use crate::scheduler::config::EngineConfig;
 use crate::scheduler::sequence::Status;
@@ -190,7 +190,7 @@ pub fn simulate_at<C: Clock, P: StepCost + Clone + Send>(
     let run = Run { pace, client, config, record, monitor, units: &units, dealt: dealt.as_deref(), served };
     let rows = |replica: u32| run.rows(replica);
     let told = |replica: u32| {
-        Told::Rows(Requests::expected_of(whole.into(), rows(replica), client.max_concurrency.is_some()))
+        Sink::Rows(Requests::expected_of(whole.into(), rows(replica), client.max_concurrency.is_some()))
     };
     let records = if run.in_lockstep() {
         let members = (0..served).map(|replica| run.member::<C>(whole.into(), replica, told(replica)));
@@ -234,7 +234,7 @@ pub fn stream<C: Clock, P: StepCost + Clone + Send>(
     let budget = (budget / u64::from(served)).max(1);
     let asked = Asked { window, ..asked.clone() };
     let told =
-        |replica: u32| Told::Tally(Box::new(Tally::new(asked.clone(), served > 1).of_replica(replica)));
+        |replica: u32| Sink::Tally(Box::new(Tally::new(asked.clone(), served > 1).of_replica(replica)));
     let records = if run.in_lockstep() {
         let mut parts = (0..served).map(|_| source.parts()).collect::<Result<Vec<_>>>()?;
         let streams = parts.iter_mut().map(|parts| Stream::new(&mut **parts, budget));
@@ -280,7 +280,7 @@ impl<'a> Run<'a> {
         self.served > 1 && self.config.data_parallel_lockstep
     }
 
-    fn member<'b, C: Clock>(&self, workload: Workload<'b>, replica: u32, told: Told) -> Member<'b, C>
+    fn member<'b, C: Clock>(&self, workload: Workload<'b>, replica: u32, told: Sink) -> Member<'b, C>
     where
         'a: 'b,
     {
@@ -294,7 +294,7 @@ impl<'a> Run<'a> {
         &self,
         workload: Workload<'b>,
         replica: u32,
-        told: Told,
+        told: Sink,
         cost: &'b P,
     ) -> Result<Records>
     where
@@ -400,9 +400,9 @@ fn merged(run: &Run<'_>, trace: &Trace, records: Vec<Records>) -> (Simulation, V
     for (replica, records) in (0..).zip(records) {
         let rows = run.rows(replica);
         match records.told {
-            Told::Rows(requests) if run.served == 1 => simulation.requests = requests,
-            Told::Rows(requests) => simulation.requests.scatter(rows, replica, &requests),
-            Told::Tally(tally) => match &mut simulation.tally {
+            Sink::Rows(requests) if run.served == 1 => simulation.requests = requests,
+            Sink::Rows(requests) => simulation.requests.scatter(rows, replica, &requests),
+            Sink::Tally(tally) => match &mut simulation.tally {
                 Some(known) => known.append(*tally),
                 None => simulation.tally = Some(tally),
             },

@@ -16,8 +16,8 @@ use roofline_sim::engine::{Monitor, Replica};
 use roofline_sim::fast::covers;
 use roofline_sim::lockstep::{self, Member};
 use roofline_sim::metrics::requests::Requests;
+use roofline_sim::metrics::sink::Sink;
 use roofline_sim::metrics::steps::Record;
-use roofline_sim::metrics::told::Told;
 use roofline_sim::request::{Rows, Segments, Workload};
 use roofline_sim::run::{Pace, Simulation, simulate};
 use roofline_sim::scheduler::config::{EngineConfig, Policy};
@@ -731,7 +731,7 @@ proptest! {
         let workload = Workload::new(&trace, Some(&segments)).unwrap();
         let (monitor, units, rows) = (Monitor::default(), Units::of(&trace), Rows::ALL);
         let sender = || Sender::<FixedClock>::new(&Client::default(), workload, &units, rows, (0, 1));
-        let told = || Told::Rows(Requests::expected(&trace, false));
+        let told = || Sink::Rows(Requests::expected(&trace, false));
         let how = (Record::Decisions, told());
         let alone = Replica::new(&config, workload, rows, sender(), 0, &COST, how, &monitor)
             .unwrap().run().unwrap();

@@ -24,12 +24,12 @@ use std::cell::Cell;
 
 /// A linear price that says what it is for.
 #[derive(Clone)]
-struct Told {
+struct Sink {
     cost: LinearCost,
     spent: Cell<Causes>,
 }
 
-impl StepCost for Told {
+impl StepCost for Sink {
     type Sums = (u64, u64);
 
     fn add(&self, sums: &mut (u64, u64), item: StepItem) {
@@ -60,8 +60,8 @@ impl StepCost for Told {
         self.spent.get()
     }
 
-    fn fork(&self) -> Told {
-        Told { cost: self.cost, spent: Cell::default() }
+    fn fork(&self) -> Sink {
+        Sink { cost: self.cost, spent: Cell::default() }
     }
 }
 
@@ -102,7 +102,7 @@ fn engine() -> impl Strategy<Value = EngineConfig> {
 
 fn run(pace: Pace, trace: &Trace, config: &EngineConfig, record: Record) -> Option<Simulation> {
     let workload = Workload::new(trace, None).unwrap();
-    let cost = Told { cost: LinearCost { a: 0.005, b: 1e-4, c: 1e-6 }, spent: Cell::default() };
+    let cost = Sink { cost: LinearCost { a: 0.005, b: 1e-4, c: 1e-6 }, spent: Cell::default() };
     simulate_at::<FixedClock, _>(
         pace,
         workload,

@@ -4,8 +4,8 @@
 //! pieces meet depends on form, device and batch. A stretch of steps is priced at both ends and at two places inside; if
 //! these lie on the line between the ends so do the others, otherwise it is halved.
 
-use super::forms::{Desk, Forms, Kind, Shapes};
 use super::kernel::{Answers, Want};
+use super::operators::{ByOperator, Desk, Kind, Shapes};
 use super::tally::{self, SUMS, Sums};
 use crate::efficiency::band::within;
 use crate::model::Span;
@@ -54,7 +54,7 @@ struct Total {
     high: f64,
 }
 
-impl Forms {
+impl ByOperator {
     /// Adds to each point the decode steps of its request: those that bring `tokens`, the first on top of `context`.
     pub(super) fn add_runs(
         &self,

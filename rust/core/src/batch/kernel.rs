@@ -1,8 +1,8 @@
 //! Questions about many points of one deployment, answered a block at a time.
 
-use super::form::{BLOCK, Lane};
-use super::forms::{Desk, Forms, Kind, Shapes};
+use super::affine::{BLOCK, Lane};
 use super::linear::Linear;
+use super::operators::{ByOperator, Desk, Kind, Shapes};
 use super::steps::Steps;
 use crate::analysis::Analyst;
 use crate::point::Question;
@@ -128,7 +128,7 @@ enum Way {
     /// As the greatest of multiples of sums: the ideal roofline.
     Linear(Box<Linear>),
     /// Operator by operator.
-    Forms(Box<Forms>),
+    ByOperator(Box<ByOperator>),
 }
 
 impl Kernel {
@@ -139,7 +139,7 @@ impl Kernel {
         let linear = if one_by_one { Linear::of(pricer, question) } else { None };
         let way = match linear {
             Some(linear) => Way::Linear(Box::new(linear)),
-            None => Way::Forms(Box::new(Forms::of(pricer, generation))),
+            None => Way::ByOperator(Box::new(ByOperator::of(pricer, generation))),
         };
         Kernel { question, way, hidden: *pricer.hidden(), predicted: pricer.is_predicted() }
     }
@@ -169,13 +169,13 @@ impl Kernel {
                 linear.price(sizes, want, scratch, answers);
                 answers.ideal[..count].copy_from_slice(&answers.step[..count]);
             }
-            Way::Forms(forms) => self.price_forms(forms, sizes, want, scratch, answers),
+            Way::ByOperator(forms) => self.price_by_operator(forms, sizes, want, scratch, answers),
         }
     }
 
-    fn price_forms(
+    fn price_by_operator(
         &self,
-        forms: &Forms,
+        forms: &ByOperator,
         sizes: &Sizes<'_>,
         want: Want,
         scratch: &mut Scratch,

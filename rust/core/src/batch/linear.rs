@@ -1,6 +1,6 @@
 //! Questions about points whose operators take the greatest of a few multiples of a step's sums.
 
-use super::form::{BLOCK, DECODE_KEYS, DECODES, Form, Lane, VISITED};
+use super::affine::{Affine, BLOCK, DECODE_KEYS, DECODES, Lane, VISITED};
 use super::kernel::{Answers, Pieces, Scratch, Sizes, Want, cut};
 use super::program::{Kind, Program};
 use super::rows::{COMPUTING, LINKING, STAGE_COMPUTING, STAGE_LINKING, place};
@@ -157,8 +157,9 @@ impl Linear {
                 for column in (VISITED..VISITED + program.visited.len()).chain([DECODES]) {
                     steps.columns[column][point] *= times;
                 }
-                let total =
-                    |form: &Form| form.fixed * (times - 1.0) + form.at(|column| steps.columns[column][point]);
+                let total = |form: &Affine| {
+                    form.fixed * (times - 1.0) + form.at(|column| steps.columns[column][point])
+                };
                 answers.flops[point] += total(&program.flops);
                 answers.bytes[point] += total(&program.bytes);
             }

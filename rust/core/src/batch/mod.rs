@@ -5,10 +5,10 @@
 //! points run one coefficient at a time, without branches. What depends on counts alone (every dense multiplication,
 //! the experts a step visits) is priced once for the points of a block that share those counts. And the decode steps
 //! of an ideal request have a closed form ([`run`]), because each of their operators is the greatest of a few straight
-//! lines over the context. Predictions are neither lines nor maxima: their [`forms`] are evaluated operator by operator,
+//! lines over the context. Predictions are neither lines nor maxima: their [`operators`] are evaluated operator by operator,
 //! and those of a request's decode steps at the few contexts where lines bend ([`answer`]).
 
-mod form;
+mod affine;
 mod program;
 mod rows;
 mod shared;
@@ -16,12 +16,12 @@ mod steps;
 mod run;
 mod remembered;
 mod tally;
-mod forms;
+mod operators;
 mod answer;
 mod linear;
 mod kernel;
 
-pub use form::BLOCK;
+pub use affine::BLOCK;
 pub use kernel::{Answers, Kernel, Scratch, Sizes, Want};
 
 #[cfg(test)]

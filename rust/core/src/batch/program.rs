@@ -1,7 +1,7 @@
 //! A compiled deployment's operators as rows of coefficients, for one kind of step.
 
-use super::form::{
-    COLUMNS, DECODE_KEYS, DECODES, Form, PROMPT_AREA, PROMPT_KEYS, PROMPT_PAIRS, PROMPT_TOKENS, PROMPTS,
+use super::affine::{
+    Affine, COLUMNS, DECODE_KEYS, DECODES, PROMPT_AREA, PROMPT_KEYS, PROMPT_PAIRS, PROMPT_TOKENS, PROMPTS,
     VISITED, grows,
 };
 use crate::roof::{Bound, Priced};
@@ -27,7 +27,7 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
     /// One occurrence by each ceiling that can bind, in the order in which ties are settled.
-    pub(super) forms: Vec<(Bound, Form)>,
+    pub(super) forms: Vec<(Bound, Affine)>,
     /// Occurrences in the whole model.
     pub(super) repeat: f64,
     /// Occurrences on the busiest pipeline stage.
@@ -40,7 +40,7 @@ pub(super) struct Visited {
     /// Logarithm of the chance that one token of this rank leaves an expert alone.
     pub(super) rate: f64,
     /// Tokens.
-    pub(super) tokens: Form,
+    pub(super) tokens: Affine,
 }
 
 /// One kind of step, compiled.
@@ -53,9 +53,9 @@ pub(super) struct Program {
     /// Columns made of others, from [`VISITED`] on.
     pub(super) visited: Vec<Visited>,
     /// FLOPs of the tensor unit of the busiest device.
-    pub(super) flops: Form,
+    pub(super) flops: Affine,
     /// Bytes its memory moves.
-    pub(super) bytes: Form,
+    pub(super) bytes: Affine,
     /// Whether a stage is the whole model.
     pub(super) one_stage: bool,
     /// What each reach sees.
@@ -68,7 +68,7 @@ impl Program {
     pub(super) fn of(pricer: &Pricer, kind: Kind) -> Option<Program> {
         let mut compiler = Compiler { kind, visited: Vec::new() };
         let (mut counted, mut growing) = (Vec::new(), Vec::new());
-        let (mut flops, mut bytes) = (Form::default(), Form::default());
+        let (mut flops, mut bytes) = (Affine::default(), Affine::default());
         let reaches: Vec<Reach> = pricer.reaches().iter().copied().collect();
         for line in &pricer.lines {
             let priced = &line.priced;
@@ -134,9 +134,9 @@ struct Compiler {
 
 /// One occurrence of an operator.
 struct Work {
-    forms: Vec<(Bound, Form)>,
-    flops: Form,
-    bytes: Form,
+    forms: Vec<(Bound, Affine)>,
+    flops: Affine,
+    bytes: Affine,
 }
 
 impl Compiler {
@@ -169,7 +169,7 @@ impl Compiler {
     }
 
     /// The column of the share of experts visited.
-    fn visited(&mut self, rate: f64, tokens: Form) -> Option<usize> {
+    fn visited(&mut self, rate: f64, tokens: Affine) -> Option<usize> {
         let column = Visited { rate, tokens };
         let known = self.visited.iter().position(|known| *known == column);
         let index = known.unwrap_or_else(|| {
@@ -182,8 +182,8 @@ impl Compiler {
 
 impl Kind {
     /// The quantity as a form over the columns of this kind of step.
-    fn form(self, rate: &Rate, op: &Op) -> Form {
-        let mut form = Form { fixed: rate.fixed, ..Form::default() };
+    fn form(self, rate: &Rate, op: &Op) -> Affine {
+        let mut form = Affine { fixed: rate.fixed, ..Affine::default() };
         if self.decodes(op.over) {
             form.add(DECODES, rate.token + rate.logit + rate.sequence);
             form.add(DECODE_KEYS + op.reach, rate.pair + rate.key);
@@ -206,10 +206,10 @@ impl Kind {
 }
 
 /// The forms that can be the greatest: one that another covers never is.
-fn binding(forms: Vec<(Bound, Form)>) -> Vec<(Bound, Form)> {
+fn binding(forms: Vec<(Bound, Affine)>) -> Vec<(Bound, Affine)> {
     let covered = |index: usize| {
         let form = &forms[index].1;
-        let by = |(other, (_, rival)): (usize, &(Bound, Form))| {
+        let by = |(other, (_, rival)): (usize, &(Bound, Affine))| {
             other != index && rival.covers(form) && (other < index || !form.covers(rival))
         };
         form.is_zero() || forms.iter().enumerate().any(by)

@@ -1,6 +1,6 @@
 //! Rows of coefficients over a block of points: seconds, added up by where they are spent.
 
-use super::form::{BLOCK, Form, Lane, grows};
+use super::affine::{Affine, BLOCK, Lane, grows};
 use super::program::Row;
 use crate::roof::Bound;
 
@@ -103,7 +103,7 @@ pub(super) fn add_over_one(
     let link = row.forms[0].0 == Bound::Link;
     let over = row.forms.iter().find_map(|(_, form)| form.terms.iter().find(|(column, _)| grows(*column)));
     let column = over.map_or(0, |(column, _)| *column);
-    let line = |form: &Form| -> Option<(f64, f64)> {
+    let line = |form: &Affine| -> Option<(f64, f64)> {
         form.terms.iter().try_fold((form.fixed, 0.0), |(start, slope), &(other, coefficient)| {
             match grows(other) {
                 true if other == column => Some((start, slope + coefficient)),
@@ -202,7 +202,7 @@ fn greatest(
 }
 
 /// The greater of two forms of one and the same column, in one loop; `false` where they are not.
-fn one_column(best: &mut [f64], columns: &[Lane], a: &Form, b: &Form) -> bool {
+fn one_column(best: &mut [f64], columns: &[Lane], a: &Affine, b: &Affine) -> bool {
     let (x, column, y) = match (&*a.terms, &*b.terms) {
         ([(column, x)], [(other, y)]) if column == other => (*x, *column, *y),
         ([], [(column, y)]) => (0.0, *column, *y),

@@ -1,6 +1,6 @@
 //! A run of decode steps in closed form: each operator is the greatest of a few straight lines over the steps.
 
-use super::form::{DECODE_KEYS, Form, grows};
+use super::affine::{Affine, DECODE_KEYS, grows};
 use super::program::{Row, decode_reach};
 use crate::model::Span;
 use crate::roof::Bound;
@@ -59,7 +59,7 @@ pub(super) fn add_up(
     let index = decode_reach(row);
     let own = DECODE_KEYS + index;
     stretches(reaches[index], context, steps, |stretch| {
-        let line = |form: &Form| {
+        let line = |form: &Affine| {
             let (mut start, mut slope) = (form.fixed, 0.0);
             for &(column, coefficient) in &form.terms {
                 if column == own {

@@ -1,6 +1,6 @@
 //! Which steps of a block share their counts.
 
-use super::form::BLOCK;
+use super::affine::BLOCK;
 
 /// Places of the table that remembers counts; a power of two.
 const PLACES: usize = 1024;

@@ -1,6 +1,6 @@
 //! A block of steps of one kind: what depends on counts alone is priced once for steps that share them.
 
-use super::form::{
+use super::affine::{
     BLOCK, COLUMNS, Columns, DECODE_KEYS, DECODES, PROMPT_AREA, PROMPT_KEYS, PROMPT_PAIRS, PROMPT_TOKENS,
     PROMPTS, VISITED, columns, visited,
 };

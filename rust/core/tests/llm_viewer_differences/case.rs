@@ -3,9 +3,9 @@
 use roofline_core::accumulate::OpTotal;
 use roofline_core::analysis::{Analysis, Analyst};
 use roofline_core::catalog;
-use roofline_core::compat::llm_viewer::{Inputs, OpRow, Version, ViewerAnalysis, analyze};
 use roofline_core::efficiency::Efficiency;
 use roofline_core::layout::Layout;
+use roofline_core::llm_viewer::{Inputs, OpRow, Version, ViewerAnalysis, analyze};
 use roofline_core::lower::Lowering;
 use roofline_core::memory::EngineMemory;
 use roofline_core::op::elementwise::Fusion;

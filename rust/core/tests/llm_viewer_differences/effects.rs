@@ -2,7 +2,7 @@
 
 use roofline_core::accumulate::OpTotal;
 use roofline_core::analysis::Analyst;
-use roofline_core::compat::llm_viewer::{Inputs, OpRow, Version, analyze, analyze_generate_task};
+use roofline_core::llm_viewer::{Inputs, OpRow, Version, analyze, analyze_generate_task};
 use roofline_core::op::elementwise::Fusion;
 use roofline_core::point::{Point, Question};
 use roofline_core::roof::Bound;

@@ -2,8 +2,8 @@
 
 use roofline_core::analysis::Analyst;
 use roofline_core::catalog;
-use roofline_core::compat::llm_viewer::{Inputs, analyze};
 use roofline_core::format::Format;
+use roofline_core::llm_viewer::{Inputs, analyze};
 use roofline_core::op::elementwise::Fusion;
 use roofline_core::point::Question;
 

@@ -1,7 +1,7 @@
 //! What the page says, cell by cell, against what is measured.
 
 use roofline_core::analysis::Analyst;
-use roofline_core::compat::llm_viewer::analyze_generate_task;
+use roofline_core::llm_viewer::analyze_generate_task;
 use roofline_core::point::{Point, Question};
 
 use crate::case::{CASES, Case, ENGINE, M, MAIN};

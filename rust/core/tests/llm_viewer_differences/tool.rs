@@ -1,8 +1,6 @@
 //! The tool's side of every hand figure; a test's number is that of its line on the page.
 
-use roofline_core::compat::llm_viewer::{
-    Inputs, OpRow, Version, ViewerAnalysis, analyze, analyze_generate_task,
-};
+use roofline_core::llm_viewer::{Inputs, OpRow, Version, ViewerAnalysis, analyze, analyze_generate_task};
 use serde_json::Value;
 
 use crate::case::{MAIN, llama, llama_2_7b, llama_2_70b, llama_3_8b, opt};

@@ -14,8 +14,8 @@ use crate::engine::Monitor;
 use crate::error::Result;
 use crate::metrics::journal::{Journal, Moments, Note};
 use crate::metrics::records::{Epoch, One, Outcome, Records};
+use crate::metrics::sink::Sink;
 use crate::metrics::steps::Record;
-use crate::metrics::told::Told;
 use crate::request::{Rows, Workload};
 use crate::scheduler::config::{EngineConfig, Limits, Policy};
 use crate::scheduler::queue::Queue;
@@ -57,7 +57,7 @@ pub struct FastReplica<'a, C: Clock, P: StepCost> {
     vacant: Vec<u32>,
     /// Requests that were sent.
     sent: u32,
-    pub(super) told: Told,
+    pub(super) told: Sink,
     pub(super) decode: DecodeSet,
     pub(super) cache: Cache,
     /// Requests running, the last admitted on top, each with its admission; some have ended.
@@ -116,7 +116,7 @@ impl<'a, C: Clock, P: StepCost> FastReplica<'a, C, P> {
         rows: Rows<'a>,
         client: Sender<'a, C>,
         cost: &'a P,
-        (record, told): (Record, Told),
+        (record, told): (Record, Sink),
         jumps: bool,
         monitor: &'a Monitor,
     ) -> Result<FastReplica<'a, C, P>> {

@@ -12,7 +12,7 @@ pub mod timeline;
 pub mod load;
 pub mod at_once;
 pub mod tally;
-pub mod told;
+pub mod sink;
 pub mod steps;
 pub mod records;
 pub mod explain;

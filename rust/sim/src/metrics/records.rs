@@ -5,8 +5,8 @@ use roofline_core::cause::Causes;
 use super::gaps::Gaps;
 use super::journal::{Journal, Moments, Note};
 pub use super::requests::{One, Outcome, Requests, Seconds};
+use super::sink::Sink;
 use super::steps::{Decisions, Record, Steps};
-use super::told::Told;
 use crate::error::Result;
 use crate::living::Living;
 use crate::request::{Rows, Workload};
@@ -117,7 +117,7 @@ pub struct Recorder<'a, C: Clock> {
     /// For each sequence its row of the trace.
     rows: Rows<'a>,
     workload: Workload<'a>,
-    told: Told,
+    told: Sink,
     timelines: Living<Timeline<C::Instant>>,
     /// The last of them is the present one.
     epochs: Vec<Epoch>,
@@ -136,7 +136,7 @@ pub struct Recorder<'a, C: Clock> {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Records {
     /// What came of the sequences.
-    pub told: Told,
+    pub told: Sink,
     /// What was noted in each epoch.
     pub epochs: Vec<Epoch>,
     /// The steps, if recorded.
@@ -163,7 +163,7 @@ impl<'a, C: Clock> Recorder<'a, C> {
         replica: u32,
         workload: Workload<'a>,
         rows: Rows<'a>,
-        told: Told,
+        told: Sink,
     ) -> Recorder<'a, C> {
         let decisions = (record == Record::Decisions).then(Decisions::default);
         let mut journal = told.journal(record != Record::Summary);

@@ -1,6 +1,6 @@
 //! The scheduler of vLLM 0.6 (V0, `vllm/core/scheduler.py`): prompts before answers, never both in a step.
 //!
-//! With chunked prefill V0 schedules answers first and fills the step with chunks, as [`super::sarathi`] does. Told to
+//! With chunked prefill V0 schedules answers first and fills the step with chunks, as [`super::sarathi`] does. Sink to
 //! swap (`preemption_mode`), it starts no prompt while blocks of others lie with the host, unless prompts are cut.
 
 use super::decode::{self, Reserve, Terms};

@@ -3,7 +3,7 @@
 use roofline_core::error::{Error, Result};
 use roofline_core::names;
 
-use super::stream::{Purpose, Stream};
+use super::draws::{Draws, Purpose};
 use super::text::Call;
 
 /// A process of arrivals; every one has one arrival a unit of time on average.
@@ -109,7 +109,7 @@ impl Process {
 #[derive(Debug, Clone)]
 pub(super) struct Gaps {
     process: Process,
-    stream: Stream,
+    stream: Draws,
     /// The state of an [`Process::Mmpp`], and how long it still lasts.
     state: usize,
     left: f64,
@@ -118,7 +118,7 @@ pub(super) struct Gaps {
 impl Gaps {
     /// A modulated process begins in either state, as likely as it is found in it.
     pub fn new(process: Process, seed: u64) -> Gaps {
-        let mut gaps = Gaps { process, stream: Stream::new(seed, Purpose::Arrivals), state: 0, left: 0.0 };
+        let mut gaps = Gaps { process, stream: Draws::new(seed, Purpose::Arrivals), state: 0, left: 0.0 };
         if let Process::Mmpp { stays, .. } = process {
             gaps.state = usize::from(gaps.stream.uniform() >= stays[0] / (stays[0] + stays[1]));
             gaps.left = stays[gaps.state] * gaps.stream.exponential();

@@ -1,8 +1,8 @@
 //! Conversations: requests of one user after the other, each prompt all that was said before and something new.
 
+use super::draws::{Draws, Purpose};
 use super::lengths::Length;
 use super::request::Request;
-use super::stream::{Purpose, Stream};
 use crate::trace::{GroupPaths, Sessions, TOKENS_MAX, Trace};
 
 /// How conversations go.
@@ -23,8 +23,8 @@ const NANOS_PER_MS: u64 = 1_000_000;
 /// Collects the turns of conversations that begin as `requests` arrive; `most` requests in all.
 pub(super) struct Turns<'a> {
     conversations: &'a Conversations,
-    turns: Stream,
-    delays: Stream,
+    turns: Draws,
+    delays: Draws,
     most: u64,
     trace: Trace,
     sessions: Sessions,
@@ -35,8 +35,8 @@ impl<'a> Turns<'a> {
     pub fn new(conversations: &'a Conversations, groups: u32, seed: u64, most: Option<u64>) -> Turns<'a> {
         Turns {
             conversations,
-            turns: Stream::new(seed, Purpose::Turns),
-            delays: Stream::new(seed, Purpose::Delays),
+            turns: Draws::new(seed, Purpose::Turns),
+            delays: Draws::new(seed, Purpose::Delays),
             most: most.unwrap_or(u64::MAX),
             trace: Trace::default(),
             sessions: Sessions { offsets: vec![0], ..Sessions::default() },

@@ -6,14 +6,14 @@ use roofline_core::error::Error as CoreError;
 
 use super::arrivals::Gaps;
 use super::conversations::{Conversations, Turns};
-use super::labels::NameStream;
+use super::draws::Purpose;
+use super::labels::NameDraws;
 use super::mixes::LengthStreams;
-use super::prefixes::{PrefixStream, Shared};
+use super::prefixes::{PrefixDraws, Shared};
 use super::rates::RateClock;
 use super::request::Request;
 use super::servegen::{Sending, Sent};
 use super::spec::Spec;
-use super::stream::Purpose;
 use crate::error::{Error, Result};
 use crate::stream::Source;
 use crate::trace::{Adapters, GroupPaths, TOKENS_MAX, Trace};
@@ -29,9 +29,9 @@ pub struct Requests<'a> {
     clock: RateClock<'a>,
     clients: Option<Sending<'a>>,
     lengths: LengthStreams,
-    prefixes: Option<PrefixStream>,
-    loras: Option<NameStream>,
-    tenants: Option<NameStream>,
+    prefixes: Option<PrefixDraws>,
+    loras: Option<NameDraws>,
+    tenants: Option<NameDraws>,
 }
 
 impl Requests<'_> {
@@ -93,8 +93,8 @@ impl Iterator for Requests<'_> {
             output_tokens: sent.output,
             prefix_group: shared.group,
             prefix_tokens: shared.tokens.min(TOKENS_MAX),
-            lora: self.loras.as_mut().map(NameStream::draw),
-            tenant: recorded.map(|_| sent.client).or_else(|| self.tenants.as_mut().map(NameStream::draw)),
+            lora: self.loras.as_mut().map(NameDraws::draw),
+            tenant: recorded.map(|_| sent.client).or_else(|| self.tenants.as_mut().map(NameDraws::draw)),
             media: recorded.filter(|clients| clients.has_media()).map(|_| media),
         })
     }

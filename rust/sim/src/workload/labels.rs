@@ -2,7 +2,7 @@
 
 use roofline_core::error::{Error, Result};
 
-use super::stream::{Purpose, Stream, zipf};
+use super::draws::{Draws, Purpose, zipf};
 use super::text::within;
 
 /// Names to draw from.
@@ -44,22 +44,22 @@ impl Names {
         Ok(Names { count: count as u32, zipf })
     }
 
-    pub(super) fn stream(&self, seed: u64, purpose: Purpose) -> NameStream {
+    pub(super) fn stream(&self, seed: u64, purpose: Purpose) -> NameDraws {
         let cumulative = if self.zipf > 0.0 { zipf(self.count as usize, self.zipf) } else { Vec::new() };
-        NameStream { stream: Stream::new(seed, purpose), cumulative, count: self.count }
+        NameDraws { stream: Draws::new(seed, purpose), cumulative, count: self.count }
     }
 }
 
 /// Draws names by their number.
 #[derive(Debug, Clone)]
-pub(super) struct NameStream {
-    stream: Stream,
+pub(super) struct NameDraws {
+    stream: Draws,
     /// Zipf's weights; empty where names are as likely.
     cumulative: Vec<f64>,
     count: u32,
 }
 
-impl NameStream {
+impl NameDraws {
     pub fn draw(&mut self) -> u32 {
         if self.cumulative.is_empty() {
             return self.stream.below(u64::from(self.count)) as u32;

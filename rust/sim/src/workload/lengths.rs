@@ -5,8 +5,8 @@ use std::f64::consts::PI;
 use roofline_core::error::Error;
 use roofline_core::names;
 
+use super::draws::{Draws, zipf};
 use super::empirical;
-use super::stream::{Stream, zipf};
 use super::text::{Arguments, Call, whole, within};
 use crate::error::Result;
 use crate::trace::TOKENS_MAX;
@@ -156,7 +156,7 @@ impl Length {
     }
 
     /// Draws a length.
-    pub(super) fn draw(&self, stream: &mut Stream) -> u32 {
+    pub(super) fn draw(&self, stream: &mut Draws) -> u32 {
         let drawn = match &self.shape {
             Shape::Fixed(tokens) => *tokens,
             Shape::Uniform(low, high) => f64::from(*low) + stream.below(u64::from(high - low) + 1) as f64,
@@ -179,7 +179,7 @@ impl Length {
 }
 
 /// A skew-normal with mean 0 and standard deviation 1, drawn as δ|a| + √(1 − δ²)·b (Azzalini, 1985).
-fn skewed(slant: f64, stream: &mut Stream) -> f64 {
+fn skewed(slant: f64, stream: &mut Draws) -> f64 {
     let raw = slant * stream.normal().abs() + (1.0 - slant * slant).sqrt() * stream.normal();
     let mean = slant * (2.0 / PI).sqrt();
     (raw - mean) / (1.0 - mean * mean).sqrt()
@@ -292,11 +292,11 @@ pub(super) fn with_deviation(field: &str, text: &str) -> Result<Length> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::stream::Purpose;
+    use crate::workload::draws::Purpose;
 
     fn drawn(text: &str) -> Vec<f64> {
         let length = Length::parse("input_len", text).unwrap();
-        let mut stream = Stream::new(11, Purpose::Prompts);
+        let mut stream = Draws::new(11, Purpose::Prompts);
         (0..20_000).map(|_| f64::from(length.draw(&mut stream))).collect()
     }
 
@@ -353,7 +353,7 @@ mod tests {
     fn a_range_ratio_has_the_sense_of_its_tool() {
         let ends = |style| {
             let length = Length::fixed(1000).ranged("input_len", 0.25, style).unwrap();
-            let mut stream = Stream::new(1, Purpose::Prompts);
+            let mut stream = Draws::new(1, Purpose::Prompts);
             let values: Vec<u32> = (0..20_000).map(|_| length.draw(&mut stream)).collect();
             (values.iter().min().copied(), values.iter().max().copied())
         };

@@ -2,8 +2,8 @@
 
 use roofline_core::error::Error;
 
+use super::draws::{Draws, Purpose};
 use super::lengths::{Length, with_deviation};
-use super::stream::{Purpose, Stream};
 use super::text::{split, within};
 use crate::error::Result;
 
@@ -21,14 +21,14 @@ pub enum Lengths {
 /// The streams that lengths are drawn from.
 #[derive(Debug, Clone)]
 pub(super) struct LengthStreams {
-    mix: Stream,
-    prompts: Stream,
-    outputs: Stream,
+    mix: Draws,
+    prompts: Draws,
+    outputs: Draws,
 }
 
 impl LengthStreams {
     pub fn new(seed: u64) -> LengthStreams {
-        let stream = |purpose| Stream::new(seed, purpose);
+        let stream = |purpose| Draws::new(seed, purpose);
         LengthStreams {
             mix: stream(Purpose::Mix),
             prompts: stream(Purpose::Prompts),

@@ -4,7 +4,7 @@
 //! and [`generate`] collects them into a [`Trace`](crate::trace::Trace). Arrivals, lengths and prefixes each draw from
 //! a stream of their own: changing one leaves the others as they were.
 
-mod stream;
+mod draws;
 mod text;
 mod lengths;
 mod empirical;

@@ -2,8 +2,8 @@
 
 use roofline_core::error::{Error, Result};
 
+use super::draws::{Draws, Purpose, zipf};
 use super::lengths::Length;
-use super::stream::{Purpose, Stream, zipf};
 
 /// How much of a prompt is shared.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,8 +40,8 @@ pub(super) struct Shared {
 
 /// Draws what each request shares.
 #[derive(Debug, Clone)]
-pub(super) struct PrefixStream {
-    stream: Stream,
+pub(super) struct PrefixDraws {
+    stream: Draws,
     /// Zipf's weights; empty where groups are as likely.
     cumulative: Vec<f64>,
     /// Tokens of each group, for [`Size::Tokens`].
@@ -70,19 +70,19 @@ impl Prefixes {
     }
 
     /// The stream of what requests share.
-    pub(super) fn stream(&self, seed: u64) -> PrefixStream {
-        let mut drawn = Stream::new(seed, Purpose::PrefixLengths);
+    pub(super) fn stream(&self, seed: u64) -> PrefixDraws {
+        let mut drawn = Draws::new(seed, Purpose::PrefixLengths);
         let (lengths, share) = match &self.size {
             Size::Tokens(length) => ((0..self.groups).map(|_| length.draw(&mut drawn)).collect(), 0.0),
             Size::Share(share) => (Vec::new(), *share),
         };
         let cumulative = if self.zipf > 0.0 { zipf(self.groups as usize, self.zipf) } else { Vec::new() };
-        let stream = Stream::new(seed, Purpose::Prefixes);
-        PrefixStream { stream, cumulative, lengths, groups: self.groups, share }
+        let stream = Draws::new(seed, Purpose::Prefixes);
+        PrefixDraws { stream, cumulative, lengths, groups: self.groups, share }
     }
 }
 
-impl PrefixStream {
+impl PrefixDraws {
     /// What a request with this prompt shares.
     pub fn draw(&mut self, prompt: u32) -> Shared {
         let group = if self.cumulative.is_empty() {

@@ -3,7 +3,7 @@
 use roofline_core::error::Error;
 use rustc_hash::FxHashMap;
 
-use super::stream::{Purpose, Stream};
+use super::draws::{Draws, Purpose};
 use crate::error::Result;
 use crate::trace::{Sessions, Trace};
 
@@ -29,7 +29,7 @@ impl Trace {
         }
         let span =
             self.arrival_ns.last().zip(self.arrival_ns.first()).map_or(0, |(last, first)| last - first);
-        let mut stream = Stream::new(seed, Purpose::Shift);
+        let mut stream = Draws::new(seed, Purpose::Shift);
         let longest = (span as f64 * SHIFT_SHARE) as u64 + 1;
         let shifts: Vec<u64> =
             (0..copies).map(|copy| if copy == 0 { 0 } else { stream.below(longest) }).collect();
@@ -63,7 +63,7 @@ impl Trace {
                 Error::spec("sample", "must be above 0, at most 1", share, "0.1 keeps a tenth").into()
             );
         }
-        let mut stream = Stream::new(seed, Purpose::Sample);
+        let mut stream = Draws::new(seed, Purpose::Sample);
         let mut sessions: FxHashMap<u32, bool> = FxHashMap::default();
         let mut kept = Vec::new();
         for row in 0..self.len() as u32 {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use roofline_core::error::Error;
 use rustc_hash::FxHashMap;
 
-use super::stream::{Purpose, Stream};
+use super::draws::{Draws, Purpose};
 use crate::error::Result;
 use crate::trace::TOKENS_MAX;
 
@@ -191,15 +191,15 @@ struct Sender<'a> {
     from_s: f64,
     now_s: f64,
     window: usize,
-    gaps: Stream,
-    prompts: Stream,
-    outputs: Stream,
+    gaps: Draws,
+    prompts: Draws,
+    outputs: Draws,
     began: bool,
 }
 
 impl<'a> Sender<'a> {
     fn new(client: &'a Client, clients: &Clients, seed: u64, number: u64) -> Sender<'a> {
-        let stream = |purpose| Stream::numbered(seed, purpose, number);
+        let stream = |purpose| Draws::numbered(seed, purpose, number);
         let from_s = clients.from_s;
         let window = client.windows.partition_point(|window| window.start_s <= from_s).saturating_sub(1);
         Sender {
@@ -247,7 +247,7 @@ impl<'a> Sender<'a> {
             if fields.0.contains_key("input_tokens") { "input_tokens" } else { "text_tokens" },
             &mut self.prompts,
         );
-        let media = |kind: &str, stream: &mut Stream| {
+        let media = |kind: &str, stream: &mut Draws| {
             let count = fields.draw(&format!("{kind}_count"), stream);
             let tokens = (0..count).map(|_| fields.draw(&format!("{kind}_tokens"), stream));
             (count, tokens.fold(0u32, u32::saturating_add))
@@ -292,7 +292,7 @@ impl Iterator for Sending<'_> {
 
 impl Gaps {
     /// A gap of mean 1.
-    fn draw(self, stream: &mut Stream) -> f64 {
+    fn draw(self, stream: &mut Draws) -> f64 {
         match self {
             Gaps::Gamma(shape) => stream.gamma(shape) / shape,
             Gaps::Weibull(shape) => {
@@ -304,7 +304,7 @@ impl Gaps {
 
 impl Fields {
     /// Draws a field; 0 where it is not there.
-    fn draw(&self, name: &str, stream: &mut Stream) -> u32 {
+    fn draw(&self, name: &str, stream: &mut Draws) -> u32 {
         let Some((values, cumulative)) = self.0.get(name) else { return 0 };
         values[stream.weighted(cumulative)]
     }

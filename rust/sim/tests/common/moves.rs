@@ -3,8 +3,8 @@
 use roofline_sim::client::{Client, Sender, Units};
 use roofline_sim::engine::{Monitor, Replica};
 use roofline_sim::metrics::requests::Requests;
+use roofline_sim::metrics::sink::Sink;
 use roofline_sim::metrics::steps::Record;
-use roofline_sim::metrics::told::Told;
 use roofline_sim::request::{Rows, Segments, Workload};
 use roofline_sim::scheduler::config::EngineConfig;
 use roofline_sim::step_cost::LinearCost;
@@ -23,7 +23,7 @@ pub fn conserved(
     let workload = Workload::new(trace, Some(segments)).unwrap();
     let monitor = Monitor::default();
     let client = Sender::new(&Client::default(), workload, &Units::of(trace), Rows::ALL, (0, 1));
-    let told = (Record::Summary, Told::Rows(Requests::expected(trace, false)));
+    let told = (Record::Summary, Sink::Rows(Requests::expected(trace, false)));
     let mut replica =
         Replica::<FixedClock, _>::new(config, workload, Rows::ALL, client, 0, cost, told, &monitor).unwrap();
     for _ in 0..200_000 {

@@ -1,0 +1,1 @@
+"""What users measured: fitted into efficiencies, and held against what is predicted."""

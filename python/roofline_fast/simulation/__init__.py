@@ -1,0 +1,1 @@
+"""Traffic through a serving engine, and what came of it."""

@@ -1,0 +1,1 @@
+"""Who asks for how much, and when: traces in memory and in files, and traffic that is generated."""
