@@ -1,5 +1,8 @@
 //! The models known by name, each read from its file only when it is asked for.
 
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -134,11 +137,11 @@ impl Found {
 /// What `name` means: a file by its own name first, then by its aliases, then by the architecture it begins with.
 fn find(name: &str) -> Result<Found> {
     let (given, wanted) = (names::normalise(name), key(name));
-    if let Some((known, text)) = file(&given, &wanted)? {
+    if let Some((known, text)) = file(&given, &wanted) {
         return Ok(Found { name: known, text, packing: None });
     }
     for (base, suffix) in packed::splits(&wanted) {
-        if let Some((known, text)) = file(&base, &base)? {
+        if let Some((known, text)) = file(&base, &base) {
             let packing = suffix.packing(&load(known, text)?, &owner(name));
             return Ok(Found { name: known, text, packing });
         }
@@ -148,16 +151,21 @@ fn find(name: &str) -> Result<Found> {
 }
 
 /// Name and text of the file of that name, or one of whose aliases has that key.
-fn file(given: &str, wanted: &str) -> Result<Option<(&'static str, &'static str)>> {
+fn file(given: &str, wanted: &str) -> Option<(&'static str, &'static str)> {
+    static ALIASES: OnceLock<HashMap<String, usize>> = OnceLock::new();
     if let Some(found) = FILES.iter().find(|(known, _)| *known == given || *known == wanted) {
-        return Ok(Some(*found));
+        return Some(*found);
     }
-    for (known, text) in FILES {
-        if head(known, text)?.aliases.iter().any(|alias| key(alias) == wanted) {
-            return Ok(Some((known, text)));
-        }
-    }
-    Ok(None)
+    let aliases = ALIASES.get_or_init(|| {
+        let heads = FILES
+            .iter()
+            .enumerate()
+            .filter_map(|(place, (name, text))| Some((place, head(name, text).ok()?)));
+        heads
+            .flat_map(|(place, head)| head.aliases.into_iter().map(move |alias| (key(&alias), place)))
+            .collect()
+    });
+    aliases.get(wanted).map(|place| FILES[*place])
 }
 
 /// What two names of one model have in common: `meta-llama/Meta-Llama-3.1-8B-Instruct` → `llama-3.1-8b`.

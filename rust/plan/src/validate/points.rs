@@ -8,7 +8,7 @@ use roofline_core::analysis::Analyst;
 use roofline_core::efficiency::file::Set;
 use roofline_core::efficiency::switches::{as_run_by, kernels_of};
 use roofline_core::efficiency::{Efficiency, Prediction};
-use roofline_core::error::Result;
+use roofline_core::error::{Error, Result};
 use roofline_core::lower::Lowering;
 use roofline_core::memory::EngineMemory;
 use roofline_core::point::{Point, Question};
@@ -31,6 +31,10 @@ const TTFT_WIDTH: (f64, f64) = (0.30, 0.40);
 /// Predicted over measured beyond which the time was written in another unit; a first wave that stalls while kernels are
 /// compiled takes 40 times as long as predicted.
 const SAME_UNIT: std::ops::Range<f64> = 1.0 / 300.0..100.0;
+
+/// Steps that one server is driven at most; a thousand times as many as any of the shared ones takes would take minutes.
+const MOST_STEPS: u64 = 20_000_000;
+const MUST_BE_DRIVEN: &str = "must ask for at most 20 million steps of as many sequences as fit the cache";
 
 /// Sequences an engine runs at most.
 const MOST: u64 = 1024;
@@ -178,6 +182,11 @@ fn answer(server: &Server, sets: &[Set]) -> Result<Answer> {
     let held = predicted.outcome(&decode(driven.users.0, context))?.memory.engine_sequences.max(1);
     let load = driven.load(held);
     let running = load.users.min(load.most);
+    let (least, steps) = (load.requests / running, driven.lengths.1 + driven.lengths.0 / driven.budget());
+    if least.saturating_mul(steps) > MOST_STEPS {
+        let was = format!("{least} times {steps}");
+        return Err(Error::spec("`concurrency`, `isl` and `osl`", MUST_BE_DRIVEN, was, ""));
+    }
     let step = predicted.times(&decode(running, context))?.step.step;
     let share = |bound: Option<f64>| bound.map_or(1.0, |bound| bound / step.seconds);
     let budget = driven.budget();
