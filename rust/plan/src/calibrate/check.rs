@@ -100,7 +100,7 @@ const MUCH_FASTER: f64 = 0.8;
 /// How long the shortest kernels of a family take at least where they wait for the host: graphs launch multiplications in
 /// a few microseconds, attention in up to twenty, what consists of several kernels in up to sixty.
 const HOST_FLOORS_S: [(&str, f64); 9] = [
-    ("gemm", 40e-6),
+    ("gemm", 30e-6),
     ("elementwise", 40e-6),
     ("decode", 45e-6),
     ("prefill", 60e-6),
@@ -187,7 +187,7 @@ pub fn flaws(rows: &[Timed], launch: Option<f64>) -> Vec<Option<Flaw>> {
     let mut faster: Vec<f64> = beats.map(|(row, _)| row.seconds / row.floor_s).collect();
     let believable = flaws.iter().filter(|flaw| flaw.is_none()).count();
     let share = faster.len() as f64 / (faster.len() + believable).max(1) as f64;
-    if share > FASTER && median(&mut faster) < MUCH_FASTER {
+    if faster.len() >= FEW_SHORT && share > FASTER && median(&mut faster) < MUCH_FASTER {
         flaws.iter_mut().for_each(|flaw| *flaw = flaw.or(Some(Flaw::AmongFaster)));
     }
     flaws

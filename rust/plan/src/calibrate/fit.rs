@@ -19,7 +19,7 @@ const HOTTEST: f64 = 6.0;
 /// Every how many rows of few are left out at a time.
 pub const FOLDS: usize = 5;
 /// How far off a row is that cannot be of this unit, though no gap tells it from the others.
-pub const STRAY: f64 = 100.0;
+const STRAY: f64 = 100.0;
 /// How many rows of few the band of the nearest known numbers stands for.
 const BORROWED: usize = 10;
 /// By what share bands are wider for one row, in log half-widths: quantiles of few rows lie too near, the more so as the
