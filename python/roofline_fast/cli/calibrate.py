@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from roofline_fast.atomic_file import write_text
 from roofline_fast.cli import flags, output, talk
+from roofline_fast.cli.flags import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 
@@ -39,6 +40,7 @@ def register(app: typer.Typer) -> None:
     app.command("calibrate", cls=Command, help=HELP)(calibrate)
 
 
+@with_flags("served_as", flags.SERVED_AS)
 def calibrate(
     measurements: Annotated[
         str | None, typer.Argument(metavar="MEASUREMENTS", help="CSV, Parquet or JSON Lines.")
@@ -65,15 +67,7 @@ def calibrate(
     run: Annotated[
         str | None, typer.Option(help="Which run of a file of requests.", rich_help_panel=flags.SERVED)
     ] = None,
-    model: flags.ServedModel = None,
-    tp: flags.ServedTp = None,
-    quantization: flags.ServedQuantization = None,
-    kv_cache_dtype: flags.ServedKvCacheDtype = None,
-    max_num_seqs: flags.ServedMaxNumSeqs = None,
-    max_num_batched_tokens: flags.ServedMaxNumBatchedTokens = None,
-    max_model_len: flags.ServedMaxModelLen = None,
-    num_gpu_blocks_override: flags.ServedNumGpuBlocksOverride = None,
-    max_concurrency: flags.ServedMaxConcurrency = None,
+    served_as: dict[str, Any] | None = None,
     form: flags.Format = "table",
     out: Annotated[
         Path | None,
@@ -85,7 +79,7 @@ def calibrate(
 ) -> int:
     """Fit and return the exit code."""
     output.checked(form, None, measurements)
-    served = flags.served(locals())
+    served = flags.served(served_as or {})
     if plan:
         return _plan(form, out, hw, engine, quiet=quiet)
     from roofline_fast.measurements.calibration import calibrate as ask

@@ -9,11 +9,11 @@ use crate::catalog;
 use crate::hardware::Hardware;
 use crate::work::Family;
 
-/// Half-widths of a band where nothing was measured: twice too fast or slow is not ruled out (FIDELITY §3).
+/// Half-widths of a band where nothing was measured: twice too fast or slow is not ruled out.
 const UNKNOWN: Spread = Spread { low: 0.8, high: 1.3 };
 
 /// Families that were also measured outside graphs, and the longest that a kernel of a graph takes to begin: whatever
-/// takes longer was launched by the host and waited for it (FIDELITY §1).
+/// takes longer was launched by the host and waited for it.
 const LONGEST_LAUNCH_S: [(&str, f64); 3] = [("gemm", 25e-6), ("mla_decode", 60e-6), ("mla_prefill", 60e-6)];
 
 /// Architectures that share kernels with another.
@@ -144,7 +144,7 @@ enum Near {
 }
 
 /// Every nearness with the factor of its band's log half-widths: measured over transfers between devices of one
-/// architecture 1.3, to another one 2 to 2.5 (FIDELITY §5).
+/// architecture 1.3, to another one 2 to 2.5.
 const NEARNESS: [(Near, f64); 6] = [
     (Near::Own, 1.0),
     (Near::SameArchitecture, 1.3),
