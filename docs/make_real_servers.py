@@ -99,8 +99,9 @@ kernels tells either:
 
 - Unequal lengths. Once there are many sequences, FlashAttention 2 gives each of them and each KV head a
   single block of threads (from 0.8 · 2 · 188 blocks on, 38 sequences of 8 heads; 35 run in the graph of
-  40, 27 in that of 32), and the longest ends alone. Benchmarks have equal lengths. On the RTX 4090 that happens at 26 sequences, and its seconds of
-  decoding alone rise there, too (20.1 ms at 16 sequences, 25.1 at 28).
+  40, 27 in that of 32), and the longest ends alone. Benchmarks have equal lengths. On the RTX 4090 that
+  happens at 26 sequences, and its seconds of decoding alone rise there, too (20.1 ms at 16 sequences, 25.1
+  at 28).
 - Larger tiles for more than 16 rows: an L40S takes 1.17 to 1.25 times the roof for up to 16, 1.31 to 1.36
   for up to 128. The published coefficients of this card average over both; its rows are not at hand.
 
