@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -71,7 +70,7 @@ def of_settings(given: Mapping[str, Any], paths: Mapping[str, str], *, traffic: 
             yield f"{paths[name]} must be at least 1: {value}"
     engine = given.get("engine")
     if isinstance(engine, str) and not of_value("engine", "", engine):
-        for name in _knobs() & given.keys():
+        for name in filter(_knobs().__contains__, given):
             yield from _said(paths[name], partial(_knob, engine, name, given[name]))
     if traffic:
         yield from _of_traffic(given, paths)
@@ -201,11 +200,9 @@ def _engine(name: str) -> None:
 
 def _knobs() -> set[str]:
     """Return the settings of engines that are no texts, and are checked by themselves."""
-    known = set(inspect.signature(_core.Engine).parameters)
-    texts = {"max_model_len", "kv_cache_memory_bytes"}
-    return {
-        name for name in known - texts if name != "name" and not name.startswith("spec_") and name != "seed"
-    }
+    from roofline_fast.simulation.run import SETTINGS
+
+    return {*SETTINGS, "num_speculative_tokens"} - {"max_model_len", "kv_cache_memory_bytes"}
 
 
 def _knob(engine: str, name: str, value: Any) -> None:

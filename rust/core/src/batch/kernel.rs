@@ -1,8 +1,9 @@
 //! Questions about many points of one deployment, answered a block at a time.
 
 use super::affine::{BLOCK, Lane};
+use super::kind::Kind;
 use super::linear::Linear;
-use super::operators::{ByOperator, Desk, Kind, Shapes};
+use super::operators::{ByOperator, Desk, Shapes};
 use super::steps::Steps;
 use crate::analysis::Analyst;
 use crate::point::Question;

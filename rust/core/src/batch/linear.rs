@@ -2,7 +2,8 @@
 
 use super::affine::{Affine, BLOCK, DECODE_KEYS, DECODES, Lane, VISITED};
 use super::kernel::{Answers, Pieces, Scratch, Sizes, Want, cut};
-use super::program::{Kind, Program};
+use super::kind::Kind;
+use super::program::Program;
 use super::rows::{COMPUTING, LINKING, STAGE_COMPUTING, STAGE_LINKING, place};
 use super::run::{add_up, stretches};
 use super::steps::Steps;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::kernel::{Answers, Want};
+use super::kind::Kind;
 use super::remembered::Remembered;
 use super::tally::{self, Spot, Used};
 use crate::efficiency::band::within;
@@ -14,20 +15,6 @@ use crate::roof::Costs;
 use crate::step::Pricer;
 use crate::technique::Generation;
 use crate::work::Op;
-
-/// What steps consist of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Prompt chunks; the last ones of their prompts sample.
-    Prompt {
-        /// Whether logits are needed.
-        samples: bool,
-    },
-    /// New tokens for each sequence.
-    Decode,
-    /// New tokens for each sequence, and one prompt chunk.
-    Mixed,
-}
 
 /// Steps of one kind; columns of equal length.
 #[derive(Debug, Clone, Copy)]
@@ -85,16 +72,6 @@ impl Default for Desk {
             times: [[0.0; BLOCK]; 3],
             remembered: Default::default(),
             gathered: [[0; BLOCK]; 4],
-        }
-    }
-}
-
-impl Kind {
-    pub(super) fn index(self) -> usize {
-        match self {
-            Kind::Prompt { samples: false } => 0,
-            Kind::Prompt { samples: true } => 1,
-            Kind::Decode | Kind::Mixed => 2,
         }
     }
 }
