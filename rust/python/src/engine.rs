@@ -54,9 +54,9 @@ pub struct Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[expect(clippy::too_many_arguments, reason = "keywords of a constructor")]
     #[pyo3(signature = (name="vllm".to_string(), *, spec_method=None, spec_model=None, num_speculative_tokens=None,
-        spec_acceptance=None, seed=0, **settings))]
+        spec_acceptance=None, seed=0, **settings), text_signature = "(name='vllm', *, spec_method=None, \
+        spec_model=None, num_speculative_tokens=None, spec_acceptance=None, seed=0, **settings)")]
     fn new(
         py: Python<'_>,
         name: String,
