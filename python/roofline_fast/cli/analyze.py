@@ -136,11 +136,12 @@ def analyze(
     def screen() -> str:
         if compat is not None:
             return analyze_screen.viewer_screen(analysis)
+        shown = analyze_screen.screen(analysis, output.width())
         if not roofline:
-            return analyze_screen.screen(analysis)
+            return shown
         from roofline_fast.cli.analyze_chart import chart
 
-        return "\n".join([analyze_screen.screen(analysis), "", *chart(analysis)])
+        return "\n".join([shown, "", *chart(analysis)])
 
     output.show(form, screen=screen, record=analysis.to_dict, frame=lambda: analysis.ops)
     return 0 if compat is not None else _verdict(analysis)

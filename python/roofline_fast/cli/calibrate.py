@@ -29,6 +29,8 @@ factor a family. Rows that cannot be right are left out and counted. Errors are 
 
 # Share of a table's rows that may beat the datasheet before the others are doubted.
 BEATEN = 0.1
+# Share of a table's rows that may measure their launch before the others are too few kinds to tell the rest.
+LAUNCHED = 0.5
 # Kinds of rows that cannot be used, shown at most.
 MOST = 12
 
@@ -190,6 +192,8 @@ def _kernels(fitted: Calibration) -> list[str]:
 
 def suspicious(fitted: Calibration) -> list[str]:
     """Return what is told of rows that were fitted: loops in the cache, tables much of which cannot be."""
+    import polars as pl
+
     lines = []
     hot = fitted.fits["hot"].sum()
     if hot:
@@ -197,10 +201,15 @@ def suspicious(fitted: Calibration) -> list[str]:
             f"in the cache: loops of {hot:,} rows read from the last-level cache, not from memory; their gain is fitted"
             " beside and no part of predictions"
         )
-    for row in fitted.fits.iter_rows(named=True):
-        wrong = row["beats_roofline"]
-        if wrong > BEATEN * (wrong + row["rows"]) and row["rows"]:
-            name = f"{row['hw']} / {row['engine']}, {row['family']} {row['dtype']}"
+    for row in fitted.fits.filter(pl.col("rows") > 0).iter_rows(named=True):
+        wrong, launched = row["beats_roofline"], row["launch_floor"]
+        name = f"{row['hw']} / {row['engine']}, {row['family']} {row['dtype']}"
+        if launched > LAUNCHED * (launched + row["rows"]):
+            lines.append(
+                f"warning: {launched:,} of {launched + row['rows']:,} rows of {name} measure their launch: what is said"
+                " of other shapes than the few that are left is a guess"
+            )
+        if wrong > BEATEN * (wrong + row["rows"]):
             lines.append(
                 f"warning: {wrong:,} of {wrong + row['rows']:,} rows of {name} beat the datasheet: are the others of"
                 " this device, and from memory?"

@@ -94,7 +94,14 @@ def _verdict(found: Validation) -> int:
     talk.say("error: measurements must hold a row that can be priced: none can")
     lines = unusable(found)
     reasons = found.refused.sort("rows", descending=True).head(MOST)
-    lines = lines or [f"{metric}: {why} ({rows:,} rows)" for metric, why, rows in reasons.iter_rows()]
+    from roofline_fast.measurements.reader import MODULES
+
+    chains = tuple(f"kernel:{module}" for module in MODULES)
+    lines += [
+        f"{metric}: {why} ({rows:,} rows)"
+        for metric, why, rows in reasons.iter_rows()
+        if not found.unusable.height or metric in chains
+    ]
     for line in lines:
         talk.say(f"  {line}")
     return talk.BAD_INPUT

@@ -73,7 +73,7 @@ impl Reader<'_> {
 
     /// Whether queries, and whether the cache, are in 8 bits.
     fn narrow(&self, row: usize) -> (bool, bool) {
-        let is_fp8 = |words: Option<&Words>| words.is_some_and(|words| words.at(row).starts_with("fp8"));
+        let is_fp8 = |words: Option<&Words>| words.is_some_and(|words| vocabulary::is_fp8(words.at(row)));
         (is_fp8(self.dtypes), is_fp8(self.caches))
     }
 
