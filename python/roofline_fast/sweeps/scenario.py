@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from roofline_fast import _core, scenario_names
 from roofline_fast.errors import MissingFileError, SpecError
+from roofline_fast.json_text import parsed
 from roofline_fast.suggest import nearest
 
 Count = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
@@ -126,7 +126,7 @@ def read(path: Path, field: str = "SPACE") -> dict[str, Any]:
     except UnicodeDecodeError as why:
         raise SpecError(f"{path} must be text: {why.reason}", field=field, value=str(path)) from None
     try:
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        content = parsed(text) if path.suffix == ".json" else tomllib.loads(text)
     except ValueError as why:
         kind = "JSON" if path.suffix == ".json" else "TOML"
         raise SpecError(f"{path} must be {kind}: {why}", field=field, value=str(path)) from None
