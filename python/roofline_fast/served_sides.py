@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from roofline_fast.errors import MissingFileError, SpecError
+from roofline_fast.json_text import parsed
 from roofline_fast.simulation.result import Simulation
 from roofline_fast.simulation.run import simulate
 from roofline_fast.suggest import nearest
@@ -142,10 +142,10 @@ def _last_record(place: Path) -> dict[str, Any]:
     """Return a JSON object; of a file to which several results were appended, the last one."""
     text = place.read_text(encoding="utf-8", errors="replace")
     try:
-        found = json.loads(text)
+        found = parsed(text)
     except ValueError as why:
         try:
-            found = json.loads(text.rstrip().splitlines()[-1])
+            found = parsed(text.rstrip().splitlines()[-1])
         except (ValueError, IndexError):
             message = f"{place} must be JSON: {why}"
             raise SpecError(message, field="side", value=str(place)) from None

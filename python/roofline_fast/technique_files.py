@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from roofline_fast.errors import MissingFileError, SpecError
+from roofline_fast.json_text import parsed
 
 # A setting whose value is a file: up to the next setting or technique.
 NAMED = re.compile(r"(?P<key>[\w-]+)\s*=\s*@(?P<path>[^,+]*)")
@@ -149,7 +150,7 @@ def _csv(field: str, path: str, column: str, text: str) -> Rows:
 
 def _json(field: str, path: str, column: str, text: str) -> Rows:
     try:
-        found = json.loads(text) if text.strip() else []
+        found = parsed(text) if text.strip() else []
     except json.JSONDecodeError as why:
         raise _wrong(field, path, why.lineno, "must be JSON", why.msg) from None
     if isinstance(found, dict):
@@ -169,7 +170,7 @@ def _jsonl(field: str, path: str, column: str, text: str) -> Rows:
     for line, each in enumerate(text.splitlines(), 1):
         if each.strip():
             try:
-                rows.append((line, _row(json.loads(each), column)))
+                rows.append((line, _row(parsed(each), column)))
             except json.JSONDecodeError as why:
                 raise _wrong(field, path, line, "must be JSON on each line", why.msg) from None
     return rows

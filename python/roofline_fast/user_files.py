@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from roofline_fast.errors import MissingFileError, SpecError
+from roofline_fast.json_text import parsed
 
 VARIABLE = "ROOFLINE_FAST_DATA"
 
@@ -82,13 +83,13 @@ def _with_quantization(config: Path, text: str) -> str:
     if config.name != "config.json" or not beside.is_file():
         return text
     try:
-        keys = json.loads(text)
+        keys = parsed(text)
     except ValueError:
         return text  # refused where it is understood, with a better message
     if not isinstance(keys, dict) or "quantization_config" in keys:
         return text
     try:
-        quantization = json.loads(beside.read_text(encoding="utf-8"))
+        quantization = parsed(beside.read_text(encoding="utf-8"))
     except ValueError as why:
         hint = "it is what ModelOpt writes beside `config.json`; remove it to read the model as not quantized"
         raise SpecError(f"{beside} must be JSON: {why}", field=str(beside), hint=hint) from None

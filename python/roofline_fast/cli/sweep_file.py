@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from roofline_fast.errors import SpecError
+from roofline_fast.json_text import parsed
 from roofline_fast.suggest import nearest
 
 # Settings of a file that hold several names.
@@ -89,7 +89,7 @@ def _values(axis: str, text: str) -> Any:
 def _plain(text: str) -> Any:
     """Return a number, a truth value, or the text itself."""
     try:
-        value = json.loads(text)
+        value = parsed(text)
     except ValueError:
         return text
     return value if isinstance(value, bool | int | float) else text

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from roofline_fast import _core
 from roofline_fast.errors import SpecError
+from roofline_fast.json_text import parsed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,6 +41,11 @@ NEEDED = {
 }
 # Columns of served requests in seconds that may be in milliseconds.
 SECONDS = ("observed_ttft", "observed_tpot", "observed_e2e", "ttft", "tpot", "e2e")
+# Operations of kernels that are chains of them.
+MODULES = ("mla_context_module", "mla_generation_module")
+# How names of columns of times begin, or end.
+TIMED = ("latency", "duration")
+UNITS = ("_s", "_ms", "_us")
 # Columns that are words whatever stands in them.
 WORDS = ("version", "backend_version", "engine_version", "id", "run", "run_id", "measured_date")
 
@@ -102,12 +108,10 @@ def _unreadable(path: Path, why: Exception) -> SpecError:
 
 def _first_wrong_line(path: Path) -> str | None:
     """Return which line of a file of JSON objects is none, and why."""
-    import json
-
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                if line.strip() and not isinstance(json.loads(line), dict):
+                if line.strip() and not isinstance(parsed(line), dict):
                     return f"line {number} is no object"
             except ValueError as why:
                 return f"line {number}: {why}"
@@ -151,7 +155,12 @@ def kind(columns: list[str]) -> str | None:
 
 def is_timed(columns: list[str]) -> bool:
     """Return whether columns look like those of kernels, but for the operation."""
-    return any(name.startswith(("latency", "duration")) for name in columns)
+    return any(name.startswith(TIMED) for name in columns)
+
+
+def is_time(column: str) -> bool:
+    """Return whether a column's name is one of times."""
+    return column.startswith(TIMED) or column.endswith(UNITS)
 
 
 def steps(frame: pl.DataFrame) -> pl.DataFrame:
@@ -194,11 +203,17 @@ def columns(frame: pl.DataFrame) -> dict[str, Any]:
 
 
 def _numbers(words: pl.Series) -> pl.Series:
-    """Return a column of texts as numbers where every text is one."""
+    """Return a column of texts as numbers where every text is one, or most are and it is no time.
+
+    A cell that is none is refused with its row, and not the column with it; times name their unit, so
+    that of a column with texts nobody knows what the numbers mean.
+    """
     import polars as pl
 
     numbers = words.str.strip_chars().cast(pl.Float64, strict=False)
-    if numbers.is_null().sum() > words.is_null().sum() or words.is_null().all():
+    texts = words.len() - words.is_null().sum()
+    wrong = numbers.is_null().sum() - words.is_null().sum()
+    if texts == 0 or 2 * wrong >= texts or (wrong > 0 and is_time(words.name)):
         return words
     return numbers.fill_null(float("nan"))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline_fast.errors import RooflineError, SpecError
+from roofline_fast.json_text import parsed
 from roofline_fast.measurements.reader import SUFFIXES
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def bench(path: Path) -> Observed:
     import polars as pl
 
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parsed(path.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as why:
         raise SpecError(f"{path} must be JSON: {why}", field="measurements", value=str(path)) from None
     if not isinstance(found, Mapping) or "ttfts" not in found or "itls" not in found:
@@ -203,7 +203,14 @@ def _about(path: Path | None) -> dict[str, dict[str, Any]]:
     place = None if path is None else path.parent / "runs.json"
     if place is None or not place.exists():
         return {}
-    return {str(run.get("run_id", run.get("run"))): run for run in json.loads(place.read_text())}
+    try:
+        found = parsed(place.read_text(encoding="utf-8"))
+    except ValueError as why:
+        raise SpecError(f"{place} must be JSON: {why}", field="runs.json", value=str(place)) from None
+    if not (isinstance(found, list) and all(isinstance(run, Mapping) for run in found)):
+        message = f"{place} must be a list of objects, one a run: {type(found).__name__}"
+        raise SpecError(message, field="runs.json", value=str(place))
+    return {str(run.get("run_id", run.get("run"))): run for run in found}
 
 
 def _run(

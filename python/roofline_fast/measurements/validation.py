@@ -112,6 +112,8 @@ def validate(
     frames = _frames(measurements)
     for name, rows in frames:
         kind = reader.kind(rows.columns)
+        if kind is not None and rows.height == 0:
+            raise SpecError("measurements must have rows: none", field="measurements", value=name)
         if kind is None and len(frames) == 1 and not reader.is_timed(rows.columns):
             raise reader.unknown(name, rows.columns)
         if kind == "kernels" or (kind is None and len(frames) == 1):
@@ -137,8 +139,16 @@ def validate(
     tables += served.requests(runs, fits)
     if batches := found.get("batches"):
         tables += served.batches(_together(batches), fits)
-    unusable = reader.unusable(frame(kernels[0].refused)) if kernels else None
+    unusable = _unusable(kernels[0]) if kernels else None
     return _joined(tables, skipped, unusable)
+
+
+def _unusable(kernels: _core.Measurements) -> pl.DataFrame:
+    """Return kernels that cannot be used; modules are none, and their reasons are listed with what was refused."""
+    import polars as pl
+
+    told = reader.unusable(frame(kernels.refused))
+    return told.filter(~pl.col("field").str.to_lowercase().is_in(reader.MODULES))
 
 
 def _one(efficiency: Any) -> str | None:
@@ -227,7 +237,8 @@ def _known(path: Path) -> pl.DataFrame:
 
     nothing = pl.DataFrame()
     try:
-        return reader.read(path) if reader.kind(reader.columns_of(path)) else nothing
+        found = reader.read(path) if reader.kind(reader.columns_of(path)) else nothing
+        return found if found.height else nothing
     except SpecError:
         return nothing
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from roofline_fast.errors import MissingFileError, SpecError
+from roofline_fast.json_text import parsed
 from roofline_fast.suggest import unknown
 
 # From inference-perf's workload catalogue (kubernetes-sigs/inference-perf, Apache-2.0): tokens, turns and, between
@@ -85,7 +85,7 @@ def expanded(traffic: Mapping[str, Any]) -> dict[str, Any]:
 def _of_file(path: Path) -> dict[str, str]:
     """Read a file of inference-perf's catalogue, or of that shape."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingFileError(f"{path} must exist", field="workload", value=str(path)) from None
     except ValueError as why:

@@ -144,7 +144,7 @@ impl Reaches {
 }
 
 impl Reach {
-    /// (query, key) pairs, and distinct keys read, of `q` new tokens on top of `c` in the cache (PHYSICS: causal
+    /// (query, key) pairs, and distinct keys read, of `q` new tokens on top of `c` in the cache (causal
     /// attention counts `q·(c + (q+1)/2)` pairs, not `q·(c+q)`).
     pub fn sums(self, q: u64, c: u64) -> (f64, f64) {
         let (new, context) = (q as f64, c as f64);
@@ -289,11 +289,6 @@ impl Sums {
     /// Prefill and decode together.
     pub fn all(&self) -> PhaseSums {
         self.prefill.plus(&self.decode)
-    }
-
-    /// Both steps as one.
-    pub fn plus(&self, other: &Sums) -> Sums {
-        Sums { prefill: self.prefill.plus(&other.prefill), decode: self.decode.plus(&other.decode) }
     }
 
     /// Whether nothing is processed.

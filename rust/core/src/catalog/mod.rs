@@ -1,6 +1,7 @@
 //! What is shipped: the hardware and the models known by name, embedded from `rust/core/data/`.
 
 mod model_files;
+mod packed;
 pub mod hardware;
 pub mod models;
 

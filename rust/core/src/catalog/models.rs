@@ -1,9 +1,13 @@
 //! The models known by name, each read from its file only when it is asked for.
 
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::model_files::FILES;
+use super::packed::{self, Packing};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::model::hf::model_from_config;
@@ -12,6 +16,9 @@ use crate::table::{Column, Table};
 
 /// Words of a repository's name that say how a model was tuned or packed, not what it costs.
 const WORDS_OF_TUNING: &[&str] = &["hf", "instruct", "chat", "it", "pt"];
+
+/// What makers put before the name itself.
+const OWNERS: &[&str] = &["meta-", "nvidia-"];
 
 /// What stands above the tables of a file.
 #[derive(Deserialize)]
@@ -31,7 +38,8 @@ struct Body {
 ///
 /// The name is forgiving: case, the owner before `/`, a leading `meta-` and the words `hf`, `instruct`, `chat`, `it`
 /// and `pt` do not count, so `meta-llama/Llama-2-7b-chat-hf` finds `llama-2-7b`. The repositories in a file's
-/// `aliases` find it too.
+/// `aliases` find it too. A format at the end of a name of which no file is known (`RedHatAI/Qwen3-14B-FP8-dynamic`) is
+/// that of the weights, everything else the architecture's; a note says what was assumed.
 ///
 /// # Errors
 /// A name that nothing is known under, with the nearest three.
@@ -44,8 +52,17 @@ struct Body {
 /// # Ok::<(), roofline_core::error::Error>(())
 /// ```
 pub fn model(name: &str) -> Result<Model> {
-    let (name, text) = find(name)?;
-    load(name, text)
+    let found = find(name)?;
+    let Some(packing) = &found.packing else { return load(found.name, found.text) };
+    let called = format!("{}-{}", found.name, packing.label);
+    let mut model = model_from_config(&called, &found.config()?)?;
+    model.title = format!("{} {}", head(found.name, found.text)?.title, packing.label.to_uppercase());
+    let (base, about) = (found.name, packing.about);
+    model.notes.insert(
+        0,
+        format!("`{name}` taken as `{base}` with {about}: which matrices are stored otherwise is assumed"),
+    );
+    Ok(model)
 }
 
 /// The configuration of the model of that name, as the text of a `config.json`.
@@ -53,9 +70,7 @@ pub fn model(name: &str) -> Result<Model> {
 /// # Errors
 /// A name that nothing is known under, with the nearest three.
 pub fn model_config(name: &str) -> Result<String> {
-    let (name, text) = find(name)?;
-    let body: Body = toml::from_str(text).map_err(|why| unreadable(name, &why))?;
-    Ok(body.config.to_string())
+    Ok(find(name)?.config()?.to_string())
 }
 
 /// The name of every model, relatives beside each other.
@@ -68,8 +83,11 @@ pub fn model_names() -> Vec<&'static str> {
 /// # Errors
 /// A name that nothing is known under, with the nearest three.
 pub fn model_source(name: &str) -> Result<String> {
-    let (name, text) = find(name)?;
-    Ok(head(name, text)?.source)
+    let found = find(name)?;
+    let source = head(found.name, found.text)?.source;
+    Ok(found
+        .packing
+        .map_or(source.clone(), |packing| format!("{source}; {} as the name says", packing.about)))
 }
 
 /// One row a model: what it is, how large, and where the facts come from.
@@ -99,27 +117,78 @@ pub fn model_table() -> Result<Table> {
         .with("source", Column::Str(sources)))
 }
 
-/// Name and text of the file that `name` means: its own name first, then the aliases.
-fn find(name: &str) -> Result<(&'static str, &'static str)> {
-    let (given, wanted) = (names::normalise(name), key(name));
-    if let Some(found) = FILES.iter().find(|(known, _)| *known == given || *known == wanted) {
-        return Ok(*found);
+/// What a name means: a file, stored as it says or as the end of the name does.
+struct Found {
+    name: &'static str,
+    text: &'static str,
+    packing: Option<Packing>,
+}
+
+impl Found {
+    fn config(&self) -> Result<Value> {
+        let Body { mut config } = toml::from_str(self.text).map_err(|why| unreadable(self.name, &why))?;
+        if let Some(packing) = &self.packing {
+            packing.apply(&mut config);
+        }
+        Ok(config)
     }
-    for (known, text) in FILES {
-        if head(known, text)?.aliases.iter().any(|alias| key(alias) == wanted) {
-            return Ok((known, text));
+}
+
+/// What `name` means: a file by its own name first, then by its aliases, then by the architecture it begins with.
+fn find(name: &str) -> Result<Found> {
+    let (given, wanted) = (names::normalise(name), key(name));
+    if let Some((known, text)) = file(&given, &wanted) {
+        return Ok(Found { name: known, text, packing: None });
+    }
+    for (base, suffix) in packed::splits(&wanted) {
+        if let Some((known, text)) = file(&base, &base) {
+            let packing = suffix.packing(&load(known, text)?, &owner(name));
+            return Ok(Found { name: known, text, packing });
         }
     }
     let nearest = names::nearest(&wanted, FILES.iter().map(|(known, _)| *known), 3);
     Err(Error::UnknownName { kind: "model", name: name.to_string(), nearest })
 }
 
+/// Name and text of the file of that name, or one of whose aliases has that key.
+fn file(given: &str, wanted: &str) -> Option<(&'static str, &'static str)> {
+    static ALIASES: OnceLock<HashMap<String, usize>> = OnceLock::new();
+    if let Some(found) = FILES.iter().find(|(known, _)| *known == given || *known == wanted) {
+        return Some(*found);
+    }
+    let aliases = ALIASES.get_or_init(|| {
+        let heads = FILES
+            .iter()
+            .enumerate()
+            .filter_map(|(place, (name, text))| Some((place, head(name, text).ok()?)));
+        heads
+            .flat_map(|(place, head)| head.aliases.into_iter().map(move |alias| (key(&alias), place)))
+            .collect()
+    });
+    aliases.get(wanted).map(|place| FILES[*place])
+}
+
 /// What two names of one model have in common: `meta-llama/Meta-Llama-3.1-8B-Instruct` → `llama-3.1-8b`.
 fn key(name: &str) -> String {
     let repository = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name);
-    let plain = names::normalise(repository);
-    let plain = plain.strip_prefix("meta-").unwrap_or(&plain);
-    plain.split('-').filter(|word| !WORDS_OF_TUNING.contains(word)).collect::<Vec<_>>().join("-")
+    let plain = names::normalise(&repository.replace("quantized.", "quantized-").replace(':', "-"));
+    let plain = OWNERS.iter().find_map(|owner| plain.strip_prefix(owner)).unwrap_or(&plain);
+    let words = plain.split('-').filter(|word| !WORDS_OF_TUNING.contains(word));
+    words.map(apart).collect::<Vec<_>>().join("-")
+}
+
+/// `llama3.1` as `llama-3.1`.
+fn apart(word: &str) -> String {
+    match word.strip_prefix("llama") {
+        Some(version) if version.starts_with(|c: char| c.is_ascii_digit()) => format!("llama-{version}"),
+        _ => word.to_string(),
+    }
+}
+
+/// Whose repository a name is of; empty where it does not say.
+fn owner(name: &str) -> String {
+    let before = name.trim_end_matches('/').rsplit_once('/').map_or("", |(before, _)| before);
+    before.rsplit('/').next().unwrap_or_default().to_ascii_lowercase()
 }
 
 fn load(name: &str, text: &str) -> Result<Model> {

@@ -40,7 +40,7 @@ const PROJECTIONS: [(&str, &str); 3] = [("bfloat16", "bf16"), ("fp8_block", ""),
 
 /// Whether sequences decode in a module of that name; `None` where it is no module.
 pub fn decodes(op: &str) -> Option<bool> {
-    MODULES.iter().find(|(known, _)| *known == op).map(|(_, decodes)| *decodes)
+    MODULES.iter().find(|(known, _)| known.eq_ignore_ascii_case(op)).map(|(_, decodes)| *decodes)
 }
 
 /// What holds where no column says it: the device and the engine.
@@ -61,7 +61,10 @@ pub fn modules(
         .filter_map(|row| {
             let op = ops.at(row);
             let decodes = decodes(op)?;
-            Some((op.to_string(), module(frame, &columns, default, row, (op, decodes), seconds(row))))
+            Some((
+                op.to_ascii_lowercase(),
+                module(frame, &columns, default, row, (op, decodes), seconds(row)),
+            ))
         })
         .collect()
 }
@@ -85,23 +88,24 @@ fn module(
     };
     let hardware = match (device, word(vocabulary::DEVICE)) {
         (Some(hardware), "") => hardware.clone(),
+        (None, "") => return Err(vocabulary::NO_DEVICE.into()),
         (_, name) => catalog::hardware::hardware(name).map_err(|error| error.to_string())?.item,
     };
     let format = word(&["distribution"]);
     let quantization = PROJECTIONS
         .iter()
-        .find(|(known, _)| *known == format)
+        .find(|(known, _)| known.eq_ignore_ascii_case(format))
         .ok_or_else(|| format!("`distribution` must name the format of a module's projections: `{format}`"))?
         .1;
     let named = word(vocabulary::ENGINE);
     let keys = count(columns.kv_len, "kv_len")? as u64;
     let new = if decodes { 1 } else { count(columns.q_len, "q_len")? as u64 };
     Ok(Module {
-        op: op.to_string(),
+        op: op.to_ascii_lowercase(),
         hardware,
         engine: engine_name(if named.is_empty() { engine } else { named }),
         quantization,
-        kv: if word(&["kv_dtype", "kv_cache_dtype"]).starts_with("fp8") { "fp8" } else { "bf16" },
+        kv: if vocabulary::is_fp8(word(&["kv_dtype", "kv_cache_dtype"])) { "fp8" } else { "bf16" },
         heads: count(columns.heads, "heads")? as u64,
         sequences: count(columns.batch, "batch")?,
         new,

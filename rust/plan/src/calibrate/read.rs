@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use roofline_core::catalog;
 use roofline_core::efficiency::form::collective::CollectiveKernel;
 use roofline_core::efficiency::form::decode::{DecodeKernel, usual_heads};
 use roofline_core::efficiency::form::elementwise::ElementwiseKernel;
@@ -20,6 +19,9 @@ use super::kernel::Kernel;
 use super::modules::{Module, modules};
 use super::routing::{Case, GROUPED, Loads, Routing, UNGATED};
 use super::vocabulary::{self, Numbers, Op};
+
+mod refused;
+use refused::Refused;
 
 /// One usable row.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,6 +57,8 @@ pub struct Measurements {
     pub rows: Vec<Measurement>,
     /// What the others measured and why they cannot be used, with how many of each.
     pub refused: BTreeMap<(String, String), u64>,
+    /// How many of each operation, device and engine, as far as they are known.
+    pub refused_of: BTreeMap<[String; 3], u64>,
     /// The first row of each of these, from 1, and what stands there.
     pub examples: BTreeMap<(String, String), (usize, String)>,
     /// Whole modules, which count as refused: nothing is fitted to them.
@@ -96,6 +100,7 @@ pub fn read(frame: &Frame, defaults: &Defaults) -> Result<Measurements> {
                 let what = (ops.at(row).to_string(), reader.why(refused));
                 let example = || (row + 1, reader.was(refused, row, times[row]));
                 found.examples.entry(what.clone()).or_insert_with(example);
+                *found.refused_of.entry(reader.whose(row)).or_default() += 1;
                 *found.refused.entry(what).or_default() += 1;
             }
         }
@@ -110,19 +115,6 @@ pub fn read(frame: &Frame, defaults: &Defaults) -> Result<Measurements> {
 /// Width of a head and of the latent that heads are absorbed into, in every published model with latent attention.
 const MLA_HEAD: f64 = 128.0;
 const MLA_LORA: f64 = 512.0;
-
-/// Why a row is of no use.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Refused {
-    Op(u32),
-    Device(u32),
-    Time,
-    NotAFormat(u32),
-    NoPeak(&'static str),
-    Missing(&'static str),
-    Routing(u32),
-    Links,
-}
 
 /// Columns of a frame, looked up once.
 struct Reader<'a> {
@@ -225,13 +217,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The operation, the device and the engine of a row; empty where none is known.
+    fn whose(&self, row: usize) -> [String; 3] {
+        let device = self.device(row).map(|place| self.devices.get(place).hardware.name.clone());
+        let engine = &self.engines[self.engine(row)];
+        [self.ops.at(row).to_string(), device.unwrap_or_default(), engine.clone()]
+    }
+
+    fn engine(&self, row: usize) -> usize {
+        self.engine_words.map_or(0, |words| self.engine_of[words.codes[row] as usize])
+    }
+
     fn row(&self, row: usize, seconds: f64) -> Result<Measurement, Refused> {
         let op = self.op(row)?;
         let device = self.device(row)?;
         if !(seconds.is_finite() && seconds > 0.0) {
             return Err(Refused::Time);
         }
-        let engine = self.engine_words.map_or(0, |words| self.engine_of[words.codes[row] as usize]);
+        let engine = self.engine(row);
         let known = self.devices.get(device);
         let one = Measurement {
             row,
@@ -305,7 +308,7 @@ impl<'a> Reader<'a> {
 
     /// Whether queries, and whether the cache, are in 8 bits.
     fn narrow(&self, row: usize) -> (bool, bool) {
-        let is_fp8 = |words: Option<&Words>| words.is_some_and(|words| words.at(row).starts_with("fp8"));
+        let is_fp8 = |words: Option<&Words>| words.is_some_and(|words| vocabulary::is_fp8(words.at(row)));
         (is_fp8(self.dtypes), is_fp8(self.caches))
     }
 
@@ -542,52 +545,6 @@ impl<'a> Reader<'a> {
         seen.into_iter()
             .map(|(device, engine, code)| (device, engine, words.list[code as usize].clone()))
             .collect()
-    }
-
-    /// What stands where a row is wrong.
-    fn was(&self, refused: Refused, row: usize, time: f64) -> String {
-        match refused {
-            Refused::Time => time.to_string(),
-            Refused::Missing(name) => self
-                .frame
-                .number(&[name])
-                .map_or_else(|| "there is no such column".into(), |column| column[row].to_string()),
-            Refused::Op(code) => self.ops.list[code as usize].clone(),
-            Refused::Device(_) => self.device_words.map_or("", |words| words.at(row)).to_string(),
-            Refused::NotAFormat(_) => self.dtypes.map_or("", |words| words.at(row)).to_string(),
-            Refused::Routing(_) => self.routings.map_or("", |words| words.at(row)).to_string(),
-            Refused::NoPeak(what) => what.to_string(),
-            Refused::Links => self.ops.at(row).to_string(),
-        }
-    }
-
-    fn why(&self, refused: Refused) -> String {
-        let word = |words: Option<&Words>, code: u32| {
-            words.and_then(|words| words.list.get(code as usize)).cloned().unwrap_or_default()
-        };
-        match refused {
-            Refused::Op(code) => Op::parse(&self.ops.list[code as usize]).err().unwrap_or_default(),
-            Refused::Device(code) => {
-                let name = word(self.device_words, code);
-                match catalog::hardware::hardware(&name) {
-                    Err(error) => format!("{error} ({})", error.hint()),
-                    Ok(_) => {
-                        format!("device `{name}` lacks the peak, bandwidth or number of cores a form needs")
-                    }
-                }
-            }
-            Refused::Time => "time must be a positive number".into(),
-            Refused::NotAFormat(code) => {
-                format!("dtype must be one of {}: `{}`", Numbers::names().join(", "), word(self.dtypes, code))
-            }
-            Refused::NoPeak(what) => format!("the device's datasheet gives no rate for {what}"),
-            Refused::Missing(name) => format!("`{name}` must be a positive number"),
-            Refused::Routing(code) => {
-                let name = word(self.routings, code);
-                format!("distribution must be uniform, balanced or power_law_1.2 (an exponent): `{name}`")
-            }
-            Refused::Links => "links are not those of the catalogue's machine".into(),
-        }
     }
 }
 

@@ -106,10 +106,11 @@ impl Op {
     /// # Errors
     /// Why there is none.
     pub fn parse(name: &str) -> Result<Op, String> {
-        if let Some((_, op)) = OPS.iter().find(|(known, _)| *known == name) {
+        let is = |known: &str| known.eq_ignore_ascii_case(name.trim());
+        if let Some((_, op)) = OPS.iter().find(|(known, _)| is(known)) {
             return Ok(*op);
         }
-        if let Some((_, why)) = NOT_PRICED.iter().find(|(known, _)| *known == name) {
+        if let Some((_, why)) = NOT_PRICED.iter().find(|(known, _)| is(known)) {
             return Err(format!("{name}: {why}"));
         }
         if name.starts_with("cpu_") {
@@ -178,13 +179,19 @@ const fn numbers(
 /// Formats under the names of measurement files, 16 bits where a row names none; scales of blocks count as bytes of
 /// weights.
 const NUMBERS: [(&[&str], Numbers); 9] = [
-    (&["", "bfloat16", "bf16", "float16", "fp16", "half"], numbers("bf16", 2.0, 2.0, Format::Bf16, 6.0)),
-    (&["fp8", "float8", "fp8_e4m3"], numbers("fp8", 1.0, 1.0, Format::Fp8, 6.0)),
-    (&["fp8_block"], numbers("fp8_block", 1.0, 1.0, Format::Fp8, 1.0)),
-    (&["nvfp4"], numbers("nvfp4", 0.5625, 0.5625, Format::Fp4, 1.0)),
-    (&["int8_wo"], numbers("int8_wo", 1.0, 2.0, Format::Bf16, 1.0)),
-    (&["int4_wo", "w4a16"], numbers("int4_wo", 0.53, 2.0, Format::Bf16, 1.0)),
-    (&["sq", "int8_sq", "int8"], numbers("int8_sq", 1.0, 1.0, Format::Int8, 1.0)),
+    (
+        &["", "bfloat16", "bf16", "float16", "fp16", "half", "torch.bfloat16"],
+        numbers("bf16", 2.0, 2.0, Format::Bf16, 6.0),
+    ),
+    (
+        &["fp8", "float8", "fp8_e4m3", "fp8_static", "float8_e4m3fn"],
+        numbers("fp8", 1.0, 1.0, Format::Fp8, 6.0),
+    ),
+    (&["fp8_block", "fp8-block"], numbers("fp8_block", 1.0, 1.0, Format::Fp8, 1.0)),
+    (&["nvfp4", "fp4"], numbers("nvfp4", 0.5625, 0.5625, Format::Fp4, 1.0)),
+    (&["int8_wo", "w8a16"], numbers("int8_wo", 1.0, 2.0, Format::Bf16, 1.0)),
+    (&["int4_wo", "w4a16", "awq", "gptq"], numbers("int4_wo", 0.53, 2.0, Format::Bf16, 1.0)),
+    (&["sq", "int8_sq", "int8", "w8a8"], numbers("int8_sq", 1.0, 1.0, Format::Int8, 1.0)),
     (&["w4a16_mxfp4", "mxfp4"], numbers("mxfp4", 0.53125, 2.0, Format::Bf16, 1.0)),
     (&["w4a8_mxfp4_mxfp8", "mxfp4_mxfp8"], numbers("mxfp4_mxfp8", 0.53125, 1.0, Format::Fp8, 1.0)),
 ];
@@ -192,13 +199,21 @@ const NUMBERS: [(&[&str], Numbers); 9] = [
 impl Numbers {
     /// The format of that name, if it is one.
     pub fn parse(name: &str) -> Option<Numbers> {
-        NUMBERS.iter().find(|(names, _)| names.contains(&name)).map(|(_, numbers)| *numbers)
+        let is = |known: &&str| known.eq_ignore_ascii_case(name);
+        NUMBERS.iter().find(|(names, _)| names.iter().any(is)).map(|(_, numbers)| *numbers)
     }
 
     /// Names of the formats, one each.
     pub fn names() -> Vec<&'static str> {
         NUMBERS.iter().map(|(_, numbers)| numbers.name).collect()
     }
+}
+
+/// Whether a word names a format of 8 bits with a floating point.
+pub fn is_fp8(word: &str) -> bool {
+    ["fp8", "float8"]
+        .iter()
+        .any(|begin| word.get(..begin.len()).is_some_and(|head| head.eq_ignore_ascii_case(begin)))
 }
 
 /// Which kernels of a format's experts a row measured: engines choose by model among several, so unlike that they are
@@ -219,6 +234,8 @@ pub fn experts(format: &'static str, kernel: &str, engine: &str) -> &'static str
 pub const OP: &[&str] = &["op", "operation", "op_name"];
 /// The device measured.
 pub const DEVICE: &[&str] = &["system", "device", "gpu", "hw", "hardware"];
+/// What is said of a row that names none, where no other place does.
+pub const NO_DEVICE: &str = "`system` must name a device: there is none";
 /// The engine whose kernel it is.
 pub const ENGINE: &[&str] = &["backend", "engine", "framework"];
 /// Its version.

@@ -13,7 +13,7 @@ use roofline_core::efficiency::form::moe::Moe;
 use roofline_core::efficiency::form::prefill::Prefill;
 use roofline_core::efficiency::switches::{Launch, Switches};
 
-use crate::calibrate::check::{Group, groups};
+use crate::calibrate::check::{Flaw, Group, groups};
 use crate::calibrate::errors::Outcome;
 use crate::calibrate::family::Fitted;
 use crate::calibrate::fit;
@@ -22,6 +22,10 @@ use crate::calibrate::read::Measurements;
 
 use super::modules;
 use super::report::{Report, Tally};
+
+/// Predicted over measured beyond which a time was written in another unit: the odd kernels of some engines take a hundred
+/// times what their forms say.
+const SAME_UNIT: std::ops::Range<f64> = 1.0 / 300.0..300.0;
 
 /// Rows of one group with their predictions.
 struct Priced {
@@ -46,9 +50,14 @@ pub fn kernels(frames: &[&Measurements], sets: &[Set]) -> Report {
             tally.add(&one.metric, &one.groups, &one.predicted, &one.ideal, count);
         }
         for ((op, why), count) in found.refused.iter().filter(|((op, _), _)| decodes(op).is_none()) {
-            let metric = metric_of(op);
-            tally.refuse(&metric, &[], why, *count);
-            tally.add(&metric, &[], &[], &[], *count);
+            tally.refuse(&metric_of(op), &[], why, *count);
+        }
+        for ([op, gpu, engine], count) in
+            found.refused_of.iter().filter(|([op, ..], _)| decodes(op).is_none())
+        {
+            let named = [("gpu", gpu), ("engine", engine)].into_iter().filter(|(_, name)| !name.is_empty());
+            let groups: Vec<String> = named.map(|(kind, name)| format!("{kind}={name}")).collect();
+            tally.add(&metric_of(op), &groups, &[], &[], *count);
         }
     }
     modules::add(&mut tally, frames, sets);
@@ -68,6 +77,7 @@ fn metric_of(op: &str) -> String {
         Ok(Op::Nccl(_)) => "nccl",
         Ok(Op::CustomAllReduce) => "custom_all_reduce",
         Ok(Op::Pass(_)) => "elementwise",
+        Err(_) if op.is_empty() => "unnamed",
         Err(_) => op,
     };
     format!("kernel:{family}")
@@ -97,6 +107,7 @@ fn priced<F: Fitted>(found: &Measurements, group: &Group, sets: &[Set]) -> Price
         Chooser::new(&prediction, &known.hardware).choose::<F>(&nearest_dtypes(group.dtype), Some(engine));
     let mut refused: Vec<(String, u64)> =
         group.dropped.iter().map(|(flaw, count)| (flaw.why().to_string(), *count)).collect();
+    let mut strays = 0;
     let mut predicted = Vec::with_capacity(group.rows.len());
     let mut ideal = Vec::with_capacity(group.rows.len());
     match chosen {
@@ -107,12 +118,19 @@ fn priced<F: Fitted>(found: &Measurements, group: &Group, sets: &[Set]) -> Price
                     continue;
                 };
                 let measured = row.measured.seconds;
+                if !SAME_UNIT.contains(&(seconds / measured)) {
+                    strays += 1;
+                    continue;
+                }
                 let spread = chosen.spread_of(row.measured.usual, &row.measured.kernel.dimensions());
                 let band = seconds * spread.low..=seconds * spread.high;
                 predicted.push(Outcome { ratio: seconds / measured, inside: Some(band.contains(&measured)) });
                 ideal.push(Outcome { ratio: row.ideal_s / measured, inside: None });
             }
         }
+    }
+    if strays > 0 {
+        refused.push((Flaw::UnitSlip.why().to_string(), strays));
     }
     let gpu = &known.hardware.name;
     Priced {

@@ -8,7 +8,7 @@ use roofline_core::analysis::Analyst;
 use roofline_core::efficiency::file::Set;
 use roofline_core::efficiency::switches::{as_run_by, kernels_of};
 use roofline_core::efficiency::{Efficiency, Prediction};
-use roofline_core::error::Result;
+use roofline_core::error::{Error, Result};
 use roofline_core::lower::Lowering;
 use roofline_core::memory::EngineMemory;
 use roofline_core::point::{Point, Question};
@@ -23,14 +23,24 @@ use crate::calibrate::errors::Outcome;
 use crate::calibrate::frame::Frame;
 use crate::calibrate::read::Defaults;
 
-/// Half-widths of the bands of served times beside a step's own, as log ratios low and high: batches, lengths and settings
-/// are not known exactly. Chosen on the MiniMax-M2.5 and Llama-3.1-8B rows of the shared servers.
+/// Half-widths of the bands of times for a token beside a step's own, as log ratios low and high: batches, lengths and
+/// settings are not known exactly. Chosen on the MiniMax-M2.5 and Llama-3.1-8B rows of the shared servers.
 const TPOT_WIDTH: (f64, f64) = (0.05, 0.05);
-const TTFT_WIDTH: (f64, f64) = (0.30, 0.40);
+/// The same where a version replaced the kernels that steps consist of: TensorRT-LLM's experts in blocks of FP8 on
+/// Blackwell, where two versions of one kernel table are 41 to 52 % apart.
+const REPLACED: (f64, f64) = (0.40, 0.40);
+/// The same of times to the first token, P10 and P90 of rows of one part, by engine: vLLM's of MiniMax-M2.5, TensorRT-LLM's
+/// of Llama-3.1-8B, SGLang's of DeepSeek-V3 in FP8. The first wave of some servers stalls, and means hold it.
+const TTFT_WIDTHS: [(&str, (f64, f64)); 3] =
+    [("vllm", (0.15, 0.42)), ("trtllm", (0.37, 0.93)), ("sglang", (0.15, 1.28))];
 
 /// Predicted over measured beyond which the time was written in another unit; a first wave that stalls while kernels are
 /// compiled takes 40 times as long as predicted.
 const SAME_UNIT: std::ops::Range<f64> = 1.0 / 300.0..100.0;
+
+/// Steps that one server is driven at most; a thousand times as many as any of the shared ones takes would take minutes.
+const MOST_STEPS: u64 = 20_000_000;
+const MUST_BE_DRIVEN: &str = "must ask for at most 20 million steps of as many sequences as fit the cache";
 
 /// Sequences an engine runs at most.
 const MOST: u64 = 1024;
@@ -42,6 +52,8 @@ struct Answer {
     ideal: Served,
     /// P10 and P90 of a decode step, as shares of it.
     band: (f64, f64),
+    /// Half-widths beside it, of the first token and of a further one.
+    widths: [(f64, f64); 2],
 }
 
 /// Prices every row, the fits of `sets` before the shipped ones; `defaults` hold where no column says.
@@ -94,7 +106,7 @@ impl Answer {
         if !SAME_UNIT.contains(&ratio) {
             return Err("times are off by a factor of 1000: another unit?");
         }
-        let width = if metric == "ttft_ms" { TTFT_WIDTH } else { TPOT_WIDTH };
+        let width = self.widths[usize::from(metric != "ttft_ms")];
         let inside = Some(band(self.band, width).contains(&(1.0 / ratio)));
         Ok((Outcome { ratio, inside }, Outcome { ratio: of(&self.ideal) / measured, inside: None }))
     }
@@ -126,6 +138,16 @@ fn groups(frame: &Frame, row: usize, defaults: &Defaults) -> Vec<String> {
 }
 
 impl Server {
+    /// Half-widths beside a step's own band, of the first token and of a further one.
+    fn widths(&self) -> [(f64, f64); 2] {
+        let first = TTFT_WIDTHS.iter().find(|(engine, _)| *engine == self.engine).map(|(_, width)| *width);
+        let replaced = self.engine == "trtllm"
+            && self.hardware.architecture.starts_with("blackwell")
+            && self.precision.contains("fp8")
+            && !servers::is_dense(&self.model);
+        [first.unwrap_or(TTFT_WIDTHS[0].1), if replaced { REPLACED } else { TPOT_WIDTH }]
+    }
+
     fn driven(&self) -> Driven<'_> {
         Driven {
             engine: self.engine,
@@ -178,6 +200,11 @@ fn answer(server: &Server, sets: &[Set]) -> Result<Answer> {
     let held = predicted.outcome(&decode(driven.users.0, context))?.memory.engine_sequences.max(1);
     let load = driven.load(held);
     let running = load.users.min(load.most);
+    let (least, steps) = (load.requests / running, driven.lengths.1 + driven.lengths.0 / driven.budget());
+    if least.saturating_mul(steps) > MOST_STEPS {
+        let was = format!("{least} times {steps}");
+        return Err(Error::spec("`concurrency`, `isl` and `osl`", MUST_BE_DRIVEN, was, ""));
+    }
     let step = predicted.times(&decode(running, context))?.step.step;
     let share = |bound: Option<f64>| bound.map_or(1.0, |bound| bound / step.seconds);
     let budget = driven.budget();
@@ -190,6 +217,7 @@ fn answer(server: &Server, sets: &[Set]) -> Result<Answer> {
         served: driven.seen(served),
         ideal: closed_loop(&priced(&ideal)?, &load),
         band: (share(step.low), share(step.high)),
+        widths: server.widths(),
     })
 }
 

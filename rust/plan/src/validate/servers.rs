@@ -9,21 +9,29 @@ use roofline_core::model::{Ffn, Model};
 use crate::calibrate::frame::Frame;
 use crate::calibrate::read::Defaults;
 
-/// What checkpoints' names end in beside the architecture's: how it was trained further, in which format it is stored.
-const ENDINGS: [&str; 12] = [
-    "-fp8",
-    "-fp4",
-    "-nvfp4",
-    "-mxfp4",
-    "-int4",
-    "-int8",
-    "-awq",
-    "-bf16",
-    "-instruct",
-    "-thinking",
-    "-chat",
-    "-base",
+/// Formats that a table's word may stand for; none: as the checkpoint is stored.
+const PRECISIONS: [&str; 17] = [
+    "",
+    "bf16",
+    "fp16",
+    "bfloat16",
+    "float16",
+    "fp8",
+    "fp8_block",
+    "fp4",
+    "nvfp4",
+    "mxfp4",
+    "int8",
+    "w8a8",
+    "int4",
+    "w4a16",
+    "awq",
+    "gptq",
+    "w4afp8",
 ];
+/// More than any server has at once: users, and tokens of a prompt or an answer.
+const MOST_USERS: u64 = 65_536;
+const LONGEST: u64 = 4_194_304;
 
 /// What a row asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +74,17 @@ impl Server {
         let (tp, dp) = (must("tp_size")?, count("attention_dp_size").unwrap_or(1));
         let (moe_tp, ep) = (count("moe_tp_size").unwrap_or(1), count("moe_ep_size").unwrap_or(1));
         let (tp, dp, ep) = if is_dense(&model) { (tp, dp, 1) } else { once((tp, dp), (moe_tp, ep)) };
-        let precision = word(frame, "precision", row).to_lowercase();
+        let precision = word(frame, "precision", row).trim().to_lowercase();
+        if !PRECISIONS.contains(&precision.as_str()) {
+            let known = PRECISIONS[1..].join(", ");
+            return Err(format!("`precision` must be one of {known}: `{precision}`"));
+        }
+        let (users, lengths) = (must("concurrency")?, (must("isl")?, must("osl")?));
+        if users > MOST_USERS || lengths.0.max(lengths.1) > LONGEST {
+            return Err(format!(
+                "`concurrency` must be at most {MOST_USERS}, `isl` and `osl` at most {LONGEST}"
+            ));
+        }
         Ok(Server {
             hardware: hardware(word(frame, "system", row), defaults).map_err(|why| why.to_string())?,
             engine: engine(match word(frame, "backend", row) {
@@ -74,10 +92,12 @@ impl Server {
                 said => said,
             })?,
             layout: Layout { tp, pp: count("pp_size").unwrap_or(1), dp, ep },
-            users: must("concurrency")?,
-            lengths: (must("isl")?, must("osl")?),
+            users,
+            lengths,
             exact: word(frame, "source_kind", row) == "nvidia_internal",
-            narrow: ["fp4", "fp8", "int4", "int8"].iter().any(|narrow| precision.contains(narrow)),
+            narrow: ["fp4", "fp8", "int4", "int8", "w4", "w8", "awq", "gptq"]
+                .iter()
+                .any(|narrow| precision.contains(narrow)),
             precision,
             model,
         })
@@ -86,17 +106,22 @@ impl Server {
     /// The quantization that a table's word stands for: the checkpoint's own where it is as narrow.
     pub fn quantization(&self) -> &'static str {
         let own = self.model.quantization.as_deref().unwrap_or_default();
-        let in_four = own.contains("fp4") || own.contains("int4") || ["awq", "gptq"].contains(&own);
+        let in_four = own.contains("fp4")
+            || own.contains("int4")
+            || own.starts_with("w4")
+            || ["awq", "gptq"].contains(&own);
         match self.precision.as_str() {
-            "fp4" | "nvfp4" | "mxfp4" | "int4" if in_four => "auto",
+            "fp4" | "nvfp4" | "mxfp4" | "int4" | "w4a16" | "awq" | "gptq" if in_four => "auto",
             "fp4" | "nvfp4" => "nvfp4",
             "mxfp4" => "mxfp4",
-            "int4" => "awq",
-            "int8" => "int8",
+            "int4" | "w4a16" | "awq" | "gptq" => "awq",
+            "w4afp8" => "w4afp8",
+            "int8" | "w8a8" if own == "w8a8" => "auto",
+            "int8" | "w8a8" => "int8",
             "fp8" if own.is_empty() && is_dense(&self.model) => "fp8",
             // Makers of models with experts publish them in blocks.
             "fp8" | "fp8_block" if own.is_empty() => "fp8-block",
-            "bf16" if !own.is_empty() => "bf16",
+            "bf16" | "bfloat16" | "fp16" | "float16" if !own.is_empty() => "bf16",
             _ => "auto",
         }
     }
@@ -109,6 +134,7 @@ impl Server {
 pub fn hardware(said: &str, defaults: &Defaults) -> Result<Hardware> {
     match (&defaults.device, said) {
         (Some(device), "") => Ok(device.clone()),
+        (None, "") => Err(Error::spec("`system`", "must name a device", "there is none", "")),
         _ => Ok(catalog::hardware::hardware(said)?.item),
     }
 }
@@ -124,23 +150,15 @@ fn engine(backend: &str) -> Result<&'static str, String> {
     }
 }
 
-/// The model of that name, or of the architecture that its name begins with.
+/// The model of that name.
 ///
 /// # Errors
-/// A name under which nothing is known.
+/// No name, or one under which nothing is known.
 pub fn named(path: &str) -> Result<Model> {
-    let mut name = path;
-    loop {
-        let found = catalog::models::model(name);
-        if found.is_ok() {
-            return found;
-        }
-        let lower = name.to_lowercase();
-        match ENDINGS.iter().find(|ending| lower.ends_with(*ending)) {
-            Some(ending) => name = &name[..name.len() - ending.len()],
-            None => return catalog::models::model(path),
-        }
+    if path.is_empty() {
+        return Err(Error::spec("`model_path`", "must name a model", "there is none", ""));
     }
+    catalog::models::model(path)
 }
 
 /// Whether it has no experts.
@@ -192,8 +210,8 @@ mod tests {
     #[test]
     fn a_checkpoint_is_found_under_the_name_of_its_architecture() {
         let same = |one: &str, other: &str| assert_eq!(named(one).unwrap().name, named(other).unwrap().name);
-        same("Qwen/Qwen3.5-397B-A17B-FP8", "qwen3.5-397b-a17b");
-        same("moonshotai/Kimi-K2-Thinking", "kimi-k2");
+        same("Qwen/Qwen3.5-397B-A17B-FP8", "qwen3.5-397b-a17b-fp8-block");
+        same("moonshotai/Kimi-K2-Thinking-Base", "kimi-k2");
         let error = named("nobody/knows-Instruct-FP8").unwrap_err().to_string();
         assert_eq!(error, "no model is called `nobody/knows-Instruct-FP8`");
     }

@@ -149,6 +149,10 @@ fn a_name_is_found_however_people_write_it() {
         ("gpt-2", "gpt2"),
         ("DiT-XL/2", "dit-xl-2"),
         ("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "llama-3.1-8b"),
+        ("LLAMA3.1_70B", "llama-3.1-70b"),
+        ("llama3.1:8b", "llama-3.1-8b"),
+        ("nvidia/NVIDIA-Nemotron-Nano-9B-v2", "nemotron-nano-9b-v2"),
+        ("zai-org/GLM-4.7", "glm-4.6"),
     ];
     for (written, meant) in spellings {
         assert_eq!(model(written).unwrap().name, meant, "{written}");
@@ -159,7 +163,7 @@ fn a_name_is_found_however_people_write_it() {
 fn every_alias_finds_its_own_model() {
     for (name, file) in files() {
         for alias in &file.aliases {
-            assert_eq!(find(alias).unwrap().0, name, "{alias}");
+            assert_eq!(find(alias).unwrap().name, name, "{alias}");
         }
     }
 }
