@@ -247,8 +247,9 @@ def test_many_times_more_is_told_as_times(command: Callable[..., Any]) -> None:
 def test_a_map_is_of_the_sizes_that_are_asked_for(command: Callable[..., Any], tmp_path: Path) -> None:
     line = "break-even llama-3.1-8b --hw h100-sxm --map"
     table = command(f"{line} -b 512,1 --input-len 128:8192:x8").out.splitlines()
-    assert table[2].split() == ["batch", "\\", "context", "128", "1,024", "8,192"]
-    assert [row.split()[0] for row in table[3:]] == ["1", "512"]
+    assert table[0] == "Llama-3.1-8B · bf16 weights, bf16 KV · 1x H100-SXM · ideal times"
+    assert table[4].split() == ["batch", "\\", "context", "128", "1,024", "8,192"]
+    assert [row.split()[0] for row in table[5:]] == ["1", "512"]
     file = tmp_path / "map.toml"
     file.write_text("batch_size = [1, 512]\ninput_len = [128, 1024, 8192]\n")
     assert command(f"{line} -c {file}").out.splitlines() == table

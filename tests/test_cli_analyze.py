@@ -93,3 +93,58 @@ def test_a_page_holds_the_table_and_needs_no_other_file(command: Callable[..., A
     assert page.count("<tr>") == frame.height + 1
     assert f'<td>attention</td><td class="number">{frame["repeat"][4]}</td>' in page
     assert "http" not in page
+
+
+@pytest.mark.parametrize("width", [72, 80, 100, 160])
+def test_every_operator_has_a_line_of_its_own_on_a_narrow_terminal(width: int) -> None:
+    from roofline_fast.cli.analyze_screen import screen
+    from roofline_fast.cli.figures import folded
+
+    step = rf.analyze("qwen3-30b-a3b", "l40s", tp=4, batch_size=16, phase="chat")
+    shown = folded(screen(step, width), width).split("\n")
+    assert max(map(len, shown)) <= width
+    first = next(at for at, line in enumerate(shown) if line.startswith("  operator"))
+    listed = step.ops.filter(pl.col("bound") != "fused")["op"].to_list()
+    names = [line.split()[0] for line in shown[first + 1 : first + 1 + len(listed)]]
+    assert names == listed
+    # What is left out can be had from what stays.
+    heads = shown[first].split()
+    assert heads[-3:] == ["predicted", "share", "bound"]
+    assert ("FLOP/B" in heads) == (width > 80)
+
+
+def test_sequences_that_fit_hold_what_the_title_says(command: Callable[..., Any]) -> None:
+    def fits(asked: str) -> tuple[int, str]:
+        line = next(line for line in command(f"{STEP} {asked}").out.split("\n") if "memory/GPU" in line)
+        sequences, _, context = line.partition(" max ")[2].partition(" seqs @ ")
+        return int(sequences.replace(",", "")), context
+
+    answered = fits("--phase chat --isl 1500 --osl 500")
+    assert answered[1] == "2,000"
+    assert fits("--isl 1000 --prefix-len 1000")[1] == "2,000"
+    # A token more or less: the last of an answer is never cached, a step adds one.
+    assert answered[0] == pytest.approx(fits("--isl 2000")[0], abs=2)
+
+
+def test_a_band_has_the_unit_of_what_lies_in_it() -> None:
+    from roofline_fast.cli.figures import band
+
+    assert band(0.95, 1.3, 1.1) == "0.95–1.30 s"
+    assert band(0.00478, 0.00551, 0.0051) == "4.78–5.51 ms"
+    assert band(90e-9, 110e-9, 1e-7) == "90.0–110 ns"
+
+
+def test_a_token_has_a_price_and_an_energy_where_they_are_known(command: Callable[..., Any]) -> None:
+    step = rf.analyze("llama-3.1-8b", "h100-sxm", batch_size=4)
+    assert step.usd is not None
+    assert step.energy_j is not None
+    said = f"{step.usd / 4 * 1e6:.2f} USD a million tokens · {step.energy_j / 4:.2f} J a token (assumed"
+    assert said in command(STEP).out
+    # Nobody rents it out, and its power is not published.
+    assert "cost  " not in command("analyze llama-3.1-8b --hw m2-ultra --mode ideal").out
+
+
+def test_only_what_crosses_a_link_gains_from_a_faster_one(command: Callable[..., Any]) -> None:
+    assert "+10 % link" not in command(STEP).out
+    for more in ("--tp 2", "--with offload:share=0.5"):
+        assert "+10 % link" in command(f"{STEP} {more}").out

@@ -142,8 +142,8 @@ def test_generating_refuses_what_it_cannot_write(command: Callable[..., Any], tm
     assert wrong.err.startswith("error: output must end in one of .jsonl, .csv, .parquet: out.txt\nhint: ")
     vidur = command("trace generate --num-prompts 5 --to vidur -o out.jsonl").err
     assert "output must end in .csv for vidur: out.jsonl" in vidur
-    packed = command("trace generate --num-prompts 5 -o out.csv.gz").err
-    assert "output must end in .csv for native: out.csv.gz" in packed
+    packed = command("trace generate --num-prompts 5 -o out.parquet.gz").err
+    assert "output must end in one of .jsonl, .csv, .parquet: out.parquet.gz" in packed
     absent = command("trace generate --num-prompts 5 -o no-such-folder/out.csv").err
     assert "--output must lie in a folder that exists" in absent
     assert "--output must be given" in command("trace generate --num-prompts 5").err

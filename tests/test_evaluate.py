@@ -121,7 +121,10 @@ def test_only_the_results_asked_for_are_added_and_other_columns_stay() -> None:
     [
         ({"tp": [1, 7]}, {}, r"^row 1: layout.tp must divide the 32 attention heads of .*: 7$"),
         ({"batch_size": [1, 0]}, {}, r"^row 1: batch_size must be at least 1: 0"),
-        ({"batch_size": [1.5]}, {}, r"^batch_size must be a column of whole numbers"),
+        ({"batch_size": [1.5]}, {}, r"^row 0: batch_size must be a whole number: 1.5"),
+        ({"batch_size": [1, 2.5]}, {}, r"^row 1: batch_size must be a whole number: 2.5"),
+        ({"tp": [1.0, 2.0, float("nan")]}, {}, r"^row 2: tp must be a whole number: nan"),
+        ({"tp": [1.0, -2.0]}, {}, r"^row 1: tp must not be negative: -2"),
         ({"batch_size": [1, None]}, {}, r"^batch_size must hold no nulls: 1, the first in row 1"),
         ({"phase": ["decode", None]}, {}, r"^phase must hold no nulls: 1, the first in row 1"),
         ({"batch_size": [1, -4]}, {}, r"^row 1: batch_size must not be negative: -4"),
@@ -141,3 +144,9 @@ def test_only_the_results_asked_for_are_added_and_other_columns_stay() -> None:
 def test_a_mistake_names_its_row_and_column(frame: Any, keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(rf.RooflineError, match=message):
         rf.evaluate(frame, **{"model": "llama-3.1-8b", "hw": "h100-sxm", **keywords})
+
+
+def test_whole_numbers_may_come_as_floats() -> None:
+    floats = rf.evaluate({"batch_size": [1.0, 64.0]}, model="llama-3.1-8b", hw="h100-sxm", columns="step_s")
+    counts = rf.evaluate({"batch_size": [1, 64]}, model="llama-3.1-8b", hw="h100-sxm", columns="step_s")
+    assert floats.equals(counts)

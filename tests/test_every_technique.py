@@ -128,6 +128,27 @@ def test_a_simulated_request_pays_what_its_steps_cost(kind: str) -> None:
     assert decodes >= (2 if kind in ("spec", "parallel-decoding") else 12)
 
 
+def test_more_adapters_than_lie_in_memory_are_told_of_where_as_many_sequences_may_run() -> None:
+    def told(seqs: int) -> list[str]:
+        run = rf.simulate(
+            model="llama-3.1-8b",
+            hw="h100-sxm",
+            num_prompts=4,
+            request_rate=8,
+            max_num_seqs=seqs,
+            techniques="lora:rank=8,adapters=64,resident=4",
+        )
+        return [note for note in run.notes if note.startswith("lora:resident")]
+
+    # 64·(1 − (63/64)^8) = 7.57, of 4 sequences 3.9
+    (note,) = told(8)
+    assert note == (
+        "lora:resident must be at least the 7.6 adapters that 8 sequences draw at once: 4; "
+        "fetching others is left out where so many run"
+    )
+    assert told(4) == []
+
+
 @pytest.mark.parametrize("text", NEUTRAL)
 def test_a_neutral_setting_changes_no_simulation(text: str) -> None:
     traffic: dict[str, Any] = {"num_prompts": 12, "input_len": 300, "output_len": 20, "request_rate": 50}

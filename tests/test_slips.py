@@ -198,3 +198,49 @@ def test_two_requests_have_no_rate(tmp_path: Path, command: Callable[..., Any]) 
     assert ", – req/s, in 10 / out 5 tokens" in done.out
     assert "load        offered – req/s, served " in done.out
     assert "2,000 req/s" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["--dataset-path", "x.jsonl"], "the file is the argument"),
+        (["--save-result"], "`-o FILE.parquet` writes a row a request"),
+        (["--speculative-config", "{}"], "`--spec-method ngram"),
+        (["--num-gpus", "8"], "`--tp N` shares every layer"),
+        (["-tp", "2"], "long names have two dashes: `--tp 2`"),
+        (["--tp", "1,2"], "`roofline-fast sweep` tries several values"),
+        (["--goodput", "ttft:500", "tpot:50"], 'stand in quotes: `--goodput "ttft:500 tpot:50"`'),
+    ],
+)
+def test_flags_of_other_tools_are_answered_with_what_says_the_same(
+    words: list[str], hint: str, command: Callable[..., Any]
+) -> None:
+    done = command(["simulate", "--hw", "h100-sxm", "--num-prompts", "5", *words])
+    assert done.code == 2
+    assert hint in done.err
+
+
+def test_lengths_have_the_names_of_random_data_sets_too(command: Callable[..., Any]) -> None:
+    ask = "simulate --hw h100-sxm --num-prompts 5 --format json --quiet"
+    own = command(f"{ask} --input-len 100 --output-len 7 --prefix-len 32")
+    assert own.code == 0
+    assert (
+        command(f"{ask} --random-input-len 100 --random-output-len 7 --random-prefix-len 32").out == own.out
+    )
+
+
+def test_what_cannot_be_written_is_told_by_the_name_it_was_given(tmp_path: Path) -> None:
+    from roofline_fast.atomic_file import aside
+
+    def disk_full(part: Path) -> None:
+        part.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    def fill(path: Path) -> None:
+        with aside(path) as part:
+            disk_full(part)
+
+    with pytest.raises(OSError, match="must be writable: No space left on device") as caught:
+        fill(tmp_path / "out.csv")
+    assert caught.value.filename == str(tmp_path / "out.csv")
+    assert not list(tmp_path.iterdir())

@@ -447,6 +447,7 @@ def test_an_interrupted_sweep_leaves_whole_parts_and_goes_on(tmp_path: Path) -> 
         pytest.skip("it was done before it could be interrupted")
     assert running.returncode == 130, err
     assert "the same command goes on" in err
+    assert err.count("interrupted") == 1
     assert "Traceback" not in err
     for file in out.glob("parts/*.parquet"):
         assert pl.read_parquet(file).height > 0
@@ -454,3 +455,34 @@ def test_an_interrupted_sweep_leaves_whole_parts_and_goes_on(tmp_path: Path) -> 
     assert again.returncode == 0, again.stderr
     assert "parts are there already" in again.stderr
     assert json.loads((out / "manifest.json").read_text())["points"] == 200_000
+
+
+@pytest.mark.parametrize(
+    "ask", ["--slo ttft:500", "--pareto ttft_s,tokens_per_gpu_s", "--keep topk --by e2e_s"]
+)
+def test_a_result_that_a_phase_has_not_is_told_where_it_is_asked_for(
+    ask: str, command: Callable[..., Any]
+) -> None:
+    done = command(f"{ONE} -b 1:8 {ask}")
+    assert (done.code, done.out) == (3, "")
+    assert "error: at least one point must be feasible: all 8 were dropped" in done.err
+    name = "e2e_s" if "e2e" in ask else "ttft_s"
+    others = "chat has one" if "e2e" in ask else "prefill and chat have one"
+    assert f"8  {name} is not known (phase = decode has none; {others})" in done.err
+
+
+def test_limits_are_told_as_they_were_written(command: Callable[..., Any]) -> None:
+    done = command(f"{ONE} -b 1:2 --phase chat --slo ttft:0.1ms")
+    assert done.code == 3
+    assert "ttft_s must be at most 0.0001 (it is " in done.err
+
+
+def test_axes_and_limits_in_the_wrong_place_are_told_where_they_belong(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "space.toml"
+    file.write_text('tp = [1, 2]\nmax_tpot_s = 0.1\n[axes]\nmodel = "llama-3.1-8b"\nhw = "h100-sxm"\n')
+    done = command(f"sweep {file}")
+    assert done.code == 2
+    assert "tp must stand among the axes: write it under [axes]" in done.err
+    assert "max_tpot_s must stand among the limits: write it under [limits]" in done.err

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from roofline_fast.errors import RooflineError
 from roofline_fast.sweeps import dataset as sweep_dataset
 from roofline_fast.sweeps.run import Run
-from roofline_fast.sweeps.simulations import SimulateRun
+from roofline_fast.sweeps.simulations import SimulateRun, known_figures
 from roofline_fast.sweeps.space import Space
 
 AXES = {
@@ -233,7 +233,7 @@ def test_parts_of_scenarios_are_read_together_whatever_each_of_them_holds(tmp_pa
     assert data.missing() == []
     manifest = data.finish()
     assert manifest is not None
-    assert [file["part"] for file in manifest["files"]] == ["part-00000002.parquet", "part-00000003.parquet"]
+    assert [file["rows"] for file in manifest["files"]] == [0, 0, 1, 1]
     assert manifest["dropped"] == [("gpus must be at least 2", 2, "it is 1")]
     rows = pl.read_parquet(tmp_path / "parts" / "*.parquet")
     assert rows.equals(data.read())
@@ -263,3 +263,61 @@ def test_the_scenarios_of_a_missing_trace_are_no_row_each(command: Callable[...,
     done = command("sweep --trace nowhere.jsonl --hw h100-sxm --tp 1,2")
     assert done.code == 2, done
     assert "nowhere.jsonl" in done.err
+
+
+def test_a_part_that_was_damaged_is_computed_anew(tmp_path: Path, whole: dict[str, str]) -> None:
+    run = run_of()
+    data = run.data_set(tmp_path)
+    for part in data.missing():
+        data.write(part, run.compute)
+    data.part(1).write_bytes(b"not a part")
+    data.part(2).with_suffix(".json").write_text("not a description")
+    data.part(0).unlink()
+    again = run.data_set(tmp_path)
+    assert again.finish() is None
+    assert again.missing() == [0, 1, 2]
+    for part in again.missing():
+        again.write(part, run.compute)
+    assert again.finish() is not None
+    assert digests(tmp_path) == whole
+
+
+def test_all_parts_of_simulations_have_the_same_columns(tmp_path: Path) -> None:
+    trace = rf.Trace(arrival_s=[0.0, 0.5, 4.0], prompt_tokens=[100, 200, 50], output_tokens=[10, 20, 30])
+    axes = {
+        "hw": "h100-sxm",
+        "model": ["llama-3.1-8b", "llama-3.1-405b"],
+        "slo": [None, "ttft:500"],
+        "mode": ["ideal", "predicted"],
+        "engine": ["vllm", "sglang"],
+    }
+    run = SimulateRun(trace, axes, points_a_part=1)
+    data = run.data_set(tmp_path)
+    for part in data.missing():
+        data.write(part, run.compute)
+    manifest = data.finish()
+    assert manifest is not None
+    assert manifest["rows"] == 8
+    assert {
+        tuple(pl.read_parquet_schema(file).items()) for file in (tmp_path / "parts").glob("*.parquet")
+    } == {tuple(run.schema.items())}
+    rows = pl.read_parquet(tmp_path / "parts" / "*.parquet")
+    assert rows.equals(run.read(0, run.points)[0])
+    assert rows["slo_attainment"].null_count() == 4
+    assert rows["mean_ttft_low_ms"].null_count() == 4
+
+
+def test_every_figure_of_a_summary_is_a_column_of_sweeps(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    row = '{{"arrival_s": {}, "prompt_tokens": 10, "output_tokens": 5, "deadline_s": 2}}\n'
+    path.write_text("".join(row.format(place) for place in range(4)))
+    run = rf.simulate(path, model="llama-3.1-8b", hw="h100-sxm", slo="ttft:500")
+    assert list(run.summary) == list(known_figures())
+    for name, value in run.summary.items():
+        assert value is None or pl.Series([value]).dtype == known_figures()[name], name
+
+
+def test_unknown_figures_are_refused_before_anything_is_simulated() -> None:
+    for asked in ({"figures": ("ttft",)}, {"keep": "topk", "objectives": ("min:ttft",)}):
+        with pytest.raises(rf.UnknownNameError, match="no figure is called `ttft`"):
+            SimulateRun("no-such-file.jsonl", {"hw": "h100-sxm"}, **asked)

@@ -66,6 +66,24 @@ def test_a_simulated_step_costs_what_analyze_says(techniques: str) -> None:
         assert seconds == pytest.approx(asked.step_s, rel=1e-9)
 
 
+@pytest.mark.parametrize("techniques", ["kv-evict:window=600", "attention:kind=sparse,top-k=512"])
+def test_what_ifs_of_latent_attention_cost_the_same_everywhere(techniques: str) -> None:
+    how: dict[str, Any] = {"model": "deepseek-v2-lite", "hw": HW, "techniques": techniques, "mode": "ideal"}
+    trace = rf.Trace(arrival_s=[0.0], prompt_tokens=[1000], output_tokens=[4])
+    run = rf.simulate(trace, **how, engine="vllm-sync", record="steps")
+    rows = {"input_len": [1000, 1001, 1002]}
+    priced = rf.evaluate(rows, model=how["model"], hw=HW, techniques=techniques, mode="ideal")
+    for place, step in enumerate(run.steps.filter(pl.col("prefill_tokens") == 0).iter_rows(named=True)):
+        asked = rf.analyze(**how, input_len=1000 + place)
+        assert step["end_s"] - step["start_s"] == pytest.approx(asked.step_s, rel=1e-9)
+        assert priced["step_s"][place] == pytest.approx(asked.step_s, rel=1e-12)
+        assert priced["kv_bytes"][place] == pytest.approx(asked.memory["kv_bytes"], rel=1e-12)
+    plain = rf.analyze(how["model"], HW, input_len=1000)
+    blocks = rf.analyze(**how, input_len=1000).memory["engine_sequences"] / plain.memory["engine_sequences"]
+    # Blocks of a window of 600 in the place of a thousand tokens; an index lies beside what is chosen from.
+    assert (1.5 < blocks < 1.7) if "window" in techniques else (0.5 < blocks < 1)
+
+
 MIXED = ["none", "early-exit:at=0.5,share=0.4", "contextual-sparsity:active=0.3", "kv-evict:ratio=0.5", "pim"]
 
 

@@ -161,7 +161,7 @@ def test_several_parquet_files_are_one_trace(tmp_path: Path) -> None:
     assert trace.origin == f"2 files ({tmp_path}/1.parquet to {tmp_path}/2.parquet)"
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "jsonl.zst", "csv", "parquet"])
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "jsonl.zst", "csv", "csv.gz", "csv.zst", "parquet"])
 def test_what_is_written_is_read_again_whole(suffix: str, tmp_path: Path) -> None:
     original = rf.Trace.read(shared("traces", "formats", "native_full.jsonl"))
     path = tmp_path / f"trace.{suffix}"
@@ -317,3 +317,62 @@ def test_what_else_a_file_has_is_carried(tmp_path: Path) -> None:
     assert second == (0, 0, 0, 0, None, None)
     trace.write(tmp_path / "again.parquet")
     assert rf.Trace.read(tmp_path / "again.parquet").requests.equals(trace.requests)
+
+
+def test_names_of_one_unit_may_change_from_line_to_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(
+        '{"timestamp": 0, "input_length": 10, "output_length": 5}\n'
+        '{"created_time": 1000, "input_tokens": 20, "output_tokens": 6}\n'
+    )
+    trace = rf.Trace.read(path)
+    assert trace.requests["arrival_s"].to_list() == [0.0, 1.0]
+    assert trace.requests["prompt_tokens"].to_list() == [10, 20]
+    path.write_text(
+        '{"arrival_ms": 0, "prompt_tokens": 10, "output_tokens": 5}\n'
+        '{"arrival_s": 1, "prompt_tokens": 20, "output_tokens": 6}\n'
+    )
+    assert "in the same field and unit (arrival_ms): arrival_s" in refusal(path)
+
+
+def test_calls_that_a_log_says_failed_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    row = '{{"startTime": {0}, "prompt_tokens": {1}, "completion_tokens": {1}, "status": "{2}"}}\n'
+    path.write_text(row.format(5, 10, "success") + row.format(6, 0, "failure") + row.format(7, 3, "success"))
+    trace = rf.Trace.read(path)
+    assert trace.requests["prompt_tokens"].to_list() == [10, 3]
+    assert "1 of 3 requests failed: passed over" in trace.information
+
+
+def test_fields_of_another_case_are_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"Timestamp": 1, "Input_Length": 10, "Output_Length": 5}\n')
+    with pytest.raises(TraceError) as caught:
+        rf.Trace.read(path)
+    assert (
+        caught.value.hint
+        == "did you mean `timestamp` for `Timestamp`? JSON tells small letters from capitals"
+    )
+
+
+def test_a_decimal_comma_tells_the_delimiter_apart(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("arrived_at;num_prefill_tokens;num_decode_tokens\n0,5;10;5\n1,5;20;5\n")
+    trace = rf.Trace.read(path, csv_decimal=",")
+    assert trace.requests["arrival_s"].to_list() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_models_of_different_requests_are_written_again(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    row = '{{"arrival_s": {}, "prompt_tokens": 10, "output_tokens": 5{}}}\n'
+    models = [', "model": "a"', "", ', "model": "b"', ', "model": "b"']
+    path.write_text("".join(row.format(place, model) for place, model in enumerate(models)))
+    trace = rf.Trace.read(path)
+    assert trace.information == ["several models, read as one workload: a (1), b (2)"]
+    assert trace.requests["model"].to_list() == ["a", None, "b", "b"]
+    assert trace.write(tmp_path / f"again.{suffix}") == []
+    again = rf.Trace.read(tmp_path / f"again.{suffix}")
+    assert again.requests.equals(trace.requests)
+    path.write_text("".join(row.format(place, models[0]) for place in range(3)))
+    assert "model" not in rf.Trace.read(path).requests.columns

@@ -55,6 +55,8 @@ KEYWORDS_ONLY = (
     "progress",
 )
 OF_ANALYZE_ONLY = ("w_bits", "a_bits", "kv_bits", "fusion", "flash_attention", "overlap", "compat")
+# Whole numbers that floats hold exactly are below this.
+MOST_EXACT = 2.0**53
 # How alike two names are, 0 to 1, from which one is taken for a slip of the other.
 SLIP = 0.8
 DEFAULTS: dict[str, Any] = {
@@ -287,7 +289,23 @@ def _typed(rows: pl.DataFrame) -> pl.DataFrame:
             raise SpecError(f"{name} must be a column of names: {dtype}", field=name, value=str(dtype))
         if name not in DRAFTS:
             _check_values(rows[name])
+        if name in counts and dtype.is_float():
+            rows = rows.with_columns(_whole(rows[name]))
     return rows
+
+
+def _whole(column: pl.Series) -> pl.Series:
+    """Return counts that came as floats as whole numbers; refuse others by their first row."""
+    import polars as pl
+
+    odd = (column.is_finite() & (column == column.round()) & (column.abs() < MOST_EXACT)).not_()
+    if odd.any():
+        row = odd.arg_max() or 0
+        message = f"row {row}: {column.name} must be a whole number: {column[row]}"
+        raise SpecError(message, field=column.name, value=str(column[row]))
+    whole = column.cast(pl.Int64)
+    _check_values(whole)
+    return whole
 
 
 def _check_values(column: pl.Series) -> None:
@@ -340,6 +358,10 @@ def _meant(column: str) -> list[str]:
 def _names(values: Any) -> Any:
     """Return models and devices among the values by their names: frames hold no objects."""
     if isinstance(values, list | tuple):
+        if any(isinstance(value, float) for value in values) and all(
+            type(value) in (int, float) for value in values
+        ):
+            return [float(value) for value in values]
         return [getattr(value, "name", value) if hasattr(value, "compiled") else value for value in values]
     return values
 

@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
 
 @with_flags("deployed", flags.DEPLOYED)
 @with_flags("lowered", flags.LOWERED)
+@with_flags("predicted", flags.PREDICTED)
 @with_flags("drafts", flags.DRAFTS)
 def analyze(
     model: flags.ModelArgument = None,
@@ -61,12 +62,7 @@ def analyze(
     ] = None,
     lowered: dict[str, Any] | None = None,
     techniques: flags.With = None,
-    mode: flags.Mode = "predicted",
-    efficiency: flags.Efficiency = None,
-    act_quant: flags.ActQuant = None,
-    launch: flags.Launch = None,
-    p2p: flags.P2p = None,
-    host: flags.Host = None,
+    predicted: dict[str, Any] | None = None,
     engine: flags.Engine = "vllm",
     gpu_memory_utilization: flags.GpuMemoryUtilization = None,
     enforce_eager: flags.EnforceEager = None,
@@ -118,12 +114,7 @@ def analyze(
         kv_bits=kv_bits,
         **(lowered or {}),
         techniques=techniques,
-        mode=mode,
-        efficiency=efficiency,
-        act_quant=act_quant,
-        launch=launch,
-        p2p=p2p,
-        host=flags.host(host),
+        **flags.predicted(predicted or {}),
         engine=engine,
         gpu_memory_utilization=gpu_memory_utilization,
         enforce_eager=enforce_eager,
@@ -145,11 +136,12 @@ def analyze(
     def screen() -> str:
         if compat is not None:
             return analyze_screen.viewer_screen(analysis)
+        shown = analyze_screen.screen(analysis, output.width())
         if not roofline:
-            return analyze_screen.screen(analysis)
+            return shown
         from roofline_fast.cli.analyze_chart import chart
 
-        return "\n".join([analyze_screen.screen(analysis), "", *chart(analysis)])
+        return "\n".join([shown, "", *chart(analysis)])
 
     output.show(form, screen=screen, record=analysis.to_dict, frame=lambda: analysis.ops)
     return 0 if compat is not None else _verdict(analysis)

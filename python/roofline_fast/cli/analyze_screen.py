@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast.cli.figures import bar, change, digits, gib, milliseconds, percent, scaled, seconds, table
+from roofline_fast.cli.figures import (
+    band,
+    bar,
+    change,
+    digits,
+    gib,
+    milliseconds,
+    percent,
+    scaled,
+    seconds,
+    table,
+)
 from roofline_fast.technique_files import short
 
 if TYPE_CHECKING:
@@ -14,9 +25,11 @@ if TYPE_CHECKING:
 DATASHEET_ONLY = "ideal roofline only: datasheet; expect real engines to be 1.3–2x slower"
 
 
-def screen(analysis: Analysis) -> str:
-    """Return the screen as text."""
-    blocks = [_header(analysis), *_operators(analysis), "", *_turning_points(analysis), _fidelity(analysis)]
+def screen(analysis: Analysis, width: int | None = None) -> str:
+    """Return the screen as text, its table within so many columns if that is said."""
+    operators = _operators(analysis, width)
+    turning = [*_turning_points(analysis), *_cost(analysis)]
+    blocks = [_header(analysis), *operators, "", *turning, _fidelity(analysis)]
     notes = [f"  note: {note}" for note in analysis.notes]
     return "\n".join([*blocks, *notes])
 
@@ -33,12 +46,22 @@ def deployment_title(analysis: Analysis) -> str:
     return f"{gpus}x {analysis.hardware.title}" + (f" ({layout})" if layout else "")
 
 
+def assumed(analysis: Analysis, *, sizes: bool) -> str:
+    """Return what answers about a decode step rest on, techniques apart; its batch and context where they have one."""
+    parts = [analysis.model.title, _precision(analysis.inputs), deployment_title(analysis)]
+    fits = analysis.memory["engine_sequences"]
+    asked = [f"{_asked(analysis.inputs)} ({fits:,} fit)"] if sizes else []
+    return " · ".join([*parts, *asked, f"{analysis.inputs['mode']} times"])
+
+
+def _precision(inputs: dict[str, Any]) -> str:
+    precision = f"{inputs['quantization']} weights"
+    return precision if inputs["phase"] == "encode" else f"{precision}, {inputs['kv_cache_dtype']} KV"
+
+
 def _title(analysis: Analysis) -> str:
     inputs = analysis.inputs
-    precision = f"{inputs['quantization']} weights"
-    if inputs["phase"] != "encode":
-        precision += f", {inputs['kv_cache_dtype']} KV"
-    parts = [analysis.model.title, precision, *map(short, analysis.deployment.techniques)]
+    parts = [analysis.model.title, _precision(inputs), *map(short, analysis.deployment.techniques)]
     return " · ".join([*parts, deployment_title(analysis), _asked(inputs)])
 
 
@@ -68,7 +91,7 @@ def _asked(inputs: dict[str, Any]) -> str:
 def _times(analysis: Analysis) -> str:
     predicted = seconds(analysis.step_s)
     if analysis.low_s is not None and analysis.high_s is not None:
-        predicted += f" ({milliseconds(analysis.low_s)}–{milliseconds(analysis.high_s)} ms)"
+        predicted += f" ({band(analysis.low_s, analysis.high_s, analysis.step_s)})"
     inputs = analysis.inputs
     what = {"decode": "step", "mixed": "step", "chat": "request"}.get(inputs["phase"], inputs["phase"])
     parts = [f"{what} {predicted}"]
@@ -87,8 +110,8 @@ def _times(analysis: Analysis) -> str:
 
 
 def _banded(value: float | None, low: float | None, high: float | None) -> str:
-    band = "" if low is None or high is None else f" ({milliseconds(low)}–{milliseconds(high)})"
-    return f"{_ms(value)}{band}"
+    between = "" if low is None or high is None else f" ({milliseconds(low)}–{milliseconds(high)})"
+    return f"{_ms(value)}{between}"
 
 
 def _ms(value: float | None) -> str:
@@ -98,7 +121,8 @@ def _ms(value: float | None) -> str:
 def _memory(analysis: Analysis) -> str:
     """Give both answers: by bytes alone, and as the engine allocates."""
     memory, inputs = analysis.memory, analysis.inputs
-    context = f" @ {inputs['input_len']:,}"
+    answer = inputs["output_len"] if inputs["phase"] == "chat" else 0
+    context = f" @ {inputs['prefix_len'] + inputs['input_len'] + answer:,}"
     ideal = (
         f"  memory/GPU  weights {gib(memory['weight_bytes'])} + KV {gib(memory['kv_bytes'])} + activations "
         f"{gib(memory['activation_bytes'])} = {gib(memory['memory_bytes'])} of "
@@ -122,7 +146,11 @@ def _memory(analysis: Analysis) -> str:
     return f"{ideal}\n{engine}"
 
 
-def _operators(analysis: Analysis) -> list[str]:
+# What a narrow screen leaves out, in turn: a bar says its share again, the intensity what stands before it.
+EXPENDABLE = ("", "FLOP/B", "ideal", "x")
+
+
+def _operators(analysis: Analysis, width: int | None) -> list[str]:
     header = ["operator", "x", "FLOP", "bytes", "FLOP/B", "ideal", "predicted", "share", "bound", ""]
     rows = [
         [
@@ -140,7 +168,15 @@ def _operators(analysis: Analysis) -> list[str]:
         for op in analysis.ops.iter_rows(named=True)
         if op["bound"] != "fused"
     ]
-    return ["  " + line for line in table(header, rows, left=(0, 8, 9))] + _fused(analysis)
+    left_out: list[str] = []
+    while True:
+        kept = [place for place, name in enumerate(header) if name not in left_out]
+        cut = [[row[place] for place in kept] for row in [header, *rows]]
+        left = tuple(at for at, place in enumerate(kept) if place in (0, 8, 9))
+        lines = ["  " + line for line in table(cut[0], cut[1:], left)]
+        if width is None or max(map(len, lines)) <= width or len(left_out) == len(EXPENDABLE):
+            return lines + _fused(analysis)
+        left_out.append(EXPENDABLE[len(left_out)])
 
 
 def _fused(analysis: Analysis) -> list[str]:
@@ -157,27 +193,41 @@ def _turning_points(analysis: Analysis) -> list[str]:
     link = "" if analysis.link_ridge is None else f", of the link {digits(analysis.link_ridge)}"
     faster = analysis.sensitivity
     what = {"bandwidth": "bandwidth", "compute": "FLOP/s", "link": "link"}
-    gains = " · ".join(f"+10 % {what[name]} → {change(value)} time" for name, value in faster.items())
+    crosses = analysis.totals["gpu"]["link_bytes"] > 0
+    told = (name for name in faster if name != "link" or crosses)
+    gains = " · ".join(f"+10 % {what[name]} → {change(faster[name])} time" for name in told)
     return [
         f"  ridge point {digits(intensity)} FLOP/B ({number_format}){link} · GEMMs turn compute-bound {batch}",
         f"  faster by   {gains}",
     ]
 
 
+def _cost(analysis: Analysis) -> list[str]:
+    """Say what a token costs, where price or power of the device are known: both are assumed."""
+    said = []
+    if analysis.usd is not None and analysis.tokens:
+        said.append(f"{digits(analysis.usd / analysis.tokens * 1e6)} USD a million tokens")
+    if analysis.energy_j is not None and analysis.tokens:
+        said.append(f"{digits(analysis.energy_j / analysis.tokens)} J a token")
+    return (
+        [f"  cost        {' · '.join(said)} (assumed: `catalog hardware` has rent and power)"] if said else []
+    )
+
+
 def _fidelity(analysis: Analysis) -> str:
-    band = None
+    around = None
     if analysis.low_s is not None and analysis.high_s is not None:
-        band = (analysis.low_s / analysis.step_s, analysis.high_s / analysis.step_s)
-    return f"  fidelity    {fidelity(analysis.source, band)}"
+        around = (analysis.low_s / analysis.step_s, analysis.high_s / analysis.step_s)
+    return f"  fidelity    {fidelity(analysis.source, around)}"
 
 
-def fidelity(source: str, band: tuple[float, float] | None) -> str:
+def fidelity(source: str, around: tuple[float, float] | None) -> str:
     """Say what a time rests on, and how wrong it may be: ``fitted(h100-sxm/vllm): step ±8 % (80 % band)``."""
     if source == "datasheet":
         return DATASHEET_ONLY
-    if band is None:
+    if around is None:
         return source
-    return f"{source}: step ±{(band[1] - band[0]) / 2 * 100:.0f} % (80 % band)"
+    return f"{source}: step ±{(around[1] - around[0]) / 2 * 100:.0f} % (80 % band)"
 
 
 def viewer_screen(analysis: Analysis) -> str:

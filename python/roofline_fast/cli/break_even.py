@@ -71,7 +71,7 @@ def break_even(
 ) -> int:
     """Solve and return the exit code."""
     output.checked(form, out, model, model_flag, hw)
-    from roofline_fast import comparison
+    from roofline_fast import analysis, comparison
 
     asked: dict[str, Any] = {**flags.deployed(deployed or {}), **(lowered or {}), **(drafts or {})}
     asked |= {"techniques": techniques, "mode": mode, "efficiency": efficiency, "engine": engine}
@@ -82,14 +82,24 @@ def break_even(
             _sizes("input_len", input_len or CONTEXTS),
         )
         answers = comparison.bound_map(named, device, batch_size=batches, context=contexts, **asked)
+        about: dict[str, Any] = {}
     else:
         batch, context = _one("batch_size", batch_size or "1"), _one("input_len", input_len or "2048")
-        answers = comparison.break_even(named, device, batch_size=batch, input_len=context, **asked)
+        about = {"batch_size": batch, "input_len": context}
+        answers = comparison.break_even(named, device, **about, **asked)
     if out is not None:
         output.save(answers, out)
         talk.note(f"{answers.height} answers written to {out}", quiet=quiet)
     shown = _map if bounds else _screen
-    output.show(form, screen=lambda: shown(answers), record=answers.to_dicts, frame=lambda: answers)
+
+    def screen() -> str:
+        from roofline_fast.cli.analyze_screen import assumed
+
+        answered = analysis.analyze(named, device, phase="decode", **about, **asked)
+        notes = [f"  note: {note}" for note in answered.notes if note.startswith("`")]
+        return "\n".join([assumed(answered, sizes=not bounds), "", shown(answers), *notes])
+
+    output.show(form, screen=screen, record=answers.to_dicts, frame=lambda: answers)
     return 0
 
 

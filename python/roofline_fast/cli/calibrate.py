@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from roofline_fast.atomic_file import write_text
 from roofline_fast.cli import flags, output, talk
+from roofline_fast.cli.flags import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
 
@@ -28,6 +29,8 @@ factor a family. Rows that cannot be right are left out and counted. Errors are 
 
 # Share of a table's rows that may beat the datasheet before the others are doubted.
 BEATEN = 0.1
+# Share of a table's rows that may measure their launch before the others are too few kinds to tell the rest.
+LAUNCHED = 0.5
 # Kinds of rows that cannot be used, shown at most.
 MOST = 12
 
@@ -37,6 +40,7 @@ def register(app: typer.Typer) -> None:
     app.command("calibrate", cls=Command, help=HELP)(calibrate)
 
 
+@with_flags("served_as", flags.SERVED_AS)
 def calibrate(
     measurements: Annotated[
         str | None, typer.Argument(metavar="MEASUREMENTS", help="CSV, Parquet or JSON Lines.")
@@ -63,15 +67,7 @@ def calibrate(
     run: Annotated[
         str | None, typer.Option(help="Which run of a file of requests.", rich_help_panel=flags.SERVED)
     ] = None,
-    model: flags.ServedModel = None,
-    tp: flags.ServedTp = None,
-    quantization: flags.ServedQuantization = None,
-    kv_cache_dtype: flags.ServedKvCacheDtype = None,
-    max_num_seqs: flags.ServedMaxNumSeqs = None,
-    max_num_batched_tokens: flags.ServedMaxNumBatchedTokens = None,
-    max_model_len: flags.ServedMaxModelLen = None,
-    num_gpu_blocks_override: flags.ServedNumGpuBlocksOverride = None,
-    max_concurrency: flags.ServedMaxConcurrency = None,
+    served_as: dict[str, Any] | None = None,
     form: flags.Format = "table",
     out: Annotated[
         Path | None,
@@ -83,7 +79,7 @@ def calibrate(
 ) -> int:
     """Fit and return the exit code."""
     output.checked(form, None, measurements)
-    served = flags.served(locals())
+    served = flags.served(served_as or {})
     if plan:
         return _plan(form, out, hw, engine, quiet=quiet)
     from roofline_fast.measurements.calibration import calibrate as ask
@@ -196,6 +192,8 @@ def _kernels(fitted: Calibration) -> list[str]:
 
 def suspicious(fitted: Calibration) -> list[str]:
     """Return what is told of rows that were fitted: loops in the cache, tables much of which cannot be."""
+    import polars as pl
+
     lines = []
     hot = fitted.fits["hot"].sum()
     if hot:
@@ -203,10 +201,15 @@ def suspicious(fitted: Calibration) -> list[str]:
             f"in the cache: loops of {hot:,} rows read from the last-level cache, not from memory; their gain is fitted"
             " beside and no part of predictions"
         )
-    for row in fitted.fits.iter_rows(named=True):
-        wrong = row["beats_roofline"]
-        if wrong > BEATEN * (wrong + row["rows"]) and row["rows"]:
-            name = f"{row['hw']} / {row['engine']}, {row['family']} {row['dtype']}"
+    for row in fitted.fits.filter(pl.col("rows") > 0).iter_rows(named=True):
+        wrong, launched = row["beats_roofline"], row["launch_floor"]
+        name = f"{row['hw']} / {row['engine']}, {row['family']} {row['dtype']}"
+        if launched > LAUNCHED * (launched + row["rows"]):
+            lines.append(
+                f"warning: {launched:,} of {launched + row['rows']:,} rows of {name} measure their launch: what is said"
+                " of other shapes than the few that are left is a guess"
+            )
+        if wrong > BEATEN * (wrong + row["rows"]):
             lines.append(
                 f"warning: {wrong:,} of {wrong + row['rows']:,} rows of {name} beat the datasheet: are the others of"
                 " this device, and from memory?"

@@ -33,10 +33,20 @@ def scaled(value: float, unit: str = "") -> str:
 
 def seconds(value: float) -> str:
     """Return a duration in the unit that fits: ``254 us``, ``5.13 ms``."""
-    for size, unit in _TIMES:
-        if abs(value) >= 0.9995 * size:
-            return f"{digits(value / size)} {unit}"
-    return "0 s" if value == 0 else f"{digits(value / 1e-9)} ns"
+    if value == 0:
+        return "0 s"
+    size, unit = _fitting(value)
+    return f"{digits(value / size)} {unit}"
+
+
+def band(low: float, high: float, around: float) -> str:
+    """Return a range of durations in the unit of what lies between them: ``4.78–5.51 ms``."""
+    size, unit = _fitting(around)
+    return f"{digits(low / size)}–{digits(high / size)} {unit}"
+
+
+def _fitting(value: float) -> tuple[float, str]:
+    return next((fits for fits in _TIMES if abs(value) >= 0.9995 * fits[0]), _TIMES[-1])
 
 
 def milliseconds(value: float) -> str:

@@ -231,6 +231,15 @@ LOWERED: dict[str, Any] = {
     "flash_attention": FlashAttention,
     "overlap": (Overlap, 0.0),
 }
+# What turns its roofline into a prediction.
+PREDICTED: dict[str, Any] = {
+    "mode": (Mode, "predicted"),
+    "efficiency": Efficiency,
+    "act_quant": ActQuant,
+    "launch": Launch,
+    "p2p": P2p,
+    "host": Host,
+}
 # What the engine drafts, under the engine's names.
 DRAFTS: dict[str, Any] = {
     "spec_method": SpecMethod,
@@ -341,6 +350,11 @@ def host(text: str | None) -> dict[str, float] | None:
     return dict(zip(("h0", "h1", "launch"), times, strict=False))
 
 
+def predicted(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags of `PREDICTED` as keywords."""
+    return {**given, "host": host(given["host"])}
+
+
 def deployed(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flags of `DEPLOYED` as keywords: ``ep`` is what expert parallelism comes to."""
     keywords = dict(given)
@@ -360,41 +374,35 @@ def experts(ep: int, enable_expert_parallel: bool, tp: int, dp: int) -> int:
 
 
 SERVED = "How steps or requests were served; what is recorded beside the file holds where nothing is said"
-ServedModel = Annotated[
-    str | None, typer.Option("--model", "-m", help="What was served.", rich_help_panel=SERVED)
-]
-ServedTp = Annotated[int | None, typer.Option("--tp", help="GPUs of a layer.", rich_help_panel=SERVED)]
-ServedQuantization = Annotated[
-    str | None, typer.Option("--quantization", "-q", help="Weights.", rich_help_panel=SERVED)
-]
-ServedKvCacheDtype = Annotated[str | None, typer.Option(help="Its cache.", rich_help_panel=SERVED)]
-ServedMaxNumSeqs = Annotated[
-    int | None, typer.Option(help="Sequences running at once.", rich_help_panel=SERVED)
-]
-ServedMaxNumBatchedTokens = Annotated[
-    int | None, typer.Option(help="Tokens of a step.", rich_help_panel=SERVED)
-]
-ServedMaxModelLen = Annotated[int | None, typer.Option(help="Tokens of a request.", rich_help_panel=SERVED)]
-ServedNumGpuBlocksOverride = Annotated[
-    int | None, typer.Option(help="Blocks of the cache.", rich_help_panel=SERVED)
-]
-ServedMaxConcurrency = Annotated[int | None, typer.Option(help="Requests in flight.", rich_help_panel=SERVED)]
-SERVED_NAMES = (
-    "model",
-    "tp",
-    "quantization",
-    "kv_cache_dtype",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "max_model_len",
-    "num_gpu_blocks_override",
-    "max_concurrency",
-)
+# How it was served, of which nothing was recorded.
+SERVED_AS: dict[str, Any] = {
+    "model": Annotated[
+        str | None, typer.Option("--model", "-m", help="What was served.", rich_help_panel=SERVED)
+    ],
+    "tp": Annotated[int | None, typer.Option("--tp", help="GPUs of a layer.", rich_help_panel=SERVED)],
+    "quantization": Annotated[
+        str | None, typer.Option("--quantization", "-q", help="Weights.", rich_help_panel=SERVED)
+    ],
+    "kv_cache_dtype": Annotated[str | None, typer.Option(help="Its cache.", rich_help_panel=SERVED)],
+    "max_num_seqs": Annotated[
+        int | None, typer.Option(help="Sequences running at once.", rich_help_panel=SERVED)
+    ],
+    "max_num_batched_tokens": Annotated[
+        int | None, typer.Option(help="Tokens of a step.", rich_help_panel=SERVED)
+    ],
+    "max_model_len": Annotated[int | None, typer.Option(help="Tokens of a request.", rich_help_panel=SERVED)],
+    "num_gpu_blocks_override": Annotated[
+        int | None, typer.Option(help="Blocks of the cache.", rich_help_panel=SERVED)
+    ],
+    "max_concurrency": Annotated[
+        int | None, typer.Option(help="Requests in flight.", rich_help_panel=SERVED)
+    ],
+}
 
 
-def served(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return what a command's parameters say of how requests were served."""
-    return {name: parameters[name] for name in SERVED_NAMES if parameters[name] is not None}
+def served(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags of `SERVED_AS` that are given."""
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def with_flags(argument: str, flags: Mapping[str, Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:

@@ -113,6 +113,11 @@ def _same_file(output: Path, given: Path) -> bool:
         return False
 
 
+def width() -> int | None:
+    """Return the columns of the terminal that stdout is, if it is one."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def show(
     form: str, *, screen: Callable[[], str], record: Callable[[], Any], frame: Callable[[], pl.DataFrame]
 ) -> None:
@@ -122,9 +127,9 @@ def show(
     elif form == "csv":
         text = without_lists(frame()).write_csv()
     else:
-        text = screen().rstrip("\n") + "\n"
-        if sys.stdout.isatty():
-            text = folded(text, shutil.get_terminal_size().columns)
+        text, columns = screen().rstrip("\n") + "\n", width()
+        if columns is not None:
+            text = folded(text, columns)
     sys.stdout.write(text)
     sys.stdout.flush()
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline_fast.cli import flags, output, scenario, simulate_output, talk, trace_flags, traffic
+from roofline_fast.cli import (
+    engine_flags,
+    flags,
+    output,
+    scenario,
+    simulate_output,
+    talk,
+    trace_flags,
+    traffic,
+)
 from roofline_fast.cli.flags import with_flags
 from roofline_fast.cli.grammar import Command
 from roofline_fast.errors import SpecError
@@ -35,6 +44,8 @@ def register(app: typer.Typer) -> None:
 @with_flags("words", traffic.TRAFFIC)
 @with_flags("told", simulate_output.TELLING)
 @with_flags("deployed", flags.DEPLOYED)
+@with_flags("predicted", flags.PREDICTED)
+@with_flags("settings", engine_flags.SETTINGS)
 @with_flags("drafts", flags.DRAFTS)
 def simulate(
     trace: flags.TraceArgument = None,
@@ -72,153 +83,10 @@ def simulate(
     stream: simulate_output.Stream = None,
     deployed: dict[str, Any] | None = None,
     techniques: flags.With = None,
-    mode: flags.Mode = "predicted",
-    efficiency: flags.Efficiency = None,
-    act_quant: flags.ActQuant = None,
-    launch: flags.Launch = None,
-    p2p: flags.P2p = None,
-    host: flags.Host = None,
+    predicted: dict[str, Any] | None = None,
     api_latency: flags.ApiLatency = None,
     engine: flags.Engine = "vllm",
-    max_num_seqs: flags.MaxNumSeqs = None,
-    max_num_batched_tokens: flags.MaxNumBatchedTokens = None,
-    max_model_len: Annotated[
-        str | None,
-        typer.Option(help="Tokens of prompt and answer: 32768, 32K.", rich_help_panel=flags.ENGINE),
-    ] = None,
-    block_size: flags.BlockSize = None,
-    gpu_memory_utilization: flags.GpuMemoryUtilization = None,
-    enforce_eager: flags.EnforceEager = None,
-    num_gpu_blocks_override: Annotated[
-        int | None,
-        typer.Option(
-            "--num-gpu-blocks-override",
-            "--num-gpu-blocks",
-            help="KV blocks, instead of what memory gives.",
-            rich_help_panel=flags.ENGINE,
-        ),
-    ] = None,
-    enable_chunked_prefill: Annotated[
-        bool | None,
-        typer.Option(
-            "--enable-chunked-prefill/--no-enable-chunked-prefill",
-            help="Prompts in several steps.",
-            rich_help_panel=flags.ENGINE,
-        ),
-    ] = None,
-    enable_prefix_caching: Annotated[
-        bool | None,
-        typer.Option(
-            "--enable-prefix-caching/--no-enable-prefix-caching",
-            help="Find prefixes again.",
-            rich_help_panel=flags.ENGINE,
-        ),
-    ] = None,
-    async_scheduling: Annotated[
-        bool | None,
-        typer.Option(
-            "--async-scheduling/--no-async-scheduling",
-            help="Schedule a step while the one before it runs.",
-            rich_help_panel=flags.ENGINE,
-        ),
-    ] = None,
-    scheduling_policy: Annotated[
-        str | None,
-        typer.Option(
-            "--scheduling-policy",
-            "--schedule-policy",
-            help="fcfs; priority (vllm), lpm (sglang).",
-            rich_help_panel=flags.ENGINE,
-        ),
-    ] = None,
-    watermark: Annotated[
-        float | None, typer.Option(help="Share of KV blocks left free.", rich_help_panel=flags.ENGINE)
-    ] = None,
-    long_prefill_token_threshold: Annotated[
-        int | None, typer.Option(help="Tokens of one prompt a step.", rich_help_panel=flags.ENGINE)
-    ] = None,
-    long_prefill_token_threshold_adaptive: Annotated[
-        bool | None,
-        typer.Option(
-            "--long-prefill-token-threshold-adaptive/--no-long-prefill-token-threshold-adaptive",
-            help="At least an equal share.",
-            rich_help_panel=flags.ENGINE,
-        ),
-    ] = None,
-    scheduler_reserve_full_isl: Annotated[
-        bool | None,
-        typer.Option(
-            "--scheduler-reserve-full-isl/--no-scheduler-reserve-full-isl",
-            help="Admit only whole prompts.",
-            rich_help_panel=flags.ENGINE,
-        ),
-    ] = None,
-    prefill_schedule_interval: Annotated[
-        int | None, typer.Option(help="Prompts only every so many steps.", rich_help_panel=flags.ENGINE)
-    ] = None,
-    max_num_active_seqs: Annotated[
-        int | None, typer.Option(help="Running at once, if fewer.", rich_help_panel=flags.ENGINE)
-    ] = None,
-    max_prefill_tokens: Annotated[
-        int | None, typer.Option(help="Prompt tokens of a step (sglang).", rich_help_panel=flags.ENGINE)
-    ] = None,
-    schedule_conservativeness: Annotated[
-        float | None,
-        typer.Option(help="Room kept for answers to come (sglang).", rich_help_panel=flags.ENGINE),
-    ] = None,
-    enable_mixed_chunk: Annotated[
-        bool | None,
-        typer.Option(
-            "--enable-mixed-chunk/--no-enable-mixed-chunk",
-            help="Answers beside chunks (sglang).",
-            rich_help_panel=flags.ENGINE,
-        ),
-    ] = None,
-    capacity_scheduler_policy: Annotated[
-        str | None,
-        typer.Option(help="guaranteed-no-evict, max-utilization (trtllm).", rich_help_panel=flags.ENGINE),
-    ] = None,
-    preemption_mode: Annotated[
-        str | None, typer.Option(help="recompute, swap (vllm-v0).", rich_help_panel=flags.ENGINE)
-    ] = None,
-    swap_space: Annotated[
-        float | None,
-        typer.Option(help="GiB of the host a GPU swaps to (vllm-v0).", rich_help_panel=flags.ENGINE),
-    ] = None,
-    swa_full_tokens_ratio: Annotated[
-        float | None,
-        typer.Option(help="Tokens of windowed layers to others' (sglang).", rich_help_panel=flags.ENGINE),
-    ] = None,
-    mamba_full_memory_ratio: Annotated[
-        float | None,
-        typer.Option(help="Memory of states to the KV cache's (sglang).", rich_help_panel=flags.ENGINE),
-    ] = None,
-    usage_context: Annotated[
-        str | None,
-        typer.Option(help="api-server or llm: whose defaults (vllm).", rich_help_panel=flags.ENGINE),
-    ] = None,
-    performance_mode: Annotated[
-        str | None,
-        typer.Option(help="balanced, interactivity, throughput (vllm).", rich_help_panel=flags.ENGINE),
-    ] = None,
-    kv_cache_memory_bytes: Annotated[
-        str | None,
-        typer.Option(
-            help="KV cache of a GPU instead of a share: 40e9, 40G.",
-            rich_help_panel=flags.ENGINE,
-            metavar="BYTES",
-        ),
-    ] = None,
-    max_num_scheduled_tokens: Annotated[
-        int | None,
-        typer.Option(help="Tokens scheduled a step, if fewer (vllm).", rich_help_panel=flags.ENGINE),
-    ] = None,
-    max_num_queued_reqs: Annotated[
-        int | None, typer.Option(help="Requests that may wait (vllm).", rich_help_panel=flags.ENGINE)
-    ] = None,
-    stream_interval: Annotated[
-        int | None, typer.Option(help="Tokens sent together (vllm, sglang).", rich_help_panel=flags.ENGINE)
-    ] = None,
+    settings: dict[str, Any] | None = None,
     drafts: dict[str, Any] | None = None,
     reading: dict[str, Any] | None = None,
     scaling: dict[str, Any] | None = None,
@@ -263,44 +131,9 @@ def simulate(
             engine=engine,
             **flags.deployed(deployed or {}),
             techniques=techniques,
-            mode=mode,
-            efficiency=efficiency,
-            act_quant=act_quant,
-            launch=launch,
-            p2p=p2p,
-            host=flags.host(host),
+            **flags.predicted(predicted or {}),
             api_latency=api_latency,
-            gpu_memory_utilization=gpu_memory_utilization,
-            enforce_eager=enforce_eager,
-            num_gpu_blocks_override=num_gpu_blocks_override,
-            max_model_len=flags.size("--max-model-len", max_model_len),
-            max_num_seqs=max_num_seqs,
-            max_num_batched_tokens=max_num_batched_tokens,
-            block_size=block_size,
-            enable_chunked_prefill=enable_chunked_prefill,
-            enable_prefix_caching=enable_prefix_caching,
-            async_scheduling=async_scheduling,
-            scheduling_policy=scheduling_policy,
-            watermark=watermark,
-            long_prefill_token_threshold=long_prefill_token_threshold,
-            long_prefill_token_threshold_adaptive=long_prefill_token_threshold_adaptive,
-            scheduler_reserve_full_isl=scheduler_reserve_full_isl,
-            prefill_schedule_interval=prefill_schedule_interval,
-            max_num_active_seqs=max_num_active_seqs,
-            max_prefill_tokens=max_prefill_tokens,
-            schedule_conservativeness=schedule_conservativeness,
-            enable_mixed_chunk=enable_mixed_chunk,
-            capacity_scheduler_policy=capacity_scheduler_policy,
-            preemption_mode=preemption_mode,
-            swap_space=swap_space,
-            swa_full_tokens_ratio=swa_full_tokens_ratio,
-            mamba_full_memory_ratio=mamba_full_memory_ratio,
-            usage_context=usage_context,
-            performance_mode=performance_mode,
-            kv_cache_memory_bytes=flags.size("--kv-cache-memory-bytes", kv_cache_memory_bytes),
-            max_num_scheduled_tokens=max_num_scheduled_tokens,
-            max_num_queued_reqs=max_num_queued_reqs,
-            stream_interval=stream_interval,
+            **engine_flags.settings(settings or {}),
             **(drafts or {}),
             step_cost=step_cost,
             session_mode=session_mode,

@@ -453,8 +453,8 @@ def _to_folder(
                     counter.done += 1
     except KeyboardInterrupt:
         there = data.plan.parts - len(data.missing())
-        talk.say(f"interrupted: {there:,} of {data.plan.parts:,} parts are written; the same command goes on")
-        return talk.INTERRUPTED
+        written = f"{there:,} of {data.plan.parts:,} parts are written; the same command goes on"
+        raise talk.StoppedError(written) from None
     manifest = data.finish(run.pick if run.picks else None)
     if manifest is None:
         left = len(data.missing())
@@ -488,7 +488,7 @@ def _best_of(run: Run | SimulateRun, data: DataSet) -> pl.DataFrame:
     if sweep_spec.picks(run):
         return pl.read_parquet(data.folder / "best.parquet")
     best: pl.DataFrame | None = None
-    for part in filter(Path.exists, map(data.part, range(data.plan.parts))):
+    for part in map(data.part, range(data.plan.parts)):
         rows = pl.read_parquet(part)
         if rows.height:
             best = rows if best is None else pl.concat([best, rows], how="diagonal_relaxed")

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from roofline_fast.cli.elsewhere import HINTS
 from roofline_fast.errors import DoesNotFitError, InternalError, RooflineError, SpecError
 from roofline_fast.suggest import unknown
 
@@ -17,6 +18,10 @@ INFEASIBLE = 3
 PARTIAL = 4
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+class StoppedError(Exception):
+    """Ctrl-C where something was written: what there is. The parser would lose the words of a `KeyboardInterrupt`."""
 
 
 def say(text: str) -> None:
@@ -34,8 +39,8 @@ def failure(error: BaseException) -> int:
     """Tell the user what went wrong, never with a traceback, and return the exit code."""
     if isinstance(error, BrokenPipeError):
         return _broken_pipe()
-    if isinstance(error, typer.Abort | KeyboardInterrupt):
-        say("interrupted: nothing was written")
+    if isinstance(error, typer.Abort | KeyboardInterrupt | StoppedError):
+        say(f"interrupted: {error if isinstance(error, StoppedError) else 'nothing was written'}")
         return INTERRUPTED
     if type(error).__name__ == "NoArgsIsHelpError":
         return _incomplete(error)
@@ -51,7 +56,9 @@ def failure(error: BaseException) -> int:
 
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        # A rule that a file breaks follows its name; what the system says comes after a colon.
+        link = " " if error.strerror.startswith("must ") else ": "
+        return f"{error.filename}{link}{error.strerror}" if error.filename else error.strerror
     return str(error)
 
 
@@ -61,7 +68,10 @@ def _usage(error: typer.TyperException) -> RooflineError:
     option = getattr(error, "option_name", None)
     if context is not None and type(error).__name__ == "NoSuchOption" and option:
         known = [name for parameter in context.command.get_params(context) for name in parameter.opts]
-        return unknown("flag", option, (name for name in known if name.startswith("--")))
+        slip = unknown("flag", option, (name for name in known if name.startswith("--")))
+        if context.command.name == "simulate":
+            slip.hint = HINTS.get(option, slip.hint)
+        return slip
     path = context.command_path if context is not None else "roofline-fast"
     if wrong := _wrong_type(error):
         return wrong
@@ -83,7 +93,11 @@ def _wrong_type(error: typer.TyperException) -> RooflineError | None:
     if kind is None:
         return None
     name = next((name for name in parameter.opts if name.startswith("--")), parameter.name)
-    return SpecError(f"{name} must be {kind}: {first['input']}", field=name, value=str(first["input"]))
+    value = str(first["input"])
+    hint = (
+        "`roofline-fast sweep` tries several values, with `--simulate` in simulations" if "," in value else ""
+    )
+    return SpecError(f"{name} must be {kind}: {value}", field=name, value=value, hint=hint)
 
 
 def _incomplete(error: Any) -> int:

@@ -115,11 +115,13 @@ def _conversations(metrics: dict[str, float | None]) -> list[str]:
 
     if (count := metrics["sessions"]) is None:
         return []
-    mean, most = metrics["turns_mean"] or 0.0, metrics["turns_max"] or 0.0
+    mean, most, delay = metrics["turns_mean"] or 0.0, metrics["turns_max"] or 0.0, metrics["turn_delay_p50"]
+    waits = "" if delay is None else f"{digits(delay)} s from an answer to the next turn (median)"
+    if count == 0:
+        # Requests that wait for others, in no conversation.
+        return [f"  waits       {waits}"] if waits else []
     text = f"  sessions    {count:,.0f}, of {digits(mean)} turns on average, {most:,.0f} at most"
-    if (delay := metrics["turn_delay_p50"]) is not None:
-        text += f"; {digits(delay)} s from an answer to the next turn (median)"
-    return [text]
+    return [f"{text}; {waits}" if waits else text]
 
 
 def _windows(windows: pl.DataFrame) -> list[str]:

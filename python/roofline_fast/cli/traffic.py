@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,9 @@ from roofline_fast.errors import SpecError
 
 if TYPE_CHECKING:
     from roofline_fast.traffic.trace import Trace
+
+# What `vllm bench serve` takes as a second word of --goodput.
+_OBJECTIVE = re.compile(r"(ttft|tpot|itl|e2el?)(@p[\d.]+)?:[\d.]+(ms)?$")
 
 GENERATED = "Traffic to generate, instead of a TRACE"
 ARRIVING = "When requests arrive, instead of when the TRACE says"
@@ -48,9 +52,15 @@ TRAFFIC: dict[str, Any] = {
     "num_prompts": _flag(GENERATED, "How many requests.", "--num-prompts", "--num-requests", "-n"),
     "duration": _flag(GENERATED, "Seconds within which requests arrive.", "--duration"),
     "input_len": _flag(
-        GENERATED, "Prompt tokens: 512, 100:200, lognormal(mean=300,std=200), …", "--input-len", "--isl"
+        GENERATED,
+        "Prompt tokens: 512, 100:200, lognormal(mean=300,std=200), …",
+        "--input-len",
+        "--isl",
+        "--random-input-len",
     ),
-    "output_len": _flag(GENERATED, "Tokens of an answer, likewise.", "--output-len", "--osl"),
+    "output_len": _flag(
+        GENERATED, "Tokens of an answer, likewise.", "--output-len", "--osl", "--random-output-len"
+    ),
     "random_range_ratio": _flag(GENERATED, "Spread of fixed lengths.", "--random-range-ratio"),
     "range_style": _flag(
         GENERATED, "What the ratio means: vllm, L(1−r) to L(1+r), or sglang, rL to L.", "--range-style"
@@ -61,7 +71,9 @@ TRAFFIC: dict[str, Any] = {
         "--seq-dist",
         "--traffic-scenario",
     ),
-    "prefix_len": _flag(GENERATED, "Shared tokens before each prompt.", "--prefix-len", "--prefix"),
+    "prefix_len": _flag(
+        GENERATED, "Shared tokens before each prompt.", "--prefix-len", "--prefix", "--random-prefix-len"
+    ),
     "shared_prefix_ratio": _flag(GENERATED, "Shared part of each prompt, instead.", "--shared-prefix-ratio"),
     "prefix_groups": _flag(GENERATED, "How many different prefixes (1).", "--prefix-groups"),
     "prefix_zipf": _flag(GENERATED, "How unequally they are used, 0 equally.", "--prefix-zipf"),
@@ -107,6 +119,9 @@ def rates(traffic: Mapping[str, Any]) -> list[str]:
 def check(trace: Sequence[str], traffic: Mapping[str, str | None]) -> dict[str, str]:
     """Return the flags that were given; refuse those beside a TRACE that it decides, and neither of both."""
     given = {word: text for word, text in traffic.items() if text is not None}
+    if objective := next(filter(_OBJECTIVE.match, trace), None):
+        hint = 'objectives of one flag stand in quotes: `--goodput "ttft:500 tpot:50"`'
+        raise SpecError(f"TRACE must be a file: {objective}", field="TRACE", value=objective, hint=hint)
     if not trace and not given:
         hint = "a file, or `--num-prompts 1000 --request-rate 4` for generated traffic"
         raise SpecError("TRACE must be given", field="TRACE", hint=hint)

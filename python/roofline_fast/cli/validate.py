@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from roofline_fast.cli import flags, output, talk
 from roofline_fast.cli.calibrate import MOST, unusable
+from roofline_fast.cli.flags import with_flags
 from roofline_fast.cli.grammar import Command
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def register(app: typer.Typer) -> None:
     app.command("validate", cls=Command, help=HELP)(validate)
 
 
+@with_flags("served_as", flags.SERVED_AS)
 def validate(
     measurements: Annotated[
         str | None,
@@ -46,15 +48,7 @@ def validate(
     efficiency: Annotated[
         list[Path] | None, typer.Option(help="Efficiency files that come before the shipped ones.")
     ] = None,
-    model: flags.ServedModel = None,
-    tp: flags.ServedTp = None,
-    quantization: flags.ServedQuantization = None,
-    kv_cache_dtype: flags.ServedKvCacheDtype = None,
-    max_num_seqs: flags.ServedMaxNumSeqs = None,
-    max_num_batched_tokens: flags.ServedMaxNumBatchedTokens = None,
-    max_model_len: flags.ServedMaxModelLen = None,
-    num_gpu_blocks_override: flags.ServedNumGpuBlocksOverride = None,
-    max_concurrency: flags.ServedMaxConcurrency = None,
+    served_as: dict[str, Any] | None = None,
     form: flags.Format = "table",
     out: flags.Output = None,
     quiet: flags.Quiet = False,
@@ -63,7 +57,7 @@ def validate(
     output.checked(form, out, measurements)
     from roofline_fast.measurements.validation import validate as ask
 
-    serving = flags.served(locals())
+    serving = flags.served(served_as or {})
     found = ask(
         flags.required("FILE_OR_FOLDER", measurements),
         hw,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,40 @@ from roofline_fast.suggest import choice, nearest
 from roofline_fast.traffic.workload import Traffic, load, words
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)
+# What an engine is set to, each with what must hold of it whatever the engine.
+SETTINGS: dict[str, Callable[..., None]] = {
+    "num_gpu_blocks_override": checks.counts,
+    "max_model_len": checks.counts,
+    "max_num_seqs": checks.positive,
+    "max_num_batched_tokens": checks.positive,
+    "block_size": checks.positive,
+    "long_prefill_token_threshold": checks.counts,
+    "prefill_schedule_interval": checks.counts,
+    "max_num_active_seqs": checks.counts,
+    "gpu_memory_utilization": checks.numbers,
+    "watermark": checks.numbers,
+    "max_prefill_tokens": checks.counts,
+    "schedule_conservativeness": checks.numbers,
+    "capacity_scheduler_policy": checks.texts,
+    "preemption_mode": checks.texts,
+    "usage_context": checks.texts,
+    "performance_mode": checks.texts,
+    "swap_space": checks.numbers,
+    "kv_cache_memory_bytes": checks.numbers,
+    "swa_full_tokens_ratio": checks.numbers,
+    "mamba_full_memory_ratio": checks.numbers,
+    "max_num_scheduled_tokens": checks.counts,
+    "max_num_queued_reqs": checks.counts,
+    "stream_interval": checks.counts,
+    "scheduling_policy": checks.texts,
+    "enforce_eager": checks.switches,
+    "enable_chunked_prefill": checks.switches,
+    "enable_prefix_caching": checks.switches,
+    "async_scheduling": checks.switches,
+    "scheduler_reserve_full_isl": checks.switches,
+    "long_prefill_token_threshold_adaptive": checks.switches,
+    "enable_mixed_chunk": checks.switches,
+}
 
 
 @checks.named
@@ -243,30 +277,17 @@ def simulate(
     >>> run.summary["completed"], run.requests["status"].to_list()
     (2, ['finished', 'finished'])
     """
+    given = dict(locals())
     _check_options(trace_options)
     checks.counts(tp=tp, pp=pp, dp=dp, ep=ep, w_bits=w_bits, a_bits=a_bits)
     checks.counts(64, seed=seed)
-    checks.counts(num_gpu_blocks_override=num_gpu_blocks_override, max_model_len=max_model_len)
-    checks.positive(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
-    checks.positive(block_size=block_size)
-    checks.counts(long_prefill_token_threshold=long_prefill_token_threshold)
-    checks.counts(prefill_schedule_interval=prefill_schedule_interval)
-    checks.counts(max_num_active_seqs=max_num_active_seqs)
     checks.counts(num_speculative_tokens=num_speculative_tokens)
-    checks.numbers(gpu_memory_utilization=gpu_memory_utilization, watermark=watermark)
-    checks.counts(max_prefill_tokens=max_prefill_tokens)
-    checks.numbers(schedule_conservativeness=schedule_conservativeness)
-    checks.texts(capacity_scheduler_policy=capacity_scheduler_policy, preemption_mode=preemption_mode)
-    checks.texts(usage_context=usage_context, performance_mode=performance_mode)
-    checks.numbers(swap_space=swap_space, kv_cache_memory_bytes=kv_cache_memory_bytes)
-    checks.numbers(
-        swa_full_tokens_ratio=swa_full_tokens_ratio, mamba_full_memory_ratio=mamba_full_memory_ratio
-    )
-    checks.counts(max_num_scheduled_tokens=max_num_scheduled_tokens, max_num_queued_reqs=max_num_queued_reqs)
-    checks.counts(stream_interval=stream_interval)
+    settings = {name: given[name] for name in SETTINGS}
+    for name, check in SETTINGS.items():
+        check(**{name: given[name]})
     checks.shares(overlap=overlap)
     checks.texts(engine=engine, quantization=quantization, kv_cache_dtype=kv_cache_dtype, fusion=fusion)
-    checks.texts(scheduling_policy=scheduling_policy, step_cost=step_cost, record=record, slo=slo)
+    checks.texts(step_cost=step_cost, record=record, slo=slo)
     checks.texts(spec_method=spec_method, session_mode=session_mode, mode=mode)
     checks.texts(over_context=over_context)
     checks.counts(concurrency=concurrency, max_concurrency=max_concurrency)
@@ -299,37 +320,7 @@ def simulate(
     )
     server = _core.Engine(
         engine,
-        gpu_memory_utilization=gpu_memory_utilization,
-        enforce_eager=enforce_eager,
-        num_gpu_blocks_override=num_gpu_blocks_override,
-        max_model_len=max_model_len,
-        max_num_seqs=max_num_seqs,
-        max_num_batched_tokens=max_num_batched_tokens,
-        block_size=block_size,
-        enable_chunked_prefill=enable_chunked_prefill,
-        enable_prefix_caching=enable_prefix_caching,
-        async_scheduling=async_scheduling,
-        scheduling_policy=scheduling_policy,
-        watermark=watermark,
-        long_prefill_token_threshold=long_prefill_token_threshold,
-        scheduler_reserve_full_isl=scheduler_reserve_full_isl,
-        prefill_schedule_interval=prefill_schedule_interval,
-        max_num_active_seqs=max_num_active_seqs,
-        long_prefill_token_threshold_adaptive=long_prefill_token_threshold_adaptive,
-        max_prefill_tokens=max_prefill_tokens,
-        schedule_conservativeness=schedule_conservativeness,
-        enable_mixed_chunk=enable_mixed_chunk,
-        capacity_scheduler_policy=capacity_scheduler_policy,
-        preemption_mode=preemption_mode,
-        swap_space=swap_space,
-        swa_full_tokens_ratio=swa_full_tokens_ratio,
-        mamba_full_memory_ratio=mamba_full_memory_ratio,
-        usage_context=usage_context,
-        performance_mode=performance_mode,
-        kv_cache_memory_bytes=kv_cache_memory_bytes,
-        max_num_scheduled_tokens=max_num_scheduled_tokens,
-        max_num_queued_reqs=max_num_queued_reqs,
-        stream_interval=stream_interval,
+        **settings,
         spec_method=spec_method,
         spec_model=None if spec_model is None else find_model(spec_model).compiled,
         num_speculative_tokens=num_speculative_tokens,

@@ -25,7 +25,7 @@ PLAN = "plan.json"
 MANIFEST = "manifest.json"
 PARTS = "parts"
 BEST = "best.parquet"
-LAYOUT = 1
+LAYOUT = 2
 
 # Reason, points, and what was wrong with the first of them.
 Dropped = list[tuple[str, int, str]]
@@ -111,6 +111,8 @@ class DataSet:
     def __init__(self, folder: Path, plan: Plan, *, fresh: bool = False) -> None:
         self.folder = folder
         self.plan = plan
+        # Parts whose bytes are known to be those that their description tells of.
+        self._whole: set[int] = set()
         try:
             self._open(fresh=fresh)
         except OSError as why:
@@ -159,9 +161,17 @@ class DataSet:
         return self.part(part).with_suffix(".json")
 
     def done(self, part: int) -> bool:
-        """Return whether a part is there, whole: its file, where it has one."""
-        about = self._about(part)
-        return about.exists() and (self.part(part).exists() or _about_of(about)["part"] is None)
+        """Return whether a part is there, whole: its file has the bytes that its description tells of."""
+        if part not in self._whole and self._is_whole(part):
+            self._whole.add(part)
+        return part in self._whole
+
+    def _is_whole(self, part: int) -> bool:
+        try:
+            return bool(_digest(self.part(part)) == _about_of(self._about(part))["sha256"])
+        except (OSError, ValueError, KeyError, TypeError):
+            # What is not there, or does not describe a part, is computed anew.
+            return False
 
     def missing(self, shard: tuple[int, int] = (0, 1)) -> list[int]:
         """Return the parts of a shard that are not there yet."""
@@ -169,17 +179,16 @@ class DataSet:
         return [part for part in range(index, self.plan.parts, count) if not self.done(part)]
 
     def write(self, part: int, compute: Compute) -> dict[str, Any]:
-        """Compute a part and write it: whole or not at all. One without columns has no file, only a description."""
+        """Compute a part and write it: whole or not at all."""
         rows, dropped = compute(part)
         file = self.part(part)
-        name = digest = None
-        if rows.columns:
-            with _Aside(file) as aside:
-                _save(rows, aside)
-                name, digest = file.name, hashlib.sha256(aside.read_bytes()).hexdigest()
-                aside.replace(file)
-        about = {"part": name, "rows": rows.height, "sha256": digest, "dropped": dropped}
+        with _Aside(file) as aside:
+            _save(rows, aside)
+            digest = _digest(aside)
+            aside.replace(file)
+        about = {"part": file.name, "rows": rows.height, "sha256": digest, "dropped": dropped}
         _write_text(self._about(part), json.dumps(about, ensure_ascii=False) + "\n")
+        self._whole.add(part)
         return about
 
     def about(self) -> Iterator[dict[str, Any]]:
@@ -202,18 +211,13 @@ class DataSet:
             **self.plan.describe(),
             "rows": sum(part["rows"] for part in parts),
             "dropped": added(part["dropped"] for part in parts),
-            "files": [
-                {name: part[name] for name in ("part", "rows", "sha256")} for part in parts if part["part"]
-            ],
+            "files": [{name: part[name] for name in ("part", "rows", "sha256")} for part in parts],
         }
         if pick is not None:
             best = pick(self.read())
             with _Aside(self.folder / BEST) as aside:
                 _save(best, aside)
-                manifest["best"] = {
-                    "rows": best.height,
-                    "sha256": hashlib.sha256(aside.read_bytes()).hexdigest(),
-                }
+                manifest["best"] = {"rows": best.height, "sha256": _digest(aside)}
                 aside.replace(self.folder / BEST)
         _write_text(
             self.folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False, default=str) + "\n"
@@ -225,12 +229,16 @@ class DataSet:
         import polars as pl
 
         files = [self.part(part) for part in range(self.plan.parts) if self.done(part)]
-        there = [file for file in files if file.exists()]
-        return pl.scan_parquet(there) if there else pl.LazyFrame()
+        return pl.scan_parquet(files) if files else pl.LazyFrame()
 
     def read(self) -> pl.DataFrame:
         """Return the rows of all parts."""
         return self.scan().collect()
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _about_of(file: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,8 +158,9 @@ def limits_of(given: Mapping[str, Any], slo: str | None) -> dict[str, Any]:
     for part in (slo or "").replace(",", " ").split():
         metric, colon, text = part.partition(":")
         try:
-            seconds = float(text) / 1e3
-        except ValueError:
+            # As written: 0.1 ms is 0.0001 s and nothing beside it.
+            seconds = float(Decimal(text.removesuffix("ms")) / 1000)
+        except ArithmeticError:
             colon = ""
             seconds = 0.0
         if not colon:

@@ -221,8 +221,7 @@ def _mistakes(why: ValidationError, kind: type[BaseModel]) -> list[str]:
         # What follows an axis in a path are the kinds of values that it might have had.
         path = _path(place[:2] if of_axis else place)
         if error["type"] == "extra_forbidden":
-            known = Axes.model_fields if of_axis else kind.model_fields
-            text = f"{path} is not known (nearest: {', '.join(nearest(str(place[-1]), known))})"
+            text = _unknown_key(path, str(place[-1]), kind, of_axis=of_axis)
         elif error["type"] == "missing":
             text = f"{path} must be given"
         elif of_axis:
@@ -233,6 +232,16 @@ def _mistakes(why: ValidationError, kind: type[BaseModel]) -> list[str]:
         found.setdefault(path, text)
     # Axes first, as a scenario has them.
     return sorted(found.values(), key=lambda told: not told.startswith("axes"))
+
+
+def _unknown_key(path: str, key: str, kind: type[BaseModel], *, of_axis: bool) -> str:
+    """Return what is wrong with a key of a file: it is an axis or a limit in the wrong place, or nothing known."""
+    if not of_axis and key in Axes.model_fields:
+        return f"{path} must stand among the axes: write it under [axes]"
+    if not of_axis and key.startswith(("min_", "max_")):
+        return f"{path} must stand among the limits: write it under [limits]"
+    known = Axes.model_fields if of_axis else kind.model_fields
+    return f"{path} is not known (nearest: {', '.join(nearest(key, known))})"
 
 
 def _path(parts: list[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import os
@@ -36,6 +37,39 @@ def known_axes() -> list[str]:
 
     names = [*inspect.signature(simulate).parameters, *sorted(words())]
     return [name for name in dict.fromkeys(names) if name not in NOT_AXES]
+
+
+@functools.cache
+def known_figures() -> dict[str, pl.DataType]:
+    """Return every figure that a summary can have, and its type, in their order: those of a run that lacks none.
+
+    All parts of a data set have all of them, with nulls where a scenario has none (goodput without objectives), so
+    that they are read as one frame.
+    """
+    import polars as pl
+
+    from roofline_fast.simulation.run import simulate
+    from roofline_fast.traffic.trace import Trace
+
+    count = 8
+    traffic = Trace(
+        arrival_s=[10.0 * place for place in range(count)],
+        prompt_tokens=[16] * count,
+        output_tokens=[4] * count,
+    )
+    # A model and a device whose predictions have a band.
+    run = simulate(traffic, model="llama-3.1-8b", hw="h100-sxm", slo="ttft:500")
+    figures: dict[str, pl.DataType] = {}
+    for name, value in run.summary.items():
+        figures[name] = pl.Series([value]).dtype
+        if name == "slo_percentiles_met":
+            # What requests with deadlines of their own add.
+            figures |= {
+                "deadlines": pl.Int64(),
+                "deadlines_missed": pl.Int64(),
+                "deadline_attainment": pl.Float64(),
+            }
+    return figures
 
 
 @dataclass(frozen=True)
@@ -104,8 +138,13 @@ class SimulateRun:
         for name in self.limits:
             choice("limit", name, LIMITS)
         checks.limits(self.limits)
+        for name in self.figures or ():
+            choice("figure", name, known_figures())
         if self.picks:
             import polars as pl
+
+            for name in self._ranked:
+                choice("figure", name, known_figures())
 
             # Refuses objectives that say no direction, before any work is done.
             nothing = pl.Series([], dtype=pl.Float64)
@@ -139,8 +178,6 @@ class SimulateRun:
         """Return the best of some rows."""
         if rows.is_empty():
             return rows
-        for name in self._ranked:
-            choice("figure", name, [known for known in rows.columns if known not in self.columns])
         columns = columns_of(rows, self.objectives)
         return rows[_core.Space.pick(columns, self.keep, list(self.objectives), self.top)]
 
@@ -182,18 +219,24 @@ class SimulateRun:
                 continue
             rows.append({**shown, **summary})
         reasons = [(reason, count, example) for reason, (count, example) in sorted(dropped.items())]
-        if not rows:
-            return pl.DataFrame(schema=dict.fromkeys(self.columns, pl.String)), reasons
-        frame = _alike(pl.DataFrame(rows, infer_schema_length=None, strict=False), self._values)
-        if self.picks:
-            frame = self.pick(frame)
-        if self.figures is None:
-            return frame, reasons
-        known = [name for name in frame.columns if name not in (*self.columns, "reason")]
-        for name in self.figures:
-            choice("figure", name, known)
-        kept = {*self.columns, "reason", *self.figures, *(self._ranked if self.picks else ())}
-        return frame.select([name for name in frame.columns if name in kept]), reasons
+        frame = pl.DataFrame(rows, schema=self.schema, strict=False)
+        return self.pick(frame) if self.picks else frame, reasons
+
+    @functools.cached_property
+    def schema(self) -> pl.Schema:
+        """Its columns and their types, those of every part: axes, why a scenario was not possible, figures."""
+        import polars as pl
+
+        types: dict[str, pl.DataType] = {}
+        for name, values in self._values.items():
+            kind = pl.Series([_shown(value) for value in values], strict=False).dtype
+            types[name] = pl.String() if kind == pl.Null else kind
+        if self.keep == "all":
+            types["reason"] = pl.String()
+        asked = None if self.figures is None else {*self.figures, *(self._ranked if self.picks else ())}
+        figures = known_figures().items()
+        types |= {name: kind for name, kind in figures if asked is None or name in asked}
+        return pl.Schema(types)
 
     def _read_once(self) -> str | PathLike[str] | Trace | None:
         """Return the trace, read where no axis changes how it is read."""
@@ -205,11 +248,8 @@ class SimulateRun:
         return self.trace
 
     def compute(self, part: int) -> tuple[pl.DataFrame, Dropped]:
-        """Return the rows of a part, and why others were dropped; without rows no columns are known either."""
-        import polars as pl
-
-        rows, dropped = self.read(*self.plan.range(part))
-        return (rows if rows.height else pl.DataFrame()), dropped
+        """Return the rows of a part, and why others were dropped."""
+        return self.read(*self.plan.range(part))
 
     @property
     def plan(self) -> Plan:
@@ -299,17 +339,6 @@ def _summary(
         raise  # what is wrong with the traffic is wrong with every scenario
     except RooflineError as error:
         return {}, error
-
-
-def _alike(rows: pl.DataFrame, axes: Mapping[str, list[Any]]) -> pl.DataFrame:
-    """Give columns the types they have in every part: those of all values of an axis; floats where none is known."""
-    import polars as pl
-
-    types = {name: pl.Float64() if kind == pl.Null else kind for name, kind in rows.schema.items()}
-    for name, values in axes.items():
-        kind = pl.Series([_shown(value) for value in values], strict=False).dtype
-        types[name] = pl.String() if kind == pl.Null else kind
-    return rows.cast(pl.Schema(types))
 
 
 def _shown(value: Any) -> Any:

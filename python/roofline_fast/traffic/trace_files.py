@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from roofline_fast import _core
 from roofline_fast.atomic_file import aside
@@ -30,6 +30,8 @@ WRITTEN = {
     ".csv": ("native", "vidur", "azure_llm"),
     ".parquet": ("native",),
 }
+# How a CSV file of each suffix is packed.
+PACKED: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
 
 
 def files_of(names: Sequence[str]) -> tuple[list[str], bool]:
@@ -171,14 +173,12 @@ def format_of(path: str, wanted: str | None) -> str:
         fitting = next(name for name, forms in WRITTEN.items() if form in forms)
         message = f"output must end in {fitting} for {form}: {path}"
         raise SpecError(message, field="output", value=path)
-    if form == "native" and suffix == ".csv" and packed != path.lower():
-        raise SpecError(f"output must end in .csv for native: {path}", field="output", value=path)
     return form
 
 
 def streams(path: str, form: str) -> bool:
     """Return whether a file of that format is written row by row, and not column by column."""
-    return form != "native" or not path.lower().endswith((".csv", ".parquet"))
+    return form != "native" or not path.lower().endswith((".csv", ".csv.gz", ".csv.zst", ".parquet"))
 
 
 def written(trace: _core.Trace, path: str, wanted: str | None) -> list[str]:
@@ -203,7 +203,8 @@ def _write_columns(trace: _core.Trace, path: Path) -> None:
         if path.suffix.lower() == ".parquet":
             table.write_parquet(part, metadata={HEADER: header})
         else:
-            without_lists(table).write_csv(part)
+            how = PACKED.get(path.suffix.lower(), "uncompressed")
+            without_lists(table).write_csv(part, compression=how, check_extension=False)
 
 
 def _of_one_kind(lines: bytes) -> bytes:

@@ -1,4 +1,4 @@
-//! Collectives: bytes a device sends, and the time the best algorithm of the library takes (PHYSICS §4).
+//! Collectives: bytes a device sends, and the time the best algorithm of the library takes.
 
 use crate::network::Level;
 use crate::work::Collective;

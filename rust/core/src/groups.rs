@@ -299,12 +299,14 @@ fn within_budgets(kind: Kind, budgets: &[(f64, Option<u64>)]) -> Vec<Kind> {
 
 fn kind(layout: Layout, precision: &Precision, group: &LayerGroup) -> Kind {
     let layer = KvLayout::of_layer(group, layout, precision);
-    let window = match &group.mixer {
-        Some(Mixer::Attention(attention)) => match attention.span {
-            Span::Window(tokens) | Span::Chunk(tokens) => u32::try_from(tokens).unwrap_or(0),
-            Span::Full | Span::TopK(_) => 0,
-        },
-        _ => 0,
+    let span = match &group.mixer {
+        Some(Mixer::Attention(attention)) => attention.span,
+        Some(Mixer::Mla(latent)) => latent.span,
+        _ => Span::Full,
+    };
+    let window = match span {
+        Span::Window(tokens) | Span::Chunk(tokens) => u32::try_from(tokens).unwrap_or(0),
+        Span::Full | Span::TopK(_) => 0,
     };
     Kind { layers: group.count, bytes_per_token: layer.bytes_per_token(), state_bytes: layer.state, window }
 }

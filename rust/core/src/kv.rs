@@ -21,6 +21,14 @@ pub struct KvLayout {
     held: Held,
 }
 
+/// Tokens that stay cached at most.
+fn kept(span: Span) -> Option<u64> {
+    match span {
+        Span::Window(w) | Span::Chunk(w) => Some(w),
+        Span::Full | Span::TopK(_) => None,
+    }
+}
+
 impl KvLayout {
     /// The cache of one sequence on the busiest device.
     pub fn of(model: &Model, layout: Layout, precision: &Precision) -> KvLayout {
@@ -59,9 +67,9 @@ impl KvLayout {
         // What drafts runs beside the last stage.
         let beside = Layout { pp: 1, ..layout };
         for (model, precision) in &cache.drafts {
-            for (bytes, cap) in KvLayout::of(model, beside, precision).growing {
-                kv.grow(bytes, cap);
-            }
+            let draft = KvLayout::of(model, beside, precision);
+            draft.growing.iter().for_each(|(bytes, cap)| kv.grow(*bytes, *cap));
+            kv.state += draft.state;
         }
         kv.held = cache.held;
         Ok(kv)
@@ -75,15 +83,11 @@ impl KvLayout {
             Some(Mixer::Attention(a)) if a.causal && !a.shares_kv => {
                 let heads = (a.kv_heads as f64 / tp).ceil();
                 let bytes = layers * heads * (a.head_dim + a.value_dim) as f64 * element;
-                let cap = match a.span {
-                    Span::Window(w) | Span::Chunk(w) => Some(w),
-                    Span::Full | Span::TopK(_) => None,
-                };
-                self.grow(bytes, cap);
+                self.grow(bytes, kept(a.span));
             }
             Some(Mixer::Mla(m)) => {
                 let own = m.indexer.as_ref().filter(|indexer| indexer.own).map_or(0.0, indexer_key_bytes);
-                self.grow(layers * ((m.kv_lora + m.rope_dim) as f64 * element + own), None);
+                self.grow(layers * ((m.kv_lora + m.rope_dim) as f64 * element + own), kept(m.span));
             }
             Some(Mixer::Mamba(m)) => self.state += layers * state::mamba_state_bytes(m, activation, tp),
             Some(Mixer::Linear(l)) => self.state += layers * state::linear_state_bytes(l, activation, tp),

@@ -108,8 +108,8 @@ impl Part {
         }
     }
 
-    /// Fills the lanes of the first `count` steps with the sums of two other parts together.
-    pub fn add_up(&mut self, one: &Part, other: &Part, count: usize) {
+    /// Fills the lanes of the first `count` steps with the sums of two other parts together, over so many reaches.
+    pub fn add_up(&mut self, one: &Part, other: &Part, reaches: usize, count: usize) {
         let add = |sum: &mut Lane, a: &Lane, b: &Lane| {
             sum[..count].iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum = a + b);
         };
@@ -118,7 +118,7 @@ impl Part {
         add(&mut self.logits, &one.logits, &other.logits);
         let longest = self.longest[..count].iter_mut().zip(&one.longest).zip(&other.longest);
         longest.for_each(|((sum, a), b)| *sum = a.max(*b));
-        for (sum, (a, b)) in self.reach.iter_mut().zip(one.reach.iter().zip(&other.reach)) {
+        for (sum, (a, b)) in self.reach.iter_mut().zip(one.reach.iter().zip(&other.reach)).take(reaches) {
             add(&mut sum.pairs, &a.pairs, &b.pairs);
             add(&mut sum.keys, &a.keys, &b.keys);
             add(&mut sum.area, &a.area, &b.area);
@@ -190,7 +190,7 @@ mod tests {
             let mut part = Part::default();
             part.fill(reaches.iter(), &sequences, &new, &context, |new| new, true);
             let mut both = Part::default();
-            both.add_up(&part, &part, items.len());
+            both.add_up(&part, &part, reaches.iter().count(), items.len());
             for (at, (sequences, new, context)) in items.into_iter().enumerate() {
                 let mut sums = Sums::default();
                 reaches.add_item(&mut sums, Phase::Decode, sequences as f64, new, context, new);

@@ -475,11 +475,6 @@ impl ActivationPeak {
         let layers = (tokens * self.token + scores * self.score) * self.bytes;
         layers.max(tokens * self.state * self.bytes + rows * self.row)
     }
-
-    /// Whether it depends on how long contexts are.
-    pub fn grows_with_context(&self) -> bool {
-        self.score > 0.0
-    }
 }
 
 /// Peak bytes of activations alive at once: residual and hidden state beside the widest intermediate of a layer, or

@@ -3,8 +3,9 @@
 use crate::error::{Error, Result};
 use crate::model::{Attention, Mixer, Model, Span};
 
-/// Most distinct attention reaches one model may mix (Gemma 4 mixes two).
-pub const MAX_REACHES: usize = 4;
+/// Most distinct attention reaches one deployment may mix: a model's (Gemma 4 and its vision tower mix three), and those of
+/// techniques that give layers budgets of their own.
+pub const MAX_REACHES: usize = 8;
 
 /// Which keys a query reaches: a span, and whether later tokens are hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +34,8 @@ impl Reaches {
                     reaches.add(Reach { span: *span, causal: *causal });
                 }
                 Some(Mixer::Mla(mla)) => {
-                    if let Some(indexer) = &mla.indexer {
-                        reaches.add(Reach { span: Span::TopK(indexer.top_k), causal: true });
-                    }
+                    let span = mla.indexer.as_ref().map_or(mla.span, |indexer| Span::TopK(indexer.top_k));
+                    reaches.add(Reach { span, causal: true });
                 }
                 _ => {}
             }
@@ -144,7 +144,7 @@ impl Reaches {
 }
 
 impl Reach {
-    /// (query, key) pairs, and distinct keys read, of `q` new tokens on top of `c` in the cache (PHYSICS: causal
+    /// (query, key) pairs, and distinct keys read, of `q` new tokens on top of `c` in the cache (causal
     /// attention counts `q·(c + (q+1)/2)` pairs, not `q·(c+q)`).
     pub fn sums(self, q: u64, c: u64) -> (f64, f64) {
         let (new, context) = (q as f64, c as f64);
@@ -289,11 +289,6 @@ impl Sums {
     /// Prefill and decode together.
     pub fn all(&self) -> PhaseSums {
         self.prefill.plus(&self.decode)
-    }
-
-    /// Both steps as one.
-    pub fn plus(&self, other: &Sums) -> Sums {
-        Sums { prefill: self.prefill.plus(&other.prefill), decode: self.decode.plus(&other.decode) }
     }
 
     /// Whether nothing is processed.

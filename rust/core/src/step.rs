@@ -511,7 +511,7 @@ impl Exposed {
         self.link.min(hidden.links * self.compute)
     }
 
-    /// Communication shows only where computing does not hide it (PHYSICS §4); of the lanes beside, which run at the
+    /// Communication shows only where computing does not hide it; of the lanes beside, which run at the
     /// same time, the one that sticks out most.
     pub(crate) fn exposed(&self, hidden: &Hidden) -> f64 {
         let busy = self.busy(hidden);

@@ -28,11 +28,6 @@ impl Straight {
         Straight { fixed: 0.0, key: seconds, longest: 0.0 }
     }
 
-    /// In proportion to the keys of the longest sequence.
-    pub const fn a_key_of_the_longest(seconds: f64) -> Straight {
-        Straight { fixed: 0.0, key: 0.0, longest: seconds }
-    }
-
     /// Both together.
     #[must_use]
     pub fn plus(&self, other: &Straight) -> Straight {
@@ -398,7 +393,7 @@ mod tests {
     #[test]
     fn lines_that_never_count_are_dropped() {
         let (low, high) = (Straight::a_key(1.0), Straight { fixed: 1.0, ..Straight::a_key(2.0) });
-        let chain = Straight::a_key_of_the_longest(3.0);
+        let chain = Straight { fixed: 0.0, key: 0.0, longest: 3.0 };
         assert_eq!(Greatest(vec![vec![low], vec![high], vec![low, chain]]).pruned().0, [[high]]);
         assert_eq!(Greatest(vec![vec![high, low]]).pruned().0, [[low]]);
         assert_eq!(Greatest(vec![vec![low], vec![chain]]).pruned().0, [[low], [chain]]);

@@ -82,6 +82,20 @@ impl Deployed {
         unknown.fold(Wanted::default(), |all, (measure, _)| all.and(*measure))
     }
 
+    /// Why a measure is among the [unknown](Deployed::unknown), in words.
+    pub fn why_unknown(&self, measure: Measure, question: Question) -> String {
+        let hardware = &self.analyst.deployment().hardware.name;
+        let asked = match measure {
+            Measure::Ttft => "prefill and chat have one",
+            Measure::Tpot | Measure::TokensPerUser => "decode, mixed and chat have one",
+            Measure::E2e => "chat has one",
+            Measure::Low | Measure::High => return "mode = ideal has no band".to_string(),
+            Measure::Energy => return format!("no power is known of `{hardware}`"),
+            _ => return format!("no price is known of `{hardware}`"),
+        };
+        format!("phase = {} has none; {asked}", question.name())
+    }
+
     /// The wanted measures of a block of points, each one that `Point::check` accepts, but those that are
     /// [unknown](Deployed::unknown) anyway; all of them unknown where a technique does not suit a point.
     pub fn price(

@@ -266,6 +266,26 @@ proptest! {
 }
 
 #[test]
+fn experts_turn_compute_bound_when_each_has_as_many_tokens_as_a_matrix_needs() {
+    let from = |with: &str, model: &str, hardware: &str| {
+        value(with, model, hardware, &decode(1, 1000), "experts_compute_bound_from").unwrap()
+    };
+    // 128 experts, of which a token visits 8: 16 · 989.5/3.35; of Mixtral's 8 it visits 2, in 4 bits a quarter of it
+    let ridge = 989.5 / 3.35;
+    assert!((from("none", "qwen3-30b-a3b", "h100-sxm") / (16.0 * ridge) - 1.0).abs() < 1e-9);
+    let quantized = from("weight-quant:bits=4,parts=experts", "mixtral-8x7b", "h100-sxm");
+    assert!((quantized / (4.0 * ridge / 4.0) - 1.0).abs() < 1e-9);
+    // Spread over devices, each has as many tokens of its own and a part of each expert
+    let base =
+        Deployment { layout: Layout { tp: 2, ..Layout::default() }, ..plain("mixtral-8x7b", "h100-sxm") };
+    let spread =
+        one(&found(&base, "none", &decode(1, 1000)), "experts_compute_bound_from", "").value.unwrap();
+    assert!((spread / (4.0 * ridge) - 1.0).abs() < 1e-9);
+    let dense = found(&plain("llama-2-13b", "h100-sxm"), "none", &decode(1, 1000));
+    assert!(dense.iter().all(|answer| answer.name != "experts_compute_bound_from"));
+}
+
+#[test]
 fn what_leaves_operations_out_but_reads_all_weights_turns_compute_bound_later() {
     let from = |with: &str| {
         let found = value(with, "llama-3.1-8b", "h100-sxm", &decode(1, 1000), "compute_bound_from");

@@ -354,6 +354,27 @@ fn what_is_dropped_is_counted_by_reason() {
 }
 
 #[test]
+fn points_without_what_a_limit_or_an_objective_asks_for_are_counted_as_not_known() {
+    let space = space();
+    let feasible = swept(&space, 0, space.points(), &ask(Keep::Feasible));
+    let limits = Limits {
+        measures: vec![Limit { measure: Measure::Ttft, most: true, value: f64::INFINITY }],
+        ..Limits::default()
+    };
+    let limited = swept(&space, 0, space.points(), &Ask { limits, ..ask(Keep::Feasible) });
+    assert_eq!(limited.dropped.points() + limited.len() as u64, space.points());
+    assert!(!limited.is_empty() && limited.len() < feasible.len());
+    assert!(lane(&limited, Measure::Ttft).iter().all(|ttft| ttft.is_finite()));
+    let ranked = ask(Keep::TopK(Objective::parse("ttft_s").unwrap(), 3));
+    for swept in [limited, swept(&space, 0, space.points(), &ranked)] {
+        let (_, points, example) =
+            swept.dropped.iter().find(|(reason, ..)| *reason == "ttft_s is not known").unwrap();
+        assert!(points > 0);
+        assert!(example.ends_with("has none; prefill and chat have one"), "{example}");
+    }
+}
+
+#[test]
 fn a_front_found_in_parts_is_that_of_all_feasible_points() {
     let space = space();
     let objectives = ["tokens_per_gpu_s", "tokens_per_user_s"].map(|name| Objective::parse(name).unwrap());

@@ -444,6 +444,9 @@ fn push_carried(table: &mut Rows, carried: &Carried) {
         table.push("prefix_group", labels(&prefixes.group));
         table.push("prefix_tokens", Column::U32(prefixes.tokens.clone()));
     }
+    if let Some(models) = &carried.model {
+        table.push("model", labels(models));
+    }
     if let Some(lora) = &carried.lora {
         table.push("lora", labels(lora));
     }

@@ -253,6 +253,7 @@ impl Server {
         notes.extend(divided);
         notes.extend(analyst.deployment().techniques.notes());
         notes.extend(analyst.deployment().idle()?);
+        notes.extend(techniques::swapped(analyst.deployment(), engine.max_num_seqs));
         let experts =
             analyst.deployment().model.layers.iter().any(|group| matches!(group.ffn, Some(Ffn::Moe(_))));
         if engine.data_parallel > 1 && experts {

@@ -53,6 +53,16 @@ pub fn drafting(
     }
 }
 
+/// What is said where as many sequences as may run draw more adapters than lie in memory: an engine would fetch them.
+pub fn swapped(deployment: &Deployment, sequences: u32) -> Option<String> {
+    match deployment.techniques.check(u64::from(sequences), u64::MAX) {
+        Err(error @ Error::Spec { .. }) if error.to_string().starts_with("lora:resident") => {
+            Some(format!("{error}; fetching others is left out where so many run"))
+        }
+        _ => None,
+    }
+}
+
 /// Reserves a longest context for every sequence, where techniques say so. `max_model_len` is what the user set.
 ///
 /// # Errors

@@ -2,23 +2,24 @@
 
 pub use crate::lanes::BLOCK;
 pub(super) use crate::lanes::{Lane, visited};
+use crate::shape::MAX_REACHES;
 
 /// Decoding sequences.
 pub(super) const DECODES: usize = 0;
 /// Keys that decoding sequences reach, by reach; a decoding token makes as many pairs.
 pub(super) const DECODE_KEYS: usize = 1;
 /// Prompts.
-pub(super) const PROMPTS: usize = 5;
+pub(super) const PROMPTS: usize = DECODE_KEYS + MAX_REACHES;
 /// Prompt tokens.
-pub(super) const PROMPT_TOKENS: usize = 6;
+pub(super) const PROMPT_TOKENS: usize = PROMPTS + 1;
 /// (query, key) pairs of prompts, by reach.
-pub(super) const PROMPT_PAIRS: usize = 7;
+pub(super) const PROMPT_PAIRS: usize = PROMPT_TOKENS + 1;
 /// Keys that prompts read, by reach.
-pub(super) const PROMPT_KEYS: usize = 11;
+pub(super) const PROMPT_KEYS: usize = PROMPT_PAIRS + MAX_REACHES;
 /// Scores of prompts where nothing is skipped.
-pub(super) const PROMPT_AREA: usize = 15;
+pub(super) const PROMPT_AREA: usize = PROMPT_KEYS + MAX_REACHES;
 /// From here on: shares of experts that a step visits.
-pub(super) const VISITED: usize = 16;
+pub(super) const VISITED: usize = PROMPT_AREA + 1;
 /// Most columns: a program has at most eight different shares of experts.
 pub(super) const COLUMNS: usize = VISITED + 8;
 
@@ -32,7 +33,7 @@ pub(super) fn columns(count: usize) -> Columns {
 
 /// Whether a column depends on how long contexts are, and not on counts alone.
 pub(super) fn grows(column: usize) -> bool {
-    (DECODE_KEYS..DECODE_KEYS + 4).contains(&column) || (PROMPT_PAIRS..=PROMPT_AREA).contains(&column)
+    (DECODE_KEYS..PROMPTS).contains(&column) || (PROMPT_PAIRS..=PROMPT_AREA).contains(&column)
 }
 
 /// A constant and coefficients of columns.

@@ -190,7 +190,7 @@ impl ByOperator {
             Kind::Mixed => {
                 desk.decode.fill(reaches(), batch, width, context, |new| new, areas);
                 desk.prefill.fill(reaches(), &[1; BLOCK][..batch.len()], new, prefix, |_| 1, areas);
-                desk.all.add_up(&desk.prefill, &desk.decode, batch.len());
+                desk.all.add_up(&desk.prefill, &desk.decode, reaches().count(), batch.len());
             }
         }
     }

@@ -32,6 +32,13 @@ impl Spread {
         Spread { low: self.low.min(1.0).powf(factor), high: self.high.max(1.0).powf(factor) }
     }
 
+    /// As wide on both sides as on the wider one.
+    #[must_use]
+    pub fn evenly(self) -> Spread {
+        let widest = self.high.max(1.0).max(1.0 / self.low.min(1.0));
+        Spread { low: 1.0 / widest, high: widest }
+    }
+
     /// The wider of two, end by end.
     #[must_use]
     pub fn or_wider(self, other: Spread) -> Spread {

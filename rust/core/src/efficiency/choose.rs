@@ -9,11 +9,11 @@ use crate::catalog;
 use crate::hardware::Hardware;
 use crate::work::Family;
 
-/// Half-widths of a band where nothing was measured: twice too fast or slow is not ruled out (FIDELITY §3).
+/// Half-widths of a band where nothing was measured: twice too fast or slow is not ruled out.
 const UNKNOWN: Spread = Spread { low: 0.8, high: 1.3 };
 
 /// Families that were also measured outside graphs, and the longest that a kernel of a graph takes to begin: whatever
-/// takes longer was launched by the host and waited for it (FIDELITY §1).
+/// takes longer was launched by the host and waited for it.
 const LONGEST_LAUNCH_S: [(&str, f64); 3] = [("gemm", 25e-6), ("mla_decode", 60e-6), ("mla_prefill", 60e-6)];
 
 /// Architectures that share kernels with another.
@@ -35,8 +35,17 @@ const ODD: [(&str, [f64; 2]); 5] = [
     ("moe", [1.2, 2.0]),
 ];
 
-/// How much wider a band is outside the ranges that were measured.
+/// How much wider a band is outside the ranges that were measured, and for larger problems than any where a table did
+/// not tell how much.
 const BEYOND: f64 = 1.5;
+
+/// By how much more, for each doubling of the largest size that was measured. Tables fitted without their largest quarter,
+/// half and three quarters were four fifths inside with bands 1.1 to 1.5, 1.2 to 2.5 and 1.5 to 4 times as wide for
+/// problems up to 2, 16 and 500 times as large.
+const PER_DOUBLING: f64 = 0.25;
+
+/// The dimension that tells how large a problem is altogether: products of the others lie in fewer of them.
+pub const SIZE: &str = "size";
 
 /// A fit, and how far it is trusted.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +60,8 @@ pub struct Chosen<F> {
     pub odd: Spread,
     /// The range of each dimension that was measured.
     pub valid: Vec<(String, [f64; 2])>,
+    /// How much wider bands are for larger problems than any that was measured.
+    pub beyond: f64,
     /// Where it is from.
     pub source: Source,
     /// What this device's datasheet stands for beside that of the device that was measured.
@@ -84,13 +95,24 @@ impl Like {
 }
 
 impl<F> Chosen<F> {
-    /// The 80 % band of a kernel: of a usual shape or an odd one, wider outside what was measured.
+    /// The 80 % band of a kernel: of a usual shape or an odd one, wider outside what was measured. Of larger problems than
+    /// any that was measured nobody knows which way they are off: their band is as wide on both sides.
     pub fn spread_of(&self, usual: bool, dimensions: &[(&str, f64)]) -> Spread {
         let spread = if usual { self.spread } else { self.odd };
         let is_beyond = |(name, [least, most]): &(String, [f64; 2])| {
-            dimensions.iter().any(|(known, value)| known == name && !(*least..=*most).contains(value))
+            dimensions
+                .iter()
+                .any(|(known, value)| known == name && *known != SIZE && !(*least..=*most).contains(value))
         };
-        spread.widened(if self.valid.iter().any(is_beyond) { BEYOND } else { 1.0 })
+        let spread = spread.widened(if self.valid.iter().any(is_beyond) { BEYOND } else { 1.0 });
+        let size = dimensions.iter().find(|(name, _)| *name == SIZE).map_or(0.0, |(_, size)| *size);
+        let largest =
+            self.valid.iter().find(|(name, _)| name == SIZE).map_or(f64::INFINITY, |(_, [_, most])| *most);
+        if size <= largest {
+            return spread;
+        }
+        let wider = self.beyond.max(1.0 + PER_DOUBLING * (size / largest).log2());
+        spread.evenly().widened(wider)
     }
 
     /// The same fit for such kernels alone.
@@ -113,7 +135,7 @@ enum Near {
 }
 
 /// Every nearness with the factor of its band's log half-widths: measured over transfers between devices of one
-/// architecture 1.3, to another one 2 to 2.5 (FIDELITY §5).
+/// architecture 1.3, to another one 2 to 2.5.
 const NEARNESS: [(Near, f64); 6] = [
     (Near::Own, 1.0),
     (Near::SameArchitecture, 1.3),
@@ -182,6 +204,7 @@ impl<'a> Chooser<'a> {
             spread: spread.widened(factor),
             odd: fit.odd.unwrap_or_else(|| odd::<F>(spread)).widened(factor),
             valid: fit.valid.clone(),
+            beyond: fit.beyond.unwrap_or(BEYOND),
             source: self.source(near, set, fit),
             like: from.map_or(Like::SAME, |from| Like::between(from, self.hardware)),
         }
@@ -317,6 +340,22 @@ mod tests {
         assert!(wide(true, 4096.0) < wide(false, 4096.0));
         assert!(wide(true, 4096.0) < wide(true, 1e9) && wide(false, 4096.0) < wide(false, 1e9));
         assert_eq!(own.clone().held(false, &[("n", 64.0)]).spread, own.odd);
+    }
+
+    #[test]
+    fn bands_of_larger_problems_than_any_measured_are_wider_the_larger_they_are_on_both_sides() {
+        let mut own = chosen("h100-sxm", "vllm", &["bf16"]);
+        own.valid = vec![("m".into(), [1.0, 64.0]), (SIZE.into(), [1e6, 1e9])];
+        own.beyond = 2.0;
+        let at = |size: f64| own.spread_of(true, &[("m", 8.0), (SIZE, size)]);
+        assert_eq!((at(1e3), at(1e9)), (own.spread, own.spread));
+        let even = own.spread.evenly();
+        assert!((even.low * even.high - 1.0).abs() < 1e-12);
+        assert!(even.low <= own.spread.low && even.high >= own.spread.high);
+        assert_eq!((at(1.1e9), at(8e9)), (even.widened(2.0), even.widened(2.0)));
+        assert_eq!(at(1e9 * 256.0), even.widened(3.0));
+        let outside = own.spread_of(true, &[("m", 128.0), (SIZE, 1e8)]);
+        assert_eq!(outside, own.spread.widened(BEYOND));
     }
 
     #[test]

@@ -56,8 +56,10 @@ pub struct Fit {
     pub spread: Option<Spread>,
     /// The same on rows of odd shapes (narrow weights, unusual heads, experts over several devices).
     pub odd: Option<Spread>,
-    /// The range of each dimension among the rows.
+    /// The range of each dimension among the rows, and of their size (`size`).
     pub valid: Vec<(String, [f64; 2])>,
+    /// How much wider bands are for larger problems than any of the rows; `None` where that was not measured.
+    pub beyond: Option<f64>,
     /// Where the measurements are from.
     pub source: String,
     /// When it was fitted.
@@ -65,7 +67,7 @@ pub struct Fit {
 }
 
 /// Keys of a fit beside its numbers.
-const NOTES: [&str; 21] = [
+const NOTES: [&str; 22] = [
     "engine",
     "version",
     "family",
@@ -83,6 +85,7 @@ const NOTES: [&str; 21] = [
     "odd_p90_ape",
     "odd_held_out",
     "valid",
+    "beyond",
     "source",
     "date",
     "remark",
@@ -152,6 +155,11 @@ impl Set {
     }
 }
 
+/// A number, whole or not.
+fn float(value: &Value) -> Option<f64> {
+    value.as_float().or(value.as_integer().map(|whole| whole as f64))
+}
+
 struct Reader<'a> {
     origin: &'a str,
     errors: Vec<Error>,
@@ -209,7 +217,10 @@ impl Reader<'_> {
         });
         let [spread, odd] = ["error_q", "odd_q"].map(|key| self.spread(&path, table, key));
         let valid = self.valid(&path, table);
-        Some(Fit { engine, dtype, values, l2_hot, spread, odd, valid, source, date, family })
+        let beyond = table
+            .get("beyond")
+            .map(|_| self.number(&path, table, &Parameter { name: "beyond", least: 1.0, most: 10.0 }));
+        Some(Fit { engine, dtype, values, l2_hot, spread, odd, valid, beyond, source, date, family })
     }
 
     fn factors(&mut self, table: &Table) -> Vec<Factor> {
@@ -260,8 +271,7 @@ impl Reader<'_> {
     fn number(&mut self, path: &str, table: &Table, parameter: &Parameter) -> f64 {
         let Parameter { name, least, most } = *parameter;
         let value = table.get(name);
-        let number = value.and_then(|value| value.as_float().or(value.as_integer().map(|n| n as f64)));
-        match number {
+        match value.and_then(float) {
             Some(number) if (least..=most).contains(&number) => number,
             _ => {
                 self.wrong(&format!("{path}{name}"), &format!("must be from {least} to {most}"), value);
@@ -273,7 +283,7 @@ impl Reader<'_> {
     fn valid(&mut self, path: &str, table: &Table) -> Vec<(String, [f64; 2])> {
         let Some(value) = table.get("valid") else { return Vec::new() };
         let range = |value: &Value| {
-            let ends: Vec<f64> = value.as_array()?.iter().filter_map(Value::as_float).collect();
+            let ends: Vec<f64> = value.as_array()?.iter().filter_map(float).collect();
             let [least, most] = ends[..] else { return None };
             (least <= most).then_some([least, most])
         };
@@ -292,7 +302,7 @@ impl Reader<'_> {
 
     fn spread(&mut self, path: &str, table: &Table, key: &str) -> Option<Spread> {
         let value = table.get(key)?;
-        let numbers: Vec<f64> = value.as_array().into_iter().flatten().filter_map(Value::as_float).collect();
+        let numbers: Vec<f64> = value.as_array().into_iter().flatten().filter_map(float).collect();
         match numbers[..] {
             [p05, low, middle, high, p95]
                 if p05 > 0.0 && p95.is_finite() && numbers.is_sorted() && middle > 0.0 =>

@@ -29,7 +29,7 @@ pub enum Launch {
 }
 
 /// Seconds below which no kernel gets that the host launches one by one: an all-reduce that takes 4 µs in a graph takes
-/// 20 µs so (H100; FIDELITY §2).
+/// 20 µs so (H100).
 pub const EAGER_S: f64 = 20e-6;
 
 /// What the host needs to launch the kernels of a step with prompts, which are not replayed as a graph: however quick the

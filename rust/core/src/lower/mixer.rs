@@ -116,7 +116,7 @@ impl Builder<'_> {
             heads,
             latent: compressed,
             lora: latent.kv_lora as f64,
-            window: latent.indexer.as_ref().map_or(f64::INFINITY, |indexer| indexer.top_k as f64),
+            window: latent.indexer.as_ref().map_or(window(latent.span), |indexer| indexer.top_k as f64),
             kv: self.precision.kv.format,
             at_once: 1.0,
         });
@@ -138,15 +138,21 @@ impl Builder<'_> {
                     value_dim: latent.value_dim as f64,
                     activation_bytes: self.bytes,
                     kv: self.activation,
-                    window: f64::INFINITY,
+                    window: window(latent.span),
                     latent: true,
                     at_once: 1.0,
                 });
-                self.over("kv_b_proj", linear, expansion, Over::Prefill, expand);
-                self.attend("mla_prefill".into(), Family::Mla, expanded, 0, Over::Prefill, expanded_heads);
+                let reach = self.reaches.index(Reach { span: latent.span, causal: true });
+                let suffix = span_suffix(latent.span);
+                let mut op = Op::new("kv_b_proj", Family::Gemm, linear.activation, expansion).run_as(expand);
+                (op.over, op.reach) = (Over::Prefill, reach);
+                self.push(op);
+                let name = format!("mla_prefill{suffix}");
+                self.attend(name, Family::Mla, expanded, reach, Over::Prefill, expanded_heads);
                 let absorb = self.absorbing(latent, heads, linear);
                 self.over("mla_absorb", linear, absorption, Over::Decode, absorb);
-                self.attend("mla_decode".into(), Family::Mla, absorbed, 0, Over::Decode, over_latents);
+                let name = format!("mla_decode{suffix}");
+                self.attend(name, Family::Mla, absorbed, reach, Over::Decode, over_latents);
             }
             Some(indexer) => {
                 if indexer.own {

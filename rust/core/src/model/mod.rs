@@ -111,6 +111,29 @@ pub enum Mixer {
     Linear(LinearAttention),
 }
 
+impl Mixer {
+    /// Whether every query sees all tokens before it and keeps them cached: full causal attention, of heads or latents.
+    pub fn sees_all(&self) -> bool {
+        match self {
+            Mixer::Attention(own) => own.causal && own.span == Span::Full,
+            Mixer::Mla(own) => own.indexer.is_none() && own.span == Span::Full,
+            Mixer::Mamba(_) | Mixer::Linear(_) => false,
+        }
+    }
+
+    /// The span of such a mixer.
+    pub fn full_span(&mut self) -> Option<&mut Span> {
+        if !self.sees_all() {
+            return None;
+        }
+        match self {
+            Mixer::Attention(own) => Some(&mut own.span),
+            Mixer::Mla(own) => Some(&mut own.span),
+            Mixer::Mamba(_) | Mixer::Linear(_) => None,
+        }
+    }
+}
+
 /// Softmax attention.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attention {
@@ -159,6 +182,8 @@ pub struct Mla {
     pub rope_dim: u64,
     /// Width of a value head.
     pub value_dim: u64,
+    /// What a query sees, where no indexer chooses.
+    pub span: Span,
     /// Bias on the projections.
     pub bias: bool,
     /// Sparse attention's indexer, if the layer has one.

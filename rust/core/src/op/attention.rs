@@ -2,7 +2,7 @@
 
 use crate::work::{Rate, Work};
 
-/// Vector operations a score costs in the softmax: subtract, exponentiate, add, compare, scale (PHYSICS §2).
+/// Vector operations a score costs in the softmax: subtract, exponentiate, add, compare, scale.
 pub const SOFTMAX_OPS: f64 = 5.0;
 
 /// Heads of one device and the bytes of their elements.

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::names;
 use crate::work::{Rate, Work};
 
-/// How far elementwise operators are fused into their neighbours (PHYSICS §2).
+/// How far elementwise operators are fused into their neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fusion {
     /// They run in their neighbours' prologue or epilogue: no traffic of their own.

@@ -8,7 +8,7 @@ use crate::work::{Rate, Resident, Work};
 /// Each token costs `2·inputs·outputs` FLOPs, reads `inputs` activations in the format they are multiplied in and
 /// writes `outputs` of `activation_bytes` each;
 /// the weight is read once a step, which is why small batches are memory-bound. A weight stored narrower than it is
-/// multiplied is converted on the vector unit: one operation an element (PHYSICS §6).
+/// multiplied is converted on the vector unit: one operation an element.
 pub fn gemm(inputs: f64, outputs: f64, linear: Linear, activation_bytes: f64) -> Work {
     let elements = inputs * outputs;
     Work {

@@ -32,7 +32,7 @@ pub fn expanded(mla: &Mla, heads: f64, activation_bytes: f64, kv_bytes: f64) -> 
 
 /// Attention of decoding sequences in the latent space: every head reads the same cached vector.
 ///
-/// A pair costs `2·((kv_lora + rope) + kv_lora)` FLOPs a head (PHYSICS §2); the cache is not divided by `tp`.
+/// A pair costs `2·((kv_lora + rope) + kv_lora)` FLOPs a head; the cache is not divided by `tp`.
 pub fn absorbed(mla: &Mla, heads: f64, activation_bytes: f64, kv_bytes: f64) -> Work {
     let (lora, latent) = (mla.kv_lora as f64, (mla.kv_lora + mla.rope_dim) as f64);
     Work {

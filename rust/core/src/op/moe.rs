@@ -19,7 +19,7 @@ pub struct Placement {
 /// One of the expert matrices' multiplications: `matrices` of `inputs × outputs` each (gate and up together are 2).
 ///
 /// A token visits `top_k` experts; under uniform routing a device sees its share of all visits. Weights are read of
-/// the experts *touched*, E·(1 − (1 − k/E)^T) (PHYSICS §2), not of `top_k` experts and not of all of them.
+/// the experts *touched*, E·(1 − (1 − k/E)^T), not of `top_k` experts and not of all of them.
 pub fn experts(
     moe: &Moe,
     matrices: f64,

@@ -13,7 +13,7 @@ pub fn embedding(width: f64, rows: f64, table: Linear, activation_bytes: f64) ->
     }
 }
 
-/// Logits of the sampled rows only: an unfinished prompt chunk needs none (PHYSICS §2).
+/// Logits of the sampled rows only: an unfinished prompt chunk needs none.
 pub fn head(width: f64, vocabulary: f64, linear: Linear, activation_bytes: f64) -> Work {
     Work {
         flops: Rate::logit(2.0 * width * vocabulary),

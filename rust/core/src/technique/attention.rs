@@ -8,7 +8,9 @@ use super::{Cache, Context, Effect, Kind, Parameter, Program, Slot, Target};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::lower::stage_share;
-use crate::model::{Attention, Indexer, LayerGroup, Linear, LinearAttention, LinearKind, Mixer, Part, Span};
+use crate::model::{
+    Attention, Indexer, LayerGroup, Linear, LinearAttention, LinearKind, Mixer, Mla, Part, Span,
+};
 use crate::op::attention::{Heads, fused};
 use crate::op::linear::gemm;
 use crate::op::mla::{index, indexer_key_bytes};
@@ -46,7 +48,7 @@ pub static KIND: Kind = Kind {
     ],
     changes: "F, KV read; window and linear: capacity too",
     formula: "window: pairs Σmin(c+j, w), cache min(len, w); sparse: pairs over top-k, + indexer 2·H_i·d_i FLOPs a pair and \
-              its keys; nsa: pairs over 64·blocks + window, + 1/stride of the full pairs; linear: a state of H·d_k·d_v \
+              its keys (latent attention becomes DeepSeek-V3.2's); nsa: pairs over 64·blocks + window, + 1/stride of the full pairs; linear: a state of H·d_k·d_v \
               read and written a sequence, whatever the context",
     source: "Longformer (arXiv 2004.05150); DeepSeek-V3.2 (DSA); NSA (arXiv 2502.11089); Gated DeltaNet (arXiv 2412.06464)",
     pays: "long contexts: KV traffic and pairs stop growing",
@@ -64,12 +66,15 @@ pub static KIND: Kind = Kind {
         let kind = match kind {
             0 => Variant::Full,
             1 => Variant::Window(window + settings.count("sinks", 0, LARGEST)?),
-            2 => Variant::Sparse(Indexer {
-                heads: settings.count("index-heads", 0, 1 << 20)?,
-                head_dim: settings.count("index-dim", 1, 1 << 20)?,
-                top_k: settings.count("top-k", 1, LARGEST)?,
-                own: true,
-            }),
+            2 => {
+                let heads = settings.count("index-heads", 0, 1 << 20)?;
+                Variant::Sparse(Indexer {
+                    heads,
+                    head_dim: settings.count("index-dim", 1, 1 << 20)?,
+                    top_k: settings.count("top-k", 1, LARGEST)?,
+                    own: heads > 0,
+                })
+            }
             3 => {
                 let window = if settings.said("window") { window } else { NSA_WINDOW };
                 let chosen = NSA_BLOCK * settings.count("blocks", 1, 1 << 20)? + window;
@@ -114,15 +119,25 @@ impl What {
         }
     }
 
-    fn mixer(&self, attention: &Attention) -> Mixer {
-        match (&self.kind, self.span()) {
-            (Variant::Linear(rule), _) => Mixer::Linear(linear(attention, *rule)),
-            (_, Some(span)) => Mixer::Attention(Attention { span, ..attention.clone() }),
-            (_, None) => Mixer::Attention(attention.clone()),
+    /// What becomes of full attention, if this kind of it can.
+    fn mixer(&self, full: &Mixer) -> Option<Mixer> {
+        match (full, &self.kind, self.span()) {
+            (full, _, _) if !full.sees_all() => None,
+            (Mixer::Attention(own), Variant::Linear(rule), _) => Some(Mixer::Linear(linear(own, *rule))),
+            (Mixer::Attention(own), _, Some(span)) => {
+                Some(Mixer::Attention(Attention { span, ..own.clone() }))
+            }
+            (Mixer::Mla(own), Variant::Window(_), Some(span)) => {
+                Some(Mixer::Mla(Mla { span, ..own.clone() }))
+            }
+            (Mixer::Mla(own), Variant::Sparse(indexer), _) => {
+                Some(Mixer::Mla(Mla { indexer: Some(indexer.clone()), ..own.clone() }))
+            }
+            _ => None,
         }
     }
 
-    /// Changed layers of the model.
+    /// Changed layers of the model that keep keys and values of heads.
     fn changed<'a>(
         &'a self,
         model: &'a crate::model::Model,
@@ -152,35 +167,32 @@ fn linear(attention: &Attention, kind: LinearKind) -> LinearAttention {
     }
 }
 
-fn is_full(group: &LayerGroup) -> Option<&Attention> {
-    match &group.mixer {
-        Some(Mixer::Attention(attention)) if attention.span == Span::Full && attention.causal => {
-            Some(attention)
-        }
-        _ => None,
-    }
-}
-
 impl Effect for What {
     fn apply(&self, target: &mut Target<'_>) -> Result<()> {
         if matches!(self.kind, Variant::Full) || self.layers == 0.0 {
             return Ok(());
         }
         let model = &mut *target.model;
-        if !model.layers.iter().any(|group| is_full(group).is_some()) {
-            let must = "must be used on a model with full causal attention";
-            return Err(Error::spec("attention:kind", must, &model.name, "it has its own kind already"));
+        let becomes = |group: &LayerGroup| group.mixer.as_ref().and_then(|mixer| self.mixer(mixer));
+        if !model.layers.iter().any(|group| becomes(group).is_some()) {
+            let latent =
+                |group: &LayerGroup| matches!(&group.mixer, Some(full @ Mixer::Mla(_)) if full.sees_all());
+            let (must, hint) = if model.layers.iter().any(latent) {
+                ("must be one that latent attention has a form of", "use window or sparse")
+            } else {
+                ("must be used on a model with full causal attention", "it has its own kind already")
+            };
+            return Err(Error::spec("attention:kind", must, &model.name, hint));
         }
         let mut layers = Vec::new();
-        for group in model.layers.drain(..) {
-            let Some(attention) = is_full(&group) else {
+        for group in std::mem::take(&mut model.layers) {
+            let Some(mixer) = becomes(&group) else {
                 layers.push(group);
                 continue;
             };
             let changed = (group.count as f64 * self.layers).round() as u64;
-            let mixer = Some(self.mixer(attention));
             if changed > 0 {
-                layers.push(LayerGroup { count: changed, mixer, ..group.clone() });
+                layers.push(LayerGroup { count: changed, mixer: Some(mixer), ..group.clone() });
             }
             if changed < group.count {
                 layers.push(LayerGroup { count: group.count - changed, ..group });

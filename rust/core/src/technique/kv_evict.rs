@@ -8,7 +8,7 @@ use super::{Cache, Context, Effect, Kind, Parameter, Program, Slot, Target};
 use crate::error::{Error, Result};
 use crate::lower::stage_share;
 use crate::model::{Attention, LayerGroup, Mixer, Span};
-use crate::shape::{Reach, Reaches};
+use crate::shape::{MAX_REACHES, Reach, Reaches};
 use crate::work::{Op, Rate, Work};
 
 /// What the catalogue says.
@@ -124,7 +124,7 @@ fn heads(context: &Context<'_>) -> f64 {
 fn layers(context: &Context<'_>) -> f64 {
     let keeps_all = |group: &&LayerGroup| match &group.mixer {
         Some(Mixer::Attention(attention)) => attention.span == Span::Full && !attention.shares_kv,
-        mixer => matches!(mixer, Some(Mixer::Mla(_))),
+        mixer => matches!(mixer, Some(Mixer::Mla(latent)) if latent.span == Span::Full),
     };
     let layers: u64 = context.model.layers.iter().filter(keeps_all).map(|group| group.count).sum();
     layers as f64 * stage_share(context.model, context.layout)
@@ -135,27 +135,29 @@ impl Effect for Evict {
         let Keeps::Window(window) = self.keeps else { return Ok(()) };
         let mut changed = false;
         for group in &mut target.model.layers {
-            if let Some(Mixer::Attention(attention)) = &mut group.mixer
-                && attention.span == Span::Full
-                && attention.causal
-            {
-                attention.span = Span::Window(window);
+            if let Some(span) = group.mixer.as_mut().and_then(Mixer::full_span) {
+                *span = Span::Window(window);
                 changed = true;
             }
         }
         if !changed {
-            let must = "must be used on a model with full causal attention";
-            return Err(Error::spec("kv-evict:window", must, &target.model.name, "use ratio or budget"));
+            let must = "must be used where layers see every token before them";
+            let hint = "the model, or another technique, gives each of them a window or a choice already";
+            return Err(Error::spec("kv-evict:window", must, &target.model.name, hint));
         }
         Ok(())
     }
 
     fn reaches(&self, reaches: &mut Reaches) -> Result<()> {
         if let Keeps::Budgets(budgets) = &self.keeps {
+            let others = reaches.iter().count();
             for budget in budgets {
                 reaches.extend(reach(*budget)).map_err(|_| {
-                    let must = "must have so few different budgets that a step mixes at most 4 kinds of attention span";
-                    Error::spec("kv-evict:budget", must, format!("{budgets:?}"), "use up to three different budgets")
+                    let most = MAX_REACHES - others;
+                    let must = format!("must be at most {most} different budgets beside the model's own spans");
+                    let given: Vec<String> = budgets.iter().map(u64::to_string).collect();
+                    let hint = "give layers of like budgets one, the mean of theirs: contexts beyond all of them cost the same";
+                    Error::spec("kv-evict:budget", must, given.join("/"), hint)
                 })?;
             }
         }

@@ -86,9 +86,10 @@ pub(super) fn scale_weights(work: &mut Work, bytes: f64, numbers: f64) {
     work.resident.bytes *= bytes;
 }
 
-/// Operations and traffic of tokens times `factor`; weights as they are.
+/// Operations and traffic of tokens times `factor`; weights as they are, but for rows that tokens gather.
 pub(super) fn scale_tokens(work: &mut Work, factor: f64) {
     let fixed = work.vector_flops.fixed;
+    work.weight_bytes.token *= factor;
     work.flops = work.flops.times(factor);
     work.vector_flops = work.vector_flops.times(factor);
     work.vector_flops.fixed = fixed;

@@ -8,7 +8,7 @@ use crate::catalog;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::lower::{Lowering, lower, multiplied};
-use crate::model::{LayerGroup, Mixer, Model, Span, Task};
+use crate::model::{Dense, Ffn, LayerGroup, Mixer, Model, Span, Task};
 use crate::op::linear::gemm;
 use crate::precision::{Precision, Request};
 use crate::shape::Reaches;
@@ -58,7 +58,8 @@ pub static KIND: Kind = Kind {
     ],
     changes: "tokens a step; F, A and KV of γ+1 tokens a sequence; + the draft's own F, W, KV, capacity",
     formula: "tokens a step (1 − α^(γ+1))/(1 − α), with a list 1 + Σ Π α_i; time γ·draft + target(γ+1); a tree verifies \
-              Σ Π k_i tokens and accepts at depth i with 1 − (1−α)^k_i; lookahead computes (W + G)·γ tokens and brings \
+              Σ Π k_i tokens and accepts at depth i with 1 − (1−α)^k_i; an EAGLE head is a layer with a dense FFN, MTP's the \
+              model's own, experts included; lookahead computes (W + G)·γ tokens and brings \
               γ + 1 − Σ_i (1 − α^i)^G",
     source: "Leviathan et al. 2023 (arXiv 2211.17192), Medusa (arXiv 2401.10774), EAGLE (arXiv 2401.15077), SpecInfer (arXiv 2305.09781), DFlash (arXiv 2602.06036), Lookahead (arXiv 2402.02057, §4.1), DeepSeek-V3's MTP; the survey",
     pays: "small batches of dense models: verifying reads the weights once",
@@ -92,11 +93,11 @@ enum Method {
     Draft(Box<Model>),
     /// A head a position: a residual block and a vocabulary projection.
     Medusa,
-    /// One layer of the model behind a projection of two states, run once a draft.
+    /// One layer like the model's, with a dense FFN, behind a projection of two states, run once a draft.
     Eagle,
-    /// The same, shipped with the model.
+    /// A layer of the model itself, experts included, shipped with it.
     Mtp,
-    /// A few such layers that draft a block of tokens in one pass, by diffusion.
+    /// A few layers like EAGLE's that draft a block of tokens in one pass, by diffusion.
     Dflash,
     /// N-grams that the model itself grows in a window beside the verification of earlier ones.
     Lookahead {
@@ -223,8 +224,9 @@ impl Spec {
                 Err(Error::spec("spec:draft", must, &draft.name, "for example llama-3.2-1b"))
             }
             Method::Draft(draft) => Ok(Some(Model { vision: None, ..(**draft).clone() })),
-            Method::Eagle | Method::Mtp => Ok(Some(layers_like_last(model, 1))),
-            Method::Dflash => Ok(Some(layers_like_last(model, DFLASH_LAYERS))),
+            Method::Mtp => Ok(Some(layers_like_last(model, 1))),
+            Method::Eagle => Ok(Some(dense(layers_like_last(model, 1)))),
+            Method::Dflash => Ok(Some(dense(layers_like_last(model, DFLASH_LAYERS)))),
             Method::Ngram | Method::Medusa | Method::Lookahead { .. } => Ok(None),
         }
     }
@@ -245,8 +247,9 @@ impl Spec {
     /// last stage drafts.
     fn passes(&self, drafter: &Model, reaches: &Reaches, context: &Context<'_>) -> Result<Vec<Op>> {
         let own = matches!(self.method, Method::Draft(_));
-        // Experts are spread as the model's, but for a model of its own.
-        let layout = Layout { pp: 1, ep: if own { 1 } else { context.layout.ep }, ..context.layout };
+        // Experts that the model ships to draft with are spread as its own.
+        let shipped = matches!(self.method, Method::Mtp);
+        let layout = Layout { pp: 1, ep: if shipped { context.layout.ep } else { 1 }, ..context.layout };
         layout.check(drafter)?;
         let precision = self.draft_precision(drafter, context)?;
         let mut ops = lower(
@@ -352,12 +355,26 @@ fn layers_like_last(model: &Model, count: u64) -> Model {
     let last = layers.clone().find(attends).or_else(|| layers.next()).or(model.layers.last());
     let layers = last.map(|last| {
         let mut layer = LayerGroup { count, ..last.clone() };
-        if let Some(Mixer::Attention(attention)) = &mut layer.mixer {
-            (attention.span, attention.shares_kv) = (Span::Full, false);
+        match &mut layer.mixer {
+            Some(Mixer::Attention(attention)) => (attention.span, attention.shares_kv) = (Span::Full, false),
+            Some(Mixer::Mla(latent)) => latent.span = Span::Full,
+            _ => {}
         }
         layer
     });
     Model { layers: layers.into_iter().collect(), vision: None, ..model.clone() }
+}
+
+/// The same with an FFN for every token in place of experts, as wide as those that a token visits: drafters are trained
+/// so (the head of DeepSeek-V3 would have the 18,432 of its dense layers). What a model ships keeps its experts.
+fn dense(mut drafter: Model) -> Model {
+    for layer in &mut drafter.layers {
+        if let Some(Ffn::Moe(moe)) = &layer.ffn {
+            let visited = moe.top_k * moe.intermediate + moe.shared_intermediate + moe.dense_intermediate;
+            layer.ffn = Some(Ffn::Dense(Dense { intermediate: visited, gated: moe.gated, bias: moe.bias }));
+        }
+    }
+    drafter
 }
 
 /// The chance that one of so many candidates is accepted where each has this chance.

@@ -1,201 +1,18 @@
 //! What an operator does, as coefficients of a step's sums: FLOPs, bytes of each kind, bytes over a link.
 
 use crate::format::Format;
-use crate::lanes::{Lane, Part, Parts as Lanes, visited};
+use crate::lanes::{Part, Parts as Lanes};
 use crate::shape::{Parts, PhaseSums};
-use crate::site::{DrawnBy, Matrix, Site, Skew};
-use crate::straight::Straight;
+use crate::site::{DrawnBy, Matrix, Site};
 
+mod rate;
+mod touched;
 pub mod kernel;
 
 pub use kernel::Kernel;
-
-/// A quantity that is linear in a step's sums.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Rate {
-    /// Once a step in which the operator runs at all.
-    pub fixed: f64,
-    /// Per new token.
-    pub token: f64,
-    /// Per row whose logits are needed.
-    pub logit: f64,
-    /// Per sequence.
-    pub sequence: f64,
-    /// Per (query, key) pair of the operator's reach.
-    pub pair: f64,
-    /// Per key read, of the operator's reach.
-    pub key: f64,
-    /// Per score of a kernel that does not skip what the mask hides.
-    pub area: f64,
-}
-
-impl Rate {
-    /// Nothing.
-    pub const ZERO: Rate =
-        Rate { fixed: 0.0, token: 0.0, logit: 0.0, sequence: 0.0, pair: 0.0, key: 0.0, area: 0.0 };
-
-    /// Once a step.
-    pub const fn fixed(value: f64) -> Rate {
-        Rate { fixed: value, ..Rate::ZERO }
-    }
-
-    /// Per new token.
-    pub const fn token(value: f64) -> Rate {
-        Rate { token: value, ..Rate::ZERO }
-    }
-
-    /// Per row whose logits are needed.
-    pub const fn logit(value: f64) -> Rate {
-        Rate { logit: value, ..Rate::ZERO }
-    }
-
-    /// Whether it depends on how long contexts are, and not on counts alone.
-    pub fn grows_with_context(&self) -> bool {
-        self.pair != 0.0 || self.key != 0.0 || self.area != 0.0
-    }
-
-    /// Whether it depends on tokens, if anything.
-    pub fn is_by_token(&self) -> bool {
-        *self == Rate { fixed: self.fixed, token: self.token, ..Rate::ZERO }
-    }
-
-    /// Its value for the sums of one phase and one reach.
-    pub fn of(&self, sums: &PhaseSums, reach: usize) -> f64 {
-        let attention = &sums.reach[reach];
-        self.fixed
-            + self.token * sums.tokens
-            + self.logit * sums.logits
-            + self.sequence * sums.sequences
-            + self.pair * attention.pairs
-            + self.key * attention.keys
-            + self.area * attention.area
-    }
-
-    /// Its value where so many sequences decode alone, over the keys that they read.
-    pub(crate) fn over_keys(&self, sequences: f64) -> Straight {
-        let counts = self.token + self.logit + self.sequence;
-        Straight { key: self.pair + self.key + self.area, ..Straight::fixed(self.fixed + counts * sequences) }
-    }
-
-    /// Which counts of a step it depends on.
-    pub(super) fn counts(&self) -> Counts {
-        Counts { tokens: self.token != 0.0, logits: self.logit != 0.0, sequences: self.sequence != 0.0 }
-    }
-
-    /// Its value for each of the first `out.len()` steps, as [`Rate::of`] says of one.
-    pub fn of_each(&self, part: &Part, reach: usize, out: &mut [f64]) {
-        let attention = &part.reach[reach];
-        out.fill(self.fixed);
-        for (rate, lane) in [
-            (self.token, &part.tokens),
-            (self.logit, &part.logits),
-            (self.sequence, &part.sequences),
-            (self.pair, &attention.pairs),
-            (self.key, &attention.keys),
-            (self.area, &attention.area),
-        ] {
-            if rate != 0.0 {
-                out.iter_mut().zip(lane).for_each(|(out, value)| *out += rate * value);
-            }
-        }
-    }
-
-    /// Every coefficient times `factor`.
-    #[must_use]
-    pub fn times(self, factor: f64) -> Rate {
-        Rate {
-            fixed: self.fixed * factor,
-            token: self.token * factor,
-            logit: self.logit * factor,
-            sequence: self.sequence * factor,
-            pair: self.pair * factor,
-            key: self.key * factor,
-            area: self.area * factor,
-        }
-    }
-}
-
-impl std::ops::Add for Rate {
-    type Output = Rate;
-    fn add(self, other: Rate) -> Rate {
-        Rate {
-            fixed: self.fixed + other.fixed,
-            token: self.token + other.token,
-            logit: self.logit + other.logit,
-            sequence: self.sequence + other.sequence,
-            pair: self.pair + other.pair,
-            key: self.key + other.key,
-            area: self.area + other.area,
-        }
-    }
-}
-
-/// Weights of which a step reads only the experts its tokens visit.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Touched {
-    /// Bytes of one expert's matrices on this device.
-    pub bytes_per_expert: f64,
-    /// Vector operations to bring one expert's weights into the format they are multiplied in.
-    pub conversions_per_expert: f64,
-    /// Experts on this device.
-    pub local: f64,
-    /// Chance that one token leaves a given expert alone: 1 − top_k/experts.
-    pub missed: f64,
-    /// Tokens that meet at the experts, per token of this rank.
-    pub ranks: f64,
-    /// What draws one of them: a token its experts, a sequence its adapter.
-    pub drawn_by: DrawnBy,
-    /// How popularity is spread where it is not even; `missed` is then that of the mean expert.
-    pub skew: Option<Skew>,
-}
-
-impl Touched {
-    /// Expected experts read: E·(1 − (1 − k/E)^T) (PHYSICS §2) under uniform routing, class by class otherwise; `idle` of
-    /// the tokens draw none.
-    pub fn experts(&self, sums: &PhaseSums, idle: f64) -> f64 {
-        let draws = self.ranks
-            * match self.drawn_by {
-                DrawnBy::Token => sums.tokens - idle,
-                DrawnBy::Sequence => sums.sequences,
-            };
-        match &self.skew {
-            None => self.local * (1.0 - self.missed.powf(draws)),
-            Some(skew) => {
-                let read = |(share, missed): &(f64, f64)| share * (1.0 - missed.powf(draws));
-                self.local * skew.classes.iter().map(read).sum::<f64>()
-            }
-        }
-    }
-}
-
-impl Touched {
-    /// Expected experts read in each of the first `out.len()` steps, as [`Touched::experts`] says of one; a share of the
-    /// tokens of some part draw none.
-    pub fn experts_of_each(&self, part: &Part, idle: Option<(f64, &Part)>, out: &mut [f64]) {
-        let mut draws: Lane = match self.drawn_by {
-            DrawnBy::Token => part.tokens,
-            DrawnBy::Sequence => part.sequences,
-        };
-        if let (Some((share, idle)), DrawnBy::Token) = (idle, self.drawn_by) {
-            draws.iter_mut().zip(&idle.tokens).for_each(|(draws, idle)| *draws -= share * idle);
-        }
-        draws[..out.len()].iter_mut().for_each(|draws| *draws *= self.ranks);
-        match &self.skew {
-            None => {
-                visited(out, &draws, self.missed.ln());
-                out.iter_mut().for_each(|share| *share *= self.local);
-            }
-            Some(skew) => {
-                out.fill(0.0);
-                let mut read = draws;
-                for (share, missed) in skew.classes.iter().filter(|(share, _)| *share != 0.0) {
-                    visited(&mut read[..out.len()], &draws, missed.ln());
-                    out.iter_mut().zip(&read).for_each(|(out, read)| *out += self.local * share * read);
-                }
-            }
-        }
-    }
-}
+pub(crate) use rate::Counts;
+pub use rate::Rate;
+pub use touched::Touched;
 
 /// Which collective an operator is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,7 +38,7 @@ pub struct Transfer {
     pub ranks: u64,
     /// How far apart neighbours of the group stand, in devices (1: next to each other).
     pub stride: u64,
-    /// Bytes of the full buffer (PHYSICS §4's M).
+    /// Bytes of the full buffer.
     pub bytes: Rate,
 }
 
@@ -417,27 +234,6 @@ impl<'a> Lanes<'a> {
             (Over::Prefill, Some(prefill), _) => Lanes { decode: None, all: prefill, ..*self },
             (Over::Decode, _, Some(decode)) => Lanes { prefill: None, all: decode, ..*self },
             _ => *self,
-        }
-    }
-}
-
-/// Counts of a step that a price depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Counts {
-    /// New tokens.
-    pub(crate) tokens: bool,
-    /// Rows whose logits are needed.
-    pub(crate) logits: bool,
-    /// Sequences.
-    pub(crate) sequences: bool,
-}
-
-impl Counts {
-    fn or(self, other: Counts) -> Counts {
-        Counts {
-            tokens: self.tokens || other.tokens,
-            logits: self.logits || other.logits,
-            sequences: self.sequences || other.sequences,
         }
     }
 }

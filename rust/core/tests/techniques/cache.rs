@@ -250,3 +250,31 @@ fn unfused_elementwise_operators_move_their_tensors() {
     let step = run("fusion:level=engine", &prefill(1, 1000));
     is(op(&step, "add_norm").work.activation_bytes, 8.0 * 8e6);
 }
+
+#[test]
+fn each_part_of_the_layers_has_a_budget_of_its_own() {
+    // PyramidKV in seven steps over four layers: each budget is four sevenths of a layer's
+    let budgets = [900.0, 800.0, 700.0, 600.0, 500.0, 400.0, 300.0];
+    let step = run("kv-evict:budget=900/800/700/600/500/400/300", &decode(10, 2000));
+    let mean = budgets.iter().sum::<f64>() / 7.0;
+    let read: f64 =
+        budgets.iter().map(|kept| op(&step, &format!("attention[{kept} kept]")).work.kv_bytes).sum();
+    is(read, 4.0 * 800.0 * 10.0 * (mean + 1.0));
+    is(step.outcome.memory.kv, 10.0 * 3200.0 * mean);
+    // A model with windows and a vision tower has room for five
+    let gemma =
+        known("gemma-3-27b", "h100-sxm", "kv-evict:budget=5000/4000/3000/2000/1500", &decode(2, 8000));
+    // 10 of 62 layers see everything; 16 heads of 128, keys and values of two bytes
+    let read: f64 =
+        gemma.ops.iter().filter(|op| op.name.ends_with(" kept]")).map(|op| op.work.kv_bytes).sum();
+    is(read, 10.0 * 2.0 * 16.0 * 128.0 * 2.0 * 2.0 * (15_500.0 / 5.0 + 1.0));
+}
+
+#[test]
+fn a_draft_models_states_lie_beside_its_keys() {
+    let with = "spec:method=draft-model,draft=mamba-2.8b,gamma=2,accept=0.5";
+    let kv = |with: &str| known("llama-3.1-8b", "h100-sxm", with, &decode(3, 1000)).outcome.memory.kv;
+    let states = known("mamba-2.8b", "h100-sxm", "none", &decode(3, 1000)).outcome.memory.kv;
+    // Llama keeps two more tokens, which may be thrown away
+    is(kv(with), kv("none") * 1002.0 / 1000.0 + states);
+}

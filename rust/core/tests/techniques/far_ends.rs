@@ -5,9 +5,10 @@ use roofline_core::accumulate::Totals;
 use roofline_core::analysis::Analysis;
 use roofline_core::efficiency::Efficiency;
 use roofline_core::hardware::Hardware;
-use roofline_core::model::Model;
 use roofline_core::model::hf::model_from_json;
+use roofline_core::model::{Mixer, Model};
 use roofline_core::op::elementwise::Fusion;
+use roofline_core::point::Question;
 use roofline_core::step::Deployment;
 use roofline_core::work::Family;
 
@@ -96,6 +97,11 @@ proptest! {
             format!("attention:kind=sparse,top-k={context},index-heads=0"),
             format!("kv-evict:window={context}"),
         ] {
+            // Latents that are chosen are attended to as they are, by prompts too.
+            let latent = base.model.layers.iter().any(|group| matches!(group.mixer, Some(Mixer::Mla(_))));
+            if latent && with.contains("sparse") && point.question != Question::Decode {
+                continue;
+            }
             if let Ok(step) = random::ask(&base, &with, &point) {
                 prop_assert!(close(seconds(&step), seconds(&plain)), "{with}: {} {}", seconds(&step), seconds(&plain));
                 works_the_same(&step, &plain);

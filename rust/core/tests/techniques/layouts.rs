@@ -1,6 +1,7 @@
 //! Techniques over several devices, together with others, and on models of other shapes than the toy's.
 
 use roofline_core::layout::Layout;
+use roofline_core::model::Model;
 use roofline_core::step::Deployment;
 
 use super::toy::*;
@@ -202,7 +203,9 @@ fn a_stage_keeps_what_its_own_layers_add() {
 #[test]
 fn drafted_candidates_draw_experts_together() {
     // A tree of 3 and then 6: passes over 1 and 3 tokens, two in the mean. Two of 8 experts each: 8·(1 − (3/4)²) in either
-    let step = run_moe("spec:method=eagle,gamma=2,tree=3/2,accept=0.5", &decode(1, 1001));
+    let model = Model { mtp_layers: 1, ..toy_moe() };
+    let with = "spec:method=mtp,gamma=2,tree=3/2,accept=0.5";
+    let step = ask(deployment(model, device()), with, &decode(1, 1001)).unwrap();
     is(op(&step, "draft.experts_gate_up").work.weight_bytes, 2.0 * 3.5 * 16e6);
 }
 
@@ -244,4 +247,30 @@ fn outliers_lie_beside_the_scales_of_their_groups() {
     let step = run("weight-quant:bits=4,group=128,scale=16,zero=4,outliers=0.01", &decode(1, 1000));
     // (4 + 20/128 + 0.01·32)/8 bytes
     is(op(&step, "gate_up_proj").work.weight_bytes, 32e6 * (4.0 + 20.0 / 128.0 + 0.32) / 8.0);
+}
+
+#[test]
+fn an_eagle_head_has_a_dense_ffn_where_the_model_has_experts() {
+    // As wide as the two experts of 4000 that a token visits: 1000 × 16,000, read once a draft
+    for layout in ["none", "parallel:tp=2,ep=2"] {
+        let step = run_moe(&format!("{layout} + spec:method=eagle,gamma=3,accept=0.5"), &decode(8, 1001));
+        let devices = if layout == "none" { 1.0 } else { 2.0 };
+        is(op(&step, "draft.gate_up_proj").work.weight_bytes, 3.0 * 32e6 / devices);
+        assert!(step.ops.iter().all(|op| !op.name.starts_with("draft.experts")));
+    }
+    // Eight experts of 2048 and a shared one are the width of DeepSeek-V3's dense layers
+    let step = known(
+        "deepseek-v3",
+        "h200-sxm",
+        "parallel:tp=8 + spec:method=eagle,gamma=1,accept=0.5",
+        &decode(4, 1001),
+    );
+    let dense = op(&step, "gate_up_proj");
+    is(op(&step, "draft.gate_up_proj").work.weight_bytes, dense.work.weight_bytes / dense.repeat);
+}
+
+#[test]
+fn a_prompt_over_ranks_gathers_its_share_of_the_embedding() {
+    let step = run("context-parallel:ranks=4", &prefill(1, 1000));
+    is(op(&step, "embedding").work.weight_bytes, 250.0 * 2000.0);
 }

@@ -10,6 +10,7 @@ mod sparsity;
 mod cache;
 mod generation;
 mod systems;
+mod latent;
 mod laws;
 mod neutral;
 mod far_ends;

@@ -237,3 +237,13 @@ fn a_cache_format_goes_by_name_too() {
     let step = run("kv-quant:format=fp8", &decode(10, 1000));
     is(step.outcome.memory.kv, 10_000.0 * 1600.0);
 }
+
+#[test]
+fn formats_of_a_quantized_checkpoint_are_told_with_those_that_are_asked_for() {
+    let name = |model: &str, with: &str| {
+        let made = deployment(roofline_core::catalog::models::model(model).unwrap(), device());
+        made.with(&techniques(with)).unwrap().precision.weights_name
+    };
+    assert_eq!(name("llama-3.1-8b-awq-int4", "activation-quant:format=int8"), "awq x int8");
+    assert_eq!(name("llama-3.1-8b", "activation-quant:format=int8"), "bf16");
+}

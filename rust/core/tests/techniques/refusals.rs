@@ -171,8 +171,8 @@ fn impossible_values_are_refused() {
         ("kv-evict:ratio=0.5,budget=9", "kv-evict:ratio must be given alone: ratio, budget or window: 0.5"),
         ("kv-evict:budget=1.5", "kv-evict:budget must be whole numbers of tokens: 1.5"),
         (
-            "kv-evict:budget=1/2/3/4",
-            "kv-evict:budget must have so few different budgets that a step mixes at most 4 kinds of attention span: [1, 2, 3, 4]",
+            "kv-evict:budget=1/2/3/4/5/6/7/8",
+            "kv-evict:budget must be at most 7 different budgets beside the model's own spans: 1/2/3/4/5/6/7/8",
         ),
         ("early-exit:at=0.5/0.3,share=0.1/0.1", "early-exit:at must ascend: 0.5/0.3"),
         (

@@ -539,3 +539,19 @@ fn the_host_converts_its_share_of_the_weights_and_gets_its_share_of_the_keys() {
     let step = run("hybrid:processor=xeon-8592,share=0.5", &prefill(1, 1000));
     is(op(&step, "to_host[attention]").work.link_bytes, 0.5 * 4.0 * 800e3);
 }
+
+#[test]
+fn both_sides_of_a_matrix_take_all_of_its_activations() {
+    // A quarter of the columns with the host: 4 layers of a fourth of the weights, inputs and outputs of every token
+    let (plain, step) =
+        (run("none", &decode(8, 1000)), run("hybrid:processor=grace,ops=ffn,share=0.25", &decode(8, 1000)));
+    for name in ["gate_up_proj", "down_proj"] {
+        let whole = &op(&plain, name).work;
+        let (host, own) = (&op(&step, &format!("host[{name}]")).work, &op(&step, name).work);
+        is(host.weight_bytes, 0.25 * whole.weight_bytes);
+        is(own.weight_bytes, 0.75 * whole.weight_bytes);
+        is(host.flops + own.flops, whole.flops);
+        is(host.activation_bytes, whole.activation_bytes);
+        is(own.activation_bytes, whole.activation_bytes);
+    }
+}

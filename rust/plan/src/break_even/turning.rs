@@ -1,4 +1,4 @@
-//! The tokens from which linear layers are bound by compute, by the rule b* = P·bits/(16·B).
+//! The tokens from which linear layers and experts are bound by compute, by the rule b* = P·bits/(16·B).
 
 use roofline_core::analysis::Analyst;
 use roofline_core::error::Result;
@@ -11,7 +11,7 @@ use super::Answer;
 /// Tokens from which the layers' dense multiplications are compute-bound, activations left out, with the techniques and
 /// without; and how many sequences bring them where each brings several.
 pub(super) fn answers(with: &Analyst, without: &Analyst) -> Result<Vec<Answer>> {
-    let (here, there) = (tokens(with)?, tokens(without)?);
+    let (here, there) = (tokens(with, Family::Gemm)?, tokens(without, Family::Gemm)?);
     let rule = "linear layers turn compute-bound: b* = P·bits/(16·B), activations left out";
     let mut all = vec![Answer::new("compute_bound_from", here, "tokens a step", rule)];
     let width = with.generation().width;
@@ -25,19 +25,23 @@ pub(super) fn answers(with: &Analyst, without: &Analyst) -> Result<Vec<Answer>> 
         let about = "the same without the techniques: P/B for 16-bit weights";
         all.push(Answer::new("compute_bound_from_without", there, "tokens a step", about));
     }
+    if let Some(experts) = tokens(with, Family::MoeGemm)? {
+        let about = "experts do, each of which gets a share of a step's tokens: E/k times the tokens of such a matrix";
+        all.push(Answer::new("experts_compute_bound_from", Some(experts), "tokens a step", about));
+    }
     Ok(all)
 }
 
-/// Σ W/B over Σ F/P of the device's own dense multiplications of every token: the rule for their mean bits.
-fn tokens(analyst: &Analyst) -> Result<Option<f64>> {
+/// Σ W/B over Σ F/P of the device's own multiplications of that family by all of their weights, of every token: the rule
+/// for their mean bits.
+fn tokens(analyst: &Analyst, family: Family) -> Result<Option<f64>> {
     let roof = Roof::of(&analyst.deployment().hardware)?;
     // What drafts runs over sequences, not over the tokens that are verified.
     let decoding = |op: &Op| [Over::All, Over::DecodeAlone].contains(&op.over);
-    let dense = |op: &&Op| {
-        op.family == Family::Gemm && op.matrix.is_some() && decoding(op) && op.site.lane == Lane::Device
-    };
+    let own =
+        |op: &&Op| op.family == family && op.matrix.is_some() && decoding(op) && op.site.lane == Lane::Device;
     let (mut bytes, mut seconds) = (0.0, 0.0);
-    for op in analyst.pricer().ops().filter(dense).filter(|op| op.work.flops.token > 0.0) {
+    for op in analyst.pricer().ops().filter(own).filter(|op| op.work.flops.token > 0.0) {
         let (peak, bandwidth) = match op.site.limits {
             Limits::Device => (roof.peak(op.format)?, roof.bandwidth()),
             Limits::Faster(factor) => (factor * roof.peak(op.format)?, roof.bandwidth()),

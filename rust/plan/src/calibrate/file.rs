@@ -24,7 +24,7 @@ pub struct Entry {
     pub parameters: &'static [Parameter],
     /// The fit.
     pub fitting: Fitting,
-    /// The range of each dimension among the rows.
+    /// The range of each dimension and of the size among the rows.
     pub valid: Vec<(&'static str, [f64; 2])>,
     /// Where the measurements come from.
     pub source: String,
@@ -153,7 +153,7 @@ fn head(known: &Known) -> String {
 }
 
 fn fit(entry: &Entry) -> String {
-    let Fitting { numbers, rows, errors, ideal, quantiles, odd, odd_errors } = &entry.fitting;
+    let Fitting { numbers, rows, errors, ideal, quantiles, odd, odd_errors, beyond } = &entry.fitting;
     let mut out = format!(
         "\n[[fit]]\nengine = \"{}\"\nversion = \"{}\"\nfamily = \"{}\"\ndtype = \"{}\"\n",
         entry.engine, entry.version, entry.family, entry.dtype
@@ -181,6 +181,9 @@ fn fit(entry: &Entry) -> String {
         .map(|(name, [least, most])| format!("{name} = [{}, {}]", number(*least), number(*most)))
         .collect();
     out += &format!("valid = {{ {} }}\n", valid.join(", "));
+    if let Some(beyond) = beyond {
+        out += &format!("beyond = {beyond:.2}\n");
+    }
     let [source, date, remark] = [&entry.source, &entry.date, &entry.remark].map(|text| quoted(text));
     out + &format!("source = {source}\ndate = {date}\nremark = {remark}\n")
 }

@@ -54,6 +54,8 @@ pub struct Fitting {
     pub odd: Option<[f64; 5]>,
     /// Errors on rows of odd shapes that were not fitted; `None` where there are none.
     pub odd_errors: Option<Errors>,
+    /// How much wider bands are for larger problems than any of the rows; `None` where too few tell.
+    pub beyond: Option<f64>,
 }
 
 /// How a fit is made.
@@ -136,6 +138,18 @@ pub fn numbers<F: Fitted>(device: &Device, rows: &[&Sound], options: &Options) -
 
 /// Fits one half and judges on the other; few rows are fitted whole and judged by leaving parts out in turn.
 pub fn fit<F: Fitted>(device: &Device, rows: &[Sound], few: usize, options: &Options) -> Option<Fitting> {
+    let found = within::<F>(device, rows, few, options)?;
+    if options.extrapolate {
+        return Some(found);
+    }
+    let all: Vec<&Sound> = rows.iter().collect();
+    let fitted = if rows.len() >= few { half(&all, true) } else { all };
+    let beyond = beyond::<F>(device, &fitted, found.quantiles, options);
+    Some(Fitting { beyond, ..found })
+}
+
+/// The fit with its errors over sizes that were measured, or on the largest quarter.
+fn within<F: Fitted>(device: &Device, rows: &[Sound], few: usize, options: &Options) -> Option<Fitting> {
     let all: Vec<&Sound> = rows.iter().collect();
     if options.extrapolate {
         let (known, larger) = by_size(&all);
@@ -163,6 +177,13 @@ pub fn fit<F: Fitted>(device: &Device, rows: &[Sound], few: usize, options: &Opt
 
 /// Rows of one kind below which no quantiles are taken of them.
 const LEAST_ODD: usize = 20;
+/// Rows of the largest quarter below which they do not tell how much wider bands are there.
+const LEAST_LARGER: usize = 20;
+/// The share of rows that a band holds.
+const INSIDE: f64 = 0.8;
+/// The narrowest log half-width that a band can be compared with, and the most that one is widened.
+const NARROWEST: f64 = 0.01;
+const WIDEST: f64 = 6.0;
 
 /// Rows that were not fitted, with the numbers that judge them.
 struct Part<'a> {
@@ -200,7 +221,29 @@ fn judged<F: Fitted>(
         outcome.inside = Some((quantiles[1]..=quantiles[3]).contains(&(1.0 / outcome.ratio)));
     }
     let (errors, ideal) = (Errors::of(&usual)?, Errors::of(&ideal)?);
-    Some(Fitting { numbers, rows: rows as u64, errors, ideal, quantiles, odd, odd_errors })
+    Some(Fitting { numbers, rows: rows as u64, errors, ideal, quantiles, odd, odd_errors, beyond: None })
+}
+
+/// How much wider a band of these quantiles, made as wide on both sides, must be to hold four fifths of the largest quarter
+/// of the problems for numbers that were found without it.
+fn beyond<F: Fitted>(
+    device: &Device,
+    rows: &[&Sound],
+    quantiles: [f64; 5],
+    options: &Options,
+) -> Option<f64> {
+    let usual: Vec<&Sound> = rows.iter().filter(|row| row.measured.usual).copied().collect();
+    let (known, larger) = by_size(&usual);
+    if larger.len() < LEAST_LARGER {
+        return None;
+    }
+    let Numbers { values, l2_hot } = numbers::<F>(device, &known, options)?;
+    let form = F::of(&values);
+    let off = |row: &&Sound| Some((seconds(&form, l2_hot, device, row)? / row.measured.seconds).ln().abs());
+    let mut off: Vec<f64> = larger.iter().filter_map(off).collect();
+    off.sort_by(f64::total_cmp);
+    let even = Spread { low: quantiles[1], high: quantiles[3] }.evenly().high.ln();
+    Some((quantile(&off, INSIDE) / even.max(NARROWEST)).clamp(1.0, WIDEST))
 }
 
 /// Measured over predicted at P05, P10, P50, P90, P95, with rows from a `known` band among them.

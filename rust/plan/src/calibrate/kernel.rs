@@ -1,5 +1,6 @@
 //! One measured kernel: its geometry in any of the fitted forms, and the least time its datasheet allows.
 
+use roofline_core::efficiency::choose::SIZE;
 use roofline_core::efficiency::form::Device;
 use roofline_core::efficiency::form::collective::CollectiveKernel;
 use roofline_core::efficiency::form::decode::DecodeKernel;
@@ -106,8 +107,14 @@ impl Kernel {
         Floor { compute_s: flops / peak, memory_s: bytes / device.bandwidth, link_s: 0.0, resident }
     }
 
-    /// Its dimensions by name, as ranges of validity list them.
+    /// Its dimensions by name, as ranges of validity list them, and its size.
     pub fn dimensions(&self) -> Vec<(&'static str, f64)> {
+        let mut dimensions = self.sides();
+        dimensions.push((SIZE, self.size()));
+        dimensions
+    }
+
+    fn sides(&self) -> Vec<(&'static str, f64)> {
         match self {
             Kernel::Gemm(k) => vec![("m", k.m), ("n", k.n), ("k", k.k)],
             Kernel::Decode(k) => {

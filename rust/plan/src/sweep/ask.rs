@@ -39,12 +39,23 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Measures that must be known to answer.
+    /// Measures that are computed to answer.
     pub(super) fn needed(&self) -> Wanted {
-        let mut needed = self.keep.needs(self.wanted);
-        if self.keep != Keep::All {
-            needed = needed.and(Measure::Fits);
+        let needed = self.keep.needs(self.wanted);
+        let fits = if self.keep == Keep::All { needed } else { needed.and(Measure::Fits) };
+        self.limited(fits)
+    }
+
+    /// Measures without which a point is not kept: those that limits and objectives speak of.
+    pub(super) fn required(&self) -> Wanted {
+        if self.keep == Keep::All {
+            Wanted::default()
+        } else {
+            self.limited(self.keep.needs(Wanted::default()))
         }
-        self.limits.measures.iter().fold(needed, |needed, limit| needed.and(limit.measure))
+    }
+
+    fn limited(&self, measures: Wanted) -> Wanted {
+        self.limits.measures.iter().fold(measures, |measures, limit| measures.and(limit.measure))
     }
 }

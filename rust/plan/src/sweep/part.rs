@@ -119,6 +119,8 @@ pub(super) struct Piece<'a> {
     deployed: &'a Deployed,
     ask: &'a Ask,
     needed: Wanted,
+    /// Measures without which no point is kept.
+    required: Wanted,
     desk: &'a mut Desk,
     block: &'a mut Block,
     columns: [[u64; BLOCK]; 5],
@@ -144,6 +146,7 @@ impl<'a> Piece<'a> {
             deployed,
             ask,
             needed,
+            required: ask.required(),
             desk,
             block,
             columns: [[0; BLOCK]; 5],
@@ -177,6 +180,13 @@ impl<'a> Piece<'a> {
                 self.flush();
                 let reason = format!("{} is not possible", error.field());
                 self.part.leave_out(self.ask, from..to, &reason, || error.to_string());
+                continue;
+            }
+            let unknown = self.deployed.unknown(first.question).both(self.required);
+            if let Some(measure) = unknown.each().next() {
+                let reason = format!("{} is not known", measure.name());
+                let why = || self.deployed.why_unknown(measure, first.question);
+                self.part.leave_out(self.ask, from..to, &reason, why);
                 continue;
             }
             if self.question != Some(first.question) {

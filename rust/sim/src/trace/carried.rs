@@ -45,6 +45,8 @@ pub struct Carried {
     pub prefixes: Option<Prefixes>,
     /// Prompt tokens that a cache held when the trace was recorded; 0 where the file does not say.
     pub cached_tokens: Vec<u32>,
+    /// The model that each request asks for, where they ask for several.
+    pub model: Option<Labels>,
     /// The adapter that each request asks for.
     pub lora: Option<Labels>,
     /// Who asks.
@@ -89,6 +91,7 @@ impl Carried {
                 tokens: pick(&prefixes.tokens, order),
             }),
             cached_tokens: pick(&self.cached_tokens, order),
+            model: self.model.as_ref().map(labels),
             lora: self.lora.as_ref().map(labels),
             tenant: self.tenant.as_ref().map(labels),
             slo_class: self.slo_class.as_ref().map(labels),
@@ -144,6 +147,7 @@ pub(super) struct CarriedRow<'a> {
 pub(super) struct CarriedColumns {
     columns: Carried,
     groups: FxHashMap<String, u32>,
+    models: FxHashMap<String, u32>,
     loras: FxHashMap<String, u32>,
     tenants: FxHashMap<String, u32>,
     classes: FxHashMap<String, u32>,
@@ -183,7 +187,28 @@ impl CarriedColumns {
         }
     }
 
-    /// The columns of all `requests`.
+    /// Sets the model that request `row` asks for.
+    pub fn set_model(&mut self, row: usize, name: &str) {
+        let labels = self.columns.model.get_or_insert_default();
+        let before = labels.of.last().copied();
+        match before.filter(|last| labels.names.get(*last as usize).is_some_and(|last| last == name)) {
+            // Most rows ask for the model of the row before.
+            Some(same) => put(&mut labels.of, row, Some(same), Labels::NONE),
+            None => label(labels, &mut self.models, row, name),
+        }
+    }
+
+    /// How many requests ask for each model, in the order in which they are first seen.
+    pub fn models(&self) -> Vec<(&str, usize)> {
+        let Some(labels) = &self.columns.model else { return Vec::new() };
+        let mut counts = vec![0; labels.names.len()];
+        for label in labels.of.iter().filter(|label| **label != Labels::NONE) {
+            counts[*label as usize] += 1;
+        }
+        labels.names.iter().map(String::as_str).zip(counts).collect()
+    }
+
+    /// The columns of all `requests`; one model alone is told of the whole trace instead.
     pub fn finish(mut self, requests: usize) -> Carried {
         fn pad<T: Clone>(column: &mut Vec<T>, requests: usize, none: T) {
             if !column.is_empty() {
@@ -191,6 +216,7 @@ impl CarriedColumns {
             }
         }
         let columns = &mut self.columns;
+        columns.model = columns.model.take().filter(|models| models.names.len() > 1);
         let counts = [
             &mut columns.cached_tokens,
             &mut columns.images,
@@ -216,7 +242,8 @@ impl CarriedColumns {
         for column in times {
             pad(column, requests, NOT_OBSERVED);
         }
-        for labels in [&mut columns.lora, &mut columns.tenant, &mut columns.slo_class].into_iter().flatten() {
+        let names = [&mut columns.model, &mut columns.lora, &mut columns.tenant, &mut columns.slo_class];
+        for labels in names.into_iter().flatten() {
             pad(&mut labels.of, requests, Labels::NONE);
         }
         if let Some(prefixes) = &mut columns.prefixes {

@@ -51,7 +51,6 @@ pub(super) struct Columns {
     pub block_size_told: bool,
     /// The line that set the block size, where lines do.
     block_size_line: Option<u64>,
-    pub models: Vec<(String, u64)>,
     /// Field names that belong to no known field, in order.
     pub unknown: Vec<String>,
     /// Which of the aliases were seen.
@@ -80,7 +79,6 @@ impl Columns {
             repeats: Repeats::default(),
             block_size_told: options.trace_block_size.is_some(),
             block_size_line: None,
-            models: Vec::new(),
             unknown: Vec::new(),
             seen: 0,
             mapped_seen: 0,
@@ -236,6 +234,10 @@ impl Columns {
             return self.take_plain(row);
         }
         self.check_fields(row)?;
+        if row.given(Slot::Status).is_some_and(|(_, text)| text.trim_matches('"') == "failure") {
+            self.values.tallies.failed.note(row.line, String::new);
+            return Ok(());
+        }
         let Some(output) = self.output(row)? else { return Ok(()) };
         let own = self.prompt(row)?;
         let arrival = self.values.own_arrival(row)?;
@@ -571,7 +573,7 @@ impl Columns {
         }
         self.keep_id(row, requests);
         if let Some((_, model)) = row.given(Slot::Model) {
-            self.note_model(&text_of(model));
+            self.carried.set_model(requests, &text_of(model));
         }
     }
 
@@ -585,13 +587,5 @@ impl Columns {
         }
         let id = given.map_or_else(|| (requests + 1).to_string(), |(_, text)| text_of(text).into_owned());
         self.ids.push(id);
-    }
-
-    fn note_model(&mut self, model: &str) {
-        if let Some((_, count)) = self.models.iter_mut().find(|(known, _)| known == model) {
-            *count += 1;
-        } else if self.models.len() < 64 {
-            self.models.push((model.to_string(), 1));
-        }
     }
 }

@@ -300,7 +300,8 @@ fn csv<'a>(origin: &str, text: &'a [u8], options: &ReadOptions) -> Result<Found<
         return Ok((Some(Detection { format: Format::BlisHeader, why }), Layout::Csv(b',')));
     }
     let delimiter = options.csv_delimiter.unwrap_or_else(|| delimiter_of(first));
-    if delimiter == b';' && second.contains(&b',') && options.csv_delimiter.is_none() {
+    let told = options.csv_delimiter.is_some() || options.decimal_comma;
+    if delimiter == b';' && second.contains(&b',') && !told {
         let value = "columns separated by `;`, with commas in the numbers";
         return Err(Error::trace(origin, 1, "", "what separates columns and decimals must be clear", value)
             .hinted("`--csv-delimiter \";\" --csv-decimal \",\"` reads it so"));
@@ -432,6 +433,18 @@ fn nearest(found: &[String]) -> Option<String> {
         .filter(|_| !lacking.is_empty())
 }
 
+/// The known name that a name among `found` is but for its case, where all that a format is known by is there so.
+fn other_case(found: &[String]) -> Option<String> {
+    let meant = |names: &&[&'static str]| {
+        let own = |name: &'static str| Some((found.iter().find(|own| own.eq_ignore_ascii_case(name))?, name));
+        names.iter().find_map(|name| own(name))
+    };
+    let held = |rule: &Rule| rule.groups.iter().map(meant).collect::<Option<Vec<_>>>();
+    let (own, name) =
+        rules(true).find_map(|(rule, _)| held(rule))?.into_iter().find(|(own, name)| own != name)?;
+    Some(format!("did you mean `{name}` for `{own}`? JSON tells small letters from capitals"))
+}
+
 /// What may have been meant by the fields `found`: misspelt names first, else the known formats.
 fn remedy(found: &[String]) -> String {
     let has = |fields: &[&str]| fields.iter().all(|field| found.iter().any(|known| known == field));
@@ -452,7 +465,7 @@ fn remedy(found: &[String]) -> String {
     if has(&["start_s"]) && found.iter().any(|field| field.starts_with("rate")) {
         return "rates, not requests: `--rate-series FILE.csv` generates arrivals at them".to_string();
     }
-    misspelt(found).unwrap_or_else(|| {
+    other_case(found).or_else(|| misspelt(found)).unwrap_or_else(|| {
         let read = Format::ALL.iter().filter(|format| schemas::of(**format).is_some()).map(|format| format.name());
         let near = nearest(found).map_or_else(String::new, |near| format!("{near}; "));
         format!(

@@ -162,11 +162,15 @@ fn told(columns: &mut Columns, report: &mut Report, options: &ReadOptions) -> Re
         hash_mismatch,
         back_in_time,
         default_output,
+        failed,
         largest_step_ns,
         zoned,
         unzoned,
         fractional,
     } = std::mem::take(&mut columns.values.tallies);
+    if failed.count > 0 {
+        report.inform(format!("{} of {} requests failed: passed over", failed.count, columns.rows));
+    }
     let mut warn = |tally: &Tally, text: String, hint: &str| {
         if tally.count > 0 {
             report.warn(text, tally.count, tally.first_line, hint);
@@ -255,6 +259,9 @@ fn doubtful_unit(columns: &Columns, fractional: bool, report: &mut Report, optio
     }
 }
 
+/// How many models are named.
+const MODELS: usize = 16;
+
 /// Tells of fields that had no effect, and of models.
 fn told_of_fields(columns: &Columns, report: &mut Report) {
     if !columns.unknown.is_empty() {
@@ -272,10 +279,16 @@ fn told_of_fields(columns: &Columns, report: &mut Report) {
     if !unused.is_empty() {
         report.inform(format!("known fields that have no effect yet: {}", unused.join(", ")));
     }
-    if columns.models.len() > 1 {
+    let models = columns.carried.models();
+    if models.len() > 1 {
+        let more = if models.len() > MODELS {
+            format!(" and {} more", models.len() - MODELS)
+        } else {
+            String::new()
+        };
         let models: Vec<String> =
-            columns.models.iter().map(|(model, count)| format!("{model} ({count})")).collect();
-        report.inform(format!("several models, read as one workload: {}", models.join(", ")));
+            models.iter().take(MODELS).map(|(model, count)| format!("{model} ({count})")).collect();
+        report.inform(format!("several models, read as one workload: {}{more}", models.join(", ")));
     }
 }
 
@@ -325,8 +338,8 @@ fn assemble(
         priority: columns.priority,
         hashes: columns.hashes.map(|hashes| hashes.into_hashes(columns.block_size)),
         sessions: None,
-        model: match columns.models.as_slice() {
-            [(model, _)] => Some(model.clone()),
+        model: match columns.carried.models().as_slice() {
+            [(model, _)] => Some((*model).to_string()),
             _ => None,
         },
         carried: columns.carried.finish(requests),

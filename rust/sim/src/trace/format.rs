@@ -163,6 +163,8 @@ pub(super) enum Slot {
     FirstAt,
     /// When the last token came, on the clock of the arrivals.
     EndAt,
+    /// How the request ended; one that failed has no lengths.
+    Status,
     /// Known, and without effect on what is read.
     Unused,
 }

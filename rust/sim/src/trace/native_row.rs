@@ -96,7 +96,12 @@ impl<'t> Native<'t> {
             line.words("prefix_group", group);
             line.count("prefix_tokens", &prefixes.tokens, row);
         }
-        let names = [("lora", &carried.lora), ("tenant", &carried.tenant), ("slo_class", &carried.slo_class)];
+        let names = [
+            ("model", &carried.model),
+            ("lora", &carried.lora),
+            ("tenant", &carried.tenant),
+            ("slo_class", &carried.slo_class),
+        ];
         for (field, labels) in names {
             if let Some(name) = labels.as_ref().and_then(|labels| labels.name(row)) {
                 line.words(field, name);

@@ -305,7 +305,8 @@ fn rows_of_json(
     if columns.format() == Format::AgenticMooncake {
         let head = rows.peek().and_then(|record| fields(record.text).ok()).unwrap_or_default();
         let has = |name: &str| head.iter().any(|(key, _)| key == name);
-        if has("schema") && !has("input_length") && !has("input_tokens") {
+        let schema = head.iter().any(|(key, _)| key.to_ascii_lowercase().contains("schema"));
+        if schema && !has("input_length") && !has("input_tokens") {
             rows.next();
             report.inform("the first line names a schema and is no request: passed over");
         }

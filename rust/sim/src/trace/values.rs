@@ -50,6 +50,7 @@ pub(super) struct Tallies {
     pub quoted: Tally,
     pub zero_output: Tally,
     pub default_output: Tally,
+    pub failed: Tally,
     pub hash_mismatch: Tally,
     pub back_in_time: Tally,
     pub largest_step_ns: i64,
@@ -159,12 +160,18 @@ impl Values {
             return if null { Err(self.missing(Slot::Arrival, row)) } else { Ok(None) };
         };
         let first = *self.arrival_alias.get_or_insert(alias);
-        if first != alias {
+        if first != alias && !self.means_the_same(first, alias) {
             let must =
                 format!("every line must give its arrival in the same field and unit ({})", self.name(first));
             return Err(Mistake::new("", must, self.name(alias)));
         }
         self.instant(row, alias, raw).map(Some)
+    }
+
+    /// Whether two names of the arrival leave its unit to the format, so that neither tells another than the other.
+    fn means_the_same(&self, first: u8, second: u8) -> bool {
+        let untold = |alias: u8| self.schema.aliases[usize::from(alias)].unit.is_none();
+        untold(first) && untold(second) && self.options.map.is_empty()
     }
 
     /// A point in time on the clock of the arrivals.

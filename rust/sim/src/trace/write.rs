@@ -202,6 +202,7 @@ pub fn left_out(trace: &Trace, format: Format) -> Result<Vec<&'static str>> {
         ("what waits for what", waits, false),
         ("priorities", !trace.priority.is_empty(), mooncake),
         ("the model", trace.model.is_some(), mooncake),
+        ("models", carried.model.is_some(), mooncake),
         ("prefix groups", carried.prefixes.is_some(), false),
         ("recorded cache hits", !carried.cached_tokens.is_empty(), false),
         ("adapters", carried.lora.is_some(), false),
@@ -326,7 +327,8 @@ fn mooncake_row(trace: &Trace, row: usize, text: &mut String) {
     if let Some(priority) = trace.priority.get(row) {
         line.field("priority", priority);
     }
-    if let Some(model) = &trace.model {
+    let own = || trace.carried.model.as_ref()?.name(row);
+    if let Some(model) = trace.model.as_deref().or_else(own) {
         line.words("model", model);
     }
     line.end();

@@ -35,13 +35,16 @@ const TANGENTS: [(f64, f64); 5] = [
     (0.0, 1.0),
 ];
 
+/// Bytes of an element of 32 bits, out and in.
+const BOTH_WAYS: f64 = 8.0;
+
 form! {
     /// Numbers of absorbed latent attention.
     MlaDecode("mla_decode") of MlaDecodeKernel {
         /// Launch, first wave.
         t0_s: 0.0..1e-3,
-        /// A further wave of sequences × head blocks over the multiprocessors.
-        c_wave_s: 0.0..1e-3,
+        /// Parts of a cache that leave outputs of their own for every head, to be read again and joined.
+        parts: 0.0..64.0,
         /// Share of the bandwidth.
         em: 0.02..1.0,
         /// Share of the 16-bit peak.
@@ -59,33 +62,38 @@ form! {
 }
 
 impl MlaDecode {
-    /// `t0 + c·max(N·⌈h/64⌉/SM − 1, 0) + min(d, KV/(B·e₁)) + √((M⁴ + C⁴)^½ + (s·longest)²)`.
+    /// `t0 + parts·8·N·h·lora/B + min(d, KV/(B·e₁)) + √((M⁴ + C⁴)^½ + (s·longest)²)`.
     ///
+    /// Outputs of parts are written and read in 32 bits, however short the caches: with many heads more than the caches.
     /// Kernels that never split a cache walk along the longest one, and slow down gradually as others join it. The outer
     /// root is taken as the greatest of its [`TANGENTS`], so that the form stays straight over keys.
     #[inline]
     pub fn time(&self, device: &Device, kernel: &MlaDecodeKernel) -> f64 {
         let blocks = (kernel.heads / 64.0).ceil();
         let heads = kernel.heads + self.head_pad * (64.0 * blocks - kernel.heads);
-        let waves = (kernel.sequences * blocks / device.sm - 1.0).max(0.0);
         let cached = kernel.keys * kernel.latent * kernel.kv_bytes / device.bandwidth;
         let split = self.split_s.min(cached / self.split_eff);
         let chain = self.per_key_s * kernel.longest;
         let compute = 2.0 * heads * kernel.pairs * (kernel.latent + kernel.lora) / (device.peak16 * self.ec);
         let shared = smooth_max(cached / self.em, compute);
         let joined = TANGENTS.iter().fold(0.0, |most, (all, one)| f64::max(most, all * shared + one * chain));
-        self.t0_s + self.c_wave_s * waves + split + joined
+        self.t0_s + self.parted(device, kernel) + split + joined
+    }
+
+    /// Seconds of writing what parts of caches leave, and reading it again.
+    #[inline]
+    fn parted(&self, device: &Device, kernel: &MlaDecodeKernel) -> f64 {
+        self.parts * BOTH_WAYS * kernel.sequences * kernel.heads * kernel.lora / device.bandwidth
     }
 
     /// The same over keys, where each of `kernel.sequences` brings one query and sees all its keys.
     pub fn straight(&self, device: &Device, kernel: &MlaDecodeKernel) -> Greatest {
         let blocks = (kernel.heads / 64.0).ceil();
         let heads = kernel.heads + self.head_pad * (64.0 * blocks - kernel.heads);
-        let waves = (kernel.sequences * blocks / device.sm - 1.0).max(0.0);
         let cached = kernel.latent * kernel.kv_bytes / device.bandwidth;
         let compute = 2.0 * heads * (kernel.latent + kernel.lora) / (device.peak16 * self.ec);
         Greatest::of_sum(
-            self.t0_s + self.c_wave_s * waves,
+            self.t0_s + self.parted(device, kernel),
             &[Straight::fixed(self.split_s), Straight::a_key(cached / self.split_eff)],
             &TANGENTS.map(|(all, one)| Straight {
                 fixed: 0.0,

@@ -4,7 +4,7 @@ use super::block::{Draft, Sizes, decoder, experts, gated, layer};
 use super::keys::Keys;
 use super::{Family, Source, vision};
 use crate::error::Result;
-use crate::model::{Attention, Ffn, Indexer, Mixer, Mla, Moe};
+use crate::model::{Attention, Ffn, Indexer, Mixer, Mla, Moe, Span};
 
 pub(super) const FAMILIES: &[Family] = &[
     Family { types: &["deepseek_v2"], architectures: &["DeepseekV2ForCausalLM"], read: latent },
@@ -91,6 +91,7 @@ pub(super) fn mla(keys: &Keys<'_>, sizes: &Sizes) -> Result<Mla> {
         nope_dim: keys.size("qk_nope_head_dim")?,
         rope_dim: keys.size("qk_rope_head_dim")?,
         value_dim: sizes.head_dim,
+        span: Span::Full,
         bias: keys.flag("attention_bias", false)?,
         indexer,
     })

@@ -149,7 +149,7 @@ pub(super) static LITELLM: Schema = Schema {
         alias("completionStartTime", Slot::FirstAt),
         alias("endTime", Slot::EndAt),
         alias("call_type", Slot::Unused),
-        alias("status", Slot::Unused),
+        alias("status", Slot::Status),
         alias("total_tokens", Slot::Unused),
         alias("model_group", Slot::Unused),
         alias("cache_hit", Slot::Unused),
