@@ -228,10 +228,10 @@ def test_loops_in_the_cache_and_tables_that_beat_the_datasheet_are_told(
     assert hot.height <= count < hot.height + gemms().height
     assert run(["calibrate", str(tmp_path / "hot.csv")]) == 0
     assert f"loops of {count} rows read from the last-level cache" in capsys.readouterr().out
-    beats = gemms().with_columns(latency_ms=pl.col("latency_ms") * (0.5 + 0.5 * (pl.int_range(pl.len()) % 2)))
+    beats = gemms().with_columns(latency_ms=pl.col("latency_ms") * 0.4)
     beats.write_csv(tmp_path / "beats.csv")
     assert run(["calibrate", str(tmp_path / "beats.csv")]) == 2
-    said = "a quarter of its table and more is faster than the datasheet roofline: none of it is believed"
+    said = "two fifths of its table and more are faster than the datasheet roofline: none of it is believed"
     assert said in capsys.readouterr().err
     some = gemms().with_columns(
         latency_ms=pl.col("latency_ms") * (1 - 0.5 * (pl.int_range(pl.len()) % 6 == 5))
@@ -333,7 +333,9 @@ def test_a_table_much_of_which_beats_its_datasheet_is_not_believed_at_all(comman
         return
     told = rf.validate(wrong)
     assert told.errors["n"].max() == 0
-    assert "a quarter of its table and more is faster than the datasheet" in " ".join(told.refused["reason"])
+    assert "two fifths of its table and more are faster than the datasheet" in " ".join(
+        told.refused["reason"]
+    )
 
 
 def test_few_rows_that_beat_the_datasheet_do_not_cost_the_others() -> None:
