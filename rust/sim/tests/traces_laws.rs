@@ -91,7 +91,10 @@ fn full_traces() -> impl Strategy<Value = Trace> {
         let has = |row: usize| named.of[row] != Labels::NONE;
         let observed = |row: usize| if has(row) { rows[row].0 } else { NOT_OBSERVED };
         if (0..count).any(has) {
+            let several = named.names.len() > 1;
+            trace.model = trace.model.filter(|_| !several);
             trace.carried = Carried {
+                model: several.then(|| named.clone()),
                 prefixes: Some(Prefixes {
                     tokens: (0..count).map(|row| u32::from(has(row))).collect(),
                     group: named.clone(),
