@@ -6,10 +6,10 @@ use crate::efficiency::{Efficiency, Estimate, Source};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::hardware::Hardware;
-use crate::lanes::{Part, Parts as Lanes};
 use crate::layout::Layout;
 use crate::lower::{Lowering, beside_the_model, launching, lower, tower_ops};
 use crate::model::Model;
+use crate::per_step::{Part, Parts as BlockParts};
 use crate::precision::Precision;
 use crate::roof::{Bound, Cost, Costs, Priced, Roof};
 use crate::shape::{Parts, Phase, PhaseSums, Reaches, Sums};
@@ -431,7 +431,7 @@ impl Line {
     /// says of one.
     pub(crate) fn costs_of(
         &self,
-        parts: &Lanes<'_>,
+        parts: &BlockParts<'_>,
         part: &Part,
         count: usize,
         bounds: bool,
