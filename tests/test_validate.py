@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 from pathlib import Path
@@ -120,12 +121,18 @@ TABLES = {
 }
 
 
+@functools.cache
+def judged(path: str) -> pl.DataFrame:
+    """Return the errors of predictions beside a file of the shared measurements."""
+    return rf.validate(SHARED / path).errors
+
+
 @needs_data
 @pytest.mark.parametrize("mark", TABLES)
 def test_the_page_shows_what_validate_says(mark: str) -> None:
     table = shown(mark)
     assert len(table) > 10
-    errors = pl.concat([rf.validate(SHARED / path).errors for path in TABLES[mark]])
+    errors = pl.concat([judged(path) for path in TABLES[mark]])
     said = {(row["metric"], row["group"]): row for row in errors.iter_rows(named=True)}
     moved = []
     for key, numbers in table.items():
@@ -186,7 +193,7 @@ BARS = [
 
 @needs_data
 def test_bars_of_served_points_hold() -> None:
-    errors = rf.validate(SHARED / "e2e" / "server_points.parquet").errors
+    errors = judged("e2e/server_points.parquet")
     said = {(row["metric"], row["group"]): row for row in errors.iter_rows(named=True)}
     for metric, group, median, ninth in BARS:
         row = said[metric, group]

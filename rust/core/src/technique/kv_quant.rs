@@ -14,7 +14,7 @@ pub static KIND: Kind = Kind {
     class: "KV quantization",
     about: "stores keys and values in few bits",
     parameters: &[
-        Parameter { key: "bits", default: "", about: "bits of an element: 16, 8, 6, 4, 3, 2 or 1" },
+        Parameter { key: "bits", default: "", about: "bits of an element: 16, or from 1 to 8" },
         Parameter {
             key: "format",
             default: "",

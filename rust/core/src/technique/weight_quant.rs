@@ -16,7 +16,11 @@ pub static KIND: Kind = Kind {
     class: "weight-only quantization; number formats",
     about: "stores weights in few bits and multiplies them in the activations' format",
     parameters: &[
-        Parameter { key: "bits", default: "", about: "bits of a weight: 16, 8, 6, 4, 3, 2 or 1" },
+        Parameter {
+            key: "bits",
+            default: "",
+            about: "bits of a weight: 16, or from 1 to 8; the mean where they differ (4.85)",
+        },
         Parameter {
             key: "format",
             default: "",
@@ -83,15 +87,9 @@ pub(super) fn storage(settings: &Settings) -> Result<(Option<Storage>, String)> 
         (None, None) => {
             return Err(settings.wrong("bits", "must be given", "for example 4, or format=nvfp4"));
         }
-        (Some(bits), None) => match bits {
-            "16" => None,
-            "8" => Some(Storage::plain(Format::Int8)),
-            "6" => Some(Storage::plain(Format::Fp6)),
-            "4" => Some(Storage::plain(Format::Int4)),
-            "3" => Some(Storage::plain(Format::Int3)),
-            "2" => Some(Storage::plain(Format::Int2)),
-            "1" => Some(Storage::plain(Format::Int1)),
-            _ => return Err(settings.wrong("bits", "must be one of 16, 8, 6, 4, 3, 2, 1", "")),
+        (Some(bits), None) => match bits.parse().ok().and_then(of_bits) {
+            Some(storage) => storage,
+            None => return Err(settings.wrong("bits", "must be 16, or a number from 1 to 8", "")),
         },
         (None, Some(name)) => match name {
             "nvfp4" => Some(Storage::NVFP4),
@@ -111,17 +109,36 @@ pub(super) fn storage(settings: &Settings) -> Result<(Option<Storage>, String)> 
         },
     };
     let Some(mut storage) = format else { return Ok((None, "16-bit".to_string())) };
-    let mut name = settings.get("format").map_or_else(|| storage.format.to_string(), str::to_string);
+    let mut name = match (settings.get("bits"), settings.get("format")) {
+        (_, Some(name)) => name.to_string(),
+        (Some(bits), None) if storage.group == 1 => format!("{bits}-bit"),
+        _ => storage.format.to_string(),
+    };
     if group > 0 {
-        if storage.group > 0 {
+        if storage.group > 1 {
             let must = format!("must be left out with format={name}, which has groups of {}", storage.group);
             return Err(settings.wrong("group", must, ""));
         }
         let group = u32::try_from(group).unwrap_or(u32::MAX);
-        storage = Storage::grouped(storage.format, extra, group);
+        let more = storage.bits() - storage.format.bits();
+        storage = Storage::grouped(storage.format, extra + more * f64::from(group), group);
         name = format!("{name} (groups of {group})");
     }
     Ok((Some(storage), name))
+}
+
+/// Numbers of so many bits, 16 being none of a technique's business: of a format, or of the next narrower one and what they
+/// have beyond it.
+#[allow(clippy::option_option, reason = "no such number, and none that is stored otherwise")]
+fn of_bits(bits: f64) -> Option<Option<Storage>> {
+    const WHOLE: [Format; 6] =
+        [Format::Int8, Format::Fp6, Format::Int4, Format::Int3, Format::Int2, Format::Int1];
+    if bits == 16.0 {
+        return Some(None);
+    }
+    let format = WHOLE.into_iter().find(|format| format.bits() <= bits).filter(|_| bits <= 8.0)?;
+    let more = bits - format.bits();
+    Some(Some(if more == 0.0 { Storage::plain(format) } else { Storage::grouped(format, more, 1) }))
 }
 
 impl WeightQuant {

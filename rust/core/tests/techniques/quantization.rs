@@ -247,3 +247,31 @@ fn formats_of_a_quantized_checkpoint_are_told_with_those_that_are_asked_for() {
     assert_eq!(name("llama-3.1-8b-awq-int4", "activation-quant:format=int8"), "awq x int8");
     assert_eq!(name("llama-3.1-8b", "activation-quant:format=int8"), "bf16");
 }
+
+#[test]
+fn weights_of_any_mean_number_of_bits_take_as_many() {
+    // 8 M weights of gate and up a layer; a llama.cpp file of 4.85 bits, and 5 bits beside a scale of 16 for 64
+    let bytes = |with: &str| op(&run(with, &decode(1, 1000)), "gate_up_proj").work.weight_bytes;
+    is(bytes("weight-quant:bits=4.85"), 32e6 * 4.85 / 8.0);
+    is(bytes("weight-quant:bits=5,group=64"), 32e6 * (5.0 + 16.0 / 64.0) / 8.0);
+    is(bytes("weight-quant:bits=7,outliers=0.01"), 32e6 * (7.0 + 0.32) / 8.0);
+    is(bytes("weight-quant:bits=4.0"), bytes("weight-quant:bits=4"));
+    // A cache of 2.5 bits, the new token's with it
+    let kv = op(&run("kv-quant:bits=2.5", &decode(1, 1000)), "attention").work.kv_bytes;
+    is(kv, 4.0 * 800.0 * 1001.0 * 2.5 / 16.0);
+    let name = |with: &str| {
+        let made = deployment(toy(), device()).with(&techniques(with)).unwrap();
+        made.precision.weights_name
+    };
+    assert_eq!(name("weight-quant:bits=4.85"), "4.85-bit");
+    assert_eq!(name("weight-quant:bits=5,group=64"), "5-bit (groups of 64)");
+    assert_eq!(name("weight-quant:bits=4"), "int4");
+    for bits in ["0", "0.9", "8.5", "17", "nan", "four"] {
+        assert!(
+            refused(&format!("weight-quant:bits={bits}"))
+                .to_string()
+                .starts_with("weight-quant:bits must be"),
+            "{bits}"
+        );
+    }
+}

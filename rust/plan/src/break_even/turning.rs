@@ -38,8 +38,9 @@ fn tokens(analyst: &Analyst, family: Family) -> Result<Option<f64>> {
     let roof = Roof::of(&analyst.deployment().hardware)?;
     // What drafts runs over sequences, not over the tokens that are verified.
     let decoding = |op: &Op| [Over::All, Over::DecodeAlone].contains(&op.over);
-    let own =
-        |op: &&Op| op.family == family && op.matrix.is_some() && decoding(op) && op.site.lane == Lane::Device;
+    // Of dense layers alone it is known which multiplications have a matrix.
+    let multiplies = |op: &Op| op.family == family && (op.matrix.is_some() || family == Family::MoeGemm);
+    let own = |op: &&Op| multiplies(op) && decoding(op) && op.site.lane == Lane::Device;
     let (mut bytes, mut seconds) = (0.0, 0.0);
     for op in analyst.pricer().ops().filter(own).filter(|op| op.work.flops.token > 0.0) {
         let (peak, bandwidth) = match op.site.limits {
