@@ -26,7 +26,9 @@ Table = dict[str, dict[str, Any]]
 def tables(rows: pl.DataFrame, efficiency: Path) -> Table:
     """Return errors by device, engine and format."""
     errors = rf.validate(rows, efficiency=efficiency).errors
-    return {row["group"]: row for row in errors.iter_rows(named=True) if ",dtype=" in row["group"] and row["n"]}
+    return {
+        row["group"]: row for row in errors.iter_rows(named=True) if ",dtype=" in row["group"] and row["n"]
+    }
 
 
 def carried(name: str, folder: Path) -> Path:
