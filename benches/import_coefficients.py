@@ -2,7 +2,7 @@
 
 `python benches/import_coefficients.py coefficients.toml [DEVICE ...]`; all of them unless named. Numbers are
 carried into the forms of `roofline_core::efficiency::form`, exactly where the published form is a special case of ours;
-decode attention and experts are fitted anew to the times that the published forms give.
+attention, but of latent prompts, and experts are fitted anew to the times that the published forms give.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 import roofline_fast as rf
-from published import decode_rows, moe_rows
+from published import decode_rows, mla_decode_rows, moe_rows, prefill_rows
 
 TARGET = Path(__file__).parent.parent / "rust" / "core" / "data" / "efficiency"
 SOURCE = "published coefficients of these forms, from NVIDIA aiconfigurator's measured kernels (Apache-2.0)"
@@ -81,6 +81,13 @@ NINTH = 1.2816 / 0.6745
 # Whose measurements tell what of experts' passes is over visits to other devices: one device's experts do not.
 SIBLINGS = {"h200-sxm": "h100-sxm", "gb200": "b200-sxm", "b300-sxm": "b200-sxm", "gb300": "b200-sxm"}
 SIBLINGS |= {"any": "b200-sxm", "rtx-pro-6000-server": "l40s"}
+# Families whose published form is no case of ours: what it is of, and its times.
+GRIDS = {
+    "decode": ("generation_attention", decode_rows),
+    "mla_decode": ("generation_mla", mla_decode_rows),
+    "moe": ("moe", moe_rows),
+    "prefill": ("context_attention", prefill_rows),
+}
 # Devices with measurements at hand.
 MEASURED = ("a100-80gb-sxm", "h100-sxm", "b200-sxm", "l40s")
 MICRO = 1e-6
@@ -101,35 +108,14 @@ def gemm(c: dict[str, Any], memory: float, device: str) -> dict[str, float]:
     }
 
 
-def prefill(c: dict[str, Any], memory: float, device: str) -> dict[str, float]:
+def mla_prefill(c: dict[str, Any], memory: float, device: str) -> dict[str, float]:
     return {
         "t0_s": c["t0_us"] * MICRO,
         "ec": c["ec"],
         "x0": 100 * c["x0_100"] * EXPONENTIALS.get(device, 1.0),
         "w_item": c["w_item"],
         "c_mem": c["c_mem"] / memory,
-        "c_kv": c["c_mem"] / memory,
         "tile_pad": c.get("tile_pad", 0.0),
-        "c_item_s": 0.0,
-    }
-
-
-def mla_prefill(c: dict[str, Any], memory: float, device: str) -> dict[str, float]:
-    numbers = prefill(c, memory, device)
-    del numbers["c_kv"], numbers["c_item_s"]
-    return numbers
-
-
-def mla_decode(c: dict[str, Any], memory: float, device: str) -> dict[str, float]:
-    return {
-        "t0_s": c["t0_us"] * MICRO,
-        "c_wave_s": c["c_wave_us"] * MICRO,
-        "em": between(c["em"] * memory, 0.02, 1.0),
-        "ec": between(c["ec"], 0.005, 1.5),
-        "head_pad": between(c["head_pad"], 0.0, 1.0),
-        "per_key_s": 0.0,
-        "split_s": 0.0,
-        "split_eff": 1.0,
     }
 
 
@@ -151,11 +137,19 @@ def custom_all_reduce(c: dict[str, Any], memory: float, device: str) -> dict[str
         "d_s": c["d_us"] * MICRO,
         "eff_two_shot": c["eff_twoshot"],
         "shared": 0.0,
+        "host_s": 0.0,
     }
 
 
 def passes(c: dict[str, Any], memory: float = 1.0) -> dict[str, float]:
     return {"t0_s": c["t0_us"] * MICRO, "passes": c["passes"] / memory}
+
+
+def plain_of(family: str, dtype: str) -> str:
+    """Return what a kernel multiplies in, as measurements name it."""
+    if family == "moe":
+        return next(name for name, ours in DTYPES.items() if ours == dtype)
+    return "fp8" if family == "prefill" and dtype.startswith("fp8") else "bfloat16"
 
 
 class Refitted:
@@ -168,10 +162,10 @@ class Refitted:
         self, device: str, family: str, entries: dict[tuple[str, str], Any], hardware: dict[str, float]
     ) -> None:
         """Fit ours to all of one family's published fits of a device."""
-        op, rows_of = {"decode": ("generation_attention", decode_rows), "moe": ("moe", moe_rows)}[family]
+        op, rows_of = GRIDS[family]
         frames = []
         for (engine, dtype), c in entries.items():
-            plain = "bfloat16" if family == "decode" else next(k for k, v in DTYPES.items() if v == dtype)
+            plain = plain_of(family, dtype)
             # Nothing stays in a cache: what loops gain there is no part of what is carried over.
             frame = pl.DataFrame(rows_of(c, hardware | {"L2": 0.0}, dtype), infer_schema_length=None)
             names = {"op": op, "backend": engine, "dtype": plain, "copies": 1e6}
@@ -208,8 +202,8 @@ def names_of(fit: dict[str, Any]) -> list[str]:
 FAMILIES = {
     "gemm": ("gemm", DTYPES, gemm),
     "decode_attn": ("decode", ATTENTION, None),
-    "prefill_attn": ("prefill", ATTENTION, prefill),
-    "mla_decode": ("mla_decode", ATTENTION, mla_decode),
+    "prefill_attn": ("prefill", ATTENTION, None),
+    "mla_decode": ("mla_decode", ATTENTION, None),
     "mla_prefill": ("mla_prefill", ATTENTION, mla_prefill),
     "moe": ("moe", DTYPES, None),
     "custom_allreduce": ("custom_all_reduce", DTYPES, custom_all_reduce),

@@ -96,6 +96,25 @@ def decode_rows(c: dict[str, Any], hardware: dict[str, float], dtype: str) -> Ro
     return rows
 
 
+def mla_decode_rows(c: dict[str, Any], hardware: dict[str, float], dtype: str) -> Rows:
+    """Return decode attention over latents over a grid of shapes, as the published form times it."""
+    rows = []
+    element = 1 if dtype.startswith("fp8") else 2
+    sequences, contexts = [2**power for power in range(9)], [2**power for power in range(7, 18)]
+    for n, context, heads in product(sequences, contexts, (8, 16, 32, 64, 128)):
+        if n * context > 2**23:
+            continue
+        blocks = -(-heads // 64)
+        padded = heads + c["head_pad"] * (64 * blocks - heads)
+        traffic = n * context * 576 * element / (hardware["B"] * c["em"])
+        compute = 2 * n * padded * context * 1088 / (hardware["P16"] * c["ec"])
+        waves = max(n * blocks / hardware["SM"] - 1, 0)
+        latency = (c["t0_us"] + c["c_wave_us"] * waves) * MICRO + (traffic**4 + compute**4) ** 0.25
+        shape = {"batch": n, "q_len": 1, "kv_len": context, "heads": heads}
+        rows.append(shape | {"kv_dtype": "fp8" if element == 1 else "bfloat16", "latency_s": latency})
+    return rows
+
+
 def routed(tokens: int, experts: int, top_k: int, alpha: float) -> list[float]:
     """Return the visits of each expert under a power law, as the published fits counted them."""
     visits = tokens * top_k

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 
 import polars as pl
 import roofline_fast as rf
 from bars import COLLECTIVES, USUAL, bars, shapes
+from which_numbers import compared
 
 DOCS = Path(__file__).parent.parent / "docs"
 SHIPPED = Path(__file__).parent.parent / "rust" / "core" / "data" / "efficiency"
@@ -164,6 +166,8 @@ def main(data: Path) -> None:
     replace(page, "batches", table(rf.validate(data / "e2e" / "static_batch").errors))
     for mark, text in zip(("bars", "bands"), bars(data), strict=True):
         replace(page, mark, text)
+    coefficients = tomllib.loads((data / "efficiency" / "coefficients.toml").read_text())
+    replace(page, "published", compared(kernels, coefficients))
     replace(page, "usual", usual(kernels))
     replace(page, "extrapolated", extrapolated(kernels))
     with tempfile.TemporaryDirectory() as folder:

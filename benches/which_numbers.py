@@ -1,6 +1,6 @@
 """Whose numbers to take for a device that only published coefficients know: tried on devices that were measured.
 
-`python benches/which_numbers.py ../shared/data` prints what `benches/validation_page.py` writes into `docs/validation.md`.
+`python benches/which_numbers.py ../shared/data` prints the table of `docs/validation.md`.
 """
 
 from __future__ import annotations

@@ -130,6 +130,65 @@ def test_a_few_rows_promise_no_narrower_a_band_than_is_known(tmp_path: Path) -> 
     assert high > 1.05
 
 
+def bending(m: int, n: int, k: int) -> float:
+    """Return what a device takes that slows down the longer it is busy, as none of the numbers says."""
+    due = seconds(m, n, k)
+    return due * (1 + due / 1e-3)
+
+
+def test_bands_beyond_the_largest_rows_hold_what_rows_of_a_device_that_slows_down_take(
+    tmp_path: Path,
+) -> None:
+    shapes = [(row["m"], row["n"], row["k"]) for row in gemms(600).iter_rows(named=True)]
+    rows = pl.DataFrame(
+        {"op": "gemm", "m": m, "n": n, "k": k, "latency_us": 1e6 * bending(m, n, k)} for m, n, k in shapes
+    ).sort(pl.col("m").cast(float) * pl.col("n") * pl.col("k"))
+    known, larger = rows.head(280), rows.tail(rows.height - 280)
+    path = tmp_path / "mine.toml"
+    text = rf.calibrate(known, "h100-sxm", prior=False).files["h100-sxm"]
+    path.write_text(text)
+    fit = tomllib.loads(text)["fit"][0]
+    size = max(row["m"] * row["n"] * row["k"] for row in known.iter_rows(named=True))
+    assert fit["valid"]["size"][1] == pytest.approx(size, rel=1e-4)
+    assert fit["beyond"] > 1.5
+    held = rf.validate(larger, "h100-sxm", efficiency=path).errors["coverage"][0]
+    path.write_text(re.sub(r"size = \[.*?\]", "bytes = [0.0, 1.0]", text))
+    assert held > rf.validate(larger, "h100-sxm", efficiency=path).errors["coverage"][0]
+
+
+def test_an_operator_far_larger_than_anything_measured_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(rf.calibrate(gemms().filter(pl.col("m") <= 8), "h100-sxm").files["h100-sxm"])
+    question = [
+        "analyze",
+        "llama-3.1-8b",
+        "--hw",
+        "h100-sxm",
+        "--efficiency",
+        str(path),
+        "--phase",
+        "prefill",
+    ]
+    assert run([*question, "--isl", "8192"]) == 0
+    assert "times as large as anything that fitted(mine.toml) was measured on" in capsys.readouterr().out
+    assert run([*question, "--isl", "8"]) == 0
+    assert "as anything that" not in capsys.readouterr().out
+
+
+def test_a_table_of_which_most_rows_measure_their_launch_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [(m, n, k) for m in (1, 8, 64, 128) for n in (512, 1024, 2048) for k in (512, 1024, 2048, 3072)]
+    floors = [{"op": "gemm", "m": m, "n": n, "k": k, "latency_us": 190.0} for m, n, k in small]
+    path = tmp_path / "rows.csv"
+    large = gemms(600).filter(pl.col("latency_us") > 500).head(15)
+    pl.concat([large, pl.DataFrame(floors)]).write_csv(path)
+    run(["calibrate", str(path), "--hw", "h100-sxm"])
+    assert "rows of h100-sxm / vllm, gemm bf16 measure their launch" in capsys.readouterr().out
+
+
 def test_the_floor_of_an_eager_launch_is_not_fitted() -> None:
     small = [(m, n, k) for m in (1, 8, 64, 128) for n in (512, 1024, 2048) for k in (512, 1024, 2048, 3072)]
     floors = [{"op": "gemm", "m": m, "n": n, "k": k, "latency_us": 190.0} for m, n, k in small]

@@ -161,6 +161,8 @@ def outcome(folder: str) -> tuple[int, str]:
         "tests/test_vllm_cases.py",
         "-p",
         "no:cacheprovider",
+        "-p",
+        "no:hypothesispytest",
         "--tb=line",
     ]
     environment = {**os.environ, "ROOFLINE_VLLM_CASES": folder}

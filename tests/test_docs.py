@@ -99,6 +99,11 @@ def test_every_section_of_the_survey_has_an_analysis() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in PAGES:
-        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), target
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    targets = [
+        page.parent / target
+        for page in pages
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())
+    ]
+    assert len(targets) > 20
+    assert [target for target in targets if not target.exists()] == []

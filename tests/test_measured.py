@@ -228,9 +228,16 @@ def test_loops_in_the_cache_and_tables_that_beat_the_datasheet_are_told(
     assert hot.height <= count < hot.height + gemms().height
     assert run(["calibrate", str(tmp_path / "hot.csv")]) == 0
     assert f"loops of {count} rows read from the last-level cache" in capsys.readouterr().out
-    beats = gemms().with_columns(latency_ms=pl.col("latency_ms") * (0.5 + 0.5 * (pl.int_range(pl.len()) % 2)))
+    beats = gemms().with_columns(latency_ms=pl.col("latency_ms") * 0.4)
     beats.write_csv(tmp_path / "beats.csv")
-    run(["calibrate", str(tmp_path / "beats.csv")])
+    assert run(["calibrate", str(tmp_path / "beats.csv")]) == 2
+    said = "two fifths of its table and more are faster than the datasheet roofline: none of it is believed"
+    assert said in capsys.readouterr().err
+    some = gemms().with_columns(
+        latency_ms=pl.col("latency_ms") * (1 - 0.5 * (pl.int_range(pl.len()) % 6 == 5))
+    )
+    some.write_csv(tmp_path / "some.csv")
+    run(["calibrate", str(tmp_path / "some.csv")])
     assert "beat the datasheet: are the others of this device" in capsys.readouterr().out
 
 
@@ -258,3 +265,194 @@ def test_a_file_that_is_none_for_efficiencies_is_refused(
     assert run(["calibrate", str(tmp_path / "k.csv"), "-o", str(tmp_path / name)]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / name).exists()
+
+
+def attentions() -> pl.DataFrame:
+    shapes = [(n, context) for n in (1, 8, 64, 256) for context in (512, 4096, 16384)]
+    frame = pl.DataFrame(shapes, schema=["batch", "kv_len"], orient="row")
+    cache = pl.col("batch") * pl.col("kv_len") * 4096.0
+    return frame.with_columns(
+        op=pl.lit("generation_attention"), system=pl.lit("h100_sxm"), heads=32, kv_heads=8, head_dim=128,
+        latency_ms=0.012 + 1e3 * cache / (0.9 * BANDWIDTH),
+    )  # fmt: skip
+
+
+def modules() -> pl.DataFrame:
+    shapes = [(n, context) for n in (8, 32, 128) for context in (1025, 4097)]
+    frame = pl.DataFrame(shapes, schema=["batch", "kv_len"], orient="row")
+    return frame.with_columns(
+        op=pl.lit("mla_generation_module"), system=pl.lit("h100_sxm"), backend=pl.lit("trtllm"), heads=16,
+        distribution=pl.lit("bfloat16"), kv_dtype=pl.lit("bfloat16"),
+        latency_ms=0.08 + 1e3 * 1152.0 * pl.col("batch") * pl.col("kv_len") / (0.7 * BANDWIDTH),
+    )  # fmt: skip
+
+
+def everything() -> pl.DataFrame:
+    return pl.concat([gemms(), attentions(), modules()], how="diagonal_relaxed")
+
+
+def counted(frame: pl.DataFrame) -> dict[str, tuple[int, int]]:
+    """Return rows priced and refused by metric."""
+    errors = rf.validate(frame, engine="vllm").errors.filter(pl.col("group") == "all")
+    return {
+        metric: (n, refused) for metric, n, refused in errors.select("metric", "n", "refused").iter_rows()
+    }
+
+
+@pytest.mark.parametrize("change", [str.upper, str.title])
+def test_words_may_be_capitals(change: object) -> None:
+    loud = everything().with_columns(
+        pl.col("op", "distribution", "kv_dtype").map_elements(change, return_dtype=pl.String)
+    )
+    assert rf.validate(loud).to_list() == rf.validate(everything()).to_list()
+
+
+def test_no_sound_row_is_refused() -> None:
+    assert {refused for _, refused in counted(everything()).values()} == {0}
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e-3, 1e6])
+@pytest.mark.parametrize("op", ["gemm", "generation_attention", "mla_generation_module"])
+def test_a_family_in_another_unit_is_refused_and_the_others_are_not(op: str, factor: float) -> None:
+    scale = pl.when(pl.col("op") == op).then(factor).otherwise(1.0)
+    slipped = everything().with_columns(latency_ms=pl.col("latency_ms") * scale)
+    refused = {metric for metric, (n, _) in counted(slipped).items() if n == 0}
+    assert len(refused) == 1
+    told = rf.validate(slipped).refused
+    assert all("another unit" in why or "faster than" in why for why in told["reason"])
+    if not op.endswith("module"):
+        assert op not in rf.calibrate(slipped).fits.filter(pl.col("rows") > 0)["family"]
+
+
+@pytest.mark.parametrize("command", ["validate", "calibrate"])
+def test_a_table_much_of_which_beats_its_datasheet_is_not_believed_at_all(command: str) -> None:
+    wrong = gemms().with_columns(latency_ms=pl.col("latency_ms") * 0.4)
+    if command == "calibrate":
+        fit = rf.calibrate(wrong).fits.row(0, named=True)
+        assert (fit["rows"], fit["beats_roofline"]) == (0, wrong.height)
+        return
+    told = rf.validate(wrong)
+    assert told.errors["n"].max() == 0
+    assert "two fifths of its table and more are faster than the datasheet" in " ".join(
+        told.refused["reason"]
+    )
+
+
+def test_few_rows_that_beat_the_datasheet_do_not_cost_the_others() -> None:
+    wrong = pl.when(pl.int_range(pl.len()) % 10 == 9).then(0.3).otherwise(1.0)
+    mixed = gemms().with_columns(latency_ms=pl.col("latency_ms") * wrong)
+    n, refused = counted(mixed)["kernel:gemm"]
+    assert (n, refused) == (mixed.height - refused, refused)
+    assert 0 < refused <= 3
+
+
+def test_refused_rows_are_counted_by_device_and_engine_too() -> None:
+    gone = gemms().with_columns(latency_ms=pl.when(pl.col("m") == 1).then(None).otherwise("latency_ms"))
+    errors = rf.validate(gone).errors
+    assert errors.filter(pl.col("refused") == 6)["group"].to_list() == ["all", "gpu=h100-sxm", "engine=vllm"]
+
+
+def test_a_cell_that_is_no_number_costs_its_row(tmp_path: Path) -> None:
+    odd = pl.when(pl.int_range(pl.len()) == 2).then(pl.lit("many")).otherwise(pl.col("m").cast(pl.String))
+    gemms().with_columns(m=odd).write_csv(tmp_path / "k.csv")
+    told = rf.validate(tmp_path / "k.csv")
+    assert (told.errors["n"][0], told.errors["refused"][0]) == (gemms().height - 1, 1)
+    assert told.refused["reason"].to_list() == ["`m` must be a positive number"]
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("deep.jsonl", DEEP + "\n"), ("none.csv", "op,m,n,k,latency_ms\n"), ("torn.parquet", "PAR1")],
+)
+def test_files_of_a_folder_that_hold_no_measurements_are_skipped(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    gemms().write_csv(tmp_path / "k.csv")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / name).write_text(text)
+    found = rf.validate(tmp_path)
+    assert (found.errors["n"][0], len(found.skipped)) == (gemms().height, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("b.json", DEEP, "b.json must be JSON: nested too deeply"),
+        ("k.jsonl", DEEP, "k.jsonl must be jsonl: line 1: nested too deeply"),
+        ("k.csv", "op,m,n,k,latency_ms\n", "measurements must have rows: none"),
+        ("p.csv", "model_path,system,silicon_ttft_ms\n", "measurements must have rows: none"),
+    ],
+)
+def test_a_file_without_anything_to_read_is_refused(
+    name: str, text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert run(["validate", str(tmp_path / name)]) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "runs.json must be JSON: "),
+        ('{"run": 1}', "runs.json must be a list of objects, one a run: dict"),
+    ],
+)
+def test_settings_beside_requests_must_be_a_list_of_runs(
+    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pl.DataFrame({"arrival_s": [0.0], "prompt_tokens": [9], "output_tokens": [3], "ttft_s": [0.1]}).write_csv(
+        tmp_path / "r.csv"
+    )
+    (tmp_path / "runs.json").write_text(text)
+    assert run(["validate", str(tmp_path / "r.csv")]) == 2
+    assert says in capsys.readouterr().err
+
+
+def point(**change: object) -> pl.DataFrame:
+    about = {"backend": "vllm", "model_path": "Qwen/Qwen3-14B-FP8", "system": "h100_sxm", "precision": "fp8"}
+    about |= {"isl": 1024, "osl": 256, "tp_size": 1, "concurrency": 8}
+    about |= {"silicon_ttft_ms": 100.0, "silicon_tpot_ms": 9.0}
+    return pl.DataFrame([about | change], infer_schema_length=None)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"concurrency": 10**9}, "`concurrency` must be at most 65536, `isl` and `osl` at most 4194304"),
+        ({"osl": 4_000_000, "concurrency": 64}, "must ask for at most 20 million steps"),
+        ({"precision": "fp7"}, "`precision` must be one of bf16, fp16, bfloat16, float16, fp8, "),
+        ({"system": None}, "`system` must name a device: there is none"),
+        ({"model_path": None}, "`model_path` must name a model: there is none"),
+        ({"model_path": "nobody/knows-FP8"}, "no model is called `nobody/knows-FP8`"),
+    ],
+)
+def test_a_point_that_cannot_be_priced_says_why(change: dict[str, object], why: str) -> None:
+    told = rf.validate(point(**change))
+    assert told.errors["n"].max() == 0
+    assert why in told.refused["reason"][0]
+
+
+def test_a_name_means_the_same_model_to_every_command() -> None:
+    asked = "RedHatAI/Qwen3-14B-FP8-dynamic"
+    model = rf.Model(asked)
+    assert (model.name, model.quantization) == ("qwen3-14b-fp8-tensor", "fp8")
+    assert sum(f"`{asked}` taken as" in note for note in model.notes) == 1
+    assert model.parameters == rf.Model("qwen3-14b").parameters
+    assert rf.Model.from_config(model.config).quantization == "fp8"
+    assert "as the name says" in model.source
+    by_name, asked_for = (
+        rf.analyze(name, "h100-sxm", quantization=quantization, batch_size=8).step_s
+        for name, quantization in ((asked, None), ("qwen3-14b", "fp8"))
+    )
+    assert by_name == asked_for
+    steps = [
+        rf.validate(point(model_path=name)).errors["bias"].to_list() for name in (asked, "Qwen/Qwen3-14B")
+    ]
+    assert steps[0] == steps[1]
+    trace = rf.Trace(arrival_s=[0.0], prompt_tokens=[64], output_tokens=[4])
+    served = rf.simulate(trace, model=asked, hw="h100-sxm")
+    assert any(asked in note for note in served.notes)

@@ -252,6 +252,11 @@ def test_parts_of_scenarios_are_read_together_whatever_each_of_them_holds(tmp_pa
         ({"hw": "h100-sxm", "tpp": 1}, r"^no axis is called `tpp`"),
         ({"hw": "h100-sxm", "tp": []}, r"^tp must have values: none"),
         ({"tp": [1]}, r"^hw must be given"),
+        ({"hw": ["h100-sxm", "nope"]}, r"^no hardware is called `nope`"),
+        ({"hw": "h100-sxm", "engine": ["vllm", "vlm"]}, r"^no engine is called `vlm`"),
+        ({"hw": "h100-sxm", "max_num_seqs": [4, 0]}, r"^max_num_seqs must be at least 1: 0"),
+        ({"hw": "h100-sxm", "request_rate": [4, "fast"]}, r"^request_rate must be above 0, or `inf`: fast"),
+        ({"hw": "h100-sxm", "slo": [None, "ttft"]}, r"^slo must read"),
     ],
 )
 def test_a_wrong_axis_of_the_simulator_is_refused(axes: dict[str, Any], message: str) -> None:

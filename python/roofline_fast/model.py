@@ -48,7 +48,8 @@ class Model:
             self._name, self._title, self._text = user_files.model_file(own)
             return
         self.compiled = _core.Model(name)
-        self.note = _taken_as(name, self.compiled.name)
+        told = any(note.startswith(f"`{name}` taken as") for note in self.compiled.notes)
+        self.note = None if told else _taken_as(name, self.compiled.name)
         self._name, self._title, self._text = self.compiled.name, self.compiled.title, ""
 
     @classmethod

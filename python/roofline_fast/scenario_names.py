@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from roofline_fast import _core, checks
-from roofline_fast.errors import RooflineError, UnknownNameError
+from roofline_fast.errors import RooflineError, SpecError, UnknownNameError
 from roofline_fast.suggest import nearest, unknown
 
 # A device to ask engines about: which ones there are does not depend on it.
@@ -71,7 +70,7 @@ def of_settings(given: Mapping[str, Any], paths: Mapping[str, str], *, traffic: 
             yield f"{paths[name]} must be at least 1: {value}"
     engine = given.get("engine")
     if isinstance(engine, str) and not of_value("engine", "", engine):
-        for name in _knobs() & given.keys():
+        for name in filter(_knobs().__contains__, given):
             yield from _said(paths[name], partial(_knob, engine, name, given[name]))
     if traffic:
         yield from _of_traffic(given, paths)
@@ -116,6 +115,31 @@ def _is_about(error: RooflineError, word: str, text: str) -> bool:
     """Return whether an error is one of that word, or of a name in its text."""
     named = isinstance(error, UnknownNameError) and bool(error.value) and str(error.value) in text
     return error.field.partition(":")[0] == word or named
+
+
+def check(settings: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse what no combination of these settings could be: unknown names, texts and sizes that none reads.
+
+    Parameters
+    ----------
+    settings : mapping
+        Keywords of `simulate`, each with the values that it takes in turn.
+
+    Raises
+    ------
+    RooflineError
+        The first that is wrong.
+    """
+    for name, values in settings.items():
+        for value in values:
+            if isinstance(value, str) and (read := _CHECKS.get(name) or _TEXTS.get(name)):
+                read(value)
+            elif name in _SIZES and value is not None:
+                checks.counts(**{name: value})
+                if value < 1:
+                    raise SpecError(f"{name} must be at least 1: {value}", field=name, value=str(value))
+            elif name == "request_rate" and value is not None:
+                _core.Trace.check([*_ENOUGH, (name, str(value))])
 
 
 def of_choices(given: Any, path: str) -> Iterator[str]:
@@ -201,11 +225,9 @@ def _engine(name: str) -> None:
 
 def _knobs() -> set[str]:
     """Return the settings of engines that are no texts, and are checked by themselves."""
-    known = set(inspect.signature(_core.Engine).parameters)
-    texts = {"max_model_len", "kv_cache_memory_bytes"}
-    return {
-        name for name in known - texts if name != "name" and not name.startswith("spec_") and name != "seed"
-    }
+    from roofline_fast.simulation.run import SETTINGS
+
+    return {*SETTINGS, "num_speculative_tokens"} - {"max_model_len", "kv_cache_memory_bytes"}
 
 
 def _knob(engine: str, name: str, value: Any) -> None:
@@ -288,5 +310,6 @@ _TEXTS: dict[str, Callable[[str], Any]] = {
     },
 }
 _AXES = ("tp", "pp", "dp", "ep")
+_SIZES = (*_AXES, "max_num_seqs", "max_num_batched_tokens", "block_size", "concurrency", "max_concurrency")
 # What a generator must be told beside anything else.
 _ENOUGH = [("num_prompts", "1")]

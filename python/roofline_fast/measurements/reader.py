@@ -211,8 +211,8 @@ def _numbers(words: pl.Series) -> pl.Series:
     import polars as pl
 
     numbers = words.str.strip_chars().cast(pl.Float64, strict=False)
-    texts = words.len() - words.is_null().sum()
-    wrong = numbers.is_null().sum() - words.is_null().sum()
+    texts = words.len() - words.null_count()
+    wrong = numbers.null_count() - words.null_count()
     if texts == 0 or 2 * wrong >= texts or (wrong > 0 and is_time(words.name)):
         return words
     return numbers.fill_null(float("nan"))

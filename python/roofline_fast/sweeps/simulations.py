@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline_fast import _core, checks
+from roofline_fast import _core, checks, scenario_names
 from roofline_fast.errors import DoesNotFitError, RooflineError, SpecError, TraceError
 from roofline_fast.suggest import choice, unknown
 from roofline_fast.sweeps.dataset import DataSet, Dropped, Plan, columns_of
@@ -134,6 +134,7 @@ class SimulateRun:
         if "hw" not in values:
             raise SpecError("hw must be given, as an axis of one or more values", field="hw")
         choice("keep", self.keep, KEEPS)
+        scenario_names.check(values)
         checks.positive(threads=self.threads)
         for name in self.limits:
             choice("limit", name, LIMITS)

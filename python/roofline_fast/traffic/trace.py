@@ -461,8 +461,9 @@ class Trace:
         """One row a request, in order of arrival.
 
         Besides ``request_id, arrival_s, prompt_tokens, output_tokens`` what the file has: ``priority``,
-        ``prefix_group``, ``prefix_tokens``, ``lora``, ``recorded_cached_tokens``, ``images``,
-        ``image_tokens``, ``audio_tokens``, ``video_tokens``, ``deadline_s``, ``observed_ttft_s``, …
+        ``model`` (where requests ask for several), ``prefix_group``, ``prefix_tokens``, ``lora``,
+        ``recorded_cached_tokens``, ``images``, ``image_tokens``, ``audio_tokens``, ``video_tokens``,
+        ``deadline_s``, ``observed_ttft_s``, …
         """
         return frame(self.compiled.requests)
 

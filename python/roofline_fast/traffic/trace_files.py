@@ -31,7 +31,11 @@ WRITTEN = {
     ".parquet": ("native",),
 }
 # How a CSV file of each suffix is packed.
-PACKED: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
+PACKED: dict[str, Literal["uncompressed", "gzip", "zstd"]] = {
+    ".csv": "uncompressed",
+    ".gz": "gzip",
+    ".zst": "zstd",
+}
 
 
 def files_of(names: Sequence[str]) -> tuple[list[str], bool]:
@@ -203,8 +207,8 @@ def _write_columns(trace: _core.Trace, path: Path) -> None:
         if path.suffix.lower() == ".parquet":
             table.write_parquet(part, metadata={HEADER: header})
         else:
-            how = PACKED.get(path.suffix.lower(), "uncompressed")
-            without_lists(table).write_csv(part, compression=how, check_extension=False)
+            packed = PACKED[path.suffix.lower()]
+            without_lists(table).write_csv(part, compression=packed, check_extension=False)
 
 
 def _of_one_kind(lines: bytes) -> bytes:

@@ -15,6 +15,10 @@ use crate::table::{Column, Table};
 use crate::technique::Generation;
 use crate::work::{Family, Op, Over};
 
+/// How many times larger than anything measured an operator is that is told of: tables of kernels carry on somewhat further
+/// than they end.
+const EXTRAPOLATED: f64 = 4.0;
+
 /// Times of one point.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Times {
@@ -232,8 +236,13 @@ impl Analyst {
             per_gpu: outcome.done.device(),
             deployment: outcome.done.rank.times(ranks),
             compute_bound_tokens: turning_point(pricer, &roof, point.question),
-            notes: [notes(&self.deployment, point), self.deployment.idle()?, self.lost(point, &outcome)?]
-                .concat(),
+            notes: [
+                notes(&self.deployment, point),
+                self.deployment.idle()?,
+                self.lost(point, &outcome)?,
+                self.unmeasured(pricer, point),
+            ]
+            .concat(),
             ops,
             link_ridge: pricer
                 .slowest_link()
@@ -244,6 +253,24 @@ impl Analyst {
             sensitivity,
             outcome,
         })
+    }
+
+    /// A plain word where an operator is larger than anything its fit was measured on.
+    fn unmeasured(&self, pricer: &Pricer, point: &Point) -> Vec<String> {
+        let mut farthest: Option<(String, f64, String)> = None;
+        each_step(pricer, point, &self.generation(), Told::Operators, |sums, _| {
+            let known = farthest.as_ref().map_or(EXTRAPOLATED, |(_, times, _)| *times);
+            if let Some((name, times, source)) = pricer.beyond(sums).filter(|(_, times, _)| *times > known) {
+                farthest = Some((name.to_string(), times, source.to_string()));
+            }
+        });
+        let said = |(name, times, source): (String, f64, String)| {
+            format!(
+                "`{name}` is {times:.0} times as large as anything that {source} was measured on: an extrapolation, whose \
+                 band is that of smaller ones"
+            )
+        };
+        farthest.map(said).into_iter().collect()
     }
 
     /// A plain word where drafting several tokens makes each of them slower.

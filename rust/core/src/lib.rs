@@ -17,7 +17,7 @@ pub mod layout;
 pub mod precision;
 pub mod shape;
 pub mod straight;
-pub mod lanes;
+pub mod per_step;
 pub mod site;
 pub mod work;
 pub mod op;

@@ -4,8 +4,8 @@ use crate::collective::Group;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::hardware::Hardware;
-use crate::lanes::{BLOCK, Lane, Part, Parts as Lanes};
 use crate::network::Network;
+use crate::per_step::{BLOCK, Part, Parts as BlockParts, PerStep};
 use crate::shape::{Parts, PhaseSums};
 use crate::site::{DrawnBy, Lane as Beside, Limits, Rates};
 use crate::straight::Straight;
@@ -94,19 +94,19 @@ impl Cost {
 #[derive(Debug, Clone)]
 pub struct Costs {
     /// Operations on the tensor unit.
-    pub flops: Lane,
+    pub flops: PerStep,
     /// Bytes of the device's memory.
-    pub bytes: Lane,
+    pub bytes: PerStep,
     /// Bytes of the full buffer that a collective exchanges.
-    pub buffer_bytes: Lane,
+    pub buffer_bytes: PerStep,
     /// Seconds by the datasheet.
-    pub ideal: Lane,
+    pub ideal: PerStep,
     /// Seconds charged.
-    pub seconds: Lane,
+    pub seconds: PerStep,
     /// What bounds it, as its place in [`Bound::ALL`]'s enumeration.
-    pub bound: Lane,
+    pub bound: PerStep,
     /// Memory that pricing works in.
-    pub(crate) other: Lane,
+    pub(crate) other: PerStep,
 }
 
 impl Default for Costs {
@@ -383,7 +383,7 @@ impl Priced {
     /// bounds it only where `bounds` asks for it.
     pub(crate) fn costs_of(
         &self,
-        parts: &Lanes<'_>,
+        parts: &BlockParts<'_>,
         part: &Part,
         count: usize,
         bounds: bool,

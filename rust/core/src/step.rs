@@ -6,10 +6,10 @@ use crate::efficiency::{Efficiency, Estimate, Source};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::hardware::Hardware;
-use crate::lanes::{Part, Parts as Lanes};
 use crate::layout::Layout;
 use crate::lower::{Lowering, beside_the_model, launching, lower, tower_ops};
 use crate::model::Model;
+use crate::per_step::{Part, Parts as BlockParts};
 use crate::precision::Precision;
 use crate::roof::{Bound, Cost, Costs, Priced, Roof};
 use crate::shape::{Parts, Phase, PhaseSums, Reaches, Sums};
@@ -339,6 +339,21 @@ impl Pricer {
         }
     }
 
+    /// The operator that is larger, in a step of these sums, than any its fit was measured on, by the most: its name, how many
+    /// times, and whose fit it is.
+    pub fn beyond(&self, sums: &Sums) -> Option<(&str, f64, &Source)> {
+        let all = sums.all();
+        let parts = sums.parts(&all);
+        let larger = |line: &'_ Line| {
+            let (predicted, op) = (line.predicted.as_ref()?, line.op());
+            let times = predicted.beyond(op, &parts.seen(op.over), op.sums(&parts)?);
+            (times > 1.0).then_some(times)
+        };
+        let lines = self.lines.iter().filter_map(|line| Some((line, larger(line)?)));
+        let (line, times) = lines.max_by(|one, other| one.1.total_cmp(&other.1))?;
+        Some((&line.op().name, times, &line.predicted.as_ref()?.source))
+    }
+
     /// `seconds` of the operator at `index` with their band; never below `ideal`.
     pub fn estimate(&self, index: usize, seconds: f64, ideal: f64) -> Estimate {
         if !self.predicted {
@@ -416,7 +431,7 @@ impl Line {
     /// says of one.
     pub(crate) fn costs_of(
         &self,
-        parts: &Lanes<'_>,
+        parts: &BlockParts<'_>,
         part: &Part,
         count: usize,
         bounds: bool,

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use roofline_core::analysis::Analyst;
 use roofline_core::batch::{Answers, BLOCK, Kernel, Scratch, Sizes, Want};
-use roofline_core::lanes::Lane;
 use roofline_core::memory::ActivationPeak;
+use roofline_core::per_step::PerStep;
 use roofline_core::point::{Point, Question};
 use roofline_core::step::Hidden;
 use roofline_core::technique::Generation;
@@ -288,7 +288,7 @@ impl Deployed {
     }
 
     /// Tokens that leave (or enter) one rank.
-    fn tokens(&self, question: Question, sizes: &Sizes<'_>) -> Lane {
+    fn tokens(&self, question: Question, sizes: &Sizes<'_>) -> PerStep {
         let mut tokens = [0.0; BLOCK];
         let Sizes { batch_size, input_len, output_len, .. } = *sizes;
         let mut product = |other: &[u64]| {

@@ -20,7 +20,8 @@ mod trace;
 mod row_groups;
 mod result_files;
 mod streamed;
-mod simulate;
+mod simulation;
+mod engine;
 mod llm_viewer;
 
 use pyo3::exceptions::PyRuntimeWarning;
@@ -53,8 +54,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<measured::Measurements>()?;
     module.add_class::<trace::TraceOptions>()?;
     module.add_class::<trace::Trace>()?;
-    module.add_class::<simulate::Engine>()?;
-    module.add_class::<simulate::Simulation>()?;
+    module.add_class::<engine::Engine>()?;
+    module.add_class::<simulation::Simulation>()?;
     module.add_class::<llm_viewer::ViewerInputs>()?;
     module.add_function(wrap_pyfunction!(llm_viewer::llm_viewer_analyze, module)?)?;
     module.add_function(wrap_pyfunction!(llm_viewer::llm_viewer_generate, module)?)?;

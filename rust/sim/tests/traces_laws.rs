@@ -90,8 +90,14 @@ fn full_traces() -> impl Strategy<Value = Trace> {
         trace.sessions = Some(sessions);
         let has = |row: usize| named.of[row] != Labels::NONE;
         let observed = |row: usize| if has(row) { rows[row].0 } else { NOT_OBSERVED };
+        let several = named.names.len() > 1;
+        // One model of all is told of the trace.
+        trace.model = trace.model.filter(|_| !several);
         if (0..count).any(has) {
+            let several = named.names.len() > 1;
+            trace.model = trace.model.filter(|_| !several);
             trace.carried = Carried {
+                model: several.then(|| named.clone()),
                 prefixes: Some(Prefixes {
                     tokens: (0..count).map(|row| u32::from(has(row))).collect(),
                     group: named.clone(),

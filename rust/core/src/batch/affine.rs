@@ -1,7 +1,7 @@
 //! Straight lines over columns of sums, and the loops that evaluate them over a block of points.
 
-pub use crate::lanes::BLOCK;
-pub(super) use crate::lanes::{Lane, visited};
+pub use crate::per_step::BLOCK;
+pub(super) use crate::per_step::{PerStep, visited};
 use crate::shape::MAX_REACHES;
 
 /// Decoding sequences.
@@ -24,7 +24,7 @@ pub(super) const VISITED: usize = PROMPT_AREA + 1;
 pub(super) const COLUMNS: usize = VISITED + 8;
 
 /// A block's columns, by the constants above.
-pub(super) type Columns = Vec<Lane>;
+pub(super) type Columns = Vec<PerStep>;
 
 /// Columns for one block.
 pub(super) fn columns(count: usize) -> Columns {
@@ -93,7 +93,7 @@ impl Affine {
     }
 
     /// Its value for each of the first `out.len()` points.
-    pub(super) fn fill(&self, out: &mut [f64], columns: &[Lane]) {
+    pub(super) fn fill(&self, out: &mut [f64], columns: &[PerStep]) {
         let count = out.len();
         let fixed = self.fixed;
         let lane = |column: usize| &columns[column][..count];

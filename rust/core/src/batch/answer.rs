@@ -5,7 +5,8 @@
 //! these lie on the line between the ends so do the others, otherwise it is halved.
 
 use super::kernel::{Answers, Want};
-use super::operators::{ByOperator, Desk, Kind, Shapes};
+use super::kind::Kind;
+use super::operators::{ByOperator, Desk, Shapes};
 use super::tally::{self, SUMS, Sums};
 use crate::efficiency::band::within;
 use crate::model::Span;

@@ -1,8 +1,9 @@
 //! Questions about many points of one deployment, answered a block at a time.
 
-use super::affine::{BLOCK, Lane};
+use super::affine::{BLOCK, PerStep};
+use super::kind::Kind;
 use super::linear::Linear;
-use super::operators::{ByOperator, Desk, Kind, Shapes};
+use super::operators::{ByOperator, Desk, Shapes};
 use super::steps::Steps;
 use crate::analysis::Analyst;
 use crate::point::Question;
@@ -42,31 +43,31 @@ pub struct Sizes<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answers {
     /// Seconds of what was asked about.
-    pub step: Lane,
+    pub step: PerStep,
     /// The same by the datasheet alone.
-    pub ideal: Lane,
+    pub ideal: PerStep,
     /// P10; only where a `band` was asked for, NaN where none is known.
-    pub low: Lane,
+    pub low: PerStep,
     /// P90; as `low`.
-    pub high: Lane,
+    pub high: PerStep,
     /// What the busiest pipeline stage takes of them.
-    pub stage: Lane,
+    pub stage: PerStep,
     /// The prompt's steps among them.
-    pub ttft: Lane,
+    pub ttft: PerStep,
     /// The steps behind them; only of requests.
-    pub decoding: Lane,
+    pub decoding: PerStep,
     /// Operations on the tensor unit of the busiest device; only where `work` was asked for.
-    pub flops: Lane,
+    pub flops: PerStep,
     /// Bytes its memory moves; only where `work` was asked for.
-    pub bytes: Lane,
+    pub bytes: PerStep,
     /// Seconds of the busiest device by what bounds them, by [`Bound`]; only where `bounds` was asked for.
-    pub by_bound: [Lane; BOUNDS],
+    pub by_bound: [PerStep; BOUNDS],
     /// Seconds for which the busiest device waits for kernels to be launched; only where `bounds` was asked for.
-    pub launching: Lane,
+    pub launching: PerStep,
     /// The same of each other lane beside the device; empty where nothing runs there.
-    pub beside: Vec<[Lane; BOUNDS]>,
+    pub beside: Vec<[PerStep; BOUNDS]>,
     /// Seconds in which a roof of the busiest device itself would be wholly in use; only where `bounds` was asked for.
-    pub busy: Lane,
+    pub busy: PerStep,
 }
 
 impl Default for Answers {
@@ -250,7 +251,7 @@ pub(super) fn cut(
 impl Answers {
     /// Forgets the first `count` points, as far as they will be told.
     fn clear(&mut self, count: usize, want: Want) {
-        let forget = |lane: &mut Lane| lane[..count].fill(0.0);
+        let forget = |lane: &mut PerStep| lane[..count].fill(0.0);
         [&mut self.step, &mut self.ideal, &mut self.stage].into_iter().for_each(forget);
         if want.band {
             [&mut self.low, &mut self.high].into_iter().for_each(forget);
@@ -289,7 +290,7 @@ impl Answers {
     }
 
     /// The seconds by bound of the device, or of a lane beside it.
-    pub(super) fn of_lane(&mut self, lane: Option<usize>) -> &mut [Lane; BOUNDS] {
+    pub(super) fn of_lane(&mut self, lane: Option<usize>) -> &mut [PerStep; BOUNDS] {
         let Some(lane) = lane else { return &mut self.by_bound };
         if self.beside.is_empty() {
             self.beside = vec![[[0.0; BLOCK]; BOUNDS]; LANES_BESIDE];
@@ -340,7 +341,7 @@ impl Answers {
         seconds[link] = (seconds[link] - hidden.links * computing).max(0.0);
         if !self.beside.is_empty() {
             let mut lanes = [0.0; LANES_BESIDE];
-            let all = |bounds: &[Lane; BOUNDS]| bounds.iter().map(|lane| lane[point]).sum();
+            let all = |bounds: &[PerStep; BOUNDS]| bounds.iter().map(|lane| lane[point]).sum();
             lanes.iter_mut().zip(&self.beside).for_each(|(sum, bounds)| *sum = all(bounds));
             let (lane, more) = sticks_out(&lanes, seconds.iter().sum(), hidden);
             if more > 0.0 {

@@ -1,8 +1,9 @@
 //! Questions about points whose operators take the greatest of a few multiples of a step's sums.
 
-use super::affine::{Affine, BLOCK, DECODE_KEYS, DECODES, Lane, VISITED};
+use super::affine::{Affine, BLOCK, DECODE_KEYS, DECODES, PerStep, VISITED};
 use super::kernel::{Answers, Pieces, Scratch, Sizes, Want, cut};
-use super::program::{Kind, Program};
+use super::kind::Kind;
+use super::program::Program;
 use super::rows::{COMPUTING, LINKING, STAGE_COMPUTING, STAGE_LINKING, place};
 use super::run::{add_up, stretches};
 use super::steps::Steps;
@@ -197,7 +198,7 @@ impl Linear {
     }
 }
 
-fn expose(sum: &mut [f64], computing: &Lane, linking: &Lane, overlap: f64) {
+fn expose(sum: &mut [f64], computing: &PerStep, linking: &PerStep, overlap: f64) {
     for ((sum, computing), linking) in sum.iter_mut().zip(computing).zip(linking) {
         let shown = linking - overlap * computing;
         *sum += computing + if shown > 0.0 { shown } else { 0.0 };

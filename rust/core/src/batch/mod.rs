@@ -9,6 +9,7 @@
 //! and those of a request's decode steps at the few contexts where lines bend ([`answer`]).
 
 mod affine;
+mod kind;
 mod program;
 mod rows;
 mod shared;

@@ -6,28 +6,15 @@
 use std::sync::Arc;
 
 use super::kernel::{Answers, Want};
+use super::kind::Kind;
 use super::remembered::Remembered;
 use super::tally::{self, Spot, Used};
 use crate::efficiency::band::within;
-use crate::lanes::{BLOCK, Lane, Part, Parts};
+use crate::per_step::{BLOCK, Part, Parts, PerStep};
 use crate::roof::Costs;
 use crate::step::Pricer;
 use crate::technique::Generation;
 use crate::work::Op;
-
-/// What steps consist of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Prompt chunks; the last ones of their prompts sample.
-    Prompt {
-        /// Whether logits are needed.
-        samples: bool,
-    },
-    /// New tokens for each sequence.
-    Decode,
-    /// New tokens for each sequence, and one prompt chunk.
-    Mixed,
-}
 
 /// Steps of one kind; columns of equal length.
 #[derive(Debug, Clone, Copy)]
@@ -67,8 +54,8 @@ pub(super) struct Desk {
     prefill: Box<Part>,
     all: Box<Part>,
     costs: Box<Costs>,
-    lanes: Vec<Lane>,
-    times: [Lane; 3],
+    lanes: Vec<PerStep>,
+    times: [PerStep; 3],
     /// By [`Kind`].
     pub(super) remembered: [Remembered; 3],
     gathered: [[u64; BLOCK]; 4],
@@ -81,20 +68,10 @@ impl Default for Desk {
             prefill: Box::default(),
             all: Box::default(),
             costs: Box::default(),
-            lanes: tally::lanes(),
+            lanes: tally::nothing(),
             times: [[0.0; BLOCK]; 3],
             remembered: Default::default(),
             gathered: [[0; BLOCK]; 4],
-        }
-    }
-}
-
-impl Kind {
-    pub(super) fn index(self) -> usize {
-        match self {
-            Kind::Prompt { samples: false } => 0,
-            Kind::Prompt { samples: true } => 1,
-            Kind::Decode | Kind::Mixed => 2,
         }
     }
 }
@@ -207,7 +184,7 @@ impl ByOperator {
         };
         for place in places {
             let line = &self.pricer.lines[*place];
-            let Some(part) = line.op().lanes(&parts, samples) else { continue };
+            let Some(part) = line.op().sums_of_each(&parts, samples) else { continue };
             line.costs_of(&parts, part, count, want.bounds, costs);
             self.spots[*place].add_each(costs, count, self.one_stage, want, lanes);
         }
@@ -223,7 +200,7 @@ impl ByOperator {
     ) {
         let Desk { lanes, times, .. } = desk;
         self.used.all_times(lanes, self.one_stage, count, self.pricer.hidden(), times);
-        let add = |to: &mut Lane, from: &Lane| match points {
+        let add = |to: &mut PerStep, from: &PerStep| match points {
             None => to[..count].iter_mut().zip(from).for_each(|(to, from)| *to += from),
             Some(points) => points.iter().zip(from).for_each(|(point, from)| to[*point] += from),
         };

@@ -4,24 +4,11 @@ use super::affine::{
     Affine, COLUMNS, DECODE_KEYS, DECODES, PROMPT_AREA, PROMPT_KEYS, PROMPT_PAIRS, PROMPT_TOKENS, PROMPTS,
     VISITED, grows,
 };
+use super::kind::Kind;
 use crate::roof::{Bound, Priced};
 use crate::shape::Reach;
 use crate::step::Pricer;
-use crate::work::{Op, Over, Rate};
-
-/// What a step consists of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Prompt chunks; the last ones of their prompts sample.
-    Prompt {
-        /// Whether logits are needed.
-        samples: bool,
-    },
-    /// One token for each sequence.
-    Decode,
-    /// One token for each sequence, and one prompt chunk.
-    Mixed,
-}
+use crate::work::{Op, Rate};
 
 /// Seconds of an operator: the greatest of its forms.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,27 +90,6 @@ impl Program {
     /// Whether anything depends on the column.
     pub(super) fn uses(&self, column: usize) -> bool {
         self.used[column]
-    }
-}
-
-impl Kind {
-    fn decodes(self, over: Over) -> bool {
-        match over {
-            Over::All | Over::Decode => matches!(self, Kind::Decode | Kind::Mixed),
-            Over::DecodeAlone => self == Kind::Decode,
-            Over::WithPrompts => self == Kind::Mixed,
-            Over::Prefill => false,
-        }
-    }
-
-    fn prompts(self, over: Over) -> bool {
-        let any = matches!(self, Kind::Prompt { .. } | Kind::Mixed);
-        any && !matches!(over, Over::Decode | Over::DecodeAlone)
-    }
-
-    fn runs(self, op: &Op) -> bool {
-        let idle = op.needs_logits && self == Kind::Prompt { samples: false };
-        (self.decodes(op.over) || self.prompts(op.over)) && !idle
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::kernel::Want;
-use crate::lanes::BLOCK;
+use crate::per_step::BLOCK;
 
 /// Places of the table; a power of two, several times a block, so that a block always finds room.
 const PLACES: usize = 2048;

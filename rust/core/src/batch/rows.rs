@@ -1,6 +1,6 @@
 //! Rows of coefficients over a block of points: seconds, added up by where they are spent.
 
-use super::affine::{Affine, BLOCK, Lane, grows};
+use super::affine::{Affine, BLOCK, PerStep, grows};
 use super::program::Row;
 use crate::roof::Bound;
 
@@ -8,7 +8,7 @@ use crate::roof::Bound;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Seconds {
     /// Of all pipeline stages: computing, communicating; then the same of the busiest stage.
-    pub(super) lanes: [Lane; LANES],
+    pub(super) lanes: [PerStep; LANES],
 }
 
 /// Computing, all stages.
@@ -60,7 +60,7 @@ pub(super) struct Detail {
 /// Values of a row's forms while it is priced.
 #[derive(Debug, Clone)]
 pub(super) struct Values {
-    lanes: [Lane; 3],
+    lanes: [PerStep; 3],
 }
 
 impl Default for Values {
@@ -72,7 +72,7 @@ impl Default for Values {
 /// Adds every row's seconds to the first `count` points.
 pub(super) fn add(
     rows: &[Row],
-    columns: &[Lane],
+    columns: &[PerStep],
     count: usize,
     detail: Detail,
     values: &mut Values,
@@ -94,7 +94,7 @@ pub(super) fn add(
 /// the greatest of them is added in one loop.
 pub(super) fn add_over_one(
     row: &Row,
-    columns: &[Lane],
+    columns: &[PerStep],
     count: usize,
     detail: Detail,
     values: &mut Values,
@@ -138,7 +138,7 @@ fn add_times(sum: &mut [f64], values: &[f64], times: f64) {
 /// Leaves the greatest of a row's forms in the first lane of `values`.
 fn greatest(
     row: &Row,
-    columns: &[Lane],
+    columns: &[PerStep],
     count: usize,
     bounds: bool,
     values: &mut Values,
@@ -202,7 +202,7 @@ fn greatest(
 }
 
 /// The greater of two forms of one and the same column, in one loop; `false` where they are not.
-fn one_column(best: &mut [f64], columns: &[Lane], a: &Affine, b: &Affine) -> bool {
+fn one_column(best: &mut [f64], columns: &[PerStep], a: &Affine, b: &Affine) -> bool {
     let (x, column, y) = match (&*a.terms, &*b.terms) {
         ([(column, x)], [(other, y)]) if column == other => (*x, *column, *y),
         ([], [(column, y)]) => (0.0, *column, *y),
@@ -217,7 +217,7 @@ fn one_column(best: &mut [f64], columns: &[Lane], a: &Affine, b: &Affine) -> boo
 }
 
 /// Leaves the greater of two lanes in the first, and adds it to the lane of whichever it was.
-fn split(best: &mut [f64], other: &[f64], first: &mut Lane, second: &mut Lane, times: f64) {
+fn split(best: &mut [f64], other: &[f64], first: &mut PerStep, second: &mut PerStep, times: f64) {
     for (((best, other), first), second) in best.iter_mut().zip(other).zip(first).zip(second) {
         let later = *other > *best;
         *best = if later { *other } else { *best };
@@ -228,7 +228,7 @@ fn split(best: &mut [f64], other: &[f64], first: &mut Lane, second: &mut Lane, t
 }
 
 /// Two different lanes, to write to both.
-fn two_lanes(lanes: &mut [Lane; LANES], first: usize, second: usize) -> (&mut Lane, &mut Lane) {
+fn two_lanes(lanes: &mut [PerStep; LANES], first: usize, second: usize) -> (&mut PerStep, &mut PerStep) {
     let (low, high) = (first.min(second), first.max(second));
     let (left, right) = lanes.split_at_mut(high);
     if first < second { (&mut left[low], &mut right[0]) } else { (&mut right[0], &mut left[low]) }

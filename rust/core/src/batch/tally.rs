@@ -2,7 +2,7 @@
 
 use super::kernel::Want;
 use crate::efficiency::band::{FAMILIES, Spread};
-use crate::lanes::{BLOCK, Lane};
+use crate::per_step::{BLOCK, PerStep};
 use crate::roof::{BOUNDS, Cost, Costs};
 use crate::site::{LANES_BESIDE, Lane as Beside};
 use crate::step::{Exposed, Hidden, Line};
@@ -101,9 +101,9 @@ impl Spot {
         count: usize,
         one_stage: bool,
         want: Want,
-        lanes: &mut [Lane],
+        lanes: &mut [PerStep],
     ) {
-        let mut add = |sum: usize, from: &Lane, factor: f64| {
+        let mut add = |sum: usize, from: &PerStep, factor: f64| {
             let sum = &mut lanes[sum][..count];
             sum.iter_mut().zip(from).for_each(|(sum, value)| *sum += value * factor);
         };
@@ -171,7 +171,7 @@ impl Used {
     }
 
     /// Writes each step's time of one kind: of all stages, of the busiest one, or ideal.
-    fn times(&self, base: usize, lanes: &[Lane], hidden: &Hidden, out: &mut [f64]) {
+    fn times(&self, base: usize, lanes: &[PerStep], hidden: &Hidden, out: &mut [f64]) {
         if !self.places.iter().any(|place| *place > 2) {
             let (compute, link, host) = (&lanes[base], &lanes[base + 1], &lanes[base + 2]);
             for (out, ((compute, link), host)) in out.iter_mut().zip(compute.iter().zip(link).zip(host)) {
@@ -193,9 +193,9 @@ impl Used {
         &self,
         base: usize,
         wanted: impl Fn(usize) -> bool,
-        lanes: &[Lane],
+        lanes: &[PerStep],
         hidden: &Hidden,
-        busy: &mut Lane,
+        busy: &mut PerStep,
         out: &mut [f64],
     ) {
         for (busy, (compute, link)) in busy.iter_mut().zip(lanes[base].iter().zip(&lanes[base + 1])) {
@@ -218,7 +218,7 @@ impl Used {
     }
 
     /// Writes how long the busiest stage of each step waits for launching: nothing where it waits longer for another lane.
-    pub(super) fn waits(&self, lanes: &[Lane], one_stage: bool, hidden: &Hidden, out: &mut [f64]) {
+    pub(super) fn waits(&self, lanes: &[PerStep], one_stage: bool, hidden: &Hidden, out: &mut [f64]) {
         let base = if one_stage { WHOLE } else { STAGE };
         let (mut busy, mut others) = ([0.0; BLOCK], [0.0; BLOCK]);
         let others = &mut others[..out.len()];
@@ -230,11 +230,11 @@ impl Used {
     /// Time of all stages, of the busiest one, and ideal, of each of the first `count` steps.
     pub(super) fn all_times(
         &self,
-        lanes: &[Lane],
+        lanes: &[PerStep],
         one_stage: bool,
         count: usize,
         hidden: &Hidden,
-        out: &mut [Lane; 3],
+        out: &mut [PerStep; 3],
     ) {
         let [whole, stage, ideal] = out;
         self.times(WHOLE, lanes, hidden, &mut whole[..count]);
@@ -246,7 +246,7 @@ impl Used {
     }
 
     /// How far below and above each of the first `count` steps may take.
-    pub(super) fn widths(&self, lanes: &[Lane], count: usize, low: &mut Lane, high: &mut Lane) {
+    pub(super) fn widths(&self, lanes: &[PerStep], count: usize, low: &mut PerStep, high: &mut PerStep) {
         for (base, out) in [(LOW, low), (HIGH, high)] {
             let out = &mut out[..count];
             out.fill(0.0);
@@ -302,7 +302,7 @@ fn exposed(base: usize, sum: impl Fn(usize) -> f64) -> Exposed {
     }
 }
 
-/// Lanes for every sum.
-pub(super) fn lanes() -> Vec<Lane> {
+/// Every sum of every step, 0.
+pub(super) fn nothing() -> Vec<PerStep> {
     vec![[0.0; BLOCK]; SUMS]
 }

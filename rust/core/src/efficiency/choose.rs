@@ -39,10 +39,11 @@ const ODD: [(&str, [f64; 2]); 5] = [
 /// not tell how much.
 const BEYOND: f64 = 1.5;
 
-/// By how much more, for each doubling of the largest size that was measured. Tables fitted without their largest quarter,
-/// half and three quarters were four fifths inside with bands 1.1 to 1.5, 1.2 to 2.5 and 1.5 to 4 times as wide for
-/// problems up to 2, 16 and 500 times as large.
+/// By how much more for each doubling of the largest size that was measured, from the first where a table did not tell, else
+/// from what its own largest quarter reaches. Tables fitted without their largest quarter, half and three quarters were four
+/// fifths inside with bands 1.1 to 1.5, 1.2 to 2.5 and 1.5 to 4 times as wide up to 2, 16 and 500 times as large.
 const PER_DOUBLING: f64 = 0.25;
+const TOLD_DOUBLINGS: f64 = 4.0;
 
 /// The dimension that tells how large a problem is altogether: products of the others lie in fewer of them.
 pub const SIZE: &str = "size";
@@ -60,8 +61,8 @@ pub struct Chosen<F> {
     pub odd: Spread,
     /// The range of each dimension that was measured.
     pub valid: Vec<(String, [f64; 2])>,
-    /// How much wider bands are for larger problems than any that was measured.
-    pub beyond: f64,
+    /// How much wider bands are for larger problems than any that was measured; `None` where a table did not tell.
+    pub beyond: Option<f64>,
     /// Where it is from.
     pub source: Source,
     /// What this device's datasheet stands for beside that of the device that was measured.
@@ -106,13 +107,21 @@ impl<F> Chosen<F> {
         };
         let spread = spread.widened(if self.valid.iter().any(is_beyond) { BEYOND } else { 1.0 });
         let size = dimensions.iter().find(|(name, _)| *name == SIZE).map_or(0.0, |(_, size)| *size);
-        let largest =
-            self.valid.iter().find(|(name, _)| name == SIZE).map_or(f64::INFINITY, |(_, [_, most])| *most);
+        let largest = self.largest();
         if size <= largest {
             return spread;
         }
-        let wider = self.beyond.max(1.0 + PER_DOUBLING * (size / largest).log2());
-        spread.evenly().widened(wider)
+        let doublings = (size / largest).log2();
+        let (wider, untold) = match self.beyond {
+            Some(told) => (told, (doublings - TOLD_DOUBLINGS).max(0.0)),
+            None => (BEYOND, doublings),
+        };
+        spread.evenly().widened(wider + PER_DOUBLING * untold)
+    }
+
+    /// The largest problem that was measured; infinite where that is not known.
+    pub fn largest(&self) -> f64 {
+        self.valid.iter().find(|(name, _)| name == SIZE).map_or(f64::INFINITY, |(_, [_, most])| *most)
     }
 
     /// The same fit for such kernels alone.
@@ -204,7 +213,7 @@ impl<'a> Chooser<'a> {
             spread: spread.widened(factor),
             odd: fit.odd.unwrap_or_else(|| odd::<F>(spread)).widened(factor),
             valid: fit.valid.clone(),
-            beyond: fit.beyond.unwrap_or(BEYOND),
+            beyond: fit.beyond,
             source: self.source(near, set, fit),
             like: from.map_or(Like::SAME, |from| Like::between(from, self.hardware)),
         }
@@ -346,14 +355,17 @@ mod tests {
     fn bands_of_larger_problems_than_any_measured_are_wider_the_larger_they_are_on_both_sides() {
         let mut own = chosen("h100-sxm", "vllm", &["bf16"]);
         own.valid = vec![("m".into(), [1.0, 64.0]), (SIZE.into(), [1e6, 1e9])];
-        own.beyond = 2.0;
-        let at = |size: f64| own.spread_of(true, &[("m", 8.0), (SIZE, size)]);
+        own.beyond = Some(2.0);
+        let told = own.clone();
+        let at = |size: f64| told.spread_of(true, &[("m", 8.0), (SIZE, size)]);
         assert_eq!((at(1e3), at(1e9)), (own.spread, own.spread));
         let even = own.spread.evenly();
         assert!((even.low * even.high - 1.0).abs() < 1e-12);
         assert!(even.low <= own.spread.low && even.high >= own.spread.high);
-        assert_eq!((at(1.1e9), at(8e9)), (even.widened(2.0), even.widened(2.0)));
+        assert_eq!((at(1.1e9), at(16e9)), (even.widened(2.0), even.widened(2.0)));
         assert_eq!(at(1e9 * 256.0), even.widened(3.0));
+        own.beyond = None;
+        assert_eq!(own.spread_of(true, &[(SIZE, 4e9)]), even.widened(BEYOND + 0.5));
         let outside = own.spread_of(true, &[("m", 128.0), (SIZE, 1e8)]);
         assert_eq!(outside, own.spread.widened(BEYOND));
     }

@@ -349,6 +349,19 @@ mod tests {
     }
 
     #[test]
+    fn whole_numbers_are_numbers_and_a_fit_may_say_how_wide_bands_are_beyond_it() {
+        let whole =
+            SOUND.replace("1.0, 1.1", "1, 1.1").replace("[1.0, 4096.0]", "[1, 4096]") + "beyond = 2\n";
+        let (set, plain) =
+            (Set::parse("mine.toml", &whole).unwrap(), Set::parse("mine.toml", SOUND).unwrap());
+        assert_eq!((&set.fits[0].spread, &set.fits[0].valid), (&plain.fits[0].spread, &plain.fits[0].valid));
+        assert_eq!((set.fits[0].beyond, plain.fits[0].beyond), (Some(2.0), None));
+        let narrower = whole.replace("beyond = 2", "beyond = 0.5");
+        let error = Set::parse("mine.toml", &narrower).unwrap_err().to_string();
+        assert_eq!(error, "mine.toml: fit[0].beyond must be from 1 to 10: 0.5");
+    }
+
+    #[test]
     fn factors_and_what_clients_wait_stand_beside_fits() {
         let more = "[[factor]]\nengine = \"vllm\"\nfamily = \"gemm\"\nfactor = 1.1\n[serving]\napi_latency_s = 0.003\n";
         let set = Set::parse("mine.toml", &format!("{SOUND}\n{more}")).unwrap();

@@ -1,7 +1,7 @@
 //! What an operator does, as coefficients of a step's sums: FLOPs, bytes of each kind, bytes over a link.
 
 use crate::format::Format;
-use crate::lanes::{Part, Parts as Lanes};
+use crate::per_step::{Part, Parts as BlockParts};
 use crate::shape::{Parts, PhaseSums};
 use crate::site::{DrawnBy, Matrix, Site};
 
@@ -227,12 +227,12 @@ impl<'a> Parts<'a> {
     }
 }
 
-impl<'a> Lanes<'a> {
+impl<'a> BlockParts<'a> {
     /// The same for an operator that sees those sequences alone, as [`Parts::seen`].
-    pub fn seen(&self, over: Over) -> Lanes<'a> {
+    pub fn seen(&self, over: Over) -> BlockParts<'a> {
         match (over, self.prefill, self.decode) {
-            (Over::Prefill, Some(prefill), _) => Lanes { decode: None, all: prefill, ..*self },
-            (Over::Decode, _, Some(decode)) => Lanes { prefill: None, all: decode, ..*self },
+            (Over::Prefill, Some(prefill), _) => BlockParts { decode: None, all: prefill, ..*self },
+            (Over::Decode, _, Some(decode)) => BlockParts { prefill: None, all: decode, ..*self },
             _ => *self,
         }
     }
@@ -311,8 +311,8 @@ impl Op {
         self.runs_over(part).then_some(part)
     }
 
-    /// The lanes it reads of a block of steps, `samples` of which say whether any needs logits; `None` if it runs in none.
-    pub fn lanes<'a>(&self, parts: &Lanes<'a>, samples: bool) -> Option<&'a Part> {
+    /// The sums it reads of each step of a block, `samples` of which say whether any needs logits; `None` if it runs in none.
+    pub fn sums_of_each<'a>(&self, parts: &BlockParts<'a>, samples: bool) -> Option<&'a Part> {
         if self.needs_logits && !samples {
             return None;
         }

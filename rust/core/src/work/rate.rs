@@ -1,6 +1,6 @@
 //! A quantity as coefficients of a step's sums, and which of the sums it depends on.
 
-use crate::lanes::Part;
+use crate::per_step::Part;
 use crate::shape::PhaseSums;
 use crate::straight::Straight;
 

@@ -1,6 +1,6 @@
 //! Weights that a step reads in part: of experts and adapters those that its tokens or sequences draw.
 
-use crate::lanes::{Lane, Part, visited};
+use crate::per_step::{Part, PerStep, visited};
 use crate::shape::PhaseSums;
 use crate::site::{DrawnBy, Skew};
 
@@ -44,7 +44,7 @@ impl Touched {
     /// Expected experts read in each of the first `out.len()` steps, as [`Touched::experts`] says of one; a share of the
     /// tokens of some part draw none.
     pub fn experts_of_each(&self, part: &Part, idle: Option<(f64, &Part)>, out: &mut [f64]) {
-        let mut draws: Lane = match self.drawn_by {
+        let mut draws: PerStep = match self.drawn_by {
             DrawnBy::Token => part.tokens,
             DrawnBy::Sequence => part.sequences,
         };

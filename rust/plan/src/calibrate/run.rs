@@ -150,6 +150,9 @@ fn fitted<F: Fitted>(
 
 /// Whether there are rows enough to fit.
 fn enough(group: &Group, least: usize, own: bool) -> Result<(), String> {
+    if group.dropped.iter().any(|(flaw, _)| *flaw == Flaw::AmongFaster) {
+        return Err(format!("{}: none of it is believed", Flaw::AmongFaster.why()));
+    }
     let rows = group.rows.len();
     if rows >= least {
         return Ok(());

@@ -66,18 +66,20 @@ form! {
         eff_two_shot: 0.01..1.5,
         /// What every rank beyond two takes of the link in two shots, where ranks share a host's bus.
         shared: 0.0..20.0,
+        /// The host's launch, behind which the exchange before it hides; 0 in a graph.
+        host_s: 0.0..1e-2,
     }
     seconds = CustomAllReduce::time;
 }
 
 impl CustomAllReduce {
-    /// `a0 + a1·(n − 1) + min(S·(n − 1)/(bw·e1), d + 2(n − 1)/n·S·(1 + shared·(n − 2))/(bw·e2))`.
+    /// `max(host, a0 + a1·(n − 1) + min(S·(n − 1)/(bw·e1), d + 2(n − 1)/n·S·(1 + shared·(n − 2))/(bw·e2)))`.
     #[inline]
     pub fn time(&self, _: &Device, kernel: &CollectiveKernel) -> f64 {
         let peers = kernel.ranks - 1.0;
         let one = kernel.bytes * peers / (kernel.link * self.eff_one_shot);
         let crossing = 2.0 * peers / kernel.ranks * kernel.bytes * crowd(self.shared, kernel);
         let two = self.d_s + crossing / (kernel.link * self.eff_two_shot);
-        self.a0_s + self.a1_s * peers + one.min(two)
+        (self.a0_s + self.a1_s * peers + one.min(two)).max(self.host_s)
     }
 }

@@ -128,8 +128,8 @@ impl MlaPrefill {
     #[inline]
     pub fn time(&self, device: &Device, kernel: &super::prefill::PrefillKernel) -> f64 {
         let MlaPrefill { t0_s, ec, x0, w_item, c_mem, tile_pad } = *self;
-        super::prefill::Prefill { t0_s, ec, x0, w_item, c_mem, c_kv: c_mem, tile_pad, c_item_s: 0.0 }
-            .time(device, kernel)
+        super::prefill::Prefill { t0_s, ec, x0, w_item, c_mem, c_kv: c_mem, tile_pad, write_s: 0.0 }
+            .walked(device, kernel)
     }
 }
 

@@ -31,6 +31,11 @@ pub struct PrefillKernel {
     pub peak: f64,
 }
 
+/// Seconds of beginning a head of a sequence on one multiprocessor; fits of it lay between 0 and 2 µs.
+const BEGUN_S: f64 = 0.5e-6;
+/// Elements of a token's keys that one block of threads writes into the cache at once.
+const BLOCK: f64 = 512.0;
+
 form! {
     /// Numbers of prefill attention.
     Prefill("prefill") of PrefillKernel {
@@ -44,20 +49,32 @@ form! {
         w_item: 0.0..8.0,
         /// Passes over queries and outputs.
         c_mem: 0.0..40.0,
-        /// Passes over keys and values, writing them into the cache included.
+        /// Passes over keys and values.
         c_kv: 0.0..80.0,
         /// Half-masked tiles along the diagonal, in tiles of 64.
         tile_pad: 0.0..8.0,
-        /// Beginning a head of a sequence, on one multiprocessor.
-        c_item_s: 0.0..1e-5,
+        /// Writing a new token's keys and values into the cache by a block of threads, on one multiprocessor.
+        write_s: 0.0..1e-5,
     }
     seconds = Prefill::time;
 }
 
 impl Prefill {
-    /// `t0 + C + w·item + c_item·N·h/SM + (c_mem·QO + c_kv·KV)/B`, `C = 2·(dq + dv + x0)·h·(pairs + 64·pad·tokens)/(P·ec)`.
+    /// `t0 + C + w·item + 0.5 µs·N·h/SM + write·tokens·min(hkv·d/512, 1)/SM + (c_mem·QO + c_kv·KV)/B`,
+    /// `C = 2·(dq + dv + x0)·h·(pairs + 64·pad·tokens)/(P·ec)`.
+    ///
+    /// Kernels that write caches give each token a block of at most 512 threads. How many of those run at once follows from
+    /// their size, so that few KV heads take as long for each element as many, and more than four of 128 hardly longer.
     #[inline]
     pub fn time(&self, device: &Device, kernel: &PrefillKernel) -> f64 {
+        let written = kernel.tokens * (kernel.kv_heads * kernel.key_dim / BLOCK).min(1.0);
+        let begun = BEGUN_S * kernel.sequences * kernel.heads;
+        self.walked(device, kernel) + (begun + self.write_s * written) / device.sm
+    }
+
+    /// Seconds without what is done once a head and once a token.
+    #[inline]
+    pub(super) fn walked(&self, device: &Device, kernel: &PrefillKernel) -> f64 {
         let score = 2.0 * (kernel.key_dim + kernel.value_dim + self.x0 / device.exponential);
         let per_flop = 1.0 / (kernel.peak * self.ec);
         let pairs = kernel.pairs + 64.0 * self.tile_pad * kernel.tokens;
@@ -67,7 +84,6 @@ impl Prefill {
         let own = kernel.tokens * kernel.heads * width * kernel.activation_bytes;
         let cached = kernel.keys * kernel.kv_heads * width * kernel.kv_bytes;
         let passes = self.c_mem * own + self.c_kv * cached;
-        let begun = self.c_item_s * kernel.sequences * kernel.heads / device.sm;
-        self.t0_s + compute + self.w_item * item + begun + passes / device.bandwidth
+        self.t0_s + compute + self.w_item * item + passes / device.bandwidth
     }
 }

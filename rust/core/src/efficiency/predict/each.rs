@@ -10,7 +10,7 @@ use crate::efficiency::form::mla::MlaDecodeKernel;
 use crate::efficiency::form::moe::MoeKernel;
 use crate::efficiency::form::prefill::PrefillKernel;
 use crate::efficiency::form::{Device, Form};
-use crate::lanes::{Lane, Part, Parts, visited};
+use crate::per_step::{Part, Parts, PerStep, visited};
 use crate::roof::Costs;
 use crate::work::{Op, Rate};
 
@@ -77,7 +77,7 @@ impl Predicted {
                 }
             }
             Price::Experts(form, quick, experts, kernel) => {
-                let mut active: Lane = part.tokens;
+                let mut active: PerStep = part.tokens;
                 let active = &mut active[..count];
                 each(other, &part.tokens, |tokens| tokens * experts.at_once * experts.ranks);
                 visited(active, other, experts.missed.ln());

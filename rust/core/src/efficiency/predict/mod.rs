@@ -18,12 +18,13 @@ use crate::format::{Format, Storage};
 use crate::hardware::Hardware;
 use crate::roof::{Cost, Priced, Roof};
 use crate::shape::{Parts, PhaseSums};
-use crate::straight::{Greatest, Straight};
 use crate::work::kernel::{self, Kernel};
 use crate::work::{Collective, Op, Rate};
 
+mod beyond;
 mod called;
 mod each;
+mod straight;
 
 use called::{
     answers_as, exchanged_as, experts_as, float_peak, is_own, multiplied_as, prompts_as, with_scales,
@@ -47,6 +48,8 @@ pub struct Predicted {
     launch: f64,
     /// By what whole steps say its family is longer.
     factor: f64,
+    /// The largest problems that were measured: of prompts or of all, and of answers.
+    largest: [f64; 2],
     /// Its 80 % band.
     pub spread: Spread,
     /// Where it is from.
@@ -99,12 +102,18 @@ struct Compiled {
     spread: Spread,
     source: Source,
     like: Like,
+    largest: [f64; 2],
 }
 
 impl Compiled {
     /// What runs inside another kernel.
-    const NOTHING: Compiled =
-        Compiled { price: Price::Nothing, spread: Spread::NONE, source: Source::Datasheet, like: Like::SAME };
+    const NOTHING: Compiled = Compiled {
+        price: Price::Nothing,
+        spread: Spread::NONE,
+        source: Source::Datasheet,
+        like: Like::SAME,
+        largest: [f64::INFINITY; 2],
+    };
 }
 
 /// Compiles the prices of a deployment's operators.
@@ -133,7 +142,7 @@ impl<'a> Predictor<'a> {
     pub fn predict(&self, priced: &Priced) -> Option<Predicted> {
         let op = priced.op();
         let eager = self.prediction.switches.launch == Launch::Eager;
-        let Compiled { price, mut spread, source, like } = self.price(op, priced)?;
+        let Compiled { price, mut spread, source, like, largest } = self.price(op, priced)?;
         let launch = price.launch();
         let alone = !matches!(price, Price::Nothing | Price::Host(_));
         let floor = if eager && alone { EAGER_S } else { 0.0 };
@@ -148,7 +157,7 @@ impl<'a> Predictor<'a> {
             let own = matches!(source, Source::Fitted(_));
             spread = if own { left } else { left.or_wider(spread.widened(0.5)) };
         }
-        Some(Predicted { price, device, floor, launch, factor, spread, source })
+        Some(Predicted { price, device, floor, launch, factor, largest, spread, source })
     }
 
     /// The peak of an operator's multiplications that the device holds under load, FLOP/s.
@@ -189,6 +198,7 @@ impl<'a> Predictor<'a> {
             floor: 0.0,
             launch: 0.0,
             factor: 1.0,
+            largest: [f64::INFINITY; 2],
             spread: Spread::NONE,
             source: Source::Assumed,
         })
@@ -313,12 +323,14 @@ impl<'a> Predictor<'a> {
             (None, Some(one)) => (one.spread, one.source.clone()),
             (None, None) => return None,
         };
+        let largest = [prefill.as_ref().map(Chosen::largest), decode.as_ref().map(Chosen::largest)]
+            .map(|known| known.unwrap_or(f64::INFINITY));
         let price = Price::Attention(
             prefill.map(|chosen| (chosen.form, prompts)),
             decode.map(|chosen| (chosen.form, answers)),
             Seen { window: attention.window, at_once: attention.at_once },
         );
-        Some(Compiled { price, spread, source, like })
+        Some(Compiled { price, spread, source, like, largest })
     }
 
     fn absorbed(&self, absorbed: &kernel::Absorbed) -> Option<Compiled> {
@@ -431,7 +443,14 @@ impl<'a> Predictor<'a> {
 
 impl<F> Chosen<F> {
     fn priced(self, price: impl FnOnce(F) -> Price) -> Compiled {
-        Compiled { price: price(self.form), spread: self.spread, source: self.source, like: self.like }
+        let largest = [self.largest(); 2];
+        Compiled {
+            price: price(self.form),
+            spread: self.spread,
+            source: self.source,
+            like: self.like,
+            largest,
+        }
     }
 }
 
@@ -455,7 +474,9 @@ impl Price {
             Price::FindAndScale(find, scale, _) => find.t0_s + scale.t0_s,
             Price::State(form) => form.t0_s,
             Price::Nccl(form, kernel) => form.a0_s + form.a1_s * (kernel.ranks - 1.0),
-            Price::CustomAllReduce(form, kernel) => form.a0_s + form.a1_s * (kernel.ranks - 1.0),
+            Price::CustomAllReduce(form, kernel) => {
+                (form.a0_s + form.a1_s * (kernel.ranks - 1.0)).max(form.host_s)
+            }
         }
     }
 }
@@ -537,29 +558,6 @@ impl Predicted {
     /// Seconds below which most of it is launching, and whether it is nothing else.
     pub fn launching(&self) -> (f64, bool) {
         (2.0 * self.launch.max(self.floor), matches!(self.price, Price::Host(_) | Price::Launching(..)))
-    }
-
-    /// The same where so many sequences decode alone and read all their keys, `ideal` being its ceilings; `None` where
-    /// it is not made of straight lines.
-    pub(crate) fn straight(&self, sequences: f64, ideal: &[Straight]) -> Option<Greatest> {
-        let device = &self.device;
-        let all = |seen: &Seen| *seen == Seen { window: f64::INFINITY, at_once: 1.0 };
-        let form = match &self.price {
-            Price::Nothing => Greatest::default(),
-            Price::Attention(_, Some((form, kernel)), seen) if all(seen) => {
-                form.straight(device, &DecodeKernel { sequences, ..*kernel })
-            }
-            Price::Absorbed(form, kernel, seen) if all(seen) => {
-                form.straight(device, &MlaDecodeKernel { sequences, ..*kernel })
-            }
-            Price::Pass(form, bytes) => {
-                let pass = bytes.over_keys(sequences).times(form.passes / device.bandwidth);
-                Greatest(vec![vec![pass.plus(&Straight::fixed(form.t0_s))]])
-            }
-            _ => return None,
-        };
-        let floored = form.times(self.factor).or(Straight::fixed(self.floor));
-        Some(ideal.iter().fold(floored, |greatest, line| greatest.or(*line)))
     }
 
     /// What launching a step's kernels takes; `None` for everything else.

@@ -57,6 +57,14 @@ impl Sizes {
     /// # Errors
     /// One is absent or not positive, or the heads do not share out.
     pub fn read(keys: &Keys<'_>) -> Result<Sizes> {
+        Sizes::with_head_key(keys, "head_dim")
+    }
+
+    /// The same where the width of a head has another name.
+    ///
+    /// # Errors
+    /// Those of [`Sizes::read`].
+    pub fn with_head_key(keys: &Keys<'_>, key: &str) -> Result<Sizes> {
         let heads = keys.size("num_attention_heads")?;
         Sizes {
             hidden: keys.size("hidden_size")?,
@@ -66,7 +74,7 @@ impl Sizes {
             kv_heads: keys.size_or("num_key_value_heads", heads)?,
             head_dim: 0,
         }
-        .with_head_dim(keys, "head_dim", "num_attention_heads")
+        .with_head_dim(keys, key, "num_attention_heads")
     }
 
     /// The same with the head width under `key`, or hidden ÷ heads where that is absent; checks that heads share out.

@@ -20,16 +20,7 @@ pub(super) const FAMILIES: &[Family] = &[
 fn nemotron(source: &Source<'_>) -> Result<Draft> {
     let keys = source.text();
     let head_key = if keys.has("head_dim") { "head_dim" } else { "attention_head_dim" };
-    let heads = keys.size("num_attention_heads")?;
-    let sizes = Sizes {
-        hidden: keys.size("hidden_size")?,
-        layers: keys.size("num_hidden_layers")?,
-        vocab: keys.size("vocab_size")?,
-        heads,
-        kv_heads: keys.size_or("num_key_value_heads", heads)?,
-        head_dim: 0,
-    }
-    .with_head_dim(keys, head_key, "num_attention_heads")?;
+    let sizes = Sizes::with_head_key(keys, head_key)?;
     let mamba = second(keys, keys.size("mamba_num_heads")?, keys.size("mamba_head_dim")?, &LONG)?;
     // Inner width follows from the heads; ranks and chunks do not change what is multiplied.
     keys.ignore(&[

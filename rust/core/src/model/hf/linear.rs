@@ -61,15 +61,7 @@ fn minimax_layers(keys: &Keys<'_>, layers: u64) -> Result<Vec<bool>> {
         keys.ignore(&["layer_types"]);
         return Ok(kinds.into_iter().map(|kind| kind == 1).collect());
     }
-    let types = keys.texts_per_layer("layer_types", layers)?.ok_or_else(|| keys.missing("attn_type_list"))?;
-    let is_full = |kind: &str| match kind {
-        "full_attention" => Ok(true),
-        "linear_attention" => Ok(false),
-        other => {
-            Err(keys.error("layer_types", "must hold full_attention or linear_attention here", other, ""))
-        }
-    };
-    types.into_iter().map(is_full).collect()
+    keys.full_layers(layers)?.ok_or_else(|| keys.missing("attn_type_list"))
 }
 
 /// Kimi-Linear: three layers of Kimi delta attention to one of latent attention without rotary positions.

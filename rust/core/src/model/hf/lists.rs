@@ -57,6 +57,23 @@ impl<'a> Keys<'a> {
         Ok(found)
     }
 
+    /// Which layers have full attention and which linear, if `layer_types` is there.
+    ///
+    /// # Errors
+    /// The list is not as long as there are layers, or names another kind.
+    pub fn full_layers(&self, layers: u64) -> Result<Option<Vec<bool>>> {
+        let is_full = |kind: &str| match kind {
+            "full_attention" => Ok(true),
+            "linear_attention" => Ok(false),
+            other => {
+                let must = "must hold full_attention or linear_attention here";
+                Err(self.error("layer_types", must, other, ""))
+            }
+        };
+        let types = self.texts_per_layer("layer_types", layers)?;
+        types.map(|types| types.into_iter().map(is_full).collect()).transpose()
+    }
+
     fn check_length(&self, key: &str, length: Option<usize>, layers: u64) -> Result<()> {
         match length {
             Some(length) if length as u64 != layers => {

@@ -92,17 +92,8 @@ fn gated_delta(source: &Source<'_>) -> Result<Draft> {
 /// Which layers have full attention: by `layer_types`, or every `full_attention_interval`-th.
 fn full_layers(keys: &Keys<'_>, layers: u64) -> Result<Vec<bool>> {
     let interval = keys.size_or("full_attention_interval", 4)?;
-    let Some(types) = keys.texts_per_layer("layer_types", layers)? else {
-        return Ok((0..layers).map(|layer| (layer + 1) % interval == 0).collect());
-    };
-    let is_full = |kind: &str| match kind {
-        "full_attention" => Ok(true),
-        "linear_attention" => Ok(false),
-        other => {
-            Err(keys.error("layer_types", "must hold full_attention or linear_attention here", other, ""))
-        }
-    };
-    types.into_iter().map(is_full).collect()
+    let every = || (0..layers).map(|layer| (layer + 1) % interval == 0).collect();
+    Ok(keys.full_layers(layers)?.unwrap_or_else(every))
 }
 
 /// Projections of q, k, v and the output gate, two numbers a value head, a convolution over q, k and v, a norm.

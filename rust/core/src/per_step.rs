@@ -1,41 +1,41 @@
-//! The sums of many steps side by side: what [`shape`](crate::shape) says of one step, a lane a sum.
+//! The sums of many steps side by side: what [`shape`](crate::shape) says of one step, a number a step.
 
 use crate::model::Span;
 use crate::shape::{MAX_REACHES, Reach};
 
-/// Steps that are priced together: their lanes stay in the processor's nearest caches.
+/// Steps that are priced together: their numbers stay in the processor's nearest caches.
 pub const BLOCK: usize = 256;
 
 /// One number a step.
-pub type Lane = [f64; BLOCK];
+pub type PerStep = [f64; BLOCK];
 
 /// Attention of one reach, as [`ReachSums`](crate::shape::ReachSums).
 #[derive(Debug, Clone)]
-pub struct ReachLanes {
+pub struct ReachPerStep {
     /// (query, key) pairs.
-    pub pairs: Lane,
+    pub pairs: PerStep,
     /// Keys read once each.
-    pub keys: Lane,
+    pub keys: PerStep,
     /// Scores of a kernel that does not skip what the mask hides.
-    pub area: Lane,
+    pub area: PerStep,
 }
 
 /// Sums over the sequences of one phase, as [`PhaseSums`](crate::shape::PhaseSums).
 #[derive(Debug, Clone)]
 pub struct Part {
     /// New tokens.
-    pub tokens: Lane,
+    pub tokens: PerStep,
     /// Sequences.
-    pub sequences: Lane,
+    pub sequences: PerStep,
     /// Rows whose logits are needed.
-    pub logits: Lane,
+    pub logits: PerStep,
     /// Keys of the longest sequence after the step.
-    pub longest: Lane,
+    pub longest: PerStep,
     /// Attention, per reach of the model.
-    pub reach: [ReachLanes; MAX_REACHES],
+    pub reach: [ReachPerStep; MAX_REACHES],
 }
 
-/// The lanes of a block of steps as operators read them; `None` where nobody is of that phase in any of them.
+/// The sums of a block of steps as operators read them; `None` where nobody is of that phase in any of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Parts<'a> {
     /// Prompt tokens and their attention.
@@ -48,20 +48,20 @@ pub struct Parts<'a> {
 
 impl Default for Part {
     fn default() -> Part {
-        let lane = [0.0; BLOCK];
-        let reach = ReachLanes { pairs: lane, keys: lane, area: lane };
+        let zeros = [0.0; BLOCK];
+        let reach = ReachPerStep { pairs: zeros, keys: zeros, area: zeros };
         Part {
-            tokens: lane,
-            sequences: lane,
-            logits: lane,
-            longest: lane,
+            tokens: zeros,
+            sequences: zeros,
+            logits: zeros,
+            longest: zeros,
             reach: std::array::from_fn(|_| reach.clone()),
         }
     }
 }
 
 impl Part {
-    /// Fills the lanes of steps in which `sequences` bring `new` tokens each on top of `context` tokens in their caches;
+    /// Fills in the steps in which `sequences` bring `new` tokens each on top of `context` tokens in their caches;
     /// `sampled` of them need logits. The same as [`Reaches::add_item`](crate::shape::Reaches::add_item) for each; areas only
     /// where something reads `areas`.
     pub fn fill<'a>(
@@ -83,8 +83,8 @@ impl Part {
         for (longest, ((_, new), context)) in self.longest.iter_mut().zip(items()) {
             *longest = (context + new) as f64;
         }
-        for (reach, lanes) in reaches.zip(&mut self.reach) {
-            let sums = lanes.pairs.iter_mut().zip(&mut lanes.keys);
+        for (reach, seen) in reaches.zip(&mut self.reach) {
+            let sums = seen.pairs.iter_mut().zip(&mut seen.keys);
             let each = sums.zip(self.sequences.iter().zip(new.iter().zip(context)));
             // Told apart outside the loop, so that the common reach is a loop without branches.
             if (reach.span, reach.causal) == (Span::Full, true) {
@@ -100,7 +100,7 @@ impl Part {
                 }
             }
             if areas {
-                let each = lanes.area.iter_mut().zip(self.sequences.iter().zip(new.iter().zip(context)));
+                let each = seen.area.iter_mut().zip(self.sequences.iter().zip(new.iter().zip(context)));
                 for (area, (count, (new, context))) in each {
                     *area = count * *new as f64 * (context + new) as f64;
                 }
@@ -108,9 +108,9 @@ impl Part {
         }
     }
 
-    /// Fills the lanes of the first `count` steps with the sums of two other parts together, over so many reaches.
+    /// Fills in the first `count` steps with the sums of two other parts together, over so many reaches.
     pub fn add_up(&mut self, one: &Part, other: &Part, reaches: usize, count: usize) {
-        let add = |sum: &mut Lane, a: &Lane, b: &Lane| {
+        let add = |sum: &mut PerStep, a: &PerStep, b: &PerStep| {
             sum[..count].iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum = a + b);
         };
         add(&mut self.tokens, &one.tokens, &other.tokens);
@@ -181,7 +181,7 @@ mod tests {
         }
 
         #[test]
-        fn lanes_hold_the_sums_of_each_step(
+        fn a_block_holds_the_sums_of_each_step(
             items in prop::collection::vec((1u64..90, 1u64..40, 0u64..300), 1..9), size in 1u64..60,
         ) {
             let reaches = reaches(size);
@@ -198,12 +198,12 @@ mod tests {
                 prop_assert_eq!((part.tokens[at], part.sequences[at]), (one.tokens, one.sequences));
                 prop_assert_eq!((part.logits[at], part.longest[at]), (one.logits, one.longest));
                 prop_assert_eq!(both.longest[at], one.longest);
-                for (lanes, sums) in part.reach.iter().zip(one.reach) {
-                    let seen = (lanes.pairs[at], lanes.keys[at], lanes.area[at]);
+                for (found, sums) in part.reach.iter().zip(one.reach) {
+                    let seen = (found.pairs[at], found.keys[at], found.area[at]);
                     prop_assert_eq!(seen, (sums.pairs, sums.keys, sums.area));
                 }
-                for (lanes, sums) in both.reach.iter().zip(one.reach) {
-                    prop_assert_eq!(lanes.keys[at], 2.0 * sums.keys);
+                for (found, sums) in both.reach.iter().zip(one.reach) {
+                    prop_assert_eq!(found.keys[at], 2.0 * sums.keys);
                 }
             }
         }
