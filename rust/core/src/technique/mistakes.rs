@@ -31,7 +31,7 @@ const ALONE: [&str; 6] = [
 ///
 /// ```
 /// use roofline_core::technique::mistakes;
-/// let found = mistakes(&["kv-quant:bits=5", "spec:methode=eagle,gamma=x,accept=0.7"]);
+/// let found = mistakes(&["kv-quant:bits=9", "spec:methode=eagle,gamma=x,accept=0.7"]);
 /// let keys: Vec<(usize, &str)> = found.iter().map(|one| (one.text, one.key.as_str())).collect();
 /// assert_eq!(keys, [(0, "bits"), (1, "methode"), (1, "gamma")]);
 /// ```
