@@ -218,14 +218,17 @@ def _mistakes(why: ValidationError, kind: type[BaseModel]) -> list[str]:
     for error in why.errors():
         place = list(error["loc"])
         of_axis = len(place) > 1 and place[0] == "axes"
-        # What follows an axis in a path are the kinds of values that it might have had.
-        path = _path(place[:2] if of_axis else place)
+        of_limit = len(place) > 1 and place[0] == "limits"
+        # What follows an axis or a limit in a path are the kinds of values that it might have had.
+        path = _path(place[:2] if of_axis or of_limit else place)
         if error["type"] == "extra_forbidden":
             text = _unknown_key(path, str(place[-1]), kind, of_axis=of_axis)
         elif error["type"] == "missing":
             text = f"{path} must be given"
         elif of_axis:
             text = f"{path} must be {_expected(str(place[1]))}: {_shown(error['input'])}"
+        elif len(place) > 2 and of_limit:
+            text = f"{path} must be a number: {_shown(error['input'])}"
         else:
             said = error["msg"][:1].lower() + error["msg"][1:]
             text = f"{path}: {said.replace('input should', 'must')}: {_shown(error['input'])}"
