@@ -37,13 +37,7 @@ def mistakes(settings: Mapping[str, Any], path: str = "") -> Iterator[str]:
         if name == "techniques":
             yield from of_choices(given, f"{path}{name}")
         elif name in _CHECKS:
-            values = (
-                given
-                if isinstance(given, list | tuple)
-                else given.split(",")
-                if isinstance(given, str)
-                else ()
-            )
+            values = given if isinstance(given, list | tuple) else str(given).split(",")
             for place, value in enumerate(values):
                 where = f"{path}{name}[{place}]" if len(values) > 1 else f"{path}{name}"
                 if isinstance(value, str):

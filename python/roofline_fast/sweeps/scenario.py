@@ -151,7 +151,9 @@ def checked(content: dict[str, Any], origin: str) -> Scenario | SimulateScenario
         scenario = kind.model_validate(content)
     except ValidationError as why:
         mistakes += _mistakes(why, kind)
-    mistakes += _names(content, kind)
+    # Of a value that is no name at all it need not be told that nothing has this name.
+    told = {mistake.partition(" ")[0] for mistake in mistakes}
+    mistakes += [mistake for mistake in _names(content, kind) if mistake.partition(" ")[0] not in told]
     if scenario is None or mistakes:
         raise several(
             origin, mistakes, "SPACE", "`roofline-fast sweep --schema` prints what such a file may hold"
