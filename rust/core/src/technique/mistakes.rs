@@ -18,13 +18,14 @@ pub struct Mistake {
 }
 
 /// What is said of a setting whatever the others are: worth saying beside other mistakes of the same technique.
-const ALONE: [&str; 6] = [
+const ALONE: [&str; 7] = [
     "must be given settings it has",
     "must be given once",
     "must be one of",
     "must be a number",
     "must be a whole number",
     "must be numbers",
+    "must be 16, or a number",
 ];
 
 /// All mistakes of techniques that are applied together, each text one or several joined by `+`; none if all is well.
