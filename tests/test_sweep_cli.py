@@ -270,7 +270,7 @@ def test_an_unknown_key_hides_no_mistake_of_names_and_techniques(
         "axes.model[1] must be a known model: lama-2-7b",
         "axes.hw must be a known hardware: h100x",
         "axes.quantization[1] must be a known quantization: fp9",
-        "axes.techniques[1].bits must be 16, or a number from 1 to 8: 9",
+        "axes.techniques[1].bits must be a number from 1 to 8, or 16: 9",
         "axes.techniques[2] must be a known technique: weight-quand",
         "axes.techniques[3][0].n must be at most m = 4: 5",
         "axes.techniques[3][1].gama is not known",
@@ -486,3 +486,16 @@ def test_axes_and_limits_in_the_wrong_place_are_told_where_they_belong(
     assert done.code == 2
     assert "tp must stand among the axes: write it under [axes]" in done.err
     assert "max_tpot_s must stand among the limits: write it under [limits]" in done.err
+
+
+def test_a_limit_that_is_no_number_is_told_once(command: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "space.toml"
+    file.write_text(
+        '[axes]\nmodel = "llama-3.1-8b"\nhw = "h100-sxm"\nphase = 3\n[limits]\nmax_ttft_s = "a"\n'
+    )
+    done = command(f"sweep {file}")
+    assert done.code == 2
+    assert (
+        "has 2 mistakes:\n  axes.phase must be names: 3\n  limits.max_ttft_s must be a number: 'a'\n"
+        in done.err
+    )

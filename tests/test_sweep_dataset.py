@@ -257,6 +257,12 @@ def test_parts_of_scenarios_are_read_together_whatever_each_of_them_holds(tmp_pa
         ({"hw": "h100-sxm", "max_num_seqs": [4, 0]}, r"^max_num_seqs must be at least 1: 0"),
         ({"hw": "h100-sxm", "request_rate": [4, "fast"]}, r"^request_rate must be above 0, or `inf`: fast"),
         ({"hw": "h100-sxm", "slo": [None, "ttft"]}, r"^slo must read"),
+        (
+            {"hw": "h100-sxm", "enable_prefix_caching": [True, "yes"]},
+            r"^enable_prefix_caching must be True or False",
+        ),
+        ({"hw": "h100-sxm", "tp": [1, None]}, r"^tp must be given in every scenario: None"),
+        ({"hw": "h100-sxm", "watermark": "much"}, r"^watermark must be a number"),
     ],
 )
 def test_a_wrong_axis_of_the_simulator_is_refused(axes: dict[str, Any], message: str) -> None:

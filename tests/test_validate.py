@@ -156,9 +156,7 @@ def test_the_page_shows_what_validate_says(mark: str) -> None:
 # Bars of kernels that do not hold, each for a reason that the page gives.
 MISSED = {
     "prefill bf16-fp8kv-window, datacentre",
-    "prefill bf16-window, datacentre",
     "prefill fp8-window, datacentre",
-    "MLA decode, L40S",
     "engines' own all-reduce bf16-eager, NVLink",
 }
 
@@ -171,7 +169,9 @@ def test_bars_of_kernels_hold_and_the_page_shows_them(
     bars = importlib.import_module("bars")
     lines, bands = bars.halved(pl.read_parquet(SHARED / "kernels" / "gpu_kernels.parquet"), tmp_path)
     assert {line.what for line in lines if not line.holds()} <= MISSED
-    assert [band for band in bands if not 70 <= band["coverage"] <= 91] == []
+    # Of fewer than a hundred rows a band that holds 80 % may by chance hold 94.
+    most = {band["gpu"] + band["family"]: 91 if band["n"] >= 100 else 95 for band in bands}
+    assert [band for band in bands if not 70 <= band["coverage"] <= most[band["gpu"] + band["family"]]] == []
     text = PAGE.read_text().split("<!-- bars -->")[1].split("<!-- /bars -->")[0]
     page = {
         line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[3:8]]

@@ -151,7 +151,9 @@ def checked(content: dict[str, Any], origin: str) -> Scenario | SimulateScenario
         scenario = kind.model_validate(content)
     except ValidationError as why:
         mistakes += _mistakes(why, kind)
-    mistakes += _names(content, kind)
+    # Of a value that is no name at all it need not be told that nothing has this name.
+    told = {mistake.partition(" ")[0] for mistake in mistakes}
+    mistakes += [mistake for mistake in _names(content, kind) if mistake.partition(" ")[0] not in told]
     if scenario is None or mistakes:
         raise several(
             origin, mistakes, "SPACE", "`roofline-fast sweep --schema` prints what such a file may hold"
@@ -218,14 +220,17 @@ def _mistakes(why: ValidationError, kind: type[BaseModel]) -> list[str]:
     for error in why.errors():
         place = list(error["loc"])
         of_axis = len(place) > 1 and place[0] == "axes"
-        # What follows an axis in a path are the kinds of values that it might have had.
-        path = _path(place[:2] if of_axis else place)
+        of_limit = len(place) > 1 and place[0] == "limits"
+        # What follows an axis or a limit in a path are the kinds of values that it might have had.
+        path = _path(place[:2] if of_axis or of_limit else place)
         if error["type"] == "extra_forbidden":
             text = _unknown_key(path, str(place[-1]), kind, of_axis=of_axis)
         elif error["type"] == "missing":
             text = f"{path} must be given"
         elif of_axis:
             text = f"{path} must be {_expected(str(place[1]))}: {_shown(error['input'])}"
+        elif len(place) > 2 and of_limit:
+            text = f"{path} must be a number: {_shown(error['input'])}"
         else:
             said = error["msg"][:1].lower() + error["msg"][1:]
             text = f"{path}: {said.replace('input should', 'must')}: {_shown(error['input'])}"

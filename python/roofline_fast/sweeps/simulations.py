@@ -134,6 +134,7 @@ class SimulateRun:
         if "hw" not in values:
             raise SpecError("hw must be given, as an axis of one or more values", field="hw")
         choice("keep", self.keep, KEEPS)
+        _check_kinds(values)
         scenario_names.check(values)
         checks.positive(threads=self.threads)
         for name in self.limits:
@@ -301,6 +302,25 @@ class SimulateRun:
             limits=recipe["limits"],
             points_a_part=recipe["points_a_part"],
         )
+
+
+# How values of a keyword are checked, by the kind that its signature names.
+_KINDS = {"bool": checks.switches, "int": checks.counts, "float": checks.numbers, "str": checks.texts}
+
+
+def _check_kinds(values: Mapping[str, list[Any]]) -> None:
+    """Refuse values that are of no kind their keyword takes: they are mistakes, and no scenarios without room."""
+    from roofline_fast.simulation.run import simulate
+
+    parameters = inspect.signature(simulate).parameters
+    for name, given in values.items():
+        kind = str(parameters[name].annotation) if name in parameters else ""
+        check = _KINDS.get(kind.removesuffix(" | None"))
+        for value in given:
+            if check is not None and value is None and not kind.endswith(" | None"):
+                raise SpecError(f"{name} must be given in every scenario: None", field=name)
+            if check is not None and value is not None:
+                check(**{name: value})
 
 
 def _reason(error: RooflineError) -> str:

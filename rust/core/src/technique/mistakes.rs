@@ -18,20 +18,21 @@ pub struct Mistake {
 }
 
 /// What is said of a setting whatever the others are: worth saying beside other mistakes of the same technique.
-const ALONE: [&str; 6] = [
+const ALONE: [&str; 7] = [
     "must be given settings it has",
     "must be given once",
     "must be one of",
     "must be a number",
     "must be a whole number",
     "must be numbers",
+    "must be 16, or a number",
 ];
 
 /// All mistakes of techniques that are applied together, each text one or several joined by `+`; none if all is well.
 ///
 /// ```
 /// use roofline_core::technique::mistakes;
-/// let found = mistakes(&["kv-quant:bits=5", "spec:methode=eagle,gamma=x,accept=0.7"]);
+/// let found = mistakes(&["kv-quant:bits=9", "spec:methode=eagle,gamma=x,accept=0.7"]);
 /// let keys: Vec<(usize, &str)> = found.iter().map(|one| (one.text, one.key.as_str())).collect();
 /// assert_eq!(keys, [(0, "bits"), (1, "methode"), (1, "gamma")]);
 /// ```
