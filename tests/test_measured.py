@@ -456,3 +456,32 @@ def test_a_name_means_the_same_model_to_every_command() -> None:
     trace = rf.Trace(arrival_s=[0.0], prompt_tokens=[64], output_tokens=[4])
     served = rf.simulate(trace, model=asked, hw="h100-sxm")
     assert any(asked in note for note in served.notes)
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e-3])
+@pytest.mark.parametrize("times", ["observed_ttft_s", "step_ms"])
+def test_requests_and_steps_in_another_unit_are_refused(times: str, factor: float) -> None:
+    requests = pl.DataFrame({"arrival_s": [0.0, 1.0], "prompt_tokens": [512, 512], "output_tokens": [8, 8]})
+    requests = requests.with_columns(observed_ttft_s=0.03 * factor)
+    steps = pl.DataFrame({"decode_seqs": [8, 16], "decode_kv_tokens": [8192, 16384], "step_ms": 9.0 * factor})
+    steps = steps.with_columns(model=pl.lit("llama-3.1-8b"))
+    told = rf.validate(requests if times == "observed_ttft_s" else steps, "h100-sxm", **(
+        {"model": "llama-3.1-8b"} if times == "observed_ttft_s" else {}
+    ))  # fmt: skip
+    assert told.errors["n"].max() == 0
+    assert any("another unit" in why for why in told.refused["reason"])
+
+
+@pytest.mark.parametrize("milliseconds", [-9.0, 0.0])
+def test_a_step_that_took_no_time_says_so(milliseconds: float) -> None:
+    step = {"decode_seqs": 8, "decode_kv_tokens": 8192, "step_ms": milliseconds, "model": "llama-3.1-8b"}
+    told = rf.validate(pl.DataFrame([step]), "h100-sxm")
+    assert told.refused["reason"].to_list() == ["the measured time must be a positive number"]
+
+
+def test_steps_of_a_trace_that_nothing_follows_are_refused() -> None:
+    step = {"experiment_id": "a", "step.id": 1, "cycle_ms": 9.0, "model": "llama-3.1-8b"}
+    step |= {"batch.num_decode_reqs": 2, "batch.num_prefill_reqs": 1, "batch.prefill_tokens": 64}
+    step |= {"kv.blocks_total_gpu": 1000, "kv.blocks_free_gpu": 900}
+    with pytest.raises(rf.SpecError, match="must hold a row that can be priced: none can"):
+        rf.validate(pl.DataFrame([step]), "h100-sxm")

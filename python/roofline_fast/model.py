@@ -21,7 +21,9 @@ class Model:
     Parameters
     ----------
     name : str
-        A catalogue name (``llama-3.1-8b``) or a Hugging Face id (``meta-llama/Llama-3.1-8B-Instruct``). The
+        A catalogue name (``llama-3.1-8b``) or a Hugging Face id (``meta-llama/Llama-3.1-8B-Instruct``). A
+        format at the end of an id of which no file is shipped (``RedHatAI/Qwen3-14B-FP8-dynamic``) is that
+        of the weights; `notes` say what was assumed. The
         folder that ``$ROOFLINE_FAST_DATA`` names is searched first (``models/*.json`` and ``*.toml``).
 
     Raises

@@ -139,6 +139,10 @@ def validate(
     tables += served.requests(runs, fits)
     if batches := found.get("batches"):
         tables += served.batches(_together(batches), fits)
+    if found and not tables:
+        message = "measurements must hold a row that can be priced: none can"
+        hint = "steps of vLLM's traces are timed by the step that follows them"
+        raise SpecError(message, field="measurements", hint=hint)
     unusable = _unusable(kernels[0]) if kernels else None
     return _joined(tables, skipped, unusable)
 

@@ -3,7 +3,11 @@
 use roofline_core::error::{Error, Result};
 
 use super::report::{Report, Tally};
+use crate::calibrate::check::Flaw;
 use crate::calibrate::errors::{Outcome, quantile};
+
+/// Predicted over measured between which the middle of times lies that are of one unit.
+const SAME_UNIT: std::ops::Range<f64> = 1.0 / 200.0..200.0;
 
 /// Columns of equal length; NaN where there is no value.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -39,13 +43,23 @@ pub fn pairs(pairs: &Pairs) -> Result<Report> {
         ));
     }
     let mut tally = Tally::default();
+    let slipped = is_slipped(&pairs.predicted, &pairs.measured);
     for row in 0..rows {
         let groups: Vec<String> =
             pairs.groups.iter().map(|(name, names)| format!("{name}={}", names[row])).collect();
         let (predicted, measured) = (pairs.predicted[row], pairs.measured[row]);
         if !(predicted.is_finite() && measured.is_finite() && measured > 0.0) {
-            let why = if predicted.is_finite() { "not measured" } else { "not predicted" };
+            let why = match () {
+                () if measured <= 0.0 => "the measured time must be a positive number",
+                () if predicted.is_finite() => "not measured",
+                () => "not predicted",
+            };
             tally.refuse(&pairs.metric, &[], why, 1);
+            tally.add(&pairs.metric, &groups, &[], &[], 1);
+            continue;
+        }
+        if slipped {
+            tally.refuse(&pairs.metric, &[], Flaw::UnitSlip.why(), 1);
             tally.add(&pairs.metric, &groups, &[], &[], 1);
             continue;
         }
@@ -61,6 +75,14 @@ pub fn pairs(pairs: &Pairs) -> Result<Report> {
         tally.add(&pairs.metric, &groups, &[Outcome { ratio: predicted / measured, inside }], &ideal, 0);
     }
     Ok(tally.report())
+}
+
+/// Whether measured times are of another unit than predicted ones, typically.
+fn is_slipped(predicted: &[f64], measured: &[f64]) -> bool {
+    let ratios = predicted.iter().zip(measured).map(|(predicted, measured)| predicted / measured);
+    let mut ratios: Vec<f64> = ratios.filter(|ratio| ratio.is_finite() && *ratio > 0.0).collect();
+    ratios.sort_by(f64::total_cmp);
+    !ratios.is_empty() && !SAME_UNIT.contains(&quantile(&ratios, 0.5))
 }
 
 /// What a line over `sequences` says of each row, fitted to the other half of the rows of its group: the least that a
@@ -136,6 +158,18 @@ mod tests {
         assert_eq!((all.n, report.lines[0].refused, all.coverage), (2, 1, 50.0));
         assert!((report.lines[0].ideal.unwrap().median_ape - 50.0).abs() < 1e-9);
         assert_eq!(report.refused.get(&("step_ms".into(), "not predicted".into())), Some(&1));
+    }
+
+    #[test]
+    fn times_in_another_unit_are_refused() {
+        for factor in [1e3, 1e-3] {
+            let measured = vec![10.0 * factor, 11.0 * factor, 12.0];
+            let predicted = vec![10.0, 10.0, 10.0];
+            let report = pairs(&Pairs { metric: "step_ms".into(), predicted, measured, ..Pairs::default() });
+            let report = report.unwrap();
+            assert_eq!((report.lines[0].errors, report.lines[0].refused), (None, 3), "{factor}");
+            assert!(report.refused.keys().all(|(_, why)| why.contains("another unit")));
+        }
     }
 
     #[test]
