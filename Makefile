@@ -7,12 +7,15 @@ CORE := python/roofline_fast/_core.abi3.so
 RUST := Cargo.toml Cargo.lock $(shell find rust -type f -not -path "*/target/*")
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint test-rust test-python bench clean
+.PHONY: help build wheel demo test lint test-rust test-python bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 build: $(CORE) ## Create .venv and build the library into it
+
+wheel: .venv/tools ## Build a wheel into dist/
+	$(BIN)/maturin build --profile dist --locked --quiet --out dist
 
 demo: $(CORE) ## Simulate ten minutes of chat on one GPU
 	$(BIN)/roofline-fast simulate examples/chat.jsonl --hw h100

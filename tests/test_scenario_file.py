@@ -125,7 +125,7 @@ def test_an_unknown_key_hides_no_mistake_of_names_and_techniques(
         "max_num_sesq is not known",
         "how.engine must be a known engine: vllmm",
         "how.quantization must be a known quantization: fp9",
-        "how.with[0].bits must be 16, or a number from 1 to 8: 9",
+        "how.with[0].bits must be a number from 1 to 8, or 16: 9",
         "how.with[0].group must be a whole number from 0 to 4294967296: x",
         "how.with[1] must be a known technique: weight-quand",
         "how.with[3] must not be combined with `n-m:n=2,m=4`: both decide which weights are left out: "
@@ -144,7 +144,7 @@ def test_a_side_s_file_names_all_its_mistakes(command: Callable[..., Any], tmp_p
     assert [line.strip().partition(" (")[0] for line in done.err.splitlines()[1:-1]] == [
         "tp must be one value to be compared: [1, 2]",
         "input_len must be given once",
-        "with[0].bits must be 16, or a number from 1 to 8: 9",
+        "with[0].bits must be a number from 1 to 8, or 16: 9",
         "max_num_sesq is not known",
         "more.model must be a known model: lama",
     ]

@@ -471,7 +471,7 @@ def test_a_device_that_every_point_names_is_not_given_again() -> None:
     bare = pl.DataFrame([POINT]).drop("system", "backend")
     given = rf.validate(bare, "h100-sxm", engine="vllm").errors
     assert given.drop("group").equals(rf.validate(pl.DataFrame([POINT])).errors.drop("group"))
-    assert "no hardware is called" in rf.validate(bare).refused["reason"][0]
+    assert "`system` must name a device: there is none" in rf.validate(bare).refused["reason"][0]
 
 
 def test_requests_beside_points_come_after_them(tmp_path: Path) -> None:

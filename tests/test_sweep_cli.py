@@ -270,7 +270,7 @@ def test_an_unknown_key_hides_no_mistake_of_names_and_techniques(
         "axes.model[1] must be a known model: lama-2-7b",
         "axes.hw must be a known hardware: h100x",
         "axes.quantization[1] must be a known quantization: fp9",
-        "axes.techniques[1].bits must be 16, or a number from 1 to 8: 9",
+        "axes.techniques[1].bits must be a number from 1 to 8, or 16: 9",
         "axes.techniques[2] must be a known technique: weight-quand",
         "axes.techniques[3][0].n must be at most m = 4: 5",
         "axes.techniques[3][1].gama is not known",

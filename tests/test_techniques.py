@@ -221,7 +221,7 @@ MISTAKES = {
     ),
     "analyze llama-3.1-8b --hw h100 --with kv-quant:bit=4": ("must be given settings it has: bit", "bits"),
     "analyze llama-3.1-8b --hw h100 --with weight-quant:bits=0": (
-        "weight-quant:bits must be 16, or a number",
+        "weight-quant:bits must be a number from 1 to 8, or 16",
         "",
     ),
     "analyze llama-3.1-8b --hw h100 --with n-m:n=5,m=4": ("n-m:n must be at most m = 4: 5", ""),

@@ -49,88 +49,56 @@ def register(app: typer.Typer) -> None:
 
 
 def _axis(*names: str, about: str) -> Any:
-    return typer.Option(*names, metavar="VALUES", help=about, rich_help_panel=AXES)
+    return Annotated[
+        list[str] | None, typer.Option(*names, metavar="VALUES", help=about, rich_help_panel=AXES)
+    ]
 
 
+# Axes that have a flag of their own.
+AXIS_FLAGS: dict[str, Any] = {
+    "model": _axis("--model", "-m", "--model-path", about="Names or configurations."),
+    "hw": _axis("--hw", "--hardware", "--system", "--gpu", about="Names or TOML files."),
+    "tp": _axis("--tp", "--tensor-parallel-size", about="GPUs that share a layer."),
+    "pp": _axis("--pp", "--pipeline-parallel-size", about="Pipeline stages."),
+    "dp": _axis("--dp", "--data-parallel-size", about="Replicas."),
+    "ep": _axis("--ep", "--expert-parallel-size", about="GPUs that share experts."),
+    "quantization": _axis("--quantization", "-q", "--dtype", about="Schemes (bf16,fp8)."),
+    "kv_cache_dtype": _axis("--kv-cache-dtype", about="KV cache formats."),
+    "techniques": _axis(
+        "--with",
+        "--techniques",
+        about="Techniques, joined by + or by repeating it (none,kv-quant:bits=4).",
+    ),
+    "w_bits": _axis("--w-bits", about="Bits of a weight, instead of -q."),
+    "a_bits": _axis("--a-bits", about="Bits of an activation, instead of -q."),
+    "kv_bits": _axis("--kv-bits", about="Bits of a KV element; with --compat."),
+    "mode": _axis("--mode", about="predicted, ideal."),
+    "phase": _axis("--phase", about="decode, prefill, mixed, chat."),
+    "batch_size": _axis("--batch-size", "-b", about="Sequences of a replica."),
+    "input_len": _axis("--input-len", "--isl", about="Prompt tokens, or context."),
+    "output_len": _axis("--output-len", "--osl", about="Tokens generated (chat)."),
+    "prefix_len": _axis("--prefix-len", "--prefix", about="Tokens cached before."),
+    "chunk": _axis("--chunk", about="Largest prompt chunk, tokens."),
+    "engine": _axis("--engine", "--backend", about="Engines."),
+    "max_num_seqs": _axis("--max-num-seqs", about="Sequences of the largest step."),
+    "max_num_batched_tokens": _axis("--max-num-batched-tokens", about="Tokens of the largest step."),
+    "gpu_memory_utilization": _axis("--gpu-memory-utilization", about="Shares of memory the engine uses."),
+    "block_size": _axis("--block-size", "--page-size", about="Tokens of a KV block."),
+    "spec_method": _axis("--spec-method", about="Where drafts come from (none,eagle)."),
+    "num_speculative_tokens": _axis(
+        "--num-speculative-tokens", "--spec-tokens", about="Drafts a step (0,1,3)."
+    ),
+    "spec_acceptance": _axis("--spec-acceptance", about="Chances that a draft is accepted."),
+    "request_rate": _axis("--request-rate", "-r", "--qps", about="Requests a second (simulations)."),
+}
+
+
+@flags.with_flags("by_flag", AXIS_FLAGS)
 def sweep(
     space: Annotated[
         Path | None, typer.Argument(metavar="SPACE", help="Scenario file, TOML or JSON.", show_default=False)
     ] = None,
-    model: Annotated[
-        list[str] | None, _axis("--model", "-m", "--model-path", about="Names or configurations.")
-    ] = None,
-    hw: Annotated[
-        list[str] | None, _axis("--hw", "--hardware", "--system", "--gpu", about="Names or TOML files.")
-    ] = None,
-    tp: Annotated[
-        list[str] | None, _axis("--tp", "--tensor-parallel-size", about="GPUs that share a layer.")
-    ] = None,
-    pp: Annotated[
-        list[str] | None, _axis("--pp", "--pipeline-parallel-size", about="Pipeline stages.")
-    ] = None,
-    dp: Annotated[list[str] | None, _axis("--dp", "--data-parallel-size", about="Replicas.")] = None,
-    ep: Annotated[
-        list[str] | None, _axis("--ep", "--expert-parallel-size", about="GPUs that share experts.")
-    ] = None,
-    quantization: Annotated[
-        list[str] | None, _axis("--quantization", "-q", "--dtype", about="Schemes (bf16,fp8).")
-    ] = None,
-    kv_cache_dtype: Annotated[list[str] | None, _axis("--kv-cache-dtype", about="KV cache formats.")] = None,
-    techniques: Annotated[
-        list[str] | None,
-        _axis(
-            "--with",
-            "--techniques",
-            about="Techniques, joined by + or by repeating it (none,kv-quant:bits=4).",
-        ),
-    ] = None,
-    w_bits: Annotated[list[str] | None, _axis("--w-bits", about="Bits of a weight, instead of -q.")] = None,
-    a_bits: Annotated[
-        list[str] | None, _axis("--a-bits", about="Bits of an activation, instead of -q.")
-    ] = None,
-    kv_bits: Annotated[
-        list[str] | None, _axis("--kv-bits", about="Bits of a KV element; with --compat.")
-    ] = None,
-    mode: Annotated[list[str] | None, _axis("--mode", about="predicted, ideal.")] = None,
-    phase: Annotated[list[str] | None, _axis("--phase", about="decode, prefill, mixed, chat.")] = None,
-    batch_size: Annotated[
-        list[str] | None, _axis("--batch-size", "-b", about="Sequences of a replica.")
-    ] = None,
-    input_len: Annotated[
-        list[str] | None, _axis("--input-len", "--isl", about="Prompt tokens, or context.")
-    ] = None,
-    output_len: Annotated[
-        list[str] | None, _axis("--output-len", "--osl", about="Tokens generated (chat).")
-    ] = None,
-    prefix_len: Annotated[
-        list[str] | None, _axis("--prefix-len", "--prefix", about="Tokens cached before.")
-    ] = None,
-    chunk: Annotated[list[str] | None, _axis("--chunk", about="Largest prompt chunk, tokens.")] = None,
-    engine: Annotated[list[str] | None, _axis("--engine", "--backend", about="Engines.")] = None,
-    max_num_seqs: Annotated[
-        list[str] | None, _axis("--max-num-seqs", about="Sequences of the largest step.")
-    ] = None,
-    max_num_batched_tokens: Annotated[
-        list[str] | None, _axis("--max-num-batched-tokens", about="Tokens of the largest step.")
-    ] = None,
-    gpu_memory_utilization: Annotated[
-        list[str] | None, _axis("--gpu-memory-utilization", about="Shares of memory the engine uses.")
-    ] = None,
-    block_size: Annotated[
-        list[str] | None, _axis("--block-size", "--page-size", about="Tokens of a KV block.")
-    ] = None,
-    spec_method: Annotated[
-        list[str] | None, _axis("--spec-method", about="Where drafts come from (none,eagle).")
-    ] = None,
-    num_speculative_tokens: Annotated[
-        list[str] | None, _axis("--num-speculative-tokens", "--spec-tokens", about="Drafts a step (0,1,3).")
-    ] = None,
-    spec_acceptance: Annotated[
-        list[str] | None, _axis("--spec-acceptance", about="Chances that a draft is accepted.")
-    ] = None,
-    request_rate: Annotated[
-        list[str] | None, _axis("--request-rate", "-r", "--qps", about="Requests a second (simulations).")
-    ] = None,
+    by_flag: dict[str, Any] | None = None,
     axis: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUES", help="Any other axis; repeatable.", rich_help_panel=AXES),
@@ -246,36 +214,7 @@ def sweep(
     choice("executor", executor, EXECUTORS)
     _check_folder(out, shard, executor)
     _check_across(across, out, relative=relative)
-    given: dict[str, list[str] | None] = {
-        "model": model,
-        "hw": hw,
-        "tp": tp,
-        "pp": pp,
-        "dp": dp,
-        "ep": ep,
-        "quantization": quantization,
-        "kv_cache_dtype": kv_cache_dtype,
-        "techniques": techniques,
-        "w_bits": w_bits,
-        "a_bits": a_bits,
-        "kv_bits": kv_bits,
-        "mode": mode,
-        "phase": phase,
-        "batch_size": batch_size,
-        "input_len": input_len,
-        "output_len": output_len,
-        "prefix_len": prefix_len,
-        "chunk": chunk,
-        "engine": engine,
-        "max_num_seqs": max_num_seqs,
-        "max_num_batched_tokens": max_num_batched_tokens,
-        "gpu_memory_utilization": gpu_memory_utilization,
-        "block_size": block_size,
-        "spec_method": spec_method,
-        "num_speculative_tokens": num_speculative_tokens,
-        "spec_acceptance": spec_acceptance,
-        "request_rate": request_rate,
-    }
+    given: dict[str, list[str] | None] = dict(by_flag or {})
     for name, text in _others(axis):
         given[name] = [*(given.get(name) or ()), text]
     if min_gpus is not None and max_gpus is not None and min_gpus > max_gpus:

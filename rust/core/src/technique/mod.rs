@@ -346,7 +346,7 @@ impl Technique {
     /// let technique = Technique::parse("kv-quant:bits=4")?;
     /// assert_eq!(technique.to_string(), "kv-quant:bits=4");
     /// let error = Technique::parse("kv-quant:bits=0").unwrap_err();
-    /// assert_eq!(error.to_string(), "kv-quant:bits must be 16, or a number from 1 to 8: 0");
+    /// assert_eq!(error.to_string(), "kv-quant:bits must be a number from 1 to 8, or 16: 0");
     /// # Ok::<(), roofline_core::error::Error>(())
     /// ```
     pub fn parse(text: &str) -> Result<Technique> {

@@ -89,7 +89,7 @@ pub(super) fn storage(settings: &Settings) -> Result<(Option<Storage>, String)> 
         }
         (Some(bits), None) => match bits.parse().ok().and_then(of_bits) {
             Some(storage) => storage,
-            None => return Err(settings.wrong("bits", "must be 16, or a number from 1 to 8", "")),
+            None => return Err(settings.wrong("bits", "must be a number from 1 to 8, or 16", "")),
         },
         (None, Some(name)) => match name {
             "nvfp4" => Some(Storage::NVFP4),

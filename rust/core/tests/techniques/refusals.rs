@@ -34,7 +34,7 @@ fn what_is_no_setting_is_refused() {
 fn settings_in_files_are_judged_by_who_reads_them() {
     use roofline_core::technique::mistakes;
     assert!(mistakes(&["spec:gamma=2,accept=@rates.csv + kv-quant:bits=4"]).is_empty());
-    let found = mistakes(&["spec:gamma=2,accept=@rates.csv + kv-quant:bits=5", ""]);
+    let found = mistakes(&["spec:gamma=2,accept=@rates.csv + kv-quant:bits=9", ""]);
     let places: Vec<(usize, usize, &str)> =
         found.iter().map(|one| (one.text, one.part, one.key.as_str())).collect();
     assert_eq!(places, [(0, 1, "bits"), (1, 0, "")]);
@@ -113,7 +113,7 @@ fn impossible_values_are_refused() {
             "pim:memory=added,route=faster",
             "pim:route must be left out but with memory=own: what lies in added memory is run there: faster",
         ),
-        ("weight-quant:bits=0", "weight-quant:bits must be 16, or a number from 1 to 8: 0"),
+        ("weight-quant:bits=0", "weight-quant:bits must be a number from 1 to 8, or 16: 0"),
         ("weight-quant", "weight-quant:bits must be given: absent"),
         ("weight-quant:bits=4,format=fp8", "weight-quant:format must not be given beside bits: fp8"),
         (
@@ -268,7 +268,7 @@ fn impossible_values_are_refused() {
 
 #[test]
 fn several_mistakes_are_told_at_once() {
-    let error = Technique::parse_all(&["kv-quant:bits=5", "n-m:n=5,m=4"]).unwrap_err().to_string();
+    let error = Technique::parse_all(&["kv-quant:bits=9", "n-m:n=5,m=4"]).unwrap_err().to_string();
     assert!(error.contains("kv-quant:bits") && error.contains("n-m:n"), "{error}");
 }
 
@@ -435,7 +435,7 @@ fn all_mistakes_of_techniques_are_found_each_at_its_setting() {
         (3, 0, ""),
     ];
     assert_eq!(places, expected, "{found:?}");
-    assert_eq!(found[0].3, "weight-quant:bits must be 16, or a number from 1 to 8: 9");
+    assert_eq!(found[0].3, "weight-quant:bits must be a number from 1 to 8, or 16: 9");
     assert_eq!(found[2].3, "techniques.weight-quant must be given settings it has: scales");
     assert_eq!(found[5].3, "no technique is called `low-rnk`");
     assert!(found[6].3.contains("must not be combined with `kv-quant:bits=4`"), "{found:?}");
