@@ -88,3 +88,22 @@ pub(super) fn exchanged_as(collective: Collective) -> &'static [&'static str] {
         Collective::PointToPoint => &["p2p", "all_gather"],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_that_multiply_in_fp8_ask_for_such_fits_first_through_windows_too() {
+        assert_eq!(
+            (prompts_as(false, true, true)[0], prompts_as(true, true, true)[0]),
+            ("fp8", "fp8-window")
+        );
+        let vllm = (prompts_as(false, true, false)[0], prompts_as(true, true, false)[0]);
+        assert_eq!(vllm, ("bf16-fp8kv", "bf16-fp8kv-window"));
+        assert_eq!(
+            (prompts_as(false, false, true)[0], prompts_as(true, false, true)[0]),
+            ("bf16", "bf16-window")
+        );
+    }
+}
