@@ -67,8 +67,8 @@ pub struct Suffix {
     scheme: Option<Scheme>,
 }
 
-/// Every way to take words of formats and of training off the end of a name: those that leave words of training where they
-/// are first (of Kimi-K2-Thinking there is a file), then the shortest rest.
+/// Every way to take words of formats and of training off the end of a name: those that take the fewest words of training
+/// first (of Kimi-K2-Thinking there is a file), of these the shortest rest.
 pub fn splits(plain: &str) -> Vec<(String, Suffix)> {
     let words: Vec<&str> = plain.split('-').collect();
     let is_known = |word: &&str| {
@@ -78,7 +78,7 @@ pub fn splits(plain: &str) -> Vec<(String, Suffix)> {
     let mut splits: Vec<(String, Suffix)> = (words.len() - taken..words.len())
         .filter_map(|at| Some((words[..at].join("-"), Suffix::of(&words[at..])?)))
         .collect();
-    splits.sort_by_key(|(_, suffix)| TRAINED.iter().any(|word| suffix.says(word)));
+    splits.sort_by_key(|(_, suffix)| TRAINED.iter().filter(|word| suffix.says(word)).count());
     splits
 }
 
