@@ -166,3 +166,16 @@ def test_modules_that_quantise_first_are_priced_by_kernels_timed_bare() -> None:
     ]
     assert sources == ["fitted(b200-sxm/vllm)", "fitted(b200-sxm/trtllm)"]
     assert served.ops["predicted_s"].sum() < apart.ops["predicted_s"].sum()
+
+
+def test_an_operator_that_its_kernels_make_slow_is_named() -> None:
+    def told(**asked: Any) -> list[str]:
+        answer = rf.analyze("mixtral-8x7b", "h100-sxm", tp=2, batch_size=64, input_len=2048, **asked)
+        return [note for note in answer.notes if "times its roofline" in note]
+
+    (note,) = told(quantization="fp8")
+    assert note.startswith(
+        "`experts_gate_up` takes 6 times its roofline: its kernels do, says fitted(h100-sxm/vllm)"
+    )
+    for beside in ({"quantization": "fp8-block"}, {"quantization": "fp8", "mode": "ideal"}, {}):
+        assert told(**beside) == []

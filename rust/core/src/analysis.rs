@@ -19,6 +19,9 @@ use crate::work::{Family, Op, Over};
 /// than they end.
 const EXTRAPOLATED: f64 = 4.0;
 
+/// From how many times its roofline on, and from which share of the time on, an operator is told to be slow.
+const SLOW: (f64, f64) = (4.0, 0.25);
+
 /// Times of one point.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Times {
@@ -241,6 +244,7 @@ impl Analyst {
                 self.deployment.idle()?,
                 self.lost(point, &outcome)?,
                 self.unmeasured(pricer, point),
+                slow(&ops),
             ]
             .concat(),
             ops,
@@ -304,6 +308,32 @@ impl Analyst {
             _ => &self.model,
         }
     }
+}
+
+/// A plain word where kernels, not the device, make the time: those of a format that an engine never tuned, say.
+fn slow(ops: &[OpTotal]) -> Vec<String> {
+    let all: f64 = ops.iter().map(|op| op.predicted.seconds).sum();
+    let far = |op: &&OpTotal| {
+        op.bound.is_some_and(|bound| bound != Bound::Launch)
+            && op.ideal > 0.0
+            && op.predicted.seconds >= SLOW.0 * op.ideal
+            && op.predicted.seconds >= SLOW.1 * all
+    };
+    let said = |op: &OpTotal| {
+        format!(
+            "`{}` takes {:.0} times its roofline: its kernels do, says {}, not the device; another format or engine may \
+             serve better",
+            op.name,
+            op.predicted.seconds / op.ideal,
+            op.source
+        )
+    };
+    ops.iter()
+        .filter(far)
+        .max_by(|a, b| a.predicted.seconds.total_cmp(&b.predicted.seconds))
+        .map(said)
+        .into_iter()
+        .collect()
 }
 
 /// Every step of a point, in order, each with the number of steps that it stands for: 1 but for a long answer's.

@@ -119,7 +119,8 @@ pub struct Request {
 
 impl Precision {
     /// What `request` means for `model`. A checkpoint stored in fp32 runs in bf16 unless fp32 is asked for, as
-    /// engines do by default.
+    /// engines do by default; asked for by the name of its own method a quantized checkpoint is run as it is, blocks
+    /// and parts left wide included (vLLM: `--quantization` has to be what the checkpoint says).
     ///
     /// # Errors
     /// An unknown scheme or format (with the nearest), bit widths no format has, a scheme and bits both given.
@@ -133,6 +134,10 @@ impl Precision {
                 "give one of them",
             ));
         }
+        let own = |name: &&str| {
+            model.quantization.as_deref().is_some_and(|own| scheme_name(own) == scheme_name(name))
+        };
+        let named = named.filter(|name| !own(name));
         let (matrices, activation, weights_name) = match (named, request.w_bits, request.a_bits) {
             (Some(name), _, _) => by_name(model, name)?,
             (None, None, None) if model.dtype == Format::Fp32 && model.quantization.is_none() => {
@@ -197,16 +202,22 @@ impl Precision {
 
 type Choice = (Option<Linear>, Format, String);
 
-fn by_name(model: &Model, name: &str) -> Result<Choice> {
+/// The scheme that a name means, should there be one of that name.
+fn scheme_name(name: &str) -> String {
     let wanted = names::normalise(name);
-    let wanted = match wanted.as_str() {
+    match wanted.as_str() {
         "bfloat16" => "bf16",
         "float16" | "half" => "fp16",
         "float32" | "float" => "fp32",
         "w8a8" | "smoothquant" => "int8",
         "int4" => "w4a16",
-        other => other,
-    };
+        _ => return wanted,
+    }
+    .to_string()
+}
+
+fn by_name(model: &Model, name: &str) -> Result<Choice> {
+    let wanted = scheme_name(name);
     let scheme = SCHEMES
         .iter()
         .find(|scheme| scheme.name == wanted)

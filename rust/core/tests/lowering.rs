@@ -176,3 +176,22 @@ fn a_projector_runs_once_a_token_that_it_makes() {
     assert!((projector.flops.token / (tower.projector_parameters as f64 * 0.5) - 1.0).abs() < 1e-12);
     assert_eq!(projector.resident.elements, tower.projector_parameters as f64);
 }
+
+#[test]
+fn a_checkpoint_asked_for_by_its_own_method_is_run_as_it_is() {
+    let asked = |model: &Model, scheme: &str| {
+        let request = Request { quantization: Some(scheme.to_string()), ..Request::default() };
+        Precision::resolve(model, &request).unwrap()
+    };
+    // DeepSeek-V3 is stored in blocks of FP8, gpt-oss in MXFP4 but for its attention.
+    for (name, own, other) in
+        [("deepseek-v3", "fp8", "fp8-block"), ("deepseek-v3", "FP8", "int8"), ("gpt-oss-20b", "mxfp4", "fp8")]
+    {
+        let model = model(name);
+        let checkpoint = Precision::resolve(&model, &Request::default()).unwrap();
+        assert_eq!(asked(&model, own), checkpoint, "{name} {own}");
+        assert!(!asked(&model, other).is_the_checkpoints(), "{name} {other}");
+    }
+    // Where there is no such method it is a scheme over all matrices.
+    assert!(!asked(&model("llama-3.1-8b"), "fp8").is_the_checkpoints());
+}
