@@ -321,8 +321,7 @@ fn slow(ops: &[OpTotal]) -> Vec<String> {
     };
     let said = |op: &OpTotal| {
         format!(
-            "`{}` takes {:.0} times its roofline: its kernels do, says {}, not the device; another format or engine may \
-             serve better",
+            "`{}` takes {:.0} times its roofline: its kernels do, says {}, not the device; {} may serve better",
             op.name,
             op.predicted.seconds / op.ideal,
             op.source
