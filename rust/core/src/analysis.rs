@@ -324,7 +324,12 @@ fn slow(ops: &[OpTotal]) -> Vec<String> {
             "`{}` takes {:.0} times its roofline: its kernels do, says {}, not the device; {} may serve better",
             op.name,
             op.predicted.seconds / op.ideal,
-            op.source
+            op.source,
+            if op.family == Family::Link {
+                "a layout that exchanges less"
+            } else {
+                "another format or engine"
+            },
         )
     };
     ops.iter()
