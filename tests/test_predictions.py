@@ -182,4 +182,4 @@ def test_an_operator_that_its_kernels_make_slow_is_named() -> None:
         assert told(**beside) == []
     exchanges = rf.analyze("llama-3.1-8b", "l40s", tp=8, batch_size=64, input_len=1024).notes
     (note,) = (note for note in exchanges if "`all_reduce` takes 1" in note)
-    assert note.endswith("not the device; a layout that exchanges less may serve better")
+    assert note.endswith("not the device; fewer devices a replica may serve better")

@@ -325,11 +325,11 @@ fn slow(ops: &[OpTotal]) -> Vec<String> {
             op.name,
             op.predicted.seconds / op.ideal,
             op.source,
-            if op.family == Family::Link {
-                "a layout that exchanges less"
+            if op.bound == Some(Bound::Link) {
+                "fewer devices a replica"
             } else {
                 "another format or engine"
-            },
+            }
         )
     };
     ops.iter()

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use roofline_core::catalog;
 use roofline_core::efficiency::{Efficiency, Estimate};
+use roofline_core::format::{Format, Storage};
 use roofline_core::layout::Layout;
 use roofline_core::lower::Lowering;
 use roofline_core::precision::{Precision, Request};
@@ -120,6 +121,24 @@ proptest! {
         let mut joined = later.clone();
         joined.contexts.push(more);
         at_most(step(&pricer, &later), step(&pricer, &joined))?;
+    }
+
+    #[test]
+    fn prompts_that_outgrow_their_window_are_never_faster(
+        (model, window) in prop_oneof![Just(("gemma-3-27b", 1024u64)), Just(("gpt-oss-20b", 128))],
+        device in 0..DEVICES.len(), engine in 0..ENGINES.len(), narrow in any::<bool>(),
+        cached in 0u64..1500, below in 0u64..200, more in 1u64..400, contexts in prop::collection::vec(1u64..4000, 0..5),
+    ) {
+        let mut deployment = deployment(model, 1, DEVICES[device], ENGINES[engine], "auto");
+        if narrow {
+            deployment.precision.kv = Storage::plain(Format::Fp8);
+        }
+        let pricer = deployment.compile().unwrap();
+        let cached = cached % window;
+        let new = (window - cached).saturating_sub(below).max(1);
+        let at = |new, cached| step(&pricer, &Batch { prompts: vec![(new, cached)], contexts: contexts.clone() });
+        at_most(at(new, cached), at(new + more, cached))?;
+        at_most(at(new, cached), at(new, cached + more))?;
     }
 
     #[test]

@@ -6,7 +6,7 @@ use roofline_core::efficiency::form::elementwise::Elementwise;
 use roofline_core::efficiency::form::gemm::Gemm;
 use roofline_core::efficiency::form::mla::{MlaDecode, MlaPrefill};
 use roofline_core::efficiency::form::moe::Moe;
-use roofline_core::efficiency::form::prefill::Prefill;
+use roofline_core::efficiency::form::prefill::{Prefill, PrefillKernel};
 use roofline_core::efficiency::form::{Device, Form};
 
 use super::kernel::Kernel;
@@ -49,6 +49,11 @@ const SWITCHED: f64 = 150e9;
 /// What is known of exchanges over switched links; of others nothing is.
 fn switched(kernel: &CollectiveKernel, anchors: &[Anchor]) -> Vec<Anchor> {
     if kernel.link >= SWITCHED { anchors.to_vec() } else { Vec::new() }
+}
+
+/// Whether a window hides some of their own tokens from prompts.
+fn hides_own(kernel: &PrefillKernel) -> bool {
+    kernel.pairs < 0.5 * kernel.tokens * (kernel.tokens / kernel.sequences + 1.0)
 }
 
 macro_rules! fitted {
@@ -109,6 +114,11 @@ fitted!(
 fitted!(
     Prefill from Prefill, odd 0.05,
     hot |device| Some((CACHE_PER_CORE * device.sm / device.bandwidth).max(1.0)),
+    // Through narrow windows what a token costs hides what a pair costs, which is all that counts through wide ones.
+    anchors = |kernel| {
+        let pairs = [Anchor { place: 1, centre: 0.7, share: 0.03 }, Anchor { place: 2, centre: 50.0, share: 0.03 }];
+        if hides_own(kernel) { pairs.to_vec() } else { Vec::new() }
+    };
     [12e-6, 0.7, 50.0, 0.5, 1.5, 1.5, 1.0, 1e-7],
     [15e-6, 1.0, 300.0, 1.0, 1.0, 1.0, 0.5, 1e-7],
     [30e-6, 0.5, 20.0, 0.2, 4.0, 4.0, 3.0, 1e-7],

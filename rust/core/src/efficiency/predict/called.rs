@@ -57,6 +57,9 @@ pub(super) fn experts_as(weight: Storage, input: Format, flashinfer: bool) -> &'
 /// Those of prompts' attention; where the engine multiplies in FP8, queries are narrowed with a cache of 8 bits.
 pub(super) fn prompts_as(windowed: bool, narrow: bool, multiplies_in_fp8: bool) -> &'static [&'static str] {
     match (windowed, narrow) {
+        (true, true) if multiplies_in_fp8 => {
+            &["fp8-window", "bf16-fp8kv-window", "bf16-window", "fp8", "bf16-fp8kv", "bf16"]
+        }
         (true, true) => &["bf16-fp8kv-window", "fp8-window", "bf16-window", "bf16-fp8kv", "bf16"],
         (true, false) => &["bf16-window", "bf16"],
         (false, true) if multiplies_in_fp8 => &["fp8", "bf16-fp8kv", "bf16"],

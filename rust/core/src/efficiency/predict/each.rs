@@ -1,6 +1,8 @@
 //! Prices of many steps at once: for each family one loop over the steps, in which nothing else is decided.
 
-use super::{Predicted, Price, TILE};
+use super::prompts::prompts_of_each;
+use super::{Predicted, Price};
+use crate::efficiency::form::Form;
 use crate::efficiency::form::collective::CollectiveKernel;
 use crate::efficiency::form::decode::DecodeKernel;
 use crate::efficiency::form::elementwise::ElementwiseKernel;
@@ -9,7 +11,6 @@ use crate::efficiency::form::host::HostKernel;
 use crate::efficiency::form::mla::MlaDecodeKernel;
 use crate::efficiency::form::moe::MoeKernel;
 use crate::efficiency::form::prefill::PrefillKernel;
-use crate::efficiency::form::{Device, Form};
 use crate::per_step::{Part, Parts, PerStep, visited};
 use crate::roof::Costs;
 use crate::work::{Op, Rate};
@@ -35,8 +36,8 @@ impl Predicted {
                 let prompts = prefill.as_ref().zip(parts.prefill);
                 let answers = decode.as_ref().zip(parts.decode);
                 seconds.fill(0.0);
-                if let Some(((form, kernel), part)) = prompts {
-                    prompts_of_each(form, device, kernel, part, op.reach, seen.window, seconds);
+                if let Some((prompts, part)) = prompts {
+                    prompts.add_each(device, part, op.reach, seconds);
                 }
                 if let Some(((form, kernel), part)) = answers {
                     let sums = &part.reach[op.reach];
@@ -52,15 +53,16 @@ impl Predicted {
                         *out += form.seconds(device, &kernel);
                     }
                 }
-                if let (Some(((prompts, _), _)), Some(((answers, _), _))) = (prompts, answers) {
+                if let (Some((prompts, _)), Some(((answers, _), _))) = (prompts, answers) {
                     // One launch serves both.
-                    let shared = prompts.t0_s.min(answers.t0_s);
+                    let shared = prompts.launch().min(answers.t0_s);
                     seconds.iter_mut().for_each(|seconds| *seconds -= shared);
                 }
             }
             Price::Expanded(form, kernel) => {
                 seconds.fill(0.0);
-                prompts_of_each(form, device, kernel, part, op.reach, f64::INFINITY, seconds);
+                let of = |kernel: &PrefillKernel| form.seconds(device, kernel);
+                prompts_of_each(kernel, part, op.reach, f64::INFINITY, seconds, of);
             }
             Price::Absorbed(form, kernel, seen) => {
                 let sums = &part.reach[op.reach];
@@ -132,30 +134,4 @@ impl Predicted {
 /// Writes the seconds of each step, given its lane.
 fn each(seconds: &mut [f64], lane: &[f64], of: impl Fn(&f64) -> f64) {
     seconds.iter_mut().zip(lane).for_each(|(seconds, value)| *seconds = of(value));
-}
-
-/// Adds the seconds of each step's prompts.
-fn prompts_of_each<F: Form<Kernel = PrefillKernel>>(
-    form: &F,
-    device: &Device,
-    kernel: &PrefillKernel,
-    part: &Part,
-    reach: usize,
-    window: f64,
-    seconds: &mut [f64],
-) {
-    let seen = &part.reach[reach];
-    let counts = part.sequences.iter().zip(&part.tokens);
-    let lanes = counts.zip(&seen.pairs).zip(&seen.keys).zip(&part.longest);
-    for (out, ((((sequences, tokens), pairs), keys), longest)) in seconds.iter_mut().zip(lanes) {
-        let kernel = PrefillKernel {
-            sequences: *sequences,
-            tokens: *tokens,
-            pairs: *pairs,
-            keys: *keys,
-            longest: longest.min(window + TILE),
-            ..*kernel
-        };
-        *out += form.seconds(device, &kernel);
-    }
 }

@@ -24,14 +24,13 @@ use crate::work::{Collective, Op, Rate};
 mod beyond;
 mod called;
 mod each;
+mod prompts;
 mod straight;
 
 use called::{
     answers_as, exchanged_as, experts_as, float_peak, is_own, multiplied_as, prompts_as, with_scales,
 };
-
-/// Keys beyond its window that an item of prefill attention visits: one tile.
-const TILE: f64 = 128.0;
+use prompts::{Prompts, prompts_of};
 
 /// How much longer bytes take on their way between devices that do not reach each other's memory: they pass through the
 /// host's, once in and once out. Assumed.
@@ -71,7 +70,7 @@ enum Price {
     /// It runs inside another kernel.
     Nothing,
     Gemm(Gemm, GemmKernel, Rate),
-    Attention(Option<(Prefill, PrefillKernel)>, Option<(Decode, DecodeKernel)>, Seen),
+    Attention(Option<Prompts>, Option<(Decode, DecodeKernel)>, Seen),
     Expanded(MlaPrefill, PrefillKernel),
     Absorbed(MlaDecode, MlaDecodeKernel, Seen),
     /// With the kernels that the engine would rather launch where they are quicker.
@@ -291,19 +290,24 @@ impl<'a> Predictor<'a> {
             return Some(chosen.priced(|form| Price::Expanded(form, kernel)));
         }
         let windowed = attention.window.is_finite();
-        let prefills = prompts_as(windowed, narrow, self.prediction.engine == "trtllm");
+        let in_fp8 = narrow && self.prediction.engine == "trtllm";
         let decodes = answers_as(windowed, narrow);
         let usual = usual_heads(attention.heads, attention.kv_heads, attention.key_dim);
         let dimensions = [("heads", attention.heads), ("kv_heads", attention.kv_heads)];
-        let prefill =
-            self.chooser.choose::<Prefill>(prefills, None).map(|chosen| chosen.held(usual, &dimensions));
+        let prompts = |windowed| {
+            let chosen = self.chooser.choose::<Prefill>(prompts_as(windowed, narrow, in_fp8), None);
+            chosen.map(|chosen| chosen.held(usual, &dimensions))
+        };
+        let prefill = prompts(windowed);
+        let plain = if windowed { prompts(false) } else { None };
+        // Both kernels are held against one datasheet.
+        let plain = plain.filter(|plain| prefill.as_ref().is_some_and(|prefill| prefill.like == plain.like));
         let decode =
             self.chooser.choose::<Decode>(decodes, None).map(|chosen| chosen.held(usual, &dimensions));
-        let in_fp8 = narrow && self.prediction.engine == "trtllm";
         let like = prefill.as_ref().map(|one| one.like);
         let like = like.or(decode.as_ref().map(|one| one.like)).unwrap_or(Like::SAME);
         let peak = like.peak * if in_fp8 { peak } else { kernel.peak };
-        let prompts = PrefillKernel { peak, ..kernel };
+        let kernel = PrefillKernel { peak, ..kernel };
         let answers = DecodeKernel {
             sequences: 0.0,
             keys: 0.0,
@@ -315,18 +319,18 @@ impl<'a> Predictor<'a> {
             value_dim: attention.value_dim,
             kv_bytes: attention.kv.bytes(),
         };
-        let (spread, source) = match (&prefill, &decode) {
-            (Some(one), Some(other)) => {
-                (one.spread.or_wider(other.spread), one.source.clone().max(other.source.clone()))
-            }
-            (Some(one), None) => (one.spread, one.source.clone()),
-            (None, Some(one)) => (one.spread, one.source.clone()),
-            (None, None) => return None,
-        };
+        let prompts = prefill.iter().chain(&plain).map(Chosen::trust);
+        let known = prompts.chain(decode.iter().map(Chosen::trust));
+        let (spread, source) = known.reduce(|one, other| (one.0.or_wider(other.0), one.1.max(other.1)))?;
         let largest = [prefill.as_ref().map(Chosen::largest), decode.as_ref().map(Chosen::largest)]
             .map(|known| known.unwrap_or(f64::INFINITY));
         let price = Price::Attention(
-            prefill.map(|chosen| (chosen.form, prompts)),
+            prefill.map(|chosen| Prompts {
+                form: chosen.form,
+                plain: plain.map(|plain| plain.form),
+                kernel,
+                window: attention.window,
+            }),
             decode.map(|chosen| (chosen.form, answers)),
             Seen { window: attention.window, at_once: attention.at_once },
         );
@@ -442,6 +446,11 @@ impl<'a> Predictor<'a> {
 }
 
 impl<F> Chosen<F> {
+    /// Its band, and where it is from.
+    fn trust(&self) -> (Spread, Source) {
+        (self.spread, self.source.clone())
+    }
+
     fn priced(self, price: impl FnOnce(F) -> Price) -> Compiled {
         let largest = [self.largest(); 2];
         Compiled {
@@ -461,7 +470,7 @@ impl Price {
             Price::Nothing | Price::Host(_) | Price::Launching(..) => 0.0,
             Price::Gemm(form, ..) => form.t0_s,
             Price::Attention(prefill, decode, _) => {
-                let prefill = prefill.map_or(0.0, |(form, _)| form.t0_s);
+                let prefill = prefill.map_or(0.0, |prompts| prompts.launch());
                 decode.map_or(prefill, |(form, _)| form.t0_s)
             }
             Price::Expanded(form, _) => form.t0_s,
@@ -495,9 +504,8 @@ impl Predicted {
             Price::Attention(prefill, decode, seen) => {
                 let prompts = (parts.prefill.tokens > 0.0).then_some(prefill.as_ref()).flatten();
                 let answers = (parts.decode.tokens > 0.0).then_some(decode.as_ref()).flatten();
-                let prompts = prompts.map_or((0.0, 0.0), |(form, kernel)| {
-                    let kernel = prompts_of(kernel, parts.prefill, op.reach, seen.window);
-                    (form.seconds(device, &kernel), form.t0_s)
+                let prompts = prompts.map_or((0.0, 0.0), |prompts| {
+                    (prompts.seconds(device, parts.prefill, op.reach), prompts.launch())
                 });
                 let answers = answers.map_or((0.0, 0.0), |(form, kernel)| {
                     let sums = &parts.decode.reach[op.reach];
@@ -573,18 +581,5 @@ impl Predicted {
     pub fn is_launching(&self, seconds: f64) -> bool {
         let (below, only) = self.launching();
         below > seconds || only
-    }
-}
-
-/// Prompts' attention of these sums.
-fn prompts_of(kernel: &PrefillKernel, sums: &PhaseSums, reach: usize, window: f64) -> PrefillKernel {
-    let seen = &sums.reach[reach];
-    PrefillKernel {
-        sequences: sums.sequences,
-        tokens: sums.tokens,
-        pairs: seen.pairs,
-        keys: seen.keys,
-        longest: sums.longest.min(window + TILE),
-        ..*kernel
     }
 }

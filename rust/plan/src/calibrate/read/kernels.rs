@@ -146,7 +146,8 @@ impl Reader<'_> {
             kv_bytes: if narrow { 1.0 } else { 2.0 },
             peak: known.peak(format).ok_or(Refused::NoPeak("fp8"))?,
         };
-        let windowed = window.is_finite();
+        // Where a window hides nothing, the plain kernel runs.
+        let windowed = new + cached > window;
         Ok(Measurement {
             dtype: match (fp8, narrow, windowed) {
                 (true, _, false) => "fp8",
