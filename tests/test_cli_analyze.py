@@ -131,6 +131,7 @@ def test_a_band_has_the_unit_of_what_lies_in_it() -> None:
 
     assert band(0.95, 1.3, 1.1) == "0.95–1.30 s"
     assert band(0.00478, 0.00551, 0.0051) == "4.78–5.51 ms"
+    assert band(0.9, 1.1, 0.95) == "900–1,100 ms"
     assert band(90e-9, 110e-9, 1e-7) == "90.0–110 ns"
 
 

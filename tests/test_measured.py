@@ -346,6 +346,18 @@ def test_few_rows_that_beat_the_datasheet_do_not_cost_the_others() -> None:
     assert 0 < refused <= 3
 
 
+def test_one_slow_matrix_does_not_wait_for_its_launch_and_slow_ones_of_all_shapes_do() -> None:
+    tokens = [1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128]
+    rows = pl.DataFrame({"op": "gemm", "system": "h100_sxm", "m": tokens, "n": 512, "k": 16384})
+    rows = rows.with_columns(latency_ms=pl.lit(0.048))
+    told = rf.validate(rows)
+    assert (told.errors["n"][0], told.errors["refused"][0]) == (len(tokens), 0)
+    others = rows.with_columns(n=256, k=8192)
+    assert rf.validate(pl.concat([rows, others])).refused["reason"].to_list() == [
+        "measures an eager launch, not the kernel"
+    ]
+
+
 def test_refused_rows_are_counted_by_device_and_engine_too() -> None:
     gone = gemms().with_columns(latency_ms=pl.when(pl.col("m") == 1).then(None).otherwise("latency_ms"))
     errors = rf.validate(gone).errors

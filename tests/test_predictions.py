@@ -177,5 +177,9 @@ def test_an_operator_that_its_kernels_make_slow_is_named() -> None:
     assert note.startswith(
         "`experts_gate_up` takes 6 times its roofline: its kernels do, says fitted(h100-sxm/vllm)"
     )
+    assert note.endswith("another format or engine may serve better")
     for beside in ({"quantization": "fp8-block"}, {"quantization": "fp8", "mode": "ideal"}, {}):
         assert told(**beside) == []
+    exchanges = rf.analyze("llama-3.1-8b", "l40s", tp=8, batch_size=64, input_len=1024).notes
+    (note,) = (note for note in exchanges if "`all_reduce` takes 1" in note)
+    assert note.endswith("not the device; fewer devices a replica may serve better")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -218,6 +219,17 @@ def test_flags_of_other_tools_are_answered_with_what_says_the_same(
     done = command(["simulate", "--hw", "h100-sxm", "--num-prompts", "5", *words])
     assert done.code == 2
     assert hint in done.err
+
+
+def test_what_flags_of_other_tools_are_answered_with_can_be_asked(command: Callable[..., Any]) -> None:
+    from roofline_fast.cli.elsewhere import HINTS
+
+    wholes = {said for hint in HINTS.values() for said in re.findall(r"`(--[^`…]+)`", hint)}
+    asked = [said.replace(" N", " 2") for said in wholes]
+    assert len(asked) > 8
+    for said in asked:
+        done = command(f"simulate --hw h100-sxm --num-prompts 5 --request-rate 4 --quiet {said}")
+        assert done.code == 0, (said, done.err)
 
 
 def test_lengths_have_the_names_of_random_data_sets_too(command: Callable[..., Any]) -> None:

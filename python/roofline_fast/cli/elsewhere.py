@@ -22,7 +22,8 @@ HINTS = {
     "--ignore-eos": "answers have the length that the trace or --output-len says: leave it out",
     "--percentile-metrics": "all latencies are told; `--percentiles 50,99` says where",
     "--speculative-config": "`--spec-method ngram --num-speculative-tokens 3 --spec-acceptance 0.7`",
-    "--speculative-model": "`--spec-method draft_model --spec-model llama-3.2-1b --num-speculative-tokens 3`",
+    "--speculative-model": "`--spec-method draft_model --spec-model llama-3.2-1b --num-speculative-tokens 3 "
+    "--spec-acceptance 0.7`",
     "--enable-lora": "`--loras 8` draws adapters for requests; `--with lora:…` prices them",
     **dict.fromkeys(["--disable-prefix-caching", "--no-prefix-caching", "--disable-radix-cache"], CACHE_OFF),
     **dict.fromkeys(["--gpus", "--num-gpus", "--n-gpus", "--replicas", "--num-replicas"], DEVICES),

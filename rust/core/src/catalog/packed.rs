@@ -67,16 +67,19 @@ pub struct Suffix {
     scheme: Option<Scheme>,
 }
 
-/// Every way to take words of formats and of training off the end of a name, the shortest rest first.
+/// Every way to take words of formats and of training off the end of a name: those that take the fewest words of training
+/// first (of Kimi-K2-Thinking there is a file), of these the shortest rest.
 pub fn splits(plain: &str) -> Vec<(String, Suffix)> {
     let words: Vec<&str> = plain.split('-').collect();
     let is_known = |word: &&str| {
         FORMATS.iter().any(|(known, _)| known == word) || BESIDE.contains(word) || TRAINED.contains(word)
     };
     let taken = words.iter().rev().take_while(|word| is_known(word)).count().min(words.len() - 1);
-    (words.len() - taken..words.len())
+    let mut splits: Vec<(String, Suffix)> = (words.len() - taken..words.len())
         .filter_map(|at| Some((words[..at].join("-"), Suffix::of(&words[at..])?)))
-        .collect()
+        .collect();
+    splits.sort_by_key(|(_, suffix)| TRAINED.iter().filter(|word| suffix.says(word)).count());
+    splits
 }
 
 impl Suffix {
@@ -292,6 +295,20 @@ mod tests {
         assert_eq!(model("zai-org/DeepSeek-V3-FP8").unwrap().name, "deepseek-v3");
         assert_eq!(model("openai/gpt-oss-120b-mxfp4").unwrap().name, "gpt-oss-120b");
         assert_eq!(model("deepseek-ai/DeepSeek-V3.1-Base").unwrap().name, "deepseek-v3.1");
+    }
+
+    #[test]
+    fn words_of_training_are_taken_off_where_no_file_has_them() {
+        for (name, meant, context) in [
+            ("nvidia/Kimi-K2-Thinking-NVFP4", "kimi-k2-thinking-nvfp4", 262_144),
+            ("kimi-k2-thinking-bf16", "kimi-k2-thinking-bf16", 262_144),
+            ("Qwen/Qwen3-235B-A22B-Thinking-2507-FP8", "qwen3-235b-a22b-2507-fp8-block", 262_144),
+            ("Qwen/Qwen3-VL-8B-Thinking-FP8", "qwen3-vl-8b-fp8-block", 262_144),
+            ("deepseek-ai/DeepSeek-V3.1-Base-AWQ", "deepseek-v3.1-awq", 163_840),
+        ] {
+            let model = model(name).unwrap();
+            assert_eq!((model.name.as_str(), model.max_context), (meant, Some(context)), "{name}");
+        }
     }
 
     #[test]

@@ -123,7 +123,9 @@ fn heads(context: &Context<'_>) -> f64 {
 /// Layers of the busiest stage that would keep every token.
 fn layers(context: &Context<'_>) -> f64 {
     let keeps_all = |group: &&LayerGroup| match &group.mixer {
-        Some(Mixer::Attention(attention)) => attention.span == Span::Full && !attention.shares_kv,
+        Some(Mixer::Attention(attention)) => {
+            matches!(attention.span, Span::Full | Span::TopK(_)) && !attention.shares_kv
+        }
         mixer => matches!(mixer, Some(Mixer::Mla(latent)) if latent.span == Span::Full),
     };
     let layers: u64 = context.model.layers.iter().filter(keeps_all).map(|group| group.count).sum();
@@ -207,8 +209,11 @@ impl Effect for Evict {
     }
 
     fn cache(&self, cache: &mut Cache, context: &Context<'_>) -> Result<()> {
-        let scores = if self.score { SCORE * heads(context) * layers(context) } else { 0.0 };
+        let layers = layers(context);
+        let scores = if self.score { SCORE * heads(context) * layers } else { 0.0 };
         match &self.keeps {
+            // Windows keep what they see.
+            _ if layers == 0.0 => {}
             Keeps::Window(_) => {}
             Keeps::Share(ratio) => {
                 cache.kept_of_all *= ratio;

@@ -278,3 +278,23 @@ fn a_draft_models_states_lie_beside_its_keys() {
     // Llama keeps two more tokens, which may be thrown away
     is(kv(with), kv("none") * 1002.0 / 1000.0 + states);
 }
+
+#[test]
+fn evicting_from_layers_that_all_keep_windows_is_said_to_change_nothing() {
+    for (model, before) in
+        [("mistral-7b-v0.1", ""), ("deepseek-v2-lite", "attention:kind=window,window=900 + ")]
+    {
+        for evict in ["kv-evict:ratio=0.5", "kv-evict:budget=100/200", "kv-evict:ratio=0.5,score=yes"] {
+            let found = known(model, "h100-sxm", &format!("{before}{evict}"), &decode(2, 5000));
+            let said = format!("`{evict}` changes nothing here");
+            assert!(found.notes.contains(&said), "{model} {evict}: {:?}", found.notes);
+        }
+    }
+    let kept = |with: &str| known("llama-3.1-8b", "h100-sxm", with, &decode(2, 5000));
+    let (all, half) =
+        (kept("attention:kind=sparse"), kept("attention:kind=sparse + kv-evict:ratio=0.5,score=yes"));
+    // Scores of 4 bytes for each of 8 heads in 32 layers lie beside the keys that stay
+    let scores = 0.5 * 2.0 * 5000.0 * 4.0 * 8.0 * 32.0;
+    is(half.outcome.memory.kv, 0.5 * all.outcome.memory.kv + scores);
+    assert!(half.notes.iter().all(|note| !note.contains("changes nothing")), "{:?}", half.notes);
+}

@@ -254,9 +254,21 @@ fn other_unit(rows: &[Timed]) -> Slow {
 fn launch_floor(rows: &[Sound]) -> Option<f64> {
     let family = rows.first()?.measured.kernel.family();
     let floor = HOST_FLOORS_S.iter().find(|(known, _)| *known == family)?.1;
-    let short = rows.iter().filter(|row| row.ideal_s < 0.2 * floor).map(|row| row.measured.seconds).collect();
+    let short: Vec<&Sound> = rows.iter().filter(|row| row.ideal_s < 0.2 * floor).collect();
     // Multiplications that wait for a host do so long and short; others are told by waiting alike.
-    waiting(short, floor, family == "gemm")
+    let uneven = family == "gemm";
+    if uneven && !are_varied(&short) {
+        return None;
+    }
+    waiting(short.iter().map(|row| row.measured.seconds).collect(), floor, uneven)
+}
+
+/// Whether rows differ in every side: one matrix, or one number of tokens, may have reasons of its own to be slow (51,200
+/// inputs of 512 outputs, an odd number of tokens).
+fn are_varied(rows: &[&Sound]) -> bool {
+    let Some((first, others)) = rows.split_first() else { return false };
+    let known = first.measured.kernel.sides();
+    (0..known.len()).all(|side| others.iter().any(|row| row.measured.kernel.sides()[side].1 != known[side].1))
 }
 
 /// The time below which kernels wait for their launch, told from those of `short` work: typically longer than `floor`, few of

@@ -114,7 +114,8 @@ impl Kernel {
         dimensions
     }
 
-    fn sides(&self) -> Vec<(&'static str, f64)> {
+    /// Its dimensions without its size.
+    pub fn sides(&self) -> Vec<(&'static str, f64)> {
         match self {
             Kernel::Gemm(k) => vec![("m", k.m), ("n", k.n), ("k", k.k)],
             Kernel::Decode(k) => {

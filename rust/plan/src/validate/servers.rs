@@ -10,7 +10,7 @@ use crate::calibrate::frame::Frame;
 use crate::calibrate::read::Defaults;
 
 /// Formats that a table's word may stand for; none: as the checkpoint is stored.
-const PRECISIONS: [&str; 17] = [
+const PRECISIONS: [&str; 18] = [
     "",
     "bf16",
     "fp16",
@@ -23,11 +23,25 @@ const PRECISIONS: [&str; 17] = [
     "mxfp4",
     "int8",
     "w8a8",
+    "w8a16",
     "int4",
     "w4a16",
     "awq",
     "gptq",
     "w4afp8",
+];
+/// What kernel tables and engines call them.
+const ALSO_CALLED: [(&str, &str); 10] = [
+    ("fp8_static", "fp8"),
+    ("fp8_dynamic", "fp8"),
+    ("fp8_ootb", "fp8"),
+    ("sq", "w8a8"),
+    ("int8_sq", "w8a8"),
+    ("int8_wo", "w8a16"),
+    ("int4_wo", "w4a16"),
+    ("w4a16_mxfp4", "mxfp4"),
+    ("w4a8_mxfp4_fp8", "mxfp4"),
+    ("w4a8_mxfp4_mxfp8", "mxfp4"),
 ];
 /// More than any server has at once: users, and tokens of a prompt or an answer.
 const MOST_USERS: u64 = 65_536;
@@ -74,11 +88,7 @@ impl Server {
         let (tp, dp) = (must("tp_size")?, count("attention_dp_size").unwrap_or(1));
         let (moe_tp, ep) = (count("moe_tp_size").unwrap_or(1), count("moe_ep_size").unwrap_or(1));
         let (tp, dp, ep) = if is_dense(&model) { (tp, dp, 1) } else { once((tp, dp), (moe_tp, ep)) };
-        let precision = word(frame, "precision", row).trim().to_lowercase();
-        if !PRECISIONS.contains(&precision.as_str()) {
-            let known = PRECISIONS[1..].join(", ");
-            return Err(format!("`precision` must be one of {known}: `{precision}`"));
-        }
+        let precision = precision(word(frame, "precision", row))?;
         let (users, lengths) = (must("concurrency")?, (must("isl")?, must("osl")?));
         if users > MOST_USERS || lengths.0.max(lengths.1) > LONGEST {
             return Err(format!(
@@ -118,12 +128,25 @@ impl Server {
             "w4afp8" => "w4afp8",
             "int8" | "w8a8" if own == "w8a8" => "auto",
             "int8" | "w8a8" => "int8",
+            "w8a16" if own == "w8a16" => "auto",
+            "w8a16" => "w8a16",
             "fp8" if own.is_empty() && is_dense(&self.model) => "fp8",
             // Makers of models with experts publish them in blocks.
             "fp8" | "fp8_block" if own.is_empty() => "fp8-block",
             "bf16" | "bfloat16" | "fp16" | "float16" if !own.is_empty() => "bf16",
             _ => "auto",
         }
+    }
+}
+
+/// The format that a table's word stands for.
+fn precision(said: &str) -> Result<String, String> {
+    let plain = said.trim().to_lowercase().replace('-', "_");
+    let known =
+        ALSO_CALLED.iter().find(|(other, _)| *other == plain).map_or(plain.as_str(), |(_, known)| known);
+    match PRECISIONS.contains(&known) {
+        true => Ok(known.to_string()),
+        false => Err(format!("`precision` must be one of {}: `{said}`", PRECISIONS[1..].join(", "))),
     }
 }
 
@@ -211,9 +234,19 @@ mod tests {
     fn a_checkpoint_is_found_under_the_name_of_its_architecture() {
         let same = |one: &str, other: &str| assert_eq!(named(one).unwrap().name, named(other).unwrap().name);
         same("Qwen/Qwen3.5-397B-A17B-FP8", "qwen3.5-397b-a17b-fp8-block");
-        same("moonshotai/Kimi-K2-Thinking-Base", "kimi-k2");
+        same("moonshotai/Kimi-K2-Base-Thinking", "kimi-k2");
         let error = named("nobody/knows-Instruct-FP8").unwrap_err().to_string();
         assert_eq!(error, "no model is called `nobody/knows-Instruct-FP8`");
+    }
+
+    #[test]
+    fn a_format_has_the_names_that_kernel_tables_give_it() {
+        for (said, meant) in [("FP8-Block", "fp8_block"), ("int4_wo", "w4a16"), ("w4a8_mxfp4_mxfp8", "mxfp4")]
+        {
+            assert_eq!(precision(said).as_deref(), Ok(meant));
+        }
+        assert!(ALSO_CALLED.iter().all(|(_, known)| PRECISIONS.contains(known)));
+        assert!(precision("fp7").unwrap_err().ends_with(", w4afp8: `fp7`"));
     }
 
     #[test]
