@@ -176,6 +176,11 @@ impl<'a> KvCache<'a> {
         self.tables[sequence as usize].held()
     }
 
+    /// Tokens that a sequence's blocks have room for.
+    pub fn capacity(&self, sequence: u32) -> u32 {
+        self.tables[sequence as usize].capacity
+    }
+
     /// Blocks that a sequence of `tokens` tokens takes at most.
     pub fn blocks_for(&self, tokens: u32) -> u32 {
         let CacheShape { block_size, groups, step_tokens, .. } = &self.shape;

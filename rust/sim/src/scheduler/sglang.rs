@@ -247,13 +247,15 @@ fn are_short(room: &Room<'_>) -> bool {
 /// Computes the next chunk of a prompt; whether it was the last.
 fn proceed_with(room: &mut Room<'_>, sequence: u32, budget: &mut Budget, step: &mut Step) -> bool {
     let wanted = room.wanted(sequence);
-    let most = budget.chunk.min(budget.total as i64).max(0);
+    let before = room.sequences[sequence as usize].computed;
+    // Its own pages have room left where drafts were looked ahead for.
+    let held = i64::from(room.kv.capacity(sequence).saturating_sub(before));
+    let most = budget.chunk.min(budget.total as i64 + held).max(0);
     let mut tokens = u32::try_from(i64::from(wanted).min(most)).unwrap_or(0);
     if tokens < wanted {
         tokens = tokens / room.config.block_size * room.config.block_size;
     }
-    let computed = room.sequences[sequence as usize].computed;
-    if tokens == 0 || !room.can_hold(sequence, computed + tokens) {
+    if tokens == 0 || !room.can_hold(sequence, before + tokens) {
         return false;
     }
     room.proceed(sequence, tokens, step);

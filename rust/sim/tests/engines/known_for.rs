@@ -256,6 +256,24 @@ fn sglang_cuts_at_whole_pages() {
 }
 
 #[test]
+fn sglang_uses_the_room_that_a_cut_prompt_has_in_its_own_pages() {
+    // 14 pages of 5 tokens for a prompt of 66. Looking one draft ahead, its first 35 tokens take 8 pages; the 31 left
+    // are one more than the 6 free pages hold, and fit where they end.
+    let config = EngineConfig {
+        max_num_batched_tokens: 36,
+        max_num_seqs: 1,
+        block_size: 5,
+        num_gpu_blocks: 15,
+        max_model_len: Some(67),
+        enable_prefix_caching: false,
+        speculation: Some(drafts(1)),
+        ..engine("sglang")
+    };
+    let served = serve(&trace(&[(0, 66, 1)]), None, &config);
+    assert_eq!(schedule(&served), [[(0, 35)], [(0, 31)]]);
+}
+
+#[test]
 fn sglang_finds_prefixes_once_they_are_computed_and_vllm_at_once() {
     let (trace, segments) = shared(&[&[(1, 32), (2, 8)], &[(1, 32), (3, 8)]], 1);
     let cached = |name| {
